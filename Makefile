@@ -1,0 +1,64 @@
+# Everything a newcomer or CI runs. The first target that needs it makes .venv from nothing but Python and pip.
+# Another Python: make install PYTHON=python3.13
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+DISTS := $(patsubst %/pyproject.toml,%,$(wildcard laila-*/pyproject.toml))
+PY := .venv/bin/python
+INSTALL := -c constraints.txt --build-constraint constraints.txt --group dev \
+  -e "./laila-core[all,testing]" $(patsubst %,-e ./%,$(filter-out laila-core,$(DISTS)))
+
+.PHONY: help install demo test test-torch lint clean moved
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: .venv/.installed ## make .venv: every package editable, with the development tools
+
+# The stamp holds the folder it was made in: editable packages of a copied or moved tree would be those of the old one.
+ifneq ($(shell cat .venv/.installed 2>/dev/null),$(CURDIR))
+.venv/.installed: moved
+endif
+.venv/.installed: constraints.txt pyproject.toml $(DISTS:%=%/pyproject.toml)
+	@python=$$(sh tools/find-python "$(PYTHON)") || exit 1; \
+	echo "making .venv with $$python (about half a minute the first time)"; \
+	"$$python" -m venv .venv
+	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt pip uv
+	@# uv takes a tenth of the time, but reads no pip configuration: where it finds no registry, pip does.
+	@$(PY) -m uv pip install -q --python $(PY) $(INSTALL) || \
+	  { echo "uv could not; trying with pip"; $(PY) -m pip install -q $(INSTALL); }
+	@printf '%s\n' "$(CURDIR)" > $@
+
+demo: install ## train, store and recover a digits classifier; another store: make demo POOL=hdf5:///tmp/digits.h5
+	@$(PY) examples/digits/demo.py $(if $(POOL),--pool "$(POOL)")
+
+test: install ## run every test but those that need torch; one file: make test ARGS=tests/test_imports.py
+	@$(PY) -m pytest $(ARGS)
+
+# A layer over .venv: torch and what it needs are here, everything else is found there.
+.venv-torch/.installed: .venv/.installed
+	@echo "making .venv-torch"
+	@$(PY) -m venv .venv-torch
+	@.venv-torch/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
+	@site() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+	  echo "import site; site.addsitedir('$$(site $(PY))')" > "$$(site .venv-torch/bin/python)/over-venv.pth"
+	@touch $@
+
+test-torch: .venv-torch/.installed ## install torch into .venv-torch and run the tests that need it
+	@.venv-torch/bin/python -m pytest -m torch $(ARGS)
+
+# mypy looks at the tests of one distribution at a time: two may have files of one name.
+lint: install ## ruff, formatting, mypy --strict, the arrows between packages, names that must not be in a file
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy $(DISTS:%=%/src) tests tools
+	@for dist in $(DISTS); do $(PY) -m mypy "$$dist/tests" || exit 1; done
+	@.venv/bin/lint-imports --no-logo
+	@$(PY) tools/check_names.py
+
+clean: ## remove what make and the tools have put into the tree
+	@rm -rf .venv .venv-torch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out
+	@rm -rf build dist $(DISTS:%=%/build) $(DISTS:%=%/dist)
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,216 @@
+"""laila: one home for Python objects, wherever they live.
+
+Wrap any object in an Entry, then ``memorize``, ``remember`` and ``forget`` it: each gives a Future. A Policy
+routes entries to Pools, which can be chained as tiers, runs work on TaskForces and talks to its peers over
+Protocols.
+
+    import laila
+
+    entry = laila.constant({"lr": 0.1}, nickname="settings")
+    laila.memorize(entry).wait()
+    assert laila.remember(nickname="settings").data == {"lr": 0.1}
+
+This module is a façade: it names what the package offers and imports each part when it is first used. It scans
+no plugins, starts no thread and writes no file.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pkgutil import extend_path
+
+# Plugins install their parts into laila.pool, laila.comm and laila.taskforce from distributions of their own.
+__path__ = extend_path(__path__, __name__)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+    from uuid import UUID
+
+    from laila import errors as errors
+    from laila.active import activate_policy as activate_policy
+    from laila.active import get_active_policy as get_active_policy
+    from laila.arguments import ArgReader as ArgReader
+    from laila.arguments import Arguments as Arguments
+    from laila.arguments import arg_reader as arg_reader
+    from laila.arguments import args as args
+    from laila.arguments import read_args as read_args
+    from laila.codec import register_type as register_type
+    from laila.comm.tcpip import DefaultTCPIPProtocol as DefaultTCPIPProtocol
+    from laila.contract import Blob as Blob
+    from laila.contract.pool import Pool as DefaultPool
+    from laila.contract.pool import Pool as Pool
+    from laila.directories import LAILA_DEFAULT_DIRECTORIES as LAILA_DEFAULT_DIRECTORIES
+    from laila.directories import set_default_directory as set_default_directory
+    from laila.entry import Entry as Entry
+    from laila.entry import EntryState as EntryState
+    from laila.entry import Manifest as Manifest
+    from laila.entry import Manifest as manifest
+    from laila.errors import LailaError as LailaError
+    from laila.futures import Future as Future
+    from laila.futures import Future as future
+    from laila.futures import FutureStatus as FutureStatus
+    from laila.futures import GroupFuture as GroupFuture
+    from laila.futures import as_completed as as_completed
+    from laila.futures import guarantee as guarantee
+    from laila.futures import guarantee_async as guarantee_async
+    from laila.futures import runtime as runtime
+    from laila.futures import status as status
+    from laila.futures import wait as wait
+    from laila.identity import get_active_namespace as get_active_namespace
+    from laila.identity import set_active_namespace as set_active_namespace
+    from laila.policy import DefaultCentralCommand as DefaultCentralCommand
+    from laila.policy import DefaultCentralCommunication as DefaultCentralCommunication
+    from laila.policy import DefaultCentralMemory as DefaultCentralMemory
+    from laila.policy import DefaultPolicy as DefaultPolicy
+    from laila.policy import DefaultPoolRouter as DefaultPoolRouter
+    from laila.policy.verbs import add_peer as add_peer
+    from laila.policy.verbs import add_tcpip_peer as add_tcpip_peer
+    from laila.policy.verbs import constant as constant
+    from laila.policy.verbs import contingent as contingent
+    from laila.policy.verbs import forget as forget
+    from laila.policy.verbs import history as history
+    from laila.policy.verbs import memorize as memorize
+    from laila.policy.verbs import remember as remember
+    from laila.policy.verbs import terminate as terminate
+    from laila.policy.verbs import tiers as tiers
+    from laila.policy.verbs import variable as variable
+    from laila.pool.memory import MemoryPool as MemoryPool
+    from laila.taskforce.threads import PythonThreadPoolTaskForce as DefaultTaskForce
+    from laila.taskforce.threads import PythonThreadPoolTaskForce as PythonThreadPoolTaskForce
+    from laila.transform import Transformation as Transformation
+    from laila.transform import TransformationSequence as TransformationSequence
+
+    AUTO_INITIALIZE_POLICY: bool
+    LAILA_UNIVERSAL_NAMESPACE: UUID
+    __version__: str
+
+    active_policy: DefaultPolicy
+    memory: DefaultCentralMemory
+    command: DefaultCentralCommand
+    communication: DefaultCentralCommunication
+    peers: Mapping[str, Any]
+    alpha_pool: Pool
+    environment: dict[str, Any]
+    local_policies: Mapping[str, DefaultPolicy]
+    remote_policies: Mapping[str, Any]
+    universe: Mapping[str, Any]
+else:
+    # Where each name lives, and what it is called there where that differs.
+    _HOMES = {
+        "ArgReader": "laila.arguments",
+        "Arguments": "laila.arguments",
+        "Blob": "laila.contract.blob",
+        "DefaultCentralCommand": "laila.policy",
+        "DefaultCentralCommunication": "laila.policy",
+        "DefaultCentralMemory": "laila.policy",
+        "DefaultPolicy": "laila.policy",
+        "DefaultPool": ("laila.contract.pool", "Pool"),
+        "DefaultPoolRouter": "laila.policy",
+        "DefaultTCPIPProtocol": "laila.comm",
+        "DefaultTaskForce": ("laila.taskforce", "PythonThreadPoolTaskForce"),
+        "Entry": "laila.entry",
+        "EntryState": "laila.entry",
+        "Future": "laila.futures",
+        "FutureStatus": "laila.futures",
+        "GroupFuture": "laila.futures",
+        "LAILA_DEFAULT_DIRECTORIES": "laila.directories",
+        "LAILA_UNIVERSAL_NAMESPACE": "laila.policy.verbs",
+        "LailaError": "laila.errors",
+        "Manifest": "laila.entry",
+        "MemoryPool": "laila.pool.memory",
+        "Pool": "laila.contract.pool",
+        "PythonThreadPoolTaskForce": "laila.taskforce",
+        "Transformation": "laila.transform",
+        "TransformationSequence": "laila.transform",
+        "__version__": "laila.policy.verbs",
+        "activate_policy": "laila.active",
+        "add_peer": "laila.policy.verbs",
+        "add_tcpip_peer": "laila.policy.verbs",
+        "arg_reader": "laila.arguments",
+        "args": "laila.arguments",
+        "as_completed": "laila.futures",
+        "constant": "laila.policy.verbs",
+        "contingent": "laila.policy.verbs",
+        "forget": "laila.policy.verbs",
+        "future": ("laila.futures", "Future"),
+        "get_active_namespace": "laila.identity",
+        "get_active_policy": "laila.active",
+        "guarantee": "laila.futures",
+        "guarantee_async": "laila.futures",
+        "history": "laila.policy.verbs",
+        "manifest": ("laila.entry", "Manifest"),
+        "memorize": "laila.policy.verbs",
+        "read_args": "laila.arguments",
+        "register_type": "laila.codec",
+        "remember": "laila.policy.verbs",
+        "runtime": "laila.futures",
+        "set_active_namespace": "laila.identity",
+        "set_default_directory": "laila.directories",
+        "status": "laila.futures",
+        "terminate": "laila.policy.verbs",
+        "tiers": "laila.policy.verbs",
+        "variable": "laila.policy.verbs",
+        "wait": "laila.futures",
+    }
+
+    # Read from the active policy, or from the process, at each use.
+    def _live(path, assign=None):
+        def read(self):
+            value = import_module("laila.active").get_active_policy()
+            for name in path:
+                value = getattr(value, name)
+            return value
+
+        # mock.patch and monkeypatch put a property back by deleting what they set.
+        return property(read, assign, lambda self: None)
+
+    def _process(name):
+        return property(lambda self: getattr(import_module("laila.policy.verbs"), name)())
+
+    def _activate(self, policy):
+        self.activate_policy(policy)
+
+    def _set_alpha(self, pool):
+        self.memory.alpha_pool = pool
+
+    def _set_auto(self, value):
+        import_module("laila.active").AUTO_INITIALIZE_POLICY = bool(value)
+
+    class _Facade(type(sys)):
+        active_policy = _live((), _activate)
+        memory = _live(("central", "memory"))
+        command = _live(("central", "command"))
+        communication = _live(("central", "communication"))
+        peers = _live(("central", "communication", "peers"))
+        alpha_pool = _live(("central", "memory", "alpha_pool"), _set_alpha)
+        environment = _live(("environment",))
+        local_policies = _process("local_policies")
+        remote_policies = _process("remote_policies")
+        universe = _process("universe")
+        AUTO_INITIALIZE_POLICY = property(
+            lambda self: import_module("laila.active").AUTO_INITIALIZE_POLICY, _set_auto, lambda self: None
+        )
+
+        def __getattr__(self, name):
+            live = vars(_Facade).get(name)
+            if live is not None:  # a property that failed with an AttributeError of its own: show that one
+                return live.fget(self)
+            home = _HOMES.get(name)
+            if home is None:
+                raise AttributeError(f"module 'laila' has no attribute {name!r}")
+            module, attribute = home if type(home) is tuple else (home, name)
+            value = getattr(import_module(module), attribute)
+            self.__dict__[name] = value
+            return value
+
+        def __dir__(self):
+            return sorted({*self.__dict__, *__all__})
+
+    __all__ = sorted(
+        [*(name for name in _HOMES if not name.startswith("__")), "errors"]
+        + [name for name, value in vars(_Facade).items() if isinstance(value, property)]
+    )
+    sys.modules[__name__].__class__ = _Facade

@@ -1,0 +1,81 @@
+"""The active policy: one slot a process, read by the façade and by what acts through the policy.
+
+It stands below the policy package so that a manifest or a copy between pools can reach the active policy
+without knowing how one is built.
+"""
+
+from __future__ import annotations
+
+from threading import RLock
+
+from laila.errors import NoActivePolicyError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.policy import DefaultPolicy
+
+__all__ = ["activate_policy", "clear_policy", "get_active_policy", "peek_policy"]
+
+AUTO_INITIALIZE_POLICY = True
+"""Whether a first use builds a :class:`~laila.policy.DefaultPolicy`; the façade's attribute of this name sets it."""
+
+_policy: DefaultPolicy | None = None
+_lock = RLock()
+
+
+def get_active_policy() -> DefaultPolicy:
+    """Return the active policy; build a ``DefaultPolicy`` on first use.
+
+    Raises :class:`NoActivePolicyError` where there is none and ``laila.AUTO_INITIALIZE_POLICY`` is false.
+    """
+    policy = _policy
+    if policy is not None:
+        return policy
+    return _initialize()
+
+
+def _initialize() -> DefaultPolicy:
+    with _lock:
+        if _policy is not None:
+            return _policy
+        if not AUTO_INITIALIZE_POLICY:
+            raise NoActivePolicyError(
+                "there is no active policy and laila.AUTO_INITIALIZE_POLICY is false; "
+                "set laila.active_policy = laila.DefaultPolicy()"
+            )
+        from laila.policy import DefaultPolicy
+
+        policy = DefaultPolicy()
+        activate_policy(policy)
+        return policy
+
+
+def activate_policy(policy: DefaultPolicy) -> None:
+    """Make ``policy`` the active one. The one before stays open; close it with ``policy.close()``.
+
+    Raises ``TypeError`` for what is no policy. Thread-safe.
+    """
+    global _policy
+    from laila.futures import set_submitter
+    from laila.policy import DefaultPolicy
+
+    if not isinstance(policy, DefaultPolicy):
+        raise TypeError(f"the active policy is a laila policy, not {type(policy).__name__}")
+    with _lock:
+        _policy = policy
+        set_submitter(policy.central.command.dispatch)
+
+
+def clear_policy() -> None:
+    """Leave no policy active, so that the next use builds one."""
+    global _policy
+    from laila.futures import set_submitter
+
+    with _lock:
+        _policy = None
+        set_submitter(None)
+
+
+def peek_policy() -> DefaultPolicy | None:
+    """Return the active policy without building one."""
+    return _policy

@@ -1,0 +1,242 @@
+"""The parsers of arguments: each turns one source into a nested table, or says in which line it is wrong.
+
+Loaded when a source is read. TOML and JSON keep their types; text of the other three is tagged with
+:class:`~laila.arguments.arguments.Text`: what it reads as, and the text itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import tomllib
+from typing import TYPE_CHECKING, NoReturn
+
+from laila.arguments.arguments import Text
+from laila.arguments.text import read_value
+from laila.errors import ArgumentsError, ArgumentsNotFoundError, MissingPluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from types import ModuleType
+    from xml.etree.ElementTree import Element
+
+__all__ = ["Table", "parser_for", "read_env", "read_json", "read_terminal", "read_toml", "read_xml"]
+
+Table = dict[str, object]
+
+# KEY="… or KEY='…: python-dotenv takes the quotes off, and they say that the value is to stay text.
+_QUOTED_VALUE = re.compile(r"""\s*(?:export\s+)?(?:'[^']*'|[^=#\s]+)[^\S\r\n]*=[^\S\r\n]*['"]""")
+
+_DEEPEST = 100  # levels; more is no configuration but an attempt to exhaust the stack
+
+
+def parser_for(path: Path) -> Callable[[Path], Table]:
+    """Return the parser that the file's name asks for."""
+    parsers = {".toml": read_toml, ".json": read_json, ".env": read_env, ".xml": read_xml}
+    name = path.name.lower()
+    suffix = ".env" if name == ".env" or name.startswith(".env.") else path.suffix.lower()
+    if suffix not in parsers:
+        raise ArgumentsError(
+            f"cannot read arguments from {str(path)!r}: the name must end in {', '.join(parsers)} "
+            "(or be 'terminal', for the command line)",
+            source=str(path),
+            line=None,
+        )
+    return parsers[suffix]
+
+
+def read_toml(path: Path) -> Table:
+    """Read a TOML 1.0 file."""
+    try:
+        return tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError as error:
+        # Python 3.14 has the line as an attribute; before, it is in the message only.
+        at = re.search(r"at line (\d+)", str(error))
+        _refuse(path, int(at[1]) if at else None, str(error), error)
+    except RecursionError as error:
+        _refuse(path, None, "it is nested too deeply", error)
+
+
+def read_json(path: Path) -> Table:
+    """Read a JSON file whose outermost value is an object."""
+    try:
+        values = json.loads(_text(path), object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        _refuse(path, error.lineno, f"{error.msg} (column {error.colno})", error)
+    except RecursionError as error:
+        _refuse(path, None, "it is nested too deeply", error)
+    except ValueError as error:
+        _refuse(path, None, str(error), error)
+    if not isinstance(values, dict):
+        _refuse(path, 1, f"the outermost value must be an object {{…}}, not a {type(values).__name__}")
+    return values
+
+
+def read_env(path: Path) -> Table:
+    """Read ``KEY=value`` lines. Quotes keep a value text; ``${…}`` is not replaced."""
+    parse_stream = _needed("dotenv.parser", "python-dotenv").parse_stream
+    from io import StringIO
+
+    table: Table = {}
+    for binding in parse_stream(StringIO(_text(path))):
+        line = binding.original.line
+        if binding.error or (binding.key is not None and binding.value is None):
+            # The faulty line may hold half a secret: it is named by its number only.
+            _refuse(path, line, "KEY=value is expected (is a quote left open?)")
+        if binding.key is None:
+            continue
+        quoted = _QUOTED_VALUE.match(binding.original.string)
+        value = Text(binding.value if quoted else read_value(binding.value), binding.value)
+
+        def refuse(reason: str, line: int = line) -> NoReturn:
+            _refuse(path, line, reason)
+
+        _nest(table, binding.key, value, refuse)
+    return table
+
+
+def read_xml(path: Path) -> Table:
+    """Read an XML file: elements in the root are names, elements in them nested tables.
+
+    An attribute counts as an element of that name, a repeated element becomes a list, and text beside
+    attributes or elements is found under ``text``. Namespaces are dropped. A document type, and with it every
+    entity of one's own, is refused.
+    """
+    safe = _needed("defusedxml.ElementTree", "defusedxml")
+    common = importlib.import_module("defusedxml.common")
+    try:
+        root = safe.fromstring(_bytes(path), forbid_dtd=True)
+    except safe.ParseError as error:
+        _refuse(path, error.position[0], str(error), error)
+    except common.DefusedXmlException as error:
+        _refuse(path, None, "document types and entities are not allowed", error)
+    except (ValueError, LookupError) as error:
+        _refuse(path, 1, f"its encoding cannot be read: {error}", error)
+    value = _element(root, path, 0)
+    if not isinstance(value, dict):
+        if root.text and root.text.strip():
+            _refuse(path, 1, f"<{root.tag}> must hold elements, not text")
+        return {}
+    return value
+
+
+def read_terminal(tokens: Iterable[str]) -> Table:
+    """Read ``key=value`` and ``--key=value``; dots in a key nest, and its hyphens count as underscores."""
+    table: Table = {}
+    for position, token in enumerate(tokens, start=1):
+
+        def refuse(reason: str, position: int = position) -> NoReturn:
+            raise ArgumentsError(
+                f"argument {position} of the terminal: {reason}", source="terminal", line=None
+            )
+
+        if not isinstance(token, str):
+            raise TypeError(f"terminal arguments are texts, not {type(token).__name__}")
+        key, separator, text = token.partition("=")
+        if not separator:
+            # The token itself may be a secret that lost its name: it is not shown.
+            refuse("key=value or --key=value is expected")
+        _nest(table, key.removeprefix("--").strip().replace("-", "_"), Text(read_value(text), text), refuse)
+    return table
+
+
+def _element(element: Element, path: Path, depth: int) -> object:
+    if depth > _DEEPEST:
+        _refuse(path, None, f"it is nested more than {_DEEPEST} levels deep")
+    table: Table = {_local(name): Text(read_value(text), text) for name, text in element.attrib.items()}
+    repeated: dict[str, list[object]] = {}
+    for child in element:
+        name = _local(child.tag)
+        value = _element(child, path, depth + 1)
+        if name not in table:
+            table[name] = value
+        elif name in repeated:
+            repeated[name].append(_plain(value))
+        else:
+            repeated[name] = [_plain(table[name]), _plain(value)]
+            table[name] = repeated[name]
+    text = (element.text or "").strip()
+    if not table:
+        return Text(read_value(text), text)
+    if text:
+        table.setdefault("text", Text(read_value(text), text))
+    return table
+
+
+def _plain(value: object) -> object:
+    """Drop the tags of a value that goes into a list: lists hold plain values."""
+    if isinstance(value, Text):
+        return value.value
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return value
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _nest(table: Table, dotted: str, value: object, refuse: Callable[[str], NoReturn]) -> None:
+    """Set ``a.b.c`` in nested tables."""
+    *outer, last = dotted.split(".")
+    if not all((*outer, last)):
+        refuse("its key is empty, or a part of it between dots is")
+    if len(outer) > _DEEPEST:
+        refuse(f"its key has more than {_DEEPEST} parts")
+    for name in outer:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            refuse(f"{name!r} is a value already and cannot be a table too")
+        table = inner
+    if isinstance(table.get(last), dict):
+        refuse(f"{last!r} is a table already and cannot be a value too")
+    table[last] = value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} stands twice in one object")
+    return table
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ArgumentsNotFoundError(
+            f"there is no arguments file {str(path)!r}", source=str(path), line=None
+        ) from error
+    except OSError as error:
+        _refuse(path, None, f"it cannot be read ({error.strerror or error})", error)
+
+
+def _text(path: Path) -> str:
+    data = _bytes(path)
+    try:
+        # utf-8-sig drops the mark that some editors write before the first line.
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        _refuse(path, data.count(b"\n", 0, error.start) + 1, "it is not UTF-8", error)
+
+
+def _refuse(path: Path, line: int | None, reason: str, cause: BaseException | None = None) -> NoReturn:
+    where = f"{path}, line {line}" if line else str(path)
+    raise ArgumentsError(
+        f"cannot read arguments from {where}: {reason}", source=str(path), line=line
+    ) from cause
+
+
+def _needed(module: str, distribution: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingPluginError(
+            f"reading this kind of file needs {distribution}: pip install 'laila-core[args]'",
+            plugin=distribution,
+            distribution="laila-core[args]",
+        ) from error

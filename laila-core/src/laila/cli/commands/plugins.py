@@ -1,0 +1,46 @@
+"""List the plugins that are installed, and what is wrong with those that cannot be used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from laila.cli.output import say, show_table
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add ``--check`` and ``--all``."""
+    parser.add_argument("--check", action="store_true", help="import each plugin to see whether it works")
+    parser.add_argument(
+        "--all", action="store_true", help="also list laila's own plugins that are not installed"
+    )
+
+
+def run(options: Namespace) -> int:
+    """Print one line a plugin. With ``--check``, 1 if any plugin failed."""
+    from laila.plugins import report
+
+    rows = report(check=options.check, missing=options.all)
+    show_table(
+        ("KIND", "NAME", "SCHEMES", "DISTRIBUTION", "VERSION", "CONTRACT", "STATUS"),
+        [
+            (
+                row.kind,
+                row.name,
+                " ".join(f"{scheme}://" for scheme in row.schemes),
+                row.distribution,
+                row.version,
+                "" if row.contract is None else row.contract,
+                row.status,
+            )
+            for row in rows
+        ],
+    )
+    for row in rows:
+        if row.reason:
+            say(f"{row.kind} {row.name} of {row.distribution}: {row.reason}")
+    return int(options.check and any(row.status == "failed" for row in rows))

@@ -1,0 +1,212 @@
+"""Show what a pool holds, or one entry of it.
+
+With a pool's URL alone: one line an entry. With a global id, or with the nickname of an entry or a manifest:
+what is stored about it, and its value where it can be decoded.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laila.cli.output import clean, say, show_fields, show_table, size_text, time_text
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
+
+    from laila.contract.blob import BlobHead
+    from laila.contract.pool import Pool
+
+__all__ = ["configure", "run"]
+
+_LARGEST_PREVIEW = 64 * 2**20
+_LONGEST_PREVIEW = 400
+_FILE_SCHEMES = ("hdf5", "file")
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the pool, the entry and ``--limit``."""
+    parser.add_argument("pool", metavar="POOL_URL", help="such as hdf5:///data/run.h5")
+    parser.add_argument("entry", metavar="ID|NICKNAME", nargs="?", help="a global id or a nickname")
+    parser.add_argument(
+        "--limit", type=int, default=200, metavar="N", help="list at most N entries, 0 for all (default: 200)"
+    )
+
+
+def run(options: Namespace) -> int:
+    """Print the pool's entries, or one entry; 1 if any that was looked at is damaged."""
+    from laila.policy.memory import open_pool
+
+    _refuse_to_create(options.pool)
+    with open_pool(options.pool) as pool:
+        if options.entry is None:
+            return _list(pool, options.limit)
+        return _detail(pool, _find(pool, options.entry))
+
+
+def _refuse_to_create(url: str) -> None:
+    """Looking must not make a file: a pool on a path that is not there would be created when opened."""
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(url)
+    path = Path(unquote(parts.netloc + parts.path))
+    if parts.scheme in _FILE_SCHEMES and not path.exists():
+        raise FileNotFoundError(f"there is no pool at {str(path)!r}")
+
+
+def _list(pool: Pool, limit: int) -> int:
+    from laila.errors import CorruptEntryError
+
+    keys = iter(pool.keys(as_generator=True))
+    shown = list(keys if limit <= 0 else islice(keys, limit))
+    rows: list[tuple[object, ...]] = []
+    damaged = 0
+    for key in sorted(shown):
+        try:
+            head = pool.read_head(key)
+        except CorruptEntryError as error:
+            damaged += 1
+            rows.append((key, "damaged", error, "", "", ""))
+            continue
+        if head is not None:
+            rows.append((key, *_row(head)))
+    if rows:
+        show_table(("KEY", "KIND", "TYPE", "SIZE", "CREATED", "NICKNAME"), rows)
+    count = len(rows)
+    if limit > 0 and next(keys, None) is not None:
+        say(f"the first {count} entries; --limit 0 shows all")
+    else:
+        say(f"{count} {'entry' if count == 1 else 'entries'}{f', {damaged} damaged' if damaged else ''}")
+    return int(damaged > 0)
+
+
+def _row(head: BlobHead) -> tuple[object, ...]:
+    if head.transformations:
+        # Type, time and nickname are inside what was transformed.
+        return _kind(head.key), _transformed(head), size_text(head.nbytes), "", ""
+    meta = head.metadata
+    size = meta.get("size")
+    return (
+        _kind(head.key),
+        meta.get("type", ""),
+        size_text(size if isinstance(size, int) else head.nbytes),
+        time_text(meta.get("created")),
+        head.nickname or "",
+    )
+
+
+def _find(pool: Pool, name: str) -> str:
+    """Return the key that an id or a nickname means in this pool."""
+    from laila.errors import EntryNotFoundError
+    from laila.identity import make_global_id, nickname_uuid
+
+    if name.startswith("LAILA:") or pool.exists(name):
+        stems = [name]
+    else:
+        uuid = nickname_uuid(name)
+        stems = [make_global_id((scope,), uuid) for scope in ("ENTRY", "MANIFEST")]
+    for stem in stems:
+        if pool.exists(stem):
+            return stem
+        evolutions = pool.history_here(stem)
+        if evolutions:
+            return f"{stem}-{evolutions[-1]}"
+    raise EntryNotFoundError(f"no entry {name!r} in this pool", key=name, pool=pool.label)
+
+
+def _detail(pool: Pool, key: str) -> int:
+    from laila.errors import CorruptEntryError, EntryNotFoundError, LailaError
+
+    head = pool.read_head(key)
+    if head is None:
+        raise EntryNotFoundError(f"no entry {key!r} in this pool", key=key, pool=pool.label)
+    note = code = None
+    value: str | None = None
+    shown: BlobHead = head
+    if head.nbytes > _LARGEST_PREVIEW:
+        note = f"not shown: {size_text(head.nbytes)} is much for a look"
+    else:
+        try:
+            shown, value = _open(pool, key)
+        except CorruptEntryError:
+            raise
+        except LailaError as error:
+            # Untrusted, a key that is not here, a library that is missing: what the head says is shown anyway.
+            note, code = f"not shown: {error}", 0
+    show_fields(_fields(pool, head, shown))
+    say(f"value  {value if note is None else note}")
+    return code or 0
+
+
+def _open(pool: Pool, key: str) -> tuple[BlobHead, str]:
+    """Decode the entry; return its head without transformations and a short text of its value."""
+    from laila.contract.blob import Blob
+    from laila.entry import Manifest, from_blob
+    from laila.plugins import load_hooks
+
+    load_hooks()  # they may bring the codec that this entry needs
+    blob = pool[key]
+    assert isinstance(blob, Blob)
+    entry = from_blob(blob)
+    return Blob.read_head(blob.head), _preview(entry.blueprint if isinstance(entry, Manifest) else entry.data)
+
+
+def _preview(value: object) -> str:
+    from reprlib import Repr
+
+    short = Repr()
+    short.maxlevel, short.maxdict, short.maxlist, short.maxtuple = 4, 20, 20, 20
+    short.maxstring = short.maxother = short.maxlong = _LONGEST_PREVIEW
+    text = " ".join(short.repr(value).split())
+    return clean(text if len(text) <= _LONGEST_PREVIEW else text[: _LONGEST_PREVIEW - 1] + "…")
+
+
+def _fields(pool: Pool, stored: BlobHead, head: BlobHead) -> Iterator[tuple[str, object]]:
+    from laila.identity import stem
+
+    yield "id", stored.key
+    yield "kind", _kind(stored.key)
+    if head.nickname:
+        yield "nickname", head.nickname
+    meta = head.metadata if not head.transformations else {}
+    for name in ("type", "codec"):
+        if meta.get(name):
+            yield name, meta[name]
+    size = meta.get("size")
+    if isinstance(size, int):
+        yield "size", size_text(size)
+    yield "stored", size_text(stored.nbytes)
+    if time_text(meta.get("created")):
+        yield "created", time_text(meta["created"])
+    if stored.transformations:
+        yield "transformed", _transformed(stored)
+    if head.signature is not None:
+        yield "signed by", head.signature[0]
+    for nbytes, dtype, shape, order, _ in head.table if not head.transformations else ():
+        what = f"{dtype} {'×'.join(map(str, shape)) or 'scalar'} {order}" if dtype else "bytes"
+        yield "buffer", f"{what}, {size_text(nbytes)}"
+    evolutions = pool.history_here(stem(stored.key))
+    if evolutions:
+        yield "evolutions", " ".join(map(str, evolutions))
+    if meta.get("user"):
+        yield "metadata", _preview(meta["user"])
+
+
+def _kind(key: str) -> str:
+    from laila.errors import IdentityError
+    from laila.identity import parse_global_id
+
+    try:
+        scopes, _, evolution = parse_global_id(key)
+    except IdentityError:
+        return "other"
+    kind = scopes[-1].lower()
+    if kind != "entry":
+        return kind
+    return "constant" if evolution is None else "variable"
+
+
+def _transformed(head: BlobHead) -> str:
+    return " + ".join(name for name, _ in head.transformations)

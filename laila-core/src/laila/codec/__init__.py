@@ -1,0 +1,98 @@
+"""Payload to Blob and back: exact types, shared objects, trust.
+
+:func:`encode` takes a snapshot of a payload; :func:`decode` gives back an equal one of the same types. A plain
+payload (:mod:`laila.codec.plain`) is one MessagePack object; everything else is a sequence of rows
+(:mod:`laila.codec.encoder`, :mod:`laila.codec.decoder`). Data never runs code: decoding knows a table of tags,
+and what needs a class or a function of the user's was registered by :func:`register_type` or bears a valid
+signature (:mod:`laila.codec.trust`).
+"""
+
+from __future__ import annotations
+
+from time import time
+
+from laila.codec import plain
+from laila.codec.registry import register_codec, register_type
+from laila.contract.blob import Blob
+from laila.errors import CorruptEntryError, PayloadError, TransformationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["decode", "encode", "register_codec", "register_type"]
+
+
+def encode(
+    payload: object,
+    *,
+    key: str,
+    nickname: str | None = None,
+    user_metadata: Mapping[str, object] | None = None,
+    pickle: bool = True,
+    copy: bool = True,
+) -> Blob:
+    """Take a snapshot of ``payload`` as a :class:`Blob` filed under the global id ``key``.
+
+    Nothing that is done to the payload afterwards changes the blob. ``copy=False`` keeps read-only arrays
+    without copying them. ``pickle=False`` refuses what would need a signature: classes that are not registered,
+    and whatever only a pickle carries. ``user_metadata`` is plain data with text for keys. Safe to call from several threads.
+
+    Raises:
+        PayloadError: (a ``TypeError``) something would not come back exactly; ``path`` says where it is.
+        PayloadCycleError: (also a ``ValueError``) the payload contains itself.
+        SecretError: a signature is needed and the signing key cannot be read or made.
+        ValueError: ``copy=False`` met a writable array.
+    """
+    user = None if user_metadata is None else _pack_metadata(user_metadata)
+    tree = plain.pack(payload)
+    if tree is not None:
+        return Blob(key, tree, (), nickname, (time(), type(payload).__name__, len(tree), "plain", user))
+    from laila.codec.encoder import encode_rows
+
+    return encode_rows(payload, key, nickname, user, pickle, copy)
+
+
+def _pack_metadata(given: Mapping[str, object]) -> bytes:
+    data = dict(given)
+    packed = plain.pack(data) if all(type(name) is str for name in data) else None
+    if packed is None:
+        raise PayloadError(
+            "metadata takes text for keys and plain data (None, bool, int, float, str, bytes, list, dict) for values, "
+            f"not {data!r:.200}",
+            path="metadata",
+        )
+    return packed
+
+
+def decode(blob: Blob, *, copy: bool = True) -> object:
+    """Rebuild the payload of ``blob``; each call gives new, writable objects. Safe to call from several threads.
+
+    With ``copy=False`` arrays are read-only views of the blob's buffers.
+
+    Raises:
+        CorruptEntryError: the blob's rows are not what :func:`encode` writes.
+        UntrustedPayloadError: it needs a class or a pickle, and no signature by a known key covers it.
+        PayloadError: a class it names is gone or has changed.
+        MissingPluginError: it needs numpy, torch, … and that is not installed.
+        TransformationError: it is still transformed; see :class:`laila.transform.TransformationSequence`.
+    """
+    if blob.transformations:
+        names = ", ".join(name for name, _ in blob.transformations)
+        raise TransformationError(
+            f"the blob of {blob.key} is still transformed ({names}): undo that with TransformationSequence.invert first",
+            name=blob.transformations[-1][0],
+        )
+    tree = blob.tree
+    if tree[:1] != b"\xc1":
+        try:
+            return plain.unpack(tree)
+        except Exception as error:
+            # ValueError, TypeError (an unhashable key) and several of msgpack's own: all say the same.
+            raise CorruptEntryError(
+                f"the blob of {blob.key} is damaged: its tree cannot be read ({type(error).__name__}: {error})",
+                key=blob.key,
+            ) from error
+    from laila.codec.decoder import decode_rows
+
+    return decode_rows(blob, copy)

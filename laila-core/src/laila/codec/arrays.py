@@ -1,0 +1,329 @@
+"""Rows of numpy's types: arrays of every dtype, masked and record arrays, scalars, dtypes.
+
+Arrays of simple dtypes are buffers that describe themselves; structured ones carry a description of their dtype
+in the row; arrays of objects are written element by element. A dtype that names Python objects is never built
+from a blob.
+"""
+
+from __future__ import annotations
+
+import re
+from math import prod
+
+import numpy as np
+
+from laila.codec import tags
+from laila.codec.containers import only
+from laila.codec.decoder import Decoder, expect
+from laila.codec.encoder import Encoder
+from laila.codec.registry import DECODERS, ENCODERS
+from laila.contract.blob import byte_view
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Row = list[object]
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+__all__ = ["encode_subclass"]
+
+_simple_text = re.compile(r"[<>|](?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-Za-zμ]{1,2}\])?)", re.ASCII).fullmatch
+_CHARS = "qQlLiIgGdDfF"
+_MAX_NESTING = 64
+
+
+def describe(dtype: np.dtype[Any]) -> object:
+    """``dtype`` as text or nested tuples, or None for one that only a pickle carries.
+
+    Text is ``dtype.str``. ``("c", char, order)`` tells C types of one size apart, ``("a", base, shape)`` is a
+    sub-array, ``("s", itemsize, aligned, record, fields)`` a structure of ``(name, title, offset, dtype)``.
+    """
+    if dtype.metadata or dtype.hasobject or dtype.itemsize == 0:
+        return None
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        inner = describe(base)
+        return None if inner is None else ("a", inner, tuple(shape))
+    if dtype.names is not None:
+        fields = []
+        assert dtype.fields is not None
+        for name in dtype.names:
+            field = dtype.fields[name]
+            inner = describe(field[0])
+            title = field[2] if len(field) > 2 else None
+            if inner is None or (title is not None and type(title) is not str):
+                return None
+            fields.append((name, title, field[1], inner))
+        return ("s", dtype.itemsize, dtype.isalignedstruct, dtype.type is np.record, tuple(fields))
+    text = dtype.str
+    if _simple_text(text):
+        same = np.dtype(text)
+        if same.char == dtype.char and same == dtype:
+            return text
+        if dtype.char in _CHARS and np.dtype(dtype.char).newbyteorder(text[0]) == dtype:  # type: ignore[arg-type]
+            return ("c", dtype.char, text[0])
+    return None
+
+
+def dtype_from(description: object, depth: int = 0) -> np.dtype[Any]:
+    """The dtype of a description; raises ``ValueError`` or ``TypeError`` for one that ``describe`` never gives."""
+    if depth > _MAX_NESTING:
+        raise ValueError("a dtype nested too deep")
+    if type(description) is str:
+        if not _simple_text(description):
+            raise ValueError(f"the dtype {description!r}")
+        found: np.dtype[Any] = np.dtype(description)
+    else:
+        kind, *fields = expect(description, tuple)
+        if kind == "c":
+            char, order = fields
+            if len(expect(char, str)) != 1 or char not in _CHARS or order not in ("<", ">", "|"):
+                raise ValueError("an unknown C type")
+            found = np.dtype(char).newbyteorder(order)
+        elif kind == "a":
+            base, shape = fields
+            found = np.dtype((dtype_from(base, depth + 1), _shape(shape)))
+        elif kind == "s":
+            found = _structure(*fields, depth=depth)
+        else:
+            raise ValueError("an unknown kind of dtype")
+    if found.hasobject or found.itemsize == 0:
+        raise ValueError(f"the dtype {found}")
+    return found
+
+
+def _structure(itemsize: object, aligned: object, record: object, fields: object, *, depth: int) -> np.dtype[Any]:
+    names, titles, offsets, formats = [], [], [], []
+    for field in expect(fields, tuple):
+        name, title, offset, inner = expect(field, tuple)
+        names.append(expect(name, str))
+        titles.append(None if title is None else expect(title, str))
+        offsets.append(expect(offset, int))
+        formats.append(dtype_from(inner, depth + 1))
+    if not 0 < expect(itemsize, int) < 1 << 31 or any(n < 0 for n in offsets):
+        raise ValueError("a structure of an impossible size")
+    spec: dict[str, object] = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
+    if any(title is not None for title in titles):
+        spec["titles"] = titles
+    found: np.dtype[Any] = np.dtype(spec, align=expect(aligned, bool))  # type: ignore[call-overload]
+    return np.dtype((np.record, found)) if expect(record, bool) else found
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    shape = tuple(expect(n, int) for n in expect(value, tuple))
+    if any(n < 0 for n in shape):
+        raise ValueError("a negative dimension")
+    return shape
+
+
+def _order(array: Array) -> str:
+    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+
+
+def _frozen(array: Array) -> bool:
+    """Whether nothing can write to the memory of ``array``, as far as its chain of bases tells."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return False
+        base = base.base
+    if base is None:
+        return True
+    return memoryview(base).readonly  # type: ignore[arg-type]
+
+
+def _encode_array(value: object, encoder: Encoder) -> Row:
+    assert isinstance(value, np.ndarray)
+    dtype = value.dtype
+    if dtype.kind == "O":
+        return _encode_objects(value)
+    description = describe(dtype)
+    if description is None:
+        from laila.codec.signed import encode_pickled
+
+        return encode_pickled(value, encoder)
+    order = _order(value)
+    if encoder.copy:
+        data = value.copy(order)  # type: ignore[call-overload]
+    else:
+        if not _frozen(value):
+            raise ValueError(
+                f"{encoder.path()} is a writable array, which copy=False cannot keep: call setflags(write=False) on it "
+                "and what it is a view of, or leave copy=True"
+            )
+        data = np.asarray(value, order=order)  # type: ignore[call-overload]
+    if type(description) is str:
+        return [tags.NDARRAY, encoder.add_buffer(byte_view(data), description, value.shape, order)]
+    return [tags.STRUCTURED, encoder.add_buffer(byte_view(data)), description, value.shape, order]
+
+
+def _build(decoder: Decoder, data: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], order: object) -> Array:
+    """An array over ``data``, or a copy of it, once the sizes are known to agree."""
+    if prod(shape) * dtype.itemsize != data.nbytes:
+        raise ValueError(f"{data.nbytes} bytes for an array of shape {shape} and dtype {dtype}")
+    if order != "C" and order != "F":
+        raise ValueError("an unknown memory order")
+    if not data.nbytes:
+        return np.empty(shape, dtype, order)  # type: ignore[call-overload, no-any-return]
+    view: Array = np.ndarray(shape, dtype, data, order=order)  # type: ignore[call-overload]
+    return view.copy("K") if decoder.copy else view
+
+
+def _decode_array(row: Row, decoder: Decoder) -> object:
+    (number,) = only(row, 1)
+    buffer = decoder.buffer(number)
+    return _build(decoder, buffer.data, dtype_from(expect(buffer.dtype, str)), buffer.shape, buffer.order)
+
+
+def _decode_structured(row: Row, decoder: Decoder) -> object:
+    number, description, shape, order = only(row, 4)
+    return _build(decoder, decoder.plain_buffer(number), dtype_from(description), _shape(shape), order)
+
+
+def _encode_objects(value: Array) -> Row:
+    order = _order(value)
+    if value.dtype.metadata:
+        raise ValueError("an object dtype with metadata")
+    return [tags.OBJECT_ARRAY, value.shape, order, *value.ravel(order).tolist()]  # type: ignore[arg-type]
+
+
+def _decode_objects(row: Row, decoder: Decoder) -> object:
+    shape, order, items = _shape(row[1]), row[2], row[3:]
+    if prod(shape) != len(items) or (order != "C" and order != "F"):
+        raise ValueError(f"{len(items)} objects for an array of shape {shape}")
+    if not items:
+        return np.empty(shape, object, order)  # type: ignore[call-overload]
+    # Assigning an item would unpack arrays and sequences; a ufunc's results are stored as they are.
+    flat: Array = np.frompyfunc(items.__getitem__, 1, 1)(np.arange(len(items)))
+    return flat.reshape(shape, order=order)  # type: ignore[call-overload]
+
+
+# -- classes of arrays
+
+
+def _encode_masked(value: object, encoder: Encoder) -> Row:
+    assert isinstance(value, np.ma.MaskedArray)
+    extra = {k: v for k, v in value.__dict__.items() if k in ("_optinfo", "_basedict") and v}
+    if value.baseclass is not np.ndarray or extra:
+        from laila.codec.signed import encode_pickled
+
+        return encode_pickled(value, encoder)
+    data = value.view(np.ndarray)
+    mask = None if value.mask is np.ma.nomask else value.mask
+    return [tags.MASKED, data, mask, value._fill_value, value.hardmask]
+
+
+def _decode_masked(row: Row, decoder: Decoder) -> object:
+    if len(row) == 1:
+        return np.ma.masked
+    data, mask, fill, hard = only(row, 4)
+    array = expect(data, np.ndarray)
+    if mask is not None:
+        wanted = np.ma.make_mask_descr(array.dtype)
+        if expect(mask, np.ndarray).shape != array.shape or mask.dtype != wanted:
+            raise ValueError("a mask of another shape or type than its array")
+    found: np.ma.MaskedArray[Any, Any] = np.ma.MaskedArray(  # type: ignore[no-untyped-call]
+        array, mask=np.ma.nomask if mask is None else mask, hard_mask=expect(hard, bool)
+    )
+    if fill is not None:
+        if expect(fill, np.ndarray).shape != () or fill.dtype != array.dtype:
+            raise ValueError("a fill value of another type than its array")
+        found._fill_value = fill
+    return found
+
+
+_CLASSES: dict[str, type[Any]] = {"matrix": np.matrix, "recarray": np.recarray}
+
+
+def encode_subclass(value: object, encoder: Encoder) -> Row:
+    """The rows of what derives from numpy's types without being exactly one of those in the tables."""
+    kind = type(value)
+    if isinstance(value, np.generic):
+        return _encode_scalar(value, encoder)
+    if isinstance(value, np.dtype):
+        description = describe(value)
+        if description is not None:
+            return [tags.DTYPE, description]
+    elif kind is np.matrix or kind is np.recarray:
+        if not value.__dict__ and not value.dtype.hasobject:  # type: ignore[attr-defined]
+            return [tags.ARRAY_CLASS, kind.__name__, value.view(np.ndarray)]  # type: ignore[attr-defined]
+    elif value is np.ma.masked:
+        return [tags.MASKED]
+    from laila.codec.signed import encode_pickled
+
+    return encode_pickled(value, encoder)
+
+
+def _decode_class(row: Row, decoder: Decoder) -> object:
+    name, array = only(row, 2)
+    kind = _CLASSES[expect(name, str)]
+    base = expect(array, np.ndarray)
+    if kind is np.matrix and base.ndim != 2:
+        raise ValueError("a matrix of another number of dimensions")
+    return base.view(kind)
+
+
+# -- scalars and dtypes
+
+
+def _encode_scalar(value: np.generic, encoder: Encoder) -> Row:
+    kind = type(value)
+    if kind is np.str_:
+        return [tags.NUMPY_TEXT, str(value)]  # through an array it would lose zeros at its end
+    if kind is np.bytes_:
+        return [tags.NUMPY_TEXT, bytes(value)]
+    if kind.__module__ == "numpy" or kind is np.record:
+        if value.dtype.names is not None and describe(value.dtype) is not None:
+            return [tags.STRUCTURED_SCALAR, np.array(value, dtype=value.dtype)]
+        description = describe(value.dtype)
+        if description is not None and value.dtype.type is kind:
+            return [tags.SCALAR, description, value.tobytes()]
+    from laila.codec.signed import encode_pickled
+
+    return encode_pickled(value, encoder)
+
+
+def _decode_scalar(row: Row, decoder: Decoder) -> object:
+    description, data = only(row, 2)
+    dtype = dtype_from(description)
+    raw = bytearray(expect(data, bytes))
+    if dtype.names is not None or dtype.subdtype is not None or len(raw) != dtype.itemsize:
+        raise ValueError("a scalar of another size than its type")
+    found: object = np.ndarray((), dtype, raw)[()]
+    return found
+
+
+def _decode_structured_scalar(row: Row, decoder: Decoder) -> object:
+    (array,) = only(row, 1)
+    base = expect(array, np.ndarray)
+    if base.shape != () or base.dtype.names is None:
+        raise ValueError("a structured scalar that is none")
+    found: object = base[()]
+    return found
+
+
+def _decode_text(row: Row, decoder: Decoder) -> object:
+    (text,) = only(row, 1)
+    return np.bytes_(text) if type(text) is bytes else np.str_(expect(text, str))
+
+
+def _decode_dtype(row: Row, decoder: Decoder) -> object:
+    (description,) = only(row, 1)
+    return dtype_from(description)
+
+
+ENCODERS.update({np.ndarray: _encode_array, np.ma.MaskedArray: _encode_masked})
+DECODERS.update(
+    {
+        tags.NDARRAY: _decode_array,
+        tags.STRUCTURED: _decode_structured,
+        tags.OBJECT_ARRAY: _decode_objects,
+        tags.MASKED: _decode_masked,
+        tags.ARRAY_CLASS: _decode_class,
+        tags.SCALAR: _decode_scalar,
+        tags.STRUCTURED_SCALAR: _decode_structured_scalar,
+        tags.NUMPY_TEXT: _decode_text,
+        tags.DTYPE: _decode_dtype,
+    }
+)

@@ -1,0 +1,156 @@
+"""Rows of the builtin types: containers, and the scalars that MessagePack lacks."""
+
+from __future__ import annotations
+
+from laila.codec import tags
+from laila.codec.decoder import Decoder, expect
+from laila.codec.encoder import Encoder
+from laila.codec.plain import INLINE_BYTES
+from laila.codec.registry import DECODERS, ENCODERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Row = list[object]
+
+__all__: list[str] = []
+
+_CONSTANTS: tuple[object, ...] = (Ellipsis, NotImplemented)
+
+
+def pairs_of(mapping: dict[object, object]) -> Row:
+    """Keys and values in turn."""
+    flat: Row = [None] * (2 * len(mapping))
+    # One snapshot of both, so that a change by another thread cannot pair a key with another's value.
+    items = list(mapping.items())
+    if 2 * len(items) != len(flat):
+        flat = [None] * (2 * len(items))
+    flat[0::2] = [key for key, _ in items]
+    flat[1::2] = [value for _, value in items]
+    return flat
+
+
+def dict_of(row: Row, start: int) -> dict[object, object]:
+    """The dict whose keys and values, in turn, begin at ``start``."""
+    if (len(row) - start) % 2:
+        raise ValueError("a key without a value")
+    found = dict(zip(row[start::2], row[start + 1 :: 2], strict=True))
+    if 2 * len(found) != len(row) - start:
+        raise ValueError("a key twice")
+    return found
+
+
+def members_of(row: Row) -> frozenset[object]:
+    """The members of a set's row."""
+    found = frozenset(row[1:])
+    if len(found) != len(row) - 1:
+        raise ValueError("a member twice")
+    return found
+
+
+def only(row: Row, count: int) -> Row:
+    """The fields of a row that has exactly ``count`` of them."""
+    if len(row) != count + 1:
+        raise ValueError(f"{len(row) - 1} fields where {count} belong")
+    return row[1:]
+
+
+def _encode_int(value: object, encoder: Encoder) -> Row:
+    assert type(value) is int
+    size = (value.bit_length() + 8) // 8
+    return [tags.INT, *_inline(value.to_bytes(size, "little", signed=True), encoder)]
+
+
+def _inline(data: bytes, encoder: Encoder) -> Row:
+    """Two fields for bytes: the number of their buffer and None, or None and the bytes."""
+    return [encoder.bytes_buffer(data), None] if len(data) >= INLINE_BYTES else [None, data]
+
+
+def _decode_int(row: Row, decoder: Decoder) -> object:
+    number, data = only(row, 2)
+    raw = expect(data, bytes) if number is None else decoder.plain_buffer(number)
+    return int.from_bytes(raw, "little", signed=True)
+
+
+def _decode_complex(row: Row, decoder: Decoder) -> object:
+    real, imag = only(row, 2)
+    return complex(expect(real, float), expect(imag, float))
+
+
+def _encode_bytes(value: object, encoder: Encoder) -> Row:
+    assert type(value) is bytes
+    return [tags.BYTES, *_inline(value, encoder)]
+
+
+def _encode_bytearray(value: object, encoder: Encoder) -> Row:
+    assert type(value) is bytearray
+    data = bytes(value)
+    if len(data) >= INLINE_BYTES:
+        return [tags.BYTEARRAY, encoder.add_buffer(memoryview(data)), None]
+    return [tags.BYTEARRAY, None, data]
+
+
+def _decode_bytes(row: Row, decoder: Decoder) -> object:
+    number, data = only(row, 2)
+    return expect(data, bytes) if number is None else bytes(decoder.plain_buffer(number))
+
+
+def _decode_bytearray(row: Row, decoder: Decoder) -> object:
+    number, data = only(row, 2)
+    return bytearray(expect(data, bytes) if number is None else decoder.plain_buffer(number))
+
+
+def _encode_memoryview(value: object, encoder: Encoder) -> Row:
+    encoder.refuse("a memoryview is a window on memory that something else owns; store bytes(view)")
+
+
+def _decode_list(row: Row, decoder: Decoder) -> object:
+    del row[0]
+    return row
+
+
+def _decode_range(row: Row, decoder: Decoder) -> object:
+    start, stop, step = only(row, 3)
+    return range(expect(start, int), expect(stop, int), expect(step, int))
+
+
+def _decode_constant(row: Row, decoder: Decoder) -> object:
+    (number,) = only(row, 1)
+    if type(number) is not int or not 0 <= number < len(_CONSTANTS):
+        raise ValueError(f"no constant {number!r}")
+    return _CONSTANTS[number]
+
+
+ENCODERS.update(
+    {
+        list: lambda value, encoder: [tags.LIST, *value],  # type: ignore[misc]
+        tuple: lambda value, encoder: [tags.TUPLE, *value],  # type: ignore[misc]
+        dict: lambda value, encoder: [tags.DICT, *pairs_of(value)],  # type: ignore[arg-type]
+        set: lambda value, encoder: encoder.set_row(tags.SET, value.copy()),  # type: ignore[attr-defined]
+        frozenset: lambda value, encoder: encoder.set_row(tags.FROZENSET, value),  # type: ignore[arg-type]
+        int: _encode_int,
+        complex: lambda value, encoder: [tags.COMPLEX, value.real, value.imag],  # type: ignore[attr-defined]
+        bytes: _encode_bytes,
+        bytearray: _encode_bytearray,
+        memoryview: _encode_memoryview,
+        range: lambda value, encoder: [tags.RANGE, value.start, value.stop, value.step],  # type: ignore[attr-defined]
+        slice: lambda value, encoder: [tags.SLICE, value.start, value.stop, value.step],  # type: ignore[attr-defined]
+        type(Ellipsis): lambda value, encoder: [tags.CONSTANT, 0],
+        type(NotImplemented): lambda value, encoder: [tags.CONSTANT, 1],
+    }
+)
+DECODERS.update(
+    {
+        tags.LIST: _decode_list,
+        tags.TUPLE: lambda row, decoder: tuple(row[1:]),
+        tags.DICT: lambda row, decoder: dict_of(row, 1),
+        tags.SET: lambda row, decoder: set(members_of(row)),
+        tags.FROZENSET: lambda row, decoder: members_of(row),
+        tags.INT: _decode_int,
+        tags.COMPLEX: _decode_complex,
+        tags.BYTES: _decode_bytes,
+        tags.BYTEARRAY: _decode_bytearray,
+        tags.RANGE: _decode_range,
+        tags.SLICE: lambda row, decoder: slice(*only(row, 3)),
+        tags.CONSTANT: _decode_constant,
+    }
+)

@@ -1,0 +1,371 @@
+"""The slow path, writing: any payload as rows.
+
+Every container, and every value that MessagePack lacks, is one row ``[tag, field, …]``, written after the rows
+it refers to; a field is an atom or a reference to an earlier row. So nothing is nested in anything else's bytes,
+depth costs no recursion, and an object met twice is a second reference. The walk keeps its own stack, which is
+also how a cycle is found and how an error knows its place inside the payload.
+"""
+
+from __future__ import annotations
+
+from time import time
+
+from msgpack import ExtType
+from xxhash import xxh3_128_digest
+
+from laila.codec import registry, tags
+from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object
+from laila.contract.blob import Blob, Buffer
+from laila.errors import PayloadCycleError, PayloadError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    Row = list[object]
+
+__all__ = ["Encoder", "encode_rows"]
+
+_FIELDS = ATOMS | {ExtType}
+_INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
+
+
+def reference(index: int) -> ExtType:
+    """A reference to row ``index``: its low 24 bits as data, what is above as the extension's type."""
+    low = index & 0xFFFFFF
+    size = 1 if low < 256 else 2 if low < 65536 else 3
+    return ExtType(index >> 24, low.to_bytes(size, "little"))
+
+
+def referred(ref: ExtType) -> int:
+    """The index of the row that ``ref`` refers to."""
+    return (ref.code << 24) | int.from_bytes(ref.data, "little")
+
+
+class _Boxed:
+    """A user's own ``ExtType``, which must not be taken for a reference."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class _KeepRows(Exception):
+    """A set of several rows was met: its members must be ordered by content, which needs all rows kept."""
+
+
+class Hoist(Exception):
+    """An object inside a pickle turned out to be shared with what is outside: begin again, knowing it."""
+
+
+class _Frame:
+    __slots__ = ("careful", "obj", "position", "row")
+
+    def __init__(self, obj: object, row: Row, position: int) -> None:
+        self.obj = obj
+        self.row = row
+        self.position = position
+        self.careful = False  # set once the packer found an int beyond 64 bits
+
+
+class Encoder:
+    """One walk over one payload. Not safe to share between threads; used once."""
+
+    def __init__(self, *, pickle: bool, copy: bool, keep: bool = False) -> None:
+        self.pickle = pickle
+        self.copy = copy
+        self.keep = keep
+        self.buffers: list[Buffer] = []
+        self.signed_types: dict[type, str] = {}
+        self.hoisted: set[int] = set()
+        self.pickled: dict[int, object] = {}
+        self._rows: list[bytes] = []
+        self._kept: list[Row] = []
+        self._memo: dict[int, int] = {}
+        self._alive: list[object] = []  # ids stay unique only while their objects live
+        self._merged: dict[bytes, int] = {}
+        self._stack: list[_Frame] = []
+        self._active: set[int] = set()
+        self._owners: dict[object, int] = {}
+        self._bytes_of_length: dict[int, bytes] = {}
+        self._long_bytes: dict[bytes, int] = {}
+
+    # -- for the encoders of single types
+
+    def refuse(self, reason: str, cause: BaseException | None = None) -> NoReturn:
+        """Raise a :class:`PayloadError` that names the place reached in the payload."""
+        path = self.path()
+        raise PayloadError(f"{path} cannot be stored: {reason}", path=path) from cause
+
+    def sign(self, kind: type, how: str) -> None:
+        """Note that ``kind`` needs a signature; refuse where none may be made."""
+        if not self.pickle:
+            self.refuse(
+                f"{registry.type_name(kind)} would need a signature, which pickle=False forbids; "
+                "register the class with laila.register_type, or store plain data"
+            )
+        self.signed_types[kind] = how
+
+    def add_buffer(
+        self,
+        data: memoryview,
+        dtype: str | None = None,
+        shape: tuple[int, ...] | None = None,
+        order: str = "C",
+    ) -> int:
+        """Add a buffer that nothing else changes any more; return its number."""
+        self.buffers.append(Buffer(data, dtype, shape, order))
+        return len(self.buffers) - 1
+
+    def shared_buffer(self, owner: object) -> int | None:
+        """The number of the buffer noted for ``owner`` (such as a storage's address), or None."""
+        return self._owners.get(owner)
+
+    def share_buffer(self, owner: object, number: int) -> None:
+        """Note that buffer ``number`` holds ``owner``'s bytes."""
+        self._owners[owner] = number
+
+    def bytes_buffer(self, data: bytes) -> int:
+        """The number of the buffer that holds ``data``; equal bytes share one. Nothing is hashed while lengths differ."""
+        first = self._bytes_of_length.setdefault(len(data), data)
+        if first is data:
+            number = self._owners.get(("bytes", id(data)))
+            if number is None:
+                number = self._owners["bytes", id(data)] = self.add_buffer(memoryview(data))
+            return number
+        self._long_bytes.setdefault(first, self._owners["bytes", id(first)])
+        known = self._long_bytes.get(data)
+        if known is None:
+            known = self._long_bytes[data] = self.add_buffer(memoryview(data))
+        return known
+
+    def is_outside(self, obj: object) -> bool:
+        """Whether ``obj``, met inside a pickle, belongs to the payload outside it and must stay shared."""
+        number = id(obj)
+        return number in self._memo or number in self._active or number in self.hoisted
+
+    def hoist(self, obj: object) -> NoReturn:
+        """Begin again, with ``obj`` as a row of its own: a pickle holds it, and so does something else."""
+        self.hoisted.add(id(obj))
+        raise Hoist
+
+    def path(self) -> str:
+        """The place reached, such as ``payload['a'][3].b``."""
+        return "payload" + "".join(_place(frame) for frame in self._stack)
+
+    # -- the walk
+
+    def run(self, root: object) -> bytes:
+        """Write ``root`` and everything below it; return the tree."""
+        stack = self._stack
+        memo = self._memo
+        active = self._active
+        pending: object = root
+        while True:
+            # Enter ``pending``: an object without a row of its own yet.
+            if id(pending) in active:
+                path = self.path()
+                raise PayloadCycleError(
+                    f"{path} cannot be stored: it is a {type(pending).__name__} that contains itself", path=path
+                )
+            if id(pending) in self.pickled:
+                self.hoist(pending)
+            active.add(id(pending))
+            stack.append(_Frame(pending, [None], 1))
+            boxed = type(pending) is _Boxed
+            source = pending.value if boxed else pending  # type: ignore[attr-defined]
+            row = registry.encoder_for(source)(source, self)
+            kinds = set(map(type, row))
+            if ExtType in kinds:
+                row = [_Boxed(field) if type(field) is ExtType else field for field in row]
+            simple = kinds <= ATOMS and not (bytes in kinds and any(_is_long(field) for field in row))
+            stack.pop()
+            stack.append(_Frame(pending, row, len(row) if simple else 1))
+            # Leave every frame that is complete, until one has a field to enter.
+            while True:
+                frame = stack[-1]
+                child = self._next(frame)
+                if child is not None:
+                    pending = child
+                    break
+                index = self._finish(frame)
+                if index is None:
+                    continue  # an int beyond 64 bits turned up
+                stack.pop()
+                memo[id(frame.obj)] = index
+                self._alive.append(frame.obj)
+                active.discard(id(frame.obj))
+                if not stack:
+                    return self._tree()
+                above = stack[-1]
+                above.row[above.position] = reference(index)
+                above.position += 1
+
+    def _next(self, frame: _Frame) -> object | None:
+        """The next field of ``frame`` that needs a row of its own; known ones become references on the way."""
+        row, position, memo = frame.row, frame.position, self._memo
+        careful = frame.careful
+        for position in range(position, len(row)):  # noqa: B020  # resumes where it stopped
+            field = row[position]
+            kind = type(field)
+            if kind in _FIELDS:
+                if not (kind is bytes and _is_long(field)) and not (
+                    careful and kind is int and not _INT_MIN <= field <= _INT_MAX  # type: ignore[operator]
+                ):
+                    continue
+            index = memo.get(id(field))
+            if index is None:
+                frame.position = position
+                return field
+            row[position] = reference(index)
+        return None
+
+    def _finish(self, frame: _Frame) -> int | None:
+        row = frame.row
+        try:
+            packed = pack_object(row)
+        except OverflowError:
+            frame.careful = True
+            frame.position = 1
+            return None
+        count = len(self._kept) if self.keep else len(self._rows)
+        # A NaN is not even equal to itself: two of them must stay two, or a set of them would shrink.
+        if self.keep and row[0] in tags.SETS:
+            # One order for equal sets, so that they merge; the order by content comes at the end.
+            refs = sorted((field for field in row if type(field) is ExtType), key=referred)
+            row[len(row) - len(refs) :] = refs
+            packed = pack_object(row)
+        if row[0] in tags.MERGED and not _has_nan(frame):
+            index = self._merged.setdefault(packed, count)
+            if index != count:
+                return index
+        if self.keep:
+            self._kept.append(row)
+        else:
+            self._rows.append(packed)
+        return count
+
+    def set_row(self, tag: int, members: set[object] | frozenset[object]) -> Row:
+        """The row of a set: atoms in the order of their bytes, then what has rows (ordered by content at the end)."""
+        atoms: list[tuple[bytes, object]] = []
+        others: Row = []
+        for member in members:
+            if type(member) in ATOMS and not _is_long(member):
+                try:
+                    atoms.append((pack_object(member), member))
+                    continue
+                except OverflowError:
+                    pass
+            others.append(member)
+        if len(others) > 1 and not self.keep:
+            raise _KeepRows
+        atoms.sort(key=lambda pair: pair[0])
+        return [tag, *(member for _, member in atoms), *others]
+
+    def _tree(self) -> bytes:
+        if self.keep:
+            self._order_sets()
+        return tags.ROWS_MARK + b"".join(self._rows)
+
+    def _order_sets(self) -> None:
+        """Number the kept rows anew, so that nothing depends on the order in which a set was walked."""
+        digests: list[bytes] = []
+        for row in self._kept:
+            content: Row = [digests[referred(f)] if type(f) is ExtType else f for f in row]
+            if row[0] in tags.SETS:
+                content[1:] = sorted(map(pack_object, content[1:]))
+                atoms = [field for field in row[1:] if type(field) is not ExtType]
+                refs = [field for field in row[1:] if type(field) is ExtType]
+                row[1:] = [*atoms, *sorted(refs, key=lambda ref: digests[referred(ref)])]
+            elif row[0] in tags.BUFFERED and row[1] is not None:
+                buffer = self.buffers[row[1]]  # type: ignore[index]  # the number of a buffer
+                content[1] = [buffer.checksum, buffer.dtype, buffer.shape, buffer.order]
+            digests.append(xxh3_128_digest(pack_object(content)))
+        numbers: dict[int, int] = {}
+        buffers: dict[int, int] = {}
+        todo = [len(self._kept) - 1]
+        opened: set[int] = set()
+        while todo:
+            old = todo[-1]
+            if old in numbers:
+                todo.pop()
+                continue
+            row = self._kept[old]
+            refs = [referred(field) for field in row if type(field) is ExtType]
+            if old not in opened:
+                opened.add(old)
+                todo.extend(child for child in reversed(refs) if child not in numbers)
+                continue
+            todo.pop()
+            row = [reference(numbers[referred(f)]) if type(f) is ExtType else f for f in row]
+            if row[0] in tags.BUFFERED and row[1] is not None:
+                row[1] = buffers.setdefault(row[1], len(buffers))  # type: ignore[call-overload]
+            numbers[old] = len(numbers)
+            self._rows.append(pack_object(row))
+        self.buffers = [self.buffers[number] for number in buffers]
+
+
+def _has_nan(frame: _Frame) -> bool:
+    if any(type(field) is float and field != field for field in frame.row):
+        return True
+    tag = frame.row[0]
+    if tag == tags.DECIMAL:
+        return bool(frame.obj.is_nan())  # type: ignore[attr-defined]
+    return tag == tags.SCALAR and bool(frame.obj != frame.obj)
+
+
+def _is_long(field: object) -> bool:
+    return type(field) is bytes and len(field) >= INLINE_BYTES
+
+
+def _place(frame: _Frame) -> str:
+    """Where ``frame`` stands, as one step of a path."""
+    tag, position = frame.row[0], frame.position
+    if tag in tags.SEQUENCES:
+        return f"[{position - tags.SEQUENCES[tag]}]"  # type: ignore[index]
+    if tag in tags.MAPPINGS:
+        number, is_value = divmod(position - tags.MAPPINGS[tag], 2)  # type: ignore[index]
+        if number < 0:
+            return ".default_factory"
+        keys = list(frame.obj)  # type: ignore[call-overload]
+        if not is_value or number >= len(keys):
+            return f".keys()[{number}]"
+        key = keys[number]
+        # Only what surely has a short and harmless repr is shown.
+        shown = repr(key)[:80] if type(key) in ATOMS or type(key) is tuple else f"<{type(key).__name__}>"
+        return f"[{shown}]"
+    if tag in (tags.OBJECT, tags.NAMED_TUPLE, tags.NAMESPACE):
+        return f".{frame.row[position - 1]}" if position > 1 else ""
+    if tag in tags.SETS:
+        return ".{member}"
+    if tag == tags.OBJECT_ARRAY:
+        return f".flat[{position - 3}]"
+    return ""
+
+
+def encode_rows(
+    payload: object, key: str, nickname: str | None, user: bytes | None, pickle: bool, copy: bool
+) -> Blob:
+    """Encode what is not plain; see :func:`laila.codec.encode`."""
+    encoder = Encoder(pickle=pickle, copy=copy)
+    while True:
+        try:
+            tree = encoder.run(payload)
+            break
+        except _KeepRows:
+            again = Encoder(pickle=pickle, copy=copy, keep=True)
+        except Hoist:
+            again = Encoder(pickle=pickle, copy=copy, keep=encoder.keep)
+        again.hoisted = encoder.hoisted
+        again._alive.append(encoder)  # what was hoisted must stay alive, or its id could name something else
+        encoder = again
+    size = len(tree) + sum(buffer.nbytes for buffer in encoder.buffers)
+    codec = "signed" if encoder.signed_types else "rows"
+    meta = (time(), registry.type_name(type(payload)), size, codec, user)
+    blob = Blob(key, tree, tuple(encoder.buffers), nickname, meta)
+    if encoder.signed_types:
+        from laila.codec.trust import sign_blob
+
+        sign_blob(blob, encoder.signed_types)
+    return blob

@@ -1,0 +1,106 @@
+"""The fast path: payloads that are one MessagePack object, packed and unpacked in C.
+
+A payload is *plain* when it is made of exactly None, bool, int (64 bits), float, str, bytes (short), list and
+dict (scalar keys), is not deeper than :data:`MAX_DEPTH`, and refers to no container twice. That is what most
+small entries are, so the test for it looks at whole containers at a time (``set(map(type, …))``) and no module
+but msgpack is needed. What is not plain is written as rows: see :mod:`laila.codec.encoder`.
+"""
+
+from __future__ import annotations
+
+from _thread import _local as thread_local
+from itertools import chain
+
+import msgpack
+
+from laila.contract.blob import unpack_checked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ATOMS", "INLINE_BYTES", "MAX_DEPTH", "pack", "pack_object", "unpack"]
+
+MAX_DEPTH = 100
+"""Plain payloads nest no deeper: MessagePack's own limits are near."""
+INLINE_BYTES = 64 * 1024
+"""Bytes objects from this size on are kept out of band, as buffers."""
+
+ATOMS = frozenset({type(None), bool, int, float, str, bytes})
+"""What one MessagePack object carries exactly (bytes while short, ints within 64 bits)."""
+_KEYS = ATOMS
+_PLAIN = ATOMS | {list, dict}
+_CONTAINERS = frozenset({list, dict})
+
+
+class _Packers(thread_local):
+    """Each thread's packers: a packer keeps its output buffer from call to call, so it cannot be shared."""
+
+    def __init__(self) -> None:
+        self.strict = msgpack.Packer(strict_types=True).pack
+        # Lone surrogates are refused by strict UTF-8; only a text that has one pays for this second way.
+        self.surrogates = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass").pack
+
+
+_packers = _Packers()
+
+
+def pack_object(value: object) -> bytes:
+    """Pack one object in C. Raises what msgpack raises: TypeError, OverflowError or ValueError for what it lacks."""
+    packed: bytes
+    try:
+        packed = _packers.strict(value)
+    except UnicodeEncodeError:
+        packed = _packers.surrogates(value)
+    return packed
+
+
+def is_plain(payload: object) -> bool:
+    """Whether ``payload`` is plain; ints beyond 64 bits are left for the packer to find."""
+    kind = type(payload)
+    if kind not in _CONTAINERS:
+        return kind in ATOMS and (kind is not bytes or len(payload) < INLINE_BYTES)  # type: ignore[arg-type]
+    dicts: list[dict[object, object]] = [payload] if kind is dict else []  # type: ignore[list-item]
+    lists: list[list[object]] = [] if dicts else [payload]  # type: ignore[list-item]
+    seen = {id(payload)}
+    for _ in range(MAX_DEPTH):
+        values: list[object] = []
+        for items in lists:
+            values += items
+        if dicts:
+            keys = set(map(type, chain.from_iterable(dicts)))
+            if not keys <= _KEYS or (bytes in keys and _has_long(chain.from_iterable(dicts))):
+                return False
+            for mapping in dicts:
+                values += mapping.values()
+        kinds = set(map(type, values))
+        if not kinds <= _PLAIN or (bytes in kinds and _has_long(values)):
+            return False
+        dicts = [value for value in values if type(value) is dict] if dict in kinds else []
+        lists = [value for value in values if type(value) is list] if list in kinds else []
+        if not dicts and not lists:
+            return True
+        count = len(seen) + len(dicts) + len(lists)
+        seen.update(map(id, dicts))
+        seen.update(map(id, lists))
+        if len(seen) != count:
+            return False  # a container referred to twice, or a cycle
+    return False
+
+
+def _has_long(values: Iterable[object]) -> bool:
+    return any(type(value) is bytes and len(value) >= INLINE_BYTES for value in values)
+
+
+def pack(payload: object) -> bytes | None:
+    """Return the tree of a plain payload, or None when it is not plain."""
+    # RuntimeError: another thread changes a container under our eyes; the rows take a copy of each first.
+    try:
+        return pack_object(payload) if is_plain(payload) else None
+    except (TypeError, OverflowError, ValueError, RuntimeError):
+        return None
+
+
+def unpack(tree: bytes) -> object:
+    """Rebuild a plain payload. Raises ``ValueError``, ``TypeError`` or msgpack's errors for a damaged tree."""
+    return unpack_checked(tree)

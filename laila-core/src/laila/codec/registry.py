@@ -1,0 +1,185 @@
+"""What can be encoded and decoded: the tables of types and tags, and the classes that users registered.
+
+The tables fill themselves: the module that knows a library's types is imported when such an object (or its tag)
+is first seen, so that nothing here loads numpy, torch, Pillow, pandas or even :mod:`decimal` in advance.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from laila.errors import CorruptEntryError, MissingPluginError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from laila.codec.decoder import Decoder
+    from laila.codec.encoder import Encoder
+
+    C = TypeVar("C", bound=type)
+    EncodeFunction = Callable[[object, Encoder], list[object]]
+    DecodeFunction = Callable[[list[object], Decoder], object]
+
+__all__ = ["register_codec", "register_type"]
+
+ENCODERS: dict[type, EncodeFunction] = {}
+"""Exact type to the function that makes its row. Subclasses are looked for elsewhere, never taken for their base."""
+DECODERS: dict[int, DecodeFunction] = {}
+"""Tag to the function that rebuilds a value from its row, references resolved."""
+
+# By the top package of a type: the module here that may know it.
+_MODULES = {
+    "builtins": "laila.codec.containers",
+    **dict.fromkeys(("collections", "types", "array"), "laila.codec.standard"),
+    **dict.fromkeys(("datetime", "zoneinfo", "decimal", "fractions", "uuid", "pathlib"), "laila.codec.standard"),
+    "numpy": "laila.codec.arrays",
+    "torch": "laila.codec.tensors",
+    "PIL": "laila.codec.images",
+    "pyarrow": "laila.codec.tables",
+    "pandas": "laila.codec.tables",
+}
+# By range of tags: (module here, library it needs, extra that installs the library).
+_LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
+    (range(1, 6), "laila.codec.containers", "", ""),
+    (range(16, 24), "laila.codec.containers", "", ""),
+    (range(24, 48), "laila.codec.standard", "", ""),
+    (range(6, 11), "laila.codec.standard", "", ""),
+    (range(48, 64), "laila.codec.arrays", "numpy", "laila-core[numpy]"),
+    (range(64, 72), "laila.codec.tensors", "torch", "laila-core[torch]"),
+    (range(72, 73), "laila.codec.images", "PIL", "laila-core[pillow]"),
+    (range(73, 74), "laila.codec.tables", "pyarrow", "pyarrow"),
+    (range(74, 75), "laila.codec.tables", "pandas", "pandas pyarrow"),
+    (range(96, 100), "laila.codec.objects", "", ""),
+    (range(100, 101), "laila.codec.signed", "", ""),
+)
+
+_names: dict[type, str] = {}
+_types: dict[str, type] = {}
+_codecs_by_type: dict[type, tuple[str, Callable[[object], object]]] = {}
+_codecs_by_name: dict[str, Callable[[object], object]] = {}
+
+
+def type_name(kind: type) -> str:
+    """``module.qualname``, or the bare name of a builtin."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def class_path(kind: type) -> str:
+    """How a class is written in a blob: ``module:qualname``."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _load(module: str) -> None:
+    # Only the constants of the tables above come here, never a name out of a blob.
+    __import__(module)
+
+
+def encoder_for(obj: object) -> EncodeFunction:
+    """The function that makes the row of ``obj``."""
+    kind = type(obj)
+    found = ENCODERS.get(kind)
+    if found is None:
+        module = _MODULES.get(kind.__module__.partition(".")[0])
+        if module is not None and module not in sys.modules:
+            _load(module)
+            found = ENCODERS.get(kind)
+        if found is None:
+            from laila.codec.objects import encoder_of_class
+
+            found = encoder_of_class(kind)
+    return found
+
+
+def decoder_for(tag: object, key: str) -> DecodeFunction:
+    """The function that rebuilds rows of ``tag``, in the blob of ``key``."""
+    if type(tag) is int:
+        found = DECODERS.get(tag)
+        if found is not None:
+            return found
+        for span, module, library, requirement in _LIBRARIES:
+            if tag in span:
+                try:
+                    _load(module)
+                except ImportError as error:
+                    raise MissingPluginError(
+                        f"the payload of {key} needs {library}, which cannot be imported here ({error}): "
+                        f"pip install '{requirement}'",
+                        plugin=library,
+                        distribution=requirement,
+                    ) from error
+                if tag in DECODERS:
+                    return DECODERS[tag]
+    raise CorruptEntryError(
+        f"the blob of {key} has a row with the unknown tag {tag!r}: it is damaged, or a newer laila wrote it", key=key
+    )
+
+
+def register_type(cls: C, *, name: str | None = None) -> C:
+    """Let instances of ``cls`` be stored field by field without a signature, and be read without one.
+
+    Usable as a decorator. Fields are encoded like any payload and set again without running ``__init__``; who can
+    write to a pool can therefore make instances with any field values, which is why it is said class by class.
+    ``name`` is what the blob says instead of ``module:qualname``; give the old name to a class that was moved or
+    renamed. Works for attrs classes, dataclasses, enums, named tuples and plain classes that copy by their
+    ``__dict__`` and slots. Registering one class under several names is allowed; the first is written.
+
+    Raises:
+        TypeError: ``cls`` is no class, or one that cannot be rebuilt from its fields.
+        ValueError: another class was registered under that name.
+    """
+    if not isinstance(cls, type):
+        raise TypeError(f"register_type takes a class, not {cls!r}")
+    from laila.codec.objects import check_registrable
+
+    check_registrable(cls)
+    text = class_path(cls) if name is None else name
+    other = _types.get(text)
+    # The same class defined again (a reloaded module, a notebook cell) takes the place of its former self.
+    if other is not None and other is not cls and class_path(other) != class_path(cls):
+        raise ValueError(f"{text!r} is already registered, for {type_name(other)}; pass another name=")
+    _types[text] = cls
+    _names.setdefault(cls, text)
+    return cls
+
+
+def register_codec(
+    cls: type, *, name: str, encode: Callable[[object], object], decode: Callable[[object], object]
+) -> None:
+    """Store instances of exactly ``cls`` as whatever ``encode(obj)`` gives, and read them by ``decode(that)``.
+
+    ``encode`` returns any payload (arrays stay out of band); ``decode`` gets an equal one back and must bear any
+    input, since it runs without a signature: it raises ``ValueError`` or ``TypeError`` for what it cannot use.
+    ``name`` stands in the blob, is the same for ever and should begin with the distribution that owns it.
+
+    Raises:
+        ValueError: the name belongs to another class, or the class to another codec.
+    """
+    known = _codecs_by_type.get(cls)
+    if cls in ENCODERS or (known is not None and known[0] != name):
+        raise ValueError(f"{type_name(cls)} already has a codec")
+    if name in _codecs_by_name and known is None:
+        raise ValueError(f"a codec named {name!r} is already registered")
+    _codecs_by_type[cls] = (name, encode)
+    _codecs_by_name[name] = decode
+
+
+def registered_name(cls: type) -> str | None:
+    """The name under which ``cls`` was registered, or None."""
+    return _names.get(cls)
+
+
+def registered_type(name: str) -> type | None:
+    """The class registered under ``name``, or None."""
+    return _types.get(name)
+
+
+def codec_of(cls: type) -> tuple[str, Callable[[object], object]] | None:
+    """The name and encode function of the codec registered for ``cls``, or None."""
+    return _codecs_by_type.get(cls)
+
+
+def codec_named(name: str) -> Callable[[object], object] | None:
+    """The decode function of the codec registered under ``name``, or None."""
+    return _codecs_by_name.get(name)

@@ -1,0 +1,268 @@
+"""Rows of the standard library's data types: dates, numbers, paths, ids and the richer containers."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections import Counter, OrderedDict, defaultdict, deque
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
+from types import SimpleNamespace
+from uuid import UUID, SafeUUID
+from zoneinfo import ZoneInfo
+
+from laila.codec import tags
+from laila.codec.containers import dict_of, only, pairs_of
+from laila.codec.decoder import Decoder, expect
+from laila.codec.encoder import Encoder
+from laila.codec.plain import INLINE_BYTES
+from laila.codec.registry import DECODERS, ENCODERS
+from laila.errors import CorruptEntryError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.codec.registry import EncodeFunction
+
+    Row = list[object]
+
+__all__: list[str] = []
+
+_FACTORIES: dict[type, str] = {
+    kind: kind.__name__
+    for kind in (list, dict, set, frozenset, tuple, int, float, complex, bool, str, bytes, bytearray)
+}
+_FACTORY_NAMES = {name: kind for kind, name in _FACTORIES.items()}
+_PATHS = (PurePosixPath, PureWindowsPath, PosixPath, WindowsPath)
+_EMPTY = timedelta(0)
+
+
+def _or_pickled(encode: EncodeFunction) -> EncodeFunction:
+    """Containers of Python classes can bear attributes of their own; one that does is not told by its items."""
+
+    def checked(value: object, encoder: Encoder) -> Row:
+        if value.__dict__:
+            from laila.codec.signed import encode_pickled
+
+            return encode_pickled(value, encoder)
+        return encode(value, encoder)
+
+    return checked
+
+
+def _encode_default_dict(value: object, encoder: Encoder) -> Row:
+    assert type(value) is defaultdict
+    factory = value.default_factory
+    name = None if factory is None else _FACTORIES.get(factory)  # type: ignore[call-overload]
+    if factory is not None and name is None:
+        from laila.codec.signed import encode_pickled
+
+        return encode_pickled(value, encoder)
+    return [tags.DEFAULT_DICT, name, *pairs_of(value)]
+
+
+def _decode_default_dict(row: Row, decoder: Decoder) -> object:
+    name = row[1]
+    factory = None if name is None else _FACTORY_NAMES[expect(name, str)]
+    return defaultdict(factory, dict_of(row, 2))
+
+
+def _decode_counter(row: Row, decoder: Decoder) -> object:
+    counter: Counter[object] = Counter()
+    dict.update(counter, dict_of(row, 1))  # Counter.update would add up
+    return counter
+
+
+def _decode_deque(row: Row, decoder: Decoder) -> object:
+    limit = row[1]
+    items = deque(row[2:], None if limit is None else expect(limit, int))
+    if len(items) != len(row) - 2:
+        raise ValueError("a deque longer than its limit")
+    return items
+
+
+def _decode_namespace(row: Row, decoder: Decoder) -> object:
+    found = SimpleNamespace()
+    for name, value in dict_of(row, 1).items():
+        found.__dict__[expect(name, str)] = value
+    return found
+
+
+def _encode_namespace(value: object, encoder: Encoder) -> Row:
+    if not all(type(name) is str for name in value.__dict__):
+        encoder.refuse("a namespace whose names are not all text")
+    return [tags.NAMESPACE, *pairs_of(value.__dict__)]
+
+
+def _clock(value: time | datetime) -> Row:
+    return [value.hour, value.minute, value.second, value.microsecond, value.fold, value.tzinfo]
+
+
+def _zone(value: object) -> tzinfo | None:
+    if value is not None and not isinstance(value, tzinfo):
+        raise TypeError("a time zone that is none")
+    return value
+
+
+def _decode_time(row: Row, decoder: Decoder) -> object:
+    *numbers, fold, zone = only(row, 6)
+    hour, minute, second, micro = (expect(n, int) for n in numbers)
+    return time(hour, minute, second, micro, _zone(zone), fold=expect(fold, int))
+
+
+def _encode_datetime(value: object, encoder: Encoder) -> Row:
+    assert type(value) is datetime
+    return [tags.DATETIME, value.year, value.month, value.day, *_clock(value)]
+
+
+def _decode_datetime(row: Row, decoder: Decoder) -> object:
+    *numbers, fold, zone = only(row, 9)
+    year, month, day, hour, minute, second, micro = (expect(n, int) for n in numbers)
+    return datetime(year, month, day, hour, minute, second, micro, _zone(zone), fold=expect(fold, int))
+
+
+def _encode_timezone(value: object, encoder: Encoder) -> Row:
+    assert type(value) is timezone
+    offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]  # the one exact way to its name
+    return [tags.TIMEZONE, offset.days, offset.seconds, offset.microseconds, *(name or [None])]
+
+
+def _decode_timezone(row: Row, decoder: Decoder) -> object:
+    days, seconds, micro, name = only(row, 4)
+    offset = timedelta(expect(days, int), expect(seconds, int), expect(micro, int))
+    return timezone(offset) if name is None else timezone(offset, expect(name, str))
+
+
+def _encode_zone(value: object, encoder: Encoder) -> Row:
+    assert type(value) is ZoneInfo
+    if value.key is None:
+        encoder.refuse("a ZoneInfo without a key: it was read from a file that nobody else has")
+    return [tags.ZONE, value.key]
+
+
+def _decode_zone(row: Row, decoder: Decoder) -> object:
+    (name,) = only(row, 1)
+    text = expect(name, str)
+    try:
+        return ZoneInfo(text)
+    except (LookupError, OSError, ValueError) as error:
+        raise CorruptEntryError(
+            f"the payload of {decoder.blob.key} uses the time zone {text!r}, which is not known here ({error}); "
+            "the system's zone data may be missing: pip install tzdata",
+            key=decoder.blob.key,
+        ) from error
+
+
+def _decode_date(row: Row, decoder: Decoder) -> object:
+    year, month, day = (expect(n, int) for n in only(row, 3))
+    return date(year, month, day)
+
+
+def _decode_timedelta(row: Row, decoder: Decoder) -> object:
+    days, seconds, micro = (expect(n, int) for n in only(row, 3))
+    return timedelta(days, seconds, micro)
+
+
+def _decode_decimal(row: Row, decoder: Decoder) -> object:
+    (text,) = only(row, 1)
+    return Decimal(expect(text, str))
+
+
+def _decode_fraction(row: Row, decoder: Decoder) -> object:
+    numerator, denominator = (expect(n, int) for n in only(row, 2))
+    if denominator <= 0:
+        raise ValueError("a fraction with an impossible denominator")
+    # Not Fraction(n, d): it would look for a common factor, which takes minutes for hostile numbers.
+    found = Fraction()
+    found._numerator = numerator  # type: ignore[attr-defined]
+    found._denominator = denominator  # type: ignore[attr-defined]
+    return found
+
+
+def _decode_uuid(row: Row, decoder: Decoder) -> object:
+    data, safe = only(row, 2)
+    return UUID(bytes=expect(data, bytes), is_safe=SafeUUID(safe))
+
+
+def _encode_path(value: object, encoder: Encoder) -> Row:
+    return [tags.PATH, _PATHS.index(type(value)), str(value)]
+
+
+def _decode_path(row: Row, decoder: Decoder) -> object:
+    number, text = only(row, 2)
+    kind = _PATHS[expect(number, int)] if number in range(len(_PATHS)) else None
+    if kind is None:
+        raise ValueError("an unknown kind of path")
+    return kind(expect(text, str))
+
+
+def _encode_array(value: object, encoder: Encoder) -> Row:
+    assert isinstance(value, array)
+    if type(value) is array and value.typecode in "uw":
+        # Its width differs between systems and it may hold what is no text: code points are exact.
+        points = array("I", [ord(c) for c in value])
+        return [tags.ARRAY_ARRAY, None, value.typecode, 4, sys.byteorder, points.tobytes()]
+    data = value.tobytes()
+    fields = [value.typecode, value.itemsize, sys.byteorder]
+    if len(data) >= INLINE_BYTES:
+        return [tags.ARRAY_ARRAY, encoder.add_buffer(memoryview(data)), *fields, None]
+    return [tags.ARRAY_ARRAY, None, *fields, data]
+
+
+def _decode_array(row: Row, decoder: Decoder) -> object:
+    number, typecode, itemsize, byteorder, inline = only(row, 5)
+    code = expect(typecode, str)
+    data = expect(inline, bytes) if number is None else decoder.plain_buffer(number)
+    if len(code) != 1 or code not in "bBuwhHiIlLqQfd" or byteorder not in ("little", "big"):
+        raise ValueError("an unknown kind of array")
+    text = code in "uw"
+    found = array("I" if text else code)
+    if found.itemsize != itemsize:
+        raise ValueError(f"an array of {itemsize!r} bytes an item, which is {found.itemsize} here")
+    found.frombytes(data)
+    if byteorder != sys.byteorder:
+        found.byteswap()
+    return array(code, "".join(map(chr, found))) if text else found
+
+
+ENCODERS.update(
+    {
+        OrderedDict: _or_pickled(lambda value, encoder: [tags.ORDERED_DICT, *pairs_of(value)]),  # type: ignore[arg-type]
+        Counter: _or_pickled(lambda value, encoder: [tags.COUNTER, *pairs_of(value)]),  # type: ignore[arg-type]
+        defaultdict: _encode_default_dict,
+        deque: lambda value, encoder: [tags.DEQUE, value.maxlen, *value],  # type: ignore[attr-defined, misc]
+        SimpleNamespace: _encode_namespace,
+        date: lambda value, encoder: [tags.DATE, value.year, value.month, value.day],  # type: ignore[attr-defined]
+        time: lambda value, encoder: [tags.TIME, *_clock(value)],  # type: ignore[arg-type]
+        datetime: _encode_datetime,
+        timedelta: lambda value, encoder: [tags.TIMEDELTA, value.days, value.seconds, value.microseconds],  # type: ignore[attr-defined]
+        timezone: _encode_timezone,
+        ZoneInfo: _encode_zone,
+        Decimal: lambda value, encoder: [tags.DECIMAL, str(value)],
+        Fraction: lambda value, encoder: [tags.FRACTION, value.numerator, value.denominator],  # type: ignore[attr-defined]
+        UUID: lambda value, encoder: [tags.UUID, value.bytes, value.is_safe.value],  # type: ignore[attr-defined]
+        **dict.fromkeys(_PATHS, _encode_path),
+        array: _encode_array,
+    }
+)
+DECODERS.update(
+    {
+        tags.ORDERED_DICT: lambda row, decoder: OrderedDict(dict_of(row, 1)),
+        tags.COUNTER: _decode_counter,
+        tags.DEFAULT_DICT: _decode_default_dict,
+        tags.DEQUE: _decode_deque,
+        tags.NAMESPACE: _decode_namespace,
+        tags.DATE: _decode_date,
+        tags.TIME: _decode_time,
+        tags.DATETIME: _decode_datetime,
+        tags.TIMEDELTA: _decode_timedelta,
+        tags.TIMEZONE: _decode_timezone,
+        tags.ZONE: _decode_zone,
+        tags.DECIMAL: _decode_decimal,
+        tags.FRACTION: _decode_fraction,
+        tags.UUID: _decode_uuid,
+        tags.PATH: _decode_path,
+        tags.ARRAY_ARRAY: _decode_array,
+    }
+)

@@ -1,0 +1,39 @@
+"""The tags of rows: what the first number of a row says.
+
+A number is never reused or given another meaning; ``docs/reference/blob-format.md`` describes each row.
+"""
+
+from __future__ import annotations
+
+ROWS_MARK = b"\xc1"
+"""The first byte of a tree of rows: a byte that no MessagePack object begins with."""
+
+# containers
+LIST, TUPLE, DICT, SET, FROZENSET = 1, 2, 3, 4, 5
+ORDERED_DICT, DEFAULT_DICT, COUNTER, DEQUE, NAMESPACE = 6, 7, 8, 9, 10
+# scalars that MessagePack lacks
+CONSTANT, INT, COMPLEX, BYTES, BYTEARRAY, RANGE, SLICE = 16, 17, 18, 19, 20, 21, 22
+DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE = 24, 25, 26, 27, 28, 29
+DECIMAL, FRACTION, UUID, PATH, ARRAY_ARRAY = 32, 33, 34, 35, 36
+# numpy
+NDARRAY, STRUCTURED, OBJECT_ARRAY, MASKED, ARRAY_CLASS = 48, 49, 50, 51, 52
+SCALAR, NUMPY_TEXT, DTYPE, STRUCTURED_SCALAR = 53, 54, 55, 56
+# torch, Pillow, Arrow, pandas
+TENSOR, DEVICE, TORCH_CONSTANT = 64, 65, 66
+IMAGE, ARROW_TABLE, PANDAS = 72, 73, 74
+# what needs a registration or a signature
+OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLE = 96, 97, 98, 99, 100
+
+SETS = frozenset({SET, FROZENSET})
+"""Rows whose members have no order."""
+BUFFERED = frozenset({BYTES, BYTEARRAY, ARRAY_ARRAY, NDARRAY, STRUCTURED, TENSOR, IMAGE, ARROW_TABLE})
+"""Rows whose first field is the number of a buffer (or None where the bytes are in the row)."""
+MERGED = frozenset(
+    {TUPLE, FROZENSET, CONSTANT, INT, COMPLEX, BYTES, RANGE, DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE}
+    | {DECIMAL, FRACTION, UUID, PATH, SCALAR, NUMPY_TEXT, DTYPE, DEVICE, TORCH_CONSTANT, SLICE}
+)
+"""Immutable values: written once however many equal ones there are, so that equal content has equal bytes."""
+SEQUENCES = {LIST: 1, TUPLE: 1, DEQUE: 2}
+"""Where the items of a sequence begin in its row."""
+MAPPINGS = {DICT: 1, ORDERED_DICT: 1, COUNTER: 1, DEFAULT_DICT: 2}
+"""Where keys and values, in turn, begin in the row of a mapping."""

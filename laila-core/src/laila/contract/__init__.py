@@ -1,0 +1,86 @@
+"""What plugin authors implement and use, and nothing else: this package is what versions are counted for.
+
+Implement :class:`Pool`, :class:`TaskForce` or :class:`Protocol`, or hooks with :data:`hookimpl`; declare options
+with :class:`Settings`. A plugin built for another major :data:`CONTRACT_VERSION` is refused: it says the one it
+was built for as ``laila_contract = 1`` in its class or module.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.contract.blob import Blob, BlobHead, Buffer, BytesLike
+    from laila.contract.component import Component
+    from laila.contract.hookspecs import hookimpl
+    from laila.contract.pool import Pool
+    from laila.contract.protocol import Node, Protocol, Request
+    from laila.contract.taskforce import Task, TaskForce
+    from laila.entry import Entry, Manifest
+    from laila.futures import Future, GroupFuture
+    from laila.settings import Settings, option
+    from laila.transform import Transformation
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "Blob",
+    "BlobHead",
+    "Buffer",
+    "BytesLike",
+    "Component",
+    "Entry",
+    "Future",
+    "GroupFuture",
+    "Manifest",
+    "Node",
+    "Pool",
+    "Protocol",
+    "Request",
+    "Settings",
+    "Task",
+    "TaskForce",
+    "Transformation",
+    "hookimpl",
+    "option",
+]
+
+CONTRACT_VERSION = 1
+"""The major version of the contract. It grows by concrete methods whose defaults work, without a new version."""
+
+# Where each name lives. Imported when first asked for: a pool needs no task force, and no pool needs pluggy.
+_HOMES = {
+    "Blob": "laila.contract.blob",
+    "BlobHead": "laila.contract.blob",
+    "Buffer": "laila.contract.blob",
+    "BytesLike": "laila.contract.blob",
+    "Component": "laila.contract.component",
+    "Entry": "laila.entry",
+    "Future": "laila.futures",
+    "GroupFuture": "laila.futures",
+    "Manifest": "laila.entry",
+    "Node": "laila.contract.protocol",
+    "Pool": "laila.contract.pool",
+    "Protocol": "laila.contract.protocol",
+    "Request": "laila.contract.protocol",
+    "Settings": "laila.settings",
+    "Task": "laila.contract.taskforce",
+    "TaskForce": "laila.contract.taskforce",
+    "Transformation": "laila.transform",
+    "hookimpl": "laila.contract.hookspecs",
+    "option": "laila.settings",
+}
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'laila.contract' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(home), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

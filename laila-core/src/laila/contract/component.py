@@ -1,0 +1,135 @@
+"""What pools, task forces and protocols share: an identity, options that can be written down, and an end.
+
+The options are what ``laila.environment`` records, so that another process can build the same component
+again. A component that declares :class:`~laila.settings.Settings` passes the resolved ones to
+``super().__init__(settings=…)``; a plain class needs nothing: the arguments of its constructor are taken.
+"""
+
+from __future__ import annotations
+
+import re
+from threading import Lock
+
+from laila.errors import EnvironmentSnapshotError
+from laila.identity import Identifiable, nickname_uuid, resolve_uuid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import ClassVar, Self
+
+    from laila.settings import Settings
+
+__all__ = ["Component"]
+
+# Constructor parameters of plain classes whose values must not be written down. Settings mark theirs exactly.
+_SECRET_NAME = re.compile(r"secret|passw|token|credential|(^|_)key(_|$)|^auth", re.IGNORECASE)
+
+
+class Component(Identifiable):
+    """A part of a policy with an identity, options and a ``close()``.
+
+    Thread-safety: identity and options never change after construction; :meth:`close` may be called from any
+    thread, any number of times, and runs :meth:`_close` once.
+    """
+
+    scope: ClassVar[str] = "COMPONENT"
+
+    _given: tuple[tuple[object, ...], dict[str, object]]
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        self = super().__new__(cls)
+        self._given = (args, kwargs)
+        return self
+
+    def __init__(self, *, nickname: str | None = None, settings: Settings | None = None) -> None:
+        self._scopes = (self.scope,)
+        self._uuid = resolve_uuid(None, nickname)
+        self._evolution = None
+        self._nickname = nickname
+        self.settings = settings
+        self._closed = False
+        self._close_lock = Lock()
+
+    def options(self) -> dict[str, object]:
+        """Return JSON-able keyword arguments from which ``type(self)(**options)`` builds an equal component.
+
+        Secrets are left out; :meth:`missing_secrets` names them. Raises
+        :class:`~laila.errors.EnvironmentSnapshotError` for an argument that JSON cannot hold.
+        """
+        if self.settings is not None:
+            options = dict(self.settings.public())
+            if self._nickname is not None:
+                options["nickname"] = self._nickname
+        else:
+            options = {k: v for k, v in self._arguments().items() if not _SECRET_NAME.search(k)}
+        options = {name: value for name, value in options.items() if value is not None}
+        from json import dumps
+
+        for name, value in options.items():
+            try:
+                dumps(value, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise EnvironmentSnapshotError(
+                    f"{type(self).__name__}({name}=…) holds a {type(value).__name__}, which JSON cannot hold; "
+                    f"override options() of {type(self).__qualname__} to write it down another way",
+                    problems=[f"{name}: {error}"],
+                ) from error
+        return options
+
+    def missing_secrets(self) -> list[str]:
+        """Name the options that were given but are left out of :meth:`options` because they are secret."""
+        if self.settings is not None:
+            return list(self.settings.secret_names())
+        return sorted(k for k, v in self._arguments().items() if v is not None and _SECRET_NAME.search(k))
+
+    def _arguments(self) -> dict[str, object]:
+        """The constructor's arguments by name, as they were given."""
+        from inspect import Parameter, signature
+
+        parameters = signature(type(self).__init__).parameters
+        args, kwargs = self._given
+        bound = signature(type(self).__init__).bind_partial(self, *args, **kwargs).arguments
+        named: dict[str, object] = {}
+        for name, value in list(bound.items())[1:]:
+            kind = parameters[name].kind
+            if kind is Parameter.VAR_KEYWORD and isinstance(value, dict):
+                named.update(value)
+            elif kind is not Parameter.VAR_POSITIONAL:
+                named[name] = value
+        return named
+
+    def _restore_identity(self, uuid: str) -> None:
+        """Take back the uuid that an environment recorded, unless a nickname decides it."""
+        if self._nickname is None:
+            self._uuid = uuid
+        else:
+            self._uuid = nickname_uuid(self._nickname)
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Give back everything held: files, connections, threads. Idempotent; complete when it returns."""
+        with self._close_lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._close()
+
+    def _close(self) -> None:
+        """Author's part of :meth:`close`; called once. The default has nothing to give back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        name = f"nickname={self._nickname!r}" if self._nickname else self._uuid
+        return f"<{type(self).__name__} {name}{' closed' if self._closed else ''}>"

@@ -1,0 +1,255 @@
+"""The task force contract: where and when tasks run.
+
+An author writes five methods. :meth:`TaskForce._submit` receives tasks and sees to it that each is run once, by
+:meth:`Task.run` in this process, or by :meth:`Task.claim` and the setters of its future elsewhere. Everything a
+caller sees (futures, groups, guarantees, ``imap``) is made here, the same for every task force.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+from contextvars import copy_context
+from threading import RLock
+from typing import final
+
+from laila.contract.component import Component
+from laila.errors import InvalidTaskError, TaskForceError
+from laila.futures.future import Future
+from laila.futures.group import GroupFuture
+from laila.futures.scope import register
+from laila.futures.task import Task, check_task, run_here
+from laila.futures.waiting import set_host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any, Literal, TypeVar, overload
+
+    from laila.futures.waiting import Host
+
+    T = TypeVar("T")
+
+__all__ = ["Host", "Task", "TaskForce", "run_here", "set_host"]
+
+_starting = RLock()
+
+
+class TaskForce(Component):
+    """Runs tasks; the base class of every task force.
+
+    ``len(taskforce)`` and :attr:`queue_len` count the tasks that wait to be started. Leaving a ``with`` block,
+    or :meth:`close`, shuts it down after its queued work. Safe to use from any number of threads.
+    """
+
+    scope = "TASK_FORCE"
+
+    # ---------------------------------------------------------------------------- what an author implements
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Get ready to run tasks. Called once, before the first :meth:`_submit`."""
+
+    @abstractmethod
+    def _submit(self, tasks: Sequence[Task]) -> None:
+        """Take ``tasks``, in order, and return without waiting for them; all or, raising, none of them.
+
+        Raises :class:`~laila.errors.TaskForceError` after :meth:`_shutdown`. Called from any thread, a running
+        task's included.
+        """
+
+    @abstractmethod
+    def _pause(self) -> None:
+        """Start no further task until :meth:`_resume`; what runs goes on. Tasks may still be submitted."""
+
+    @abstractmethod
+    def _resume(self) -> None:
+        """Start tasks again."""
+
+    @abstractmethod
+    def _shutdown(self, wait: bool, cancel_pending: bool) -> None:
+        """Take no more tasks. Run or cancel what is queued, and wait for it if asked to. Called any number of times."""
+
+    @property
+    @abstractmethod
+    def queue_len(self) -> int:
+        """How many tasks wait to be started."""
+
+    @property
+    def look_ahead(self) -> int:
+        """How many tasks :meth:`imap` keeps under way."""
+        return 1
+
+    # ------------------------------------------------------------------------------------ what a caller uses
+
+    @final
+    def start(self) -> None:
+        """Begin, or after :meth:`pause` go on, to run tasks. Never necessary but after a pause."""
+        self._refuse_if_shut_down()
+        self._ensure_started()
+        self._paused = False
+        self._resume()
+
+    @final
+    def pause(self) -> None:
+        """Start no further task until :meth:`start`; tasks that run go on, and those they wait for."""
+        self._refuse_if_shut_down()
+        self._ensure_started()
+        self._paused = True
+        self._pause()
+
+    if TYPE_CHECKING:
+
+        @overload
+        def submit(
+            self, tasks: Callable[[], T], wait: Literal[False] = False
+        ) -> Future[T]: ...
+        @overload
+        def submit(self, tasks: Callable[[], T], wait: Literal[True]) -> T: ...
+        @overload
+        def submit(
+            self, tasks: Iterable[Callable[[], T]], wait: Literal[False] = False
+        ) -> Future[T] | GroupFuture[T]: ...
+        @overload
+        def submit(self, tasks: Iterable[Callable[[], T]], wait: Literal[True]) -> T | list[T]: ...
+        @overload
+        def submit(
+            self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]], wait: bool = False
+        ) -> Any: ...
+
+    @final
+    def submit(self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]], wait: bool = False) -> Any:
+        """Have ``tasks`` done.
+
+        Args:
+            tasks: A callable without arguments, or several.
+            wait: Wait for the end and return what they gave.
+
+        Returns:
+            For a callable or a list of one a :class:`Future`, for several or none a :class:`GroupFuture`; with
+            ``wait=True`` the value, or the list of values. They run in a copy of the caller's context.
+
+        Raises:
+            InvalidTaskError: When one of them is no callable (a ``TypeError``); none was queued then.
+            TaskForceError: When the task force was shut down.
+        """
+        future = self._future_of(tasks)
+        try:
+            return future.wait() if wait else future
+        finally:
+            del future  # this frame is in the traceback of an error that the future holds
+
+    def _future_of(self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]]) -> Future[Any] | GroupFuture[Any]:
+        functions = [tasks] if callable(tasks) else _functions(tasks)
+        self._ensure_started()
+        context = copy_context()
+        made = [Task(fn, context) for fn in functions]
+        if made:
+            self._submit(made)
+        future: Future[Any] | GroupFuture[Any]
+        future = made[0].future if len(made) == 1 else GroupFuture([task.future for task in made])
+        register(future)
+        return future
+
+    @final
+    def dispatch(self, tasks: Sequence[Task]) -> None:
+        """Run tasks that were made elsewhere, such as by :func:`laila.futures.spawn`."""
+        self._ensure_started()
+        self._submit(tasks)
+
+    @final
+    def imap(self, tasks: Iterable[Callable[[], T]]) -> Iterator[Future[T]]:
+        """Give the futures of ``tasks`` in order, submitting them lazily: ``tasks`` may be endless.
+
+        A bounded number of tasks (:attr:`look_ahead`) is under way at any time, so that one who does not wait
+        for the futures is held back. When ``tasks`` raises, the futures of what was submitted come first, then
+        the error. Giving up early cancels what has not been given out and not started.
+        """
+        self._refuse_if_shut_down()
+        return self._imap(iter(tasks))
+
+    def _imap(self, tasks: Iterator[Callable[[], T]]) -> Iterator[Future[T]]:
+        ahead: deque[Future[T]] = deque()  # submitted, not given out
+        under_way: deque[Future[T]] = deque()  # perhaps not settled, given out or not
+        limit = max(self.look_ahead, 1)
+        failure: BaseException | None = None
+        try:
+            while failure is None:
+                try:
+                    fn = check_task(next(tasks))
+                except StopIteration:
+                    break
+                except Exception as error:  # noqa: BLE001 - raised below, in its turn
+                    failure = error
+                    break
+                future: Future[T] = self._future_of(fn)  # type: ignore[assignment]  # one callable, one future
+                ahead.append(future)
+                under_way.append(future)
+                if len(ahead) >= limit:
+                    yield ahead.popleft()
+                while len(under_way) >= limit:
+                    under_way.popleft()._block(None)
+            while ahead:
+                yield ahead.popleft()
+            if failure is not None:
+                raise failure
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    @final
+    def map(self, tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
+        """Give what ``tasks`` return, in order, under the same terms as :meth:`imap`; raises what they raise."""
+        return (future.wait() for future in self.imap(tasks))
+
+    @final
+    def shutdown(self, wait: bool = True, cancel_pending: bool = False) -> None:
+        """Take no more tasks, for good.
+
+        Args:
+            wait: Return when everything that was submitted has settled. Inside a task of this task force, which
+                would wait for itself, it does not wait.
+            cancel_pending: Cancel what has not started instead of doing it.
+        """
+        self._shut_down = True
+        self._ensure_started()
+        self._shutdown(wait, cancel_pending)
+
+    def _close(self) -> None:
+        self.shutdown()
+
+    def __len__(self) -> int:
+        return self.queue_len
+
+    def __bool__(self) -> bool:
+        return True  # an empty queue makes no task force false
+
+    _started = False
+    _paused = False
+    _shut_down = False
+
+    def _ensure_started(self) -> None:
+        if not self._started:
+            with _starting:
+                if not self._started:
+                    self._start()
+                    self._started = True
+
+    def _refuse_if_shut_down(self) -> None:
+        if self._shut_down:
+            raise TaskForceError(f"{self!r} was shut down and runs nothing any more: make a new task force")
+
+
+def _functions(tasks: object) -> list[Callable[[], Any]]:
+    try:
+        functions = list(tasks)  # type: ignore[call-overload]  # what is no iterable is told so here
+    except TypeError as error:
+        if hasattr(tasks, "__iter__"):
+            raise
+        raise InvalidTaskError(
+            f"expected a callable without arguments, or an iterable of them, not {type(tasks).__name__}"
+        ) from error
+    for fn in functions:
+        if not callable(fn):
+            check_task(fn)
+    return functions

@@ -1,0 +1,79 @@
+"""Where laila keeps its files: the root (``~/.laila``) and the directories in it.
+
+Nothing is made when this module is imported: a directory appears, readable by its owner only, when something
+is first kept in it. A home that cannot be written therefore hurts only what needs to write there.
+"""
+
+# os.path and not pathlib, whose import costs more than all the rest of `import laila`.
+# ruff: noqa: PTH100, PTH103, PTH109, PTH111, PTH117, PTH118, PTH120
+
+from __future__ import annotations
+
+import os
+
+from laila.errors import DirectoryError, SettingsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["LAILA_DEFAULT_DIRECTORIES", "directory", "set_default_directory"]
+
+_INSIDE_ROOT = ("pools", "logs", "secrets")
+
+
+def _derive(root: str) -> dict[str, str]:
+    return {"root": root, **{name: os.path.join(root, name) for name in _INSIDE_ROOT}}
+
+
+def _initial_root() -> str:
+    # An empty LAILA_HOME counts as none, like every other LAILA_* variable. A relative one is bound to the
+    # directory the process started in, so that a later chdir does not split one home into two.
+    root = os.path.expanduser(os.environ.get("LAILA_HOME") or "~/.laila")
+    return root if root.startswith("~") or os.path.isabs(root) else os.path.join(os.getcwd(), root)
+
+
+LAILA_DEFAULT_DIRECTORIES: dict[str, str] = _derive(_initial_root())
+"""Name to path: ``root``, ``pools``, ``logs``, ``secrets``. The variable ``LAILA_HOME`` moves the root."""
+
+
+def set_default_directory(directory: str | os.PathLike[str]) -> None:
+    """Move the root, and the three directories in it, to ``directory``; ``~`` stands for the home.
+
+    Files that are already in the old place stay there. Nothing is made yet.
+    """
+    root = os.fspath(directory)
+    if not isinstance(root, str) or not root or "\0" in root:
+        raise SettingsError(f"{directory!r} is no directory name", option="directory")
+    LAILA_DEFAULT_DIRECTORIES.update(_derive(os.path.abspath(os.path.expanduser(root))))
+
+
+def directory(name: str) -> Path:
+    """Return the default directory ``name``, made (mode 0700, and the root before it) if it is not there.
+
+    Raises :class:`~laila.errors.DirectoryError` (an ``OSError``) when it cannot be made. Safe to call
+    from several threads and processes at once.
+    """
+    from pathlib import Path
+
+    try:
+        path = LAILA_DEFAULT_DIRECTORIES[name]
+    except KeyError:
+        known = ", ".join(LAILA_DEFAULT_DIRECTORIES)
+        raise SettingsError(
+            f"there is no default directory {name!r}; there are {known}", option=name
+        ) from None
+    root = LAILA_DEFAULT_DIRECTORIES["root"]
+    try:
+        if path.startswith("~"):
+            raise FileNotFoundError("this user has no home directory")
+        # makedirs gives its mode to the last directory only, hence the root first.
+        for step in (root, path) if os.path.dirname(path) == root else (path,):
+            os.makedirs(step, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise DirectoryError(
+            f"cannot make laila's directory {path!r} ({error.strerror or error}): set the environment "
+            "variable LAILA_HOME, or call laila.set_default_directory(...), to a place that can be written",
+            directory=path,
+        ) from error
+    return Path(path)

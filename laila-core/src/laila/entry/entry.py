@@ -1,0 +1,336 @@
+"""Entry: any object, wrapped with an identity, a state and metadata.
+
+A constant never changes. A variable has numbered evolutions: ``evolve`` replaces the payload and counts one
+up, and every evolution has a global id, and so a place in a pool, of its own.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from time import time
+
+from laila.errors import IdentityConflictError, IdentityError, ImmutableEntryError
+from laila.identity import Identifiable, check_uuid, new_uuid, nickname_uuid, parse_global_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from typing import Any, ClassVar, Self
+
+    from laila.contract.blob import StoredFacts
+    from laila.transform import Transformation, TransformationSequence
+
+__all__ = ["Entry", "EntryState"]
+
+
+class EntryState(Enum):
+    """Where an entry is in its life."""
+
+    STAGED = "staged"
+    """Built without checks (:meth:`Entry.contingent`)."""
+    READY = "ready"
+    """Created, evolved or recovered, and not on its way to a pool."""
+    POOLING = "pooling"
+    """On its way to a pool."""
+    POOLED = "pooled"
+    """Stored as it is."""
+    STALE = "stale"
+    """Marked as out of date by its user."""
+
+
+def _identity(
+    scope: str, *, uuid: str | None, nickname: str | None, global_id: str | None
+) -> tuple[tuple[str, ...], str, int | None]:
+    """Resolve identity arguments, of which at most one may be given, to scopes, uuid and evolution."""
+    given = [
+        f"{name}={value!r}"
+        for name, value in (("uuid", uuid), ("nickname", nickname), ("global_id", global_id))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise IdentityConflictError(f"{' and '.join(given)} exclude each other: give one of them")
+    if nickname is not None:
+        return (scope,), nickname_uuid(nickname), None
+    if uuid is not None:
+        return (scope,), check_uuid(uuid), None
+    if global_id is not None:
+        parsed = parse_global_id(global_id)
+        if parsed.scopes[-1] != scope:
+            raise IdentityError(f"{global_id!r} is the id of a {parsed.scopes[-1]}, not of a {scope}", value=global_id)
+        return parsed
+    return (scope,), new_uuid(), None
+
+
+def check_evolution(evolution: int | None) -> int | None:
+    """Return ``evolution``, or raise :class:`IdentityError` where it is no whole number from 0 to 10**18 - 1."""
+    if evolution is None or (type(evolution) is int and 0 <= evolution < 10**18):
+        return evolution
+    raise IdentityError(f"an evolution is a whole number from 0 to 10**18 - 1, not {evolution!r}", value=evolution)
+
+
+class Entry(Identifiable):
+    """Any object with an identity. Build one with :meth:`constant` or :meth:`variable`.
+
+    ``Entry(data=…)`` takes the same identity arguments by keyword; with ``evolution=`` it is a variable.
+    Thread-safety: reading is safe; :meth:`evolve` and assigning :attr:`state` are for one thread at a time.
+    """
+
+    __slots__ = ("__weakref__", "_created", "_payload", "_state", "_stored", "_user_metadata")
+
+    _scope: ClassVar[str] = "ENTRY"
+
+    _payload: Any
+    _state: EntryState
+    _created: float
+    _stored: StoredFacts | None  # what an entry was remembered with, until it changes
+    _user_metadata: dict[str, object] | None
+
+    def __init__(
+        self,
+        *,
+        data: object = None,
+        payload: object = None,
+        uuid: str | None = None,
+        evolution: int | None = None,
+        scopes: Iterable[str] | None = None,
+        nickname: str | None = None,
+        global_id: str | None = None,
+        state: EntryState | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        if data is not None and payload is not None:
+            raise IdentityConflictError("data= and payload= are two names of one thing: give one of them")
+        found_scopes, found_uuid, found_evolution = _identity(
+            self._scope, uuid=uuid, nickname=nickname, global_id=global_id
+        )
+        if evolution is not None and found_evolution is not None and evolution != found_evolution:
+            raise IdentityConflictError(f"evolution={evolution} and global_id={global_id!r} disagree")
+        self._scopes = found_scopes if scopes is None else tuple(scopes)
+        self._uuid = found_uuid
+        self._evolution = found_evolution if evolution is None else check_evolution(evolution)
+        self._nickname = nickname
+        self._payload = payload if data is None else data
+        self._state = EntryState.READY if state is None else _check_state(state)
+        self._created = time()
+        self._stored = None
+        self._user_metadata = dict(metadata) if metadata is not None else None
+
+    # -- making one -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def constant(
+        cls,
+        data: object,
+        *,
+        global_id: str | None = None,
+        uuid: str | None = None,
+        nickname: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Self:
+        """Return an entry that never changes.
+
+        At most one of ``global_id``, ``uuid`` and ``nickname`` says who it is; else it gets a random uuid. Raises
+        :class:`IdentityConflictError` (a ``RuntimeError``) for two of them or an id with an evolution, and
+        :class:`IdentityError` (a ``ValueError``) for a malformed one.
+        """
+        self = cls.__new__(cls)
+        if global_id is None and uuid is None and nickname is None:
+            self._scopes = (cls._scope,)
+            self._uuid = new_uuid()
+        else:
+            self._scopes, self._uuid, evolution = _identity(
+                cls._scope, uuid=uuid, nickname=nickname, global_id=global_id
+            )
+            if evolution is not None:
+                raise IdentityConflictError(
+                    f"global_id={global_id!r} has an evolution, and a constant has none; use variable(…)"
+                )
+        self._evolution = None
+        self._nickname = nickname
+        self._payload = data
+        self._state = EntryState.READY
+        self._created = time()
+        self._stored = None
+        self._user_metadata = dict(metadata) if metadata is not None else None
+        return self
+
+    @classmethod
+    def variable(
+        cls,
+        data: object,
+        *,
+        uuid: str | None = None,
+        evolution: int | None = None,
+        state: EntryState | None = None,
+        constitution: Callable[..., object] | None = None,
+        global_id: str | None = None,
+        nickname: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Self:
+        """Return an entry that evolves; it starts at ``evolution`` (0 unless given here or in ``global_id``).
+
+        Raises as :meth:`constant` does; ``NotImplementedError`` for a constitution, ``RuntimeError`` for one
+        together with data.
+        """
+        _check_constitution(constitution, data)
+        self = cls(
+            data=data,
+            uuid=uuid,
+            evolution=evolution,
+            nickname=nickname,
+            global_id=global_id,
+            state=state,
+            metadata=metadata,
+        )
+        if self._evolution is None:
+            self._evolution = 0
+        return self
+
+    @classmethod
+    def contingent(cls, **kwargs: Any) -> Self:
+        """Return an entry made of ``kwargs`` as they are, unchecked, in the state STAGED.
+
+        Takes the keywords of ``Entry(…)``. For entries whose parts are known to be right, such as those of a
+        simulation that makes its own ids.
+        """
+        self = cls.__new__(cls)
+        global_id = kwargs.get("global_id")
+        scopes: Iterable[str] = (cls._scope,)
+        uuid, evolution = kwargs.get("uuid"), kwargs.get("evolution")
+        if global_id is not None:
+            scopes, uuid, found = parse_global_id(global_id)
+            evolution = found if evolution is None else evolution
+        elif uuid is None:
+            nickname = kwargs.get("nickname")
+            uuid = new_uuid() if nickname is None else nickname_uuid(nickname)
+        self._scopes = tuple(kwargs.get("scopes") or scopes)
+        self._uuid = uuid
+        self._evolution = evolution
+        self._nickname = kwargs.get("nickname")
+        self._payload = kwargs.get("data", kwargs.get("payload"))
+        self._state = kwargs.get("state") or EntryState.STAGED
+        self._created = time()
+        self._stored = None
+        self._user_metadata = kwargs.get("metadata")
+        return self
+
+    # -- what it holds ----------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Any:
+        """The payload."""
+        return self._payload
+
+    @property
+    def state(self) -> EntryState:
+        """Where the entry is in its life. Assigning anything but an :class:`EntryState` is a ``TypeError``."""
+        return self._state
+
+    @state.setter
+    def state(self, state: EntryState) -> None:
+        self._state = _check_state(state)
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """What is known about the entry, read-only.
+
+        ``created`` (seconds since 1970), ``type`` and what the user passed as ``metadata``, under ``user``; an
+        entry that was remembered also has ``size`` (bytes), ``codec`` and ``transformations``.
+        """
+        from types import MappingProxyType
+
+        if self._stored is not None:
+            return self._stored.metadata
+        kind = type(self._payload)
+        return MappingProxyType(
+            {
+                "created": self._created,
+                "type": f"{kind.__module__}.{kind.__qualname__}",
+                "user": MappingProxyType(self._user_metadata or {}),
+            }
+        )
+
+    def user_metadata(self) -> Mapping[str, object] | None:
+        """What the user passed as ``metadata``, also after the entry was stored and remembered, or None."""
+        if self._user_metadata is None and self._stored is not None:
+            user = self._stored.metadata["user"]
+            self._user_metadata = dict(user) if isinstance(user, dict) else {}
+        return self._user_metadata or None
+
+    def evolve(
+        self,
+        precedence: list[str] | None = None,
+        constitution: Callable[..., object] | None = None,
+        data: object = None,
+    ) -> Self:
+        """Replace the payload by ``data``, count the evolution up by one, and return the entry.
+
+        ``precedence`` and ``constitution`` are reserved. Raises :class:`ImmutableEntryError` (a
+        ``RuntimeError``) for a constant.
+        """
+        if self._evolution is None:
+            raise ImmutableEntryError(
+                f"{self.global_id} is a constant and cannot evolve; make a variable(…) of it", key=self.global_id
+            )
+        _check_constitution(constitution, data)
+        self.user_metadata()  # kept from evolution to evolution
+        self._payload = data
+        self._evolution += 1
+        self._state = EntryState.READY
+        self._stored = None
+        self._created = time()
+        return self
+
+    # -- as a plain dict --------------------------------------------------------------------------------------
+
+    def serialize(
+        self,
+        transformations: TransformationSequence | Iterable[str | Transformation] | None = None,
+        *,
+        exclude_private: Collection[str] | None = frozenset(("_local_lock", "_payload", "_state")),
+    ) -> dict[str, Any]:
+        """Return the entry as a plain dict, which :meth:`recover` takes; JSON-safe with ``["base64"]``.
+
+        ``exclude_private`` names keys to leave out; unknown names are ignored.
+        """
+        from laila.entry.stored import serialize
+
+        return serialize(self, transformations, exclude_private or ())
+
+    @classmethod
+    def recover(cls, in_dict: Mapping[str, Any] | str | Entry, notify_on_creation: bool = False) -> Self:
+        """Rebuild an entry from its dict, the dict's JSON text, or an Entry (returned as it is).
+
+        ``notify_on_creation`` tells the observers of the active policy. Raises ``ValueError`` for bad JSON or a
+        damaged dict, ``RuntimeError`` for any other type.
+        """
+        from laila.entry.stored import recover
+
+        entry = recover(cls, in_dict)
+        if notify_on_creation:
+            entry.notify_policy()
+        return entry
+
+    def notify_policy(self) -> None:
+        """Tell the observers of the active policy (hook ``laila_entry_created``) of this entry. Writes nothing."""
+        from laila.active import get_active_policy
+
+        get_active_policy().notify_entry(self)
+
+    def __repr__(self) -> str:
+        name = f" {self._nickname!r}" if self._nickname else ""
+        return f"<{type(self).__name__} {self.global_id}{name} {self._state.name}: {type(self._payload).__name__}>"
+
+
+def _check_state(state: object) -> EntryState:
+    if not isinstance(state, EntryState):
+        raise TypeError(f"a state is an EntryState such as EntryState.READY, not {state!r}")
+    return state
+
+
+def _check_constitution(constitution: object, data: object) -> None:
+    if constitution is None:
+        return
+    if data is not None:
+        raise IdentityConflictError("constitution= and data= exclude each other: a constitution computes the data")
+    raise NotImplementedError("constitutions are not supported yet: compute the payload and pass it as data=")

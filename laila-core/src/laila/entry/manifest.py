@@ -1,0 +1,300 @@
+"""Manifest: a constant entry whose payload is a nested dict of references to other entries.
+
+The tree has text keys; its leaves are global ids, or flat lists of them. A manifest made of Entry objects
+keeps them until it is memorized, and then stores them with itself: the entries first, the manifest last, so
+that a stored manifest never refers to what was not written.
+"""
+
+from __future__ import annotations
+
+from laila.entry.entry import Entry
+from laila.errors import IdentityError, ManifestError
+from laila.identity import parse_global_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+    from typing import Any, ClassVar, Self, TypeAlias
+
+    from laila.futures import GroupFuture
+
+    Node: TypeAlias = "str | list[str] | dict[str, Node]"
+
+__all__ = ["Manifest"]
+
+
+class Manifest(Entry):
+    """A named tree of entries: a checkpoint, a dataset, a run.
+
+    ``Manifest({"weights": entry, "history": [entry, entry]}, nickname="run-7")``, or with the ids of entries
+    that are stored already. Raises :class:`ManifestError` (a ``ValueError``) for a tree that mixes entries and
+    ids, nests lists in lists, or holds anything else. Thread-safety: reading is safe; ``extend`` is for one
+    thread at a time.
+    """
+
+    __slots__ = ("_pending",)
+
+    _scope: ClassVar[str] = "MANIFEST"
+    _pending: dict[str, Entry]
+
+    def __init__(
+        self,
+        data: Mapping[str, object] | None = None,
+        *,
+        uuid: str | None = None,
+        nickname: str | None = None,
+        global_id: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        blueprint, pending = _read_tree({} if data is None else data)
+        if global_id is not None and parse_global_id(global_id).evolution is not None:
+            raise IdentityError(f"{global_id!r} has an evolution, and a manifest has none", value=global_id)
+        super().__init__(data=blueprint, uuid=uuid, nickname=nickname, global_id=global_id, metadata=metadata)
+        self._pending = pending
+
+    @classmethod
+    def constant(
+        cls,
+        data: object,
+        *,
+        global_id: str | None = None,
+        uuid: str | None = None,
+        nickname: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> Self:
+        """Return ``Manifest(data, …)``: a manifest is a constant."""
+        return cls(data, global_id=global_id, uuid=uuid, nickname=nickname, metadata=metadata)  # type: ignore[arg-type]
+
+    @classmethod
+    def variable(cls, data: object, **kwargs: Any) -> Self:
+        """Raise ``TypeError``: a manifest does not evolve; build another one."""
+        raise TypeError("a manifest is a constant; for one that changes, build a new Manifest(…) for each state")
+
+    # -- the tree ---------------------------------------------------------------------------------------------
+
+    @property
+    def blueprint(self) -> dict[str, Node]:
+        """The tree: text keys, and global ids, lists of them or further dicts."""
+        return self._payload  # type: ignore[no-any-return]
+
+    def keys(self) -> KeysView[str]:
+        """The top-level keys."""
+        return self.blueprint.keys()
+
+    def values(self) -> ValuesView[Node]:
+        """The top-level values: ids, lists of ids, dicts."""
+        return self.blueprint.values()
+
+    def items(self) -> ItemsView[str, Node]:
+        """The top-level keys and values."""
+        return self.blueprint.items()
+
+    def __getitem__(self, key: str) -> Node:
+        return self.blueprint[key]
+
+    def __len__(self) -> int:
+        """The number of top-level keys."""
+        return len(self.blueprint)
+
+    def __bool__(self) -> bool:
+        return True  # an empty manifest is still a manifest
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the global id of every leaf, depth first, in insertion order."""
+        return _leaves(self.blueprint)
+
+    def __contains__(self, global_id: object) -> bool:
+        """Whether a leaf has this global id (an Entry stands for its id)."""
+        wanted = global_id.global_id if isinstance(global_id, Entry) else global_id
+        return any(leaf == wanted for leaf in self)
+
+    def sub_manifest(self, keys: list[str]) -> Manifest:
+        """Return a new manifest of these top-level keys, with the entries that wait to be stored.
+
+        Raises ``KeyError`` for a key that is not there, ``RuntimeError`` for an empty manifest.
+        """
+        self.check_not_empty("take a part of")
+        absent = [key for key in keys if key not in self.blueprint]
+        if absent:
+            raise KeyError(f"the manifest has no {', '.join(map(repr, absent))}; it has {list(self.blueprint)}")
+        part = Manifest({key: self.blueprint[key] for key in keys})
+        part._pending = {leaf: self._pending[leaf] for leaf in part if leaf in self._pending}
+        return part
+
+    def extend(self, other: Manifest, *, overwrite: bool = False) -> None:
+        """Take over the top-level keys of ``other``.
+
+        Raises ``TypeError`` where ``other`` is no manifest, ``KeyError`` for keys in both unless ``overwrite``.
+        """
+        if not isinstance(other, Manifest):
+            raise TypeError(f"a manifest is extended by a manifest, not {type(other).__name__}")
+        both = [key for key in other.blueprint if key in self.blueprint]
+        if both and not overwrite:
+            raise KeyError(f"both manifests have {', '.join(map(repr, both))}; pass overwrite=True to replace them")
+        copied, _ = _read_tree(other.blueprint)
+        self.blueprint.update(copied)
+        self._pending.update(other._pending)
+        self._pending = {leaf: self._pending[leaf] for leaf in self if leaf in self._pending}
+        self._stored = None
+
+    def __iadd__(self, other: Manifest) -> Self:
+        self.extend(other)
+        return self
+
+    def __add__(self, other: Manifest) -> Manifest:
+        """Return a new manifest with the keys of both. Raises as :meth:`extend` does."""
+        if not isinstance(other, Manifest):
+            return NotImplemented
+        total = Manifest(self.blueprint)
+        total._pending = dict(self._pending)
+        total.extend(other)
+        return total
+
+    # -- the verbs, through the active policy -----------------------------------------------------------------
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The tree with an Entry at each leaf, fetched now from the alpha pool of the active policy.
+
+        Blocks. Raises ``RuntimeError`` for an empty manifest, :class:`~laila.errors.EntryNotFoundError` (a
+        ``KeyError``) for a leaf that is missing. Each access fetches again.
+        """
+        found = dict(zip(self, self.remember().result, strict=True))
+        return _map_leaves(self.blueprint, found)
+
+    def memorize(
+        self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int = 128
+    ) -> GroupFuture:
+        """Store the entries that wait here, and then the manifest. One child a leaf, and the manifest's last."""
+        from laila.active import get_active_policy
+
+        memory = get_active_policy().central.memory
+        return memory.memorize_manifest(
+            self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size
+        )
+
+    def remember(
+        self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int = 128
+    ) -> GroupFuture:
+        """Fetch every leaf. One child a leaf, in the order of iteration, which resolves to its Entry."""
+        from laila.active import get_active_policy
+
+        memory = get_active_policy().central.memory
+        return memory.remember_manifest(
+            self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size
+        )
+
+    def forget(
+        self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int = 128
+    ) -> GroupFuture:
+        """Delete every leaf and the manifest, which goes first. One child a leaf, and the manifest's last."""
+        from laila.active import get_active_policy
+
+        memory = get_active_policy().central.memory
+        return memory.forget_manifest(self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size)
+
+    # -- for the policy ---------------------------------------------------------------------------------------
+
+    def check_not_empty(self, verb: str) -> None:
+        """Raise ``RuntimeError`` where there is nothing to ``verb``."""
+        if not self.blueprint:
+            raise RuntimeError(f"cannot {verb} an empty manifest: give it entries or ids first")
+
+    def pending(self) -> list[Entry]:
+        """Return the entries that wait to be stored with the manifest, in the order of its leaves.
+
+        Raises :class:`ManifestError` where one has evolved since: the tree names the evolution it had.
+        """
+        for leaf, entry in self._pending.items():
+            if entry.global_id != leaf:
+                raise ManifestError(
+                    f"{leaf} evolved to {entry.global_id} after the manifest was made; make the manifest of what "
+                    "it shall hold, or memorize before evolving",
+                    path=leaf,
+                )
+        return [self._pending[leaf] for leaf in dict.fromkeys(self) if leaf in self._pending]
+
+    @classmethod
+    def _recovered(cls, blueprint: object) -> Self:
+        """Build from a stored tree, which is checked like any other input."""
+        self = cls.__new__(cls)
+        self._payload, pending = _read_tree(blueprint)
+        if pending:
+            raise ManifestError("a stored manifest holds ids, not entries", path="$")
+        self._pending = {}
+        return self
+
+
+def _leaves(node: Node) -> Iterator[str]:
+    # Iterative, so that a deep tree costs no recursion.
+    stack: list[Iterator[Node]] = [iter((node,))]
+    while stack:
+        for child in stack[-1]:
+            if isinstance(child, str):
+                yield child
+            else:
+                stack.append(iter(child.values() if isinstance(child, dict) else child))
+                break
+        else:
+            stack.pop()
+
+
+def _map_leaves(node: Node, found: Mapping[str, Entry]) -> Any:
+    if isinstance(node, str):
+        return found[node]
+    if isinstance(node, list):
+        return [found[leaf] for leaf in node]
+    return {key: _map_leaves(child, found) for key, child in node.items()}
+
+
+def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
+    """Check a tree; return it with ids for entries, and the entries by id. Raises :class:`ManifestError`."""
+    if not isinstance(data, dict):
+        raise ManifestError(f"a manifest is made of a dict, not {type(data).__name__}", path="$")
+    pending: dict[str, Entry] = {}
+    ids: list[str] = []
+
+    def leaf(value: object, path: str) -> str:
+        if isinstance(value, Entry):
+            gid = value.global_id
+            pending[gid] = value
+        elif isinstance(value, str):
+            try:
+                parse_global_id(value)
+            except IdentityError as error:
+                raise ManifestError(f"the leaf {path} is no global id: {error}", path=path) from error
+            gid = value
+            ids.append(path)
+        else:
+            raise ManifestError(
+                f"the leaf {path} is a {type(value).__name__}; leaves are entries (laila.constant(…)) or global ids",
+                path=path,
+            )
+        if ids and pending:
+            raise ManifestError(
+                f"the leaves are mixed: {ids[0]} is an id, {path if isinstance(value, Entry) else 'others'} "
+                "an Entry; give all as entries or all as ids",
+                path=path,
+            )
+        return gid
+
+    def walk(value: object, path: str, inside: tuple[int, ...]) -> Node:
+        if isinstance(value, dict):
+            if id(value) in inside:
+                raise ManifestError(f"the manifest contains itself at {path}", path=path)
+            if len(inside) >= 200:
+                raise ManifestError(f"the manifest is nested deeper than 200 levels at {path}", path=path)
+            for key in value:
+                if not isinstance(key, str):
+                    raise ManifestError(f"the key {key!r} at {path} is a {type(key).__name__}, not a text", path=path)
+            return {key: walk(child, f"{path}[{key!r}]", (*inside, id(value))) for key, child in value.items()}
+        if isinstance(value, (list, tuple)):
+            for i, child in enumerate(value):
+                if isinstance(child, (list, tuple, dict)):
+                    raise ManifestError(f"{path}[{i}] is a {type(child).__name__}; lists of leaves are flat", path=path)
+            return [leaf(child, f"{path}[{i}]") for i, child in enumerate(value)]
+        return leaf(value, path)
+
+    tree = walk(data, "$", ())
+    assert isinstance(tree, dict)
+    return tree, pending

@@ -1,0 +1,166 @@
+"""Entries in their stored forms: as a blob for pools and peers, as a plain dict for people and JSON."""
+
+from __future__ import annotations
+
+from laila.codec import decode, encode
+from laila.contract.blob import MAGIC, Blob, Buffer
+from laila.entry.entry import Entry, EntryState
+from laila.entry.manifest import Manifest
+from laila.errors import CorruptEntryError, EntryDictError
+from laila.identity import parse_global_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from typing import Any, TypeVar
+
+    from laila.transform import Transformation, TransformationSequence
+
+    E = TypeVar("E", bound=Entry)
+
+__all__ = ["as_blob", "from_blob", "recover", "serialize", "to_blob"]
+
+_FORMAT = 1
+
+
+def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True) -> Blob:
+    """Take a snapshot of ``entry`` as a plain blob. Raises :class:`~laila.errors.PayloadError` with the place."""
+    return encode(
+        entry._payload,
+        key=entry.global_id,
+        nickname=entry._nickname,
+        user_metadata=entry.user_metadata(),
+        pickle=pickle,
+        copy=copy,
+    )
+
+
+def from_blob(blob: Blob, *, copy: bool = True) -> Entry:
+    """Rebuild an entry, or a manifest where the id is one's, from a plain blob.
+
+    Raises :class:`~laila.errors.CorruptEntryError` and :class:`~laila.errors.UntrustedPayloadError`.
+    """
+    scopes, uuid, evolution = parse_global_id(blob.key)
+    payload = decode(blob, copy=copy)
+    if scopes[-1] == "MANIFEST":
+        try:
+            entry: Entry = Manifest._recovered(payload)
+        except ValueError as error:
+            raise CorruptEntryError(f"{blob.key} holds no manifest: {error}", key=blob.key) from error
+    else:
+        entry = Entry.__new__(Entry)
+        entry._payload = payload
+    entry._scopes = scopes
+    entry._uuid = uuid
+    entry._evolution = evolution
+    entry._nickname = blob.nickname
+    entry._state = EntryState.READY
+    entry._stored = blob.stored_facts()
+    entry._user_metadata = None
+    entry._created = 0.0
+    return entry
+
+
+def as_blob(key: str, value: bytes | bytearray | memoryview | str | Blob | Entry | Mapping[str, Any]) -> Blob:
+    """Return the plain blob that ``pool[key] = value`` means.
+
+    An Entry, a serialized entry, a Blob and a blob's bytes bear their own id; any other bytes or text is the
+    payload of a blob under ``key``.
+    """
+    if isinstance(value, Blob):
+        return value
+    if isinstance(value, Entry):
+        return to_blob(value)
+    if isinstance(value, dict):
+        return to_blob(recover(Entry, value))
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        if bytes(value[: len(MAGIC)]) == MAGIC:
+            return Blob.from_bytes(bytes(value), key=key)
+        return encode(bytes(value), key=key)
+    if isinstance(value, str):
+        return encode(value, key=key)
+    raise TypeError(
+        f"pool[…] = takes an Entry, its serialized dict, a Blob, bytes or text, not a {type(value).__name__}; "
+        "wrap the object first: laila.constant(…)"
+    )
+
+
+def serialize(
+    entry: Entry,
+    transformations: TransformationSequence | Iterable[str | Transformation] | None,
+    exclude: Collection[str],
+) -> dict[str, Any]:
+    """Return ``entry`` as a plain dict; see :meth:`laila.Entry.serialize`."""
+    from laila.transform import TransformationSequence
+
+    blob = to_blob(entry)
+    if transformations:
+        sequence = (
+            transformations
+            if isinstance(transformations, TransformationSequence)
+            else TransformationSequence(transformations)
+        )
+        blob = sequence.apply(blob)
+    steps = [[name, dict(params)] for name, params in blob.transformations]
+    payload: bytes | str = bytes(blob) if not steps else bytes(blob.buffers[0].data)
+    if steps and steps[-1][0] == "base64" and isinstance(payload, bytes):
+        payload = payload.decode("ascii")
+    whole = {
+        "format": _FORMAT,
+        "global_id": entry.global_id,
+        "scopes": entry.scopes,
+        "uuid": entry.uuid,
+        "evolution": entry.evolution,
+        "nickname": entry.nickname,
+        "transformations": steps,
+        "payload": payload,
+    }
+    return {name: value for name, value in whole.items() if name not in exclude}
+
+
+def recover(kind: type[E], given: Mapping[str, Any] | str | Entry) -> E:
+    """Rebuild an entry from :func:`serialize`'s dict, its JSON text, or an Entry; see :meth:`laila.Entry.recover`."""
+    if isinstance(given, str):
+        from json import JSONDecodeError, loads
+
+        try:
+            given = loads(given)
+        except (JSONDecodeError, RecursionError) as error:
+            raise EntryDictError(f"this is no JSON text of a serialized entry: {error}") from error
+        if not isinstance(given, dict):
+            raise EntryDictError("this JSON text is no serialized entry: it holds no object")
+    entry = given if isinstance(given, Entry) else _from_dict(given)
+    if not isinstance(entry, kind):
+        raise EntryDictError(f"{entry.global_id} is not a {kind.__name__}; recover it with laila.Entry.recover")
+    return entry
+
+
+def _from_dict(given: object) -> Entry:
+    if not isinstance(given, dict):
+        raise RuntimeError(
+            f"recover() takes a serialized entry (a dict or its JSON text) or an Entry, not a {type(given).__name__}"
+        )
+    absent = [name for name in ("global_id", "payload") if name not in given]
+    if absent:
+        raise EntryDictError(f"this dict is no serialized entry: {' and '.join(absent)} missing")
+    if given.get("format", _FORMAT) != _FORMAT:
+        raise EntryDictError(f"serialized by a newer laila (format {given['format']!r}): this one reads {_FORMAT}")
+    key, payload = given["global_id"], given["payload"]
+    parse_global_id(key)
+    if isinstance(payload, str):
+        payload = payload.encode("utf-8", "surrogatepass")
+    if not isinstance(payload, (bytes, bytearray, memoryview)):
+        raise EntryDictError(f"the payload of {key} is a {type(payload).__name__}, not bytes or base64 text")
+    steps = given.get("transformations") or []
+    if steps:
+        from laila.transform import TransformationSequence
+
+        try:
+            done = tuple((str(name), dict(params)) for name, params in steps)
+        except (TypeError, ValueError) as error:
+            raise EntryDictError(f"the transformations of {key} are no list of [name, parameters]") from error
+        outer = Blob(key, b"", (Buffer(memoryview(bytes(payload))),), transformations=done)
+        blob = TransformationSequence(()).invert(outer)
+    else:
+        blob = Blob.from_bytes(bytes(payload), key=key)
+    return from_blob(blob)

@@ -1,0 +1,293 @@
+"""Every error laila raises, in one tree.
+
+Each class derives from :class:`LailaError` and from the built-in that a caller who knows nothing of laila
+would catch. A message says what happened, where, and what to do next; its parts are attributes. All of them
+pickle, attributes included, because task forces and peers carry them from one process to another.
+
+    LailaError
+    ├── IdentityError (ValueError)                a malformed global id, uuid, nickname or namespace
+    ├── IdentityConflictError (RuntimeError)      identity arguments that exclude each other
+    ├── EntryNotFoundError (KeyError)             no such entry where it was looked for
+    ├── PoolNotFoundError (KeyError)              no pool registered under that id or nickname
+    ├── ImmutableEntryError (RuntimeError)        a constant asked to change
+    ├── EvolutionConflictError (RuntimeError)     an evolution that another writer stored first
+    ├── ManifestError (ValueError)                a manifest of mixed, malformed or nested-list leaves
+    ├── EntryDictError (ValueError)               a dict or JSON text that is no serialized entry
+    ├── PayloadError (TypeError)                  a payload that cannot come back exactly as it went in
+    │   └── PayloadCycleError (ValueError)        … because it contains itself
+    ├── CorruptEntryError (ValueError)            stored bytes that are not what was written
+    ├── UntrustedPayloadError (PermissionError)   a payload that needs code, without a valid signature
+    ├── TransformationError (ValueError)          an unknown, failing or unavailable transformation
+    │   └── SecretError (PermissionError)         a wrong or missing key
+    ├── PoolError (OSError)                       a backend that failed to read or write
+    │   ├── PoolFormatError (ValueError)          a file that is not this pool's
+    │   ├── PoolLockedError (TimeoutError)        a file that another process holds
+    │   └── PoolClosedError (ValueError)          a pool used after close()
+    ├── NoActivePolicyError (RuntimeError)        no policy, and none may be built
+    ├── PluginError (ImportError)                 a plugin that cannot be used
+    │   └── MissingPluginError                    … because its distribution is not installed
+    ├── TaskForceError (RuntimeError)             a task force that is shut down or cannot take the task
+    ├── InvalidTaskError (TypeError)              a task that cannot be called
+    ├── FutureNotFoundError (KeyError)            no future known under that id
+    ├── FutureSettledError (RuntimeError)         a future told its result twice
+    ├── FutureResultError (RuntimeError)          the payload of a result that is no Entry
+    ├── FutureCancelledError (RuntimeError)       the result of a cancelled future
+    ├── FutureTimeoutError (TimeoutError)         a wait that ended before the work
+    ├── ArgumentsError (ValueError)               an arguments file that cannot be read
+    ├── SettingsError (ValueError)                an option of a pool, task force or protocol that is wrong
+    ├── EnvironmentSnapshotError (ValueError)     an environment that cannot be rebuilt
+    └── PeerError (ConnectionError)               a peer that cannot be reached or refused
+        └── PeerDisconnectedError                 … because the connection went away
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArgumentsError",
+    "ArgumentsNotFoundError",
+    "CorruptEntryError",
+    "DirectoryError",
+    "EntryDictError",
+    "EntryNotFoundError",
+    "EnvironmentSnapshotError",
+    "EvolutionConflictError",
+    "FutureCancelledError",
+    "FutureNotFoundError",
+    "FutureResultError",
+    "FutureSettledError",
+    "FutureTimeoutError",
+    "IdentityConflictError",
+    "IdentityError",
+    "ImmutableEntryError",
+    "InvalidTaskError",
+    "LailaError",
+    "ManifestError",
+    "MissingArgumentError",
+    "MissingPluginError",
+    "NoActivePolicyError",
+    "PayloadCycleError",
+    "PayloadError",
+    "PeerDisconnectedError",
+    "PeerError",
+    "PluginError",
+    "PoolClosedError",
+    "PoolError",
+    "PoolFormatError",
+    "PoolLockedError",
+    "PoolNotFoundError",
+    "SecretError",
+    "SettingsError",
+    "TaskForceError",
+    "TransformationError",
+    "UntrustedPayloadError",
+]
+
+
+class LailaError(Exception):
+    """The base of every laila error: one message, and the parts it was made of as attributes.
+
+    ``raise EntryNotFoundError("…", key=key, pool=pool)`` sets ``error.key`` and ``error.pool``. Parts must be
+    picklable; pass names and ids, never pools, sockets or secrets.
+    """
+
+    def __init__(self, message: str, **parts: object) -> None:
+        super().__init__(message)
+        self.__dict__.update(parts)
+
+    def __str__(self) -> str:
+        # KeyError shows repr(args[0]) and OSError inspects its arguments; a laila message is shown as it is.
+        return str(self.args[0]) if self.args else ""
+
+
+class IdentityError(LailaError, ValueError):
+    """A malformed global id, uuid, nickname or namespace; ``value`` holds what was given."""
+
+    value: object
+
+
+class IdentityConflictError(LailaError, RuntimeError):
+    """Identity arguments that exclude each other, such as ``uuid=`` with ``global_id=``."""
+
+
+class EntryNotFoundError(LailaError, KeyError):
+    """No entry ``key`` in ``pool`` (its nickname or id)."""
+
+    key: str
+    pool: str
+
+
+class PoolNotFoundError(LailaError, KeyError):
+    """No pool is registered as ``pool``; ``registered`` lists what is."""
+
+    pool: str
+    registered: list[str]
+
+
+class ImmutableEntryError(LailaError, RuntimeError):
+    """A constant was asked to change, or stored again with another content."""
+
+    key: str
+    pool: str
+
+
+class EvolutionConflictError(LailaError, RuntimeError):
+    """Another writer stored this evolution first, with another content."""
+
+    key: str
+    pool: str
+
+
+class ManifestError(LailaError, ValueError):
+    """A manifest whose leaves are mixed, malformed or nested in lists of lists; ``path`` names the place."""
+
+    path: str
+
+
+class EntryDictError(LailaError, ValueError):
+    """A dict or JSON text that is no serialized entry."""
+
+
+class PayloadError(LailaError, TypeError):
+    """A payload that would not come back exactly; ``path`` names the place inside it."""
+
+    path: str
+
+
+class PayloadCycleError(PayloadError, ValueError):
+    """A payload that contains itself; ``path`` names where it closes."""
+
+
+class CorruptEntryError(LailaError, ValueError):
+    """Stored bytes that are not what was written: cut, damaged, or filed under another key."""
+
+    key: str | None
+
+
+class UntrustedPayloadError(LailaError, PermissionError):
+    """A payload that needs code to come back, and whose signature is missing or does not verify.
+
+    ``key_id`` names the signing key, ``type_name`` what would have been rebuilt. Nothing was imported or run.
+    """
+
+    key_id: str | None
+    type_name: str | None
+
+
+class TransformationError(LailaError, ValueError):
+    """An unknown, failing or unavailable transformation; ``name`` names it."""
+
+    name: str
+
+
+class SecretError(TransformationError, PermissionError):
+    """A wrong or missing key."""
+
+
+class PoolError(LailaError, OSError):
+    """A backend failed; ``pool`` names it, ``errno`` is the system's where there is one."""
+
+    pool: str
+
+    def __init__(self, message: str, *, errno: int | None = None, **parts: object) -> None:
+        super().__init__(message, **parts)
+        self.errno = errno
+
+
+class PoolFormatError(PoolError, ValueError):
+    """A file or store that is not this pool's."""
+
+
+class PoolLockedError(PoolError, TimeoutError):
+    """Another process holds the pool."""
+
+
+class PoolClosedError(PoolError, ValueError):
+    """The pool was closed."""
+
+
+class NoActivePolicyError(LailaError, RuntimeError):
+    """There is no active policy, and ``AUTO_INITIALIZE_POLICY`` is false."""
+
+
+class PluginError(LailaError, ImportError):
+    """A plugin that cannot be used; ``plugin`` names it, ``distribution`` what it came from."""
+
+    plugin: str
+    distribution: str | None
+
+
+class MissingPluginError(PluginError):
+    """The distribution that brings this name is not installed; the message has the pip line."""
+
+
+class TaskForceError(LailaError, RuntimeError):
+    """A task force that is shut down, or cannot take what it was given."""
+
+
+class InvalidTaskError(LailaError, TypeError):
+    """A task that is no callable without arguments."""
+
+
+class FutureNotFoundError(LailaError, KeyError):
+    """No future is known under this id: it settled long ago, or belongs to another process."""
+
+
+class FutureSettledError(LailaError, RuntimeError):
+    """A future was told its outcome a second time."""
+
+
+class FutureResultError(LailaError, RuntimeError):
+    """``data`` was asked of a future whose result is no Entry."""
+
+
+class FutureCancelledError(LailaError, RuntimeError):
+    """The outcome of a cancelled future."""
+
+
+class FutureTimeoutError(LailaError, TimeoutError):
+    """A wait that ended before the work did; the work goes on."""
+
+
+class ArgumentsError(LailaError, ValueError):
+    """An arguments source that cannot be read; ``source`` and ``line`` say where."""
+
+    source: str
+    line: int | None
+
+
+class ArgumentsNotFoundError(ArgumentsError, FileNotFoundError):
+    """An arguments file that is not there."""
+
+
+class MissingArgumentError(LailaError, AttributeError, KeyError):
+    """``laila.args`` has no ``argument``: an ``AttributeError`` for ``args.x``, a ``KeyError`` for ``args["x"]``."""
+
+    argument: str
+
+
+class DirectoryError(LailaError, OSError):
+    """A default directory that cannot be made; ``directory`` is its path."""
+
+    directory: str
+
+
+class SettingsError(LailaError, ValueError):
+    """An option of a pool, task force or protocol that is wrong or missing; ``option`` names it."""
+
+    option: str
+
+
+class EnvironmentSnapshotError(LailaError, ValueError):
+    """An environment that cannot be rebuilt; ``problems`` lists every fault with its path."""
+
+    problems: list[str]
+
+
+class PeerError(LailaError, ConnectionError):
+    """A peer that cannot be reached, or refused."""
+
+    peer: str
+
+
+class PeerDisconnectedError(PeerError):
+    """The connection to the peer went away with the call under way."""

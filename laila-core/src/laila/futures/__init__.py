@@ -1,0 +1,61 @@
+"""Futures: the outcome of work that may not be done yet, alone and in groups.
+
+:class:`Future` and :class:`GroupFuture` are what every verb and every ``submit`` returns. :data:`guarantee` waits
+for all that were made in a block; :func:`as_completed` gives them as they settle; :class:`FutureBank` finds them
+by id. Task forces run a :class:`Task` and settle its future; :func:`spawn` has something done by the active one.
+"""
+
+from __future__ import annotations
+
+from laila.futures.future import Future, set_observer
+from laila.futures.group import GroupFuture
+from laila.futures.states import FutureStatus
+from laila.futures.task import Task, set_submitter, spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.futures.bank import FutureBank, FutureIdentity, future_bank
+    from laila.futures.completion import as_completed
+    from laila.futures.guarantees import guarantee, guarantee_async
+    from laila.futures.lookup import runtime, status, wait
+else:
+    # What the first memorize does not need.
+    _LAZY = {
+        "FutureBank": "bank",
+        "FutureIdentity": "bank",
+        "future_bank": "bank",
+        "as_completed": "completion",
+        "guarantee": "guarantees",
+        "guarantee_async": "guarantees",
+        "runtime": "lookup",
+        "status": "lookup",
+        "wait": "lookup",
+    }
+
+    def __getattr__(name):
+        module = _LAZY.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+__all__ = [
+    "Future",
+    "FutureBank",
+    "FutureIdentity",
+    "FutureStatus",
+    "GroupFuture",
+    "Task",
+    "as_completed",
+    "future_bank",
+    "guarantee",
+    "guarantee_async",
+    "runtime",
+    "set_observer",
+    "set_submitter",
+    "spawn",
+    "status",
+    "wait",
+]

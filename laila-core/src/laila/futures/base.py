@@ -1,0 +1,149 @@
+"""What a future and a group of futures share: an id made on demand, the bank, and the lock for their states."""
+
+from __future__ import annotations
+
+import os
+from _thread import RLock
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+from laila.identity import Identifiable, make_global_id, new_uuid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from concurrent.futures import Future as ConcurrentFuture
+    from typing import Any, NoReturn, SupportsIndex
+
+    from laila.futures.bank import FutureIdentity
+
+__all__ = ["FutureBase", "mutex"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+# One lock for the states of all futures, held for a few assignments at a time. Reentrant, because a finalizer or
+# a signal handler may use futures while its thread holds it.
+mutex = RLock()
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    # Another thread may have held it at the moment of the fork, and that thread does not exist in the child. The
+    # locks of the standard library are made new by the same method.
+    os.register_at_fork(after_in_child=mutex._at_fork_reinit)  # type: ignore[attr-defined]
+
+
+class FutureBase(Identifiable, ABC, Generic[T_co]):
+    """Something to wait for: a future or a group of them. Safe to use from any number of threads."""
+
+    __slots__ = ("__weakref__", "_banked", "_id")
+
+    # The same for all of a kind, so that they take no room in each.
+    _scopes = ("FUTURE",)
+    _evolution = None
+    _nickname = None
+
+    _id: str | None
+    _banked: bool
+
+    @property
+    def _uuid(self) -> str:  # type: ignore[override]  # made on demand, and as fixed as any other from then on
+        if self._id is None:
+            fresh = new_uuid()
+            with mutex:
+                if self._id is None:
+                    self._id = fresh
+        return self._id
+
+    @property
+    def global_id(self) -> str:
+        """The global id, under which :func:`laila.wait` and :func:`laila.status` find this future."""
+        self._bank()
+        return make_global_id(self._scopes, self._uuid)
+
+    @property
+    def uuid(self) -> str:
+        """The uuid as text; asking for it makes the future known to the bank, as :attr:`global_id` does."""
+        self._bank()
+        return self._uuid
+
+    @property
+    def future_identity(self) -> FutureIdentity:
+        """A small, picklable handle that finds this future in this process and keeps it alive."""
+        from laila.futures.bank import FutureIdentity
+
+        return FutureIdentity.of(self)
+
+    def _bank(self) -> None:
+        if not self._banked:
+            from laila.futures.bank import future_bank
+
+            future_bank.add(self)
+
+    @abstractmethod
+    def wait(self, timeout: float | None = None) -> T_co:
+        """Wait until all is done, ``timeout`` seconds at most, and return what it gave."""
+
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether all is done and gave a result."""
+
+    @abstractmethod
+    def cancelled(self) -> bool:
+        """Whether it ended because it was cancelled."""
+
+    @abstractmethod
+    def cancel(self) -> bool:
+        """Cancel what has not started."""
+
+    @abstractmethod
+    def _is_settled(self) -> bool:
+        """Whether nothing will change any more."""
+
+    @abstractmethod
+    def _block(self, timeout: float | None) -> bool:
+        """Wait until this settles, ``timeout`` seconds at most; whether it did. Raises nothing of the work's."""
+
+    @abstractmethod
+    def _error(self) -> BaseException | None:
+        """The error of what has settled, counted as looked at."""
+
+    @abstractmethod
+    def _listen(self, listener: Callable[[Any], object]) -> bool:
+        """Have ``listener`` called when this settles; False, and nothing is called, when it has."""
+
+    @abstractmethod
+    def _unlisten(self, listener: Callable[[Any], object]) -> None:
+        """Take back what :meth:`_listen` was given, if it has not been called."""
+
+    @abstractmethod
+    def _settled_soon(self) -> Generator[Any, None, None]:
+        """Let the running event loop go on until this has settled."""
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the work raised, waiting for its end if need be; None when it gave a result.
+
+        What was cancelled has a :class:`~laila.errors.FutureCancelledError`; of a group it is the first error
+        in input order.
+        """
+        self._block(None)
+        return self._error()
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        try:
+            if not self._is_settled():
+                yield from self._settled_soon()
+            return self.wait()
+        finally:
+            del self  # this frame is in the traceback of an error that the future holds
+
+    def as_concurrent(self) -> ConcurrentFuture[T_co]:
+        """Return a :class:`concurrent.futures.Future` with the same outcome; cancelling it cancels this one."""
+        from laila.futures.completion import to_concurrent
+
+        return to_concurrent(self)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"{self!r} belongs to this process and cannot be pickled or copied: send its future_identity")
+
+    def _named(self) -> str:
+        """The global id for messages, if anybody asked for it before."""
+        return f" {make_global_id(self._scopes, self._id)}" if self._id else ""

@@ -1,0 +1,106 @@
+"""Futures as they complete, and futures of the standard library."""
+
+from __future__ import annotations
+
+from laila.errors import FutureTimeoutError
+from laila.futures.bank import resolve
+from laila.futures.waiting import current_host, deadline_in, seconds_left
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future as ConcurrentFuture
+    from typing import Any, TypeVar
+
+    from laila.futures.bank import AnyFuture, FutureRef
+    from laila.futures.base import FutureBase
+
+    T = TypeVar("T")
+
+__all__ = ["as_completed", "to_concurrent"]
+
+
+def as_completed(futures: Iterable[FutureRef], timeout: float | None = None) -> Iterator[AnyFuture]:
+    """Give ``futures`` (or groups, identities, ids) in the order in which they settle, each once.
+
+    Args:
+        futures: What to wait for.
+        timeout: Seconds for all of them together, counted from this call.
+
+    Raises:
+        FutureTimeoutError: When time is up before all have settled (a ``TimeoutError``). The work goes on.
+    """
+    wanted = {id(future): future for future in map(resolve, futures)}
+    return _as_completed(list(wanted.values()), timeout, deadline_in(timeout))
+
+
+def _as_completed(futures: list[AnyFuture], timeout: float | None, deadline: float | None) -> Iterator[AnyFuture]:
+    from queue import Empty, SimpleQueue
+
+    settled: SimpleQueue[AnyFuture] = SimpleQueue()
+    pending = []
+    host = current_host()
+    for future in futures:
+        if future._listen(settled.put):
+            pending.append(future)
+        else:
+            settled.put(future)
+    try:
+        for _ in futures:
+            try:
+                next_one = settled.get_nowait()
+            except Empty:
+                if host is not None and deadline is None:
+                    # Inside a task: do what nobody has started, or let another worker take this one's place.
+                    for future in pending:
+                        task = getattr(future, "_task", None)
+                        if task is not None and host.adopt(task):
+                            break
+                if host is not None:
+                    host.block()
+                try:
+                    next_one = settled.get(timeout=seconds_left(deadline))
+                except Empty:
+                    left = sum(not future._is_settled() for future in futures)
+                    raise FutureTimeoutError(
+                        f"{left} of {len(futures)} futures have not settled within {timeout:g} s; the work goes on",
+                        timeout=timeout,
+                    ) from None
+                finally:
+                    if host is not None:
+                        host.unblock()
+            yield next_one
+    finally:
+        for future in pending:
+            future._unlisten(settled.put)
+
+
+def to_concurrent(future: FutureBase[T]) -> ConcurrentFuture[T]:
+    """Return a future of the standard library with the outcome of ``future``; cancelling it cancels ``future``."""
+    from concurrent.futures import Future as ConcurrentFuture
+    from concurrent.futures import InvalidStateError
+
+    theirs: ConcurrentFuture[T] = ConcurrentFuture()
+
+    def pass_on(_future: Any) -> None:
+        error = future._error()
+        try:
+            if error is None:
+                theirs.set_result(future.wait())
+            elif future.cancelled():
+                theirs.cancel()
+                theirs.set_running_or_notify_cancel()
+            else:
+                theirs.set_exception(error)
+        except InvalidStateError:
+            if not theirs.cancelled():
+                raise
+
+    def cancel(_theirs: ConcurrentFuture[T]) -> None:
+        if theirs.cancelled():
+            future.cancel()
+
+    theirs.add_done_callback(cancel)
+    if not future._listen(pass_on):
+        pass_on(future)
+    return theirs

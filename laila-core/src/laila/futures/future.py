@@ -1,0 +1,485 @@
+"""Future: the outcome of work that may not be done yet.
+
+A future is small and made often, so it holds nothing it does not need yet: no lock, no list of listeners until
+somebody waits, no id until somebody asks. Every change of state happens under one lock of the whole module,
+held for a few assignments; nothing that could run other code (calls, allocations, dropped references) happens
+under it, so that it is never contended for long.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from typing import TypeVar
+
+from laila.errors import FutureCancelledError, FutureResultError, FutureSettledError, FutureTimeoutError
+from laila.futures.base import FutureBase, mutex
+from laila.futures.failure import Failure, log_error
+from laila.futures.states import FutureStatus
+from laila.futures.waiting import check_timeout, current_host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import Any, NoReturn, Self
+
+    from laila.futures.task import Task
+
+    Listener = Callable[["Future[Any]"], object]
+
+__all__ = ["CANCELLED", "FAILED", "FINISHED", "PENDING", "RUNNING", "Future", "set_observer"]
+
+T = TypeVar("T")
+
+# States are small ints in order: from FINISHED on, a future is settled and never changes again.
+PENDING, RUNNING, FINISHED, FAILED, CANCELLED = range(5)
+_STATUS = (
+    FutureStatus.NOT_STARTED,
+    FutureStatus.RUNNING,
+    FutureStatus.FINISHED,
+    FutureStatus.ERROR,
+    FutureStatus.CANCELLED,
+)
+
+_observer: Callable[[Future[Any]], object] | None = None
+
+
+def set_observer(observer: Callable[[Future[Any]], object] | None) -> None:
+    """Have ``observer`` called with every future that settles (the policy's hook does); None: nobody."""
+    global _observer
+    _observer = observer
+
+
+class _Callback:
+    """A callback that somebody wants called when the future reaches one status."""
+
+    __slots__ = ("fn", "status")
+
+    def __init__(self, status: FutureStatus, fn: Listener) -> None:
+        self.status = status
+        self.fn = fn
+
+
+class Future(FutureBase[T]):
+    """The outcome of work that may not be done yet; safe to use from any number of threads and event loops.
+
+    Wait for it with :attr:`result`, :meth:`wait` or ``await``. Task forces settle it, once, through the setters
+    of :attr:`result` and :attr:`exception`; doing so again raises
+    :class:`~laila.errors.FutureSettledError`. ``Future()`` makes one that waits to be settled.
+
+    A future that failed and that nobody looked at is logged at ERROR when it goes.
+    """
+
+    __slots__ = ("_listeners", "_polled", "_state", "_task", "_value")
+
+    def __init__(self, task: Task | None = None) -> None:
+        self._state = PENDING
+        self._value: Any = None
+        self._task = task
+        self._listeners: list[Listener | _Callback] | None = None
+        self._id = None
+        self._banked = self._polled = False
+
+    @classmethod
+    def completed(cls, result: T) -> Self:
+        """Return a future that is finished already, for work that was done in the caller."""
+        self = cls.__new__(cls)
+        self._state = FINISHED
+        self._value = result
+        self._task = self._listeners = self._id = None
+        self._banked = self._polled = False
+        return self
+
+    @classmethod
+    def failed(cls, error: BaseException) -> Self:
+        """Return a future that has failed already. It belongs to the caller's guarantee, if any."""
+        from laila.futures.scope import register
+
+        self = cls()
+        self._settle(FAILED, Failure(error))
+        register(self)
+        return self
+
+    # --------------------------------------------------------------------------------------------- status
+
+    def _current(self) -> int:
+        return self._state
+
+    @property
+    def status(self) -> FutureStatus:
+        """Where the work stands; ``poll_timeout`` from a wait that timed out until the future settles.
+
+        The setter is for task forces: ``running`` and ``cancelled``. ``finished`` and ``error`` come with a
+        result or an exception and are set through those.
+
+        Raises:
+            FutureSettledError: When the future has settled already.
+            ValueError: For a status that cannot be set.
+        """
+        state = self._current()
+        if state < FINISHED and self._polled:
+            return FutureStatus.POLL_TIMEOUT
+        return _STATUS[state]
+
+    @status.setter
+    def status(self, status: FutureStatus | str) -> None:
+        status = FutureStatus(status)
+        if status is FutureStatus.CANCELLED:
+            if not self._settle(CANCELLED, None):
+                self._refuse()
+        elif status is FutureStatus.RUNNING:
+            if not self._start() and self._state >= FINISHED:
+                self._refuse()
+        else:
+            raise ValueError(
+                f"the status of a future cannot be set to {status!r}: set result or exception, "
+                "or the status to 'running' or 'cancelled'"
+            )
+
+    def finished(self) -> bool:
+        """Whether the work is done and gave a result."""
+        return self._state == FINISHED
+
+    def cancelled(self) -> bool:
+        """Whether the work was cancelled before it started."""
+        return self._state == CANCELLED
+
+    def error(self) -> bool:
+        """Whether the work failed."""
+        return self._state == FAILED
+
+    def not_started(self) -> bool:
+        """Whether the work waits to be started."""
+        return self._current() == PENDING
+
+    def cancel(self) -> bool:
+        """Cancel work that has not started; False when it has (it goes on) or the future has settled."""
+        task = self._task
+        if not self._settle(CANCELLED, None, PENDING):
+            return False
+        if task is not None:
+            task.release()
+        return True
+
+    # -------------------------------------------------------------------------------------------- outcome
+
+    @property
+    def result(self) -> T:
+        """What the work gave, waiting for it if need be; raises what the work raised, with its traceback.
+
+        The setter is for task forces.
+
+        Raises:
+            FutureCancelledError: When the work was cancelled.
+            FutureSettledError: On setting, when the future has settled already.
+        """
+        try:
+            return self.wait()
+        finally:
+            del self  # this frame is in the traceback of an error that the future holds
+
+    @result.setter
+    def result(self, result: T) -> None:
+        if not self._settle(FINISHED, result):
+            self._refuse()
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the work raised, waiting for its end if need be; None when it gave a result.
+
+        A cancelled future has a :class:`~laila.errors.FutureCancelledError`. The setter is for task forces.
+        """
+        self._block(None)
+        return self._error()
+
+    @exception.setter
+    def exception(self, error: BaseException) -> None:
+        if not isinstance(error, BaseException):
+            raise TypeError(f"exception is an exception instance, not {error!r}")
+        if not self._settle(FAILED, Failure(error)):
+            self._refuse()
+
+    @property
+    def data(self) -> Any:
+        """The payload of the Entry that the work gave, waiting for it if need be.
+
+        Raises:
+            RuntimeError: When the result is no Entry (:class:`~laila.errors.FutureResultError`).
+        """
+        try:
+            return entry_data(self.wait())
+        finally:
+            del self
+
+    def wait(self, timeout: float | None = None) -> T:
+        """Wait until the work is done, ``timeout`` seconds at most, and return what it gave.
+
+        Inside a task this never takes a worker away: work that has not started is done here, or another
+        worker takes this one's place.
+
+        Raises:
+            FutureTimeoutError: When time is up (a ``TimeoutError``). The work goes on.
+            FutureCancelledError: When the work was cancelled.
+            BaseException: Whatever the work raised, with its traceback.
+        """
+        if self._state < FINISHED and not self._block(timeout):
+            raise FutureTimeoutError(
+                f"{self!r} has not settled within {timeout:g} s; the work goes on: wait again, or cancel()",
+                timeout=timeout,
+            )
+        if self._state == FINISHED:
+            return self._value  # type: ignore[no-any-return]  # holds a T from now on
+        try:
+            raise self._error() or AssertionError("settled without an outcome")
+        finally:
+            del self  # this frame is in the traceback of an error that the future holds
+
+    def _error(self) -> BaseException | None:
+        """The error of a settled future, counted as looked at."""
+        if self._state == CANCELLED:
+            return FutureCancelledError(f"{self!r} was cancelled before it started")
+        value = self._value
+        return value.look() if self._state == FAILED and isinstance(value, Failure) else None
+
+    # ------------------------------------------------------------------------------------------ callbacks
+
+    def add_callback(self, status: FutureStatus | str, fn: Listener) -> None:
+        """Have ``fn(future)`` called once when the future reaches ``status``; now, if it has been there.
+
+        Any number of callbacks per status, called in order in the thread that settles the future. One that
+        raises is logged and hurts nobody.
+        """
+        callback = _Callback(FutureStatus(status), fn)
+        if not callable(fn):
+            raise TypeError(f"a callback is a callable that takes the future, not {fn!r}")
+        fresh: list[Listener | _Callback] = [callback]
+        with mutex:
+            passed = self._passed(callback.status)
+            settled = self._state >= FINISHED
+            if not passed and not settled:
+                if self._listeners is None:
+                    self._listeners = fresh
+                else:
+                    self._listeners.append(callback)
+        if passed:
+            self._call(fn)
+
+    def remove_callback(self, status: FutureStatus | str, fn: Listener) -> bool:
+        """Take back a callback that has not been called; whether there was one."""
+        return bool(self._take(FutureStatus(status), fn))
+
+    def clear_callbacks(self, status: FutureStatus | str) -> None:
+        """Take back all callbacks for ``status`` that have not been called."""
+        self._take(FutureStatus(status))
+
+    def clear_all_callbacks(self) -> None:
+        """Take back all callbacks that have not been called."""
+        for status in FutureStatus:
+            self._take(status)
+
+    def trigger_callback(self, status: FutureStatus | str) -> None:
+        """Call the callbacks for ``status`` now, and never again."""
+        for callback in self._take(FutureStatus(status)):
+            self._call(callback.fn)
+
+    def _passed(self, status: FutureStatus) -> bool:
+        """Whether ``status`` is, or was, that of this future."""
+        state = self._current()
+        if status is FutureStatus.RUNNING:
+            return state in {RUNNING, FINISHED, FAILED}
+        if status is FutureStatus.POLL_TIMEOUT:
+            return self._polled
+        return status is FutureStatus.NOT_STARTED or status is _STATUS[state]
+
+    def _take(self, status: FutureStatus, fn: Listener | None = None) -> list[_Callback]:
+        """Remove and return the callbacks for ``status`` (those that are ``fn``, if given)."""
+        with mutex:
+            if self._listeners is None:
+                return []
+            taken: list[_Callback] = []
+            kept: list[Listener | _Callback] = []
+            for listener in self._listeners:
+                if isinstance(listener, _Callback) and listener.status is status and (
+                    fn is None or listener.fn == fn
+                ):
+                    taken.append(listener)
+                else:
+                    kept.append(listener)
+            self._listeners = kept or None
+        return taken
+
+    def _call(self, listener: Listener) -> None:
+        try:
+            listener(self)
+        except BaseException as error:  # noqa: BLE001 - whatever a callback raises must hurt nobody
+            log_error(f"a callback of {self!r} raised", error, error.__traceback__)
+
+    # -------------------------------------------------------------- for the other modules of laila.futures
+
+    def _start(self) -> bool:
+        """From pending to running; False when somebody else did, or it was cancelled."""
+        with mutex:
+            if self._state != PENDING:
+                return False
+            self._state = RUNNING
+            listeners = self._listeners
+        if listeners is not None:
+            self.trigger_callback(FutureStatus.RUNNING)
+        return True
+
+    def _settle(self, state: int, value: object, below: int = RUNNING) -> bool:
+        """Settle with ``state`` and ``value``; False when that was done, or the state is beyond ``below``."""
+        with mutex:
+            if self._state > below:
+                return False
+            self._value = value
+            self._state = state
+            # References are dropped after the lock is: what they lead to may run code when it goes.
+            task, self._task = self._task, None
+            listeners, self._listeners = self._listeners, None
+            banked = self._banked
+        if listeners is not None:
+            status = _STATUS[state]
+            for listener in listeners:
+                if not isinstance(listener, _Callback):
+                    self._call(listener)
+                elif listener.status is status or listener.status is FutureStatus.RUNNING and state != CANCELLED:
+                    self._call(listener.fn)
+        if banked:
+            from laila.futures.bank import future_bank
+
+            future_bank.settled(self)
+        if _observer is not None:
+            self._call(_observer)
+        del task
+        return True
+
+    def _abandon(self, error: BaseException) -> None:
+        """Settle with ``error`` and tell nobody: in a forked child the listeners are the parent's."""
+        if self._state < FINISHED:
+            failure = Failure(error)
+            failure.seen = True
+            self._listeners = None
+            self._settle(FAILED, failure)
+
+    def _listen(self, listener: Listener) -> bool:
+        """Have ``listener(self)`` called when this settles; False, and nothing is called, when it has."""
+        fresh: list[Listener | _Callback] = [listener]
+        with mutex:
+            if self._state >= FINISHED:
+                return False
+            if self._listeners is None:
+                self._listeners = fresh
+            else:
+                self._listeners.append(listener)
+            return True
+
+    def _unlisten(self, listener: Listener) -> None:
+        """Take back what :meth:`_listen` was given, if it has not been called."""
+        with mutex:
+            if self._listeners is not None and listener in self._listeners:
+                self._listeners.remove(listener)
+
+    def _is_settled(self) -> bool:
+        return self._state >= FINISHED
+
+    def _block(self, timeout: float | None) -> bool:
+        """Wait until this settles, ``timeout`` seconds at most; whether it did."""
+        if self._state >= FINISHED:
+            return True
+        timeout = check_timeout(timeout)
+        host = current_host()
+        if host is None:
+            settled = self._sleep(timeout)
+        else:
+            task = self._task
+            # With a time limit the work is left to others: nobody knows how long it takes.
+            if timeout is None and task is not None and host.adopt(task) and self._state >= FINISHED:
+                return True
+            grown = host.block()
+            try:
+                if not grown and task is not None and host.adopt(task, force=True) and self._state >= FINISHED:
+                    return True
+                del task
+                settled = self._sleep(timeout)
+            finally:
+                host.unblock()
+        if not settled:
+            self._timed_out()
+        return settled
+
+    def _sleep(self, timeout: float | None) -> bool:
+        gate = allocate_lock()
+        gate.acquire()
+
+        def wake(_future: Future[Any]) -> None:
+            gate.release()
+
+        if not self._listen(wake):
+            return True
+        try:
+            if timeout is None:
+                gate.acquire()
+            else:
+                gate.acquire(timeout=timeout)
+        finally:
+            self._unlisten(wake)
+        return self._state >= FINISHED
+
+    def _timed_out(self) -> None:
+        with mutex:
+            first = not self._polled and self._state < FINISHED
+            if first:
+                self._polled = True
+        if first:
+            self.trigger_callback(FutureStatus.POLL_TIMEOUT)
+
+    def _settled_soon(self) -> Generator[Any, None, None]:
+        """Let the running event loop go on until this has settled, whichever thread settles it."""
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        settled = loop.create_future()
+
+        def wake() -> None:
+            if not settled.done():
+                settled.set_result(None)
+
+        def tell_loop(_future: Future[Any]) -> None:
+            try:
+                loop.call_soon_threadsafe(wake)
+            except RuntimeError:
+                if not loop.is_closed():
+                    raise
+                # A loop that was closed meanwhile has nobody left who waits.
+
+        if not self._listen(tell_loop):
+            return
+        host = current_host()
+        grown = host is None or host.block()
+        try:
+            task = self._task
+            if not grown and host is not None and task is not None:
+                host.adopt(task, force=True)
+            del task
+            yield from settled
+        finally:
+            self._unlisten(tell_loop)
+            if host is not None:
+                host.unblock()
+
+    def _refuse(self) -> NoReturn:
+        raise FutureSettledError(f"{self!r} has settled already: a future is told its outcome once")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.status}{self._named()}>"
+
+
+def entry_data(result: object) -> Any:
+    """Return the payload of ``result``, an Entry; raises :class:`FutureResultError` for anything else."""
+    from laila.entry import Entry
+
+    if isinstance(result, Entry):
+        return result.data
+    raise FutureResultError(
+        f"the result is no Entry but of type {type(result).__name__}: `data` is for futures of remember(); use `result`"
+    )

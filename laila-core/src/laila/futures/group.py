@@ -1,0 +1,492 @@
+"""GroupFuture: many futures waited for as one, and batches whose futures are made on demand.
+
+A group is a row of parts: single futures, and batches. A batch is one task that gives the outcomes of many
+items; the future of an item exists only once somebody asks for it, so that a group of thousands of entries
+costs one future.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from laila.errors import FutureTimeoutError
+from laila.futures.base import FutureBase, mutex
+from laila.futures.failure import Failure
+from laila.futures.future import CANCELLED, FAILED, FINISHED, PENDING, Future, entry_data
+from laila.futures.outcomes import ItemFailure, Outcomes, checked, outcomes
+from laila.futures.scope import register
+from laila.futures.states import FutureStatus
+from laila.futures.task import Task, submit_tasks
+from laila.futures.waiting import check_timeout, current_host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from typing import Any, TypedDict, overload
+
+    from laila.futures.task import Submitter
+
+    class Percentages(TypedDict):
+        """The share of a group's children in each state, 0 to 100."""
+
+        finished: float
+        running: float
+        not_started: float
+        error: float
+        cancelled: float
+
+    class GroupStatus(TypedDict):
+        """What :attr:`GroupFuture.status` gives."""
+
+        total: int
+        percentages: Percentages
+
+
+__all__ = ["GroupFuture"]
+
+T = TypeVar("T")
+
+
+class _Batch:
+    """One task's many items. ``source`` settles with their :class:`Outcomes`."""
+
+    __slots__ = ("_items", "count", "source")
+
+    def __init__(self, source: Future[Outcomes], count: int) -> None:
+        self.source = source
+        self.count = count
+        self._items: dict[int, _Item] = {}
+
+    def item(self, index: int) -> Future[Any]:
+        """Return the future of one item, always the same one."""
+        item = self._items.get(index)
+        if item is None:
+            item = self._items.setdefault(index, _Item(self, index))
+            item._follow()
+        return item
+
+    def outcome(self, index: int) -> tuple[int, Any]:
+        """Return the state and value of an item of a source that has settled."""
+        source = self.source
+        if source._state != FINISHED:
+            return source._state, source._value
+        value = source._value.values[index]
+        return (FAILED if isinstance(value, ItemFailure) else FINISHED), value
+
+    def failures(self) -> Sequence[Failure]:
+        """Return what failed: the items, or the batch as a whole."""
+        source = self.source
+        if source._state == FINISHED:
+            failures: Sequence[Failure] = source._value.failures
+            return failures
+        return [source._value] if source._state == FAILED else []
+
+
+class _Item(Future["Any"]):
+    """The future of one item of a batch: it starts and settles with the batch's task."""
+
+    __slots__ = ("_batch", "_index")
+
+    def __init__(self, batch: _Batch, index: int) -> None:
+        super().__init__(batch.source._task)  # whoever waits for the item inside a task may run the batch
+        self._batch = batch
+        self._index = index
+
+    def _follow(self) -> None:
+        """Settle when the batch does."""
+        if not self._batch.source._listen(self._take_over):
+            self._take_over(self._batch.source)
+
+    def _take_over(self, _source: Future[Outcomes]) -> None:
+        self._settle(*self._batch.outcome(self._index))
+
+    def _current(self) -> int:
+        if self._state >= FINISHED:
+            return self._state
+        state = self._batch.source._state
+        return state if state < FINISHED else self._batch.outcome(self._index)[0]
+
+    def cancel(self) -> bool:
+        """False: an item is done with its batch. Cancel the group."""
+        return False
+
+
+class GroupFuture(FutureBase[list[T]]):
+    """Several futures waited for as one, in a fixed order; safe to use from any number of threads.
+
+    ``len(group)`` counts the children; iteration gives their global ids; ``group[i]`` and :meth:`futures` give
+    the children themselves, made when asked for. ``group + group`` is a new group of both.
+
+    Waiting ends when every child has settled. It then raises the first error in input order;
+    :attr:`exceptions` has all of them.
+    """
+
+    __slots__ = ("_count", "_parts", "_whole")
+
+    _scopes = ("GROUP_FUTURE",)
+
+    def __init__(self, parts: Iterable[Future[T] | _Batch]) -> None:
+        self._parts = tuple(parts)
+        self._count = sum(part.count if isinstance(part, _Batch) else 1 for part in self._parts)
+        self._id = None
+        self._banked = False
+        self._whole: Future[None] | None = None
+
+    @classmethod
+    def of(cls, futures: Iterable[Future[T] | GroupFuture[T]]) -> GroupFuture[T]:
+        """Return a group of ``futures``; the children of a group among them become children of the new one."""
+        parts: list[Future[T] | _Batch] = []
+        for future in futures:
+            if isinstance(future, GroupFuture):
+                parts.extend(future._parts)
+            elif isinstance(future, Future):
+                parts.append(future)
+            else:
+                raise TypeError(f"a group is made of futures, not of {type(future).__name__}")
+        return GroupFuture(parts)
+
+    @classmethod
+    def batch(cls, count: int, fn: Callable[[], Iterable[Any]], submit: Submitter | None = None) -> GroupFuture[Any]:
+        """Have ``fn`` done as one task that gives the outcomes of ``count`` items, in order.
+
+        An outcome that is an exception instance fails its own child; an error that ``fn`` raises fails all of
+        them. ``submit`` says who runs it, as for :func:`laila.futures.spawn`. The group belongs to the
+        caller's guarantee, if any.
+        """
+        task = Task(checked(count, fn))
+        group: GroupFuture[Any] = GroupFuture((_Batch(task.future, count),))
+        submit_tasks((task,), submit)
+        register(group)
+        return group
+
+    @classmethod
+    def completed(cls, values: Iterable[Any]) -> GroupFuture[Any]:
+        """Return a group that has settled already, for work that was done in the caller.
+
+        ``values`` are the outcomes, with exception instances for items that failed. A group with failures
+        belongs to the caller's guarantee, if any.
+        """
+        given = outcomes(values)
+        group: GroupFuture[Any] = GroupFuture((_Batch(Future.completed(given), len(given.values)),))
+        if given.failures:
+            register(group)
+        return group
+
+    # ------------------------------------------------------------------------------------------- children
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __bool__(self) -> bool:
+        return True  # a group of none is a group all the same
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the global ids of the children, in order."""
+        return (future.global_id for future in self.futures())
+
+    def futures(self) -> list[Future[T]]:
+        """Return the children, in order."""
+        children: list[Future[T]] = []
+        for part in self._parts:
+            if isinstance(part, _Batch):
+                children.extend(part.item(index) for index in range(part.count))
+            else:
+                children.append(part)
+        return children
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, index: int) -> Future[T]: ...
+        @overload
+        def __getitem__(self, index: slice) -> GroupFuture[T]: ...
+
+    def __getitem__(self, index: int | slice) -> Future[T] | GroupFuture[T]:
+        """Return one child, or a group of some."""
+        if isinstance(index, slice):
+            return GroupFuture.of(self.futures()[index])
+        place = index + self._count if index < 0 else index
+        if not 0 <= place < self._count:
+            raise IndexError(f"the group has {self._count} children: there is no number {index}")
+        if len(self._parts) == self._count and not isinstance(part := self._parts[place], _Batch):
+            return part
+        for part in self._parts:
+            size = part.count if isinstance(part, _Batch) else 1
+            if place < size:
+                return part.item(place) if isinstance(part, _Batch) else part
+            place -= size
+        raise AssertionError("unreachable")
+
+    def __add__(self, other: GroupFuture[T] | Future[T]) -> GroupFuture[T]:
+        if not isinstance(other, GroupFuture | Future):
+            return NotImplemented
+        return GroupFuture.of((self, other))
+
+    def __radd__(self, other: Future[T]) -> GroupFuture[T]:
+        return GroupFuture.of((other, self)) if isinstance(other, Future) else NotImplemented
+
+    # --------------------------------------------------------------------------------------------- status
+
+    def _counts(self) -> list[int]:
+        """How many children are in each of the states."""
+        counts = [0] * 5
+        for part in self._parts:
+            if isinstance(part, _Batch):
+                failed = len(part.failures()) if part.source._state == FINISHED else 0
+                counts[FAILED] += failed
+                counts[part.source._state] += part.count - failed
+            else:
+                counts[part._current()] += 1
+        return counts
+
+    @property
+    def status(self) -> GroupStatus:
+        """The number of children and the share of them in each state, in percent (a group of none is finished).
+
+        >>> GroupFuture.completed([1, 2]).status["percentages"]["finished"]
+        100.0
+        """
+        counts = self._counts()
+        if not self._count:
+            counts[FINISHED] = 1
+        share = [100.0 * count / (self._count or 1) for count in counts]
+        not_started, running, finished, error, cancelled = share
+        return {
+            "total": self._count,
+            "percentages": {
+                "finished": finished,
+                "running": running,
+                "not_started": not_started,
+                "error": error,
+                "cancelled": cancelled,
+            },
+        }
+
+    def finished(self) -> bool:
+        """Whether every child is done and gave a result."""
+        return self._counts()[FINISHED] == self._count
+
+    def error(self) -> bool:
+        """Whether a child has failed."""
+        return self._counts()[FAILED] > 0
+
+    def cancelled(self) -> bool:
+        """Whether all children have settled and some were cancelled, but none failed."""
+        return self._is_settled() and self._outcome() == CANCELLED
+
+    def not_started(self) -> bool:
+        """Whether every child waits to be started (False for a group of none)."""
+        return 0 < self._count == self._counts()[PENDING]
+
+    def cancel(self) -> bool:
+        """Cancel the children that have not started; whether there were any. The others go on."""
+        # All of them: `any` would stop at the first.
+        return any([future.cancel() for future in self._signals()])
+
+    # -------------------------------------------------------------------------------------------- outcome
+
+    @property
+    def result(self) -> list[T]:
+        """The results in input order, waiting for them if need be; raises the first error in input order."""
+        try:
+            return self.wait()
+        finally:
+            del self  # this frame is in the traceback of an error that a child holds
+
+    @property
+    def data(self) -> list[Any]:
+        """The payloads of the Entries that are the results, in input order.
+
+        Raises:
+            RuntimeError: When a result is no Entry (:class:`~laila.errors.FutureResultError`).
+        """
+        try:
+            return [entry_data(result) for result in self.wait()]
+        finally:
+            del self
+
+    @property
+    def exceptions(self) -> list[BaseException]:
+        """All errors in input order, waiting for the end of all children if need be."""
+        self._block(None)
+        errors = []
+        for part in self._parts:
+            if isinstance(part, _Batch):
+                if part.source._state == FINISHED:
+                    errors += [failure.look() for failure in part.failures()]
+                else:
+                    error = part.source._error()
+                    errors += [error] * part.count if error is not None else []
+            elif (error := part._error()) is not None:
+                errors.append(error)
+        return errors
+
+    def wait(self, timeout: float | None = None) -> list[T]:
+        """Wait until every child has settled, ``timeout`` seconds at most, and return the results in input order.
+
+        Raises:
+            FutureTimeoutError: When time is up (a ``TimeoutError``). The work goes on.
+            BaseException: The first error in input order, with its traceback.
+        """
+        if not self._block(timeout):
+            counts = self._counts()
+            raise FutureTimeoutError(
+                f"{counts[PENDING] + counts[1]} of {self._count} futures have not settled within {timeout:g} s; "
+                "the work goes on: wait again, or cancel()",
+                timeout=timeout,
+            )
+        error = self._error()
+        if error is None:
+            return self._values()
+        try:
+            raise error
+        finally:
+            del self, error  # this frame is in the traceback of an error that a child holds
+
+    def _values(self) -> list[T]:
+        parts = self._parts
+        if len(parts) == 1 and isinstance(parts[0], _Batch):
+            return parts[0].source._value.values[:]
+        values: list[T] = []
+        for part in parts:
+            if isinstance(part, _Batch):
+                values += part.source._value.values
+            else:
+                values.append(part._value)
+        return values
+
+    def _error(self) -> BaseException | None:
+        """The first error in input order. Whoever asks for it has looked at the whole group."""
+        first: BaseException | None = None
+        for part in self._parts:
+            if isinstance(part, _Batch) and part.source._state == FINISHED:
+                for failure in part.failures():
+                    failure.seen = True
+                    first = first or failure.look()
+            else:
+                future = part.source if isinstance(part, _Batch) else part
+                if future._state != FINISHED:
+                    first = first or future._error()
+                    if isinstance(future._value, Failure):
+                        future._value.seen = True
+        return first
+
+    def _outcome(self) -> int:
+        """The state of the group as a whole, once it has settled."""
+        counts = self._counts()
+        return FAILED if counts[FAILED] else CANCELLED if counts[CANCELLED] else FINISHED
+
+    # ------------------------------------------------------------------------------------------ callbacks
+
+    def add_callback(self, status: FutureStatus | str, fn: Callable[[GroupFuture[T]], object]) -> None:
+        """Have ``fn(group)`` called once when every child has settled, if the group then has ``status``.
+
+        A group is ``error`` when a child failed, else ``cancelled`` when one was, else ``finished``; other
+        statuses are a ``ValueError``. Now, if that is so already. One that raises is logged and hurts nobody.
+        """
+        status = FutureStatus(status)
+        if status not in {FutureStatus.FINISHED, FutureStatus.ERROR, FutureStatus.CANCELLED}:
+            raise ValueError(f"a group calls back when it is finished, error or cancelled, not {status}")
+        if not callable(fn):
+            raise TypeError(f"a callback is a callable that takes the group, not {fn!r}")
+        self._join().add_callback(status, _ForGroup(self, fn))
+
+    def remove_callback(self, status: FutureStatus | str, fn: Callable[[GroupFuture[T]], object]) -> bool:
+        """Take back a callback that has not been called; whether there was one."""
+        return self._join().remove_callback(status, _ForGroup(self, fn))
+
+    def clear_callbacks(self, status: FutureStatus | str) -> None:
+        """Take back all callbacks for ``status`` that have not been called."""
+        self._join().clear_callbacks(status)
+
+    def clear_all_callbacks(self) -> None:
+        """Take back all callbacks that have not been called."""
+        self._join().clear_all_callbacks()
+
+    def trigger_callback(self, status: FutureStatus | str) -> None:
+        """Call the callbacks for ``status`` now, and never again."""
+        self._join().trigger_callback(status)
+
+    # -------------------------------------------------------------- for the other modules of laila.futures
+
+    def _signals(self) -> Iterator[Future[Any]]:
+        """The futures that settle when the children do."""
+        return (part.source if isinstance(part, _Batch) else part for part in self._parts)
+
+    def _is_settled(self) -> bool:
+        return all(future._state >= FINISHED for future in self._signals())
+
+    def _join(self) -> Future[None]:
+        """Return the future that settles, with the state of the group, when every child has."""
+        if self._whole is None:
+            fresh: Future[None] = Future()
+            with mutex:
+                whole = self._whole
+                if whole is None:
+                    self._whole = fresh
+            if whole is None:
+                self._settle_with_children(fresh)
+        whole = self._whole
+        assert whole is not None
+        return whole
+
+    def _settle_with_children(self, whole: Future[None]) -> None:
+        # One listener at a time, on the last child that has not settled: when that is done, so are most of the
+        # others, and waiting for thousands of children costs a few wake-ups instead of thousands of listeners.
+        waiting = [future for future in self._signals() if future._state < FINISHED]
+
+        def step(_child: Future[Any] | None = None) -> None:
+            while waiting:
+                if waiting[-1]._listen(step):
+                    return
+                waiting.pop()
+            state = self._outcome()
+            failure = None
+            if state == FAILED:
+                failure = ItemFailure(Exception("a child failed"))  # the children hold, and log, what it was
+            whole._settle(state, failure)
+
+        step()
+
+    def _listen(self, listener: Callable[[Any], object]) -> bool:
+        return not self._is_settled() and self._join()._listen(_ForGroup(self, listener))
+
+    def _unlisten(self, listener: Callable[[Any], object]) -> None:
+        self._join()._unlisten(_ForGroup(self, listener))
+
+    def _block(self, timeout: float | None) -> bool:
+        if len(self._parts) == 1:
+            return next(self._signals())._block(timeout)
+        timeout = check_timeout(timeout)
+        host = current_host()
+        if host is not None and timeout is None:
+            for future in self._signals():
+                task = future._task
+                if task is not None:
+                    host.adopt(task)
+        return self._is_settled() or self._join()._block(timeout)
+
+    def _settled_soon(self) -> Generator[Any, None, None]:
+        return self._join()._settled_soon()
+
+    def __repr__(self) -> str:
+        shares = self.status["percentages"].items()
+        return f"<GroupFuture of {self._count}: {', '.join(f'{p:.0f} % {s}' for s, p in shares if p)}{self._named()}>"
+
+
+class _ForGroup:
+    """A listener that is given the group, not the future that stands for the whole of it."""
+
+    __slots__ = ("fn", "group")
+
+    def __init__(self, group: GroupFuture[Any], fn: Callable[[Any], object]) -> None:
+        self.group = group
+        self.fn = fn
+
+    def __call__(self, _whole: Future[None]) -> object:
+        return self.fn(self.group)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ForGroup) and self.group is other.group and self.fn == other.fn
+
+    __hash__ = None  # type: ignore[assignment]

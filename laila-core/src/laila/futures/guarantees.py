@@ -1,0 +1,241 @@
+"""Guarantees: blocks that end when everything that was started in them has ended.
+
+A scope belongs to the context (:mod:`contextvars`) that entered it: threads and asyncio tasks that enter
+scopes of their own do not see each other's futures. What a task submits belongs to the scope in which the task
+was submitted, because tasks run in a copy of their submitter's context.
+"""
+
+from __future__ import annotations
+
+from laila.errors import FutureTimeoutError
+from laila.futures.scope import Scope, current_scope, set_scope
+from laila.futures.waiting import deadline_in, seconds_left
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from asyncio import Task as AsyncioTask
+    from types import TracebackType
+    from typing import Any
+
+    from laila.futures.progress import ProgressLine
+    from laila.futures.scope import AnyFuture
+
+__all__ = ["AsyncGuarantee", "Guarantee", "guarantee", "guarantee_async"]
+
+_REFRESH = 0.1  # seconds between two looks at the progress
+
+
+class Guarantee:
+    """``with guarantee:`` waits, at the end of the block, for every future created in it.
+
+    If any of them failed, the first error in the order of their creation is raised; when the block itself
+    raised, all futures are waited for all the same and the block's own error goes on. Blocks nest; a future
+    belongs to the innermost one. One object serves any number of blocks, threads and nestings.
+
+    ``guarantee(timeout=5)`` waits for 5 seconds at most and then raises
+    :class:`~laila.errors.FutureTimeoutError`, while the work goes on; ``guarantee(progress=True)`` shows on
+    stderr how far it is.
+    """
+
+    __slots__ = ("_progress", "_timeout")
+
+    def __init__(self, *, timeout: float | None = None, progress: bool = False) -> None:
+        self._timeout = timeout
+        self._progress = progress
+
+    def __call__(self, *, timeout: float | None = None, progress: bool = False) -> Guarantee:
+        """Return a guarantee with a limit in seconds for the wait, or with a progress line."""
+        deadline_in(timeout)  # a wrong one is an error here, not at the end of the block
+        return Guarantee(timeout=timeout, progress=progress)
+
+    def __enter__(self) -> Guarantee:
+        set_scope(Scope(current_scope()))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        scope = _leave()
+        try:
+            self._wait_for(scope)
+        except FutureTimeoutError as late:
+            if error is None:
+                raise
+            error.add_note(str(late))
+        finally:
+            scope.close()
+        if error is None:
+            raise_first(scope.snapshot())
+
+    def _wait_for(self, scope: Scope) -> None:
+        deadline = deadline_in(self._timeout)
+        line: ProgressLine | None = None
+        if self._progress:
+            from laila.futures.progress import progress_line
+
+            line = progress_line("laila")
+        try:
+            # Tasks may add futures while they are waited for.
+            while pending := scope.pending():
+                for future in pending:
+                    while not future._block(_step(seconds_left(deadline), line is not None)):
+                        if line is not None:
+                            line.show(*scope.progress())
+                        if deadline is not None and not seconds_left(deadline):
+                            done, total = scope.progress()
+                            raise FutureTimeoutError(
+                                f"{total - done} of {total} futures of the guarantee have not settled within "
+                                f"{self._timeout:g} s; the work goes on",
+                                timeout=self._timeout,
+                            )
+            if line is not None:
+                line.show(*scope.progress())
+        finally:
+            if line is not None:
+                line.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(timeout={self._timeout!r}, progress={self._progress!r})"
+
+
+def _step(left: float | None, watched: bool) -> float | None:
+    """The longest single wait: until the next look at the progress, if somebody looks."""
+    if not watched:
+        return left
+    return _REFRESH if left is None else min(left, _REFRESH)
+
+
+def _leave() -> Scope:
+    scope = current_scope()
+    if scope is None:
+        raise RuntimeError("a guarantee was left in another context than it was entered in")
+    set_scope(scope.outer)
+    return scope
+
+
+def raise_first(futures: list[AnyFuture]) -> None:
+    """Raise the first error of settled ``futures``, in their order, if there is one."""
+    for future in futures:
+        if not future.finished() and (error := future._error()) is not None:
+            try:
+                raise error
+            finally:
+                del futures, future, error  # this frame is in the traceback of an error that a future holds
+
+
+class _AsyncScope(Scope):
+    """A scope that cancels the asyncio task that opened it when one of its futures fails."""
+
+    __slots__ = ("_loop", "_task", "cancelled", "failed", "in_body")
+
+    def __init__(self, outer: Scope | None, task: AsyncioTask[Any]) -> None:
+        super().__init__(outer)
+        self._task = task
+        self._loop: AbstractEventLoop = task.get_loop()
+        self.failed: AnyFuture | None = None  # the first in time
+        self.in_body = True
+        self.cancelled = False
+
+    def _add(self, future: AnyFuture) -> None:
+        super()._add(future)
+        if not future._listen(self._settled):
+            self._settled(future)
+
+    def _settled(self, future: AnyFuture) -> None:
+        if future.finished():
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._note, future)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    def _note(self, future: AnyFuture) -> None:
+        """In the event loop: the first failure ends the block."""
+        if self.failed is None:
+            self.failed = future
+            if self.in_body:
+                self.cancelled = True
+                self._task.cancel()
+
+    def uncancel(self) -> bool:
+        """Take back the cancellation of the task that a failure asked for; whether it was asked for."""
+        asked, self.cancelled = self.cancelled, False
+        if asked:
+            self._task.uncancel()
+        return asked
+
+
+class AsyncGuarantee:
+    """``async with guarantee_async:`` awaits, at the end of the block, every future created in it.
+
+    When one of them fails while the block still runs, the block is cancelled at its next ``await``; the others
+    are awaited, and the first error (in time) is raised. When the block itself raised, the block's own error
+    goes on. Blocks nest; one object serves any number of them.
+    """
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> AsyncGuarantee:
+        from asyncio import current_task
+
+        task = current_task()
+        if task is None:
+            raise RuntimeError("guarantee_async needs to run inside an asyncio task")
+        set_scope(_AsyncScope(current_scope(), task))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        from asyncio import CancelledError
+
+        scope = _leave()
+        if not isinstance(scope, _AsyncScope):
+            raise RuntimeError("guarantee_async was left in another context than it was entered in")
+        scope.in_body = False
+        # The block was cancelled for a failure of ours, and for nothing else.
+        ended_by_us = isinstance(error, CancelledError) and scope.cancelled
+        try:
+            while pending := scope.pending():
+                for future in pending:
+                    try:
+                        await _Settled(future)
+                    except CancelledError:
+                        # Asked for by a failure a moment before the block ended; anybody else's goes on.
+                        if not scope.uncancel():
+                            raise
+        finally:
+            if scope.uncancel() and scope._task.cancelling():
+                ended_by_us = False  # somebody else cancelled the task as well
+            scope.close()
+        if error is not None and not ended_by_us:
+            return False
+        if scope.failed is not None:
+            raise_first([scope.failed])
+        raise_first(scope.snapshot())
+        return False
+
+    def __repr__(self) -> str:
+        return "AsyncGuarantee()"
+
+
+class _Settled:
+    """Awaits the end of a future without its outcome."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: AnyFuture) -> None:
+        self._future = future
+
+    def __await__(self) -> Any:
+        while not self._future._is_settled():
+            yield from self._future._settled_soon()
+
+
+guarantee = Guarantee()
+"""``with guarantee:`` waits for every future created in the block; see :class:`Guarantee`."""
+
+guarantee_async = AsyncGuarantee()
+"""``async with guarantee_async:`` awaits every future created in the block; see :class:`AsyncGuarantee`."""

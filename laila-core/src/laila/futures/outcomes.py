@@ -1,0 +1,81 @@
+"""The outcomes of a batch: one task, many items, each with a value or an error of its own."""
+
+from __future__ import annotations
+
+from laila.errors import TaskForceError
+from laila.futures.failure import Failure, log_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+__all__ = ["Outcomes", "checked"]
+
+
+class ItemFailure(Failure):
+    """The error of one item; that nobody looked at it is said once for the whole batch."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        pass
+
+
+class Outcomes:
+    """The outcomes in order: a value, or an :class:`ItemFailure`. Never changed."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: list[Any]) -> None:
+        self.values = values
+
+    @property
+    def failures(self) -> list[ItemFailure]:
+        """The failures among them, in order."""
+        return []
+
+
+class _WithFailures(Outcomes):
+    """Outcomes with failures among them. Apart, so that a batch that succeeded has no finalizer."""
+
+    __slots__ = ("_failures",)
+
+    def __init__(self, values: list[Any]) -> None:
+        super().__init__([ItemFailure(value) if isinstance(value, BaseException) else value for value in values])
+        self._failures = [value for value in self.values if isinstance(value, ItemFailure)]
+
+    @property
+    def failures(self) -> list[ItemFailure]:
+        return self._failures
+
+    def __del__(self) -> None:
+        unseen = [failure for failure in self._failures if not failure.seen]
+        if unseen:
+            log_error(
+                f"{len(unseen)} of {len(self.values)} items of a group failed and nobody looked at them; the first",
+                unseen[0].error,
+                unseen[0].traceback,
+            )
+
+
+def outcomes(values: Iterable[Any]) -> Outcomes:
+    """Wrap ``values``, in which an exception instance stands for the failure of its item."""
+    values = list(values)
+    # By type first: that takes C a few nanoseconds an item.
+    if any(issubclass(kind, BaseException) for kind in set(map(type, values))):
+        return _WithFailures(values)
+    return Outcomes(values)
+
+
+def checked(count: int, fn: Callable[[], Iterable[Any]]) -> Callable[[], Outcomes]:
+    """Return a task that calls ``fn`` for the outcomes of ``count`` items."""
+
+    def run_batch() -> Outcomes:
+        given = outcomes(fn())
+        if len(given.values) != count:
+            raise TaskForceError(f"a batch of {count} items gave {len(given.values)} outcomes")
+        return given
+
+    run_batch.__qualname__ = str(getattr(fn, "__qualname__", "batch"))
+    return run_batch

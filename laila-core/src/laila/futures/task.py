@@ -1,0 +1,136 @@
+"""Task: a callable, the context it was submitted in, and the future it settles.
+
+Task forces receive tasks and call :meth:`Task.run` where and when they see fit. :func:`spawn` is how the rest of
+laila has something done: on the task force of the active policy, or in the caller when there is none.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+
+from laila.errors import InvalidTaskError
+from laila.futures.failure import Failure
+from laila.futures.future import FAILED, FINISHED, Future
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextvars import Context
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+    Submitter = Callable[[Sequence["Task"]], None]
+
+__all__ = ["Task", "set_submitter", "spawn", "submit_tasks"]
+
+
+class Task:
+    """One piece of work: ``fn`` takes no argument, and what it returns or raises settles ``future``.
+
+    ``context`` is the caller's context (:mod:`contextvars`); the task runs in a copy of it. ``owner`` is set by
+    a task force whose workers may run, while they wait, the very task they wait for: it is compared with the
+    waiting worker's. Safe to share between threads; only one :meth:`run` or :meth:`claim` ever succeeds.
+    """
+
+    __slots__ = ("context", "fn", "future", "owner")
+
+    def __init__(self, fn: Callable[[], Any], context: Context | None = None) -> None:
+        self.fn: Callable[[], Any] = fn
+        self.context: Context = copy_context() if context is None else context
+        self.owner: object = None
+        self.future: Future[Any] = Future(self)
+
+    @property
+    def name(self) -> str:
+        """What the task is called in messages: the name of its function."""
+        fn = self.fn
+        return str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
+
+    @property
+    def started(self) -> bool:
+        """Whether the task was started or settled (cancelled, for one): nothing is left to run."""
+        return self.future._state != 0
+
+    def claim(self) -> bool:
+        """Mark the task as running. False when somebody else did, or it was cancelled: leave it alone then.
+
+        For a task force that runs the work elsewhere: claim, ship ``fn``, and set ``future.result`` or
+        ``future.exception`` when the outcome is known. One that runs it in this process calls :meth:`run`.
+        """
+        return self.future._start()
+
+    def run(self) -> bool:
+        """Run the task in the calling thread and settle its future, unless it was started or cancelled before.
+
+        Returns whether it was run. Nothing that the work raises comes out: ``SystemExit`` and
+        ``KeyboardInterrupt`` settle the future like any other error.
+        """
+        future = self.future
+        if not future._start():
+            return False
+        try:
+            # A context can be entered once at a time, and tasks of one batch share theirs: each runs in a copy.
+            value = self.context.copy().run(self.fn)
+        except BaseException as error:  # noqa: BLE001 - whatever ends the task is its outcome
+            traceback = error.__traceback__
+            # Without this frame, which would tie the error to the future that holds it.
+            future._settle(FAILED, Failure(error.with_traceback(traceback and traceback.tb_next), self.name))
+        else:
+            future._settle(FINISHED, value)
+        return True
+
+    def release(self) -> None:
+        """Let go of the work of a task that will not be run, which may sit in a queue for long."""
+        self.fn = _nothing
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} {self.future.status}>"
+
+
+def _nothing() -> None:
+    """What is left of a task that was cancelled."""
+
+
+def check_task(fn: object) -> Callable[[], Any]:
+    """Return ``fn`` if it can be called; raises :class:`InvalidTaskError` (a ``TypeError``) otherwise."""
+    if not callable(fn):
+        raise InvalidTaskError(
+            f"a task is a callable without arguments, not {type(fn).__name__}: wrap the call, "
+            "as in `lambda: work(x)` or `functools.partial(work, x)`"
+        )
+    return fn
+
+
+def run_here(tasks: Sequence[Task]) -> None:
+    """Run ``tasks`` one after the other in the caller: what happens when nobody else takes them."""
+    for task in tasks:
+        task.run()
+
+
+_submitter: Submitter | None = None
+
+
+def set_submitter(submitter: Submitter | None) -> None:
+    """Say who runs what :func:`spawn` is given (the active policy does); None: the caller of ``spawn``."""
+    global _submitter
+    _submitter = submitter
+
+
+def submit_tasks(tasks: Sequence[Task], submit: Submitter | None = None) -> None:
+    """Hand ``tasks`` to ``submit``, or to the active submitter, or run them in the caller."""
+    (submit or _submitter or run_here)(tasks)
+
+
+def spawn(fn: Callable[[], T], submit: Submitter | None = None) -> Future[T]:
+    """Have ``fn`` done in the caller's context and return its future at once.
+
+    ``submit`` (a function that takes a list of tasks) says by whom; the active policy's task force otherwise,
+    and the calling thread when there is none. The future belongs to the caller's guarantee, if any.
+    """
+    from laila.futures.scope import register
+
+    task = Task(fn)
+    future: Future[T] = task.future
+    submit_tasks((task,), submit)
+    register(future)
+    return future

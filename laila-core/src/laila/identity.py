@@ -1,0 +1,212 @@
+"""Identity: global ids, uuids, nicknames and the namespace that turns a nickname into a uuid.
+
+A global id is ``LAILA:<SCOPE>[:<SCOPE>…]:GLOBAL_ID:<uuid>[-<evolution>]``; it is also the key under which a
+pool files what bears it. Parsing is strict, so that an id has one spelling.
+"""
+
+from __future__ import annotations
+
+import re
+from os import urandom
+from typing import NamedTuple
+
+from laila.errors import IdentityConflictError, IdentityError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+__all__ = [
+    "LAILA_UNIVERSAL_NAMESPACE_TEXT",
+    "GlobalId",
+    "Identifiable",
+    "check_uuid",
+    "get_active_namespace",
+    "make_global_id",
+    "new_uuid",
+    "nickname_uuid",
+    "parse_global_id",
+    "resolve_uuid",
+    "set_active_namespace",
+    "stem",
+    "universal_namespace",
+]
+
+LAILA_UNIVERSAL_NAMESPACE_TEXT = "6c8dcd4c-d490-58bc-81a7-6afbe8d17594"
+"""``uuid5(NAMESPACE_DNS, "laila")`` as text."""
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_is_uuid = re.compile(_UUID, re.ASCII).fullmatch
+_match = re.compile(
+    rf"LAILA:((?:[A-Z][A-Z0-9_]{{0,63}}:){{1,4}})GLOBAL_ID:({_UUID})(?:-(0|[1-9][0-9]{{0,17}}))?", re.ASCII
+).fullmatch
+
+_namespace: UUID | None = None
+
+
+class GlobalId(NamedTuple):
+    """A global id taken apart."""
+
+    scopes: tuple[str, ...]
+    uuid: str
+    evolution: int | None
+
+
+def new_uuid() -> str:
+    """Return a random (version 4, RFC 9562) uuid as text.
+
+    Written out here because ``uuid.uuid4`` costs four times as much and importing :mod:`uuid` more than the
+    rest of this module.
+    """
+    h = urandom(16).hex()
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{'89ab'[int(h[16], 16) & 3]}{h[17:20]}-{h[20:]}"
+
+
+def check_uuid(value: str) -> str:
+    """Return ``value`` in its one spelling (lower case, with hyphens), or raise :class:`IdentityError`."""
+    if isinstance(value, str):
+        text = value.lower()
+        if _is_uuid(text):
+            return text
+    raise IdentityError(
+        f"{value!r} is no uuid: expected 32 hexadecimal digits as 8-4-4-4-12, "
+        "such as '3c78a603-2d6f-58e2-a9f1-3c235d037ee7'",
+        value=value,
+    )
+
+
+def make_global_id(scopes: Iterable[str], uuid: str, evolution: int | None = None) -> str:
+    """Join the parts of a global id. The parts are taken as they are."""
+    text = f"LAILA:{':'.join(scopes)}:GLOBAL_ID:{uuid}"
+    return text if evolution is None else f"{text}-{evolution}"
+
+
+def parse_global_id(text: str) -> GlobalId:
+    """Take a global id apart. Raises :class:`IdentityError` (a ``ValueError``) that quotes a malformed one."""
+    found = _match(text) if isinstance(text, str) else None
+    if found is None:
+        raise IdentityError(
+            f"{text!r} is no global id: expected 'LAILA:<SCOPE>:GLOBAL_ID:<uuid>' with an optional '-<evolution>', "
+            "such as an entry's global_id; to look an entry up by its name use nickname=",
+            value=text,
+        )
+    scopes, uuid, evolution = found.groups()
+    return GlobalId(tuple(scopes[:-1].split(":")), uuid, None if evolution is None else int(evolution))
+
+
+def stem(global_id: str) -> str:
+    """Return ``global_id`` without its evolution: what all evolutions of an entry share."""
+    found = _match(global_id)
+    if found is None:
+        parse_global_id(global_id)  # raises, naming what is wrong
+        raise AssertionError("unreachable")
+    return global_id if found[3] is None else global_id[: found.start(3) - 1]
+
+
+def universal_namespace() -> UUID:
+    """The namespace that is active until another is set."""
+    from uuid import UUID
+
+    return UUID(LAILA_UNIVERSAL_NAMESPACE_TEXT)
+
+
+def get_active_namespace() -> UUID:
+    """Return the namespace under which nicknames become uuids."""
+    global _namespace
+    if _namespace is None:
+        _namespace = universal_namespace()
+    return _namespace
+
+
+def set_active_namespace(namespace_key: str) -> None:
+    """Make ``uuid5(NAMESPACE_DNS, namespace_key)`` the active namespace of this process.
+
+    Raises :class:`IdentityError` when the key is no text or empty. Not retroactive: ids already made keep theirs.
+    """
+    global _namespace
+    if not isinstance(namespace_key, str) or not namespace_key:
+        raise IdentityError(
+            f"a namespace key is a non-empty text such as 'example.org', not {namespace_key!r}", value=namespace_key
+        )
+    from uuid import NAMESPACE_DNS, uuid5
+
+    _namespace = uuid5(NAMESPACE_DNS, namespace_key)
+
+
+def nickname_uuid(nickname: str) -> str:
+    """Return the uuid of a nickname: ``uuid5(active namespace, nickname)``, the same on every machine, for ever."""
+    if not isinstance(nickname, str) or not nickname:
+        raise IdentityError(f"a nickname is a non-empty text, not {nickname!r}", value=nickname)
+    from uuid import uuid5
+
+    try:
+        return str(uuid5(get_active_namespace(), nickname))
+    except UnicodeEncodeError as error:
+        raise IdentityError(f"the nickname {nickname!r} is not valid Unicode", value=nickname) from error
+
+
+def resolve_uuid(uuid: str | None, nickname: str | None) -> str:
+    """Return the uuid that ``uuid`` or ``nickname`` gives, or a random one. Giving both is a conflict."""
+    if nickname is not None:
+        if uuid is not None:
+            raise IdentityConflictError(
+                f"uuid={uuid!r} and nickname={nickname!r} exclude each other: a nickname has a uuid of its own"
+            )
+        return nickname_uuid(nickname)
+    return new_uuid() if uuid is None else check_uuid(uuid)
+
+
+class Identifiable:
+    """Something with a global id.
+
+    Equality compares global ids; the hash uses scopes and uuid only, so that it never changes while the object
+    evolves; ``str()`` is the global id.
+    """
+
+    __slots__ = ("_evolution", "_nickname", "_scopes", "_uuid")
+
+    _scopes: tuple[str, ...]
+    _uuid: str
+    _evolution: int | None
+    _nickname: str | None
+
+    @property
+    def global_id(self) -> str:
+        """The global id: scopes, uuid and evolution in one text."""
+        return make_global_id(self._scopes, self._uuid, self._evolution)
+
+    @property
+    def uuid(self) -> str:
+        """The uuid as text."""
+        return self._uuid
+
+    @property
+    def scopes(self) -> list[str]:
+        """The scopes, outermost first, such as ``["ENTRY"]``."""
+        return list(self._scopes)
+
+    @property
+    def evolution(self) -> int | None:
+        """The number of this evolution, or None for what does not evolve."""
+        return self._evolution
+
+    @property
+    def nickname(self) -> str | None:
+        """The name that the uuid was made from, or None."""
+        return self._nickname
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if isinstance(other, Identifiable):
+            return (
+                self._uuid == other._uuid and self._evolution == other._evolution and self._scopes == other._scopes
+            )
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self._scopes, self._uuid))
+
+    def __str__(self) -> str:
+        return self.global_id

@@ -1,0 +1,46 @@
+"""The plugins that laila's own distributions bring, as text: what to install when one is missing.
+
+The only place where the core names its siblings; it imports none of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["CORE", "FIRST_PARTY", "FirstParty", "first_party", "pip_line"]
+
+CORE = "laila-core"
+
+
+class FirstParty(NamedTuple):
+    """One plugin: its group and short name, its distribution and class, and the URL schemes it takes."""
+
+    group: str
+    name: str
+    distribution: str
+    class_name: str
+    schemes: tuple[str, ...] = ()
+
+
+FIRST_PARTY = (
+    FirstParty("laila.pools", "memory", CORE, "MemoryPool", ("memory",)),
+    FirstParty("laila.pools", "files", "laila-pool-files", "FilesystemPool", ("file",)),
+    FirstParty("laila.pools", "hdf5", "laila-pool-hdf5", "HDF5Pool", ("hdf5",)),
+    FirstParty("laila.pools", "redis", "laila-pool-redis", "RedisPool", ("redis", "rediss", "unix")),
+    FirstParty("laila.pools", "s3", "laila-pool-s3", "S3Pool", ("s3",)),
+    FirstParty("laila.taskforces", "inline", CORE, "InlineTaskForce"),
+    FirstParty("laila.taskforces", "threads", "laila-taskforce-threads", "PythonThreadPoolTaskForce"),
+    FirstParty("laila.taskforces", "processes", "laila-taskforce-processes", "ProcessTaskForce"),
+    FirstParty("laila.taskforces", "dask", "laila-taskforce-dask", "DaskTaskForce"),
+    FirstParty("laila.protocols", "tcpip", "laila-comm-tcpip", "DefaultTCPIPProtocol", ("ws", "wss")),
+)
+
+
+def first_party(group: str, name: str) -> FirstParty | None:
+    """Return the plugin of this short name, if it is one of laila's own."""
+    return next((party for party in FIRST_PARTY if party.group == group and party.name == name), None)
+
+
+def pip_line(distribution: str) -> str:
+    """Return the command that installs ``distribution``."""
+    return f"pip install {distribution}"

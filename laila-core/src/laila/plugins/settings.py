@@ -1,0 +1,34 @@
+"""What an operator may say about plugins: which to use, which not, and how long to wait for one."""
+
+from __future__ import annotations
+
+import attrs
+
+from laila.settings import Settings, option
+
+__all__ = ["DEADLINE", "PluginSettings"]
+
+DEADLINE = 10.0
+
+
+class PluginSettings(Settings):
+    """Read when plugins are looked for, and again by ``rescan()``. What laila-core brings always stays."""
+
+    prefix = "plugins"
+
+    block: tuple[str, ...] = option(
+        default=(), help="plugins to leave out, by name or distribution; `*` leaves out all"
+    )
+    allow: tuple[str, ...] | None = option(
+        default=None, help="the only plugins to use, by name or distribution; unset, all are"
+    )
+    prefer: dict[str, str] = option(
+        factory=dict,
+        env="LAILA_PLUGIN_PREFER",
+        help="whose plugin to use where two distributions claim one name: `s3=some-dist`",
+    )
+    deadline: float = option(
+        default=DEADLINE,
+        help="seconds that the import of one hook module may take",
+        validator=attrs.validators.gt(0),
+    )

@@ -1,0 +1,233 @@
+"""The environment: a policy written down as a JSON-able dict, and built again from one.
+
+The models below are the format; cattrs reads and writes them and reports every fault with its path. Secrets
+are never written: a component lists the names of those it was given, and takes them again from ``secrets``,
+``laila.args`` or ``LAILA_*`` when it is rebuilt. A component's class is named by the plugin that brings it;
+reading an environment imports plugins, never a module that the dict names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from cattrs import Converter, transform_error
+from cattrs.errors import BaseValidationError
+
+from laila.contract.component import Component
+from laila.contract.pool import Pool
+from laila.contract.protocol import Protocol
+from laila.contract.taskforce import TaskForce
+from laila.errors import EnvironmentSnapshotError, LailaError, SettingsError
+from laila.plugins import Registry, pools, protocols, taskforces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeVar
+
+    from laila.policy.policy import DefaultPolicy
+
+    P = TypeVar("P", bound=DefaultPolicy)
+    C = TypeVar("C", bound=Component)
+
+__all__ = ["EnvironmentModel", "rebuild", "snapshot"]
+
+FORMAT = 1
+
+
+@define
+class ComponentModel:
+    """One pool, task force or protocol: the plugin that brings its class, and the options it was built with."""
+
+    plugin: str
+    uuid: str
+    options: dict[str, Any] = field(factory=dict)
+    missing_secrets: list[str] = field(factory=list)
+
+
+@define
+class PoolModel(ComponentModel):
+    """A pool, how the router knows it, and its origin (a uuid) where it is a cache."""
+
+    registered: bool = True
+    nicknames: list[str] = field(factory=list)
+    affinity: float = 0.0
+    origin: str | None = None
+
+
+@define
+class EnvironmentModel:
+    """A policy."""
+
+    uuid: str
+    nickname: str | None
+    pickle: bool
+    alpha_pool: str
+    pools: list[PoolModel]
+    taskforces: list[ComponentModel] = field(factory=list)
+    alpha_taskforce: str | None = None
+    protocols: list[ComponentModel] = field(factory=list)
+    format: int = FORMAT
+
+
+_converter = Converter(forbid_extra_keys=True)
+
+
+def snapshot(policy: DefaultPolicy) -> dict[str, Any]:
+    """Write ``policy`` down. Raises :class:`EnvironmentSnapshotError` for what cannot be: it says what to do."""
+    memory, command, communication = policy.central.memory, policy.central.command, policy.central.communication
+    router = memory.router
+    registered = router.pools
+    every = {tier.global_id: tier for pool in registered.values() for tier in pool.chain()}
+    model = EnvironmentModel(
+        uuid=policy.uuid,
+        nickname=policy.nickname,
+        pickle=memory.pickle,
+        alpha_pool=router.alpha_pool.uuid,
+        pools=[
+            PoolModel(
+                *_component(pool, pools()),
+                registered=gid in registered,
+                nicknames=[name for name, named in router.nicknames.items() if named is pool],
+                affinity=router.affinities.get(gid, 0.0),
+                origin=None if pool.proxy_to is None else pool.proxy_to.uuid,
+            )
+            for gid, pool in every.items()
+        ],
+        taskforces=[ComponentModel(*_component(one, taskforces())) for one in command.taskforces.values()],
+        alpha_taskforce=command.alpha_taskforce.uuid if command.taskforces else None,
+        protocols=[ComponentModel(*_component(one, protocols())) for one in communication.connections.values()],
+    )
+    written: dict[str, Any] = _converter.unstructure(model)
+    return written
+
+
+def _component(one: Component, registry: Registry) -> tuple[str, str, dict[str, Any], list[str]]:
+    plugin = registry.name_of(type(one))
+    if plugin is None:
+        raise EnvironmentSnapshotError(
+            f"{type(one).__qualname__} is no registered plugin, so that another process could not find it; give its "
+            "distribution an entry point (see the page on writing a pool)",
+            problems=[f"{one!r}: not registered"],
+        )
+    return plugin, one.uuid, one.options(), one.missing_secrets()
+
+
+def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str, Any]) -> P:
+    """Build the policy that ``environment`` describes; see :meth:`DefaultPolicy.from_environment`."""
+    model = _read(environment)
+    built: list[Component] = []
+    problems: list[str] = []
+    policy: P | None = None
+    try:
+        all_pools = _build(model.pools, pools(), Pool, "pools", secrets, built, problems)
+        all_forces = _build(model.taskforces, taskforces(), TaskForce, "taskforces", secrets, built, problems)
+        all_protocols = _build(model.protocols, protocols(), Protocol, "protocols", secrets, built, problems)
+        if model.alpha_pool not in {one.uuid for one in model.pools}:
+            problems.append(f"alpha_pool: no pool has the uuid {model.alpha_pool}")
+        _fail_on(problems)
+        _link(model.pools, all_pools, problems)
+        _fail_on(problems)
+        policy = kind(
+            nickname=model.nickname,
+            alpha_pool=all_pools[model.alpha_pool],
+            taskforce=all_forces.get(model.alpha_taskforce or ""),
+            pickle=model.pickle,
+        )
+        policy.restore(model.uuid)
+        _register(policy, model, all_pools, all_forces)
+        for protocol in all_protocols.values():
+            policy.central.communication.add_connection(protocol)
+    except BaseException:
+        # Nothing that was opened for a policy that cannot be stays open.
+        for one in [policy, *built]:
+            if one is not None:
+                one.close()
+        raise
+    return policy
+
+
+def _read(environment: Mapping[str, Any]) -> EnvironmentModel:
+    if not isinstance(environment, dict):
+        raise EnvironmentSnapshotError(
+            f"an environment is a dict such as laila.environment gives, not a {type(environment).__name__}",
+            problems=["$: no dict"],
+        )
+    try:
+        model = _converter.structure(environment, EnvironmentModel)
+    except (BaseValidationError, ValueError, TypeError, KeyError) as error:
+        problems = transform_error(error)
+        raise EnvironmentSnapshotError(
+            "this is no environment: " + "; ".join(problems), problems=problems
+        ) from error
+    if model.format != FORMAT:
+        raise EnvironmentSnapshotError(
+            f"this environment has the format {model.format}; this laila reads {FORMAT}", problems=["$.format"]
+        )
+    return model
+
+
+def _build(
+    models: Iterable[ComponentModel],
+    registry: Registry,
+    kind: type[C],
+    name: str,
+    secrets: Mapping[str, Any],
+    built: list[Component],
+    problems: list[str],
+) -> dict[str, C]:
+    found: dict[str, C] = {}
+    for i, model in enumerate(models):
+        given = {secret: secrets[secret] for secret in model.missing_secrets if secret in secrets}
+        try:
+            one: object = registry.get(model.plugin)(**model.options, **given)
+        except (LailaError, TypeError, ValueError, OSError) as error:
+            absent = [secret for secret in model.missing_secrets if secret not in secrets]
+            hint = f" (secrets that were left out: {', '.join(absent)})" if absent else ""
+            problems.append(f"{name}[{i}] {model.plugin}: {error}{hint}")
+            continue
+        if not isinstance(one, kind):
+            problems.append(f"{name}[{i}] {model.plugin}: gave a {type(one).__name__}")
+            continue
+        one._restore_identity(model.uuid)
+        built.append(one)
+        found[model.uuid] = one
+    return found
+
+
+def _link(models: Iterable[PoolModel], built: Mapping[str, Pool], problems: list[str]) -> None:
+    for i, model in enumerate(models):
+        if model.origin is None:
+            continue
+        origin = built.get(model.origin)
+        if origin is None:
+            problems.append(f"pools[{i}].origin: no pool has the uuid {model.origin}")
+            continue
+        try:
+            built[model.uuid].proxy_to = origin
+        except SettingsError as error:
+            problems.append(f"pools[{i}].origin: {error}")
+
+
+def _register(
+    policy: DefaultPolicy,
+    model: EnvironmentModel,
+    all_pools: Mapping[str, Pool],
+    all_forces: Mapping[str, TaskForce],
+) -> None:
+    extend: Callable[..., object] = policy.central.memory.router.extend
+    for one in model.pools:
+        if one.registered:
+            extend(all_pools[one.uuid], affinity=one.affinity)
+            for nickname in one.nicknames:
+                extend(all_pools[one.uuid], pool_nickname=nickname)
+    for uuid, force in all_forces.items():
+        if uuid != model.alpha_taskforce:
+            policy.central.command.add_taskforce(force)
+
+
+def _fail_on(problems: list[str]) -> None:
+    if problems:
+        raise EnvironmentSnapshotError(
+            "the environment cannot be rebuilt here: " + "; ".join(problems), problems=list(problems)
+        )

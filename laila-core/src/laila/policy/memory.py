@@ -1,0 +1,419 @@
+"""Central memory: the verbs memorize, remember and forget.
+
+``memorize`` encodes in the caller: that is the snapshot. What then has to wait for a disk or a server goes to
+the task force as one task a call; a chain that never blocks answers in the caller with a finished future.
+"""
+
+from __future__ import annotations
+
+from laila.contract.component import Component
+from laila.contract.pool import Pool
+from laila.entry import Entry, EntryState, Manifest, to_blob
+from laila.errors import SettingsError
+from laila.futures import Future, GroupFuture, spawn
+from laila.identity import stem
+from laila.policy import loading, storing
+from laila.policy.ids import as_key, as_keys, candidates, check_scope, is_one
+from laila.policy.router import DefaultPoolRouter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, ClassVar, Literal, overload
+
+    from laila.policy.command import DefaultCentralCommand
+    from laila.policy.events import Events
+
+    Work = Callable[[], list[Any]]
+else:
+
+    def overload(fn: object) -> object:
+        return fn
+
+
+__all__ = ["DefaultCentralMemory"]
+
+
+class DefaultCentralMemory(Component):
+    """Stores, retrieves and deletes entries across the pools of a policy. Thread-safe.
+
+    ``pickle=False`` refuses payloads that need code to come back. Each verb checks its arguments at once and
+    raises before anything is written; what fails later is in the future it returned.
+    """
+
+    scope: ClassVar[str] = "CENTRAL_MEMORY"
+
+    def __init__(
+        self,
+        command: DefaultCentralCommand,
+        events: Events,
+        router: DefaultPoolRouter | None = None,
+        *,
+        pickle: bool = True,
+    ) -> None:
+        super().__init__()
+        self._command = command
+        self._events = events
+        self.router = DefaultPoolRouter() if router is None else router
+        self.pickle = pickle
+
+    # -- pools ------------------------------------------------------------------------------------------------
+
+    @property
+    def alpha_pool(self) -> Pool:
+        """The pool that a verb means when it names none."""
+        return self.router.alpha_pool
+
+    @alpha_pool.setter
+    def alpha_pool(self, pool: Pool) -> None:
+        self.router.alpha_pool = pool
+
+    def extend(
+        self, pool: Pool | str, *, affinity: float | None = None, pool_nickname: str | None = None
+    ) -> Pool:
+        """Register a pool, or build the one that a URL names, and return it.
+
+        Raises :class:`~laila.errors.MissingPluginError` (an ``ImportError``) for a scheme whose plugin is not
+        installed, and what :meth:`DefaultPoolRouter.extend` raises.
+        """
+        opened = open_pool(pool) if isinstance(pool, str) else pool
+        try:
+            self.router.extend(opened, affinity=affinity, pool_nickname=pool_nickname)
+        except BaseException:
+            if opened is not pool:
+                opened.close()
+            raise
+        return opened
+
+    def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> None:
+        """Reserved for exclusive leases. Raises ``NotImplementedError``."""
+        raise NotImplementedError("exclusive leases are not supported yet")
+
+    # -- the verbs --------------------------------------------------------------------------------------------
+
+    def memorize(
+        self,
+        entries: Entry | Iterable[Entry],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        overwrite: bool = False,
+        on_conflict: Literal["next"] | None = None,
+        copy: bool = True,
+    ) -> Future[Any] | GroupFuture:
+        """Store one entry (a Future of its global id) or many as one batch (a GroupFuture, in input order).
+
+        The payload is taken as it is now: changing it afterwards changes nothing stored. A manifest is stored
+        with the entries that wait in it. ``overwrite`` replaces a constant; ``on_conflict="next"`` gives a
+        variable the next free evolution; ``copy=False`` takes read-only buffers without copying them.
+
+        Raises at once: ``TypeError`` for what is no Entry, :class:`~laila.errors.PayloadError` for a payload
+        that would not come back exactly, :class:`~laila.errors.PoolNotFoundError`, ``ValueError`` for routing
+        that disagrees. In the future: :class:`~laila.errors.ImmutableEntryError`,
+        :class:`~laila.errors.EvolutionConflictError`, and what the pool's backend raises.
+        """
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        if on_conflict not in storing.ON_CONFLICT:
+            raise SettingsError(f'on_conflict={on_conflict!r}: give "next" or nothing', option="on_conflict")
+        if isinstance(entries, Manifest):
+            return self._memorize_manifest(entries, pool, 128, overwrite)
+        one = isinstance(entries, Entry)
+        given: Sequence[Entry] = (entries,) if one else _entries(entries)  # type: ignore[assignment]
+        if any(isinstance(entry, Manifest) for entry in given):
+            return self._memorize_mixed(given, pool, overwrite)
+        pickle = self.pickle
+        blobs = [to_blob(entry, pickle=pickle, copy=copy) for entry in given]
+        for entry in given:
+            entry._state = EntryState.POOLING
+
+        def write() -> list[Any]:
+            return storing.store(pool, given, blobs, overwrite=overwrite, on_conflict=on_conflict)
+
+        return self._run("memorize", pool, [blob.key for blob in blobs], write, one=one)
+
+    def remember(
+        self,
+        entry_ids: Entry | str | Iterable[Entry | str] | None = None,
+        *,
+        nickname: str | Iterable[str] | None = None,
+        scope: Literal["ENTRY", "MANIFEST"] | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        missing_ok: bool = False,
+        copy: bool = True,
+    ) -> Future[Any] | GroupFuture:
+        """Fetch one entry (a Future of it) or many as one batch (a GroupFuture, in input order).
+
+        An id without evolution means the constant, else the newest evolution. ``nickname`` looks for an entry,
+        then a manifest, of that name in the active namespace; ``scope`` says which where both are there.
+        ``missing_ok`` gives None for what is missing; ``copy=False`` gives read-only views without copying
+        where the pool can.
+
+        Raises at once: ``ValueError`` for malformed ids, ``TypeError`` for what names nothing,
+        :class:`~laila.errors.PoolNotFoundError`. In the future: :class:`~laila.errors.EntryNotFoundError`,
+        :class:`~laila.errors.CorruptEntryError`, :class:`~laila.errors.UntrustedPayloadError`.
+        """
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        one, keys, names = _wanted("remember", entry_ids, nickname, scope)
+
+        def read() -> list[Any]:
+            if names is not None:
+                return loading.remember_named(
+                    pool, names, candidates(names, scope), copy=copy, missing_ok=missing_ok
+                )
+            return loading.remember(pool, keys, copy=copy, missing_ok=missing_ok)
+
+        return self._run("remember", pool, keys if names is None else names, read, one=one)
+
+    def forget(
+        self,
+        entry_ids: Entry | str | Iterable[Entry | str] | None = None,
+        *,
+        nickname: str | Iterable[str] | None = None,
+        scope: Literal["ENTRY", "MANIFEST"] | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        missing_ok: bool = False,
+    ) -> Future[Any] | GroupFuture:
+        """Delete one entry (a Future of None) or many as one batch (a GroupFuture, in input order).
+
+        An id without evolution means the constant or all evolutions; a manifest's id means the manifest alone
+        (:meth:`laila.Manifest.forget` deletes its leaves too). Raises as :meth:`remember` does.
+        """
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        one, keys, names = _wanted("forget", entry_ids, nickname, scope)
+
+        def delete() -> list[Any]:
+            if names is not None:
+                return loading.forget_named(pool, names, candidates(names, scope), missing_ok=missing_ok)
+            return loading.forget(pool, keys, missing_ok=missing_ok)
+
+        return self._run("forget", pool, keys if names is None else names, delete, one=one)
+
+    def history(
+        self,
+        entry_id: Entry | str | None = None,
+        *,
+        nickname: str | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> list[int]:
+        """Return the stored evolutions of a variable, ascending; empty where there are none. Blocks."""
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        one, keys, names = _wanted("list the history of", entry_id, nickname, "ENTRY")
+        if not one:
+            raise TypeError("history() takes one entry at a time")
+        return pool.history(stem(keys[0]) if names is None else candidates(names, "ENTRY")[0][0])
+
+    # -- manifests --------------------------------------------------------------------------------------------
+
+    def memorize_manifest(
+        self,
+        manifest: Manifest,
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        batch_size: int = 128,
+        overwrite: bool = False,
+    ) -> GroupFuture:
+        """See :meth:`laila.Manifest.memorize`."""
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
+        return self._memorize_manifest(manifest, pool, _batch_size(batch_size), overwrite)
+
+    def _memorize_manifest(self, manifest: Manifest, pool: Pool, size: int, overwrite: bool) -> GroupFuture:
+        entries, blobs = self._snapshot(manifest)
+
+        def write() -> list[Any]:
+            return storing.store_slices(pool, entries, blobs, size, overwrite=overwrite)
+
+        return self._run("memorize", pool, [blob.key for blob in blobs], write)
+
+    def _snapshot(self, manifest: Manifest) -> tuple[list[Entry], list[Any]]:
+        manifest.check_not_empty("memorize")
+        entries = [*manifest.pending(), manifest]
+        blobs = [to_blob(entry, pickle=self.pickle) for entry in entries]
+        for entry in entries:
+            entry._state = EntryState.POOLING
+        return entries, blobs
+
+    def _memorize_mixed(self, given: Sequence[Entry], pool: Pool, overwrite: bool) -> GroupFuture:
+        """Store a list with manifests among it: one child an item, a manifest's after all of its entries."""
+        groups = [
+            self._snapshot(entry)
+            if isinstance(entry, Manifest)
+            else ([entry], [to_blob(entry, pickle=self.pickle)])
+            for entry in given
+        ]
+
+        def write() -> list[Any]:
+            return [storing.store_slices(pool, e, b, 128, overwrite=overwrite)[-1] for e, b in groups]
+
+        return self._run("memorize", pool, [entry.global_id for entry in given], write)
+
+    def remember_manifest(
+        self,
+        manifest: Manifest,
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        batch_size: int = 128,
+        copy: bool = True,
+    ) -> GroupFuture:
+        """See :meth:`laila.Manifest.remember`."""
+        manifest.check_not_empty("remember")
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
+        size, keys = _batch_size(batch_size), list(manifest)
+
+        def read() -> list[Any]:
+            return _in_slices(keys, size, lambda part: loading.remember(pool, part, copy=copy))
+
+        return self._run("remember", pool, keys, read)
+
+    def forget_manifest(
+        self,
+        manifest: Manifest,
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        batch_size: int = 128,
+    ) -> GroupFuture:
+        """See :meth:`laila.Manifest.forget`."""
+        manifest.check_not_empty("forget")
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
+        size, leaves = _batch_size(batch_size), list(manifest)
+
+        def delete() -> list[Any]:
+            # The manifest goes first: one that is stored refers to nothing that was deleted through it.
+            last = loading.forget(pool, [manifest.global_id], missing_ok=False)
+            every = list(dict.fromkeys(leaves))
+            gone = _in_slices(every, size, lambda part: loading.forget(pool, part, missing_ok=False))
+            outcomes = dict(zip(every, gone, strict=True))
+            return [*(outcomes[leaf] for leaf in leaves), *last]
+
+        return self._run("forget", pool, [*leaves, manifest.global_id], delete)
+
+    # -- where the work runs ----------------------------------------------------------------------------------
+
+    @overload
+    def _run(self, verb: str, pool: Pool, about: Sequence[str], work: Work, *, one: bool) -> Future[Any] | GroupFuture: ...
+    @overload
+    def _run(self, verb: str, pool: Pool, about: Sequence[str], work: Work) -> GroupFuture: ...
+    def _run(
+        self, verb: str, pool: Pool, about: Sequence[str], work: Work, *, one: bool = False
+    ) -> Future[Any] | GroupFuture:
+        """Do ``work``, which gives one outcome for each of ``about``: here, or in the task force where it waits."""
+        if self._events.listening:
+            work = self._events.observe(verb, pool, about, work)
+        waits = _waits_to_write(pool) if verb == "memorize" else _waits_to_read(pool)
+        if one:
+            if waits:
+                return spawn(lambda: _only(work()), self._command.dispatch)
+            try:
+                outcome = work()[0]
+            except Exception as error:  # the outcome of the verb, kept for whoever asks the future
+                outcome = error
+            return Future.failed(outcome) if isinstance(outcome, BaseException) else Future.completed(outcome)
+        if waits and about:
+            return GroupFuture.batch(len(about), work, self._command.dispatch)
+        try:
+            outcomes = work() if about else []
+        except Exception as error:  # as above, for every child
+            outcomes = [error] * len(about)
+        return GroupFuture.completed(outcomes)
+
+    def _close(self) -> None:
+        self.router.close()
+
+
+def open_pool(url: str, **options: object) -> Pool:
+    """Build the pool that ``url`` names; its scheme picks the plugin.
+
+    Raises ``ValueError`` for what is no URL, :class:`~laila.errors.MissingPluginError` where the plugin is not
+    installed.
+    """
+    from laila.plugins import pools
+
+    scheme, colon, _ = url.partition(":")
+    if not colon or not scheme:
+        raise SettingsError(
+            f"{url!r} is no pool URL: give one such as 'memory://', 'hdf5:///data/run.h5' or 's3://bucket/prefix'",
+            option="url",
+        )
+    pool_class = pools().get(scheme.lower())
+    opened = pool_class.from_url(url, **options)
+    if not isinstance(opened, Pool):
+        raise TypeError(f"{pool_class.__name__}.from_url gave a {type(opened).__name__}, not a pool")
+    return opened
+
+
+def _entries(entries: object) -> list[Entry]:
+    if isinstance(entries, (str, bytes, bytearray, dict)) or not hasattr(entries, "__iter__"):
+        raise TypeError(f"memorize() takes entries; wrap the {type(entries).__name__} first: laila.constant(…)")
+    given = list(entries)
+    for i, entry in enumerate(given):
+        if not isinstance(entry, Entry):
+            raise TypeError(
+                f"memorize() takes entries, and item {i} is a {type(entry).__name__}; wrap it first: laila.constant(…)"
+            )
+    return given
+
+
+def _wanted(
+    verb: str, entry_ids: object, nickname: object, scope: str | None
+) -> tuple[bool, list[str], list[str] | None]:
+    """Return whether one item was asked for, and the keys, or the nicknames."""
+    check_scope(scope)
+    if nickname is None:
+        if entry_ids is None:
+            raise TypeError(f"say what to {verb}: an id, an Entry, a list of them, or nickname=")
+        if scope is not None and verb != "list the history of":
+            raise TypeError("scope= goes with nickname=; an id says its scope itself")
+        if is_one(entry_ids):
+            return True, [as_key(entry_ids)], None
+        return False, as_keys(entry_ids), None
+    if entry_ids is not None:
+        raise SettingsError("give ids or nickname=, not both", option="nickname")
+    if isinstance(nickname, str):
+        names = [nickname]
+    elif isinstance(nickname, (bytes, dict)) or not hasattr(nickname, "__iter__"):
+        raise TypeError(f"nickname= takes a text or a list of them, not a {type(nickname).__name__}")
+    else:
+        names = list(nickname)
+    candidates(names, scope)  # raises for what is no name, before anything is asked of a pool
+    return isinstance(nickname, str), [], names
+
+
+def _batch_size(size: int) -> int:
+    if type(size) is not int or size < 1:
+        raise SettingsError(f"batch_size={size!r}: give a whole number of 1 or more", option="batch_size")
+    return size
+
+
+def _in_slices(keys: Sequence[str], size: int, work: Callable[[Sequence[str]], list[Any]]) -> list[Any]:
+    """Do ``work`` slice by slice; a slice whose backend fails ends the rest with the same error."""
+    outcomes: list[Any] = []
+    while len(outcomes) < len(keys):
+        try:
+            outcomes += work(keys[len(outcomes) : len(outcomes) + size])
+        except Exception as error:
+            outcomes += [error] * (len(keys) - len(outcomes))
+    return outcomes
+
+
+def _only(outcomes: list[Any]) -> Any:
+    (outcome,) = outcomes
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _waits_to_write(pool: Pool) -> bool:
+    return any(tier.blocking for tier in pool.chain()) if pool.write_through else pool.blocking
+
+
+def _waits_to_read(pool: Pool) -> bool:
+    return pool.blocking if pool.proxy_to is None else any(tier.blocking for tier in pool.chain())

@@ -1,0 +1,221 @@
+"""The policy object: memory, command and communication under one identity, from first use to close."""
+
+from __future__ import annotations
+
+import atexit
+from weakref import WeakValueDictionary
+
+from laila.contract.component import Component
+from laila.errors import EntryNotFoundError, LailaError
+from laila.policy.command import DefaultCentralCommand
+from laila.policy.communication import DefaultCentralCommunication
+from laila.policy.events import Events
+from laila.policy.loading import remember
+from laila.policy.ids import as_key
+from laila.policy.memory import DefaultCentralMemory
+from laila.policy.router import DefaultPoolRouter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, ClassVar, Self
+
+    from laila.contract.pool import Pool
+    from laila.contract.taskforce import TaskForce
+    from laila.entry import Entry
+    from laila.futures import Future, FutureBank, GroupFuture
+
+__all__ = ["DefaultPolicy", "local_policies"]
+
+_policies: WeakValueDictionary[str, DefaultPolicy] = WeakValueDictionary()
+
+
+def local_policies() -> dict[str, DefaultPolicy]:
+    """Return the open policies of this process by global id."""
+    return {gid: policy for gid, policy in _policies.items() if not policy.closed}
+
+
+class DefaultPolicy(Component):
+    """Routes entries to pools, runs work on task forces and talks to peers.
+
+    ``alpha_pool`` is what the verbs mean when they name none (an in-memory pool by default), ``taskforce`` what
+    runs work (threads where that plugin is installed); ``pickle=False`` refuses payloads that need code to come
+    back. Thread-safe.
+    """
+
+    scope: ClassVar[str] = "POLICY"
+
+    class Central:
+        """The three parts of a policy."""
+
+        __slots__ = ("command", "communication", "memory")
+
+        def __init__(
+            self,
+            memory: DefaultCentralMemory,
+            command: DefaultCentralCommand,
+            communication: DefaultCentralCommunication,
+        ) -> None:
+            self.memory = memory
+            self.command = command
+            self.communication = communication
+
+    def __init__(
+        self,
+        *,
+        nickname: str | None = None,
+        alpha_pool: Pool | None = None,
+        taskforce: TaskForce | None = None,
+        pickle: bool = True,
+    ) -> None:
+        super().__init__(nickname=nickname)
+        from laila.plugins import load_hooks
+
+        load_hooks()
+        self._events = Events(self)
+        given = () if taskforce is None else (taskforce,)
+        command = DefaultCentralCommand(given, alpha_factory=_default_taskforce)
+        memory = DefaultCentralMemory(command, self._events, DefaultPoolRouter(alpha_pool), pickle=pickle)
+        communication = DefaultCentralCommunication(self.global_id, self._events)
+        self.central = self.Central(memory, command, communication)
+        _policies[self.global_id] = self
+        self._events.refresh()
+        self._events.tell("laila_policy_initialized")
+
+    def restore(self, uuid: str) -> None:
+        """Take back the identity that an environment recorded; for rebuilding."""
+        _policies.pop(self.global_id, None)
+        self._restore_identity(uuid)
+        self.central.communication.policy_id = self.global_id
+        _policies[self.global_id] = self
+
+    @property
+    def future_bank(self) -> FutureBank:
+        """Where futures are found by id."""
+        from laila.futures import future_bank
+
+        return future_bank
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """A JSON-able dict from which :meth:`from_environment` rebuilds this policy; secrets are left out."""
+        from laila.policy.environment import snapshot
+
+        return snapshot(self)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, Any], *, secrets: Mapping[str, Any] | None = None) -> Self:
+        """Build the policy that ``environment`` describes. It is not made the active one.
+
+        ``secrets`` gives the values that the snapshot left out, by the names it lists; what is not given is
+        looked for in ``laila.args`` and ``LAILA_*`` as always. Raises
+        :class:`~laila.errors.EnvironmentSnapshotError` (a ``ValueError``) that lists every fault, missing
+        plugin and missing secret; nothing is left open then.
+        """
+        from laila.policy.environment import rebuild
+
+        return rebuild(cls, environment, secrets or {})
+
+    def extend(self, new_pool: Pool | str, *, affinity: float | None = None, pool_nickname: str | None = None) -> Pool:
+        """Register a pool, or build the one that a URL names; see :meth:`DefaultCentralMemory.extend`."""
+        return self.central.memory.extend(new_pool, affinity=affinity, pool_nickname=pool_nickname)
+
+    def remember(
+        self,
+        global_id: str,
+        *,
+        global_fetch: bool = False,
+        pool_subset: Iterable[str] | None = None,
+        hint: str | None = None,
+    ) -> Entry | None:
+        """Fetch one entry itself, or None where it is nowhere. Blocks.
+
+        Looks in the pool with the nickname ``hint``, the alpha pool, the pools with the nicknames in
+        ``pool_subset``, and with ``global_fetch`` in every pool by falling affinity and then every peer. A pool
+        that fails ends the search with its error unless another has the entry.
+        """
+        key = as_key(global_id)
+        router = self.central.memory.router
+        places = [router.route(pool_nickname=hint)] if hint is not None else []
+        places.append(router.alpha_pool)
+        places += [router.route(pool_nickname=name) for name in pool_subset or ()]
+        if global_fetch:
+            places += router.by_affinity()
+        failure: BaseException | None = None
+        for pool in dict.fromkeys(places):
+            try:
+                (found,) = remember(pool, [key], copy=True)
+            except (LailaError, OSError) as error:
+                found = error
+            if not isinstance(found, BaseException):
+                return found
+            if not isinstance(found, EntryNotFoundError):
+                failure = failure or found
+        if global_fetch:
+            for peer in self.central.communication.peers.values():
+                if (there := peer.remember(key)) is not None:
+                    return there  # type: ignore[no-any-return]
+        if failure is not None:
+            raise failure
+        return None
+
+    def memorize(
+        self,
+        entries: Entry | Iterable[Entry],
+        *,
+        require_local_update: bool = False,
+        require_global_update: bool = False,
+    ) -> Future[Any] | GroupFuture:
+        """Store entries in the alpha pool and return the future.
+
+        ``require_local_update`` waits until they are stored here, ``require_global_update`` until every peer
+        has them too; both then raise what failed.
+        """
+        if require_global_update and not hasattr(entries, "global_id"):
+            entries = list(entries)
+        future = self.central.memory.memorize(entries)
+        if require_local_update or require_global_update:
+            future.wait()
+        if require_global_update:
+            for sent in [peer.central.memory.memorize(entries) for peer in self.central.communication.peers.values()]:
+                sent.wait()
+        return future
+
+    def notify_entry(self, entry: Entry) -> None:
+        """Tell observers of ``entry`` (hook ``laila_entry_created``). Writes nothing."""
+        self._events.tell("laila_entry_created", entry=entry)
+
+    def _close(self) -> None:
+        """Finish what is queued, then close protocols, task forces and pools, in this order."""
+        self._events.tell("laila_policy_closing")
+        failures: list[BaseException] = []
+        for part in (self.central.communication, self.central.command, self.central.memory):
+            try:
+                part.close()
+            except Exception as error:  # every part is closed before the first error is raised
+                failures.append(error)
+        from laila.active import clear_policy, peek_policy
+
+        if peek_policy() is self:
+            clear_policy()
+        if failures:
+            raise failures[0]
+
+
+def _default_taskforce() -> TaskForce:
+    from laila.plugins import taskforces
+
+    made: TaskForce = taskforces().get("threads")()
+    return made
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    # Task forces have finished what was queued by now; pools still have files and servers to give back.
+    from logging import getLogger
+
+    for policy in list(_policies.values()):
+        try:
+            policy.close()
+        except Exception:  # the interpreter goes down: said, and the other policies are closed
+            getLogger("laila").exception("policy %s did not close cleanly", policy.global_id)

@@ -1,0 +1,153 @@
+"""The pool router: which pools a policy has, and which of them a verb means."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from laila.contract.component import Component
+from laila.contract.pool import Pool
+from laila.errors import PoolNotFoundError, SettingsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import ClassVar
+
+    from laila.entry import Entry
+
+__all__ = ["DefaultPoolRouter"]
+
+
+class DefaultPoolRouter(Component):
+    """The pools of a policy by id, nickname and affinity. The first is the alpha pool, which a verb means when
+    it names none.
+
+    Thread-safe.
+    """
+
+    scope: ClassVar[str] = "POOL_ROUTER"
+
+    def __init__(self, alpha_pool: Pool | None = None) -> None:
+        super().__init__()
+        if alpha_pool is None:
+            from laila.pool.memory import MemoryPool
+
+            alpha_pool = MemoryPool()
+        self._lock = Lock()
+        self._pools: dict[str, Pool] = {}
+        self._nicknames: dict[str, Pool] = {}
+        self._affinities: dict[str, float] = {}
+        self._alpha = alpha_pool
+        self.extend(alpha_pool)
+
+    @property
+    def alpha_pool(self) -> Pool:
+        """The pool that a verb means when it names none. Assigning registers the pool where it is new."""
+        return self._alpha
+
+    @alpha_pool.setter
+    def alpha_pool(self, pool: Pool) -> None:
+        if pool.global_id not in self._pools:
+            self.extend(pool)
+        self._alpha = pool
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """The registered pools by global id, in the order they came."""
+        return dict(self._pools)
+
+    @property
+    def nicknames(self) -> Mapping[str, Pool]:
+        """The registered pools by nickname."""
+        return dict(self._nicknames)
+
+    @property
+    def affinities(self) -> Mapping[str, float]:
+        """The affinity of each pool by global id."""
+        return dict(self._affinities)
+
+    def extend(self, pool: Pool, *, affinity: float | None = None, pool_nickname: str | None = None) -> None:
+        """Register ``pool``; ``affinity`` is its priority (higher is preferred, 0 by default).
+
+        ``pool_nickname`` names it here, by default its own nickname. Raises ``TypeError`` for what is no pool,
+        :class:`SettingsError` (a ``ValueError``) for a nickname that another pool has or a bad affinity.
+        """
+        if not isinstance(pool, Pool):
+            raise TypeError(
+                f"extend() takes a pool, or a URL such as 'hdf5:///data/run.h5', not {type(pool).__name__}"
+            )
+        if affinity is not None:
+            affinity = float(affinity)
+            if affinity != affinity:
+                raise SettingsError("an affinity is a number, not NaN", option="affinity")
+        nickname = pool_nickname if pool_nickname is not None else pool.nickname
+        with self._lock:
+            if nickname is not None:
+                holder = self._nicknames.get(nickname)
+                if holder is not None and holder is not pool:
+                    raise SettingsError(
+                        f"the nickname {nickname!r} belongs to {holder!r} already; choose another pool_nickname",
+                        option="pool_nickname",
+                    )
+                self._nicknames[nickname] = pool
+            self._pools[pool.global_id] = pool
+            if affinity is not None or pool.global_id not in self._affinities:
+                self._affinities[pool.global_id] = affinity or 0.0
+
+    def by_affinity(self) -> list[Pool]:
+        """Return the pools by falling affinity."""
+        with self._lock:
+            return sorted(self._pools.values(), key=lambda pool: -self._affinities[pool.global_id])
+
+    def route(
+        self,
+        entries: Sequence[Entry] | Sequence[str] = (),
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> Pool:
+        """Return the pool that is meant: by id, else nickname, else affinity, else the alpha pool.
+
+        ``affinity`` means the pool with the highest affinity that is not below it. ``entries`` are what is
+        routed; this router treats all alike. Raises :class:`PoolNotFoundError` (a ``KeyError``) that lists
+        what is registered, and :class:`SettingsError` (a ``ValueError``) for two arguments that disagree.
+        """
+        if pool_id is None and pool_nickname is None and affinity is None:
+            return self._alpha
+        meant: list[tuple[str, Pool]] = []
+        if pool_id is not None:
+            meant.append((f"pool_id={pool_id!r}", self._find(self._pools, pool_id, "id")))
+        if pool_nickname is not None:
+            meant.append((f"pool_nickname={pool_nickname!r}", self._find(self._nicknames, pool_nickname, "nickname")))
+        if affinity is not None:
+            best = self.by_affinity()[0]
+            if self._affinities[best.global_id] < affinity:
+                raise self._unknown(f"affinity {affinity} or more")
+            meant.append((f"affinity={affinity}", best))
+        if any(pool is not meant[0][1] for _, pool in meant):
+            raise SettingsError(
+                f"{' and '.join(name for name, _ in meant)} name different pools: give one of them", option="pool_id"
+            )
+        return meant[0][1]
+
+    def _find(self, table: dict[str, Pool], name: str, kind: str) -> Pool:
+        pool = table.get(str(name))
+        if pool is None:
+            raise self._unknown(f"{kind} {name!r}")
+        return pool
+
+    def _unknown(self, what: str) -> PoolNotFoundError:
+        names = {pool.global_id: name for name, pool in self._nicknames.items()}
+        registered = [names.get(gid, gid) for gid in self._pools]
+        return PoolNotFoundError(
+            f"no pool with {what}; registered: {', '.join(registered)}. Add one with laila.memory.extend(pool)",
+            pool=what,
+            registered=registered,
+        )
+
+    def _close(self) -> None:
+        """Close every pool, caches before their origins."""
+        for pool in list(self._pools.values()):
+            for tier in pool.chain():
+                tier.close()

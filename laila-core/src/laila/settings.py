@@ -1,0 +1,305 @@
+"""Options of pools, task forces, protocols and of laila itself: declared once, taken from four places.
+
+A settings class lists its options; nothing else is needed::
+
+    class BoxSettings(Settings):
+        prefix = "box"
+        path: str | None = option(default=None, help="where the box stands")
+        retries: int = option(default=3, help="how often to try again")
+        password: str | None = option(default=None, secret=True, help="what opens it")
+
+    settings = BoxSettings.resolve({"path": path})
+
+Each option takes the first of: what the caller gave (and is not ``None``); ``laila.args`` (``box.path``, or
+``box_path``); the environment (``LAILA_BOX_PATH``); its default. The documentation is made from the same
+declaration. Conversion of text and the checking of types are in :mod:`laila.conversion`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    NamedTuple,
+    NoReturn,
+    Self,
+    dataclass_transform,
+    get_type_hints,
+)
+
+import attrs
+
+from laila.conversion import Mismatch, check_value, parse_text, plain, type_name
+from laila.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+__all__ = ["OptionRow", "Settings", "describe", "option", "settings_table"]
+
+
+def option(
+    default: Any = attrs.NOTHING,
+    *,
+    factory: Callable[[], object] | None = None,
+    help: str = "",
+    secret: bool = False,
+    env: str | Sequence[str] | None = None,
+    arg: str | None = None,
+    validator: Callable[[Any, Any, Any], object] | None = None,
+) -> Any:
+    """Declare one option of a :class:`Settings` class.
+
+    Parameters:
+        default: taken when nothing else gives a value; without it and ``factory`` the option is required.
+        factory: called for a default that must be fresh each time, such as a list.
+        help: one sentence for the documentation.
+        secret: never shown in ``repr``, errors, ``public()`` or the environment snapshot.
+        env: environment variables in order of precedence, in place of ``LAILA_<PREFIX>_<NAME>``.
+        arg: the name in ``laila.args``, in place of ``<prefix>.<name>``.
+        validator: an attrs validator, called as ``validator(settings, attribute, value)``.
+    """
+    names = None if env is None else (env,) if isinstance(env, str) else tuple(env)
+    metadata = {"help": help, "secret": secret, "own_env": names, "own_arg": arg}
+    if factory is not None:
+        return attrs.field(factory=factory, metadata=metadata, repr=not secret, validator=validator)
+    return attrs.field(default=default, metadata=metadata, repr=not secret, validator=validator)
+
+
+def _name_sources(cls: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """Write into each field's metadata the argument and the variables it is taken from."""
+    prefix: str = getattr(cls, "prefix", "")
+    named = []
+    for field in fields:
+        meta = {"help": "", "secret": False, "own_env": None, "own_arg": None, **field.metadata}
+        meta["arg"] = meta["own_arg"] or (f"{prefix}.{field.name}" if prefix else field.name)
+        parts = [part for part in ("LAILA", prefix, field.name) if part]
+        meta["env"] = meta["own_env"] or ("_".join(parts).replace(".", "_").replace("-", "_").upper(),)
+        validator = field.validator and _reporting(field.validator)
+        named.append(field.evolve(metadata=meta, validator=validator))
+    return named
+
+
+def _reporting(validator: Callable[[Any, Any, Any], object]) -> Callable[[Any, Any, Any], None]:
+    """Return ``validator`` with its ``ValueError`` or ``TypeError`` turned into a SettingsError."""
+
+    def validate(settings: object, field: attrs.Attribute[Any], value: object) -> None:
+        try:
+            validator(settings, field, value)
+        except SettingsError:
+            raise
+        except (ValueError, TypeError) as error:
+            # A validator's message quotes the value, and a secret's must not get out, not even as a cause.
+            secret = field.metadata["secret"]
+            reason = "its value is refused" if secret else error.args[0] if error.args else repr(error)
+            raise SettingsError(
+                f"option {field.name!r} is wrong: {reason}; {_where(field)}", option=field.name
+            ) from (None if secret else error)
+
+    return validate
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option,))
+class Settings:
+    """The base of every group of options. Subclasses become frozen attrs classes with keyword arguments.
+
+    Instances are immutable, comparable, and safe to share between threads.
+    """
+
+    prefix: ClassVar[str] = ""
+    """Stands before each option's name in ``laila.args`` and in the environment."""
+
+    if TYPE_CHECKING:
+        # Hidden from get_type_hints, which would have to evaluate them.
+        __attrs_attrs__: ClassVar[tuple[attrs.Attribute[Any], ...]]
+        _resolved_types: ClassVar[dict[str, Any]]
+    else:
+        __attrs_attrs__ = ()
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        # Without slots attrs works on the class in place, which is what lets a plain subclass be enough.
+        attrs.define(
+            cls, auto_attribs=True, slots=False, frozen=True, kw_only=True, field_transformer=_name_sources
+        )
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, object] | None = None) -> Self:
+        """Build the settings from ``given``, ``laila.args``, the environment and the defaults, in this order.
+
+        A value of ``None`` in ``given`` counts as not given; so does an empty environment variable. Raises
+        :class:`~laila.errors.SettingsError` for an unknown option, a missing one or a value of a wrong type,
+        naming the option, its argument and its variable (and never a secret's value).
+        """
+        given = given or {}
+        fields = cls._fields()
+        for name in given:
+            if name not in fields:
+                _refuse_unknown(cls, name, fields)
+        types = cls._types()
+        values: dict[str, Any] = {}
+        for name, field in fields.items():
+            value = _find(field, given.get(name), types[name])
+            if value is not attrs.NOTHING:
+                values[name] = value
+            elif field.default is attrs.NOTHING:
+                raise SettingsError(f"{_title(cls)} needs {name!r}: {_where(field)}", option=name)
+        return cls(**values)
+
+    @classmethod
+    def parse_text(cls, name: str, text: str) -> object:
+        """Convert ``text`` (of a URL's query, say) to the type of option ``name``."""
+        fields = cls._fields()
+        if name not in fields:
+            _refuse_unknown(cls, name, fields)
+        return _from_text(fields[name], text, cls._types()[name], "in the text")
+
+    def public(self) -> dict[str, object]:
+        """Return the options that are no secrets as a JSON-able dict, which ``resolve`` takes."""
+        return {
+            name: plain(getattr(self, name))
+            for name, field in self._fields().items()
+            if not field.metadata["secret"]
+        }
+
+    @classmethod
+    def secret_names(cls) -> list[str]:
+        """Return the names of the options that :meth:`public` leaves out."""
+        return [name for name, field in cls._fields().items() if field.metadata["secret"]]
+
+    @classmethod
+    def _fields(cls) -> dict[str, attrs.Attribute[Any]]:
+        return {field.name: field for field in cls.__attrs_attrs__ if field.init}
+
+    @classmethod
+    def _types(cls) -> dict[str, Any]:
+        cached = cls.__dict__.get("_resolved_types")
+        if cached is None:
+            try:
+                cached = cls._resolved_types = get_type_hints(cls)
+            except NameError as error:
+                raise TypeError(
+                    f"the types of {cls.__qualname__}'s options must be importable at run time, "
+                    f"not only under TYPE_CHECKING: {error}"
+                ) from error
+        found: dict[str, Any] = cached
+        return found
+
+
+class OptionRow(NamedTuple):
+    """One row of a settings class's documentation."""
+
+    name: str
+    type: str
+    default: str
+    arg: str
+    env: str
+    help: str
+
+
+def describe(settings_cls: type[Settings]) -> list[OptionRow]:
+    """Return one row per option, in the order of declaration. A secret's default is not shown."""
+    return list(_rows(settings_cls))
+
+
+def settings_table(settings_cls: type[Settings]) -> str:
+    """Return the rows of :func:`describe` as a Markdown table."""
+    lines = [
+        "| option | type | default | `laila.args` | environment | meaning |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in _rows(settings_cls):
+        variables = ", ".join(f"`{name}`" for name in row.env.split(", "))
+        kind = row.type.replace("|", "\\|")
+        lines.append(f"| `{row.name}` | `{kind}` | {row.default} | `{row.arg}` | {variables} | {row.help} |")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(cls: type[Settings]) -> Iterator[OptionRow]:
+    types = cls._types()
+    for name, field in cls._fields().items():
+        meta = field.metadata
+        default: object = field.default
+        if default is attrs.NOTHING:
+            shown = "required"
+        elif default is None:
+            shown = "none"
+        elif meta["secret"]:
+            shown = "not shown"
+        else:
+            shown = f"`{plain(default.factory() if hasattr(default, 'factory') else default)!r}`"
+        text = f"{meta['help']} (secret)".strip() if meta["secret"] else meta["help"]
+        yield OptionRow(name, type_name(types[name]), shown, meta["arg"], ", ".join(meta["env"]), text)
+
+
+def _find(field: attrs.Attribute[Any], given: object, kind: Any) -> object:
+    """Return the option's value from the first place that has one, or ``NOTHING``."""
+    if given is not None:
+        return _checked(field, given, kind, "in the call")
+    from laila.arguments import args
+
+    found = args.find(field.metadata["arg"])
+    if found is not None and found.value is not None:
+        where = f"in laila.args.{field.metadata['arg']}"
+        if found.text is not None:
+            # What was quoted, or reads as text anyway, counts without its quotes.
+            text = found.value if isinstance(found.value, str) else found.text
+            return _from_text(field, text, kind, where)
+        return _checked(field, found.value, kind, where)
+    for variable in field.metadata["env"]:
+        text = os.environ.get(variable)
+        if text:
+            return _from_text(field, text, kind, f"in the environment variable {variable}")
+    return attrs.NOTHING
+
+
+def _checked(field: attrs.Attribute[Any], value: object, kind: Any, where: str) -> object:
+    try:
+        return check_value(value, kind)
+    except Mismatch as error:
+        _refuse_value(field, value, kind, where, error)
+
+
+def _from_text(field: attrs.Attribute[Any], text: str, kind: Any, where: str) -> object:
+    try:
+        return parse_text(text, kind)
+    except Mismatch as error:
+        _refuse_value(field, text, kind, where, error)
+
+
+def _refuse_value(
+    field: attrs.Attribute[Any], value: object, kind: Any, where: str, error: Mismatch
+) -> NoReturn:
+    secret = field.metadata["secret"]
+    shown = f"of type {type(value).__name__} (a secret: not shown)" if secret else _short(value)
+    reason = "" if secret or not str(error) else f" ({error})"
+    raise SettingsError(
+        f"option {field.name!r} must be {type_name(kind)}, but {where} it is {shown}{reason}; "
+        f"{_where(field)}",
+        option=field.name,
+    )
+
+
+def _refuse_unknown(cls: type[Settings], name: str, fields: Mapping[str, object]) -> NoReturn:
+    from difflib import get_close_matches
+
+    close = get_close_matches(str(name), fields, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    known = ", ".join(fields) or "none"
+    raise SettingsError(f"{_title(cls)} has no option {name!r}{hint} (options: {known})", option=str(name))
+
+
+def _title(cls: type[Settings]) -> str:
+    return cls.prefix or cls.__name__
+
+
+def _where(field: attrs.Attribute[Any]) -> str:
+    variables = " or ".join(field.metadata["env"])
+    return f"give it as {field.name}=, as laila.args.{field.metadata['arg']}, or in {variables}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,233 @@
+"""A file object that HDF5 writes through, in which a commit happens whole or not at all.
+
+Nothing that is committed is overwritten until it is certain that the overwriting will be finished:
+
+1. What is written past the committed end goes straight to the file; nobody looks there yet. What is written
+   before it is held in memory, page by page.
+2. ``commit`` makes a redo record of the held pages (:mod:`laila.pool.hdf5.journal`) at the end of the file and
+   syncs: from here on the commit has happened. Much new data is synced before the record; little is covered by a
+   checksum in it and shares the sync.
+3. The pages are written in their places, and synced. The record is taken back.
+
+After a crash :func:`recover` finds a whole record and writes its pages again, or finds none, and cuts off what
+was written past the end that the superblock names. Everything follows from the syncs between the steps; the
+tests drop unsynced sectors to show that each is needed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Buffer, Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING
+
+from xxhash import xxh3_128_digest
+
+from laila.pool.hdf5 import journal
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+    from laila.pool.hdf5.storage import Storage
+
+__all__ = ["PAGE", "DurableFile", "recover"]
+
+PAGE = 4096
+# Beyond this much new data one more sync costs less than reading it back for a checksum.
+REGION_CHECKSUM_LIMIT = 256 * 1024
+# The file ends at a multiple of this while it is open: records of small commits then overwrite each other in place,
+# and a sync that changes no length is a third quicker.
+SLACK = 64 * 1024
+
+
+class DurableFile(io.RawIOBase):
+    """The file object that h5py opens, and that the rest of the pool writes through by position.
+
+    ``end`` is the committed end; ``file_id`` marks the journal's records; ``exclusive()`` is entered while
+    committed bytes change under readers in other processes. Not thread-safe: one writer at a time.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        end: int,
+        file_id: bytes,
+        exclusive: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        super().__init__()
+        self._storage = storage
+        self._file_id = file_id
+        self._exclusive = exclusive
+        self._end = end
+        self._eof = end
+        self._held: dict[int, bytearray] = {}
+        self._position = 0
+        self._discarding = False
+        self.interrupted = False
+        """Whether a commit happened but its pages could not all be put in their places: :func:`recover` must."""
+
+    @property
+    def end(self) -> int:
+        """Where the committed file ends."""
+        return self._end
+
+    # -- the file object --------------------------------------------------------------------------------------
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._eof}[whence]
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        target = memoryview(buffer).cast("B")
+        length = len(target)
+        start = self._position
+        data = self._storage.read(length, start)
+        target[: len(data)] = data
+        # HDF5 may look at space that it has allocated and not written: zeros, as in any file.
+        target[len(data) :] = bytes(length - len(data))
+        for number in range(start // PAGE, (start + length - 1) // PAGE + 1):
+            page = self._held.get(number)
+            if page is not None:
+                # The last committed page is only right up to the committed end; beyond, the file itself is.
+                first = max(start, number * PAGE)
+                last = min(start + length, (number + 1) * PAGE, self._end)
+                if first < last:
+                    target[first - start : last - start] = page[first - number * PAGE : last - number * PAGE]
+        self._position += length
+        return length
+
+    def write(self, data: Buffer, /) -> int:
+        view = memoryview(data).cast("B")
+        self.write_at(self._position, view)
+        self._position += len(view)
+        return len(view)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        self._eof = self._position if size is None else size
+        return self._eof
+
+    # -- writing by position ----------------------------------------------------------------------------------
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        """Write ``data`` at ``offset``, held where that is committed, else at once."""
+        if self._discarding:
+            return
+        view = memoryview(data).cast("B")
+        before = min(len(view), max(0, self._end - offset))
+        if before:
+            self._hold(offset, view[:before])
+        if before < len(view):
+            self._storage.write(view[before:], offset + before)
+        self._eof = max(self._eof, offset + len(view))
+
+    def _hold(self, offset: int, view: memoryview) -> None:
+        start, stop = offset, offset + len(view)
+        for number in range(start // PAGE, (stop - 1) // PAGE + 1):
+            base = number * PAGE
+            page = self._held.get(number)
+            if page is None:
+                page = self._held[number] = bytearray(self._storage.read(PAGE, base))
+                page.extend(bytes(PAGE - len(page)))
+            first, last = max(start, base), min(stop, base + PAGE)
+            page[first - base : last - base] = view[first - start : last - start]
+
+    # -- committing -------------------------------------------------------------------------------------------
+
+    def _runs(self) -> list[tuple[int, bytes]]:
+        """The held pages as runs of adjacent ones, cut at the committed end."""
+        runs: list[tuple[int, bytearray]] = []
+        for number in sorted(self._held):
+            page = self._held[number]
+            offset = number * PAGE
+            if runs and runs[-1][0] + len(runs[-1][1]) == offset:
+                runs[-1][1].extend(page)
+            else:
+                runs.append((offset, bytearray(page)))
+        return [(offset, bytes(data[: self._end - offset])) for offset, data in runs]
+
+    def commit(self) -> None:
+        """Make everything written since the last commit durable, at once.
+
+        An ``OSError`` from here or from a write means that nothing was committed, and :meth:`discard` must
+        follow; but where :attr:`interrupted` is then true everything was, and :func:`recover` must follow.
+        """
+        if not self._held:
+            # Nothing committed is overwritten: a new file, of which no one knows until it is given its name.
+            self._storage.truncate(self._eof)
+            self._storage.sync()
+            self._end = self._eof
+            return
+        runs = self._runs()
+        with self._exclusive():
+            self._write_record(runs)
+            self.interrupted = True
+            for offset, data in runs:
+                self._storage.write(data, offset)
+            self._storage.sync()
+            journal.clear(self._storage)
+        self._held.clear()
+        self._end = self._eof
+        self.interrupted = False
+
+    def _write_record(self, runs: list[tuple[int, bytes]]) -> None:
+        new = self._eof - self._end
+        region = journal.NO_CHECKSUM
+        if new > REGION_CHECKSUM_LIMIT:
+            self._storage.sync()
+        elif new > 0:
+            region = xxh3_128_digest(self._storage.read(new, self._end))
+        size = journal.encoded_size(runs)
+        first = max(self._end, self._eof)
+        stop = self._storage.size()
+        if stop - size < first:
+            stop = first + size
+            stop += -stop % SLACK
+        record = journal.encode(
+            runs,
+            file_id=self._file_id,
+            position=stop - size,
+            old_end=self._end,
+            new_end=self._eof,
+            region=region,
+        )
+        self._storage.write(record, stop - size)
+        self._storage.sync()
+
+    def discard(self) -> None:
+        """Drop everything since the last commit, and whatever HDF5 still tries to write until :meth:`resume`."""
+        self._discarding = True
+        self._held.clear()
+        self._eof = self._end
+        # Gives the space back, and takes back a record whose sync failed. If even that fails, recovery cuts it off.
+        with suppress(OSError):
+            self._storage.truncate(self._end)
+
+
+def recover(storage: Storage, file_id: bytes, end_of: Callable[[Storage], int]) -> int:
+    """Bring a file that was not closed in order back to its last commit, and return its committed end.
+
+    ``end_of`` reads the end from the superblock. To be called by one process at a time, with readers kept out.
+    """
+    record = journal.load(storage, file_id)
+    if record is not None:
+        for offset, data in record.runs:
+            storage.write(data, offset)
+        storage.sync()
+        journal.clear(storage)
+    end = end_of(storage)
+    if storage.size() > end:
+        storage.truncate(end)
+    return end

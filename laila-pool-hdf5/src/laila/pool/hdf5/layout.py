@@ -1,0 +1,187 @@
+"""What stands where in the file, outside of what HDF5 itself decides.
+
+- The user block (the first 4096 bytes, which HDF5 leaves to applications) holds the :class:`Header`.
+- ``/laila/index/<n>`` are byte datasets that hold the log of the index: blocks of rows, in the order of their commits.
+- ``/laila/data/<n>`` are byte datasets that hold small blobs, and the heads of large ones, packed.
+- ``/entries/<name>`` is a large blob's only buffer as a dataset, or a group of its buffers ``0``, ``1``, …
+- ``/laila/deleted/<n>`` keeps what was deleted from ``/entries``: its bytes stay in place for those who are
+  just reading them, until compaction.
+
+So the bytes of a committed entry never change in a file: they can be read without any lock.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import quote
+
+import msgpack
+from xxhash import xxh3_64_intdigest
+
+from laila.errors import CorruptEntryError, PoolFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
+    from laila.pool.hdf5.storage import Storage
+
+__all__ = ["USER_BLOCK", "Header", "Row", "decode_blocks", "encode_block", "entry_name", "superblock_end"]
+
+USER_BLOCK = 4096
+
+Row = tuple[str | None] | tuple[str, int, int] | tuple[str, int, int, tuple[tuple[int, int, bool], ...]]
+"""One row of the index log: ``(key, offset, length)`` is a packed blob; with a fourth member the blob's head, and
+for each buffer ``(offset, length, transposed)``; ``(key,)`` is a deletion; ``(None,)`` deletes everything."""
+
+Entry = tuple[str, int, int] | tuple[str, int, int, tuple[tuple[int, int, bool], ...]]
+"""A row that says where something is."""
+
+
+class Header:
+    """The user block: which file this is, how often it was committed, and where its logs stand.
+
+    Offsets count from the start of the file. ``generation`` grows with every commit and ``moved`` is set when
+    compaction has put another file in this one's place: both stand alone, to be read at a glance. A log's
+    segment is ``(offset, size, used)``; ``serial`` numbers what needs a name in ``/laila``.
+    """
+
+    __slots__ = ("data", "file_id", "generation", "index", "serial")
+
+    MAGIC: ClassVar[bytes] = b"\x93LAILA5\n"
+    VERSION: ClassVar[int] = 1
+    _FORM: ClassVar[Struct] = Struct("<8sII16sQQQ6Q")
+    _CHECKSUM: ClassVar[Struct] = Struct("<Q")
+    _MOVED_AT: ClassVar[int] = 40
+    _GLANCE: ClassVar[Struct] = Struct("<QQ")
+    _GLANCE_AT: ClassVar[int] = 32
+
+    def __init__(self, file_id: bytes) -> None:
+        self.file_id = file_id
+        self.generation = 0
+        self.serial = 0
+        self.index = (0, 0, 0)
+        self.data = (0, 0, 0)
+
+    def copy(self) -> Header:
+        """Return another one with the same fields."""
+        other = Header(self.file_id)
+        other.generation, other.serial, other.index, other.data = self.generation, self.serial, self.index, self.data
+        return other
+
+    def encode(self) -> bytes:
+        """Return the bytes of the header, ``moved`` unset."""
+        form = self._FORM.pack(
+            self.MAGIC, self.VERSION, 0, self.file_id, self.generation, 0, self.serial, *self.index, *self.data
+        )
+        return form + self._CHECKSUM.pack(xxh3_64_intdigest(form))
+
+    @classmethod
+    def read(cls, storage: Storage, path: str) -> Self:
+        """Read the header. Raises :class:`PoolFormatError` for a file that is no pool."""
+        raw = cls.identify(storage, path)
+        size = cls._FORM.size
+        # "moved" is set by itself, so the checksum takes it as unset.
+        form = raw[: cls._MOVED_AT] + bytes(8) + raw[cls._MOVED_AT + 8 : size]
+        if xxh3_64_intdigest(form) != cls._CHECKSUM.unpack_from(raw, size)[0]:
+            raise PoolFormatError(
+                f"the header of {path} is damaged; restore the file from a backup (h5py still opens its arrays)",
+                pool=path,
+            )
+        _, _, _, file_id, generation, _, serial, *segments = cls._FORM.unpack(form)
+        header = cls(file_id)
+        header.generation, header.serial = generation, serial
+        header.index = (segments[0], segments[1], segments[2])
+        header.data = (segments[3], segments[4], segments[5])
+        return header
+
+    @classmethod
+    def identify(cls, storage: Storage, path: str) -> bytes:
+        """Return the raw header of a file that is a pool of this version, or raise :class:`PoolFormatError`."""
+        raw = storage.read(cls._FORM.size + cls._CHECKSUM.size, 0)
+        if raw[:8] != cls.MAGIC or len(raw) < cls._FORM.size:
+            kind = "an HDF5 file, but no laila pool" if raw[:8] == _SIGNATURE else "no HDF5 file made by laila"
+            raise PoolFormatError(
+                f"{path} is {kind}; it was left as it is. Give the pool the path of a file that does not exist yet",
+                pool=path,
+            )
+        version = int.from_bytes(raw[8:12], "little")
+        if version != cls.VERSION:
+            raise PoolFormatError(
+                f"{path} has format version {version}, this laila-pool-hdf5 knows {cls.VERSION}: use a newer one",
+                pool=path,
+            )
+        return raw
+
+    @classmethod
+    def file_id_of(cls, raw: bytes) -> bytes:
+        """Return the file id from a raw header; it stands in the first sector and never changes."""
+        return raw[16:32]
+
+    @classmethod
+    def glance(cls, storage: Storage) -> tuple[int, int]:
+        """Read ``(generation, moved)`` alone."""
+        generation, moved = cls._GLANCE.unpack(storage.read(cls._GLANCE.size, cls._GLANCE_AT))
+        return generation, moved
+
+    @classmethod
+    def set_moved(cls, storage: Storage, moved: bool) -> None:
+        """Say, or take back, that another file stands in this one's place."""
+        storage.write(cls._CHECKSUM.pack(moved), cls._MOVED_AT)
+
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# signature, version, size of offsets, size of lengths, flags, base address, extension address, end of file
+_SUPERBLOCK = Struct("<8sBBBBQQQ")
+
+
+def superblock_end(storage: Storage, path: str) -> int:
+    """Return where HDF5's file ends, from its superblock (version 2 or 3, as this pool creates it)."""
+    raw = storage.read(_SUPERBLOCK.size, USER_BLOCK)
+    if len(raw) == _SUPERBLOCK.size:
+        signature, version, offsets, lengths, _, base, _, end = _SUPERBLOCK.unpack(raw)
+        if signature == _SIGNATURE and version in (2, 3) and (offsets, lengths, base) == (8, 8, USER_BLOCK):
+            if end <= storage.size():
+                return int(end)
+            raise PoolFormatError(
+                f"{path} is cut short: {storage.size()} bytes of {end}; restore it from a backup", pool=path
+            )
+    raise PoolFormatError(f"{path} has no readable HDF5 superblock; restore it from a backup", pool=path)
+
+
+# Every segment of the index log begins with the offset of the one before it and the bytes used there; 0: none.
+SEGMENT_HEAD = Struct("<QQ")
+# Bytes of the rows, their checksum; then the rows, one MessagePack array.
+_BLOCK = Struct("<QQ")
+
+
+def encode_block(rows: Sequence[Row]) -> bytes:
+    """Return the block of the index log that holds ``rows``."""
+    body: bytes = msgpack.packb(rows)
+    return _BLOCK.pack(len(body), xxh3_64_intdigest(body)) + body
+
+
+def decode_blocks(data: bytes, path: str) -> list[Row]:
+    """Return the rows of adjacent blocks, in order. Raises :class:`CorruptEntryError` for a damaged one."""
+    rows: list[Row] = []
+    position = 0
+    while position < len(data):
+        start = position + _BLOCK.size
+        length, checksum = _BLOCK.unpack_from(data, position) if start <= len(data) else (len(data), 0)
+        body = data[start : start + length]
+        if len(body) != length or xxh3_64_intdigest(body) != checksum:
+            raise CorruptEntryError(f"the index of {path} is damaged; restore the file from a backup", key=None, pool=path)
+        rows.extend(msgpack.unpackb(body, use_list=False))
+        position = start + length
+    return rows
+
+
+# What a link in HDF5 cannot say is written as %XX, like the percent itself.
+_SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "%/")
+
+
+def entry_name(key: str) -> bytes:
+    """Return the name of a key's link in ``/entries``: the key, with what a link cannot hold written as ``%XX``."""
+    name = quote(key, safe=_SAFE)
+    return (name.replace(".", "%2E") if name in (".", "..") else name).encode("ascii")

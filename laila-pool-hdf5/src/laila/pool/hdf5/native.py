@@ -1,0 +1,165 @@
+"""The one place that calls HDF5: it makes, moves and copies datasets; their bytes are written past it.
+
+A session opens the file through a :class:`~laila.pool.hdf5.durable.DurableFile`, changes its structure, and closes it
+before the commit: nothing of HDF5 is left open that another process could make stale, or that a fork or the end
+of the interpreter would find.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+from h5py import h5a, h5d, h5f, h5fd, h5g, h5o, h5p, h5s, h5t, opaque_dtype
+
+from laila.pool.hdf5.layout import USER_BLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from laila.pool.hdf5.durable import DurableFile
+
+__all__ = ["BufferShape", "Session"]
+
+# Raw data from this size on begins on a page of its own, which no metadata shares.
+_ALIGN_FROM = 64 * 1024
+_PAGE = 4096
+
+BufferShape = tuple[str | None, tuple[int, ...], int]
+"""numpy's dtype.str or None for bytes, the shape, the number of bytes."""
+
+
+def _access(file: DurableFile) -> h5p.PropFAID:
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fileobj_driver(h5fd.fileobj_driver, file)
+    # The formats of HDF5 1.8: large groups as B-trees, not as one heap that each new link writes anew; and not the
+    # superblock of 1.10, whose "open for writing" mark would be committed too.
+    access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_LATEST)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    access.set_alignment(_ALIGN_FROM, _PAGE)
+    return access
+
+
+def _creation() -> h5p.PropDCID:
+    creation = h5p.create(h5p.DATASET_CREATE)
+    creation.set_layout(h5d.CONTIGUOUS)
+    creation.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    creation.set_fill_time(h5d.FILL_TIME_NEVER)
+    creation.set_obj_track_times(False)
+    return creation
+
+
+def _hdf5_type(dtype: str | None) -> tuple[h5t.TypeID, bool]:
+    """Return the HDF5 type that says ``dtype`` byte for byte, and whether there is one (else bytes stand in)."""
+    if dtype is not None:
+        try:
+            numpy_dtype = np.dtype(dtype)
+            if not numpy_dtype.hasobject and numpy_dtype.itemsize:
+                if numpy_dtype.kind in "mMU":
+                    # HDF5 has no such type; h5py reads this opaque one back as what it is.
+                    numpy_dtype = opaque_dtype(numpy_dtype)
+                found = h5t.py_create(numpy_dtype, logical=True)
+                if found.get_size() == numpy_dtype.itemsize:
+                    return found, True
+        except (TypeError, ValueError, NotImplementedError):
+            # A dtype that this numpy or HDF5 does not know: the bytes are kept, and the attribute says what they are.
+            pass
+    return h5t.STD_U8LE, dtype is None
+
+
+class Session:
+    """The file open in HDF5, for one transaction."""
+
+    def __init__(self, file: DurableFile, *, create: bool = False) -> None:
+        self._creation = _creation()
+        self._scalar = h5s.create(h5s.SCALAR)
+        if create:
+            plan = h5p.create(h5p.FILE_CREATE)
+            plan.set_userblock(USER_BLOCK)
+            self._file = h5f.create(b"laila", h5f.ACC_TRUNC, fcpl=plan, fapl=_access(file))
+            h5g.create(self._file, b"entries")
+            laila = h5g.create(self._file, b"laila")
+            for name in (b"data", b"deleted", b"index"):
+                h5g.create(laila, name)
+        else:
+            self._file = h5f.open(b"laila", h5f.ACC_RDWR, fapl=_access(file))
+        self._entries = h5g.open(self._file, b"entries")
+        self._laila = h5g.open(self._file, b"laila")
+
+    def segment(self, kind: bytes, serial: int, nbytes: int) -> int:
+        """Make a byte dataset ``/laila/<kind>/<serial>`` and return its offset in the file."""
+        parent = h5g.open(self._laila, kind)
+        return self._dataset(parent, b"%08d" % serial, h5t.STD_U8LE, (nbytes,))[1]
+
+    def entry(
+        self, name: bytes, key: str, nickname: str | None, created: float | None, buffers: Sequence[BufferShape]
+    ) -> list[int]:
+        """Make ``/entries/<name>`` for ``buffers``, with its attributes; return the buffers' offsets in the file."""
+        parent, names = self._entries, [name]
+        owner: h5d.DatasetID | h5g.GroupID | None = None
+        if len(buffers) != 1:
+            parent = owner = h5g.create(self._entries, name)
+            names = [b"%d" % number for number in range(len(buffers))]
+        offsets = []
+        for link, (dtype, shape, nbytes) in zip(names, buffers, strict=True):
+            kind, exact = _hdf5_type(dtype)
+            dataset, offset = self._dataset(parent, link, kind, shape if exact else (nbytes,))
+            if not exact:
+                self._text(dataset, b"dtype", str(dtype))
+                self._text(dataset, b"shape", "x".join(map(str, shape)))
+            offsets.append(offset)
+            owner = owner or dataset
+        if owner is not None:
+            self._text(owner, b"global_id", key)
+            if nickname:
+                self._text(owner, b"nickname", nickname)
+            if created is not None:
+                attribute = h5a.create(owner, b"created", h5t.IEEE_F64LE, self._scalar)
+                attribute.write(np.array(created, dtype="<f8"))
+        return offsets
+
+    def _dataset(
+        self, parent: h5g.GroupID, name: bytes, kind: h5t.TypeID, shape: tuple[int, ...]
+    ) -> tuple[h5d.DatasetID, int]:
+        space = h5s.create_simple(shape) if shape else self._scalar
+        dataset = h5d.create(parent, name, kind, space, self._creation)
+        # None where there are no bytes.
+        return dataset, dataset.get_offset() or 0
+
+    def _text(self, owner: h5d.DatasetID | h5g.GroupID, name: bytes, value: str) -> None:
+        raw = value.encode("utf-8", "surrogatepass")
+        kind = h5t.C_S1.copy()
+        kind.set_size(len(raw))
+        kind.set_cset(h5t.CSET_UTF8)
+        kind.set_strpad(h5t.STR_NULLPAD)
+        attribute = h5a.create(owner, name, kind, self._scalar)
+        attribute.write(np.frombuffer(raw, dtype=f"S{len(raw)}").reshape(()), mtype=kind)
+
+    def retire(self, name: bytes, serial: int) -> None:
+        """Take ``/entries/<name>`` out of sight, its bytes left in place."""
+        if name in self._entries:
+            self._entries.links.move(name, h5g.open(self._laila, b"deleted"), b"%08d" % serial)
+
+    def retire_all(self, serial: int) -> None:
+        """Take all of ``/entries`` out of sight."""
+        self._file.links.move(b"entries", h5g.open(self._laila, b"deleted"), b"%08d" % serial)
+        self._entries = h5g.create(self._file, b"entries")
+
+    def copy(self, source: Session, name: bytes, count: int) -> list[int]:
+        """Copy ``/entries/<name>`` of ``count`` buffers from another file; return the offsets here."""
+        h5o.copy(source._entries, name, self._entries, name)
+        if count == 1:
+            return [h5d.open(self._entries, name).get_offset() or 0]
+        group = h5g.open(self._entries, name)
+        return [h5d.open(group, b"%d" % number).get_offset() or 0 for number in range(count)]
+
+    def close(self) -> None:
+        """Write HDF5's own part of the changes to the file object and let go of it."""
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the file after a failure. The file object must be discarding by now."""
+        # HDF5 reports the failure once more; it was reported, and nothing of this session counts.
+        with suppress(OSError, RuntimeError, ValueError):
+            self._file.close()

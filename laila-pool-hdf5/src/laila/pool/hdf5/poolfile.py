@@ -1,0 +1,293 @@
+"""One pool file: its index, what it takes to read an entry, and the transaction that changes it.
+
+Knows nothing of paths, processes and threads: :mod:`laila.pool.hdf5.store` sees to those.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from laila.contract import Blob
+from laila.pool.hdf5 import journal
+from laila.pool.hdf5.durable import DurableFile, recover
+from laila.pool.hdf5.index import Index
+from laila.pool.hdf5.layout import SEGMENT_HEAD, Header, decode_blocks, encode_block, entry_name, superblock_end
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from laila.contract.blob import BytesLike
+    from laila.pool.hdf5.layout import Entry, Row
+    from laila.pool.hdf5.native import Session
+    from laila.pool.hdf5.storage import Storage
+
+__all__ = ["PACK_LIMIT", "PoolFile", "Transaction"]
+
+# A blob up to this size is packed with others; a larger one's buffers become datasets, which cost some 100 µs each.
+PACK_LIMIT = 16 * 1024
+# Segments double from the first size to the last, so that a small pool is a small file.
+_FIRST_SEGMENT = 32 * 1024
+_LAST_SEGMENT = 1024 * 1024
+# A batch from this size on gets a segment that it fills, which is new space: written once, not through the journal.
+_OWN_SEGMENT_FROM = 128 * 1024
+
+
+class PoolFile:
+    """A file with its index in memory.
+
+    :meth:`read` may be called by any number of threads while one other thread refreshes or commits.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        path: str,
+        exclusive: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """Take a file that is known to be a pool; ``exclusive()`` keeps readers of other processes out."""
+        self.storage = storage
+        self.path = path
+        self.index = Index()
+        self.header = Header(b"")
+        self._exclusive = exclusive
+
+    # -- opening ----------------------------------------------------------------------------------------------
+
+    def needs_recovery(self) -> bool:
+        """Whether a writer died in the middle of a commit; to be asked while no other may be in one."""
+        return journal.is_present(self.storage)
+
+    def recover(self) -> None:
+        """Bring the file to its last commit; to be called by one writer alone."""
+        file_id = Header.file_id_of(Header.identify(self.storage, self.path))
+        with self._exclusive():
+            recover(self.storage, file_id, lambda storage: superblock_end(storage, self.path))
+
+    def refresh(self) -> None:
+        """Bring header and index up to what is committed; to be called while nobody is in the middle of a commit."""
+        header = Header.read(self.storage, self.path)
+        if header.generation == self.header.generation:
+            return
+        for data in self._log_after(header):
+            self.index.apply(decode_blocks(data, self.path))
+        self.header = header
+
+    def _log_after(self, header: Header) -> list[bytes]:
+        """The bytes of the index log that ``self.index`` has not seen, oldest first."""
+        known, _, seen = self.header.index
+        offset, _, used = header.index
+        pieces = []
+        while offset:
+            start = seen if offset == known else SEGMENT_HEAD.size
+            segment = self.storage.read(used, offset)
+            pieces.append(segment[start:])
+            if offset == known:
+                break
+            offset, used = SEGMENT_HEAD.unpack_from(segment)
+        return pieces[::-1]
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def read(self, entry: Entry) -> bytes | list[BytesLike]:
+        """Return the bytes of a packed blob, or the head and the buffers of a large one."""
+        head = self.storage.read(entry[2], entry[1])
+        if len(entry) == 3:
+            return head
+        parts: list[BytesLike] = [head]
+        for number, (offset, length, transposed) in enumerate(entry[3]):
+            view = self.storage.view(length, offset)
+            if transposed and len(view) == length:
+                _, dtype, shape, _, _ = Blob.read_head(head, key=entry[0]).table[number]
+                view = _reordered(view, dtype, shape, "C", "F")
+            parts.append(view)
+        return parts
+
+    def read_head(self, entry: Entry) -> bytes:
+        """Return at least the head of a blob."""
+        return self.storage.read(entry[2], entry[1])
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def begin(self) -> Transaction:
+        """Begin a transaction on a file that is refreshed and needs no recovery."""
+        end = superblock_end(self.storage, self.path)
+        return Transaction(self, DurableFile(self.storage, end, self.header.file_id, self._exclusive))
+
+    @classmethod
+    def create(cls, storage: Storage, path: str) -> tuple[PoolFile, Transaction]:
+        """Begin a pool in an empty file, not yet known to anybody."""
+        file = cls(storage, path)
+        file.header = Header(os.urandom(16))
+        return file, Transaction(file, DurableFile(storage, 0, file.header.file_id), create=True)
+
+
+def _reordered(data: memoryview, dtype: str | None, shape: tuple[int, ...], given: str, wanted: str) -> memoryview:
+    """Return the bytes of an array in the other memory order."""
+    import numpy as np
+
+    array = np.ndarray(shape, np.dtype(dtype), data, order="F" if given == "F" else "C")
+    moved = np.asarray(array, order="F" if wanted == "F" else "C")
+    flat = moved.ravel(order="K")
+    return memoryview(flat.view(np.uint8))
+
+
+class Transaction:
+    """Changes to a pool file that become visible together, in :meth:`commit`."""
+
+    def __init__(self, file: PoolFile, durable: DurableFile, *, create: bool = False) -> None:
+        self._file = file
+        self._durable = durable
+        self._header = file.header.copy()
+        self._opened: Session | None = self._open(create=True) if create else None
+        self._rows: list[Row] = []
+        # What goes to the data log when the whole of it is known: bytes, and the row without its place.
+        self._packed: list[bytes] = []
+        self._packed_rows: list[tuple[str, tuple[tuple[int, int, bool], ...] | None]] = []
+        self._zero: list[tuple[int, int]] = []
+
+    @property
+    def committed(self) -> bool:
+        """Whether the commit has happened, even if it could not be finished."""
+        return self._durable.interrupted
+
+    def _open(self, *, create: bool = False) -> Session:
+        # h5py is not needed to read, and takes a while to import.
+        from laila.pool.hdf5.native import Session
+
+        return Session(self._durable, create=create)
+
+    def _session(self) -> Session:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _serial(self) -> int:
+        self._header.serial += 1
+        return self._header.serial
+
+    # -- changes ----------------------------------------------------------------------------------------------
+
+    def put(self, key: str, blob: Blob) -> None:
+        """File a blob; each key once in a transaction."""
+        self._retire(key)
+        parts = blob.parts
+        if len(parts) == 1 or sum(map(len, parts)) <= PACK_LIMIT:
+            self._pack(key, b"".join(parts), None)
+            return
+        created = blob.metadata.get("created")
+        offsets = self._session().entry(
+            entry_name(key),
+            key,
+            blob.nickname,
+            created if isinstance(created, float) else None,
+            [(buffer.dtype, buffer.shape, buffer.nbytes) for buffer in blob.buffers],
+        )
+        places = []
+        for buffer, offset in zip(blob.buffers, offsets, strict=True):
+            data = buffer.data
+            # HDF5 knows one order, the last index fastest: h5py must see the array as it is indexed.
+            transposed = buffer.order == "F" and buffer.dtype is not None and len(buffer.shape) > 1
+            if transposed:
+                data = _reordered(data, buffer.dtype, buffer.shape, "F", "C")
+            self._durable.write_at(offset, data)
+            places.append((offset, len(data), transposed))
+        self._pack(key, bytes(parts[0]), tuple(places))
+
+    def delete(self, key: str) -> None:
+        """Delete a key that is there."""
+        self._retire(key)
+        self._rows.append((key,))
+
+    def clear(self) -> None:
+        """Delete every key."""
+        self._session().retire_all(self._serial())
+        self._rows.append((None,))
+
+    def copy(self, entry: Entry, source: PoolFile, session: Session | None) -> None:
+        """File what another pool file holds, as it stands; ``session`` has that file open in HDF5."""
+        head = source.read_head(entry)
+        if len(entry) == 3:
+            self._pack(entry[0], head, None)
+            return
+        assert session is not None
+        offsets = self._session().copy(session, entry_name(entry[0]), len(entry[3]))
+        places = [(offset, old[1], old[2]) for offset, old in zip(offsets, entry[3], strict=True)]
+        self._pack(entry[0], head, tuple(places))
+
+    def _retire(self, key: str) -> None:
+        old = self._file.index.entries.get(key)
+        if old is not None and len(old) == 4:
+            self._session().retire(entry_name(key), self._serial())
+
+    def _pack(self, key: str, data: bytes, places: tuple[tuple[int, int, bool], ...] | None) -> None:
+        self._packed.append(data)
+        self._packed_rows.append((key, places))
+
+    def flush_packed(self) -> None:
+        """Give what was packed so far its place, so that memory does not grow with the transaction."""
+        data = b"".join(self._packed)
+        position = self._place_data(len(data))
+        self._durable.write_at(position, data)
+        for (key, places), piece in zip(self._packed_rows, self._packed, strict=True):
+            length = len(piece)
+            self._rows.append((key, position, length) if places is None else (key, position, length, places))
+            position += length
+        self._packed.clear()
+        self._packed_rows.clear()
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def commit(self) -> list[Row]:
+        """Commit, and return the rows to apply to the index, whose header is up to date already."""
+        if self._packed:
+            self.flush_packed()
+        block = encode_block(self._rows)
+        position = self._place_index(len(block))
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+        for offset, length in self._zero:
+            # Blocks that the disk has given cannot be refused later, when the journal is applied.
+            self._durable.write_at(offset, bytes(length))
+        self._durable.write_at(position, block)
+        self._header.generation += 1
+        self._durable.write_at(0, self._header.encode())
+        self._durable.commit()
+        self._file.header = self._header
+        return self._rows
+
+    def rollback(self) -> None:
+        """Undo everything; also right when the failure came from the commit itself, unless it is :attr:`committed`."""
+        if not self._durable.interrupted:
+            self._durable.discard()
+        if self._opened is not None:
+            self._opened.abandon()
+            self._opened = None
+
+    def _place_data(self, nbytes: int) -> int:
+        offset, size, used = self._header.data
+        if nbytes > size - used:
+            if nbytes >= _OWN_SEGMENT_FROM:
+                return self._session().segment(b"data", self._serial(), nbytes)
+            offset, size, used = *self._new_segment(b"data", size, nbytes), 0
+        self._header.data = (offset, size, used + nbytes)
+        return offset + used
+
+    def _place_index(self, nbytes: int) -> int:
+        offset, size, used = self._header.index
+        if nbytes > size - used:
+            head = SEGMENT_HEAD.pack(offset, used)
+            offset, size = self._new_segment(b"index", size, nbytes + len(head))
+            # Written by commit() after the zeros: see the order there.
+            self._zero.append((offset, size))
+            self._heads.append((offset, head))
+            used = len(head)
+        self._header.index = (offset, size, used + nbytes)
+        return offset + used
+
+    def _new_segment(self, kind: bytes, last: int, nbytes: int) -> tuple[int, int]:
+        size = max(nbytes, min(max(2 * last, _FIRST_SEGMENT), _LAST_SEGMENT))
+        return self._session().segment(kind, self._serial(), size), size

@@ -1,0 +1,125 @@
+"""The few things a file must be able to do: the seam between the crash-safe file and the disk under it.
+
+The code above asks for nothing else, so that a test can put a disk in its place that forgets what was not synced.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from collections.abc import Buffer
+from typing import Protocol
+
+__all__ = ["FileStorage", "Storage", "sync_directory"]
+
+# A larger read becomes a map of the file: no copy is made, and the pages come from the cache as they are touched.
+MAP_FROM = 1 << 20
+# Linux moves at most 2 GiB less a page in one call.
+_MOST = 1 << 30
+
+
+class Storage(Protocol):
+    """A file, by position. Errors of the system come through as ``OSError``."""
+
+    def size(self) -> int:
+        """The length in bytes."""
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Up to ``length`` bytes from ``offset``; fewer only at the end of the file."""
+
+    def view(self, length: int, offset: int) -> memoryview:
+        """As :meth:`read`, read-only, and without a copy where that is quicker. For bytes that never change."""
+
+    def write(self, data: Buffer, offset: int) -> None:
+        """Write all of ``data``, growing the file where needed."""
+
+    def truncate(self, size: int) -> None:
+        """Set the length."""
+
+    def sync(self) -> None:
+        """Return when everything written, and the length, survive a power failure."""
+
+
+class FileStorage:
+    """A file descriptor as :class:`Storage`; closes it when closed or collected.
+
+    With ``durable=False`` nothing is synced: what is written survives the process, not the power.
+    Thread-safe: every call carries its own position.
+    """
+
+    def __init__(self, fd: int, *, durable: bool = True) -> None:
+        self.fd = fd
+        self.durable = durable
+
+    def size(self) -> int:
+        return os.fstat(self.fd).st_size
+
+    def read(self, length: int, offset: int) -> bytes:
+        data = os.pread(self.fd, min(length, _MOST), offset)
+        if len(data) == length or not data:
+            return data
+        pieces = [data]
+        got = len(data)
+        while got < length:
+            data = os.pread(self.fd, min(length - got, _MOST), offset + got)
+            if not data:
+                break
+            pieces.append(data)
+            got += len(data)
+        return b"".join(pieces)
+
+    def view(self, length: int, offset: int) -> memoryview:
+        if length < MAP_FROM or offset + length > self.size():
+            return memoryview(self.read(length, offset))
+        start = offset - offset % mmap.ALLOCATIONGRANULARITY
+        skip = offset - start
+        mapped = mmap.mmap(self.fd, skip + length, access=mmap.ACCESS_READ, offset=start)
+        return memoryview(mapped)[skip:]
+
+    def write(self, data: Buffer, offset: int) -> None:
+        view = memoryview(data)
+        while True:
+            written = os.pwrite(self.fd, view[:_MOST], offset)
+            if written == len(view):
+                return
+            view = view[written:]
+            offset += written
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self.fd, size)
+
+    def sync(self) -> None:
+        if self.durable:
+            _sync(self.fd)
+
+    def close(self) -> None:
+        """Close the descriptor; views that were given out stay good."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        # Readers may still hold a file that compaction has replaced: the last one to let go closes it.
+        self.close()
+
+
+if sys.platform == "darwin":
+    import fcntl
+
+    def _sync(fd: int) -> None:
+        # There fsync leaves the data in the drive's own cache.
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+else:
+
+    def _sync(fd: int) -> None:
+        os.fdatasync(fd)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory survive a power failure: a new or renamed file is in none of its own syncs."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

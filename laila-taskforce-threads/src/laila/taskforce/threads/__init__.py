@@ -1,0 +1,7 @@
+"""laila's thread task force: see :class:`PythonThreadPoolTaskForce`."""
+
+from __future__ import annotations
+
+from laila.taskforce.threads.taskforce import PythonThreadPoolTaskForce
+
+__all__ = ["PythonThreadPoolTaskForce"]

@@ -1,0 +1,221 @@
+"""Crew: worker threads that drain one queue, and grow in number while some of them wait.
+
+A worker is one of the crew's at work, idle or blocked. At most ``size`` of them are not blocked: when a task
+waits for another future, its worker counts as blocked and a spare takes its place; when the wait is over there
+is one too many, and the next to finish a task retires. So tasks that wait for tasks always get on, whatever the
+size of the crew, and the number of tasks that run at a time stays what was asked for.
+
+Workers take tasks off a deque without a lock (``popleft`` is atomic). An idle worker lays its gate, a lock it is
+about to acquire, on a stack and looks at the queue once more before it sleeps; who adds tasks fills the queue
+first and opens gates after. So no task is left lying while a worker sleeps.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from threading import Lock, Thread, current_thread
+
+from laila.contract.taskforce import run_here, set_host
+from laila.errors import TaskForceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from laila.contract.taskforce import Task
+
+__all__ = ["Crew"]
+
+_MAX_NESTED = 50  # tasks run inside one another's waits on one thread
+
+
+class _Worker:
+    """One thread of the crew, and the host of the tasks that run on it (see :class:`laila.contract.Host`)."""
+
+    __slots__ = ("crew", "gate", "nested", "tasks", "thread", "waits")
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+        self.thread: Thread = current_thread()
+        self.gate = Lock()
+        self.gate.acquire()
+        self.waits = 0  # waits under way: more than one when an event loop runs in a task
+        self.nested = 0
+        self.tasks: list[Task] = []  # under way, innermost last
+
+    def run(self, task: Task) -> bool:
+        """Run one task off the queue."""
+        self.tasks.append(task)
+        try:
+            return task.run()
+        finally:
+            self.tasks.pop()
+
+    def adopt(self, task: Task, *, force: bool = False) -> bool:
+        """Run ``task``, which this worker is about to wait for, if it is of this crew and has not started."""
+        if task.owner is not self.crew or task.started:
+            return False
+        if not force and (self.nested >= _MAX_NESTED or _stack_is_deep()):
+            return False
+        self.nested += 1
+        try:
+            return self.run(task)
+        finally:
+            self.nested -= 1
+
+    def block(self) -> bool:
+        """Count this worker as blocked, and have a spare take its place if there is work."""
+        crew = self.crew
+        with crew.lock:
+            self.waits += 1
+            if self.waits == 1:
+                crew.blocked += 1
+            return crew.grow()
+
+    def unblock(self) -> None:
+        """The wait is over."""
+        crew = self.crew
+        with crew.lock:
+            self.waits -= 1
+            if self.waits == 0:
+                crew.blocked -= 1
+
+
+def _stack_is_deep() -> bool:
+    """Whether half of what the recursion limit allows is used up: then nesting is no longer for free."""
+    try:
+        sys._getframe(sys.getrecursionlimit() // 2)
+    except ValueError:
+        return False
+    return True
+
+
+class Crew:
+    """The worker threads of one task force and their queue. Holds no reference to the task force."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self.size = size
+        self.name = name
+        self.lock = Lock()
+        self.queue: deque[Task] = deque()  # what workers may take
+        self.held: deque[Task] = deque()  # what was submitted during a pause
+        self.paused = False
+        self.closed = False  # takes no more tasks
+        self.leaving = False  # workers go home when the queue is empty, instead of sleeping
+        self.workers: set[_Worker] = set()
+        self.starting = 0  # threads started that have not signed in yet
+        self.blocked = 0
+        self.idle: list[Lock] = []
+        self._count = 0
+
+    # ------------------------------------------------------------------------------------------ from outside
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Queue ``tasks`` and wake as many workers as they need."""
+        for task in tasks:
+            task.owner = self
+        stranded = False
+        with self.lock:
+            if self.closed:
+                raise TaskForceError(f"the thread task force {self.name!r} was shut down: make a new one")
+            if self.paused:
+                self.held.extend(tasks)
+                return
+            self.queue.extend(tasks)
+            stranded = not self.grow()
+        if stranded:
+            # No thread can be started, as when the interpreter is on its way out, and none is there.
+            self.drain_here()
+
+    def grow(self) -> bool:
+        """Wake or start workers for what is queued; False when there is work and nobody to do it.
+
+        Called with the lock held.
+        """
+        wanted = len(self.queue)
+        while wanted > 0 and self.idle:
+            self.idle.pop().release()
+            wanted -= 1
+        while wanted > 0 and len(self.workers) + self.starting - self.blocked < self.size:
+            self._count += 1
+            thread = Thread(target=self._work, name=f"{self.name}-{self._count}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The system, or an interpreter that is shutting down, gives no more threads.
+                return len(self.workers) + self.starting > self.blocked
+            self.starting += 1
+            wanted -= 1
+        return True
+
+    def pause(self) -> None:
+        """Have no further task start until :meth:`resume`."""
+        with self.lock:
+            self.paused = True
+            # A task that a worker takes at this moment has started; when this returns there is none to take.
+            try:
+                while True:
+                    self.held.append(self.queue.popleft())
+            except IndexError:
+                pass
+
+    def resume(self) -> None:
+        """Let tasks start again."""
+        with self.lock:
+            self.paused = False
+            self.queue.extend(self.held)
+            self.held.clear()
+            stranded = not self.grow()
+        if stranded:
+            self.drain_here()
+
+    def waiting(self) -> int:
+        """How many tasks wait to be started."""
+        return sum(not task.started for tasks in (self.queue, self.held) for task in tasks.copy())
+
+    def close(self, cancel_pending: bool) -> None:
+        """Take no more tasks; finish or cancel what is queued, then let the workers go."""
+        with self.lock:
+            self.closed = True
+        if cancel_pending:
+            for tasks in (self.queue, self.held):
+                try:
+                    while True:
+                        tasks.popleft().future.cancel()
+                except IndexError:
+                    pass
+        self.resume()
+        self.leave()
+
+    def leave(self) -> None:
+        """Let workers go home when there is nothing left to do."""
+        with self.lock:
+            self.leaving = True
+            while self.idle:
+                self.idle.pop().release()
+
+    def join(self) -> None:
+        """Wait until all workers are gone but the calling thread; needs :meth:`leave` before."""
+        me = current_thread()
+        while True:
+            with self.lock:
+                threads = [worker.thread for worker in self.workers]
+                starting = self.starting
+            if me in threads:
+                return  # a task that waits for its own end
+            if threads:
+                threads[0].join()
+            elif not starting:
+                return
+            else:
+                self._signed_in.acquire()
+
+    def drain_here(self) -> None:
+        """Run what is queued in the calling thread."""
+        while True:
+            try:
+                task = self.queue.popleft()
+            except IndexError:
+                return
+            run_here((task,))

@@ -1,0 +1,209 @@
+"""Every example in README.md and docs/ runs as a newcomer runs it: in a fresh process, with an empty HOME.
+
+The Python blocks of a page run in order, in one namespace. In blocks marked `console` the lines that begin
+with `$ laila` run; the other commands must be among those of `OTHER_COMMANDS`. A block stays unrun only where
+the line before it is a comment that gives the reason:
+
+    <!-- not run: needs a server -->
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from workspace import DISTRIBUTIONS, ROOT, clean_environment
+
+OTHER_COMMANDS = {
+    "make": "it is what runs this test",
+    "pip": "it installs from a registry",
+    "uv": "it installs from a registry",
+    "git": "it fetches from a host",
+    "cd": "it goes where the commands above have made a folder",
+    "h5dump": "a program that comes with HDF5, not with laila",
+    "h5ls": "a program that comes with HDF5, not with laila",
+}
+LANGUAGES_THAT_ARE_NOT_RUN = {"", "text", "toml", "json", "xml", "ini", "env", "mermaid", "html"}
+
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```\s*$",
+    re.MULTILINE | re.DOTALL,
+)
+OPT_OUT = re.compile(r"<!--\s*not run:\s*(?P<reason>\S.*?)\s*-->\s*\Z", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    language: str
+    body: str
+    line: int
+    """Of its first line within the page."""
+    reason: str | None
+    """Why it is not run, if it is not."""
+
+
+def blocks_of(text: str) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    found = []
+    for match in FENCE.finditer(text):
+        opt_out = OPT_OUT.search(text, 0, match.start())
+        indent = len(match["indent"])
+        body = "".join(
+            line[indent:] if line.strip() else line for line in match["body"].splitlines(keepends=True)
+        )
+        line = text.count("\n", 0, match.start()) + 2
+        found.append(Block(match["language"], body, line, opt_out["reason"] if opt_out else None))
+    return found
+
+
+def pages() -> list[Path]:
+    """The READMEs and every page of docs/."""
+    readmes = [ROOT / "README.md", *(distribution.folder / "README.md" for distribution in DISTRIBUTIONS)]
+    return [*readmes, *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def script_of(text: str, page: str) -> str:
+    """A program that runs the page in order: Python blocks as they stand, commands in processes."""
+    steps: list[tuple[str, str, int]] = []
+    for block in blocks_of(text):
+        if block.reason is not None:
+            continue
+        if block.language in {"python", "py"}:
+            steps.append(("python", block.body, block.line))
+        elif block.language == "console":
+            for number, line in enumerate(block.body.splitlines(), block.line):
+                if line.startswith("$ "):
+                    program = line[2:].split()[0]
+                    if program == "laila":
+                        steps.append(("command", line[2:], number))
+                    else:
+                        assert program in OTHER_COMMANDS, (
+                            f"{page}:{number}: {program!r} is neither run nor excused"
+                        )
+        else:
+            assert block.language in LANGUAGES_THAT_ARE_NOT_RUN, (
+                f"{page}:{block.line}: a block of {block.language!r} is not run: "
+                "mark it python or console, or say before it why not: <!-- not run: … -->"
+            )
+    # Blank lines before a block make the line numbers of a traceback those of the page.
+    return f"""
+import linecache, subprocess, sys
+steps = {steps!r}
+page = {page!r}
+namespace = {{"__name__": "__main__"}}
+sys.modules["__main__"].__dict__.update(namespace)
+namespace = sys.modules["__main__"].__dict__
+for kind, text, line in steps:
+    if kind == "python":
+        source = "\\n" * (line - 1) + text
+        linecache.cache[page] = (len(source), None, source.splitlines(keepends=True), page)
+        exec(compile(source, page, "exec"), namespace)
+    else:
+        done = subprocess.run(text, shell=True, executable="/bin/sh", capture_output=True, text=True)
+        assert done.returncode == 0, f"{{page}}:{{line}}: $ {{text}}\\n{{done.stdout}}{{done.stderr}}"
+"""
+
+
+def run_page(text: str, page: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a page in a fresh process, with its HOME and working directory below ``folder``."""
+    home, cwd = folder / "home", folder / "cwd"
+    home.mkdir()
+    cwd.mkdir()
+    program = folder / "page.py"
+    program.write_text(script_of(text, page))
+    search = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(program)],
+        cwd=cwd,
+        env=clean_environment(home, PATH=search, MPLBACKEND="agg"),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_example_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    """In order, without an error or a warning; what is not run says why."""
+    text = page.read_text()
+    for block in blocks_of(text):
+        if block.reason is not None:
+            print(f"{page.relative_to(ROOT)}:{block.line}: not run: {block.reason}")
+    done = run_page(text, str(page), tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_blocks_that_are_not_run_are_few() -> None:
+    """They are listed by `pytest -rP tests/test_docs.py`; each has a reason, and most blocks have none."""
+    blocks = [
+        block
+        for page in pages()
+        for block in blocks_of(page.read_text())
+        if block.language in {"python", "py"}
+    ]
+    assert len([block for block in blocks if block.reason]) <= max(3, len(blocks) // 10)
+
+
+PAGE = """
+```python
+x = 1
+```
+text
+  ```python
+  def f():
+
+      return x + 1
+  ```
+<!-- not run: it would
+     fail -->
+```python
+raise SystemExit(7)
+```
+
+```console
+$ make test
+$ laila --help
+usage
+```
+"""
+
+
+def test_a_page_runs_in_order_in_one_namespace(tmp_path: Path) -> None:
+    """Blocks share names; an indented block is dedented; one with a reason is left out; a command runs."""
+    page = PAGE + "```python\nimport sys\nassert f() == 2\nprint('ran', sys.argv)\n```\n"
+    done = run_page(page, "page.md", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ran ")
+
+
+@pytest.mark.parametrize(
+    ("block", "where"),
+    [
+        ("```python\n\nx.missing\n```\n", 'page.md", line 24'),
+        ("```python\nimport warnings\nwarnings.warn('deprecated')\n```\n", "deprecated"),
+        ("```console\n$ laila no-such-command\n```\n", "no-such-command"),
+    ],
+    ids=["python", "warning", "command"],
+)
+def test_an_example_that_fails_is_found(block: str, where: str, tmp_path: Path) -> None:
+    """With the line of the page."""
+    done = run_page(PAGE + block, "page.md", tmp_path)
+    assert done.returncode != 0
+    assert where in done.stderr
+
+
+@pytest.mark.parametrize(
+    "block", ["```console\n$ rm -rf x\n```\n", "```bash\nls\n```\n"], ids=["console", "language"]
+)
+def test_a_block_is_run_or_excused(block: str) -> None:
+    """An unknown command or language is not passed over."""
+    with pytest.raises(AssertionError, match=r"not run|neither run"):
+        script_of(block, "page.md")
