@@ -10,19 +10,20 @@ PY := .venv/bin/python
 INSTALL := -c constraints.txt --build-constraint constraints.txt --group dev \
   -e "./laila-core[all,testing]" $(patsubst %,-e ./%,$(filter-out laila-core,$(DISTS)))
 
-.PHONY: help install demo test test-torch lint clean moved
+.PHONY: help install demo test test-torch lint format clean moved
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: .venv/.installed ## make .venv: every package editable, with the development tools
 
-# The stamp holds the folder it was made in: editable packages of a copied or moved tree would be those of the old one.
+# The stamp holds the folder it was made in: in a copied or moved tree, .venv would still be about the old one.
 ifneq ($(shell cat .venv/.installed 2>/dev/null),$(CURDIR))
 .venv/.installed: moved
 endif
 .venv/.installed: constraints.txt pyproject.toml $(DISTS:%=%/pyproject.toml)
 	@python=$$(sh tools/find-python "$(PYTHON)") || exit 1; \
+	[ "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" ] || rm -rf .venv; \
 	echo "making .venv with $$python (about half a minute the first time)"; \
 	"$$python" -m venv .venv
 	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt pip uv
@@ -57,6 +58,10 @@ lint: install ## ruff, formatting, mypy --strict, the arrows between packages, n
 	@for dist in $(DISTS); do $(PY) -m mypy "$$dist/tests" || exit 1; done
 	@.venv/bin/lint-imports --no-logo
 	@$(PY) tools/check_names.py
+
+format: install ## let ruff format, and sort imports
+	@$(PY) -m ruff check --quiet --select I --fix .
+	@$(PY) -m ruff format .
 
 clean: ## remove what make and the tools have put into the tree
 	@rm -rf .venv .venv-torch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out

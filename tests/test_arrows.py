@@ -123,10 +123,8 @@ def _is_module(package: Path, name: str) -> bool:
 @EACH
 def test_every_library_that_is_imported_is_declared(distribution: Distribution) -> None:
     """What a distribution imports is among its own dependencies or extras, so that it works alone."""
-    requirements = [*_strings(distribution.project["dependencies"])]
-    extras = distribution.project.get("optional-dependencies", {})
-    assert isinstance(extras, dict)
-    for extra in extras.values():
+    requirements = _strings(distribution.project["dependencies"])
+    for extra in distribution.extras.values():
         requirements += _strings(extra)
     declared = {re.split(r"[<>=\[ ;]", requirement)[0].lower() for requirement in requirements} | CARRIED
     owners = importlib.metadata.packages_distributions()
@@ -139,6 +137,19 @@ def test_every_library_that_is_imported_is_declared(distribution: Distribution) 
         if not {owner.lower().replace("_", "-") for owner in owners.get(name, [name])} & declared
     }
     assert undeclared == set()
+
+
+def test_every_extra_that_a_message_names_exists() -> None:
+    """`pip install "laila-core[crypto]"` in an error must install something."""
+    offered = {(distribution.name, extra) for distribution in DISTRIBUTIONS for extra in distribution.extras}
+    named = {
+        found
+        for distribution in DISTRIBUTIONS
+        for path in sources(distribution)
+        for found in re.findall(r"(laila-[a-z0-9-]+)\[([a-z0-9-]+)\]", path.read_text())
+    }
+    assert named
+    assert named - offered == set()
 
 
 def _strings(value: object) -> list[str]:

@@ -58,11 +58,14 @@ def watch(event, arguments):
             writes.append(str(path))
     elif event in CHANGES:
         writes.append(f"{event} {arguments[0]}")
+    elif event.startswith("_thread.start"):
+        threads.append(event)
     elif event in REACHES_OUT:
         connections.append(event)
 sys.addaudithook(watch)
-start = _thread.start_new_thread
-_thread.start_new_thread = lambda function, *rest: threads.append(str(function)) or start(function, *rest)
+if sys.version_info < (3, 12):  # which raises no event for a thread
+    start = _thread.start_new_thread
+    _thread.start_new_thread = lambda function, *rest: threads.append(str(function)) or start(function, *rest)
 before = set(sys.modules)
 import laila
 loaded = sorted(set(sys.modules) - before)
@@ -136,8 +139,10 @@ import laila
 def look():
     values = {}
     for name in laila.__all__:
-        value = getattr(laila, name)
-        values[name] = value
+        try:
+            values[name] = getattr(laila, name)
+        except laila.errors.MissingPluginError as error:  # of a plugin that this workspace does not hold
+            values[name] = str(error)
     return values
 
 def submodules():

@@ -41,6 +41,13 @@ class Distribution:
         return str(self.project["name"])
 
     @property
+    def extras(self) -> dict[str, object]:
+        """Name to requirements, as pyproject.toml says."""
+        extras = self.project.get("optional-dependencies", {})
+        assert isinstance(extras, dict)
+        return extras
+
+    @property
     def entry_points(self) -> dict[str, dict[str, str]]:
         """Group to name to object, as pyproject.toml says."""
         groups = self.project.get("entry-points", {})

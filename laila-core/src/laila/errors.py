@@ -12,7 +12,10 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── ImmutableEntryError (RuntimeError)        a constant asked to change
     ├── EvolutionConflictError (RuntimeError)     an evolution that another writer stored first
     ├── ManifestError (ValueError)                a manifest of mixed, malformed or nested-list leaves
+    ├── ManifestKeyError (KeyError)               a key that a manifest lacks, or that two have
+    ├── EmptyManifestError (RuntimeError)         a verb about a manifest without leaves
     ├── EntryDictError (ValueError)               a dict or JSON text that is no serialized entry
+    ├── EntryTypeError (RuntimeError)             what is neither entry, dict nor JSON text, to be recovered
     ├── PayloadError (TypeError)                  a payload that cannot come back exactly as it went in
     │   └── PayloadCycleError (ValueError)        … because it contains itself
     ├── CorruptEntryError (ValueError)            stored bytes that are not what was written
@@ -23,7 +26,9 @@ pickle, attributes included, because task forces and peers carry them from one p
     │   ├── PoolFormatError (ValueError)          a file that is not this pool's
     │   ├── PoolLockedError (TimeoutError)        a file that another process holds
     │   └── PoolClosedError (ValueError)          a pool used after close()
+    ├── PoolKeyError (ValueError)                 a key that no pool takes, or another entry's
     ├── NoActivePolicyError (RuntimeError)        no policy, and none may be built
+    ├── PolicyClosedError (RuntimeError)          a policy used after close()
     ├── PluginError (ImportError)                 a plugin that cannot be used
     │   └── MissingPluginError                    … because its distribution is not installed
     ├── TaskForceError (RuntimeError)             a task force that is shut down or cannot take the task
@@ -34,8 +39,13 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── FutureCancelledError (RuntimeError)       the result of a cancelled future
     ├── FutureTimeoutError (TimeoutError)         a wait that ended before the work
     ├── ArgumentsError (ValueError)               an arguments file that cannot be read
-    ├── SettingsError (ValueError)                an option of a pool, task force or protocol that is wrong
+    │   └── ArgumentsNotFoundError (FileNotFoundError)  … because it is not there
+    ├── MissingArgumentError (AttributeError, KeyError)  a name that laila.args does not have
+    ├── DirectoryError (OSError)                  a default directory that cannot be made
+    ├── SettingsError (ValueError)                an option or argument whose value is wrong
+    ├── InvalidArgumentError (TypeError)          an argument of the wrong kind
     ├── EnvironmentSnapshotError (ValueError)     an environment that cannot be rebuilt
+    ├── NotSupportedError (NotImplementedError)   what this laila, or this pool, cannot do
     └── PeerError (ConnectionError)               a peer that cannot be reached or refused
         └── PeerDisconnectedError                 … because the connection went away
 """
@@ -47,8 +57,10 @@ __all__ = [
     "ArgumentsNotFoundError",
     "CorruptEntryError",
     "DirectoryError",
+    "EmptyManifestError",
     "EntryDictError",
     "EntryNotFoundError",
+    "EntryTypeError",
     "EnvironmentSnapshotError",
     "EvolutionConflictError",
     "FutureCancelledError",
@@ -59,20 +71,25 @@ __all__ = [
     "IdentityConflictError",
     "IdentityError",
     "ImmutableEntryError",
+    "InvalidArgumentError",
     "InvalidTaskError",
     "LailaError",
     "ManifestError",
+    "ManifestKeyError",
     "MissingArgumentError",
     "MissingPluginError",
     "NoActivePolicyError",
+    "NotSupportedError",
     "PayloadCycleError",
     "PayloadError",
     "PeerDisconnectedError",
     "PeerError",
     "PluginError",
+    "PolicyClosedError",
     "PoolClosedError",
     "PoolError",
     "PoolFormatError",
+    "PoolKeyError",
     "PoolLockedError",
     "PoolNotFoundError",
     "SecretError",
@@ -92,7 +109,15 @@ class LailaError(Exception):
 
     def __init__(self, message: str, **parts: object) -> None:
         super().__init__(message)
-        self.__dict__.update(parts)
+        for name, value in parts.items():
+            setattr(self, name, value)
+
+    def __reduce__(self) -> tuple[type[LailaError], tuple[object, ...], dict[str, object]]:
+        state = dict(self.__dict__)
+        # OSError keeps errno outside of the dict, and forgets it where there is one argument.
+        if isinstance(self, OSError) and self.errno is not None:
+            state["errno"] = self.errno
+        return type(self), self.args, state
 
     def __str__(self) -> str:
         # KeyError shows repr(args[0]) and OSError inspects its arguments; a laila message is shown as it is.
@@ -143,6 +168,18 @@ class ManifestError(LailaError, ValueError):
     path: str
 
 
+class ManifestKeyError(LailaError, KeyError):
+    """A top-level key that a manifest does not have, or that two to be merged both have."""
+
+
+class EmptyManifestError(LailaError, RuntimeError):
+    """A manifest without leaves was to be stored, fetched, deleted or divided."""
+
+
+class EntryTypeError(LailaError, RuntimeError):
+    """Something else than a serialized entry (a dict or its JSON text) or an Entry was to be recovered."""
+
+
 class EntryDictError(LailaError, ValueError):
     """A dict or JSON text that is no serialized entry."""
 
@@ -188,10 +225,6 @@ class PoolError(LailaError, OSError):
 
     pool: str
 
-    def __init__(self, message: str, *, errno: int | None = None, **parts: object) -> None:
-        super().__init__(message, **parts)
-        self.errno = errno
-
 
 class PoolFormatError(PoolError, ValueError):
     """A file or store that is not this pool's."""
@@ -205,8 +238,20 @@ class PoolClosedError(PoolError, ValueError):
     """The pool was closed."""
 
 
+class PoolKeyError(LailaError, ValueError):
+    """A key that is no text of 1 to 512 bytes, or not that of the entry to be filed under it."""
+
+    key: str
+
+
 class NoActivePolicyError(LailaError, RuntimeError):
     """There is no active policy, and ``AUTO_INITIALIZE_POLICY`` is false."""
+
+
+class PolicyClosedError(LailaError, RuntimeError):
+    """The policy was closed; ``policy`` is its global id."""
+
+    policy: str
 
 
 class PluginError(LailaError, ImportError):
@@ -272,15 +317,23 @@ class DirectoryError(LailaError, OSError):
 
 
 class SettingsError(LailaError, ValueError):
-    """An option of a pool, task force or protocol that is wrong or missing; ``option`` names it."""
+    """An option or argument whose value is wrong or missing; ``option`` names it."""
 
     option: str
+
+
+class InvalidArgumentError(LailaError, TypeError):
+    """An argument of the wrong kind, such as an object to memorize that is no Entry."""
 
 
 class EnvironmentSnapshotError(LailaError, ValueError):
     """An environment that cannot be rebuilt; ``problems`` lists every fault with its path."""
 
     problems: list[str]
+
+
+class NotSupportedError(LailaError, NotImplementedError):
+    """Something that this laila does not do yet, or that this pool has no use for."""
 
 
 class PeerError(LailaError, ConnectionError):

@@ -65,7 +65,8 @@ class Arguments(MutableMapping[str, Any]):
                     found = table.find(name[position + 1 :])
                     if found is not None:
                         return found
-        return None
+        # hdf5.path may have come from a flat source as hdf5_path.
+        return self.find(name.replace(".", "_")) if "." in name else None
 
     def merge(self, values: Mapping[str, object]) -> None:
         """Set every item of ``values``; a nested mapping is merged into a table of the same name."""

@@ -81,13 +81,15 @@ def read_env(path: Path) -> Table:
 
     table: Table = {}
     for binding in parse_stream(StringIO(_text(path))):
-        line = binding.original.line
+        # A binding begins with the blank lines before it.
+        text = binding.original.string
+        line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
         if binding.error or (binding.key is not None and binding.value is None):
             # The faulty line may hold half a secret: it is named by its number only.
             _refuse(path, line, "KEY=value is expected (is a quote left open?)")
         if binding.key is None:
             continue
-        quoted = _QUOTED_VALUE.match(binding.original.string)
+        quoted = _QUOTED_VALUE.match(text)
         value = Text(binding.value if quoted else read_value(binding.value), binding.value)
 
         def refuse(reason: str, line: int = line) -> NoReturn:

@@ -144,7 +144,11 @@ def _encode_array(value: object, encoder: Encoder) -> Row:
 
         return encode_pickled(value, encoder)
     order = _order(value)
-    if encoder.copy:
+    if dtype.names is not None:
+        # Field by field into zeros: the gaps between fields hold whatever was in memory, which is no content.
+        data: Array = np.zeros(value.shape, dtype, order)  # type: ignore[call-overload]
+        data[...] = value
+    elif encoder.copy:
         data = value.copy(order)  # type: ignore[call-overload]
     else:
         if not _frozen(value):
@@ -270,9 +274,9 @@ def _decode_class(row: Row, decoder: Decoder) -> object:
 def _encode_scalar(value: np.generic, encoder: Encoder) -> Row:
     kind = type(value)
     if kind is np.str_:
-        return [tags.NUMPY_TEXT, str(value)]  # through an array it would lose zeros at its end
+        return [tags.NUMPY_TEXT, str.__str__(value)]  # past numpy, which drops zeros at the end
     if kind is np.bytes_:
-        return [tags.NUMPY_TEXT, bytes(value)]
+        return [tags.NUMPY_TEXT, bytes.__getitem__(value, slice(0, None))]
     if kind.__module__ == "numpy" or kind is np.record:
         if value.dtype.names is not None and describe(value.dtype) is not None:
             return [tags.STRUCTURED_SCALAR, np.array(value, dtype=value.dtype)]

@@ -126,6 +126,10 @@ class Encoder:
         """Note that buffer ``number`` holds ``owner``'s bytes."""
         self._owners[owner] = number
 
+    def keep_alive(self, obj: object) -> None:
+        """Hold ``obj`` until the walk ends, so that its id or address names nothing else."""
+        self._alive.append(obj)
+
     def bytes_buffer(self, data: bytes) -> int:
         """The number of the buffer that holds ``data``; equal bytes share one. Nothing is hashed while lengths differ."""
         first = self._bytes_of_length.setdefault(len(data), data)
@@ -280,7 +284,7 @@ class Encoder:
                 row[1:] = [*atoms, *sorted(refs, key=lambda ref: digests[referred(ref)])]
             elif row[0] in tags.BUFFERED and row[1] is not None:
                 buffer = self.buffers[row[1]]  # type: ignore[index]  # the number of a buffer
-                content[1] = [buffer.checksum, buffer.dtype, buffer.shape, buffer.order]
+                content[1] = [buffer.checksum, buffer.dtype, list(buffer.shape), buffer.order]
             digests.append(xxh3_128_digest(pack_object(content)))
         numbers: dict[int, int] = {}
         buffers: dict[int, int] = {}
@@ -327,7 +331,7 @@ def _place(frame: _Frame) -> str:
     if tag in tags.MAPPINGS:
         number, is_value = divmod(position - tags.MAPPINGS[tag], 2)  # type: ignore[index]
         if number < 0:
-            return ".default_factory"
+            return ".__dict__"
         keys = list(frame.obj)  # type: ignore[call-overload]
         if not is_value or number >= len(keys):
             return f".keys()[{number}]"

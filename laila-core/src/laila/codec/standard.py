@@ -38,17 +38,19 @@ _PATHS = (PurePosixPath, PureWindowsPath, PosixPath, WindowsPath)
 _EMPTY = timedelta(0)
 
 
-def _or_pickled(encode: EncodeFunction) -> EncodeFunction:
-    """Containers of Python classes can bear attributes of their own; one that does is not told by its items."""
+def _encode_mapping(tag: int) -> EncodeFunction:
+    def encode(value: object, encoder: Encoder) -> Row:
+        # Their instances can bear attributes of their own; torch's state dicts do.
+        return [tag, value.__dict__ or None, *pairs_of(value)]  # type: ignore[arg-type]
 
-    def checked(value: object, encoder: Encoder) -> Row:
-        if value.__dict__:
-            from laila.codec.signed import encode_pickled
+    return encode
 
-            return encode_pickled(value, encoder)
-        return encode(value, encoder)
 
-    return checked
+def _with_attributes(found: object, attributes: object) -> object:
+    if attributes is not None:
+        for name, value in expect(attributes, dict).items():
+            found.__dict__[expect(name, str)] = value
+    return found
 
 
 def _encode_default_dict(value: object, encoder: Encoder) -> Row:
@@ -70,8 +72,8 @@ def _decode_default_dict(row: Row, decoder: Decoder) -> object:
 
 def _decode_counter(row: Row, decoder: Decoder) -> object:
     counter: Counter[object] = Counter()
-    dict.update(counter, dict_of(row, 1))  # Counter.update would add up
-    return counter
+    dict.update(counter, dict_of(row, 2))  # Counter.update would add up
+    return _with_attributes(counter, row[1])
 
 
 def _decode_deque(row: Row, decoder: Decoder) -> object:
@@ -228,8 +230,8 @@ def _decode_array(row: Row, decoder: Decoder) -> object:
 
 ENCODERS.update(
     {
-        OrderedDict: _or_pickled(lambda value, encoder: [tags.ORDERED_DICT, *pairs_of(value)]),  # type: ignore[arg-type]
-        Counter: _or_pickled(lambda value, encoder: [tags.COUNTER, *pairs_of(value)]),  # type: ignore[arg-type]
+        OrderedDict: _encode_mapping(tags.ORDERED_DICT),
+        Counter: _encode_mapping(tags.COUNTER),
         defaultdict: _encode_default_dict,
         deque: lambda value, encoder: [tags.DEQUE, value.maxlen, *value],  # type: ignore[attr-defined, misc]
         SimpleNamespace: _encode_namespace,
@@ -248,7 +250,7 @@ ENCODERS.update(
 )
 DECODERS.update(
     {
-        tags.ORDERED_DICT: lambda row, decoder: OrderedDict(dict_of(row, 1)),
+        tags.ORDERED_DICT: lambda row, decoder: _with_attributes(OrderedDict(dict_of(row, 2)), row[1]),
         tags.COUNTER: _decode_counter,
         tags.DEFAULT_DICT: _decode_default_dict,
         tags.DEQUE: _decode_deque,

@@ -35,5 +35,5 @@ MERGED = frozenset(
 """Immutable values: written once however many equal ones there are, so that equal content has equal bytes."""
 SEQUENCES = {LIST: 1, TUPLE: 1, DEQUE: 2}
 """Where the items of a sequence begin in its row."""
-MAPPINGS = {DICT: 1, ORDERED_DICT: 1, COUNTER: 1, DEFAULT_DICT: 2}
+MAPPINGS = {DICT: 1, ORDERED_DICT: 2, COUNTER: 2, DEFAULT_DICT: 2}
 """Where keys and values, in turn, begin in the row of a mapping."""

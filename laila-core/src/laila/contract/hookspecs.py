@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from laila.transform import Transformation
 
     class CodecRegistry(TypingProtocol):
-        """Where payload types are made known: :mod:`laila.codec`."""
+        """Where payload types are made known: :mod:`laila.codec.registry`."""
 
         register_type: Callable[..., type]
         register_codec: Callable[..., object]

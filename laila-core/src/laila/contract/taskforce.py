@@ -1,8 +1,8 @@
 """The task force contract: where and when tasks run.
 
-An author writes five methods. :meth:`TaskForce._submit` receives tasks and sees to it that each is run once, by
-:meth:`Task.run` in this process, or by :meth:`Task.claim` and the setters of its future elsewhere. Everything a
-caller sees (futures, groups, guarantees, ``imap``) is made here, the same for every task force.
+An author writes five methods. :meth:`TaskForce._submit` receives tasks and sees to it that each is run once,
+by :meth:`Task.run` in this process, or by :meth:`Task.claim` and the setters of its future elsewhere.
+Everything a caller sees (futures, groups, guarantees, ``imap``) is made here, the same for every task force.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import final
 
 from laila.contract.component import Component
 from laila.errors import InvalidTaskError, TaskForceError
-from laila.futures.future import Future
 from laila.futures.group import GroupFuture
 from laila.futures.scope import register
 from laila.futures.task import Task, check_task, run_here
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, Literal, TypeVar, overload
 
-    from laila.futures.waiting import Host
+    from laila.futures.future import Future
 
     T = TypeVar("T")
 
-__all__ = ["Host", "Task", "TaskForce", "run_here", "set_host"]
+__all__ = ["Task", "TaskForce", "run_here", "set_host"]
 
 _starting = RLock()
 
@@ -38,8 +37,8 @@ _starting = RLock()
 class TaskForce(Component):
     """Runs tasks; the base class of every task force.
 
-    ``len(taskforce)`` and :attr:`queue_len` count the tasks that wait to be started. Leaving a ``with`` block,
-    or :meth:`close`, shuts it down after its queued work. Safe to use from any number of threads.
+    ``len(taskforce)`` and :attr:`queue_len` count the tasks that wait to be started. Leaving a ``with``
+    block, or :meth:`close`, shuts it down after its queued work. Safe to use from any number of threads.
     """
 
     scope = "TASK_FORCE"
@@ -54,8 +53,8 @@ class TaskForce(Component):
     def _submit(self, tasks: Sequence[Task]) -> None:
         """Take ``tasks``, in order, and return without waiting for them; all or, raising, none of them.
 
-        Raises :class:`~laila.errors.TaskForceError` after :meth:`_shutdown`. Called from any thread, a running
-        task's included.
+        Raises :class:`~laila.errors.TaskForceError` after :meth:`_shutdown`. Called from any thread, also by
+        running tasks.
         """
 
     @abstractmethod
@@ -68,7 +67,7 @@ class TaskForce(Component):
 
     @abstractmethod
     def _shutdown(self, wait: bool, cancel_pending: bool) -> None:
-        """Take no more tasks. Run or cancel what is queued, and wait for it if asked to. Called any number of times."""
+        """Take no more tasks; run or cancel what is queued; wait for all if asked. May be called again."""
 
     @property
     @abstractmethod
@@ -101,9 +100,7 @@ class TaskForce(Component):
     if TYPE_CHECKING:
 
         @overload
-        def submit(
-            self, tasks: Callable[[], T], wait: Literal[False] = False
-        ) -> Future[T]: ...
+        def submit(self, tasks: Callable[[], T], wait: Literal[False] = False) -> Future[T]: ...
         @overload
         def submit(self, tasks: Callable[[], T], wait: Literal[True]) -> T: ...
         @overload
@@ -126,8 +123,8 @@ class TaskForce(Component):
             wait: Wait for the end and return what they gave.
 
         Returns:
-            For a callable or a list of one a :class:`Future`, for several or none a :class:`GroupFuture`; with
-            ``wait=True`` the value, or the list of values. They run in a copy of the caller's context.
+            For a callable or a list of one a :class:`Future`, for several or none a :class:`GroupFuture`;
+            with ``wait=True`` the value, or the list of values. They run in a copy of the caller's context.
 
         Raises:
             InvalidTaskError: When one of them is no callable (a ``TypeError``); none was queued then.
@@ -139,7 +136,9 @@ class TaskForce(Component):
         finally:
             del future  # this frame is in the traceback of an error that the future holds
 
-    def _future_of(self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]]) -> Future[Any] | GroupFuture[Any]:
+    def _future_of(
+        self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]]
+    ) -> Future[Any] | GroupFuture[Any]:
         functions = [tasks] if callable(tasks) else _functions(tasks)
         self._ensure_started()
         context = copy_context()
@@ -161,9 +160,9 @@ class TaskForce(Component):
     def imap(self, tasks: Iterable[Callable[[], T]]) -> Iterator[Future[T]]:
         """Give the futures of ``tasks`` in order, submitting them lazily: ``tasks`` may be endless.
 
-        A bounded number of tasks (:attr:`look_ahead`) is under way at any time, so that one who does not wait
-        for the futures is held back. When ``tasks`` raises, the futures of what was submitted come first, then
-        the error. Giving up early cancels what has not been given out and not started.
+        A bounded number of tasks (:attr:`look_ahead`) is under way at any time: one who does not wait for the
+        futures is held back. When ``tasks`` raises, the futures of what was submitted come first, then the
+        error. Giving up early cancels what has not been given out and not started.
         """
         self._refuse_if_shut_down()
         return self._imap(iter(tasks))
@@ -199,7 +198,7 @@ class TaskForce(Component):
 
     @final
     def map(self, tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
-        """Give what ``tasks`` return, in order, under the same terms as :meth:`imap`; raises what they raise."""
+        """Give what ``tasks`` return, in order and as lazily as :meth:`imap`; raises what they raise."""
         return (future.wait() for future in self.imap(tasks))
 
     @final
@@ -207,8 +206,8 @@ class TaskForce(Component):
         """Take no more tasks, for good.
 
         Args:
-            wait: Return when everything that was submitted has settled. Inside a task of this task force, which
-                would wait for itself, it does not wait.
+            wait: Return when everything that was submitted has settled. Not inside a task of this very task
+                force, which would wait for itself.
             cancel_pending: Cancel what has not started instead of doing it.
         """
         self._shut_down = True
@@ -242,7 +241,7 @@ class TaskForce(Component):
 
 def _functions(tasks: object) -> list[Callable[[], Any]]:
     try:
-        functions = list(tasks)  # type: ignore[call-overload]  # what is no iterable is told so here
+        functions: list[Callable[[], Any]] = list(tasks)  # type: ignore[call-overload]  # told below
     except TypeError as error:
         if hasattr(tasks, "__iter__"):
             raise

@@ -1,8 +1,9 @@
 """Futures: the outcome of work that may not be done yet, alone and in groups.
 
-:class:`Future` and :class:`GroupFuture` are what every verb and every ``submit`` returns. :data:`guarantee` waits
-for all that were made in a block; :func:`as_completed` gives them as they settle; :class:`FutureBank` finds them
-by id. Task forces run a :class:`Task` and settle its future; :func:`spawn` has something done by the active one.
+:class:`Future` and :class:`GroupFuture` are what every verb and every ``submit`` returns. :data:`guarantee`
+waits for all that were made in a block; :func:`as_completed` gives them as they settle; :class:`FutureBank`
+finds them by id. Task forces run a :class:`Task` and settle its future; :func:`spawn` has something done by
+the active one.
 """
 
 from __future__ import annotations

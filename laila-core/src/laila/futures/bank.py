@@ -8,7 +8,6 @@ alive is found however long ago it settled.
 from __future__ import annotations
 
 import sys
-from _thread import RLock
 from weakref import WeakValueDictionary
 
 from laila.errors import FutureNotFoundError
@@ -19,13 +18,13 @@ from laila.identity import Identifiable, parse_global_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from laila.futures.future import Future
     from laila.futures.group import GroupFuture
 
-    AnyFuture = Future[Any] | GroupFuture[Any]
-    FutureRef = AnyFuture | "FutureIdentity" | str
+    AnyFuture: TypeAlias = "Future[Any] | GroupFuture[Any]"
+    FutureRef: TypeAlias = "AnyFuture | FutureIdentity | str"
 
 __all__ = ["FutureBank", "FutureIdentity", "future_bank", "resolve"]
 
@@ -41,8 +40,6 @@ class FutureBank:
     def __init__(self, limit: int = 1024, max_bytes: int = 64 * 2**20) -> None:
         self.limit = limit
         self.max_bytes = max_bytes
-        # Reentrant: a finalizer or signal handler that runs while it is held may ask a future for its id.
-        self._lock = RLock()
         self._known: WeakValueDictionary[str, FutureBase[Any]] = WeakValueDictionary()
         self._pending: dict[str, FutureBase[Any]] = {}
         self._settled: dict[str, tuple[FutureBase[Any], int]] = {}  # oldest first
@@ -51,15 +48,14 @@ class FutureBank:
     def add(self, future: FutureBase[Any]) -> None:
         """Make ``future`` known by its id. Whoever asks a future for its id does so without knowing."""
         key = future._uuid
-        with self._lock:
+        with mutex:
             if future._banked:
                 return
             self._known[key] = future
             self._pending[key] = future
-            with mutex:
-                future._banked = True
-        # A future tells the bank itself, now that it is marked; a group has to be listened to. Either may have
-        # settled a moment before.
+            future._banked = True
+        # A future tells the bank itself, now that it is marked; a group has to be listened to. Either may
+        # have settled a moment before.
         if future._is_settled() or (future._scopes == ("GROUP_FUTURE",) and not future._listen(self.settled)):
             self.settled(future)
 
@@ -68,7 +64,7 @@ class FutureBank:
         key = future._uuid
         size = _size(future)
         gone: list[object] = []  # dropped after the lock is: what goes with them may run code
-        with self._lock:
+        with mutex:
             if self._pending.pop(key, None) is None:
                 return
             self._settled[key] = (future, size)
@@ -100,13 +96,15 @@ class FutureBank:
         if isinstance(ref, FutureIdentity):
             return ref.future
         if not isinstance(ref, str):
-            raise TypeError(f"expected a future, a group, a future_identity or a global id, not {type(ref).__name__}")
+            raise TypeError(
+                f"expected a future, a group, a future_identity or a global id, not {type(ref).__name__}"
+            )
         future = self.get(ref)
         if future is None:
             raise FutureNotFoundError(
                 f"no future is known as {ref!r}: it settled long ago (the last {self.limit:,} are kept), "
-                "or belongs to another process; keep the future, or its future_identity, to find it for as long "
-                "as you need it",
+                "or belongs to another process; keep the future, or its future_identity, for as long as you "
+                "need it",
                 key=ref,
             )
         return future
@@ -125,7 +123,9 @@ class FutureBank:
         return True
 
     def __repr__(self) -> str:
-        return f"<FutureBank: {len(self._pending)} pending, {len(self._settled)} settled, {self._bytes:,} bytes>"
+        return (
+            f"<FutureBank: {len(self._pending)} pending, {len(self._settled)} settled, {self._bytes:,} bytes>"
+        )
 
 
 class FutureIdentity(Identifiable):

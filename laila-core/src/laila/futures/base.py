@@ -1,4 +1,4 @@
-"""What a future and a group of futures share: an id made on demand, the bank, and the lock for their states."""
+"""What a future and a group of futures share: an id made on demand, ways to wait, and the lock on states."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from _thread import RLock
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
+from laila.futures.waiting import blocked, check_timeout, current_host
 from laila.identity import Identifiable, make_global_id, new_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
     from concurrent.futures import Future as ConcurrentFuture
     from typing import Any, NoReturn, SupportsIndex
 
     from laila.futures.bank import FutureIdentity
+    from laila.futures.task import Task
+    from laila.futures.waiting import Host
 
 __all__ = ["FutureBase", "mutex"]
 
 T_co = TypeVar("T_co", covariant=True)
 
-# One lock for the states of all futures, held for a few assignments at a time. Reentrant, because a finalizer or
-# a signal handler may use futures while its thread holds it.
+# One lock for the states of all futures, the bank and the scopes, held for a few assignments at a time.
+# Reentrant, because a finalizer or a signal handler may use futures while its thread holds it.
 mutex = RLock()
 if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    # Another thread may have held it at the moment of the fork, and that thread does not exist in the child. The
-    # locks of the standard library are made new by the same method.
+    # Another thread may have held it at the moment of the fork, and that thread does not exist in the child.
+    # The locks of the standard library are made new by the same method.
     os.register_at_fork(after_in_child=mutex._at_fork_reinit)  # type: ignore[attr-defined]
 
 
@@ -90,6 +93,10 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         """Whether it ended because it was cancelled."""
 
     @abstractmethod
+    def error(self) -> bool:
+        """Whether it, or a part of it, has failed."""
+
+    @abstractmethod
     def cancel(self) -> bool:
         """Cancel what has not started."""
 
@@ -98,8 +105,16 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         """Whether nothing will change any more."""
 
     @abstractmethod
-    def _block(self, timeout: float | None) -> bool:
-        """Wait until this settles, ``timeout`` seconds at most; whether it did. Raises nothing of the work's."""
+    def _tasks(self) -> Iterable[Task]:
+        """The tasks whose end this waits for, as far as they have not settled."""
+
+    @abstractmethod
+    def _sleep(self, timeout: float | None) -> bool:
+        """Block this thread until this settles, ``timeout`` seconds at most; whether it did."""
+
+    @abstractmethod
+    def _timed_out(self) -> None:
+        """Note that a wait ended before the work did."""
 
     @abstractmethod
     def _error(self) -> BaseException | None:
@@ -114,8 +129,49 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         """Take back what :meth:`_listen` was given, if it has not been called."""
 
     @abstractmethod
-    def _settled_soon(self) -> Generator[Any, None, None]:
+    def _yield_until_settled(self) -> Generator[Any, None, None]:
         """Let the running event loop go on until this has settled."""
+
+    def _block(self, timeout: float | None, *, note: bool = True) -> bool:
+        """Wait until this settles, ``timeout`` seconds at most; whether it did. Raises nothing of the work's.
+
+        ``note`` says whether a wait that ends too early shows in the status.
+        """
+        if self._is_settled():
+            return True
+        timeout = check_timeout(timeout)
+        host = current_host()
+        if host is None:
+            settled = self._sleep(timeout)
+        # With a time limit the work is left to others: nobody knows how long it takes.
+        elif timeout is None and self._do_here(host):
+            return True
+        else:
+            with blocked(host) as replaced:
+                if not replaced and self._do_here(host, force=True):
+                    return True
+                settled = self._sleep(timeout)
+        if not settled and note:
+            self._timed_out()
+        return settled
+
+    def _do_here(self, host: Host, *, force: bool = False) -> bool:
+        """Do what has not been started, as far as ``host`` may; whether this has settled."""
+        for task in self._tasks():
+            host.adopt(task, force=force)
+        return self._is_settled()
+
+    def _settled_soon(self) -> Generator[Any, None, None]:
+        """Let the running event loop go on until this has settled, also inside a task."""
+        host = current_host()
+        if host is None:
+            yield from self._yield_until_settled()
+            return
+        # The loop must not stand still for the work, so another worker does it: this one is the loop's.
+        with blocked(host) as replaced:
+            if not replaced:
+                self._do_here(host, force=True)
+            yield from self._yield_until_settled()
 
     @property
     def exception(self) -> BaseException | None:
@@ -136,13 +192,15 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
             del self  # this frame is in the traceback of an error that the future holds
 
     def as_concurrent(self) -> ConcurrentFuture[T_co]:
-        """Return a :class:`concurrent.futures.Future` with the same outcome; cancelling it cancels this one."""
+        """Return a :class:`concurrent.futures.Future` of the same outcome; cancelling it cancels this one."""
         from laila.futures.completion import to_concurrent
 
         return to_concurrent(self)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError(f"{self!r} belongs to this process and cannot be pickled or copied: send its future_identity")
+        raise TypeError(
+            f"{self!r} belongs to this process and cannot be pickled or copied: send its future_identity"
+        )
 
     def _named(self) -> str:
         """The global id for messages, if anybody asked for it before."""

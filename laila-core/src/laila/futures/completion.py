@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from laila.errors import FutureTimeoutError
 from laila.futures.bank import resolve
-from laila.futures.waiting import current_host, deadline_in, seconds_left
+from laila.futures.waiting import blocked, current_host, deadline_in, seconds_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from concurrent.futures import Future as ConcurrentFuture
+    from queue import SimpleQueue
     from typing import Any, TypeVar
 
     from laila.futures.bank import AnyFuture, FutureRef
@@ -34,12 +35,13 @@ def as_completed(futures: Iterable[FutureRef], timeout: float | None = None) -> 
     return _as_completed(list(wanted.values()), timeout, deadline_in(timeout))
 
 
-def _as_completed(futures: list[AnyFuture], timeout: float | None, deadline: float | None) -> Iterator[AnyFuture]:
+def _as_completed(
+    futures: list[AnyFuture], timeout: float | None, deadline: float | None
+) -> Iterator[AnyFuture]:
     from queue import Empty, SimpleQueue
 
     settled: SimpleQueue[AnyFuture] = SimpleQueue()
     pending = []
-    host = current_host()
     for future in futures:
         if future._listen(settled.put):
             pending.append(future)
@@ -50,33 +52,39 @@ def _as_completed(futures: list[AnyFuture], timeout: float | None, deadline: flo
             try:
                 next_one = settled.get_nowait()
             except Empty:
-                if host is not None and deadline is None:
-                    # Inside a task: do what nobody has started, or let another worker take this one's place.
-                    for future in pending:
-                        task = getattr(future, "_task", None)
-                        if task is not None and host.adopt(task):
-                            break
-                if host is not None:
-                    host.block()
-                try:
-                    next_one = settled.get(timeout=seconds_left(deadline))
-                except Empty:
-                    left = sum(not future._is_settled() for future in futures)
-                    raise FutureTimeoutError(
-                        f"{left} of {len(futures)} futures have not settled within {timeout:g} s; the work goes on",
-                        timeout=timeout,
-                    ) from None
-                finally:
-                    if host is not None:
-                        host.unblock()
+                next_one = _next(settled, futures, timeout, deadline)
             yield next_one
     finally:
         for future in pending:
             future._unlisten(settled.put)
 
 
+def _next(
+    settled: SimpleQueue[AnyFuture], futures: list[AnyFuture], timeout: float | None, deadline: float | None
+) -> AnyFuture:
+    """Wait for the next of ``futures`` to come out of ``settled``."""
+    from contextlib import nullcontext
+    from queue import Empty
+
+    host = current_host()
+    with nullcontext(True) if host is None else blocked(host) as replaced:
+        # None of them in particular is waited for, so that nothing is done here but when nobody else can.
+        if host is not None and not replaced:
+            next(
+                (task for future in futures for task in future._tasks() if host.adopt(task, force=True)), None
+            )
+        try:
+            return settled.get(timeout=seconds_left(deadline))
+        except Empty:
+            left = sum(not future._is_settled() for future in futures)
+            raise FutureTimeoutError(
+                f"{left} of {len(futures)} futures have not settled within {timeout:g} s; the work goes on",
+                timeout=timeout,
+            ) from None
+
+
 def to_concurrent(future: FutureBase[T]) -> ConcurrentFuture[T]:
-    """Return a future of the standard library with the outcome of ``future``; cancelling it cancels ``future``."""
+    """Return a standard library future with the outcome of ``future``; cancelling it cancels ``future``."""
     from concurrent.futures import Future as ConcurrentFuture
     from concurrent.futures import InvalidStateError
 

@@ -1,9 +1,9 @@
 """Future: the outcome of work that may not be done yet.
 
-A future is small and made often, so it holds nothing it does not need yet: no lock, no list of listeners until
-somebody waits, no id until somebody asks. Every change of state happens under one lock of the whole module,
-held for a few assignments; nothing that could run other code (calls, allocations, dropped references) happens
-under it, so that it is never contended for long.
+A future is small and made often, so it holds nothing it does not need yet: no lock, no list of listeners
+until somebody waits, no id until somebody asks. Every change of state happens under one lock of the whole
+module, held for a few assignments; nothing that could run other code (calls, allocations, dropped references)
+happens under it, so that it is never contended for long.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from laila.errors import FutureCancelledError, FutureResultError, FutureSettledE
 from laila.futures.base import FutureBase, mutex
 from laila.futures.failure import Failure, log_error
 from laila.futures.states import FutureStatus
-from laila.futures.waiting import check_timeout, current_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,8 +61,8 @@ class _Callback:
 class Future(FutureBase[T]):
     """The outcome of work that may not be done yet; safe to use from any number of threads and event loops.
 
-    Wait for it with :attr:`result`, :meth:`wait` or ``await``. Task forces settle it, once, through the setters
-    of :attr:`result` and :attr:`exception`; doing so again raises
+    Wait for it with :attr:`result`, :meth:`wait` or ``await``. Task forces settle it, once, through the
+    setters of :attr:`result` and :attr:`exception`; doing so again raises
     :class:`~laila.errors.FutureSettledError`. ``Future()`` makes one that waits to be settled.
 
     A future that failed and that nobody looked at is logged at ERROR when it goes.
@@ -228,10 +227,12 @@ class Future(FutureBase[T]):
             )
         if self._state == FINISHED:
             return self._value  # type: ignore[no-any-return]  # holds a T from now on
+        error = self._error()
+        assert error is not None
         try:
-            raise self._error() or AssertionError("settled without an outcome")
+            raise error
         finally:
-            del self  # this frame is in the traceback of an error that the future holds
+            del self, error  # this frame is in the traceback of an error that the future holds
 
     def _error(self) -> BaseException | None:
         """The error of a settled future, counted as looked at."""
@@ -298,8 +299,10 @@ class Future(FutureBase[T]):
             taken: list[_Callback] = []
             kept: list[Listener | _Callback] = []
             for listener in self._listeners:
-                if isinstance(listener, _Callback) and listener.status is status and (
-                    fn is None or listener.fn == fn
+                if (
+                    isinstance(listener, _Callback)
+                    and listener.status is status
+                    and (fn is None or listener.fn == fn)
                 ):
                     taken.append(listener)
                 else:
@@ -326,8 +329,11 @@ class Future(FutureBase[T]):
             self.trigger_callback(FutureStatus.RUNNING)
         return True
 
-    def _settle(self, state: int, value: object, below: int = RUNNING) -> bool:
-        """Settle with ``state`` and ``value``; False when that was done, or the state is beyond ``below``."""
+    def _settle(self, state: int, value: object, below: int = RUNNING, *, quietly: bool = False) -> bool:
+        """Settle with ``state`` and ``value``; False when that was done, or the state is beyond ``below``.
+
+        ``quietly`` tells nobody but the bank.
+        """
         with mutex:
             if self._state > below:
                 return False
@@ -337,29 +343,29 @@ class Future(FutureBase[T]):
             task, self._task = self._task, None
             listeners, self._listeners = self._listeners, None
             banked = self._banked
-        if listeners is not None:
+        if listeners is not None and not quietly:
             status = _STATUS[state]
             for listener in listeners:
                 if not isinstance(listener, _Callback):
                     self._call(listener)
-                elif listener.status is status or listener.status is FutureStatus.RUNNING and state != CANCELLED:
+                elif listener.status is status or (
+                    listener.status is FutureStatus.RUNNING and state != CANCELLED
+                ):
                     self._call(listener.fn)
         if banked:
             from laila.futures.bank import future_bank
 
             future_bank.settled(self)
-        if _observer is not None:
+        if _observer is not None and not quietly:
             self._call(_observer)
         del task
         return True
 
     def _abandon(self, error: BaseException) -> None:
         """Settle with ``error`` and tell nobody: in a forked child the listeners are the parent's."""
-        if self._state < FINISHED:
-            failure = Failure(error)
-            failure.seen = True
-            self._listeners = None
-            self._settle(FAILED, failure)
+        failure = Failure(error)
+        failure.seen = True
+        self._settle(FAILED, failure, quietly=True)
 
     def _listen(self, listener: Listener) -> bool:
         """Have ``listener(self)`` called when this settles; False, and nothing is called, when it has."""
@@ -382,30 +388,9 @@ class Future(FutureBase[T]):
     def _is_settled(self) -> bool:
         return self._state >= FINISHED
 
-    def _block(self, timeout: float | None) -> bool:
-        """Wait until this settles, ``timeout`` seconds at most; whether it did."""
-        if self._state >= FINISHED:
-            return True
-        timeout = check_timeout(timeout)
-        host = current_host()
-        if host is None:
-            settled = self._sleep(timeout)
-        else:
-            task = self._task
-            # With a time limit the work is left to others: nobody knows how long it takes.
-            if timeout is None and task is not None and host.adopt(task) and self._state >= FINISHED:
-                return True
-            grown = host.block()
-            try:
-                if not grown and task is not None and host.adopt(task, force=True) and self._state >= FINISHED:
-                    return True
-                del task
-                settled = self._sleep(timeout)
-            finally:
-                host.unblock()
-        if not settled:
-            self._timed_out()
-        return settled
+    def _tasks(self) -> tuple[Task, ...]:
+        task = self._task
+        return () if task is None else (task,)
 
     def _sleep(self, timeout: float | None) -> bool:
         gate = allocate_lock()
@@ -433,7 +418,7 @@ class Future(FutureBase[T]):
         if first:
             self.trigger_callback(FutureStatus.POLL_TIMEOUT)
 
-    def _settled_soon(self) -> Generator[Any, None, None]:
+    def _yield_until_settled(self) -> Generator[Any, None, None]:
         """Let the running event loop go on until this has settled, whichever thread settles it."""
         from asyncio import get_running_loop
 
@@ -454,18 +439,10 @@ class Future(FutureBase[T]):
 
         if not self._listen(tell_loop):
             return
-        host = current_host()
-        grown = host is None or host.block()
         try:
-            task = self._task
-            if not grown and host is not None and task is not None:
-                host.adopt(task, force=True)
-            del task
             yield from settled
         finally:
             self._unlisten(tell_loop)
-            if host is not None:
-                host.unblock()
 
     def _refuse(self) -> NoReturn:
         raise FutureSettledError(f"{self!r} has settled already: a future is told its outcome once")
@@ -481,5 +458,6 @@ def entry_data(result: object) -> Any:
     if isinstance(result, Entry):
         return result.data
     raise FutureResultError(
-        f"the result is no Entry but of type {type(result).__name__}: `data` is for futures of remember(); use `result`"
+        f"the result is no Entry but of type {type(result).__name__}: `data` is for futures of remember(), "
+        "`result` for all others"
     )

@@ -11,19 +11,18 @@ from typing import TypeVar
 
 from laila.errors import FutureTimeoutError
 from laila.futures.base import FutureBase, mutex
-from laila.futures.failure import Failure
-from laila.futures.future import CANCELLED, FAILED, FINISHED, PENDING, Future, entry_data
+from laila.futures.future import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, Future, entry_data
 from laila.futures.outcomes import ItemFailure, Outcomes, checked, outcomes
 from laila.futures.scope import register
 from laila.futures.states import FutureStatus
 from laila.futures.task import Task, submit_tasks
-from laila.futures.waiting import check_timeout, current_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from typing import Any, TypedDict, overload
 
+    from laila.futures.failure import Failure
     from laila.futures.task import Submitter
 
     class Percentages(TypedDict):
@@ -106,6 +105,12 @@ class _Item(Future["Any"]):
         state = self._batch.source._state
         return state if state < FINISHED else self._batch.outcome(self._index)[0]
 
+    def _is_settled(self) -> bool:
+        # The batch may have settled without a word to anybody, in a forked child.
+        if self._state < FINISHED and self._batch.source._state >= FINISHED:
+            self._take_over(self._batch.source)
+        return self._state >= FINISHED
+
     def cancel(self) -> bool:
         """False: an item is done with its batch. Cancel the group."""
         return False
@@ -114,8 +119,8 @@ class _Item(Future["Any"]):
 class GroupFuture(FutureBase[list[T]]):
     """Several futures waited for as one, in a fixed order; safe to use from any number of threads.
 
-    ``len(group)`` counts the children; iteration gives their global ids; ``group[i]`` and :meth:`futures` give
-    the children themselves, made when asked for. ``group + group`` is a new group of both.
+    ``len(group)`` counts the children; iteration gives their global ids; ``group[i]`` and :meth:`futures`
+    give the children themselves, made when asked for. ``group + group`` is a new group of both.
 
     Waiting ends when every child has settled. It then raises the first error in input order;
     :attr:`exceptions` has all of them.
@@ -134,7 +139,7 @@ class GroupFuture(FutureBase[list[T]]):
 
     @classmethod
     def of(cls, futures: Iterable[Future[T] | GroupFuture[T]]) -> GroupFuture[T]:
-        """Return a group of ``futures``; the children of a group among them become children of the new one."""
+        """Return a group of ``futures``; a group among them gives its children."""
         parts: list[Future[T] | _Batch] = []
         for future in futures:
             if isinstance(future, GroupFuture):
@@ -146,7 +151,9 @@ class GroupFuture(FutureBase[list[T]]):
         return GroupFuture(parts)
 
     @classmethod
-    def batch(cls, count: int, fn: Callable[[], Iterable[Any]], submit: Submitter | None = None) -> GroupFuture[Any]:
+    def batch(
+        cls, count: int, fn: Callable[[], Iterable[Any]], submit: Submitter | None = None
+    ) -> GroupFuture[Any]:
         """Have ``fn`` done as one task that gives the outcomes of ``count`` items, in order.
 
         An outcome that is an exception instance fails its own child; an error that ``fn`` raises fails all of
@@ -241,7 +248,9 @@ class GroupFuture(FutureBase[list[T]]):
 
     @property
     def status(self) -> GroupStatus:
-        """The number of children and the share of them in each state, in percent (a group of none is finished).
+        """The number of children, and the share of them in each state, in percent.
+
+        A group of none is finished.
 
         >>> GroupFuture.completed([1, 2]).status["percentages"]["finished"]
         100.0
@@ -280,8 +289,7 @@ class GroupFuture(FutureBase[list[T]]):
 
     def cancel(self) -> bool:
         """Cancel the children that have not started; whether there were any. The others go on."""
-        # All of them: `any` would stop at the first.
-        return any([future.cancel() for future in self._signals()])
+        return sum(future.cancel() for future in self._signals()) > 0  # all of them: any() stops at the first
 
     # -------------------------------------------------------------------------------------------- outcome
 
@@ -322,7 +330,7 @@ class GroupFuture(FutureBase[list[T]]):
         return errors
 
     def wait(self, timeout: float | None = None) -> list[T]:
-        """Wait until every child has settled, ``timeout`` seconds at most, and return the results in input order.
+        """Wait until every child has settled, ``timeout`` seconds at most; return the results in order.
 
         Raises:
             FutureTimeoutError: When time is up (a ``TimeoutError``). The work goes on.
@@ -331,8 +339,8 @@ class GroupFuture(FutureBase[list[T]]):
         if not self._block(timeout):
             counts = self._counts()
             raise FutureTimeoutError(
-                f"{counts[PENDING] + counts[1]} of {self._count} futures have not settled within {timeout:g} s; "
-                "the work goes on: wait again, or cancel()",
+                f"{counts[PENDING] + counts[RUNNING]} of {self._count} futures have not settled within "
+                f"{timeout:g} s; the work goes on: wait again, or cancel()",
                 timeout=timeout,
             )
         error = self._error()
@@ -346,7 +354,7 @@ class GroupFuture(FutureBase[list[T]]):
     def _values(self) -> list[T]:
         parts = self._parts
         if len(parts) == 1 and isinstance(parts[0], _Batch):
-            return parts[0].source._value.values[:]
+            return list(parts[0].source._value.values)
         values: list[T] = []
         for part in parts:
             if isinstance(part, _Batch):
@@ -361,14 +369,12 @@ class GroupFuture(FutureBase[list[T]]):
         for part in self._parts:
             if isinstance(part, _Batch) and part.source._state == FINISHED:
                 for failure in part.failures():
-                    failure.seen = True
-                    first = first or failure.look()
+                    error = failure.look()
+                    first = error if first is None else first
             else:
                 future = part.source if isinstance(part, _Batch) else part
-                if future._state != FINISHED:
-                    first = first or future._error()
-                    if isinstance(future._value, Failure):
-                        future._value.seen = True
+                future_error = future._error()
+                first = future_error if first is None else first
         return first
 
     def _outcome(self) -> int:
@@ -431,8 +437,9 @@ class GroupFuture(FutureBase[list[T]]):
         return whole
 
     def _settle_with_children(self, whole: Future[None]) -> None:
-        # One listener at a time, on the last child that has not settled: when that is done, so are most of the
-        # others, and waiting for thousands of children costs a few wake-ups instead of thousands of listeners.
+        # One listener at a time, on the last child that has not settled: when that is done, so are most of
+        # the others, and waiting for thousands of children costs a few wake-ups instead of thousands of
+        # listeners.
         waiting = [future for future in self._signals() if future._state < FINISHED]
 
         def step(_child: Future[Any] | None = None) -> None:
@@ -454,24 +461,22 @@ class GroupFuture(FutureBase[list[T]]):
     def _unlisten(self, listener: Callable[[Any], object]) -> None:
         self._join()._unlisten(_ForGroup(self, listener))
 
-    def _block(self, timeout: float | None) -> bool:
-        if len(self._parts) == 1:
-            return next(self._signals())._block(timeout)
-        timeout = check_timeout(timeout)
-        host = current_host()
-        if host is not None and timeout is None:
-            for future in self._signals():
-                task = future._task
-                if task is not None:
-                    host.adopt(task)
-        return self._is_settled() or self._join()._block(timeout)
+    def _tasks(self) -> Iterator[Task]:
+        return (task for future in self._signals() if (task := future._task) is not None)
 
-    def _settled_soon(self) -> Generator[Any, None, None]:
-        return self._join()._settled_soon()
+    def _sleep(self, timeout: float | None) -> bool:
+        return self._join()._sleep(timeout)
+
+    def _timed_out(self) -> None:
+        """A group has no such state."""
+
+    def _yield_until_settled(self) -> Generator[Any, None, None]:
+        return self._join()._yield_until_settled()
 
     def __repr__(self) -> str:
         shares = self.status["percentages"].items()
-        return f"<GroupFuture of {self._count}: {', '.join(f'{p:.0f} % {s}' for s, p in shares if p)}{self._named()}>"
+        states = ", ".join(f"{percent:.0f} % {state}" for state, percent in shares if percent)
+        return f"<GroupFuture of {self._count}: {states}{self._named()}>"
 
 
 class _ForGroup:

@@ -1,13 +1,14 @@
 """Guarantees: blocks that end when everything that was started in them has ended.
 
 A scope belongs to the context (:mod:`contextvars`) that entered it: threads and asyncio tasks that enter
-scopes of their own do not see each other's futures. What a task submits belongs to the scope in which the task
-was submitted, because tasks run in a copy of their submitter's context.
+scopes of their own do not see each other's futures. What a task submits belongs to the scope in which the
+task was submitted, because tasks run in a copy of their submitter's context.
 """
 
 from __future__ import annotations
 
 from laila.errors import FutureTimeoutError
+from laila.futures.group import GroupFuture
 from laila.futures.scope import Scope, current_scope, set_scope
 from laila.futures.waiting import deadline_in, seconds_left
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from asyncio import Task as AsyncioTask
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Self
 
     from laila.futures.progress import ProgressLine
     from laila.futures.scope import AnyFuture
@@ -49,7 +50,7 @@ class Guarantee:
         deadline_in(timeout)  # a wrong one is an error here, not at the end of the block
         return Guarantee(timeout=timeout, progress=progress)
 
-    def __enter__(self) -> Guarantee:
+    def __enter__(self) -> Self:
         set_scope(Scope(current_scope()))
         return self
 
@@ -78,17 +79,17 @@ class Guarantee:
         try:
             # Tasks may add futures while they are waited for.
             while pending := scope.pending():
-                for future in pending:
-                    while not future._block(_step(seconds_left(deadline), line is not None)):
-                        if line is not None:
-                            line.show(*scope.progress())
-                        if deadline is not None and not seconds_left(deadline):
-                            done, total = scope.progress()
-                            raise FutureTimeoutError(
-                                f"{total - done} of {total} futures of the guarantee have not settled within "
-                                f"{self._timeout:g} s; the work goes on",
-                                timeout=self._timeout,
-                            )
+                step = _step(seconds_left(deadline), line is not None)
+                settled = GroupFuture.of(pending)._block(step, note=False)
+                if line is not None:
+                    line.show(*scope.progress())
+                if not settled and deadline is not None and not seconds_left(deadline):
+                    done, total = scope.progress()
+                    raise FutureTimeoutError(
+                        f"{total - done} of {total} futures of the guarantee have not settled within "
+                        f"{self._timeout:g} s; the work goes on",
+                        timeout=self._timeout,
+                    )
             if line is not None:
                 line.show(*scope.progress())
         finally:
@@ -117,7 +118,8 @@ def _leave() -> Scope:
 def raise_first(futures: list[AnyFuture]) -> None:
     """Raise the first error of settled ``futures``, in their order, if there is one."""
     for future in futures:
-        if not future.finished() and (error := future._error()) is not None:
+        # What was cancelled was cancelled on purpose.
+        if future.error() and (error := future._error()) is not None:
             try:
                 raise error
             finally:
@@ -127,11 +129,11 @@ def raise_first(futures: list[AnyFuture]) -> None:
 class _AsyncScope(Scope):
     """A scope that cancels the asyncio task that opened it when one of its futures fails."""
 
-    __slots__ = ("_loop", "_task", "cancelled", "failed", "in_body")
+    __slots__ = ("_loop", "cancelled", "failed", "in_body", "task")
 
     def __init__(self, outer: Scope | None, task: AsyncioTask[Any]) -> None:
         super().__init__(outer)
-        self._task = task
+        self.task = task
         self._loop: AbstractEventLoop = task.get_loop()
         self.failed: AnyFuture | None = None  # the first in time
         self.in_body = True
@@ -143,7 +145,7 @@ class _AsyncScope(Scope):
             self._settled(future)
 
     def _settled(self, future: AnyFuture) -> None:
-        if future.finished():
+        if not future.error():
             return
         try:
             self._loop.call_soon_threadsafe(self._note, future)
@@ -157,27 +159,27 @@ class _AsyncScope(Scope):
             self.failed = future
             if self.in_body:
                 self.cancelled = True
-                self._task.cancel()
+                self.task.cancel()
 
     def uncancel(self) -> bool:
         """Take back the cancellation of the task that a failure asked for; whether it was asked for."""
         asked, self.cancelled = self.cancelled, False
         if asked:
-            self._task.uncancel()
+            self.task.uncancel()
         return asked
 
 
 class AsyncGuarantee:
     """``async with guarantee_async:`` awaits, at the end of the block, every future created in it.
 
-    When one of them fails while the block still runs, the block is cancelled at its next ``await``; the others
-    are awaited, and the first error (in time) is raised. When the block itself raised, the block's own error
-    goes on. Blocks nest; one object serves any number of them.
+    When one of them fails while the block still runs, the block is cancelled at its next ``await``; the
+    others are awaited, and the first error (in time) is raised. When the block itself raised, the block's own
+    error goes on. Blocks nest; one object serves any number of them.
     """
 
     __slots__ = ()
 
-    async def __aenter__(self) -> AsyncGuarantee:
+    async def __aenter__(self) -> Self:
         from asyncio import current_task
 
         task = current_task()
@@ -195,20 +197,19 @@ class AsyncGuarantee:
         if not isinstance(scope, _AsyncScope):
             raise RuntimeError("guarantee_async was left in another context than it was entered in")
         scope.in_body = False
+        task = scope.task
+        ours = scope.uncancel()
         # The block was cancelled for a failure of ours, and for nothing else.
-        ended_by_us = isinstance(error, CancelledError) and scope.cancelled
+        ended_by_us = ours and isinstance(error, CancelledError) and not task.cancelling()
         try:
             while pending := scope.pending():
-                for future in pending:
-                    try:
-                        await _Settled(future)
-                    except CancelledError:
-                        # Asked for by a failure a moment before the block ended; anybody else's goes on.
-                        if not scope.uncancel():
-                            raise
+                try:
+                    await _Settled(GroupFuture.of(pending))
+                except CancelledError:
+                    if not ours or task.cancelling():
+                        raise
+                    # Ours, asked for a moment before the block ended, arrives only now.
         finally:
-            if scope.uncancel() and scope._task.cancelling():
-                ended_by_us = False  # somebody else cancelled the task as well
             scope.close()
         if error is not None and not ended_by_us:
             return False

@@ -21,7 +21,7 @@ class Runtime:
     __slots__ = ()
 
     def status(self, future_ref: FutureRef) -> FutureStatus | GroupStatus:
-        """Return the status of a future or group; ``unknown`` for a well-formed id under which none is known."""
+        """Return the status of a future or group; ``unknown`` for an id under which none is known."""
         if isinstance(future_ref, str) and future_bank.get(future_ref) is None:
             return FutureStatus.UNKNOWN
         return resolve(future_ref).status

@@ -42,7 +42,9 @@ class _WithFailures(Outcomes):
     __slots__ = ("_failures",)
 
     def __init__(self, values: list[Any]) -> None:
-        super().__init__([ItemFailure(value) if isinstance(value, BaseException) else value for value in values])
+        super().__init__(
+            [ItemFailure(value) if isinstance(value, BaseException) else value for value in values]
+        )
         self._failures = [value for value in self.values if isinstance(value, ItemFailure)]
 
     @property
@@ -53,7 +55,7 @@ class _WithFailures(Outcomes):
         unseen = [failure for failure in self._failures if not failure.seen]
         if unseen:
             log_error(
-                f"{len(unseen)} of {len(self.values)} items of a group failed and nobody looked at them; the first",
+                f"{len(unseen)} of {len(self.values)} items of a group failed and nobody looked; the first",
                 unseen[0].error,
                 unseen[0].traceback,
             )

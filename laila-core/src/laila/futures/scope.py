@@ -1,22 +1,23 @@
 """The scope of a guarantee: which futures belong to it.
 
-One context variable holds the innermost scope. Whatever hands out a future calls :func:`register`, which costs
-one look-up where there is no guarantee.
+One context variable holds the innermost scope. Whatever hands out a future calls :func:`register`, which
+costs one look-up where there is no guarantee.
 """
 
 from __future__ import annotations
 
-from _thread import RLock
 from contextvars import ContextVar
+
+from laila.futures.base import mutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from laila.futures.future import Future
     from laila.futures.group import GroupFuture
 
-    AnyFuture = Future[Any] | GroupFuture[Any]
+    AnyFuture: TypeAlias = "Future[Any] | GroupFuture[Any]"
 
 __all__ = ["Scope", "current_scope", "register"]
 
@@ -26,7 +27,7 @@ _PRUNE_AT = 1024
 class Scope:
     """The futures created in one guarantee, in the order of their creation. Safe to share between threads."""
 
-    __slots__ = ("_futures", "_lock", "_prune_at", "_pruned", "closed", "outer")
+    __slots__ = ("_futures", "_prune_at", "_pruned", "closed", "outer")
 
     def __init__(self, outer: Scope | None) -> None:
         self.outer = outer
@@ -34,8 +35,6 @@ class Scope:
         self._futures: list[AnyFuture] = []
         self._prune_at = _PRUNE_AT
         self._pruned = 0
-        # Reentrant: a finalizer or signal handler that runs while it is held may hand out futures of its own.
-        self._lock = RLock()
 
     def add(self, future: AnyFuture) -> None:
         """Make ``future`` belong to this scope; to the one around it when this one is over."""
@@ -46,7 +45,7 @@ class Scope:
             scope._add(future)
 
     def _add(self, future: AnyFuture) -> None:
-        with self._lock:
+        with mutex:
             self._futures.append(future)
             if len(self._futures) >= self._prune_at:  # a long scope need not keep what is over and well
                 kept = [future for future in self._futures if not future.finished()]
@@ -56,7 +55,7 @@ class Scope:
 
     def snapshot(self) -> list[AnyFuture]:
         """Return the futures that belong to this scope now, but for some that are over and well."""
-        with self._lock:
+        with mutex:
             return self._futures[:]
 
     def pending(self) -> list[AnyFuture]:
@@ -65,7 +64,7 @@ class Scope:
 
     def progress(self) -> tuple[int, int]:
         """Return how many have settled, and how many there are."""
-        with self._lock:
+        with mutex:
             total = len(self._futures) + self._pruned
         return total - len(self.pending()), total
 

@@ -8,7 +8,7 @@ __all__ = ["FutureStatus"]
 
 
 class FutureStatus(StrEnum):
-    """Where the work behind a future stands. Members compare equal to their text: ``status == "finished"``."""
+    """Where the work behind a future stands. Members equal their text: ``status == "finished"``."""
 
     UNKNOWN = "unknown"
     """No future is known under that id: it settled long ago, or belongs to another process."""

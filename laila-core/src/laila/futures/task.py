@@ -1,7 +1,7 @@
 """Task: a callable, the context it was submitted in, and the future it settles.
 
-Task forces receive tasks and call :meth:`Task.run` where and when they see fit. :func:`spawn` is how the rest of
-laila has something done: on the task force of the active policy, or in the caller when there is none.
+Task forces receive tasks and call :meth:`Task.run` where and when they see fit. :func:`spawn` is how the rest
+of laila has something done: on the task force of the active policy, or in the caller when there is none.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ __all__ = ["Task", "set_submitter", "spawn", "submit_tasks"]
 class Task:
     """One piece of work: ``fn`` takes no argument, and what it returns or raises settles ``future``.
 
-    ``context`` is the caller's context (:mod:`contextvars`); the task runs in a copy of it. ``owner`` is set by
-    a task force whose workers may run, while they wait, the very task they wait for: it is compared with the
-    waiting worker's. Safe to share between threads; only one :meth:`run` or :meth:`claim` ever succeeds.
+    ``context`` is the caller's context (:mod:`contextvars`); the task runs in a copy of it. ``owner`` is set
+    by a task force whose workers may run, while they wait, the very task they wait for: it is compared with
+    the waiting worker's. Safe to share between threads; only one :meth:`run` or :meth:`claim` ever succeeds.
     """
 
     __slots__ = ("context", "fn", "future", "owner")
@@ -60,7 +60,7 @@ class Task:
         return self.future._start()
 
     def run(self) -> bool:
-        """Run the task in the calling thread and settle its future, unless it was started or cancelled before.
+        """Run the task in the calling thread and settle its future, unless it was started or cancelled.
 
         Returns whether it was run. Nothing that the work raises comes out: ``SystemExit`` and
         ``KeyboardInterrupt`` settle the future like any other error.
@@ -69,12 +69,15 @@ class Task:
         if not future._start():
             return False
         try:
-            # A context can be entered once at a time, and tasks of one batch share theirs: each runs in a copy.
+            # A context can be entered once at a time, and tasks of one batch share theirs: each runs in a
+            # copy.
             value = self.context.copy().run(self.fn)
         except BaseException as error:  # noqa: BLE001 - whatever ends the task is its outcome
             traceback = error.__traceback__
             # Without this frame, which would tie the error to the future that holds it.
             future._settle(FAILED, Failure(error.with_traceback(traceback and traceback.tb_next), self.name))
+            # The frames that the traceback does hold know this one as their caller, with all it refers to.
+            del self, future, traceback
         else:
             future._settle(FINISHED, value)
         return True
@@ -82,6 +85,11 @@ class Task:
     def release(self) -> None:
         """Let go of the work of a task that will not be run, which may sit in a queue for long."""
         self.fn = _nothing
+
+    def abandon(self, error: BaseException) -> None:
+        """Settle the future with ``error`` and call nobody: in a forked child, listeners are the parent's."""
+        self.future._abandon(error)
+        self.release()
 
     def __repr__(self) -> str:
         return f"<Task {self.name} {self.future.status}>"

@@ -10,8 +10,7 @@ simply blocks.
 
 from __future__ import annotations
 
-from _thread import TIMEOUT_MAX
-from _thread import _local as _Local
+from _thread import TIMEOUT_MAX, _local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +34,10 @@ if TYPE_CHECKING:
             """Say that the wait is over. Called once for each :meth:`block`, perhaps from another thread."""
 
 
-__all__ = ["current_host", "seconds_left", "set_host"]
+__all__ = ["blocked", "check_timeout", "current_host", "deadline_in", "seconds_left", "set_host"]
 
 
-class _ThisThread(_Local):
+class _ThisThread(_local):
     host: Host | None = None
 
 
@@ -53,6 +52,21 @@ def current_host() -> Host | None:
 def set_host(host: Host | None) -> None:
     """Declare this thread to be ``host``'s (None: nobody's)."""
     _this_thread.host = host
+
+
+class blocked:  # noqa: N801 - used as a function, and cheaper than a generator
+    """``with blocked(host) as replaced:`` around a wait; ``replaced``: work goes on without this thread."""
+
+    __slots__ = ("_host",)
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __enter__(self) -> bool:
+        return self._host.block()
+
+    def __exit__(self, *_: object) -> None:
+        self._host.unblock()
 
 
 def check_timeout(timeout: float | None) -> float | None:

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from importlib_metadata import EntryPoint
+    from importlib_metadata import EntryPoint, IDistribution
 
     from laila.plugins.settings import PluginSettings
 
@@ -87,7 +87,7 @@ def _claims(problems: dict[str, str]) -> Iterator[Claim]:
 
     seen: set[str] = set()
     for distribution in importlib_metadata.distributions():
-        where = "an unnamed distribution"
+        where = ""
         try:
             text = distribution.read_text("entry_points.txt")
             # Most have nothing for laila; reading their names as well would cost more than all the rest.
@@ -107,7 +107,15 @@ def _claims(problems: dict[str, str]) -> Iterator[Claim]:
                     continue
                 yield Claim(point.group, point.name, point.value.strip(), where, distribution.version, point)
         except Exception as error:  # noqa: BLE001 - damaged metadata raises anything; it is reported
+            where = where or _name_if_readable(distribution)
             problems[where] = f"its entry points cannot be read: {type(error).__name__}: {error}"
+
+
+def _name_if_readable(distribution: IDistribution) -> str:
+    try:
+        return canonical(distribution.name)
+    except Exception:  # noqa: BLE001 - the metadata is damaged too, or not there
+        return "a distribution without a name"
 
 
 def _is_shadowed(name: str, version: str, text: str) -> bool:

@@ -28,7 +28,7 @@ _loaded = False
 _complained: set[tuple[str, str]] = set()
 
 _REGISTER = {
-    "laila_register_codecs": "laila.codec",
+    "laila_register_codecs": "laila.codec.registry",
     "laila_register_transformations": "laila.transform",
 }
 

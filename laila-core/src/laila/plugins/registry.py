@@ -68,7 +68,11 @@ class Registry:
     def name_of(self, cls: type) -> str | None:
         """Return the short name whose class is ``cls``, or None; imports only plugins that name such a class."""
         for name, plugin in _usable(self.group).items():
-            if plugin.error is None and plugin.candidate.claim.attribute == cls.__name__ and self.get(name) is cls:
+            if (
+                plugin.error is None
+                and plugin.candidate.claim.attribute == cls.__name__
+                and self.get(name) is cls
+            ):
                 return name
         return None
 

@@ -62,11 +62,13 @@ class DefaultCentralCommand(Component):
 
     @property
     def taskforces(self) -> Mapping[str, TaskForce]:
-        """The task forces by global id, read-only. Adding the alpha, when it is made, is the only surprise."""
+        """The task forces by global id: a read-only view. The alpha is among them once it was needed."""
         return MappingProxyType(self._taskforces)
 
     def add_taskforce(self, taskforce: TaskForce, *, alpha: bool = False) -> str:
-        """Register ``taskforce`` and return its global id; the first one, or one with ``alpha=True``, is the alpha.
+        """Register ``taskforce`` and return its global id.
+
+        The first one, or one given with ``alpha=True``, is the alpha.
 
         Raises:
             TypeError: For what is no task force.
@@ -135,7 +137,11 @@ class DefaultCentralCommand(Component):
         ) -> T: ...
         @overload
         def submit(
-            self, tasks: Iterable[Callable[[], T]], wait: Literal[False] = False, *, taskforce_id: str | None = None
+            self,
+            tasks: Iterable[Callable[[], T]],
+            wait: Literal[False] = False,
+            *,
+            taskforce_id: str | None = None,
         ) -> Future[T] | GroupFuture[T]: ...
         @overload
         def submit(
@@ -176,7 +182,9 @@ class DefaultCentralCommand(Component):
         self._advise()
         return taskforce.submit(tasks, wait)
 
-    def imap(self, tasks: Iterable[Callable[[], T]], *, taskforce_id: str | None = None) -> Iterator[Future[T]]:
+    def imap(
+        self, tasks: Iterable[Callable[[], T]], *, taskforce_id: str | None = None
+    ) -> Iterator[Future[T]]:
         """Give the futures of ``tasks`` in order, submitted lazily; see :meth:`TaskForce.imap`."""
         taskforce = self._taskforce(taskforce_id)
         self._advise()
@@ -200,7 +208,9 @@ class DefaultCentralCommand(Component):
                 import warnings
 
                 warnings.warn(
-                    f"work runs in the caller, one task after the other: {advice}", RuntimeWarning, stacklevel=3
+                    f"work runs in the caller, one task after the other: {advice}",
+                    RuntimeWarning,
+                    stacklevel=3,
                 )
 
     # ------------------------------------------------------------------------------------------ lifecycle

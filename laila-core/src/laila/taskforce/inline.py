@@ -44,7 +44,9 @@ class InlineTaskForce(TaskForce):
     def _submit(self, tasks: Sequence[Task]) -> None:
         with self._lock:
             if self._over:
-                raise TaskForceError(f"{self!r} was shut down and runs nothing any more: make a new task force")
+                raise TaskForceError(
+                    f"{self!r} was shut down and runs nothing any more: make a new task force"
+                )
             holding = self._holding
             if holding:
                 self._queue.extend(tasks)
@@ -61,7 +63,7 @@ class InlineTaskForce(TaskForce):
             self._holding = False
         self._drain()
 
-    def _shutdown(self, wait: bool, cancel_pending: bool) -> None:  # noqa: ARG002 - nobody else does the work
+    def _shutdown(self, wait: bool, cancel_pending: bool) -> None:
         with self._lock:
             self._over = True
             self._holding = False

@@ -5,6 +5,6 @@ A command module's docstring is its help, and it has two functions::
     def configure(parser: argparse.ArgumentParser) -> None   # add arguments
     def run(options: argparse.Namespace) -> int              # do the work, return the exit code
 
-To add a command is to add a file. Modules are imported to build the help, so they import what they need inside
-their functions.
+To add a command is to add a file. Modules are imported to build the help, so they import what they need
+inside their functions.
 """

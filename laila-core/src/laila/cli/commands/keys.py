@@ -1,8 +1,8 @@
 """List, make, export and import the keys that sign entries which need code.
 
-A payload that needs a user's class or pickle is remembered only where the key that signed it is known. Keys are
-files in the `secrets` directory that only their owner can read. Whoever has a key can sign as you: send an
-exported one as you would a password.
+A payload that needs a user's class or pickle is remembered only where the key that signed it is known. Keys
+are files in the `secrets` directory that only their owner can read. Whoever has a key can sign as you: send
+an exported one as you would a password.
 """
 
 from __future__ import annotations

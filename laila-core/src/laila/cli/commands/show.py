@@ -7,7 +7,6 @@ what is stored about it, and its value where it can be decoded.
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laila.cli.output import clean, say, show_fields, show_table, size_text, time_text
@@ -23,7 +22,6 @@ __all__ = ["configure", "run"]
 
 _LARGEST_PREVIEW = 64 * 2**20
 _LONGEST_PREVIEW = 400
-_FILE_SCHEMES = ("hdf5", "file")
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -37,23 +35,27 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print the pool's entries, or one entry; 1 if any that was looked at is damaged."""
-    from laila.policy.memory import open_pool
-
-    _refuse_to_create(options.pool)
-    with open_pool(options.pool) as pool:
+    with _open_to_look(options.pool) as pool:
         if options.entry is None:
             return _list(pool, options.limit)
         return _detail(pool, _find(pool, options.entry))
 
 
-def _refuse_to_create(url: str) -> None:
-    """Looking must not make a file: a pool on a path that is not there would be created when opened."""
-    from urllib.parse import unquote, urlsplit
+def _open_to_look(url: str) -> Pool:
+    """Open the pool, read-only where its class can: looking must not make a file or hold a lock."""
+    from inspect import signature
 
-    parts = urlsplit(url)
-    path = Path(unquote(parts.netloc + parts.path))
-    if parts.scheme in _FILE_SCHEMES and not path.exists():
-        raise FileNotFoundError(f"there is no pool at {str(path)!r}")
+    from laila.plugins import pools
+    from laila.policy.memory import open_pool
+
+    scheme, colon, _ = url.partition(":")
+    options: dict[str, object] = {}
+    if colon and scheme:
+        # Of __init__, for the base class has a __new__ that takes anything.
+        parameters = signature(pools().get(scheme.lower()).__init__).parameters  # type: ignore[misc]
+        if "read_only" in parameters:
+            options["read_only"] = True
+    return open_pool(url, **options)
 
 
 def _list(pool: Pool, limit: int) -> int:
@@ -133,7 +135,7 @@ def _detail(pool: Pool, key: str) -> int:
         except CorruptEntryError:
             raise
         except LailaError as error:
-            # Untrusted, a key that is not here, a library that is missing: what the head says is shown anyway.
+            # Untrusted, a key or a library that is not here: what the head says is shown anyway.
             note, code = f"not shown: {error}", 0
     show_fields(_fields(pool, head, shown))
     say(f"value  {value if note is None else note}")

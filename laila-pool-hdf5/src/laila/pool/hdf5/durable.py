@@ -17,7 +17,7 @@ tests drop unsynced sectors to show that each is needed.
 from __future__ import annotations
 
 import io
-from collections.abc import Buffer, Callable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from xxhash import xxh3_128_digest
 from laila.pool.hdf5 import journal
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
     from laila.pool.hdf5.storage import Storage
 
@@ -109,7 +109,7 @@ class DurableFile(io.RawIOBase):
         self._position += length
         return length
 
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
         view = memoryview(data).cast("B")
         self.write_at(self._position, view)
         self._position += len(view)
@@ -121,7 +121,7 @@ class DurableFile(io.RawIOBase):
 
     # -- writing by position ----------------------------------------------------------------------------------
 
-    def write_at(self, offset: int, data: Buffer) -> None:
+    def write_at(self, offset: int, data: ReadableBuffer) -> None:
         """Write ``data`` at ``offset``, held where that is committed, else at once."""
         if self._discarding:
             return
@@ -206,9 +206,13 @@ class DurableFile(io.RawIOBase):
         self._storage.write(record, stop - size)
         self._storage.sync()
 
-    def discard(self) -> None:
-        """Drop everything since the last commit, and whatever HDF5 still tries to write until :meth:`resume`."""
+    def mute(self) -> None:
+        """Take no more writes: those that HDF5 makes when it closes a file after a failure."""
         self._discarding = True
+
+    def discard(self) -> None:
+        """Drop everything since the last commit, and whatever HDF5 still tries to write."""
+        self.mute()
         self._held.clear()
         self._eof = self._end
         # Gives the space back, and takes back a record whose sync failed. If even that fails, recovery cuts it off.

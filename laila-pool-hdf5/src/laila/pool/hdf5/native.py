@@ -71,7 +71,7 @@ def _hdf5_type(dtype: str | None) -> tuple[h5t.TypeID, bool]:
 class Session:
     """The file open in HDF5, for one transaction."""
 
-    def __init__(self, file: DurableFile, *, create: bool = False) -> None:
+    def __init__(self, file: DurableFile, *, create: bool = False, read_only: bool = False) -> None:
         self._creation = _creation()
         self._scalar = h5s.create(h5s.SCALAR)
         if create:
@@ -83,7 +83,8 @@ class Session:
             for name in (b"data", b"deleted", b"index"):
                 h5g.create(laila, name)
         else:
-            self._file = h5f.open(b"laila", h5f.ACC_RDWR, fapl=_access(file))
+            mode = h5f.ACC_RDONLY if read_only else h5f.ACC_RDWR
+            self._file = h5f.open(b"laila", mode, fapl=_access(file))
         self._entries = h5g.open(self._file, b"entries")
         self._laila = h5g.open(self._file, b"laila")
 

@@ -146,7 +146,6 @@ class Transaction:
         # What goes to the data log when the whole of it is known: bytes, and the row without its place.
         self._packed: list[bytes] = []
         self._packed_rows: list[tuple[str, tuple[tuple[int, int, bool], ...] | None]] = []
-        self._zero: list[tuple[int, int]] = []
 
     @property
     def committed(self) -> bool:
@@ -240,28 +239,27 @@ class Transaction:
 
     # -- the end ----------------------------------------------------------------------------------------------
 
-    def commit(self) -> list[Row]:
-        """Commit, and return the rows to apply to the index, whose header is up to date already."""
+    def commit(self) -> None:
+        """Commit, and bring the pool file's index and header up to date."""
         if self._packed:
             self.flush_packed()
-        block = encode_block(self._rows)
-        position = self._place_index(len(block))
+        if self._rows:
+            block = encode_block(self._rows)
+            self._durable.write_at(self._place_index(len(block)), block)
         if self._opened is not None:
             self._opened.close()
             self._opened = None
-        for offset, length in self._zero:
-            # Blocks that the disk has given cannot be refused later, when the journal is applied.
-            self._durable.write_at(offset, bytes(length))
-        self._durable.write_at(position, block)
         self._header.generation += 1
         self._durable.write_at(0, self._header.encode())
         self._durable.commit()
+        self._file.index.apply(self._rows)
         self._file.header = self._header
-        return self._rows
 
     def rollback(self) -> None:
         """Undo everything; also right when the failure came from the commit itself, unless it is :attr:`committed`."""
-        if not self._durable.interrupted:
+        if self._durable.interrupted:
+            self._durable.mute()
+        else:
             self._durable.discard()
         if self._opened is not None:
             self._opened.abandon()
@@ -281,13 +279,14 @@ class Transaction:
         if nbytes > size - used:
             head = SEGMENT_HEAD.pack(offset, used)
             offset, size = self._new_segment(b"index", size, nbytes + len(head))
-            # Written by commit() after the zeros: see the order there.
-            self._zero.append((offset, size))
-            self._heads.append((offset, head))
+            self._durable.write_at(offset, head)
             used = len(head)
         self._header.index = (offset, size, used + nbytes)
         return offset + used
 
     def _new_segment(self, kind: bytes, last: int, nbytes: int) -> tuple[int, int]:
         size = max(nbytes, min(max(2 * last, _FIRST_SEGMENT), _LAST_SEGMENT))
-        return self._session().segment(kind, self._serial(), size), size
+        offset = self._session().segment(kind, self._serial(), size)
+        # Blocks that the disk has given cannot be refused later, when the journal is applied to them.
+        self._durable.write_at(offset, bytes(size))
+        return offset, size

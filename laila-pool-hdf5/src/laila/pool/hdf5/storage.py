@@ -8,8 +8,10 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from collections.abc import Buffer
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 __all__ = ["FileStorage", "Storage", "sync_directory"]
 
@@ -31,7 +33,7 @@ class Storage(Protocol):
     def view(self, length: int, offset: int) -> memoryview:
         """As :meth:`read`, read-only, and without a copy where that is quicker. For bytes that never change."""
 
-    def write(self, data: Buffer, offset: int) -> None:
+    def write(self, data: ReadableBuffer, offset: int) -> None:
         """Write all of ``data``, growing the file where needed."""
 
     def truncate(self, size: int) -> None:
@@ -77,7 +79,7 @@ class FileStorage:
         mapped = mmap.mmap(self.fd, skip + length, access=mmap.ACCESS_READ, offset=start)
         return memoryview(mapped)[skip:]
 
-    def write(self, data: Buffer, offset: int) -> None:
+    def write(self, data: ReadableBuffer, offset: int) -> None:
         view = memoryview(data)
         while True:
             written = os.pwrite(self.fd, view[:_MOST], offset)

@@ -1,20 +1,20 @@
 """Crew: worker threads that drain one queue, and grow in number while some of them wait.
 
 A worker is one of the crew's at work, idle or blocked. At most ``size`` of them are not blocked: when a task
-waits for another future, its worker counts as blocked and a spare takes its place; when the wait is over there
-is one too many, and the next to finish a task retires. So tasks that wait for tasks always get on, whatever the
-size of the crew, and the number of tasks that run at a time stays what was asked for.
+waits for another future, its worker counts as blocked and a spare takes its place; when the wait is over
+there is one too many, and the next to finish a task retires. So tasks that wait for tasks always get on,
+whatever the size of the crew, and the number of tasks that run at a time stays what was asked for.
 
-Workers take tasks off a deque without a lock (``popleft`` is atomic). An idle worker lays its gate, a lock it is
-about to acquire, on a stack and looks at the queue once more before it sleeps; who adds tasks fills the queue
-first and opens gates after. So no task is left lying while a worker sleeps.
+Workers take tasks off a deque without a lock (``popleft`` is atomic). An idle worker lays its gate, a lock it
+is about to acquire, on a stack and looks at the queue once more before it sleeps; who adds tasks fills the
+queue first and opens gates after. So no task is left lying while a worker sleeps.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from threading import Lock, Thread, current_thread
+from threading import Lock, RLock, Thread, current_thread
 
 from laila.contract.taskforce import run_here, set_host
 from laila.errors import TaskForceError
@@ -31,24 +31,43 @@ _MAX_NESTED = 50  # tasks run inside one another's waits on one thread
 
 
 class _Worker:
-    """One thread of the crew, and the host of the tasks that run on it (see :class:`laila.contract.Host`)."""
+    """One thread of the crew, and the host (:class:`laila.futures.waiting.Host`) of the tasks it runs."""
 
     __slots__ = ("crew", "gate", "nested", "tasks", "thread", "waits")
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Crew, name: str) -> None:
         self.crew = crew
-        self.thread: Thread = current_thread()
+        # A daemon, so that the interpreter does not wait for an idle thread; lifetime.py sees to the busy
+        # ones.
+        self.thread = Thread(target=self._live, name=name, daemon=True)
         self.gate = Lock()
         self.gate.acquire()
         self.waits = 0  # waits under way: more than one when an event loop runs in a task
         self.nested = 0
         self.tasks: list[Task] = []  # under way, innermost last
 
+    def _live(self) -> None:
+        set_host(self)
+        crew = self.crew
+        queue = crew.queue
+        while True:
+            try:
+                task = queue.popleft()
+            except IndexError:
+                if crew.rest(self):
+                    continue
+                return
+            self.run(task)
+            del task  # or an idle worker would keep what its last task gave
+            if len(crew.workers) - crew.blocked > crew.size and crew.retire(self):
+                return
+
     def run(self, task: Task) -> bool:
         """Run one task off the queue."""
         self.tasks.append(task)
+        del task  # the traceback of an error that its future holds may know this frame
         try:
-            return task.run()
+            return self.tasks[-1].run()
         finally:
             self.tasks.pop()
 
@@ -97,14 +116,14 @@ class Crew:
     def __init__(self, size: int, name: str) -> None:
         self.size = size
         self.name = name
-        self.lock = Lock()
+        # Reentrant: a task force that is collected while its crew holds the lock closes the crew.
+        self.lock = RLock()
         self.queue: deque[Task] = deque()  # what workers may take
         self.held: deque[Task] = deque()  # what was submitted during a pause
         self.paused = False
         self.closed = False  # takes no more tasks
         self.leaving = False  # workers go home when the queue is empty, instead of sleeping
         self.workers: set[_Worker] = set()
-        self.starting = 0  # threads started that have not signed in yet
         self.blocked = 0
         self.idle: list[Lock] = []
         self._count = 0
@@ -137,17 +156,42 @@ class Crew:
         while wanted > 0 and self.idle:
             self.idle.pop().release()
             wanted -= 1
-        while wanted > 0 and len(self.workers) + self.starting - self.blocked < self.size:
+        while wanted > 0 and len(self.workers) - self.blocked < self.size:
             self._count += 1
-            thread = Thread(target=self._work, name=f"{self.name}-{self._count}", daemon=True)
+            worker = _Worker(self, f"{self.name}-{self._count}")
+            self.workers.add(worker)
             try:
-                thread.start()
+                worker.thread.start()
             except RuntimeError:
                 # The system, or an interpreter that is shutting down, gives no more threads.
-                return len(self.workers) + self.starting > self.blocked
-            self.starting += 1
+                self.workers.discard(worker)
+                return len(self.workers) > self.blocked
             wanted -= 1
         return True
+
+    # -------------------------------------------------------------------------------------- from the workers
+
+    def rest(self, worker: _Worker) -> bool:
+        """Sleep until there may be work; False when ``worker`` should go home."""
+        with self.lock:
+            if self.queue:
+                return True
+            if self.leaving or len(self.workers) - self.blocked > self.size:
+                self.workers.discard(worker)
+                return False
+            self.idle.append(worker.gate)
+        worker.gate.acquire()
+        return True
+
+    def retire(self, worker: _Worker) -> bool:
+        """Let ``worker`` go home if there is one too many; whether it may."""
+        with self.lock:
+            if len(self.workers) - self.blocked <= self.size:
+                return False
+            self.workers.discard(worker)
+            return True
+
+    # ------------------------------------------------------------------------------------------ from outside
 
     def pause(self) -> None:
         """Have no further task start until :meth:`resume`."""
@@ -195,21 +239,35 @@ class Crew:
             while self.idle:
                 self.idle.pop().release()
 
-    def join(self) -> None:
-        """Wait until all workers are gone but the calling thread; needs :meth:`leave` before."""
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until all workers are gone, after :meth:`leave`; whether they are.
+
+        ``timeout`` is in seconds and starts anew with each worker. A worker of this crew does not wait.
+        """
         me = current_thread()
         while True:
             with self.lock:
                 threads = [worker.thread for worker in self.workers]
-                starting = self.starting
+            if not threads:
+                return True
             if me in threads:
-                return  # a task that waits for its own end
-            if threads:
-                threads[0].join()
-            elif not starting:
-                return
-            else:
-                self._signed_in.acquire()
+                return False
+            threads[0].join(timeout)
+            if threads[0].is_alive():
+                return False
+
+    def lose_threads(self) -> list[Task]:
+        """In a forked child, which has the forking thread only: forget the others, return their tasks."""
+        me = current_thread()
+        lost = [*self.queue, *self.held]
+        lost += [task for worker in self.workers if worker.thread is not me for task in worker.tasks]
+        self.lock = RLock()
+        self.workers = {worker for worker in self.workers if worker.thread is me}
+        self.blocked = sum(worker.waits > 0 for worker in self.workers)
+        self.idle.clear()
+        self.queue.clear()
+        self.held.clear()
+        return lost
 
     def drain_here(self) -> None:
         """Run what is queued in the calling thread."""

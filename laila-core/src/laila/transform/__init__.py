@@ -1,0 +1,21 @@
+"""Transformations: compression, encryption and base64, applied to a whole blob.
+
+They belong to a pool; the stored blob says which were applied, so reading needs no configuration but the key.
+"""
+
+from __future__ import annotations
+
+from laila.transform.base import Transformation, register_transformation
+from laila.transform.compression import Base64, Zlib, Zstd
+from laila.transform.encryption import AesGcm
+from laila.transform.sequence import TransformationSequence
+
+__all__ = [
+    "AesGcm",
+    "Base64",
+    "Transformation",
+    "TransformationSequence",
+    "Zlib",
+    "Zstd",
+    "register_transformation",
+]

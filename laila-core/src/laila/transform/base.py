@@ -1,0 +1,104 @@
+"""The contract of a transformation, and the table of those known by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from laila.errors import CorruptEntryError, TransformationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import ClassVar, TypeVar
+
+    BytesLike = bytes | bytearray | memoryview
+    C = TypeVar("C", bound="type[Transformation]")
+
+__all__ = ["Transformation", "corrupt", "make_transformation", "register_transformation", "unavailable"]
+
+
+class Transformation(ABC):
+    """Bytes to bytes and back: compression, encryption, text-safe encoding.
+
+    A subclass sets ``name`` (it stands in every blob it made, so it never changes), can be made without
+    arguments, keeps no state between calls and may be called from several threads at once. Its ``repr``,
+    :meth:`params` and :meth:`options` never contain a key.
+    """
+
+    name: ClassVar[str]
+
+    def params(self) -> dict[str, object]:
+        """What the blob says so that :meth:`invert` needs no configuration; plain values. ``size`` is added to it."""
+        return {}
+
+    def options(self) -> dict[str, object]:
+        """The JSON-able constructor arguments that make an equal transformation, keys left out."""
+        return {}
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """What two transformations have in common when each one's output may stand for the other's."""
+        return (self.name, *sorted(self.options().items()))
+
+    @abstractmethod
+    def apply(self, data: BytesLike, *, key: str) -> BytesLike:
+        """Transform ``data``, the bytes of the entry filed under ``key``."""
+
+    @abstractmethod
+    def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> BytesLike:
+        """Undo :meth:`apply`; ``params["size"]`` is the size that comes out, and never more may.
+
+        Raises :class:`CorruptEntryError` for damaged data and :class:`SecretError` without the right key.
+        """
+
+    def digest(self, digest: bytes) -> bytes:
+        """The content digest to show outside; one that encrypts gives a keyed hash of it."""
+        return digest
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.options().items())
+        return f"{type(self).__name__}({shown})"
+
+
+_known: dict[str, type[Transformation]] = {}
+
+
+def register_transformation(cls: C) -> C:
+    """Make a transformation known by its ``name``, for pools and for blobs that bear it. Usable as a decorator.
+
+    Raises ``TypeError`` for what is no transformation, ``ValueError`` when another class has the name.
+    """
+    if not isinstance(cls, type) or not issubclass(cls, Transformation) or not isinstance(getattr(cls, "name", None), str):
+        raise TypeError(f"{cls!r} is no Transformation with a name")
+    other = _known.setdefault(cls.name, cls)
+    if other is not cls and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise ValueError(f"a transformation named {cls.name!r} is already registered: {other!r}")
+    _known[cls.name] = cls
+    return cls
+
+
+def make_transformation(name: str, options: Mapping[str, object] | None = None) -> Transformation:
+    """Build a transformation from its name and options. Raises :class:`TransformationError`."""
+    cls = _known.get(name)
+    if cls is None:
+        known = ", ".join(sorted(_known))
+        raise TransformationError(
+            f"there is no transformation {name!r}; known: {known}. A plugin may bring others", name=name
+        )
+    try:
+        return cls(**(options or {}))
+    except TypeError as error:
+        raise TransformationError(f"the transformation {name!r} does not take {options!r}: {error}", name=name) from error
+
+
+def corrupt(key: str, name: str, what: str) -> CorruptEntryError:
+    """The error for transformed data that cannot be undone."""
+    return CorruptEntryError(f"the blob of {key} is damaged: its {name} data {what}", key=key)
+
+
+def unavailable(name: str, library: str, extra: str, cause: ImportError) -> TransformationError:
+    """The error for a transformation whose library is not installed."""
+    error = TransformationError(
+        f"the transformation {name!r} needs {library}, which is not installed: pip install 'laila-core[{extra}]'", name=name
+    )
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,131 @@
+"""zlib, zstd and base64."""
+
+from __future__ import annotations
+
+import zlib
+
+from laila.errors import TransformationError
+from laila.transform.base import Transformation, corrupt, register_transformation, unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import ClassVar
+
+    BytesLike = bytes | bytearray | memoryview
+
+__all__ = ["Base64", "Zlib", "Zstd"]
+
+_CHUNK = 4 << 20
+
+
+def _size(params: Mapping[str, object], key: str, name: str) -> int:
+    size = params.get("size")
+    if type(size) is not int or not 0 <= size < 1 << 62:
+        raise corrupt(key, name, "does not say its size")
+    return size
+
+
+def _level(level: object, name: str, lowest: int, highest: int) -> int:
+    if type(level) is not int or not lowest <= level <= highest:
+        raise TransformationError(f"{name} takes a level from {lowest} to {highest}, not {level!r}", name=name)
+    return level
+
+
+@register_transformation
+class Zlib(Transformation):
+    """Deflate in the zlib format (RFC 1950); ``level`` from 0 (fast) to 9 (small)."""
+
+    name: ClassVar[str] = "zlib"
+
+    def __init__(self, level: int = 6) -> None:
+        self._level = _level(level, self.name, 0, 9)
+
+    def options(self) -> dict[str, object]:
+        return {"level": self._level}
+
+    def apply(self, data: BytesLike, *, key: str) -> bytes:
+        return zlib.compress(data, self._level)
+
+    def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytes:
+        size = _size(params, key, self.name)
+        inflater = zlib.decompressobj()
+        try:
+            # One byte more than there should be tells a bomb; the output grows as data comes, not as announced.
+            found = inflater.decompress(data, size + 1)
+        except zlib.error as error:
+            raise corrupt(key, self.name, f"cannot be inflated ({error})") from error
+        if len(found) != size or not inflater.eof or inflater.unused_data:
+            raise corrupt(key, self.name, f"is not exactly {size} bytes")
+        return found
+
+
+@register_transformation
+class Zstd(Transformation):
+    """Zstandard (RFC 8878); ``level`` from 1 (fast) to 22 (small). Needs the extra ``zstd``."""
+
+    name: ClassVar[str] = "zstd"
+
+    def __init__(self, level: int = 3) -> None:
+        self._level = _level(level, self.name, 1, 22)
+
+    def options(self) -> dict[str, object]:
+        return {"level": self._level}
+
+    def apply(self, data: BytesLike, *, key: str) -> bytes:
+        try:
+            import zstandard
+        except ImportError as error:
+            raise unavailable(self.name, "zstandard", "zstd", error) from error
+        return zstandard.ZstdCompressor(level=self._level).compress(data)
+
+    def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytes:
+        try:
+            import zstandard
+        except ImportError as error:
+            raise unavailable(self.name, "zstandard", "zstd", error) from error
+        size = _size(params, key, self.name)
+        pieces, total = [], 0
+        inflater = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            # Fed in slices and counted, since a frame can announce, and unfold to, far more than it is.
+            step = max(1024, min(len(data), _CHUNK // 256))
+            for start in range(0, len(data), step):
+                piece = inflater.decompress(data[start : start + step])
+                pieces.append(piece)
+                total += len(piece)
+                if total > size:
+                    break
+                if inflater.eof:
+                    if inflater.unused_data or start + step < len(data):
+                        raise corrupt(key, self.name, "has something after its end")
+                    break
+        except (zstandard.ZstdError, MemoryError) as error:
+            raise corrupt(key, self.name, f"cannot be decompressed ({error})") from error
+        if total != size or not inflater.eof:
+            raise corrupt(key, self.name, f"is not exactly {size} bytes")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+@register_transformation
+class Base64(Transformation):
+    """Base64 (RFC 4648, standard alphabet, no line ends): a blob as text, a third larger."""
+
+    name: ClassVar[str] = "base64"
+
+    def apply(self, data: BytesLike, *, key: str) -> bytes:
+        from binascii import b2a_base64
+
+        return b2a_base64(data, newline=False)
+
+    def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytes:
+        from binascii import Error, a2b_base64
+
+        size = _size(params, key, self.name)
+        try:
+            found = a2b_base64(data, strict_mode=True)
+        except (Error, ValueError) as error:
+            raise corrupt(key, self.name, f"is no base64 ({error})") from error
+        if len(found) != size:
+            raise corrupt(key, self.name, f"is not exactly {size} bytes")
+        return found

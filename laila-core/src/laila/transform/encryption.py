@@ -1,0 +1,160 @@
+"""AES-256-GCM, in segments, under a key of its own for every blob.
+
+The stored bytes are a random salt of 16 bytes and then segments of at most 16 MiB of plain text, each followed by
+its tag of 16 bytes. The key of a blob is ``HMAC-SHA256(key, "laila aes-gcm 1" + salt)``: so nonces need not be
+random (GCM bears 2**32 random ones under one key, and 64 GiB under one nonce; neither limit is near). The nonce of a segment is its number
+(11 bytes, big-endian) and a byte that is 1 for the last: segments cannot be cut off, moved or repeated. The associated data is the
+global id, so that a blob cannot be filed under another key.
+"""
+
+from __future__ import annotations
+
+from os import urandom
+
+from laila.errors import SecretError
+from laila.transform.base import Transformation, corrupt, register_transformation, unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import ClassVar
+
+    BytesLike = bytes | bytearray | memoryview
+
+__all__ = ["AesGcm"]
+
+SEGMENT = 16 << 20
+_SALT = 16
+_TAG = 16
+_KEY = 32
+
+
+def _derive(key: bytes, purpose: bytes) -> bytes:
+    import hmac
+
+    return hmac.digest(key, purpose, "sha256")
+
+
+@register_transformation
+class AesGcm(Transformation):
+    """Authenticated encryption. Needs the extra ``crypto``.
+
+    ``key`` is 32 bytes, or a text as ``LAILA_ENCRYPTION_KEY`` takes it (32 characters on; hexadecimal digits and
+    base64 are read as such). Without it the key is that of ``LAILA_ENCRYPTION_KEY``, else the one in the
+    ``secrets`` directory, made at first need; ``key_name`` picks another there by its id. Losing the key is losing
+    the data: keep a copy of it. A blob says the id of its key, and reading looks for that.
+    """
+
+    name: ClassVar[str] = "aes-gcm"
+
+    def __init__(self, key: bytes | str | None = None, key_name: str | None = None) -> None:
+        from laila.codec.trust import parse_key
+
+        if isinstance(key, str):
+            key = parse_key(key)
+        if key is not None and (not isinstance(key, bytes) or len(key) < _KEY):
+            raise SecretError("an encryption key is at least 32 bytes, or a text of at least 32 characters", name=self.name)
+        self._key = key
+        self._key_name = key_name
+
+    def _current(self) -> tuple[str, bytes]:
+        from laila.codec.trust import encryption_keys
+
+        if self._key is not None:
+            return encryption_keys.key_id(self._key), self._key
+        if self._key_name is None:
+            return encryption_keys.current()
+        found = encryption_keys.find(self._key_name)
+        if found is None:
+            raise SecretError(f"there is no encryption key {self._key_name!r} in the secrets directory", name=self.name)
+        return self._key_name, found
+
+    def options(self) -> dict[str, object]:
+        return {} if self._key_name is None else {"key_name": self._key_name}
+
+    def params(self) -> dict[str, object]:
+        return {"key": self._current()[0]}
+
+    def fingerprint(self) -> tuple[object, ...]:
+        return (self.name, self._current()[0])
+
+    def digest(self, digest: bytes) -> bytes:
+        # Keyed, so that equal contents compare equal for who has the key and nothing can be guessed by others.
+        return _derive(_derive(self._current()[1], b"laila content digest 1"), digest)[: len(digest)]
+
+    def apply(self, data: BytesLike, *, key: str) -> bytearray:
+        aes, invalid = _library(self.name)
+        salt = urandom(_SALT)
+        cipher = aes(_derive(self._current()[1], b"laila aes-gcm 1" + salt))
+        view = memoryview(data)
+        associated = key.encode("utf-8", "surrogatepass")
+        count = max(1, -(-len(view) // SEGMENT))
+        out = bytearray(_SALT + len(view) + count * _TAG)
+        out[:_SALT] = salt
+        at = _SALT
+        for number in range(count):
+            piece = view[number * SEGMENT : (number + 1) * SEGMENT]
+            sealed = cipher.encrypt(_nonce(number, number == count - 1), piece, associated)
+            out[at : at + len(sealed)] = sealed
+            at += len(sealed)
+        return out
+
+    def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytearray:
+        aes, invalid = _library(self.name)
+        view = memoryview(data)
+        secret = self._secret_for(params.get("key"), key)
+        size = params.get("size")
+        count = max(1, -(-(len(view) - _SALT) // (SEGMENT + _TAG)))
+        if size != len(view) - _SALT - count * _TAG:
+            raise corrupt(key, self.name, "is not as long as it says")
+        cipher = aes(_derive(secret, b"laila aes-gcm 1" + bytes(view[:_SALT])))
+        associated = key.encode("utf-8", "surrogatepass")
+        out = bytearray(size)
+        at = 0
+        for number in range(count):
+            start = _SALT + number * (SEGMENT + _TAG)
+            try:
+                piece = cipher.decrypt(
+                    _nonce(number, number == count - 1), view[start : start + SEGMENT + _TAG], associated
+                )
+            except invalid as error:
+                # The key's id fits, so it is the data, or the id it is filed under, that was changed.
+                raise corrupt(key, self.name, "does not authenticate: it was changed, or filed under another key") from error
+            out[at : at + len(piece)] = piece
+            at += len(piece)
+        return out
+
+    def _secret_for(self, key_id: object, key: str) -> bytes:
+        from laila.codec.trust import encryption_keys
+
+        if type(key_id) is not str:
+            raise corrupt(key, self.name, "does not name its key")
+        if self._key is not None and encryption_keys.key_id(self._key) == key_id:
+            return self._key
+        found = encryption_keys.find(key_id)
+        if found is None:
+            given = "the key given is another one" if self._key is not None else "it is not here"
+            raise SecretError(
+                f"{key} is encrypted with the key {key_id}, and {given}: set LAILA_ENCRYPTION_KEY, pass AesGcm(key=…) to "
+                "the pool, or restore the key into the secrets directory",
+                name=self.name,
+                key_id=key_id,
+            )
+        return found
+
+
+def _nonce(number: int, last: bool) -> bytes:
+    return number.to_bytes(11, "big") + (b"\1" if last else b"\0")
+
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+
+def _library(name: str) -> tuple[type[AESGCM], type[Exception]]:
+    try:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError as error:
+        raise unavailable(name, "cryptography", "crypto", error) from error
+    return AESGCM, InvalidTag

@@ -1,0 +1,114 @@
+"""TransformationSequence: what a pool does to blobs on their way in, and undoes on their way out."""
+
+from __future__ import annotations
+
+from laila.contract.blob import Blob, Buffer, byte_view
+from laila.errors import TransformationError
+from laila.transform.base import Transformation, corrupt, make_transformation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    Item = str | Transformation | Iterable[object]
+
+__all__ = ["TransformationSequence"]
+
+
+class TransformationSequence:
+    """Transformations in the order in which they are applied.
+
+    Items are names (``"zstd"``), transformation objects, or pairs of a name and its options as :meth:`snapshot`
+    gives them. Immutable; safe to share between threads; ``repr`` shows no key. Two are equal when what one
+    applies the other would too, keys included.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Iterable[Item] | TransformationSequence = ()) -> None:
+        if isinstance(items, str):
+            raise TransformationError(f"transformations is a list, such as [{items!r}]", name=items)
+        self._items = tuple(_item(item) for item in items)
+
+    def __iter__(self) -> Iterator[Transformation]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"TransformationSequence({list(self._items)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TransformationSequence):
+            return NotImplemented
+        if [item.name for item in self._items] != [item.name for item in other._items]:
+            return False
+        return [item.fingerprint() for item in self._items] == [item.fingerprint() for item in other._items]
+
+    def __hash__(self) -> int:
+        return hash(tuple(item.name for item in self._items))
+
+    def snapshot(self) -> list[list[object]]:
+        """The sequence as JSON-able ``[name, options]`` pairs, keys left out; the constructor takes it back."""
+        return [[item.name, item.options()] for item in self._items]
+
+    def apply(self, blob: Blob) -> Blob:
+        """Wrap ``blob``: an outer blob with its id, a digest and one buffer. Nothing to apply: ``blob`` itself.
+
+        Raises :class:`TransformationError` (or :class:`SecretError`) when a step cannot be done.
+        """
+        if not self._items:
+            return blob
+        if blob.transformations:
+            names = ", ".join(name for name, _ in blob.transformations)
+            raise TransformationError(f"the blob of {blob.key} is already transformed ({names})", name=names)
+        data = byte_view(bytes(blob))
+        digest = blob.digest
+        steps = []
+        for item in self._items:
+            steps.append((item.name, {**item.params(), "size": data.nbytes}))
+            data = byte_view(item.apply(data, key=blob.key))
+            digest = item.digest(digest)
+        return Blob(blob.key, b"", (Buffer(data),), transformations=tuple(steps), digest=digest)
+
+    def invert(self, blob: Blob) -> Blob:
+        """Undo what ``blob`` says was done to it, whatever this sequence would do; only keys are taken from it.
+
+        Raises:
+            CorruptEntryError: the data is not what was written.
+            SecretError: the key is not here.
+            TransformationError: a transformation is not known or not installed.
+        """
+        if not blob.transformations:
+            return blob
+        if blob.tree or len(blob.buffers) != 1 or blob.buffers[0].dtype is not None:
+            raise corrupt(blob.key, "transformed", "is not one buffer")
+        data = blob.buffers[0].data
+        for name, params in reversed(blob.transformations):
+            data = byte_view(self._for(name, params).invert(data, key=blob.key, params=params))
+        inner = Blob.from_bytes(data, key=blob.key)
+        if inner.transformations:
+            raise corrupt(blob.key, "transformed", "is transformed twice")
+        inner.undone = tuple(name for name, _ in blob.transformations)
+        return inner
+
+    def _for(self, name: str, params: Mapping[str, object]) -> Transformation:
+        """The transformation that undoes a step: one of this sequence where the name fits, so that its key is used."""
+        fitting = [item for item in self._items if item.name == name]
+        for item in fitting:
+            if "key" in params and item.params().get("key") == params["key"]:
+                return item
+        return fitting[0] if fitting else make_transformation(name)
+
+
+def _item(item: Item) -> Transformation:
+    if isinstance(item, Transformation):
+        return item
+    if isinstance(item, str):
+        return make_transformation(item)
+    if isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], str) and isinstance(item[1], dict):
+        return make_transformation(item[0], item[1])
+    raise TransformationError(
+        f"a transformation is a name, a Transformation or a pair [name, options], not {item!r}", name=repr(item)
+    )

@@ -1,0 +1,5 @@
+"""A hook module whose import never ends."""
+
+import threading
+
+threading.Event().wait()

@@ -1,0 +1,5 @@
+"""A plugin that tries to end the process that imports it."""
+
+import sys
+
+sys.exit(3)

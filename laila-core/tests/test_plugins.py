@@ -1,0 +1,462 @@
+"""Plugins: discovery, laziness, isolation, rival claims, operator settings; in processes of their own.
+
+``plugin_fixtures`` holds folders of installed-looking distributions (a module and its ``.dist-info``); a process
+that has one on its path sees them as pip would have left them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+FIXTURES = Path(__file__).parent / "plugin_fixtures"
+
+ATTEMPT = """
+import json, sys, traceback
+def attempt(work):
+    try:
+        return repr(work())
+    except Exception as error:
+        return [type(error).__name__, str(error), type(error.__cause__).__name__]
+def show(value):
+    print(json.dumps(value))
+"""
+
+
+def run(code: str, *fixtures: str, **variables: str) -> tuple[list[object], str]:
+    """Run ``code`` with the distributions of ``fixtures`` installed; return what it showed, and stderr."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LAILA_")}
+    env["PYTHONPATH"] = os.pathsep.join(str(FIXTURES / name) for name in fixtures)
+    done = subprocess.run(
+        [sys.executable, "-c", ATTEMPT + code],
+        env=env | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_importing_plugins_scans_and_loads_nothing() -> None:
+    code = """
+import laila, laila.plugins
+laila.plugins.listeners("laila_policy_initialized")
+laila.plugins.call_hook("laila_policy_initialized", policy=None)
+names = ("importlib_metadata", "pluggy", "attr", "logging", "laila_fixture_box")
+show([name for name in names if name in sys.modules])
+"""
+    assert run(code, "good")[0] == [[]]
+
+
+def test_a_scan_imports_no_plugin_and_a_first_use_imports_one() -> None:
+    code = """
+from laila import plugins
+show(plugins.pools().names())
+show("laila_fixture_box" in sys.modules or "laila.pool.hdf5" in sys.modules)
+box = plugins.pools().get("box")
+show([box.__name__, box is plugins.pools().get("box"), "laila.pool.hdf5" in sys.modules])
+from laila.pool import BoxPool
+show(BoxPool is box)
+"""
+    shown, stderr = run(code, "good")
+    assert isinstance(shown[0], list)
+    assert {"box", "memory"} <= set(shown[0])
+    assert shown[1:] == [False, ["BoxPool", True, False], True]
+    assert stderr == ""
+
+
+def test_the_third_partys_pool_works_by_url() -> None:
+    code = """
+import laila
+from laila import plugins
+pool = plugins.pools().get("box").from_url("box://somewhere", nickname="b")
+pool["k"] = b"payload"
+show([pool.url, pool.nickname, "k" in pool, list(pool.keys())])
+"""
+    assert run(code, "good")[0] == [["box://somewhere", "b", True, ["k"]]]
+
+
+def test_names_that_nobody_brings() -> None:
+    code = """
+import laila.pool, laila.taskforce, laila.comm
+from laila import plugins
+show(attempt(lambda: exec("from laila.pool import NoSuchPool")))
+show(attempt(lambda: laila.pool.NoSuchPool))
+show(hasattr(laila.pool, "__no_such__"))
+show(attempt(lambda: plugins.pools().get("boxx")))
+"""
+    shown, _ = run(code, "good")
+    assert shown[0][0] == "ImportError"  # type: ignore[index]
+    assert shown[1][0] == "AttributeError"  # type: ignore[index]
+    assert shown[2] is False
+    kind, message, _cause = shown[3]  # type: ignore[misc]
+    assert kind == "PluginError"
+    assert "did you mean 'box'" in message
+    assert "box" in message.partition("installed:")[2]
+
+
+@pytest.mark.parametrize(
+    ("package", "class_name", "group", "name", "distribution"),
+    [
+        ("laila.pool", "S3Pool", "pools", "s3", "laila-pool-s3"),
+        ("laila.pool", "RedisPool", "pools", "rediss", "laila-pool-redis"),
+        ("laila.pool", "FilesystemPool", "pools", "file", "laila-pool-files"),
+        ("laila.pool", "HDF5Pool", "pools", "hdf5", "laila-pool-hdf5"),
+        ("laila.taskforce", "PythonThreadPoolTaskForce", "taskforces", "threads", "laila-taskforce-threads"),
+        ("laila.taskforce", "DaskTaskForce", "taskforces", "dask", "laila-taskforce-dask"),
+        ("laila.comm", "DefaultTCPIPProtocol", "protocols", "wss", "laila-comm-tcpip"),
+    ],
+)
+def test_a_first_party_plugin_that_is_not_installed_names_its_pip_line(
+    package: str, class_name: str, group: str, name: str, distribution: str
+) -> None:
+    # Blocked stands for not installed where the distribution is: nothing but this table is left to ask.
+    code = f"""
+import importlib_metadata
+real = importlib_metadata.distributions
+importlib_metadata.distributions = lambda **k: [d for d in real(**k) if d.name == "laila-core"]
+from laila import plugins
+show(attempt(lambda: plugins.{group}().get({name!r})))
+show(attempt(lambda: exec("from {package} import {class_name}")))
+"""
+    for kind, message, _cause in run(code)[0]:  # type: ignore[misc]
+        assert kind == "MissingPluginError"
+        assert message.endswith(f": pip install {distribution}")
+        assert class_name in message
+
+
+BROKEN = {
+    "raising": ("cannot be imported: RuntimeError: this plugin is broken on purpose", "RuntimeError"),
+    "exiting": ("cannot be imported: SystemExit: 3", "SystemExit"),
+    "absent": ("cannot be imported: ModuleNotFoundError", "ModuleNotFoundError"),
+    "unnamed": ("cannot be imported: AttributeError", "AttributeError"),
+    "foreign": ("must be a subclass of laila.contract.Pool", "NoneType"),
+    "function": ("must be a subclass of laila.contract.Pool", "NoneType"),
+    "partial": ("PartialPool lacks _delete, _empty, _keys, _read, _write", "NoneType"),
+    "future": (
+        "version 99 of laila's plugin contract, and this laila-core has version 1: upgrade laila-core",
+        "NoneType",
+    ),
+    "vague": ("laila_contract must be an integer, not 'latest'", "NoneType"),
+}
+
+
+def test_broken_plugins_hurt_nobody_else_and_are_reported_once() -> None:
+    code = f"""
+from laila import plugins
+for name in {list(BROKEN)!r}:
+    show(attempt(lambda: plugins.pools().get(name)))
+show(attempt(lambda: plugins.pools().get("raising")))
+show([plugins.pools().get("memory").__name__, plugins.pools().get("box").__name__])
+show([(row.name, row.status) for row in plugins.report() if row.kind == "pool" and row.version == "0.1" and "broken" in row.distribution])
+show([(row.name, row.reason) for row in plugins.report() if row.kind == "distribution"])
+import laila.pool
+show(attempt(lambda: laila.pool.RaisingPool))
+"""
+    shown, stderr = run(code, "good", "broken")
+    for (name, (reason, cause)), found in zip(BROKEN.items(), shown, strict=False):
+        kind, message, found_cause = found  # type: ignore[misc]
+        assert (kind, found_cause) == ("PluginError", cause), name
+        assert reason in message, name
+        assert f"'{name}'" in message
+        assert "broken-plugins 0.1" in message
+    again, others, statuses, problems, by_class = shown[len(BROKEN) :]
+    assert again == shown[0]
+    assert others == ["MemoryPool", "BoxPool"]
+    assert sorted(statuses) == sorted([name, "failed"] for name in BROKEN)  # type: ignore[type-var, arg-type]
+    assert problems == [
+        ["broken-plugins", "the entry point malformed = 'not a module at all!' names no module or class"]
+    ]
+    assert by_class[0] == "PluginError"  # type: ignore[index]
+    for name in BROKEN:
+        assert stderr.count(f"the pool plugin '{name}'") == 1, name
+
+
+def test_damaged_metadata_is_reported_and_the_rest_is_found() -> None:
+    code = """
+from laila import plugins
+show(plugins.pools().get("box").__name__)
+show([[row.name, row.status] for row in plugins.report() if row.kind == "distribution"])
+"""
+    shown, stderr = run(code, "damaged", "good")
+    assert shown == ["BoxPool", [["damaged-plugin", "failed"]]]
+    assert stderr.count("entry points cannot be read") == 1
+
+
+def test_two_claimants_of_one_name_are_both_left_out() -> None:
+    code = """
+from laila import plugins
+show(attempt(lambda: plugins.pools().get("box")))
+show("box" in plugins.pools().names())
+show(sorted((row.distribution, row.status) for row in plugins.report() if row.name == "box"))
+show(["laila_fixture_box" in sys.modules, "laila_fixture_rival" in sys.modules])
+import laila_fixture_box
+show(laila_fixture_box.BoxPool().__class__.__name__)
+"""
+    shown, stderr = run(code, "good", "rival")
+    kind, message, _cause = shown[0]  # type: ignore[misc]
+    assert kind == "PluginError"
+    assert "another-box and laila-pool-box both claim the name 'box'" in message
+    assert "LAILA_PLUGIN_PREFER=box=" in message
+    assert shown[1:] == [
+        False, [["another-box", "conflict"], ["laila-pool-box", "conflict"]], [False, False], "BoxPool",
+    ]  # fmt: skip
+    assert stderr.count("both claim") == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "chosen"),
+    [
+        ({"LAILA_PLUGIN_PREFER": "box=another-box"}, "RivalPool"),
+        ({"LAILA_PLUGIN_PREFER": "s3=x, box=Laila_Pool.Box"}, "BoxPool"),
+        ({"LAILA_PLUGINS_BLOCK": "another-box"}, "BoxPool"),
+        ({"LAILA_PLUGINS_ALLOW": "another_box"}, "RivalPool"),
+    ],
+)
+def test_the_operator_decides_between_claimants(variables: dict[str, str], chosen: str) -> None:
+    code = """
+from laila import plugins
+show(plugins.pools().get("box").__name__)
+show(sorted(row.status for row in plugins.report() if row.name == "box"))
+"""
+    shown, stderr = run(code, "good", "rival", **variables)
+    assert shown[0] == chosen
+    assert shown[1] != ["conflict", "conflict"]
+    assert stderr == ""
+
+
+def test_a_preference_for_nobody_settles_nothing() -> None:
+    code = "from laila import plugins\nshow(attempt(lambda: plugins.pools().get('box')))"
+    shown, _ = run(code, "good", "rival", LAILA_PLUGIN_PREFER="box=third-box")
+    assert shown[0][0] == "PluginError"  # type: ignore[index]
+
+
+def test_nobody_takes_over_what_the_core_brings() -> None:
+    code = """
+from laila import plugins
+show(plugins.pools().get("memory").__module__)
+show(sorted([row.distribution, row.status] for row in plugins.report() if row.name == "memory"))
+"""
+    shown, _ = run(code, "usurper", "rival", LAILA_PLUGIN_PREFER="memory=usurper", LAILA_PLUGINS_BLOCK="*")
+    assert shown == ["laila.pool.memory", [["laila-core", "loaded"], ["usurper", "refused"]]]
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"LAILA_PLUGINS_BLOCK": "box"}, "LAILA_PLUGINS_BLOCK"),
+        ({"LAILA_PLUGINS_BLOCK": "x,laila-pool-box"}, "LAILA_PLUGINS_BLOCK"),
+        ({"LAILA_PLUGINS_BLOCK": "*"}, "LAILA_PLUGINS_BLOCK"),
+        ({"LAILA_PLUGINS_ALLOW": "hdf5"}, "LAILA_PLUGINS_ALLOW"),
+    ],
+)
+def test_blocked_plugins_are_not_used_and_say_why(variables: dict[str, str], reason: str) -> None:
+    code = """
+from laila import plugins
+show(attempt(lambda: plugins.pools().get("box")))
+show([[row.status, row.reason] for row in plugins.report(check=True) if row.name == "box"])
+show("laila_fixture_box" in sys.modules)
+"""
+    shown, stderr = run(code, "good", **variables)
+    kind, message, _cause = shown[0]  # type: ignore[misc]
+    assert kind == "PluginError"
+    assert reason in message
+    (row,) = shown[1]  # type: ignore[misc]
+    assert row[0] == "blocked"
+    assert reason in row[1]
+    assert shown[2] is False
+    assert stderr == ""
+
+
+def test_a_wrong_operator_setting_is_named() -> None:
+    code = "from laila import plugins\nshow(attempt(plugins.pools().names))"
+    shown, _ = run(code, "good", LAILA_PLUGIN_PREFER="s3")
+    assert shown[0][0] == "SettingsError"  # type: ignore[index]
+    assert "LAILA_PLUGIN_PREFER" in shown[0][1]  # type: ignore[index]
+
+
+def test_rescan_finds_what_was_installed_and_tries_again() -> None:
+    code = f"""
+from laila import plugins
+show("box" in plugins.pools().names())
+sys.path.append({str(FIXTURES / "good")!r})
+show("box" in plugins.pools().names())
+plugins.rescan()
+show("box" in plugins.pools().names())
+show(plugins.pools().get("box").__name__)
+"""
+    assert run(code)[0] == [False, False, True, "BoxPool"]
+
+
+def test_an_older_copy_later_on_the_path_is_not_seen(tmp_path: Path) -> None:
+    info = tmp_path / "laila_pool_box-0.9.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: laila-pool-box\nVersion: 0.9\n")
+    (info / "entry_points.txt").write_text("[laila.pools]\nboxes = laila_fixture_box:BoxPool\n")
+    code = f"""
+sys.path.append({str(tmp_path)!r})
+from laila import plugins
+show([name for name in plugins.pools().names() if name.startswith("box")])
+show([row.version for row in plugins.report() if row.distribution == "laila-pool-box"])
+"""
+    assert run(code, "good")[0] == [["box"], ["1.2"]]
+
+
+def test_many_threads_get_one_class() -> None:
+    code = """
+import threading
+from laila import plugins
+start = threading.Barrier(8)
+found = []
+def work():
+    start.wait()
+    found.append(plugins.pools().get("box"))
+threads = [threading.Thread(target=work) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+show([len(found), len(set(found))])
+"""
+    assert run(code, "good")[0] == [[8, 1]]
+
+
+def test_the_report_names_what_is_missing_and_what_was_loaded() -> None:
+    code = """
+from laila import plugins
+plugins.pools().get("box")
+rows = {(row.kind, row.name): row for row in plugins.report(missing=True)}
+show(list(rows["pool", "box"]))
+show(list(rows["pool", "s3"]) if rows["pool", "s3"].status == "not installed" else None)
+show(rows["hooks", "observer"].status)
+"""
+    shown, _ = run(code, "good", "hooks")
+    assert shown[0] == ["pool", "box", ["box"], "laila-pool-box", "1.2", 1, "loaded", ""]
+    if shown[1] is not None:
+        assert shown[1] == [
+            "pool",
+            "s3",
+            ["s3"],
+            "laila-pool-s3",
+            "",
+            None,
+            "not installed",
+            "pip install laila-pool-s3",
+        ]
+    assert shown[2] == "available"
+
+
+# -- hook modules ---------------------------------------------------------------------------------------------
+
+
+def test_bad_hook_modules_are_left_out_within_their_deadline() -> None:
+    code = """
+import time
+from laila import plugins
+started = time.monotonic()
+plugins.load_hooks()
+show(time.monotonic() - started)
+show(plugins.hooks().names())
+for hook in ("laila_policy_initialized", "laila_entry_created", "laila_register_codecs"):
+    plugins.call_hook(hook, policy=None, entry=None, registry=None)
+show({row.name: [row.status, row.reason] for row in plugins.report() if row.kind == "hooks"})
+started = time.monotonic()
+plugins.load_hooks()
+show(time.monotonic() - started < 0.5)
+"""
+    started = time.monotonic()
+    shown, stderr = run(code, "badhooks", "hooks", LAILA_PLUGINS_DEADLINE="1.5")
+    assert time.monotonic() - started < 30, "a hanging module must not hold up the end of the process"
+    assert isinstance(shown[0], float)
+    assert 1.4 < shown[0] < 20
+    assert shown[1] == ["observer"]
+    rows = shown[2]
+    assert isinstance(rows, dict)
+    reasons = {
+        "a_hanging": "still being imported after 1.5 s",
+        "b_raising": "laila_fixture_that_is_not_there",
+        "c_unknown": "laila_no_such_hook is no hook",
+        "d_arguments": "payload",
+        "e_wrapper": "wrapper",
+        "f_async": "async",
+        "g_exiting": "SystemExit: 3",
+        "h_future": "version 2 of laila's plugin contract",
+        "i_failing": "no codec today",
+    }
+    for name, reason in reasons.items():
+        assert rows[name][0] == "failed", name
+        assert reason in rows[name][1], name
+    assert rows["observer"] == ["loaded", ""]
+    assert shown[3] is True
+    for name in reasons:
+        assert stderr.count(f"the hooks plugin '{name}'") == 1, stderr
+
+
+def test_a_blocked_hook_module_is_not_imported() -> None:
+    code = """
+from laila import plugins
+plugins.load_hooks()
+show(["laila_fixture_observer" in sys.modules, "pluggy" in sys.modules, plugins.listeners("laila_policy_initialized")])
+"""
+    shown, stderr = run(code, "hooks", LAILA_PLUGINS_BLOCK="observer")
+    assert shown == [[False, False, False]]
+    assert stderr == ""
+
+
+def test_an_observer_that_raises_is_logged_once_and_the_others_are_told() -> None:
+    code = """
+from laila import plugins
+from laila.contract import hookimpl
+class Raising:
+    @hookimpl
+    def laila_policy_closing(self):
+        raise ValueError("observer trouble")
+class Noting:
+    told = 0
+    @hookimpl
+    def laila_policy_closing(self, policy):
+        Noting.told += policy
+plugins.hooks().register(Noting(), "first")
+raising = Raising()
+plugins.hooks().register(raising, "second")
+show(plugins.listeners("laila_policy_closing"))
+for _ in range(3):
+    plugins.call_hook("laila_policy_closing", policy=1)
+show(Noting.told)
+show(attempt(lambda: plugins.hooks().register(Raising(), "first")))
+plugins.hooks().unregister(raising)
+show(plugins.hooks().names())
+show(attempt(lambda: plugins.hooks().unregister(raising)))
+"""
+    shown, stderr = run(code)
+    assert shown[:2] == [True, 3]
+    assert shown[2][0] == "PluginError"  # type: ignore[index]
+    assert shown[3] == ["first"]
+    assert shown[4][0] == "ValueError"  # type: ignore[index]
+    assert stderr.count("ValueError: observer trouble") == 1
+
+
+def test_a_plugin_brings_a_codec() -> None:
+    code = """
+from laila import plugins
+from laila.contract import hookimpl
+import dataclasses
+@dataclasses.dataclass
+class Point:
+    x: int
+class Bringing:
+    @hookimpl
+    def laila_register_codecs(self, registry):
+        registry.register_type(Point)
+plugins.hooks().register(Bringing())
+from laila.codec import encode, decode
+blob = encode(Point(3), key="LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7")
+show([blob.signature, decode(blob).x])
+"""
+    assert run(code)[0] == [[None, 3]]

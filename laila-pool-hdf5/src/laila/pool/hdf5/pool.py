@@ -1,0 +1,236 @@
+"""The pool itself: the contract's methods, each one transaction or one look into the index."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal, Self
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from laila.contract import Pool, Settings, option
+from laila.errors import SettingsError
+from laila.pool.hdf5.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from laila.contract import Blob, Transformation
+    from laila.contract.blob import BytesLike
+    from laila.pool.hdf5.poolfile import PoolFile, Transaction
+    from laila.transform import TransformationSequence
+
+__all__ = ["HDF5Pool", "HDF5Settings"]
+
+
+class HDF5Settings(Settings):
+    """The options of :class:`HDF5Pool`."""
+
+    prefix = "hdf5"
+
+    path: str | None = option(
+        default=None,
+        help="the file, made if it is not there; by default `laila.h5`, or `<nickname>.h5`, in the `pools` directory",
+    )
+    durable: Literal["power", "process"] = option(
+        default="power",
+        help="what a finished write survives: a power failure, or (quicker, nothing is synced) the death of the process",
+    )
+    lock: Literal["wait", "error"] = option(
+        default="wait", help="when another process is at the file: wait, or raise PoolLockedError at once"
+    )
+    lock_timeout: float = option(default=30.0, help="seconds to wait with `lock='wait'` before PoolLockedError")
+    read_only: bool = option(default=False, help="never write, and follow what other processes write")
+    compact: Literal["auto", "manual"] = option(
+        default="auto", help="give back the space of deleted entries when most of the file is such, or in `compact()` only"
+    )
+
+
+class HDF5Pool(Pool):
+    """A pool in one HDF5 file, crash-safe, shared by threads and processes.
+
+    Large arrays are native datasets under ``/entries``; small blobs are packed. A write that has returned
+    survives ``kill -9`` and, with ``durable="power"``, the loss of power; one that has not returned has happened
+    whole or not at all. See ``docs/reference/pool-hdf5.md``.
+
+    ``path`` is the file; the other options are those of :class:`HDF5Settings`. Thread-safe; reads do not wait
+    for writes. Usable in a forked child.
+
+    Raises:
+        PoolFormatError: the file is not a laila pool; it was left as it is.
+        PoolLockedError: another process kept the file longer than ``lock_timeout``.
+        PoolError: the system refused, with its ``errno``; nothing was changed.
+    """
+
+    laila_contract = 1
+    blocking = True
+
+    settings: HDF5Settings
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        nickname: str | None = None,
+        *,
+        transformations: Iterable[str | Transformation] | TransformationSequence = (),
+        write: Literal["through"] | None = None,
+        durable: Literal["power", "process"] | None = None,
+        lock: Literal["wait", "error"] | None = None,
+        lock_timeout: float | None = None,
+        read_only: bool | None = None,
+        compact: Literal["auto", "manual"] | None = None,
+    ) -> None:
+        settings = HDF5Settings.resolve(
+            {
+                "path": None if path is None else os.fspath(path),
+                "durable": durable,
+                "lock": lock,
+                "lock_timeout": lock_timeout,
+                "read_only": read_only,
+                "compact": compact,
+            }
+        )
+        if settings.lock_timeout < 0:
+            raise SettingsError(f"lock_timeout={settings.lock_timeout!r} is less than 0 seconds", option="lock_timeout")
+        super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
+        self.durability = settings.durable  # type: ignore[misc]  # this pool's, in place of the class's
+        self._store = Store(
+            _default_path(nickname) if settings.path is None else os.path.expanduser(settings.path),
+            durable=settings.durable == "power",
+            timeout=settings.lock_timeout if settings.lock == "wait" else 0.0,
+            read_only=settings.read_only,
+            compact=settings.compact == "auto",
+        )
+
+    @classmethod
+    def from_url(cls, url: str, **options: object) -> Self:
+        """Open ``hdf5:///absolute/path.h5``, ``hdf5:relative.h5``, or ``hdf5:`` for the default file.
+
+        The query may hold options (``?durable=process&lock=error``); those in ``options`` come first. In the path
+        ``%`` writes what a URL cannot. Raises :class:`~laila.errors.SettingsError` for anything else.
+        """
+        parts = urlsplit(url)
+        if parts.scheme != "hdf5" or parts.netloc or parts.fragment:
+            raise SettingsError(
+                f"{url!r} is no URL of an HDF5 pool: write hdf5:///absolute/path.h5 (three slashes) or hdf5:relative.h5",
+                option="url",
+            )
+        given: dict[str, object] = {
+            name: HDF5Settings.parse_text(name, text) for name, text in parse_qsl(parts.query, keep_blank_values=True)
+        }
+        if parts.path and not (url.startswith("hdf5://") and parts.path == "/"):
+            given["path"] = unquote(parts.path)
+        return cls(**{**given, **options})  # type: ignore[arg-type]  # checked by HDF5Settings
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the file."""
+        return self._store.path
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def _read(self, key: str) -> bytes | list[BytesLike] | None:
+        file = self._store.current()
+        entry = file.index.entries.get(key)
+        return None if entry is None else file.read(entry)
+
+    def _read_many(self, keys: Sequence[str]) -> list[bytes | list[BytesLike] | None]:
+        file = self._store.current()
+        found = file.index.entries.get
+        return [None if (entry := found(key)) is None else file.read(entry) for key in keys]
+
+    def _read_head(self, key: str) -> bytes | None:
+        file = self._store.current()
+        entry = file.index.entries.get(key)
+        return None if entry is None else file.read_head(entry)
+
+    def _exists(self, key: str) -> bool:
+        return key in self._store.current().index.entries
+
+    def _keys(self) -> Iterator[str]:
+        # A copy of the keys as they are now: a dict that another thread changes cannot be walked.
+        return iter(list(self._store.current().index.entries))
+
+    def _evolutions(self, stem: str) -> list[int]:
+        return self._store.evolutions(stem)
+
+    def _newest(self, stem: str) -> str | None:
+        numbers = self._store.evolutions(stem)
+        return f"{stem}-{numbers[-1]}" if numbers else None
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def _write(self, key: str, blob: Blob) -> None:
+        self._write_many([(key, blob)])
+
+    def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
+        def change(file: PoolFile, transaction: Transaction) -> bool:
+            for key, blob in dict(items).items():
+                transaction.put(key, blob)
+            return bool(items)
+
+        self._store.transact(change)
+
+    def _create(self, key: str, blob: Blob) -> bool:
+        return self._create_many([(key, blob)])[0]
+
+    def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
+        created: list[bool] = []
+
+        def change(file: PoolFile, transaction: Transaction) -> bool:
+            new: set[str] = set()
+            for key, blob in items:
+                fresh = key not in file.index.entries and key not in new
+                if fresh:
+                    new.add(key)
+                    transaction.put(key, blob)
+                created.append(fresh)
+            return bool(new)
+
+        self._store.transact(change)
+        return created
+
+    def _delete(self, key: str) -> bool:
+        return self._delete_many([key])[0]
+
+    def _delete_many(self, keys: Sequence[str]) -> list[bool]:
+        deleted: list[bool] = []
+
+        def change(file: PoolFile, transaction: Transaction) -> bool:
+            gone: set[str] = set()
+            for key in keys:
+                there = key in file.index.entries and key not in gone
+                if there:
+                    gone.add(key)
+                    transaction.delete(key)
+                deleted.append(there)
+            return bool(gone)
+
+        self._store.transact(change)
+        return deleted
+
+    def _empty(self) -> None:
+        def change(file: PoolFile, transaction: Transaction) -> bool:
+            if file.index.entries:
+                transaction.clear()
+            return bool(file.index.entries)
+
+        self._store.transact(change)
+
+    def compact(self) -> int:
+        """Give back the space of what was deleted or replaced; return the bytes by which the file shrank.
+
+        What is alive is written into a new file, which then takes the old one's place at once; a crash leaves the
+        one or the other. Needs as much free space as the result; readers go on, writers wait.
+        """
+        self._check_open()
+        return self._store.compact()
+
+    def _close(self) -> None:
+        self._store.close()
+
+
+def _default_path(nickname: str | None) -> str:
+    from laila.directories import directory
+
+    # Named pools each have a file of their own; any name is a file name once what a path cannot hold is quoted.
+    name = "laila" if nickname is None else quote(nickname, safe=" !#$&'()+,;=@[]{}~").replace(".", "%2E")
+    return os.path.join(directory("pools"), f"{name}.h5")

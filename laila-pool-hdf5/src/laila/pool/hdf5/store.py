@@ -1,0 +1,392 @@
+"""One path, several threads and processes: who may write, who must look again, and what takes a file's place.
+
+Locks, always taken in this order:
+
+1. ``_writer`` among the threads of this process, then the lock of ``<path>.lock`` among processes: one transaction at
+   a time. That file stays when compaction puts another file at ``path``.
+2. ``_steady`` among threads, then the lock of the data file: held exclusively while committed bytes or the index
+   change, shared by those who look for other processes' commits. Plain HDF5 takes this second one too.
+
+Reading what is in the index takes none of them, because the bytes of an entry never change in a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from threading import Lock
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from laila.errors import PoolClosedError, PoolError, PoolFormatError, PoolLockedError
+from laila.pool.hdf5.durable import DurableFile
+from laila.pool.hdf5.layout import Header, superblock_end
+from laila.pool.hdf5.locking import locked
+from laila.pool.hdf5.poolfile import PoolFile, Transaction
+from laila.pool.hdf5.storage import FileStorage, sync_directory
+
+if TYPE_CHECKING:
+    from laila.pool.hdf5.native import Session
+
+__all__ = ["Store"]
+
+_log = logging.getLogger(__name__)
+
+# Automatic compaction waits until this much is dead, and it is more than what is alive.
+_COMPACT_FROM = 32 * 1024 * 1024
+_COMPACTING = ".compacting"
+_COPY_BYTES = 32 * 1024 * 1024
+
+_stores: WeakSet[Store] = WeakSet()
+
+
+class Store:
+    """The pool file at ``path``, made if it is not there. Safe to use from any thread, and in a forked child."""
+
+    def __init__(
+        self, path: str, *, durable: bool = True, timeout: float = 30.0, read_only: bool = False, compact: bool = True
+    ) -> None:
+        self.path = os.path.realpath(path)
+        self._durable = durable
+        self._timeout = timeout
+        self._read_only = read_only
+        self._auto_compact = compact
+        self._closed = False
+        self._writer = Lock()
+        self._steady = Lock()
+        self._lock_fd = -1
+        self._file: PoolFile | None = None
+        with self._reporting("open"):
+            self._file = self._open()
+        _stores.add(self)
+
+    # -- opening ----------------------------------------------------------------------------------------------
+
+    def _open(self) -> PoolFile:
+        """Open the file at the path, whatever that is now, and load its index."""
+        file = self._attach()
+        if file is None:
+            if self._read_only:
+                raise PoolError(f"{self.path} does not exist, and read_only=True makes no file", pool=self.path)
+            with self._one_process():
+                file = self._attach()
+                if file is None:
+                    return self._build(".creating", lambda transaction: None)
+        if self._load(file):
+            if not self._read_only:
+                self._tidy()
+            return file
+        if self._read_only:
+            raise PoolError(
+                f"{self.path} was not closed in order; open it once for writing, which brings it to its last commit",
+                pool=self.path,
+            )
+        with self._one_process():
+            file.recover()
+            file.refresh()
+        self._tidy()
+        return file
+
+    def _tidy(self) -> None:
+        """Delete what a process left that died while it compacted."""
+        left = self.path + _COMPACTING
+        if os.path.exists(left):
+            # Held: somebody is compacting, and this is no left-over.
+            fd = self._lock_descriptor()
+            with suppress(PoolLockedError, FileNotFoundError):
+                with locked(fd, exclusive=True, timeout=0, path=self.path, what="another process"):
+                    os.unlink(left)
+
+    def _attach(self) -> PoolFile | None:
+        """Open the file if there is one with anything in it. Nothing is written to what is no pool."""
+        try:
+            fd = os.open(self.path, (os.O_RDONLY if self._read_only else os.O_RDWR) | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        storage = FileStorage(fd, durable=self._durable)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise PoolFormatError(f"{self.path} is no regular file", pool=self.path)
+        if not storage.size():
+            return None
+        Header.identify(storage, self.path)
+        return self._pool_file(storage)
+
+    def _pool_file(self, storage: FileStorage) -> PoolFile:
+        return PoolFile(storage, self.path, lambda: self._locked(storage, exclusive=True))
+
+    def _load(self, file: PoolFile) -> bool:
+        """Bring ``file`` up to date; False: a writer died in the middle of a commit, and somebody must recover it."""
+        with self._locked(file.storage, exclusive=False):
+            if file.needs_recovery():
+                return False
+            if not file.header.generation:
+                superblock_end(file.storage, self.path)  # a file cut short is better found now than entry by entry
+            file.refresh()
+            return True
+
+    def _build(self, suffix: str, fill: Callable[[Transaction], None]) -> PoolFile:
+        """Make a whole new file beside the path and put it there: a crash leaves the old one or the new one."""
+        beside = self.path + suffix
+        with suppress(FileNotFoundError):
+            os.unlink(beside)  # left by a process that died here; no other can be at it under the lock
+        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        storage = FileStorage(fd, durable=self._durable)
+        try:
+            built, transaction = PoolFile.create(storage, self.path)
+            try:
+                fill(transaction)
+                transaction.commit()
+            except BaseException:
+                transaction.rollback()
+                raise
+            old = self._file
+            if old is None:
+                os.rename(beside, self.path)
+            else:
+                self._replace(old, beside, storage)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(beside)
+            raise
+        if self._durable:
+            sync_directory(os.path.dirname(self.path))
+        file = self._pool_file(storage)
+        file.header, file.index = built.header, built.index
+        return file
+
+    def _replace(self, old: PoolFile, beside: str, storage: FileStorage) -> None:
+        os.fchmod(storage.fd, stat.S_IMODE(os.stat(self.path).st_mode))
+        with self._locked(old.storage, exclusive=True):
+            # Others have the old file open: they must hear of the new one, and not before it can be found.
+            Header.set_moved(old.storage, True)
+            os.rename(beside, self.path)
+
+    # -- locks ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reporting(self, what: str) -> Iterator[None]:
+        """Turn an error of the system into a :class:`PoolError` that says what to do."""
+        try:
+            yield
+        except PoolError:
+            raise
+        except OSError as error:
+            reason = error.strerror or str(error)
+            advice = ""
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                advice = "; nothing was changed: make room, then try again"
+            raise PoolError(
+                f"cannot {what} {self.path}: {reason}{advice}", errno=error.errno, pool=self.path
+            ) from error
+
+    def _locked(self, storage: object, *, exclusive: bool) -> AbstractContextManager[None]:
+        assert isinstance(storage, FileStorage)
+        return locked(
+            storage.fd,
+            exclusive=exclusive,
+            timeout=self._timeout,
+            path=self.path,
+            what="another process, or by HDF5 itself (a file open in h5py keeps writers out)",
+        )
+
+    @contextmanager
+    def _one_process(self) -> Iterator[None]:
+        """Be the only writer among processes."""
+        with locked(
+            self._lock_descriptor(),
+            exclusive=True,
+            timeout=self._timeout,
+            path=self.path,
+            what="another process that writes",
+        ):
+            yield
+
+    def _lock_descriptor(self) -> int:
+        if self._lock_fd < 0:
+            self._lock_fd = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return self._lock_fd
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def current(self) -> PoolFile:
+        """Return the file to read from, its index up to date with every process's commits."""
+        file = self._file
+        if file is not None:
+            generation, moved = Header.glance(file.storage)
+            if generation == file.header.generation and not moved:
+                return file
+        with self._reporting("read"):
+            return self._catch_up()
+
+    def evolutions(self, stem: str) -> list[int]:
+        """Return the numbers ``n`` of the keys ``<stem>-<n>``, ascending."""
+        index = self.current().index
+        with self._steady:
+            return index.evolutions(stem)
+
+    def _catch_up(self) -> PoolFile:
+        while True:
+            self._check_open()
+            with self._steady:
+                file = self._file
+                if file is None or not self._is_at_path(file):
+                    file = self._file = self._reopen()
+                if self._load(file):
+                    return file
+            if self._read_only:
+                raise PoolError(
+                    f"a process that wrote to {self.path} died; open it once for writing, which brings it to its last "
+                    "commit",
+                    pool=self.path,
+                )
+            with self._writing():
+                pass  # beginning to write recovers the file
+
+    def _is_at_path(self, file: PoolFile) -> bool:
+        assert isinstance(file.storage, FileStorage)
+        mine = os.fstat(file.storage.fd)
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        return (mine.st_ino, mine.st_dev) == (there.st_ino, there.st_dev)
+
+    def _reopen(self) -> PoolFile:
+        file = self._attach()
+        if file is None:
+            raise PoolError(f"{self.path} was removed while this pool had it open; open the pool anew", pool=self.path)
+        return file
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[PoolFile]:
+        """Be the only writer, with the file that is at the path now, recovered and up to date."""
+        with self._writer:
+            self._check_open()
+            if self._read_only:
+                raise PoolError(f"{self.path} was opened with read_only=True", pool=self.path, errno=errno.EROFS)
+            with self._one_process():
+                with self._steady:
+                    file = self._file
+                    if file is None or not self._is_at_path(file):
+                        file = self._file = self._reopen()
+                    if file.needs_recovery():
+                        file.recover()
+                    file.refresh()
+                    if Header.glance(file.storage)[1]:
+                        # The process that was to put another file here died before it did.
+                        Header.set_moved(file.storage, False)
+                yield file
+
+    def transact(self, change: Callable[[PoolFile, Transaction], bool]) -> None:
+        """Run ``change`` as one transaction, committed if it returns true.
+
+        Raises :class:`PoolError` with nothing changed; :class:`PoolLockedError` when another process keeps the file.
+        """
+        with self._reporting("write"), self._writing() as file:
+            transaction = file.begin()
+            try:
+                if change(file, transaction):
+                    with self._steady:
+                        transaction.commit()
+            except BaseException as error:
+                committed = transaction.committed
+                transaction.rollback()
+                if committed and isinstance(error, OSError):
+                    raise PoolError(
+                        f"the change to {self.path} is safe in its journal, but could not be put in place "
+                        f"({error.strerror or error}); it will be when the file is next used",
+                        errno=error.errno,
+                        pool=self.path,
+                    ) from error
+                raise
+            wasteful = self._auto_compact and file.index.dead > max(_COMPACT_FROM, file.storage.size() // 2)
+        if wasteful:
+            try:
+                self.compact()
+            except PoolError as error:
+                # The transaction is done; that space could not be given back is no failure of it.
+                _log.warning("automatic compaction of %s failed: %s", self.path, error)
+
+    def compact(self) -> int:
+        """Write what is alive into a new file that takes this one's place; return the bytes given back.
+
+        Needs as much free space as the result. Readers go on meanwhile, writers wait.
+        """
+        with self._reporting("compact"), self._writing() as file:
+            before = file.storage.size()
+            with self._source_session(file) as session:
+
+                def fill(transaction: Transaction) -> None:
+                    packed = 0
+                    for entry in list(file.index.entries.values()):
+                        transaction.copy(entry, file, session)
+                        packed += entry[2]
+                        if packed >= _COPY_BYTES:
+                            transaction.flush_packed()
+                            packed = 0
+
+                built = self._build(_COMPACTING, fill)
+            with self._steady:
+                self._file = built
+            return before - built.storage.size()
+
+    @contextmanager
+    def _source_session(self, file: PoolFile) -> Iterator[Session | None]:
+        """The file open in HDF5 to be copied from, if it has anything that HDF5 must copy."""
+        if not any(len(entry) == 4 for entry in file.index.entries.values()):
+            yield None
+            return
+        from laila.pool.hdf5.native import Session
+
+        source = DurableFile(file.storage, superblock_end(file.storage, self.path), b"")
+        session = Session(source, read_only=True)
+        try:
+            yield session
+        finally:
+            source.mute()
+            session.abandon()
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PoolClosedError(f"the pool of {self.path} was closed; open it again", pool=self.path)
+
+    def close(self) -> None:
+        """Let go of the file, cut to its proper length where no other process is writing."""
+        with self._writer:
+            if self._closed:
+                return
+            self._closed = True
+            file, self._file = self._file, None
+            if file is not None and not self._read_only:
+                # No matter if not: what stands past the end is cut off by the next who writes.
+                fd = self._lock_descriptor()
+                with suppress(OSError), locked(fd, exclusive=True, timeout=0, path=self.path, what="another process"):
+                    if not file.needs_recovery() and self._is_at_path(file):
+                        file.storage.truncate(superblock_end(file.storage, self.path))
+            if self._lock_fd >= 0:
+                os.close(self._lock_fd)
+                self._lock_fd = -1
+
+    def _forget_after_fork(self) -> None:
+        # An open file's locks are shared with the parent, and a lock that another thread held stays held for ever.
+        self._writer, self._steady = Lock(), Lock()
+        self._file = None
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_stores):
+        store._forget_after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

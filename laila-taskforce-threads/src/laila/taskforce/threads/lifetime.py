@@ -1,0 +1,89 @@
+"""What happens to worker threads when the interpreter exits or the process forks.
+
+At exit, what was submitted is done before the interpreter goes on with its shutdown. Workers are daemon
+threads, so an idle one never keeps a process alive; the work is waited for by two hooks:
+
+* ``threading._register_atexit``, which :mod:`concurrent.futures` relies on too, runs at the end of the main
+  thread, while other threads still live, and, unlike ``atexit``, also in the children of
+  :mod:`multiprocessing`. It is not public, so that doing without it must work.
+* ``atexit`` runs after all non-daemon threads have ended: it finishes what those submitted in the meantime.
+
+From Python 3.12 on, no thread can be started by then. What is submitted so late is done by the workers that
+are left, and in the submitting thread when there are none.
+"""
+
+from __future__ import annotations
+
+import atexit
+
+# Its own exit hook must be there before ours: hooks run in reverse order, and after its hook no executor
+# takes work, which tasks that are still to be done may need.
+import concurrent.futures.thread  # noqa: F401
+import os
+import threading
+from contextlib import suppress
+from weakref import WeakSet
+
+from laila.errors import TaskForceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.taskforce.threads.workers import Crew
+
+__all__ = ["watch"]
+
+_PATIENCE = 10.0  # seconds before the user is told what an exit waits for
+
+_crews: WeakSet[Crew] = WeakSet()
+_given_up = False
+
+
+def watch(crew: Crew) -> None:
+    """See to it that ``crew`` finishes its work at exit, and loses its threads in a fork."""
+    _crews.add(crew)
+
+
+def _finish() -> None:
+    global _given_up
+    if _given_up:
+        return
+    try:
+        # Work of one crew may be submitted by another's: until none has any left.
+        while busy := [crew for crew in tuple(_crews) if crew.workers or crew.waiting()]:
+            for crew in busy:
+                crew.leave()
+                crew.resume()
+            for crew in busy:
+                if not crew.join(_PATIENCE):
+                    _say_what_is_waited_for(crew)
+                    crew.join()
+    except KeyboardInterrupt:
+        _given_up = True  # a second hook must not begin to wait again
+        raise
+
+
+def _say_what_is_waited_for(crew: Crew) -> None:
+    import logging
+
+    logging.getLogger("laila.taskforce").warning(
+        "the program has ended, but %d tasks of %r have not: waiting for them (interrupt to give up)",
+        crew.waiting() + sum(len(worker.tasks) for worker in tuple(crew.workers)),
+        crew.name,
+    )
+
+
+def _after_fork() -> None:
+    for crew in tuple(_crews):
+        error = TaskForceError(
+            f"the process was forked while this task of {crew.name!r} was under way, and it goes on in the "
+            "parent; submit it again in the child if it is needed there"
+        )
+        for task in crew.lose_threads():
+            task.abandon(error)
+
+
+with suppress(AttributeError, RuntimeError):  # no such hook, or too late for it: atexit alone
+    threading._register_atexit(_finish)  # type: ignore[attr-defined]
+atexit.register(_finish)
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,90 @@
+"""PythonThreadPoolTaskForce: tasks on threads of this process."""
+
+from __future__ import annotations
+
+import os
+from weakref import finalize
+
+import attrs
+
+from laila.contract import Settings, option
+from laila.contract.taskforce import TaskForce
+from laila.taskforce.threads.lifetime import watch
+from laila.taskforce.threads.workers import Crew
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from laila.contract.taskforce import Task
+
+__all__ = ["PythonThreadPoolTaskForce", "ThreadSettings"]
+
+
+class ThreadSettings(Settings):
+    """The options of the thread task force."""
+
+    prefix = "threads"
+
+    workers: int = option(
+        default=min(32, (os.cpu_count() or 1) + 4),
+        help="how many tasks run at a time",
+        validator=attrs.validators.and_(attrs.validators.instance_of(int), attrs.validators.ge(1)),
+    )
+
+
+class PythonThreadPoolTaskForce(TaskForce):
+    """A task force of ``workers`` threads, started when there is work for them.
+
+    A task may submit others and wait for them, whatever the number of workers: while its worker waits, that
+    does the very task waited for, or a spare thread takes its place and retires later. Queued work is done
+    before the interpreter exits.
+
+    Args:
+        workers: How many tasks run at a time; by default the number of processors plus 4, at most 32.
+        nickname: As for every task force.
+
+    Raises:
+        SettingsError: When ``workers`` is no positive integer (a ``ValueError``).
+    """
+
+    short_name = "threads"
+    settings: ThreadSettings
+
+    def __init__(self, workers: int | None = None, *, nickname: str | None = None) -> None:
+        super().__init__(nickname=nickname, settings=ThreadSettings.resolve({"workers": workers}))
+        self._crew = Crew(self.settings.workers, nickname or "laila-worker")
+
+    @property
+    def workers(self) -> int:
+        """How many tasks run at a time."""
+        return self.settings.workers
+
+    @property
+    def queue_len(self) -> int:
+        """How many tasks wait to be started."""
+        return self._crew.waiting()
+
+    @property
+    def look_ahead(self) -> int:
+        """How many tasks ``imap`` keeps under way: two for each worker."""
+        return 2 * self.settings.workers
+
+    def _start(self) -> None:
+        watch(self._crew)
+        # Dropped without a shutdown, it does what is queued and lets its threads go.
+        finalize(self, self._crew.close, False).atexit = False
+
+    def _submit(self, tasks: Sequence[Task]) -> None:
+        self._crew.submit(tasks)
+
+    def _pause(self) -> None:
+        self._crew.pause()
+
+    def _resume(self) -> None:
+        self._crew.resume()
+
+    def _shutdown(self, wait: bool, cancel_pending: bool) -> None:
+        self._crew.close(cancel_pending)
+        if wait:
+            self._crew.join()
