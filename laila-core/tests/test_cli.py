@@ -92,7 +92,7 @@ def put(entry: str) -> str:
     return f"e = {entry}\npool[e.global_id] = e\n"
 
 
-# -- the command itself ---------------------------------------------------------------------------------------
+# -- the command itself ----------------------------------------------------------------------------------
 
 
 def test_help_and_version(home: dict[str, str]) -> None:
@@ -144,7 +144,7 @@ def test_a_closed_pipe_is_no_complaint(home: dict[str, str], tmp_path: Path) -> 
     assert done.stderr == ""
 
 
-# -- laila plugins --------------------------------------------------------------------------------------------
+# -- laila plugins ---------------------------------------------------------------------------------------
 
 
 def test_plugins_lists_what_is_installed_and_imports_nothing(home: dict[str, str]) -> None:
@@ -179,7 +179,7 @@ def test_plugins_all_names_the_pip_lines(home: dict[str, str]) -> None:
             assert f"pip install {line.split()[-3]}" in done.stdout
 
 
-# -- laila keys -----------------------------------------------------------------------------------------------
+# -- laila keys ------------------------------------------------------------------------------------------
 
 
 def test_keys_from_new_to_another_machine(home: dict[str, str], tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_keys_says_what_is_wrong(home: dict[str, str], tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-# -- laila show -----------------------------------------------------------------------------------------------
+# -- laila show ------------------------------------------------------------------------------------------
 
 
 def test_show_lists_a_pool(home: dict[str, str], tmp_path: Path) -> None:

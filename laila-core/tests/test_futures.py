@@ -29,7 +29,7 @@ from laila.errors import (
 from laila.futures import Future, FutureStatus, Task, as_completed, set_observer, set_submitter, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 class Boom(Exception):
@@ -476,33 +476,33 @@ def test_as_completed_times_out() -> None:
 # ---------------------------------------------------------------------------------------------------- logging
 
 
-@pytest.fixture
-def errors(caplog: pytest.LogCaptureFixture) -> Iterator[list[logging.LogRecord]]:
+def test_a_failure_nobody_looked_at_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    gc.collect()  # what earlier tests left
+    caplog.clear()
     with caplog.at_level(logging.ERROR, "laila"):
-        yield caplog.records
+        failed_future()
+        gc.collect()
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "raising" in record.getMessage()
+    assert "boom" in record.getMessage()
+    assert record.exc_info is not None
 
 
-def test_a_failure_nobody_looked_at_is_logged(errors: list[logging.LogRecord]) -> None:
-    failed_future()
-    gc.collect()
-    assert len(errors) == 1
-    assert errors[0].levelno == logging.ERROR
-    assert "boom" in errors[0].getMessage()
-    assert errors[0].exc_info is not None
-    assert "raising" in errors[0].getMessage()
-
-
-def test_a_failure_somebody_looked_at_is_not(errors: list[logging.LogRecord]) -> None:
-    assert failed_future().exception is not None
-    with pytest.raises(Boom):
-        failed_future().wait()
-    with pytest.raises(Boom):
-        asyncio.run(awaited(failed_future()))
-    cancelled: Future[int] = Future()
-    cancelled.cancel()
-    del cancelled
-    gc.collect()
-    assert errors == []
+def test_a_failure_somebody_looked_at_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    gc.collect()  # what earlier tests left
+    caplog.clear()
+    with caplog.at_level(logging.ERROR, "laila"):
+        assert failed_future().exception is not None
+        with pytest.raises(Boom):
+            failed_future().wait()
+        with pytest.raises(Boom):
+            asyncio.run(awaited(failed_future()))
+        cancelled: Future[int] = Future()
+        cancelled.cancel()
+        del cancelled
+        gc.collect()
+    assert caplog.records == []
 
 
 def test_the_end_of_the_interpreter_logs_nothing() -> None:

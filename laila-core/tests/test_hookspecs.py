@@ -23,7 +23,8 @@ def test_there_is_every_hook_of_the_design() -> None:
     }
     rest = {
         "laila_register_codecs", "laila_register_transformations", "laila_policy_initialized",
-        "laila_policy_closing", "laila_future_settled", "laila_entry_created", "laila_peer_joined", "laila_peer_left",
+        "laila_policy_closing", "laila_future_settled", "laila_entry_created", "laila_peer_joined",
+        "laila_peer_left",
     }  # fmt: skip
     assert set(HOOKS) == verbs | rest
 
@@ -56,7 +57,7 @@ def test_each_hook_passes_on_what_it_is_told(name: str) -> None:
     exec(f"def {name}(self, {', '.join(arguments)}):\n    told.append(({', '.join(arguments)},))", namespace)
     implementation = namespace[name]
     assert callable(implementation)
-    setattr(Observer, name, hookspecs.hookimpl(implementation))  # type: ignore[type-var]
+    setattr(Observer, name, hookspecs.hookimpl(implementation))
     observer = Observer()
     assert not listeners(name)
     hooks().register(observer, f"observer of {name}")

@@ -1,7 +1,7 @@
 """Plugins: discovery, laziness, isolation, rival claims, operator settings; in processes of their own.
 
-``plugin_fixtures`` holds folders of installed-looking distributions (a module and its ``.dist-info``); a process
-that has one on its path sees them as pip would have left them.
+``plugin_fixtures`` holds folders of installed-looking distributions (a module and its ``.dist-info``); a
+process that has one on its path sees them as pip would have left them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def show(value):
 """
 
 
-def run(code: str, *fixtures: str, **variables: str) -> tuple[list[object], str]:
+def run(code: str, *fixtures: str, **variables: str) -> tuple[list[Any], str]:
     """Run ``code`` with the distributions of ``fixtures`` installed; return what it showed, and stderr."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("LAILA_")}
     env["PYTHONPATH"] = os.pathsep.join(str(FIXTURES / name) for name in fixtures)
@@ -94,10 +95,10 @@ show(hasattr(laila.pool, "__no_such__"))
 show(attempt(lambda: plugins.pools().get("boxx")))
 """
     shown, _ = run(code, "good")
-    assert shown[0][0] == "ImportError"  # type: ignore[index]
-    assert shown[1][0] == "AttributeError"  # type: ignore[index]
+    assert shown[0][0] == "ImportError"
+    assert shown[1][0] == "AttributeError"
     assert shown[2] is False
-    kind, message, _cause = shown[3]  # type: ignore[misc]
+    kind, message, _cause = shown[3]
     assert kind == "PluginError"
     assert "did you mean 'box'" in message
     assert "box" in message.partition("installed:")[2]
@@ -127,7 +128,7 @@ from laila import plugins
 show(attempt(lambda: plugins.{group}().get({name!r})))
 show(attempt(lambda: exec("from {package} import {class_name}")))
 """
-    for kind, message, _cause in run(code)[0]:  # type: ignore[misc]
+    for kind, message, _cause in run(code)[0]:
         assert kind == "MissingPluginError"
         assert message.endswith(f": pip install {distribution}")
         assert class_name in message
@@ -156,14 +157,15 @@ for name in {list(BROKEN)!r}:
     show(attempt(lambda: plugins.pools().get(name)))
 show(attempt(lambda: plugins.pools().get("raising")))
 show([plugins.pools().get("memory").__name__, plugins.pools().get("box").__name__])
-show([(row.name, row.status) for row in plugins.report() if row.kind == "pool" and row.version == "0.1" and "broken" in row.distribution])
+rows = [row for row in plugins.report() if row.kind == "pool" and row.distribution == "broken-plugins"]
+show([(row.name, row.status) for row in rows])
 show([(row.name, row.reason) for row in plugins.report() if row.kind == "distribution"])
 import laila.pool
 show(attempt(lambda: laila.pool.RaisingPool))
 """
     shown, stderr = run(code, "good", "broken")
     for (name, (reason, cause)), found in zip(BROKEN.items(), shown, strict=False):
-        kind, message, found_cause = found  # type: ignore[misc]
+        kind, message, found_cause = found
         assert (kind, found_cause) == ("PluginError", cause), name
         assert reason in message, name
         assert f"'{name}'" in message
@@ -171,11 +173,11 @@ show(attempt(lambda: laila.pool.RaisingPool))
     again, others, statuses, problems, by_class = shown[len(BROKEN) :]
     assert again == shown[0]
     assert others == ["MemoryPool", "BoxPool"]
-    assert sorted(statuses) == sorted([name, "failed"] for name in BROKEN)  # type: ignore[type-var, arg-type]
+    assert sorted(statuses) == sorted([name, "failed"] for name in BROKEN)
     assert problems == [
         ["broken-plugins", "the entry point malformed = 'not a module at all!' names no module or class"]
     ]
-    assert by_class[0] == "PluginError"  # type: ignore[index]
+    assert by_class[0] == "PluginError"
     for name in BROKEN:
         assert stderr.count(f"the pool plugin '{name}'") == 1, name
 
@@ -202,7 +204,7 @@ import laila_fixture_box
 show(laila_fixture_box.BoxPool().__class__.__name__)
 """
     shown, stderr = run(code, "good", "rival")
-    kind, message, _cause = shown[0]  # type: ignore[misc]
+    kind, message, _cause = shown[0]
     assert kind == "PluginError"
     assert "another-box and laila-pool-box both claim the name 'box'" in message
     assert "LAILA_PLUGIN_PREFER=box=" in message
@@ -236,7 +238,7 @@ show(sorted(row.status for row in plugins.report() if row.name == "box"))
 def test_a_preference_for_nobody_settles_nothing() -> None:
     code = "from laila import plugins\nshow(attempt(lambda: plugins.pools().get('box')))"
     shown, _ = run(code, "good", "rival", LAILA_PLUGIN_PREFER="box=third-box")
-    assert shown[0][0] == "PluginError"  # type: ignore[index]
+    assert shown[0][0] == "PluginError"
 
 
 def test_nobody_takes_over_what_the_core_brings() -> None:
@@ -266,10 +268,10 @@ show([[row.status, row.reason] for row in plugins.report(check=True) if row.name
 show("laila_fixture_box" in sys.modules)
 """
     shown, stderr = run(code, "good", **variables)
-    kind, message, _cause = shown[0]  # type: ignore[misc]
+    kind, message, _cause = shown[0]
     assert kind == "PluginError"
     assert reason in message
-    (row,) = shown[1]  # type: ignore[misc]
+    (row,) = shown[1]
     assert row[0] == "blocked"
     assert reason in row[1]
     assert shown[2] is False
@@ -279,8 +281,8 @@ show("laila_fixture_box" in sys.modules)
 def test_a_wrong_operator_setting_is_named() -> None:
     code = "from laila import plugins\nshow(attempt(plugins.pools().names))"
     shown, _ = run(code, "good", LAILA_PLUGIN_PREFER="s3")
-    assert shown[0][0] == "SettingsError"  # type: ignore[index]
-    assert "LAILA_PLUGIN_PREFER" in shown[0][1]  # type: ignore[index]
+    assert shown[0][0] == "SettingsError"
+    assert "LAILA_PLUGIN_PREFER" in shown[0][1]
 
 
 def test_rescan_finds_what_was_installed_and_tries_again() -> None:
@@ -352,7 +354,7 @@ show(rows["hooks", "observer"].status)
     assert shown[2] == "available"
 
 
-# -- hook modules ---------------------------------------------------------------------------------------------
+# -- hook modules ----------------------------------------------------------------------------------------
 
 
 def test_bad_hook_modules_are_left_out_within_their_deadline() -> None:
@@ -402,10 +404,11 @@ def test_a_blocked_hook_module_is_not_imported() -> None:
     code = """
 from laila import plugins
 plugins.load_hooks()
-show(["laila_fixture_observer" in sys.modules, "pluggy" in sys.modules, plugins.listeners("laila_policy_initialized")])
+show([name in sys.modules for name in ("laila_fixture_observer", "pluggy")])
+show(plugins.listeners("laila_policy_initialized"))
 """
     shown, stderr = run(code, "hooks", LAILA_PLUGINS_BLOCK="observer")
-    assert shown == [[False, False, False]]
+    assert shown == [[False, False], False]
     assert stderr == ""
 
 
@@ -436,9 +439,9 @@ show(attempt(lambda: plugins.hooks().unregister(raising)))
 """
     shown, stderr = run(code)
     assert shown[:2] == [True, 3]
-    assert shown[2][0] == "PluginError"  # type: ignore[index]
+    assert shown[2][0] == "PluginError"
     assert shown[3] == ["first"]
-    assert shown[4][0] == "ValueError"  # type: ignore[index]
+    assert shown[4][0] == "ValueError"
     assert stderr.count("ValueError: observer trouble") == 1
 
 
@@ -460,3 +463,20 @@ blob = encode(Point(3), key="LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235
 show([blob.signature, decode(blob).x])
 """
     assert run(code)[0] == [[None, 3]]
+
+
+def test_an_installed_observer_is_told_of_the_verbs_once_a_call() -> None:
+    code = """
+import laila
+entries = [laila.constant(number) for number in range(3)]
+keys = [entry.global_id for entry in entries]
+laila.memorize(entries).wait(30)
+import laila_fixture_observer
+show([event[0] for event in laila_fixture_observer.seen])
+show([list(event[1]) == keys for event in laila_fixture_observer.seen[1:]])
+laila.memorize(laila.constant(3, uuid=entries[0].uuid)).exception
+show(type(laila_fixture_observer.seen[-1][2]).__name__)
+"""
+    shown, stderr = run(code, "hooks")
+    assert shown == [["initialized", "before", "after"], [True, True], "ImmutableEntryError"]
+    assert stderr == ""

@@ -1,4 +1,4 @@
-"""Settings: the four sources and their order, strict types, secrets, and the table made from the declaration."""
+"""Settings: the four sources and their order, strict types, secrets, and the table made from them."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_a_required_option_says_where_it_may_come_from(monkeypatch: pytest.Monke
 
 
 def test_a_validator_names_the_option() -> None:
-    with pytest.raises(SettingsError, match="option 'count' is wrong.*LAILA_BOX_COUNT") as caught:
+    with pytest.raises(SettingsError, match=r"option 'count' is wrong.*LAILA_BOX_COUNT") as caught:
         BoxSettings.resolve({"count": -1})
     assert isinstance(caught.value.__cause__, ValueError)
 
@@ -246,7 +246,8 @@ def test_secrets_never_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_public_options_are_json_and_build_equal_settings() -> None:
     given: Mapping[str, object] = {
-        "path": "/x", "tags": ["t"], "sizes": (7,), "colour": Colour.BLUE, "home": Path("/h"), "limits": {"a": 1},
+        "path": "/x", "tags": ["t"], "sizes": (7,), "colour": Colour.BLUE, "home": Path("/h"),
+        "limits": {"a": 1},
     }  # fmt: skip
     settings = BoxSettings.resolve(given)
     public = json.loads(json.dumps(settings.public()))

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     MakeBlob = Callable[..., Blob]
 
 
-def make_blob(key: str, *arrays: np.ndarray | bytes, tree: bytes = b"\x90", nickname: str | None = None) -> Blob:
+def make_blob(
+    key: str, *arrays: np.ndarray | bytes, tree: bytes = b"\x90", nickname: str | None = None
+) -> Blob:
     """A blob with one buffer per array; its content is told apart by ``tree``."""
     buffers = []
     for array in arrays:

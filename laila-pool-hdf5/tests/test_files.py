@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     MakeBlob = Callable[..., Blob]
 
 
-# -- files of others ------------------------------------------------------------------------------------------
+# -- files of others ---------------------------------------------------------------------------------------
 
 
 def h5_file(path: Path, **options: object) -> None:
@@ -108,7 +108,7 @@ def test_what_others_add_with_h5py_stays(tmp_path: Path, make_blob: MakeBlob) ->
         assert set(file["entries"]) == {"k", "k2"}
 
 
-# -- full disks -----------------------------------------------------------------------------------------------
+# -- full disks --------------------------------------------------------------------------------------------
 
 
 class FullDisk(FileStorage):
@@ -183,7 +183,9 @@ def fill_up(path: Path, make_blob: MakeBlob) -> None:
 
 
 def test_full_disk(tmp_path: Path, make_blob: MakeBlob) -> None:
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", tmp_path], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", tmp_path], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("a small file system can only be mounted by root")
     try:
@@ -222,17 +224,21 @@ def test_no_room_for_a_new_file(tmp_path: Path) -> None:
     assert not (tmp_path / "p.h5.creating").exists()
 
 
-# -- compaction -----------------------------------------------------------------------------------------------
+# -- compaction --------------------------------------------------------------------------------------------
 
 
 def test_compaction_gives_space_back(pool: HDF5Pool, make_blob: MakeBlob) -> None:
     blobs = [make_blob(f"k{n}", np.full((50, 100), n), nickname=f"n{n}") for n in range(20)]
-    blobs += [make_blob(f"m{n}", np.full(3000, n), np.asfortranarray(np.full((30, 40), n)), b"") for n in range(5)]
+    blobs += [
+        make_blob(f"m{n}", np.full(3000, n), np.asfortranarray(np.full((30, 40), n)), b"") for n in range(5)
+    ]
     blobs += [make_blob(f"s{n}", b"%d" % n) for n in range(300)]
     for _ in range(3):
         pool._write_many([(blob.key, blob) for blob in blobs])
     pool._delete_many([f"k{n}" for n in range(0, 20, 2)])
-    kept = {blob.key: bytes(blob) for blob in blobs if not (blob.key[0] == "k" and int(blob.key[1:]) % 2 == 0)}
+    kept = {
+        blob.key: bytes(blob) for blob in blobs if not (blob.key[0] == "k" and int(blob.key[1:]) % 2 == 0)
+    }
     before = os.path.getsize(pool.path)
     gained = pool.compact()
     assert gained > before * 0.6

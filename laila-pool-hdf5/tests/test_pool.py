@@ -96,7 +96,22 @@ def test_dtype_that_hdf5_cannot_say_is_bytes(pool: HDF5Pool, make_blob: MakeBlob
 
 @pytest.mark.parametrize(
     "key",
-    ["a/b", ".", "..", "a\0b", "%2F", "ü" * 256, "x" * 512, " ", "a\nb", "entries", "/", "\N{FAMILY}", "-0", "a-01"],
+    [
+        "a/b",
+        ".",
+        "..",
+        "a\0b",
+        "%2F",
+        "ü" * 256,
+        "x" * 512,
+        " ",
+        "a\nb",
+        "entries",
+        "/",
+        "\N{FAMILY}",
+        "-0",
+        "a-01",
+    ],
 )
 @pytest.mark.parametrize("size", [10, 3 * PACK_LIMIT])
 def test_any_key(pool: HDF5Pool, make_blob: MakeBlob, key: str, size: int) -> None:
@@ -218,7 +233,12 @@ def test_mapping_side_and_transformations(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("url", "name"),
-    [("hdf5://{}/a.h5", "a.h5"), ("hdf5:{}/a.h5", "a.h5"), ("hdf5:b.h5", "b.h5"), ("hdf5://{}/a%3Fb%20.h5", "a?b .h5")],
+    [
+        ("hdf5://{}/a.h5", "a.h5"),
+        ("hdf5:{}/a.h5", "a.h5"),
+        ("hdf5:b.h5", "b.h5"),
+        ("hdf5://{}/a%3Fb%20.h5", "a?b .h5"),
+    ],
 )
 def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, name: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -229,7 +249,9 @@ def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, name: s
     assert (tmp_path / name).exists()
 
 
-@pytest.mark.parametrize("url", ["hdf5://host/a.h5", "file:///a.h5", "hdf5:///tmp/a.h5#x", "hdf5:///a.h5?speed=1"])
+@pytest.mark.parametrize(
+    "url", ["hdf5://host/a.h5", "file:///a.h5", "hdf5:///tmp/a.h5#x", "hdf5:///a.h5?speed=1"]
+)
 def test_bad_urls(url: str) -> None:
     with pytest.raises(SettingsError):
         HDF5Pool.from_url(url)

@@ -1,8 +1,8 @@
 """A disk that forgets: unsynced sectors survive a power failure or not, each by itself, and so does the length.
 
-``kill -9`` cannot show whether the syncs are in the right places, because what a dead process has written stays in
-the page cache. So the pool file runs on a model of a disk that dies at a random operation and comes back with a
-random part of what was not synced. That each sync matters is shown by leaving it out.
+``kill -9`` cannot show whether the syncs are in the right places, because what a dead process has written
+stays in the page cache. So the pool file runs on a model of a disk that dies at a random operation and comes
+back with a random part of what was not synced. That each sync matters is shown by leaving it out.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ class ForgetfulDisk:
             self._sizes.append(size)
 
     def sync(self) -> None:
-        stage, self._stage = self._stage, {"region": "region", "record": "pages", "pages": "region"}[self._stage]
+        stage, self._stage = (
+            self._stage,
+            {"region": "region", "record": "pages", "pages": "region"}[self._stage],
+        )
         if self._alive(sync=True) and stage != self._leave_out:
             self._synced[:] = self._now
             self._pending.clear()
@@ -141,7 +144,9 @@ def contents(file: PoolFile) -> Content:
     found = {}
     for key, entry in file.index.entries.items():
         parts = file.read(entry)
-        found[key] = bytes(Blob.from_bytes(parts, key=key) if isinstance(parts, bytes) else Blob.from_parts(parts, key=key))
+        found[key] = bytes(
+            Blob.from_bytes(parts, key=key) if isinstance(parts, bytes) else Blob.from_parts(parts, key=key)
+        )
     return found
 
 
@@ -153,7 +158,9 @@ def check_with_h5py(image: bytes, file: PoolFile) -> None:
         assert {entry_name(key).decode() for key in large} == set(entries)
         for key, entry in large.items():
             node = entries[entry_name(key).decode()]
-            arrays = [node[()]] if isinstance(node, h5py.Dataset) else [node[str(n)][()] for n in range(len(node))]
+            arrays = (
+                [node[()]] if isinstance(node, h5py.Dataset) else [node[str(n)][()] for n in range(len(node))]
+            )
             parts = file.read(entry)
             assert [a.tobytes() for a in arrays] == [bytes(part) for part in parts[1:]]
 

@@ -5,7 +5,6 @@ is first kept in it. A home that cannot be written therefore hurts only what nee
 """
 
 # os.path and not pathlib, whose import costs more than all the rest of `import laila`.
-# ruff: noqa: PTH100, PTH103, PTH109, PTH111, PTH117, PTH118, PTH120
 
 from __future__ import annotations
 

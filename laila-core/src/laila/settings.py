@@ -245,8 +245,8 @@ def _find(field: attrs.Attribute[Any], given: object, kind: Any) -> object:
         where = f"in laila.args.{field.metadata['arg']}"
         if found.text is not None:
             # What was quoted, or reads as text anyway, counts without its quotes.
-            text = found.value if isinstance(found.value, str) else found.text
-            return _from_text(field, text, kind, where)
+            read = found.value if isinstance(found.value, str) else found.text
+            return _from_text(field, read, kind, where)
         return _checked(field, found.value, kind, where)
     for variable in field.metadata["env"]:
         text = os.environ.get(variable)

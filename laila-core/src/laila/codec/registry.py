@@ -38,7 +38,7 @@ _MODULES = {
     "torch": "laila.codec.tensors",
     "PIL": "laila.codec.images",
     "pyarrow": "laila.codec.tables",
-    "pandas": "laila.codec.tables",
+    "pandas": "laila.codec.frames",
 }
 # By range of tags: (module here, library it needs, extra that installs the library).
 _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
@@ -50,7 +50,7 @@ _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
     (range(64, 72), "laila.codec.tensors", "torch", "laila-core[torch]"),
     (range(72, 73), "laila.codec.images", "PIL", "laila-core[pillow]"),
     (range(73, 74), "laila.codec.tables", "pyarrow", "pyarrow"),
-    (range(74, 75), "laila.codec.tables", "pandas", "pandas pyarrow"),
+    (range(74, 75), "laila.codec.frames", "pandas", "pandas pyarrow"),
     (range(96, 100), "laila.codec.objects", "", ""),
     (range(100, 101), "laila.codec.signed", "", ""),
 )
@@ -83,8 +83,13 @@ def encoder_for(obj: object) -> EncodeFunction:
     if found is None:
         module = _MODULES.get(kind.__module__.partition(".")[0])
         if module is not None and module not in sys.modules:
-            _load(module)
-            found = ENCODERS.get(kind)
+            try:
+                _load(module)
+            except ImportError:
+                # pandas without pyarrow: there is no codec for it, and what has none is pickled.
+                found = None
+            else:
+                found = ENCODERS.get(kind)
         if found is None:
             from laila.codec.objects import encoder_of_class
 

@@ -1,4 +1,4 @@
-"""Rows of Arrow tables and pandas frames and series: Arrow IPC, where that is exact.
+"""Rows of Arrow tables: Arrow IPC, where that is exact.
 
 Encoding makes the stream, reads it back and compares; what would not come back equal is pickled and signed.
 Reading trusts nothing: compressed bodies are refused (they unfold to anything), only known types are let in, and
@@ -8,7 +8,6 @@ Arrow validates every offset before a value is touched.
 from __future__ import annotations
 
 import struct
-import sys
 
 import pyarrow as pa
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     Row = list[object]
 
-__all__: list[str] = []
+__all__ = ["read_stream", "write_stream"]
 
 _MAX_NESTING = 32
 
@@ -52,14 +51,14 @@ def _is_allowed(kind: Any, depth: int = 0) -> bool:
     )
 
 
-def _stream(table: Any) -> memoryview:
+def write_stream(table: Any) -> memoryview:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=None)) as writer:
         writer.write_table(table)
     return memoryview(sink.getvalue())
 
 
-def _read(data: memoryview) -> Any:
+def read_stream(data: memoryview) -> Any:
     """The table of a stream that may come from anywhere. Raises ValueError or what Arrow raises."""
     source = pa.py_buffer(data)
     for message in pa.ipc.MessageReader.open_stream(source):
@@ -113,8 +112,8 @@ def _field(message: bytes, table: int, number: int) -> int:
 def _encode_table(value: object, encoder: Encoder) -> Row:
     table: Any = value
     if all(_is_allowed(field.type) for field in table.schema) and (table.num_columns or not table.num_rows):
-        data = _stream(table)
-        if _read(data).equals(table, check_metadata=True):
+        data = write_stream(table)
+        if read_stream(data).equals(table, check_metadata=True):
             return [tags.ARROW_TABLE, encoder.add_buffer(data)]
     return _pickled(value, encoder)
 
@@ -128,91 +127,8 @@ def _pickled(value: object, encoder: Encoder) -> Row:
 def _decode_table(row: Row, decoder: Decoder) -> object:
     (number,) = only(row, 1)
     data = decoder.plain_buffer(number)
-    return _read(memoryview(bytes(data)) if decoder.copy else data)
-
-
-# -- pandas, only ever reached when it is imported
-
-
-def _is_exact_dtype(dtype: Any, values: Any) -> bool:
-    """Whether a column or index of this dtype holds one kind of thing that Arrow has."""
-    if str(dtype) == "category":
-        return _is_exact_dtype(dtype.categories.dtype, dtype.categories)
-    return dtype != object or all(type(item) is str for item in values)
-
-
-def _frame_stream(frame: Any) -> memoryview | None:
-    """The Arrow stream of a frame, or None where it would not come back the same."""
-    import pandas as pd
-
-    levels = [axis.get_level_values(i) for axis in (frame.index, frame.columns) for i in range(axis.nlevels)]
-    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
-    if not all(_is_exact_dtype(part.dtype, part) for part in levels) or any(
-        column.dtype == object or not _is_exact_dtype(column.dtype, ()) for column in columns
-    ):
-        return None
-    try:
-        data = _stream(pa.Table.from_pandas(frame))
-        again = _read(data).to_pandas()
-        pd.testing.assert_frame_equal(
-            frame, again, check_exact=True, check_index_type="exact", check_column_type="exact"
-        )
-    except (AssertionError, ValueError, TypeError, KeyError, NotImplementedError, OverflowError, pa.ArrowException):
-        return None
-    if frame.attrs != again.attrs or not all(
-        _same_bits(column, again.iloc[:, i]) for i, column in enumerate(columns)
-    ):
-        return None
-    return data
-
-
-def _same_bits(one: Any, other: Any) -> bool:
-    """Arrow takes NaN for null and gives a NaN back: another one, where it had a payload."""
-    import numpy as np
-
-    if not isinstance(one.dtype, np.dtype):
-        return True
-    return bool(one.to_numpy().tobytes() == other.to_numpy().tobytes())
-
-
-def _encode_frame(value: object, encoder: Encoder) -> Row:
-    frame: Any = value
-    data = None if frame.attrs else _frame_stream(frame)
-    return _pickled(value, encoder) if data is None else [tags.PANDAS, "frame", _wrapped(data)]
-
-
-def _encode_series(value: object, encoder: Encoder) -> Row:
-    series: Any = value
-    if series.attrs or not (series.name is None or type(series.name) is str):
-        return _pickled(value, encoder)
-    frame = series.to_frame("0")
-    data = _frame_stream(frame)
-    return _pickled(value, encoder) if data is None else [tags.PANDAS, "series", _wrapped(data), series.name]
-
-
-def _wrapped(data: memoryview) -> bytes:
-    return bytes(data)
-
-
-def _decode_pandas(row: Row, decoder: Decoder) -> object:
-    kind, data = row[1], expect(row[2], bytes)
-    frame = _read(memoryview(data)).to_pandas()
-    if kind == "frame" and len(row) == 3:
-        return frame
-    if kind == "series" and len(row) == 4 and list(frame.columns) == ["0"]:
-        series = frame["0"]
-        series.name = None if row[3] is None else expect(row[3], str)
-        return series
-    raise ValueError("an unknown kind of pandas object")
-
-
-def _register_pandas() -> None:
-    pandas = sys.modules.get("pandas")
-    if pandas is None or not hasattr(pandas, "DataFrame"):
-        return
-    ENCODERS.setdefault(pandas.DataFrame, _encode_frame)
-    ENCODERS.setdefault(pandas.Series, _encode_series)
+    return read_stream(memoryview(bytes(data)) if decoder.copy else data)
 
 
 ENCODERS[pa.Table] = _encode_table
-DECODERS.update({tags.ARROW_TABLE: _decode_table, tags.PANDAS: _decode_pandas})
+DECODERS[tags.ARROW_TABLE] = _decode_table

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from laila.contract.pool import Pool
     from laila.contract.protocol import Node, Protocol, Request
     from laila.contract.taskforce import Task, TaskForce
+    from laila.directories import directory
     from laila.entry import Entry, Manifest
     from laila.futures import Future, GroupFuture
     from laila.settings import Settings, option
@@ -41,6 +42,7 @@ __all__ = [
     "Task",
     "TaskForce",
     "Transformation",
+    "directory",
     "hookimpl",
     "option",
 ]
@@ -67,6 +69,7 @@ _HOMES = {
     "Task": "laila.contract.taskforce",
     "TaskForce": "laila.contract.taskforce",
     "Transformation": "laila.transform",
+    "directory": "laila.directories",
     "hookimpl": "laila.contract.hookspecs",
     "option": "laila.settings",
 }

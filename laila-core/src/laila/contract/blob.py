@@ -65,6 +65,8 @@ def byte_view(data: object) -> memoryview:
                 return memoryview(b"")
             data = flat.reshape(-1).view(np.uint8)
     view = memoryview(data)  # type: ignore[arg-type]  # what is no buffer is told so here
+    if "O" in view.format:
+        raise TypeError("the addresses of Python objects are no content")
     if not view.nbytes:
         return memoryview(b"")
     if not view.c_contiguous:

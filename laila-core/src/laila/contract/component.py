@@ -8,10 +8,11 @@ again. A component that declares :class:`~laila.settings.Settings` passes the re
 from __future__ import annotations
 
 import re
-from threading import Lock
+from os import PathLike, fspath
+from threading import RLock
 
 from laila.errors import EnvironmentSnapshotError
-from laila.identity import Identifiable, nickname_uuid, resolve_uuid
+from laila.identity import Identifiable, check_uuid, resolve_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Component(Identifiable):
         self._nickname = nickname
         self.settings = settings
         self._closed = False
-        self._close_lock = Lock()
+        self._close_lock = RLock()  # reentrant: what is told of the closing may close, too
 
     def options(self) -> dict[str, object]:
         """Return JSON-able keyword arguments from which ``type(self)(**options)`` builds an equal component.
@@ -63,7 +64,11 @@ class Component(Identifiable):
                 options["nickname"] = self._nickname
         else:
             options = {k: v for k, v in self._arguments().items() if not _SECRET_NAME.search(k)}
-        options = {name: value for name, value in options.items() if value is not None}
+        options = {
+            name: fspath(value) if isinstance(value, PathLike) else value
+            for name, value in options.items()
+            if value is not None
+        }
         from json import dumps
 
         for name, value in options.items():
@@ -100,11 +105,8 @@ class Component(Identifiable):
         return named
 
     def _restore_identity(self, uuid: str) -> None:
-        """Take back the uuid that an environment recorded, unless a nickname decides it."""
-        if self._nickname is None:
-            self._uuid = uuid
-        else:
-            self._uuid = nickname_uuid(self._nickname)
+        """Take back the uuid that an environment recorded."""
+        self._uuid = check_uuid(uuid)
 
     @property
     def closed(self) -> bool:

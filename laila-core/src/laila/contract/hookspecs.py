@@ -118,7 +118,7 @@ def laila_after_forget(
 
 @hookspec
 def laila_future_settled(future: Future[Any]) -> None:
-    """A future has its outcome. Called in the thread that settled it."""
+    """A future has its outcome. Called in the thread that settled it, not for work done in its caller."""
 
 
 @hookspec

@@ -11,22 +11,24 @@ Thread-safety: an author's methods may be called from several threads at once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from threading import Lock
-
 from laila.contract.blob import Blob, BlobHead
 from laila.contract.component import Component
-from laila.contract.tiers import TierCounter, TierMixin
+from laila.contract.tiers import StoreOutcome, TierMixin
 from laila.errors import (
     CorruptEntryError,
     EntryNotFoundError,
+    InvalidArgumentError,
+    LailaError,
+    NotSupportedError,
     PoolClosedError,
+    PoolKeyError,
     SettingsError,
     TransformationError,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import ClassVar, Literal, Self
 
     from laila.contract.blob import BytesLike
@@ -41,41 +43,24 @@ MAX_KEY_BYTES = 512
 """The longest key, in bytes of UTF-8, that every pool must take."""
 
 
-class StoreOutcome:
-    """What became of one blob in :meth:`Pool.store`: the three answers a store can give."""
-
-    CREATED: ClassVar[StoreOutcome]
-    """It was not there and is now, or was replaced as asked."""
-    SAME: ClassVar[StoreOutcome]
-    """The same content was there already; nothing was written."""
-    CONFLICT: ClassVar[StoreOutcome]
-    """Another content is there; nothing was written."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __repr__(self) -> str:
-        return f"StoreOutcome.{self._name}"
-
-
-StoreOutcome.CREATED = StoreOutcome("CREATED")
-StoreOutcome.SAME = StoreOutcome("SAME")
-StoreOutcome.CONFLICT = StoreOutcome("CONFLICT")
-
-
 def check_key(key: object) -> str:
     """Return ``key``, or raise ``TypeError`` or ``ValueError`` where it is no text of 1 to 512 bytes."""
     if not isinstance(key, str):
-        raise TypeError(f"a key is a str, not {type(key).__name__}")
+        raise InvalidArgumentError(f"a key is a str, not {type(key).__name__}")
     try:
         length = len(key.encode())
     except UnicodeEncodeError as error:
-        raise ValueError(f"the key {key!r} is not valid Unicode") from error
+        raise PoolKeyError(f"the key {key!r} is not valid Unicode", key=key) from error
     if not 0 < length <= MAX_KEY_BYTES:
-        raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes of UTF-8, this one has {length}: {key[:40]!r}…")
+        raise PoolKeyError(
+            f"a key has 1 to {MAX_KEY_BYTES} bytes of UTF-8, this one has {length}: {key[:40]!r}…", key=key
+        )
     return key
+
+
+def _evolution_of(number: str) -> bool:
+    """Whether what follows the last hyphen of a key counts an evolution, in its one spelling."""
+    return number.isascii() and number.isdigit() and (number[0] != "0" or number == "0")
 
 
 class Pool(TierMixin, Component, ABC):
@@ -121,25 +106,22 @@ class Pool(TierMixin, Component, ABC):
 
             self._transformations = TransformationSequence(transformations)
         self._init_tiers(write_through=write == "through")
-        self._counter = TierCounter()
         self._tells_deletes: bool | None = None
-        self._create_lock = Lock()
 
     @classmethod
     def from_url(cls, url: str, **options: object) -> Self:
-        """Build the pool that ``url`` names; ``options`` are the constructor's. The default passes ``url=`` on."""
-        return cls(url=url, **options)
+        """Build the pool that ``url`` names; ``options`` are the constructor's. The default adds ``url=``."""
+        return cls(**{"url": url, **options})  # type: ignore[arg-type]  # what the constructor takes is its own
 
     def options(self) -> dict[str, object]:
         """See :meth:`Component.options`; transformations are written down by name and public parameters."""
         options = super().options()
         if self._transformations is not None:
             options["transformations"] = self._transformations.snapshot()
-        if self._write_through:
-            options["write"] = "through"
         return options
 
     def _arguments(self) -> dict[str, object]:
+        # Transformations are not JSON-able as they are; the chain is written down by the environment.
         return {k: v for k, v in super()._arguments().items() if k not in ("transformations", "write")}
 
     # -- what an author writes --------------------------------------------------------------------------------
@@ -198,39 +180,62 @@ class Pool(TierMixin, Component, ABC):
         """Delete several keys; one answer a key, in their order."""
         return [self._delete(key) for key in keys]
 
-    def _read_head(self, key: str) -> BlobHead | BytesLike | None:
+    def _read_head(self, key: str) -> Blob | BlobHead | BytesLike | None:
         """Return at least the head of what is filed under ``key``, without its buffers where that is cheaper."""
         found = self._read(key)
-        return None if found is None else self._as_blob(key, found).head
+        return None if found is None else self._as_blob(key, found)
+
+    def _read_heads(self, keys: Sequence[str]) -> Sequence[Blob | BlobHead | BytesLike | None]:
+        """Read several heads; one answer a key, in their order."""
+        return [self._read_head(key) for key in keys]
 
     def _newest(self, stem: str) -> str | None:
-        """Return the key ``<stem>-<n>`` with the greatest ``n``, or None. The default looks at every key."""
+        """Return the key ``<stem>-<n>`` with the greatest ``n``, or None. The default asks for all evolutions."""
         numbers = self._evolutions(stem)
         return f"{stem}-{numbers[-1]}" if numbers else None
 
     def _evolutions(self, stem: str) -> list[int]:
         """Return the numbers ``n`` of the keys ``<stem>-<n>``, ascending. The default looks at every key."""
-        prefix = stem + "-"
-        cut = len(prefix)
-        return sorted(int(key[cut:]) for key in self._keys() if key.startswith(prefix) and key[cut:].isdecimal())
+        return self._scan_evolutions([stem])[0]
+
+    def _scan_evolutions(self, stems: Sequence[str]) -> list[list[int]]:
+        """Find the evolutions of any number of stems in one look at every key."""
+        numbers: dict[str, list[int]] = {stem: [] for stem in stems}
+        for key in self._keys():
+            stem, _, number = key.rpartition("-")
+            if stem in numbers and _evolution_of(number):
+                numbers[stem].append(int(number))
+        return [sorted(numbers[stem]) for stem in stems]
 
     def flush(self) -> None:
-        """Return when everything acknowledged is as durable as the pool promises. The default has no delay."""
+        """Return when everything acknowledged is as durable as the pool promises. The default delays nothing."""
 
     # -- blobs in, blobs out: what policies call --------------------------------------------------------------
 
     def _as_blob(self, key: str, found: Blob | BytesLike | Sequence[BytesLike]) -> Blob:
         """Check what an author's method returned, and make it a blob."""
         if isinstance(found, Blob):
+            if found.key != key:
+                raise CorruptEntryError(f"what is filed under {key} bears the id {found.key!r}", key=key)
             return found
-        if isinstance(found, (bytes, bytearray, memoryview)):
-            return Blob.from_bytes(found, key=key)
         if isinstance(found, (list, tuple)):
             return Blob.from_parts(found, key=key)
-        return Blob.from_bytes(memoryview(found).cast("B"), key=key)  # type: ignore[arg-type]
+        return Blob.from_bytes(found, key=key)  # type: ignore[arg-type]  # any contiguous buffer will do
 
     def _inward(self, blob: Blob) -> Blob:
-        return blob if self._transformations is None else self._transformations.apply(blob)
+        if self._transformations is None or self.would_make(blob):
+            return blob
+        return self._transformations.apply(blob)
+
+    def would_make(self, blob: Blob) -> bool:
+        """Whether ``blob`` is transformed, by what this pool applies and under the keys that it uses now."""
+        steps = blob.transformations
+        if not steps or self._transformations is None or len(steps) != len(self._transformations):
+            return False
+        return all(
+            item.name == name and item.params().get("key") == params.get("key")
+            for item, (name, params) in zip(self._transformations, steps, strict=True)
+        )
 
     def _outward(self, blob: Blob) -> Blob:
         if not blob.transformations:
@@ -258,7 +263,7 @@ class Pool(TierMixin, Component, ABC):
         """The transformations applied to blobs on their way in, or None."""
         return self._transformations
 
-    def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome]:
+    def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
         """File plain ``blobs`` in this pool alone and say what became of each. Raises what the backend raises."""
         self._check_open()
         items = [(blob.key, self._inward(blob)) for blob in blobs]
@@ -266,50 +271,88 @@ class Pool(TierMixin, Component, ABC):
             self._write_many(items)
             return [StoreOutcome.CREATED] * len(items)
         created = self._create_many(items)
+        if all(created):
+            return [StoreOutcome.CREATED] * len(items)
         return [
             StoreOutcome.CREATED if made else self._compare(blob, inward)
             for made, blob, (_, inward) in zip(created, blobs, items, strict=True)
         ]
 
-    def _compare(self, blob: Blob, inward: Blob) -> StoreOutcome:
+    def _compare(self, blob: Blob, inward: Blob) -> StoreOutcome | LailaError:
         """Decide by the content digest whether what is filed under ``blob.key`` is the same."""
-        head = self.read_head(blob.key)
-        if head is not None and head.digest == inward.digest:
+        head = self.heads_here([blob.key])[0]
+        if head is None:  # deleted since: the place is free, unless somebody else is quicker again
+            return StoreOutcome.CREATED if self._create(blob.key, inward) else StoreOutcome.CONFLICT
+        if isinstance(head, LailaError):
+            return head
+        if self._is_same(head, blob, inward):
             return StoreOutcome.SAME
-        if head is not None and head.transformations != inward.transformations:
-            # Digests made under other keys do not compare: undo the transformations and compare the contents'.
-            stored = self.load_here([blob.key])[0]
-            if isinstance(stored, Blob) and stored.digest == blob.digest:
-                return StoreOutcome.SAME
         return StoreOutcome.CONFLICT
 
-    def load_here(self, keys: Sequence[str]) -> list[Blob | BaseException | None]:
+    def _is_same(self, head: Blob | BlobHead, blob: Blob, inward: Blob) -> bool:
+        if head.digest == inward.digest:
+            return True
+        if _how(head) == _how(inward):
+            return False
+        # Digests made under other keys do not compare: undo the transformations and compare the contents'.
+        stored = self.load_here([blob.key])[0]
+        return isinstance(stored, Blob) and stored.digest == blob.digest
+
+    def load_here(
+        self, keys: Sequence[str], *, keep: Callable[[Blob], bool] | None = None
+    ) -> list[Blob | BaseException | None]:
         """Read plain blobs from this pool alone: for each key the blob, None, or the error of damage or a key.
 
-        Raises what the backend raises.
+        What ``keep`` says yes to is left as it is stored. Raises what the backend raises.
         """
         self._check_open()
+        try:
+            every = self._read_many(keys)
+        except CorruptEntryError as error:
+            if len(keys) == 1:
+                return [self._placed(error)]
+            return [self.load_here([key])[0] for key in keys]  # the others are not damaged
         loaded: list[Blob | BaseException | None] = []
-        for key, found in zip(keys, self._read_many(keys), strict=True):
+        for key, found in zip(keys, every, strict=True):
             try:
-                loaded.append(None if found is None else self._outward(self._as_blob(key, found)))
-            except CorruptEntryError as error:
-                loaded.append(
-                    CorruptEntryError(f"{error} (in pool {self.label!r})", key=key, pool=self.label).with_traceback(
-                        error.__traceback__
-                    )
-                )
-            except TransformationError as error:
-                loaded.append(error)
+                blob = None if found is None else self._as_blob(key, found)
+                if blob is not None and blob.transformations and not (keep is not None and keep(blob)):
+                    blob = self._outward(blob)
+                loaded.append(blob)
+            except (CorruptEntryError, TransformationError) as error:
+                loaded.append(self._placed(error))
         return loaded
 
-    def read_head(self, key: str) -> BlobHead | None:
-        """Return the head of what this pool alone holds under ``key``: digest, sizes, transformations."""
+    def heads_here(self, keys: Sequence[str]) -> list[Blob | BlobHead | LailaError | None]:
+        """Return for each key what tells its digest, None where this pool alone lacks it, or its damage."""
         self._check_open()
-        found = self._read_head(key)
-        if found is None or isinstance(found, BlobHead):
-            return found
-        return Blob.read_head(found, key=key)
+        try:
+            return [
+                Blob.read_head(found, key=key)
+                if found is not None and not isinstance(found, (Blob, BlobHead))
+                else found
+                for key, found in zip(keys, self._read_heads(keys), strict=True)
+            ]
+        except CorruptEntryError as error:
+            if len(keys) == 1:
+                return [self._placed(error)]
+            return [self.heads_here([key])[0] for key in keys]  # the others are not damaged
+
+    def _placed(self, error: LailaError) -> LailaError:
+        """Say in which pool it happened."""
+        error.args = (f"{error} (in pool {self.label!r})",)
+        error.pool = self.label  # type: ignore[attr-defined]  # parts of an error are attributes
+        return error
+
+    def read_head(self, key: str) -> BlobHead | None:
+        """Return the head of what this pool alone holds under ``key``: digest, sizes, transformations.
+
+        Raises :class:`~laila.errors.CorruptEntryError` where it is damaged.
+        """
+        (head,) = self.heads_here([check_key(key)])
+        if isinstance(head, LailaError):
+            raise head
+        return Blob.read_head(head.head) if isinstance(head, Blob) else head
 
     def delete_here(self, keys: Sequence[str]) -> list[bool]:
         """Delete ``keys`` in this pool alone and say of each whether it was there."""
@@ -323,10 +366,20 @@ class Pool(TierMixin, Component, ABC):
             return [bool(answer) for answer in told]
         return [before if answer is None else answer for before, answer in zip(known, told, strict=True)]
 
-    def history_here(self, stem: str) -> list[int]:
-        """Return the stored evolutions of ``stem`` in this pool alone, ascending."""
+    def history_here(self, stems: Sequence[str]) -> list[list[int]]:
+        """Return for each of ``stems`` its stored evolutions in this pool alone, ascending."""
         self._check_open()
-        return self._evolutions(stem)
+        if type(self)._evolutions is Pool._evolutions:
+            return self._scan_evolutions(stems) if stems else []
+        return [self._evolutions(stem) for stem in stems]
+
+    def newest_here(self, stems: Sequence[str]) -> list[str | None]:
+        """Return for each of ``stems`` the key of its newest evolution in this pool alone, or None."""
+        self._check_open()
+        if type(self)._newest is not Pool._newest:
+            return [self._newest(stem) for stem in stems]
+        histories = zip(stems, self.history_here(stems), strict=True)
+        return [f"{stem}-{numbers[-1]}" if numbers else None for stem, numbers in histories]
 
     # -- the mapping side: this pool alone, but for a missing key ---------------------------------------------
 
@@ -340,7 +393,7 @@ class Pool(TierMixin, Component, ABC):
             from laila.entry import Manifest
 
             if not isinstance(key, Manifest):
-                raise TypeError(f"pool[…] takes a key or a manifest, not {type(key).__name__}")
+                raise InvalidArgumentError(f"pool[…] takes a key or a manifest, not {type(key).__name__}")
             return PoolWrapper(self, key.blueprint)
         found = self.load([check_key(key)])[0]
         if isinstance(found, BaseException):
@@ -360,8 +413,8 @@ class Pool(TierMixin, Component, ABC):
 
         blob = as_blob(check_key(key), entry)
         if blob.key != key:
-            raise ValueError(f"cannot file {blob.key} under {key!r}: the key must equal the global id")
-        self._write(key, self._inward(blob))
+            raise PoolKeyError(f"cannot file {blob.key} under {key!r}: the key must equal the global id", key=key)
+        self._write(key, self._inward(self._outward(blob)))
 
     def __delitem__(self, key: str) -> None:
         """Delete ``key`` in this pool alone. Raises :class:`EntryNotFoundError` where it is not there."""
@@ -393,7 +446,7 @@ class Pool(TierMixin, Component, ABC):
         """Flush delayed writes. Raises ``NotImplementedError`` where the pool has none to flush."""
         self._check_open()
         if type(self).flush is Pool.flush:
-            raise NotImplementedError(f"{type(self).__name__} writes at once: there is nothing to sync")
+            raise NotSupportedError(f"{type(self).__name__} writes at once: there is nothing to sync")
         self.flush()
 
     def _not_found(self, key: str) -> EntryNotFoundError:
@@ -401,7 +454,7 @@ class Pool(TierMixin, Component, ABC):
             f"no entry {key} in pool {self.label!r}; list what is there with pool.keys()", key=key, pool=self.label
         )
 
-    def __le__(self, other: Pool) -> GroupFuture:
+    def __le__(self, other: Pool) -> GroupFuture[str]:
         """Copy everything in ``other`` into this pool: ``dest <= src``. See :mod:`laila.contract.copying`."""
         if not isinstance(other, Pool):
             return NotImplemented
@@ -413,6 +466,11 @@ class Pool(TierMixin, Component, ABC):
         counts = self._counter
         chain = f" << {self._origin.label}" if self._origin is not None else ""
         return f"{super().__repr__()[:-1]}{chain} hits={counts.hits} misses={counts.misses}>"
+
+
+def _how(head: Blob | BlobHead) -> list[tuple[str, object]]:
+    """How a digest was made: each transformation, and the key it was made under."""
+    return [(name, params.get("key")) for name, params in head.transformations]
 
 
 class PoolWrapper:

@@ -7,7 +7,7 @@ from _thread import RLock
 from laila.errors import MissingPluginError, PluginError
 from laila.plugins.discovery import GROUPS, HOOKS, operator_settings, scan
 from laila.plugins.first_party import FIRST_PARTY, first_party, pip_line
-from laila.plugins.hooks import load_hooks
+from laila.plugins.observers import load_hooks
 from laila.plugins.plugin import BASES, KINDS, Plugin, PluginReport, forget_logged, log_once
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ class Registry:
         )
 
     def name_of(self, cls: type) -> str | None:
-        """Return the short name whose class is ``cls``, or None; imports only plugins that name such a class."""
+        """Return the short name whose class is ``cls``, or None; imports only what names such a class."""
         for name, plugin in _usable(self.group).items():
             if (
                 plugin.error is None

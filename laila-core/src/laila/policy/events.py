@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from laila.plugins import call_hook, listeners, watch
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,26 +18,18 @@ __all__ = ["Events"]
 
 
 class Events:
-    """The hooks of one policy. ``listening`` is false, and nothing below is called, while no plugin observes verbs."""
+    """The hooks of one policy. Nothing below is called while ``listening`` is false: nobody observes anything."""
 
     def __init__(self, policy: Identifiable) -> None:
         self._policy = policy
-        self.listening = False
 
-    def refresh(self) -> None:
-        """Look again who listens: when the policy is initialized, and when a plugin was added."""
-        from laila.plugins import listeners
-
-        self.listening = any(
-            listeners(f"laila_{when}_{verb}")
-            for when in ("before", "after")
-            for verb in ("memorize", "remember", "forget")
-        )
+    @property
+    def listening(self) -> bool:
+        """Whether anybody listens to any hook."""
+        return watch.anybody
 
     def tell(self, hook: str, **what: object) -> None:
         """Call a hook of the policy, unless nobody listens."""
-        from laila.plugins import call_hook, listeners
-
         if listeners(hook):
             call_hook(hook, policy=self._policy, **what)
 

@@ -79,7 +79,6 @@ class DefaultPolicy(Component):
         communication = DefaultCentralCommunication(self.global_id, self._events)
         self.central = self.Central(memory, command, communication)
         _policies[self.global_id] = self
-        self._events.refresh()
         self._events.tell("laila_policy_initialized")
 
     def restore(self, uuid: str) -> None:

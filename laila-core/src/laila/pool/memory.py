@@ -65,9 +65,10 @@ class MemoryPool(Pool):
             return False
         stem, _, number = key.rpartition("-")
         numbers = self._numbers.get(stem)
-        if numbers is not None and number.isdecimal():
+        if numbers is not None and number.isdigit():
             with self._create_lock:
-                numbers.discard(int(number))
+                if key not in self._blobs:  # else another thread has stored it again
+                    numbers.discard(int(number))
                 if not numbers:
                     self._numbers.pop(stem, None)
         return True
@@ -95,13 +96,10 @@ class MemoryPool(Pool):
     def _index(self, key: str) -> None:
         stem, _, number = key.rpartition("-")
         # The last group of a uuid has 12 characters; only what follows a whole uuid is an evolution.
-        if number.isdecimal() and len(stem) >= 36 and stem[-13] == "-":
+        if number.isdigit() and len(stem) >= 36 and stem[-13] == "-":
             with self._create_lock:
                 if key in self._blobs:
                     self._numbers.setdefault(stem, set()).add(int(number))
 
     def _close(self) -> None:
         self._empty()
-
-    def __len__(self) -> int:
-        return len(self._blobs)

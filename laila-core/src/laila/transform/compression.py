@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Base64", "Zlib", "Zstd"]
 
-_CHUNK = 4 << 20
+_ZSTD_RATIO = (128 << 10) // 4
 
 
 def _size(params: Mapping[str, object], key: str, name: str) -> int:
@@ -85,26 +85,16 @@ class Zstd(Transformation):
         except ImportError as error:
             raise unavailable(self.name, "zstandard", "zstd", error) from error
         size = _size(params, key, self.name)
-        pieces, total = [], 0
-        inflater = zstandard.ZstdDecompressor().decompressobj()
         try:
-            # Fed in slices and counted, since a frame can announce, and unfold to, far more than it is.
-            step = max(1024, min(len(data), _CHUNK // 256))
-            for start in range(0, len(data), step):
-                piece = inflater.decompress(data[start : start + step])
-                pieces.append(piece)
-                total += len(piece)
-                if total > size:
-                    break
-                if inflater.eof:
-                    if inflater.unused_data or start + step < len(data):
-                        raise corrupt(key, self.name, "has something after its end")
-                    break
+            # A block of four bytes unfolds to 128 KiB at most: what claims more is a lie, told before it is allocated.
+            if size > _ZSTD_RATIO * len(data) or zstandard.frame_content_size(data) != size:
+                raise corrupt(key, self.name, f"is not exactly {size} bytes")
+            found = zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
         except (zstandard.ZstdError, MemoryError) as error:
             raise corrupt(key, self.name, f"cannot be decompressed ({error})") from error
-        if total != size or not inflater.eof:
+        if len(found) != size:
             raise corrupt(key, self.name, f"is not exactly {size} bytes")
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return found
 
 
 @register_transformation

@@ -4,21 +4,20 @@ Nothing that is committed is overwritten until it is certain that the overwritin
 
 1. What is written past the committed end goes straight to the file; nobody looks there yet. What is written
    before it is held in memory, page by page.
-2. ``commit`` makes a redo record of the held pages (:mod:`laila.pool.hdf5.journal`) at the end of the file and
-   syncs: from here on the commit has happened. Much new data is synced before the record; little is covered by a
-   checksum in it and shares the sync.
+2. ``commit`` makes a redo record of the held pages (:mod:`laila.pool.hdf5.journal`) at the end of the file
+   and syncs: from here on the commit has happened. Much new data is synced before the record; little is
+   covered by a checksum in it and shares the sync.
 3. The pages are written in their places, and synced. The record is taken back.
 
-After a crash :func:`recover` finds a whole record and writes its pages again, or finds none, and cuts off what
-was written past the end that the superblock names. Everything follows from the syncs between the steps; the
-tests drop unsynced sectors to show that each is needed.
+After a crash :func:`recover` finds a whole record and writes its pages again, or finds none, and cuts off
+what was written past the end that the superblock names. Everything follows from the syncs between the steps;
+the tests drop unsynced sectors to show that each is needed.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from xxhash import xxh3_128_digest
@@ -26,6 +25,9 @@ from xxhash import xxh3_128_digest
 from laila.pool.hdf5 import journal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from laila.pool.hdf5.storage import Storage
@@ -35,8 +37,8 @@ __all__ = ["PAGE", "DurableFile", "recover"]
 PAGE = 4096
 # Beyond this much new data one more sync costs less than reading it back for a checksum.
 REGION_CHECKSUM_LIMIT = 256 * 1024
-# The file ends at a multiple of this while it is open: records of small commits then overwrite each other in place,
-# and a sync that changes no length is a third quicker.
+# The file ends at a multiple of this while it is open: records of small commits then overwrite each other in
+# place, and a sync that changes no length is a third quicker.
 SLACK = 64 * 1024
 
 
@@ -63,6 +65,8 @@ class DurableFile(io.RawIOBase):
         self._held: dict[int, bytearray] = {}
         self._position = 0
         self._discarding = False
+        self.failure: OSError | None = None
+        """The first error of the system under a call from HDF5, where it cannot be raised: see :meth:`write`."""
         self.interrupted = False
         """Whether a commit happened but its pages could not all be put in their places: :func:`recover` must."""
 
@@ -71,30 +75,40 @@ class DurableFile(io.RawIOBase):
         """Where the committed file ends."""
         return self._end
 
-    # -- the file object --------------------------------------------------------------------------------------
+    # -- the file object -----------------------------------------------------------------------------------
 
     def readable(self) -> bool:
+        """True."""
         return True
 
     def writable(self) -> bool:
+        """True."""
         return True
 
     def seekable(self) -> bool:
+        """True."""
         return True
 
     def tell(self) -> int:
+        """The position of the next read or write."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Set the position, and return it."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._eof}[whence]
         self._position = base + offset
         return self._position
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read what was written, committed or not."""
         target = memoryview(buffer).cast("B")
         length = len(target)
         start = self._position
-        data = self._storage.read(length, start)
+        try:
+            data = self._storage.read(length, start)
+        except OSError as error:
+            self.failure = self.failure or error
+            data = b""
         target[: len(data)] = data
         # HDF5 may look at space that it has allocated and not written: zeros, as in any file.
         target[len(data) :] = bytes(length - len(data))
@@ -110,16 +124,25 @@ class DurableFile(io.RawIOBase):
         return length
 
     def write(self, data: ReadableBuffer, /) -> int:
+        """Write at the position."""
+        # Raised here, the error would pass through HDF5, which goes on calling with a Python exception
+        # pending and in the end reports another one. So it is kept for commit(), and what follows it is
+        # dropped.
         view = memoryview(data).cast("B")
-        self.write_at(self._position, view)
+        try:
+            self.write_at(self._position, view)
+        except OSError as error:
+            self.failure = self.failure or error
+            self.mute()
         self._position += len(view)
         return len(view)
 
     def truncate(self, size: int | None = None, /) -> int:
+        """Set where the file will end; HDF5 calls this before it closes."""
         self._eof = self._position if size is None else size
         return self._eof
 
-    # -- writing by position ----------------------------------------------------------------------------------
+    # -- writing by position -------------------------------------------------------------------------------
 
     def write_at(self, offset: int, data: ReadableBuffer) -> None:
         """Write ``data`` at ``offset``, held where that is committed, else at once."""
@@ -144,7 +167,7 @@ class DurableFile(io.RawIOBase):
             first, last = max(start, base), min(stop, base + PAGE)
             page[first - base : last - base] = view[first - start : last - start]
 
-    # -- committing -------------------------------------------------------------------------------------------
+    # -- committing ----------------------------------------------------------------------------------------
 
     def _runs(self) -> list[tuple[int, bytes]]:
         """The held pages as runs of adjacent ones, cut at the committed end."""
@@ -164,6 +187,8 @@ class DurableFile(io.RawIOBase):
         An ``OSError`` from here or from a write means that nothing was committed, and :meth:`discard` must
         follow; but where :attr:`interrupted` is then true everything was, and :func:`recover` must follow.
         """
+        if self.failure is not None:
+            raise self.failure
         if not self._held:
             # Nothing committed is overwritten: a new file, of which no one knows until it is given its name.
             self._storage.truncate(self._eof)
@@ -215,7 +240,8 @@ class DurableFile(io.RawIOBase):
         self.mute()
         self._held.clear()
         self._eof = self._end
-        # Gives the space back, and takes back a record whose sync failed. If even that fails, recovery cuts it off.
+        # Gives the space back, and takes back a record whose sync failed. If even that fails, recovery cuts
+        # it off.
         with suppress(OSError):
             self._storage.truncate(self._end)
 
@@ -223,7 +249,8 @@ class DurableFile(io.RawIOBase):
 def recover(storage: Storage, file_id: bytes, end_of: Callable[[Storage], int]) -> int:
     """Bring a file that was not closed in order back to its last commit, and return its committed end.
 
-    ``end_of`` reads the end from the superblock. To be called by one process at a time, with readers kept out.
+    ``end_of`` reads the end from the superblock. To be called by one process at a time, with readers kept
+    out.
     """
     record = journal.load(storage, file_id)
     if record is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +50,7 @@ class Index:
             if old is not None:
                 self.dead += footprint(old)
             if len(row) > 1:
-                entries[key] = cast("Entry", row)
+                entries[key] = row
             else:
                 entries.pop(key, None)
                 self.dead += _ROW_BYTES

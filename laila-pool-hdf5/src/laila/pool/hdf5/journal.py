@@ -6,21 +6,23 @@ One record, the last bytes of the file while a commit is under way, in this orde
     data      the bytes of every run, one after the other
     footer    see ``_FOOTER``: it ends at the end of the file, which is how it is found
 
-``old_end`` and ``new_end`` are where HDF5's file ends before and after the commit; ``region`` is the checksum of
-the bytes between them, or zeros where they were synced before the record was written. A record counts only if
-its file id, its position, its checksums and, where it has one, the checksum of the region are all right: the record
-and the region may then share one sync, although a disk orders nothing inside it.
+``old_end`` and ``new_end`` are where HDF5's file ends before and after the commit; ``region`` is the
+checksum of the bytes between them, or zeros where they were synced before the record was written. A record
+counts only if its file id, its position, its checksums and, where it has one, the checksum of the region are
+all right: the record and the region may then share one sync, although a disk orders nothing inside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from struct import Struct, error
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
-from laila.pool.hdf5.storage import Storage
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from laila.pool.hdf5.storage import Storage
 
 __all__ = ["Record", "clear", "encode", "is_present", "load"]
 
@@ -49,12 +51,27 @@ def encoded_size(runs: Sequence[tuple[int, bytes]]) -> int:
 
 
 def encode(
-    runs: Sequence[tuple[int, bytes]], *, file_id: bytes, position: int, old_end: int, new_end: int, region: bytes
+    runs: Sequence[tuple[int, bytes]],
+    *,
+    file_id: bytes,
+    position: int,
+    old_end: int,
+    new_end: int,
+    region: bytes,
 ) -> bytes:
     """Return the record of ``runs``, to be written at ``position`` as the last bytes of the file."""
     body = b"".join((*(_RUN.pack(offset, len(data)) for offset, data in runs), *(data for _, data in runs)))
     footer = _FOOTER.pack(
-        MAGIC, VERSION, len(runs), file_id, position, len(body), old_end, new_end, region, xxh3_128_digest(body)
+        MAGIC,
+        VERSION,
+        len(runs),
+        file_id,
+        position,
+        len(body),
+        old_end,
+        new_end,
+        region,
+        xxh3_128_digest(body),
     )
     return b"".join((body, footer, _CHECKSUM.pack(xxh3_64_intdigest(footer))))
 
@@ -72,10 +89,13 @@ def load(storage: Storage, file_id: bytes) -> Record | None:
         return None
     raw = storage.read(FOOTER_BYTES, size - FOOTER_BYTES)
     footer = raw[: _FOOTER.size]
-    if footer[: len(MAGIC)] != MAGIC or _CHECKSUM.unpack_from(raw, _FOOTER.size)[0] != xxh3_64_intdigest(footer):
+    if footer[: len(MAGIC)] != MAGIC or _CHECKSUM.unpack_from(raw, _FOOTER.size)[0] != xxh3_64_intdigest(
+        footer
+    ):
         return None
     _, version, count, owner, position, length, old_end, new_end, region, checksum = _FOOTER.unpack(footer)
-    # A user's own bytes may look like a record (a laila file kept in a laila file): its id or place betrays it.
+    # A user's own bytes may look like a record (a laila file kept in a laila file): its id or place betrays
+    # it.
     if version != VERSION or owner != file_id or position + length + FOOTER_BYTES != size:
         return None
     body = storage.read(length, position)

@@ -1,7 +1,8 @@
 """What stands where in the file, outside of what HDF5 itself decides.
 
 - The user block (the first 4096 bytes, which HDF5 leaves to applications) holds the :class:`Header`.
-- ``/laila/index/<n>`` are byte datasets that hold the log of the index: blocks of rows, in the order of their commits.
+- ``/laila/index/<n>`` are byte datasets that hold the log of the index: blocks of rows, in the order of
+  their commits.
 - ``/laila/data/<n>`` are byte datasets that hold small blobs, and the heads of large ones, packed.
 - ``/entries/<name>`` is a large blob's only buffer as a dataset, or a group of its buffers ``0``, ``1``, …
 - ``/laila/deleted/<n>`` keeps what was deleted from ``/entries``: its bytes stay in place for those who are
@@ -67,13 +68,26 @@ class Header:
     def copy(self) -> Header:
         """Return another one with the same fields."""
         other = Header(self.file_id)
-        other.generation, other.serial, other.index, other.data = self.generation, self.serial, self.index, self.data
+        other.generation, other.serial, other.index, other.data = (
+            self.generation,
+            self.serial,
+            self.index,
+            self.data,
+        )
         return other
 
     def encode(self) -> bytes:
         """Return the bytes of the header, ``moved`` unset."""
         form = self._FORM.pack(
-            self.MAGIC, self.VERSION, 0, self.file_id, self.generation, 0, self.serial, *self.index, *self.data
+            self.MAGIC,
+            self.VERSION,
+            0,
+            self.file_id,
+            self.generation,
+            0,
+            self.serial,
+            *self.index,
+            *self.data,
         )
         return form + self._CHECKSUM.pack(xxh3_64_intdigest(form))
 
@@ -101,7 +115,9 @@ class Header:
         """Return the raw header of a file that is a pool of this version, or raise :class:`PoolFormatError`."""
         raw = storage.read(cls._FORM.size + cls._CHECKSUM.size, 0)
         if raw[:8] != cls.MAGIC or len(raw) < cls._FORM.size:
-            kind = "an HDF5 file, but no laila pool" if raw[:8] == _SIGNATURE else "no HDF5 file made by laila"
+            kind = (
+                "an HDF5 file, but no laila pool" if raw[:8] == _SIGNATURE else "no HDF5 file made by laila"
+            )
             raise PoolFormatError(
                 f"{path} is {kind}; it was left as it is. Give the pool the path of a file that does not exist yet",
                 pool=path,
@@ -150,7 +166,8 @@ def superblock_end(storage: Storage, path: str) -> int:
     raise PoolFormatError(f"{path} has no readable HDF5 superblock; restore it from a backup", pool=path)
 
 
-# Every segment of the index log begins with the offset of the one before it and the bytes used there; 0: none.
+# Every segment of the index log begins with the offset of the one before it and the bytes used there; 0:
+# none.
 SEGMENT_HEAD = Struct("<QQ")
 # Bytes of the rows, their checksum; then the rows, one MessagePack array.
 _BLOCK = Struct("<QQ")
@@ -171,7 +188,9 @@ def decode_blocks(data: bytes, path: str) -> list[Row]:
         length, checksum = _BLOCK.unpack_from(data, position) if start <= len(data) else (len(data), 0)
         body = data[start : start + length]
         if len(body) != length or xxh3_64_intdigest(body) != checksum:
-            raise CorruptEntryError(f"the index of {path} is damaged; restore the file from a backup", key=None, pool=path)
+            raise CorruptEntryError(
+                f"the index of {path} is damaged; restore the file from a backup", key=None, pool=path
+            )
         rows.extend(msgpack.unpackb(body, use_list=False))
         position = start + length
     return rows

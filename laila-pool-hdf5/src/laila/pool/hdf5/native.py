@@ -1,8 +1,8 @@
 """The one place that calls HDF5: it makes, moves and copies datasets; their bytes are written past it.
 
-A session opens the file through a :class:`~laila.pool.hdf5.durable.DurableFile`, changes its structure, and closes it
-before the commit: nothing of HDF5 is left open that another process could make stale, or that a fork or the end
-of the interpreter would find.
+A session opens the file through a :class:`~laila.pool.hdf5.durable.DurableFile`, changes its structure, and
+closes it before the commit: nothing of HDF5 is left open that another process could make stale, or that a
+fork or the end of the interpreter would find.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ BufferShape = tuple[str | None, tuple[int, ...], int]
 def _access(file: DurableFile) -> h5p.PropFAID:
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_fileobj_driver(h5fd.fileobj_driver, file)
-    # The formats of HDF5 1.8: large groups as B-trees, not as one heap that each new link writes anew; and not the
-    # superblock of 1.10, whose "open for writing" mark would be committed too.
+    # The formats of HDF5 1.8: large groups as B-trees, not as one heap that each new link writes anew; and
+    # not the superblock of 1.10, whose "open for writing" mark would be committed too.
     access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_LATEST)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
     access.set_alignment(_ALIGN_FROM, _PAGE)
@@ -63,7 +63,8 @@ def _hdf5_type(dtype: str | None) -> tuple[h5t.TypeID, bool]:
                 if found.get_size() == numpy_dtype.itemsize:
                     return found, True
         except (TypeError, ValueError, NotImplementedError):
-            # A dtype that this numpy or HDF5 does not know: the bytes are kept, and the attribute says what they are.
+            # A dtype that this numpy or HDF5 does not know: the bytes are kept, and the attribute says what
+            # they are.
             pass
     return h5t.STD_U8LE, dtype is None
 
@@ -94,7 +95,12 @@ class Session:
         return self._dataset(parent, b"%08d" % serial, h5t.STD_U8LE, (nbytes,))[1]
 
     def entry(
-        self, name: bytes, key: str, nickname: str | None, created: float | None, buffers: Sequence[BufferShape]
+        self,
+        name: bytes,
+        key: str,
+        nickname: str | None,
+        created: float | None,
+        buffers: Sequence[BufferShape],
     ) -> list[int]:
         """Make ``/entries/<name>`` for ``buffers``, with its attributes; return the buffers' offsets in the file."""
         parent, names = self._entries, [name]

@@ -37,10 +37,13 @@ class HDF5Settings(Settings):
     lock: Literal["wait", "error"] = option(
         default="wait", help="when another process is at the file: wait, or raise PoolLockedError at once"
     )
-    lock_timeout: float = option(default=30.0, help="seconds to wait with `lock='wait'` before PoolLockedError")
+    lock_timeout: float = option(
+        default=30.0, help="seconds to wait with `lock='wait'` before PoolLockedError"
+    )
     read_only: bool = option(default=False, help="never write, and follow what other processes write")
     compact: Literal["auto", "manual"] = option(
-        default="auto", help="give back the space of deleted entries when most of the file is such, or in `compact()` only"
+        default="auto",
+        help="give back the space of deleted entries when most of the file is such, or in `compact()` only",
     )
 
 
@@ -48,8 +51,8 @@ class HDF5Pool(Pool):
     """A pool in one HDF5 file, crash-safe, shared by threads and processes.
 
     Large arrays are native datasets under ``/entries``; small blobs are packed. A write that has returned
-    survives ``kill -9`` and, with ``durable="power"``, the loss of power; one that has not returned has happened
-    whole or not at all. See ``docs/reference/pool-hdf5.md``.
+    survives ``kill -9`` and, with ``durable="power"``, the loss of power; one that has not returned has
+    happened whole or not at all. See ``docs/reference/pool-hdf5.md``.
 
     ``path`` is the file; the other options are those of :class:`HDF5Settings`. Thread-safe; reads do not wait
     for writes. Usable in a forked child.
@@ -89,7 +92,9 @@ class HDF5Pool(Pool):
             }
         )
         if settings.lock_timeout < 0:
-            raise SettingsError(f"lock_timeout={settings.lock_timeout!r} is less than 0 seconds", option="lock_timeout")
+            raise SettingsError(
+                f"lock_timeout={settings.lock_timeout!r} is less than 0 seconds", option="lock_timeout"
+            )
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
         self.durability = settings.durable  # type: ignore[misc]  # this pool's, in place of the class's
         self._store = Store(
@@ -104,8 +109,8 @@ class HDF5Pool(Pool):
     def from_url(cls, url: str, **options: object) -> Self:
         """Open ``hdf5:///absolute/path.h5``, ``hdf5:relative.h5``, or ``hdf5:`` for the default file.
 
-        The query may hold options (``?durable=process&lock=error``); those in ``options`` come first. In the path
-        ``%`` writes what a URL cannot. Raises :class:`~laila.errors.SettingsError` for anything else.
+        The query may hold options (``?durable=process&lock=error``); those in ``options`` come first. In the
+        path ``%`` writes what a URL cannot. Raises :class:`~laila.errors.SettingsError` for anything else.
         """
         parts = urlsplit(url)
         if parts.scheme != "hdf5" or parts.netloc or parts.fragment:
@@ -114,7 +119,8 @@ class HDF5Pool(Pool):
                 option="url",
             )
         given: dict[str, object] = {
-            name: HDF5Settings.parse_text(name, text) for name, text in parse_qsl(parts.query, keep_blank_values=True)
+            name: HDF5Settings.parse_text(name, text)
+            for name, text in parse_qsl(parts.query, keep_blank_values=True)
         }
         if parts.path and not (url.startswith("hdf5://") and parts.path == "/"):
             given["path"] = unquote(parts.path)
@@ -125,7 +131,7 @@ class HDF5Pool(Pool):
         """The absolute path of the file."""
         return self._store.path
 
-    # -- reading ----------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------
 
     def _read(self, key: str) -> bytes | list[BytesLike] | None:
         file = self._store.current()
@@ -156,7 +162,7 @@ class HDF5Pool(Pool):
         numbers = self._store.evolutions(stem)
         return f"{stem}-{numbers[-1]}" if numbers else None
 
-    # -- writing ----------------------------------------------------------------------------------------------
+    # -- writing -------------------------------------------------------------------------------------------
 
     def _write(self, key: str, blob: Blob) -> None:
         self._write_many([(key, blob)])
@@ -218,8 +224,8 @@ class HDF5Pool(Pool):
     def compact(self) -> int:
         """Give back the space of what was deleted or replaced; return the bytes by which the file shrank.
 
-        What is alive is written into a new file, which then takes the old one's place at once; a crash leaves the
-        one or the other. Needs as much free space as the result; readers go on, writers wait.
+        What is alive is written into a new file, which then takes the old one's place at once; a crash
+        leaves the one or the other. Needs as much free space as the result; readers go on, writers wait.
         """
         self._check_open()
         return self._store.compact()
@@ -229,8 +235,9 @@ class HDF5Pool(Pool):
 
 
 def _default_path(nickname: str | None) -> str:
-    from laila.directories import directory
+    from laila.contract import directory
 
-    # Named pools each have a file of their own; any name is a file name once what a path cannot hold is quoted.
+    # Named pools each have a file of their own; any name is a file name once what a path cannot hold is
+    # quoted.
     name = "laila" if nickname is None else quote(nickname, safe=" !#$&'()+,;=@[]{}~").replace(".", "%2E")
     return os.path.join(directory("pools"), f"{name}.h5")

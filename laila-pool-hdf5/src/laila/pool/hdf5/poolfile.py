@@ -6,7 +6,6 @@ Knows nothing of paths, processes and threads: :mod:`laila.pool.hdf5.store` sees
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,17 @@ from laila.contract import Blob
 from laila.pool.hdf5 import journal
 from laila.pool.hdf5.durable import DurableFile, recover
 from laila.pool.hdf5.index import Index
-from laila.pool.hdf5.layout import SEGMENT_HEAD, Header, decode_blocks, encode_block, entry_name, superblock_end
+from laila.pool.hdf5.layout import (
+    SEGMENT_HEAD,
+    Header,
+    decode_blocks,
+    encode_block,
+    entry_name,
+    superblock_end,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable
 
     from laila.contract.blob import BytesLike
     from laila.pool.hdf5.layout import Entry, Row
@@ -26,12 +32,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PACK_LIMIT", "PoolFile", "Transaction"]
 
-# A blob up to this size is packed with others; a larger one's buffers become datasets, which cost some 100 µs each.
+# A blob up to this size is packed with others; a larger one's buffers become datasets, which cost some 100
+# µs each.
 PACK_LIMIT = 16 * 1024
 # Segments double from the first size to the last, so that a small pool is a small file.
 _FIRST_SEGMENT = 32 * 1024
 _LAST_SEGMENT = 1024 * 1024
-# A batch from this size on gets a segment that it fills, which is new space: written once, not through the journal.
+# A batch from this size on gets a segment that it fills, which is new space: written once, not through the
+# journal.
 _OWN_SEGMENT_FROM = 128 * 1024
 
 
@@ -54,7 +62,7 @@ class PoolFile:
         self.header = Header(b"")
         self._exclusive = exclusive
 
-    # -- opening ----------------------------------------------------------------------------------------------
+    # -- opening -------------------------------------------------------------------------------------------
 
     def needs_recovery(self) -> bool:
         """Whether a writer died in the middle of a commit; to be asked while no other may be in one."""
@@ -89,7 +97,7 @@ class PoolFile:
             offset, used = SEGMENT_HEAD.unpack_from(segment)
         return pieces[::-1]
 
-    # -- reading ----------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------
 
     def read(self, entry: Entry) -> bytes | list[BytesLike]:
         """Return the bytes of a packed blob, or the head and the buffers of a large one."""
@@ -109,7 +117,7 @@ class PoolFile:
         """Return at least the head of a blob."""
         return self.storage.read(entry[2], entry[1])
 
-    # -- writing ----------------------------------------------------------------------------------------------
+    # -- writing -------------------------------------------------------------------------------------------
 
     def begin(self) -> Transaction:
         """Begin a transaction on a file that is refreshed and needs no recovery."""
@@ -124,14 +132,16 @@ class PoolFile:
         return file, Transaction(file, DurableFile(storage, 0, file.header.file_id), create=True)
 
 
-def _reordered(data: memoryview, dtype: str | None, shape: tuple[int, ...], given: str, wanted: str) -> memoryview:
+def _reordered(
+    data: memoryview, dtype: str | None, shape: tuple[int, ...], given: str, wanted: str
+) -> memoryview:
     """Return the bytes of an array in the other memory order."""
     import numpy as np
 
     array = np.ndarray(shape, np.dtype(dtype), data, order="F" if given == "F" else "C")
     moved = np.asarray(array, order="F" if wanted == "F" else "C")
     flat = moved.ravel(order="K")
-    return memoryview(flat.view(np.uint8))
+    return memoryview(flat.view(np.uint8)).cast("B")
 
 
 class Transaction:
@@ -152,6 +162,11 @@ class Transaction:
         """Whether the commit has happened, even if it could not be finished."""
         return self._durable.interrupted
 
+    @property
+    def failure(self) -> OSError | None:
+        """The system's error under a call from HDF5, which HDF5 may have reported as something else, or not at all."""
+        return self._durable.failure
+
     def _open(self, *, create: bool = False) -> Session:
         # h5py is not needed to read, and takes a while to import.
         from laila.pool.hdf5.native import Session
@@ -167,7 +182,7 @@ class Transaction:
         self._header.serial += 1
         return self._header.serial
 
-    # -- changes ----------------------------------------------------------------------------------------------
+    # -- changes -------------------------------------------------------------------------------------------
 
     def put(self, key: str, blob: Blob) -> None:
         """File a blob; each key once in a transaction."""
@@ -237,7 +252,7 @@ class Transaction:
         self._packed.clear()
         self._packed_rows.clear()
 
-    # -- the end ----------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
         """Commit, and bring the pool file's index and header up to date."""

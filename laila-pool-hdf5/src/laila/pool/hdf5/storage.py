@@ -1,6 +1,7 @@
 """The few things a file must be able to do: the seam between the crash-safe file and the disk under it.
 
-The code above asks for nothing else, so that a test can put a disk in its place that forgets what was not synced.
+The code above asks for nothing else, so that a test can put a disk in its place that forgets what was not
+synced.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FileStorage", "Storage", "sync_directory"]
 
-# A larger read becomes a map of the file: no copy is made, and the pages come from the cache as they are touched.
+# A larger read becomes a map of the file: no copy is made, and the pages come from the cache as they are
+# touched.
 MAP_FROM = 1 << 20
 # Linux moves at most 2 GiB less a page in one call.
 _MOST = 1 << 30
@@ -55,9 +57,11 @@ class FileStorage:
         self.durable = durable
 
     def size(self) -> int:
+        """See :class:`Storage`."""
         return os.fstat(self.fd).st_size
 
     def read(self, length: int, offset: int) -> bytes:
+        """See :class:`Storage`."""
         data = os.pread(self.fd, min(length, _MOST), offset)
         if len(data) == length or not data:
             return data
@@ -72,6 +76,7 @@ class FileStorage:
         return b"".join(pieces)
 
     def view(self, length: int, offset: int) -> memoryview:
+        """See :class:`Storage`. A map stays good when the file is closed or unlinked."""
         if length < MAP_FROM or offset + length > self.size():
             return memoryview(self.read(length, offset))
         start = offset - offset % mmap.ALLOCATIONGRANULARITY
@@ -80,6 +85,7 @@ class FileStorage:
         return memoryview(mapped)[skip:]
 
     def write(self, data: ReadableBuffer, offset: int) -> None:
+        """See :class:`Storage`."""
         view = memoryview(data)
         while True:
             written = os.pwrite(self.fd, view[:_MOST], offset)
@@ -89,9 +95,11 @@ class FileStorage:
             offset += written
 
     def truncate(self, size: int) -> None:
+        """See :class:`Storage`."""
         os.ftruncate(self.fd, size)
 
     def sync(self) -> None:
+        """See :class:`Storage`."""
         if self.durable:
             _sync(self.fd)
 

@@ -2,10 +2,10 @@
 
 Locks, always taken in this order:
 
-1. ``_writer`` among the threads of this process, then the lock of ``<path>.lock`` among processes: one transaction at
-   a time. That file stays when compaction puts another file at ``path``.
-2. ``_steady`` among threads, then the lock of the data file: held exclusively while committed bytes or the index
-   change, shared by those who look for other processes' commits. Plain HDF5 takes this second one too.
+1. ``_writer`` among the threads of this process, then the lock of ``<path>.lock`` among processes: one
+   transaction at a time. That file stays when compaction puts another file at ``path``.
+2. ``_steady`` among threads, then the lock of the data file: held exclusively while committed bytes or the
+   index change, shared by those who look for other processes' commits. Plain HDF5 takes this second one too.
 
 Reading what is in the index takes none of them, because the bytes of an entry never change in a file.
 """
@@ -16,7 +16,6 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -30,6 +29,8 @@ from laila.pool.hdf5.poolfile import PoolFile, Transaction
 from laila.pool.hdf5.storage import FileStorage, sync_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from laila.pool.hdf5.native import Session
 
 __all__ = ["Store"]
@@ -48,7 +49,13 @@ class Store:
     """The pool file at ``path``, made if it is not there. Safe to use from any thread, and in a forked child."""
 
     def __init__(
-        self, path: str, *, durable: bool = True, timeout: float = 30.0, read_only: bool = False, compact: bool = True
+        self,
+        path: str,
+        *,
+        durable: bool = True,
+        timeout: float = 30.0,
+        read_only: bool = False,
+        compact: bool = True,
     ) -> None:
         self.path = os.path.realpath(path)
         self._durable = durable
@@ -64,14 +71,16 @@ class Store:
             self._file = self._open()
         _stores.add(self)
 
-    # -- opening ----------------------------------------------------------------------------------------------
+    # -- opening -------------------------------------------------------------------------------------------
 
     def _open(self) -> PoolFile:
         """Open the file at the path, whatever that is now, and load its index."""
         file = self._attach()
         if file is None:
             if self._read_only:
-                raise PoolError(f"{self.path} does not exist, and read_only=True makes no file", pool=self.path)
+                raise PoolError(
+                    f"{self.path} does not exist, and read_only=True makes no file", pool=self.path
+                )
             with self._one_process():
                 file = self._attach()
                 if file is None:
@@ -124,7 +133,9 @@ class Store:
             if file.needs_recovery():
                 return False
             if not file.header.generation:
-                superblock_end(file.storage, self.path)  # a file cut short is better found now than entry by entry
+                superblock_end(
+                    file.storage, self.path
+                )  # a file cut short is better found now than entry by entry
             file.refresh()
             return True
 
@@ -140,8 +151,10 @@ class Store:
             try:
                 fill(transaction)
                 transaction.commit()
-            except BaseException:
+            except BaseException as error:
                 transaction.rollback()
+                if transaction.failure is not None and transaction.failure is not error:
+                    raise transaction.failure from error
                 raise
             old = self._file
             if old is None:
@@ -165,7 +178,7 @@ class Store:
             Header.set_moved(old.storage, True)
             os.rename(beside, self.path)
 
-    # -- locks ------------------------------------------------------------------------------------------------
+    # -- locks ---------------------------------------------------------------------------------------------
 
     @contextmanager
     def _reporting(self, what: str) -> Iterator[None]:
@@ -210,7 +223,7 @@ class Store:
             self._lock_fd = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         return self._lock_fd
 
-    # -- reading ----------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------
 
     def current(self) -> PoolFile:
         """Return the file to read from, its index up to date with every process's commits."""
@@ -258,10 +271,12 @@ class Store:
     def _reopen(self) -> PoolFile:
         file = self._attach()
         if file is None:
-            raise PoolError(f"{self.path} was removed while this pool had it open; open the pool anew", pool=self.path)
+            raise PoolError(
+                f"{self.path} was removed while this pool had it open; open the pool anew", pool=self.path
+            )
         return file
 
-    # -- writing ----------------------------------------------------------------------------------------------
+    # -- writing -------------------------------------------------------------------------------------------
 
     @contextmanager
     def _writing(self) -> Iterator[PoolFile]:
@@ -269,7 +284,9 @@ class Store:
         with self._writer:
             self._check_open()
             if self._read_only:
-                raise PoolError(f"{self.path} was opened with read_only=True", pool=self.path, errno=errno.EROFS)
+                raise PoolError(
+                    f"{self.path} was opened with read_only=True", pool=self.path, errno=errno.EROFS
+                )
             with self._one_process():
                 with self._steady:
                     file = self._file
@@ -286,7 +303,8 @@ class Store:
     def transact(self, change: Callable[[PoolFile, Transaction], bool]) -> None:
         """Run ``change`` as one transaction, committed if it returns true.
 
-        Raises :class:`PoolError` with nothing changed; :class:`PoolLockedError` when another process keeps the file.
+        Raises :class:`PoolError` with nothing changed; :class:`PoolLockedError` when another process keeps
+        the file.
         """
         with self._reporting("write"), self._writing() as file:
             transaction = file.begin()
@@ -304,6 +322,8 @@ class Store:
                         errno=error.errno,
                         pool=self.path,
                     ) from error
+                if transaction.failure is not None and transaction.failure is not error:
+                    raise transaction.failure from error
                 raise
             wasteful = self._auto_compact and file.index.dead > max(_COMPACT_FROM, file.storage.size() // 2)
         if wasteful:
@@ -352,7 +372,7 @@ class Store:
             source.mute()
             session.abandon()
 
-    # -- the end ----------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
         if self._closed:
@@ -368,7 +388,10 @@ class Store:
             if file is not None and not self._read_only:
                 # No matter if not: what stands past the end is cut off by the next who writes.
                 fd = self._lock_descriptor()
-                with suppress(OSError), locked(fd, exclusive=True, timeout=0, path=self.path, what="another process"):
+                with (
+                    suppress(OSError),
+                    locked(fd, exclusive=True, timeout=0, path=self.path, what="another process"),
+                ):
                     if not file.needs_recovery() and self._is_at_path(file):
                         file.storage.truncate(superblock_end(file.storage, self.path))
             if self._lock_fd >= 0:
@@ -376,7 +399,8 @@ class Store:
                 self._lock_fd = -1
 
     def _forget_after_fork(self) -> None:
-        # An open file's locks are shared with the parent, and a lock that another thread held stays held for ever.
+        # An open file's locks are shared with the parent, and a lock that another thread held stays held for
+        # ever.
         self._writer, self._steady = Lock(), Lock()
         self._file = None
         if self._lock_fd >= 0:

@@ -13,15 +13,27 @@ from laila.errors import PluginError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
+    from laila.futures import Future
     from pluggy import HookImpl, PluginManager
 
     from laila.plugins.plugin import Plugin
 
-__all__ = ["Hooks", "call_hook", "hooks", "listeners", "load_hooks"]
+__all__ = ["Hooks", "call_hook", "hooks", "listeners", "load_hooks", "watch"]
 
 # Hook name to implementations, in the order of calling. Replaced as a whole: readers need no lock.
 _listening: dict[str, tuple[HookImpl, ...]] = {}
+
+
+class _Watch:
+    """Whether anybody listens to anything: one attribute to read on the paths where nobody does."""
+
+    __slots__ = ("anybody",)
+
+
+watch = _Watch()
+watch.anybody = False
 _lock = RLock()
 _hooks: Hooks | None = None
 _loaded = False
@@ -146,6 +158,14 @@ class Hooks:
             for name, caller in callers.items()
             if name.startswith("laila_") and caller.get_hookimpls()
         }
+        watch.anybody = bool(_listening)
+        from laila.futures import set_observer
+
+        set_observer(_tell_settled if listeners("laila_future_settled") else None)
+
+
+def _tell_settled(future: Future[Any]) -> None:
+    call_hook("laila_future_settled", future=future)
 
 
 def hooks() -> Hooks:

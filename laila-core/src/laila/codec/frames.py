@@ -1,0 +1,89 @@
+"""Rows of pandas frames and series: an Arrow stream where that is exact, else a signed pickle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from laila.codec import tags
+from laila.codec.decoder import Decoder, expect
+from laila.codec.encoder import Encoder
+from laila.codec.registry import DECODERS, ENCODERS
+from laila.codec.signed import encode_pickled
+from laila.codec.tables import read_stream, write_stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Row = list[object]
+
+__all__: list[str] = []
+
+def _is_exact_dtype(dtype: Any, values: Any) -> bool:
+    """Whether a column or index of this dtype holds one kind of thing that Arrow has."""
+    if str(dtype) == "category":
+        return _is_exact_dtype(dtype.categories.dtype, dtype.categories)
+    return dtype != object or all(type(item) is str for item in values)
+
+
+def _frame_stream(frame: Any) -> memoryview | None:
+    """The Arrow stream of a frame, or None where it would not come back the same."""
+    levels = [axis.get_level_values(i) for axis in (frame.index, frame.columns) for i in range(axis.nlevels)]
+    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+    if not all(_is_exact_dtype(part.dtype, part) for part in levels) or any(
+        column.dtype == object or not _is_exact_dtype(column.dtype, ()) for column in columns
+    ):
+        return None
+    try:
+        data = write_stream(pa.Table.from_pandas(frame))
+        again = read_stream(data).to_pandas()
+        pd.testing.assert_frame_equal(
+            frame, again, check_exact=True, check_index_type="exact", check_column_type="exact"
+        )
+    except (AssertionError, ValueError, TypeError, KeyError, NotImplementedError, OverflowError, pa.ArrowException):
+        return None
+    if frame.attrs != again.attrs or not all(
+        _same_bits(column, again.iloc[:, i]) for i, column in enumerate(columns)
+    ):
+        return None
+    return data
+
+
+def _same_bits(one: Any, other: Any) -> bool:
+    """Arrow takes NaN for null and gives a NaN back: another one, where it had a payload."""
+    if not isinstance(one.dtype, np.dtype):
+        return True
+    return bool(one.to_numpy().tobytes() == other.to_numpy().tobytes())
+
+
+def _encode_frame(value: object, encoder: Encoder) -> Row:
+    frame: Any = value
+    data = None if frame.attrs else _frame_stream(frame)
+    return encode_pickled(value, encoder) if data is None else [tags.PANDAS, "frame", bytes(data)]
+
+
+def _encode_series(value: object, encoder: Encoder) -> Row:
+    series: Any = value
+    if series.attrs or not (series.name is None or type(series.name) is str):
+        return encode_pickled(value, encoder)
+    frame = series.to_frame("0")
+    data = _frame_stream(frame)
+    return encode_pickled(value, encoder) if data is None else [tags.PANDAS, "series", bytes(data), series.name]
+
+
+def _decode_pandas(row: Row, decoder: Decoder) -> object:
+    kind, data = row[1], expect(row[2], bytes)
+    frame = read_stream(memoryview(data)).to_pandas()
+    if kind == "frame" and len(row) == 3:
+        return frame
+    if kind == "series" and len(row) == 4 and list(frame.columns) == ["0"]:
+        series = frame["0"]
+        series.name = None if row[3] is None else expect(row[3], str)
+        return series
+    raise ValueError("an unknown kind of pandas object")
+
+
+ENCODERS.update({pd.DataFrame: _encode_frame, pd.Series: _encode_series})
+DECODERS[tags.PANDAS] = _decode_pandas

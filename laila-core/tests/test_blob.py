@@ -1,0 +1,273 @@
+"""The stored form: any damage to any byte is found, nothing is copied or allocated that need not be."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+import xxhash
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from laila.codec import decode, encode
+from laila.contract.blob import MAGIC, Blob, Buffer, byte_view, unpack_checked
+from laila.errors import CorruptEntryError
+from laila.testing.payloads import assert_same, payloads
+
+KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"
+SAMPLES: list[Any] = [
+    None,
+    {"a": [1, 2.5, "x"]},
+    (1, {2}, 2**70),
+    [np.arange(5, dtype="<i2"), np.zeros((2, 3), order="F"), b"y" * 65536],
+    [np.zeros(0), np.zeros((0, 3))],
+]
+
+
+def stored(payload: object) -> bytes:
+    return bytes(encode(payload, key=KEY, nickname="n", user_metadata={"who": "me"}))
+
+
+def test_every_bit_counts() -> None:
+    for payload in SAMPLES[:3] + [[np.arange(5, dtype="<i2"), np.zeros(3)]]:
+        raw = stored(payload)
+        assert len(raw) < 1000
+        for position in range(len(raw)):
+            for bit in range(8):
+                bad = bytearray(raw)
+                bad[position] ^= 1 << bit
+                with pytest.raises(CorruptEntryError):
+                    Blob.from_bytes(bad)
+
+
+def test_every_length_counts() -> None:
+    for payload in SAMPLES:
+        raw = stored(payload)
+        lengths = range(len(raw)) if len(raw) < 2000 else [*range(600), len(raw) // 2, len(raw) - 1]
+        for length in lengths:
+            with pytest.raises(CorruptEntryError):
+                Blob.from_bytes(raw[:length])
+        for more in (b"\0", b"\0" * 64, b"x", raw):
+            with pytest.raises(CorruptEntryError):
+                Blob.from_bytes(raw + more)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(payloads(), st.data())
+def test_random_damage(payload: object, data: st.DataObject) -> None:
+    raw = bytearray(stored(payload))
+    position = data.draw(st.integers(0, len(raw) - 1))
+    raw[position] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(CorruptEntryError):
+        Blob.from_bytes(raw)
+    with pytest.raises(CorruptEntryError):
+        Blob.from_parts([raw[:position], raw[position:]])
+
+
+def test_another_key_is_refused() -> None:
+    raw = stored(1)
+    assert Blob.from_bytes(raw, key=KEY).key == KEY
+    with pytest.raises(CorruptEntryError, match="bears the id") as caught:
+        Blob.from_bytes(raw, key="other")
+    assert caught.value.key == "other"
+
+
+@pytest.mark.parametrize("payload", SAMPLES)
+def test_parts(payload: Any) -> None:
+    blob = encode(payload, key=KEY)
+    raw = bytes(blob)
+    assert b"".join(blob.parts) == raw and len(raw) == blob.nbytes
+    offset = 0
+    for part in blob.parts:
+        if isinstance(part, memoryview) and part.nbytes:
+            assert offset % 64 == 0
+        offset += len(part)
+    splits: list[list[Any]] = [
+        [raw],
+        list(blob.parts),
+        [blob.head, *(b.data for b in blob.buffers)],
+        [raw[:10], raw[10:]],
+        [raw[i : i + 100] for i in range(0, len(raw), 100)],
+        [blob.head, *(np.frombuffer(b.data, "u1") for b in blob.buffers)],
+    ]
+    for parts in splits:
+        again = Blob.from_parts(parts, key=KEY)
+        assert bytes(again) == raw
+        assert_same(payload, decode(again))
+    with pytest.raises(CorruptEntryError):
+        Blob.from_parts([])
+    if blob.buffers and blob.buffers[-1].nbytes:
+        with pytest.raises(CorruptEntryError):
+            Blob.from_parts([blob.head, *(b.data for b in blob.buffers[:-1])])
+
+
+def test_parts_are_not_copied() -> None:
+    array = np.arange(1000.0)
+    blob = encode(array, key=KEY)
+    native: Any = np.frombuffer(blob.buffers[0].data).copy()
+    again = Blob.from_parts([blob.head, native], key=KEY)
+    view: Any = decode(again, copy=False)
+    assert np.shares_memory(view, native) and not view.flags.writeable
+    raw = bytes(blob)
+    view = decode(Blob.from_bytes(raw), copy=False)
+    assert np.shares_memory(view, np.frombuffer(raw, "u1"))
+    fortran = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    blob = encode(fortran, key=KEY)
+    assert blob.buffers[0].order == "F" and blob.buffers[0].shape == (2, 3) and blob.buffers[0].dtype == "<f8"
+    assert_same(fortran, decode(Blob.from_parts([blob.head, fortran])))
+
+
+def test_head_alone() -> None:
+    blob = encode([np.zeros(100)], key=KEY, nickname="n", user_metadata={"a": 1})
+    raw = bytes(blob)
+    for data in (raw, blob.head, raw[: len(blob.head) + 5]):
+        head = Blob.read_head(data, key=KEY)
+        assert head.digest == blob.digest and head.nickname == "n" and head.metadata["user"] == {"a": 1}
+        assert head.nbytes == len(raw) and head.head_nbytes == len(blob.head)
+        (row,) = head.table
+        assert row[:4] == (800, "<f8", (100,), "C")
+        (offset,) = head.offsets()
+        assert raw[offset : offset + 800] == bytes(800)
+    for length in range(len(blob.head)):
+        with pytest.raises(CorruptEntryError):
+            Blob.read_head(raw[:length])
+
+
+def test_metadata() -> None:
+    blob = encode({"a": np.zeros(3)}, key=KEY, user_metadata={"run": [1, None]})
+    for one in (blob, Blob.from_bytes(bytes(blob))):
+        meta = one.metadata
+        assert meta["type"] == "dict" and meta["codec"] == "rows" and meta["user"] == {"run": [1, None]}
+        size = meta["size"]
+        assert isinstance(size, int) and size >= 24
+        with pytest.raises(TypeError):
+            meta["type"] = 1  # type: ignore[index]
+
+
+def test_digest_is_of_the_content_alone() -> None:
+    one = encode({"a": np.arange(3)}, key=KEY)
+    same = encode({"a": np.arange(3)}, key="other", nickname="n", user_metadata={"x": 1})
+    assert one.digest == same.digest and len(one.digest) == 16
+    others: list[Any] = [{"a": np.arange(4)}, {"a": np.arange(3, dtype="i4")}, {"b": np.arange(3)}, {"a": [0, 1, 2]}]
+    assert len({encode(other, key=KEY).digest for other in others} | {one.digest}) == 5
+    assert encode({1: 1, 2: 2}, key=KEY).digest != encode({2: 2, 1: 1}, key=KEY).digest
+
+
+def test_blob_pickles() -> None:
+    blob = encode([np.arange(3)], key=KEY)
+    again = pickle.loads(pickle.dumps(blob))  # noqa: S301  # our own
+    assert bytes(again) == bytes(blob)
+
+
+def forge(header: object, tree: bytes = b"\xc0", body: bytes = b"", **changes: int) -> bytes:
+    """A blob with right checksums and whatever else one wants."""
+    packed = header if isinstance(header, bytes) else msgpack.packb(header)
+    size = 40 + len(packed) + len(tree)
+    padding = bytes(-size % 64) if body else b""
+    total = changes.get("total", size + len(padding) + len(body))
+    fixed = struct.pack(
+        "<8sHHIQQ",
+        MAGIC,
+        changes.get("version", 1),
+        0,
+        changes.get("header_bytes", len(packed)),
+        changes.get("tree_bytes", len(tree)),
+        total,
+    )
+    rest = packed + tree + padding
+    check = xxhash.xxh3_64_intdigest(rest, seed=xxhash.xxh3_64_intdigest(fixed))
+    return fixed + struct.pack("<Q", check) + rest + body
+
+
+def digest_of(tree: bytes, table: list[Any] | None = None) -> bytes:
+    return xxhash.xxh3_128_digest((msgpack.packb(table) if table else b"\x90") + tree)
+
+
+def test_hostile_heads() -> None:
+    good = {"id": KEY, "digest": digest_of(b"\xc0")}
+    assert decode(Blob.from_bytes(forge(good))) is None
+    hash16 = bytes(16)
+    bad: list[Any] = [
+        {},
+        [],
+        b"\xc1",
+        b"",
+        None,
+        {**good, "id": 1},
+        {**good, "digest": b"short"},
+        {**good, "unknown": 1},
+        {**good, "nick": 1},
+        {**good, "meta": [1, 2]},
+        {**good, "meta": ["x", "t", 1, "c", None]},
+        {**good, "trans": [["x"]]},
+        {**good, "trans": [[1, {}]]},
+        {**good, "sig": ["k"]},
+        {**good, "sig": ["k", "text"]},
+        {**good, "buffers": 5},
+        {**good, "buffers": [[2**62, None, [2**62], "C", hash16]]},
+        {**good, "buffers": [[-1, None, [-1], "C", hash16]]},
+        {**good, "buffers": [[0, None, [1], "C", hash16]]},
+        {**good, "buffers": [[0, None, [0], "Q", hash16]]},
+        {**good, "buffers": [[0, "<f8", [0] * 65, "C", hash16]]},
+        {**good, "buffers": [[0, None, [0], "C", b""]]},
+        {**good, "buffers": [[1, None, [1], "C", hash16]]},
+        b"\xdd\xff\xff\xff\xff",
+        b"\x91" * 600,
+        b"\xdd\x00\x10\x00\x00" * 2000,
+        msgpack.packb(good) + b"\xc0",
+        {**good, "x": msgpack.Timestamp(1)},
+    ]
+    for header in bad:
+        with pytest.raises(CorruptEntryError):
+            Blob.from_bytes(forge(header))
+    for changes in ({"total": 2**63}, {"header_bytes": 2**31}, {"tree_bytes": 2**63}, {"version": 2}, {"total": 0}):
+        with pytest.raises(CorruptEntryError):
+            Blob.from_bytes(forge(good, **changes))
+
+
+def test_padding_between_buffers_is_checked() -> None:
+    raw = bytearray(bytes(encode([np.zeros(1), np.zeros(1)], key=KEY)))
+    first, second = Blob.read_head(raw).offsets()
+    raw[first + 10] = 1
+    with pytest.raises(CorruptEntryError, match="padding"):
+        Blob.from_bytes(raw)
+    with pytest.raises(CorruptEntryError, match="padding"):
+        Blob.from_bytes(raw, verify=False)
+
+
+def test_unpack_checked_allocates_only_what_is_there() -> None:
+    import tracemalloc
+
+    # A hundred arrays nested in each other, each of which announces as many items as the object has bytes.
+    hostile = b"".join(b"\xdd" + struct.pack(">I", 1 << 20) for _ in range(100)) + b"\xc0" * (1 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="cut short"):
+            unpack_checked(hostile)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_byte_view() -> None:
+    view = byte_view(np.arange(4, dtype="<i4"))
+    assert view.readonly and view.nbytes == 16 and view.format == "B" and view.ndim == 1
+    assert byte_view(np.array(["2020-01-01"], "M8[D]")).nbytes == 8
+    assert byte_view(np.zeros((0, 3))).nbytes == 0
+    assert bytes(byte_view(memoryview(b"abcd").cast("H"))) == b"abcd"
+    with pytest.raises(BufferError):
+        byte_view(np.arange(10)[::2])
+    with pytest.raises((TypeError, BufferError, ValueError)):
+        byte_view(np.array([None]))
+    with pytest.raises(TypeError):
+        byte_view(3)
+
+
+def test_buffer_says_what_it_is() -> None:
+    buffer = Buffer(memoryview(b"abc"))
+    assert buffer.shape == (3,) and buffer.dtype is None and buffer.order == "C"
+    assert "3 bytes" in repr(buffer) and buffer.checksum == xxhash.xxh3_128_digest(b"abc")

@@ -1,0 +1,258 @@
+"""Transformations: there and back, and every way in which it can go wrong."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import laila.directories
+from laila.codec import decode, encode
+from laila.contract.blob import Blob, Buffer
+from laila.errors import CorruptEntryError, SecretError, TransformationError
+from laila.testing.payloads import assert_same, payloads
+from laila.transform import (
+    AesGcm,
+    Base64,
+    Transformation,
+    TransformationSequence,
+    Zlib,
+    Zstd,
+    encryption,
+    register_transformation,
+)
+
+KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"
+SECRET = bytes(range(32))
+SEQUENCES: list[list[Any]] = [
+    ["zlib"],
+    [Zlib(9)],
+    ["zstd"],
+    [Zstd(19)],
+    ["base64"],
+    [AesGcm(SECRET)],
+    ["zstd", AesGcm(SECRET), "base64"],
+]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(
+        laila.directories, "LAILA_DEFAULT_DIRECTORIES", {"root": str(tmp_path), "secrets": str(tmp_path / "secrets")}
+    )
+    monkeypatch.delenv("LAILA_ENCRYPTION_KEY", raising=False)
+    return tmp_path
+
+
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
+@given(payloads(), st.sampled_from(SEQUENCES))
+def test_there_and_back(payload: object, items: list[Any]) -> None:
+    sequence = TransformationSequence(items)
+    blob = encode(payload, key=KEY, nickname="n")
+    outer = sequence.apply(blob)
+    assert not outer.tree and len(outer.buffers) == 1 and outer.nickname is None and not outer.metadata
+    again = Blob.from_bytes(bytes(outer), key=KEY)
+    assert [name for name, _ in again.transformations] == [item.name for item in sequence]
+    inner = sequence.invert(again)
+    assert bytes(inner) == bytes(blob) and inner.nickname == "n"
+    assert inner.undone == tuple(item.name for item in sequence)
+    assert_same(payload, decode(inner))
+
+
+def test_reading_needs_no_configuration_but_the_key() -> None:
+    outer = TransformationSequence(["zlib", AesGcm(SECRET)]).apply(encode([1], key=KEY))
+    assert decode(TransformationSequence([AesGcm(SECRET)]).invert(outer)) == [1]
+    with pytest.raises(SecretError, match="LAILA_ENCRYPTION_KEY"):
+        TransformationSequence(()).invert(outer)
+    with pytest.raises(SecretError, match="another one"):
+        TransformationSequence([AesGcm(bytes(32))]).invert(outer)
+    with pytest.raises(TransformationError, match="invert"):
+        decode(outer)
+
+
+def test_key_from_the_environment_and_from_the_secrets_directory(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    sequence = TransformationSequence(["aes-gcm"])
+    blob = encode([1], key=KEY)
+    outer = sequence.apply(blob)
+    (file,) = (home / "secrets" / "encryption").glob("*.key")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert decode(TransformationSequence(()).invert(outer)) == [1]
+    monkeypatch.setenv("LAILA_ENCRYPTION_KEY", "correct horse battery staple, and more of it")
+    other = sequence.apply(blob)
+    assert other.transformations != outer.transformations
+    assert decode(TransformationSequence(()).invert(outer)) == [1], "a key is found by its id"
+    assert decode(TransformationSequence(()).invert(other)) == [1]
+    monkeypatch.setenv("LAILA_ENCRYPTION_KEY", "short")
+    with pytest.raises(SecretError, match="LAILA_ENCRYPTION_KEY") as caught:
+        sequence.apply(blob)
+    assert "short'" not in str(caught.value)
+    monkeypatch.delenv("LAILA_ENCRYPTION_KEY")
+    file.unlink()
+    with pytest.raises(SecretError, match="not here"):
+        TransformationSequence(["aes-gcm"]).invert(other)
+
+
+def test_nothing_leaks_and_equal_contents_compare() -> None:
+    secret_text = "a very secret nickname"
+    blob = encode({"secret payload": "x" * 100}, key=KEY, nickname=secret_text, user_metadata={"hidden": 1})
+    sequence = TransformationSequence([AesGcm(SECRET)])
+    one, two = sequence.apply(blob), sequence.apply(blob)
+    raw = bytes(one)
+    for text in (b"secret", b"hidden", b"dict", SECRET, SECRET.hex().encode(), blob.digest):
+        assert text not in raw
+    assert bytes(one) != bytes(two), "the salt is fresh"
+    assert one.digest == two.digest and one.digest != blob.digest
+    assert TransformationSequence([AesGcm(bytes(32))]).apply(blob).digest != one.digest
+    assert SECRET.hex() not in repr(sequence) and repr(SECRET) not in repr(sequence)
+    assert SECRET.hex() not in repr(sequence.snapshot())
+    assert TransformationSequence(["zlib"]).apply(blob).digest == blob.digest
+
+
+def outer_with(blob: Blob, data: bytes, **params: object) -> Blob:
+    (name, old), *_ = blob.transformations
+    return Blob(blob.key, b"", (Buffer(memoryview(data)),), transformations=((name, {**old, **params}),))
+
+
+@pytest.mark.parametrize("name", ["zlib", "zstd", "base64"])
+def test_damage_and_bombs(name: str) -> None:
+    sequence = TransformationSequence([name])
+    outer = sequence.apply(encode(list(range(1000)), key=KEY))
+    data = bytes(outer.buffers[0].data)
+    size: Any = outer.transformations[0][1]["size"]
+    bad = [data[:-1], data + b"\0", data + data, b"", data[1:], b"?" * 50]
+    for piece in bad:
+        with pytest.raises(CorruptEntryError):
+            sequence.invert(outer_with(outer, piece))
+    for wrong in (size - 1, size + 1, 0, -1, 2**70, "x", None, 1.5):
+        with pytest.raises(CorruptEntryError):
+            sequence.invert(outer_with(outer, data, size=wrong))
+
+
+@pytest.mark.parametrize("name", ["zlib", "zstd"])
+def test_a_bomb_takes_no_memory(name: str) -> None:
+    import tracemalloc
+
+    sequence = TransformationSequence([name])
+    outer = sequence.apply(encode(1, key=KEY))
+    compress = {"zlib": zlib.compress, "zstd": lambda data: Zstd().apply(data, key=KEY)}[name]
+    bomb = bytes(compress(bytes(200 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptEntryError):
+            sequence.invert(outer_with(outer, bomb, size=1000))
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_encrypted_data_authenticates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encryption, "SEGMENT", 64)
+    sequence = TransformationSequence([AesGcm(SECRET)])
+    outer = sequence.apply(encode(list(range(100)), key=KEY))
+    data = bytes(outer.buffers[0].data)
+    assert decode(sequence.invert(outer_with(outer, data))) == list(range(100))
+    for position in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[position] ^= 1
+        with pytest.raises(CorruptEntryError, match="authenticate"):
+            sequence.invert(outer_with(outer, bytes(changed)))
+    size: Any = outer.transformations[0][1]["size"]
+    step = 64 + 16
+    with pytest.raises(CorruptEntryError):
+        sequence.invert(outer_with(outer, data[: 16 + step], size=64))  # cut at a segment, and the size made to fit
+    swapped = data[:16] + data[16 + step : 16 + 2 * step] + data[16 : 16 + step] + data[16 + 2 * step :]
+    with pytest.raises(CorruptEntryError, match="authenticate"):
+        sequence.invert(outer_with(outer, swapped))
+    for wrong in (size + 1, -1, None):
+        with pytest.raises(CorruptEntryError):
+            sequence.invert(outer_with(outer, data, size=wrong))
+    for short in (b"", b"x" * 15, b"x" * 31):
+        with pytest.raises(CorruptEntryError):
+            sequence.invert(outer_with(outer, short, size=0))
+    moved = Blob("another key", b"", outer.buffers, transformations=outer.transformations)
+    with pytest.raises(CorruptEntryError, match="authenticate"):
+        sequence.invert(moved)
+
+
+def test_large_blob_in_segments() -> None:
+    payload = np.arange(5_000_000)
+    sequence = TransformationSequence([AesGcm(SECRET)])
+    outer = sequence.apply(encode(payload, key=KEY))
+    assert outer.buffers[0].nbytes > 2 * encryption.SEGMENT
+    assert_same(payload, decode(sequence.invert(outer)))
+
+
+def test_sequences_compare_by_what_they_do() -> None:
+    make = TransformationSequence
+    assert make(["zlib"]) == make([Zlib(6)]) != make([Zlib(1)])
+    assert make(["zlib", "base64"]) != make(["base64", "zlib"])
+    assert make([AesGcm(SECRET)]) == make([AesGcm(SECRET.hex())]) != make([AesGcm(bytes(32))])
+    sequence = make([Zlib(3), "base64", "zstd"])
+    assert make(sequence.snapshot()) == sequence == make(sequence)  # type: ignore[arg-type]
+    assert hash(make(sequence)) == hash(sequence) and len(sequence) == 3
+
+
+def test_wrong_arguments() -> None:
+    wrong: list[Any] = [["nothing"], [3], "zlib", [["zlib", {"level": 99}]], [["zlib", {"nolevel": 1}]]]
+    for items in wrong:
+        with pytest.raises(TransformationError):
+            TransformationSequence(items)
+    with pytest.raises(TransformationError):
+        Zstd(0)
+    for key in (b"short", "short"):
+        with pytest.raises(SecretError) as caught:
+            AesGcm(key)
+        assert "short'" not in str(caught.value)
+    outer = TransformationSequence(["zlib"]).apply(encode(1, key=KEY))
+    with pytest.raises(TransformationError, match="already"):
+        TransformationSequence(["zlib"]).apply(outer)
+    unknown = Blob(KEY, b"", outer.buffers, transformations=(("nothing", {"size": 1}),))
+    with pytest.raises(TransformationError, match="nothing"):
+        TransformationSequence(()).invert(unknown)
+    with pytest.raises(SecretError, match="no encryption key"):
+        TransformationSequence([AesGcm(key_name="0123456789abcdef")]).apply(encode(1, key=KEY))
+
+
+def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(TransformationError, match=r"pip install 'laila-core\[zstd\]'"):
+        TransformationSequence(["zstd"]).apply(encode(1, key=KEY))
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(TransformationError, match=r"pip install 'laila-core\[crypto\]'"):
+        TransformationSequence([AesGcm(SECRET)]).apply(encode(1, key=KEY))
+
+
+class Reversed(Transformation):
+    """A third party's."""
+
+    name = "test-reversed"
+
+    def apply(self, data: Any, *, key: str) -> bytes:
+        return bytes(data)[::-1]
+
+    def invert(self, data: Any, *, key: str, params: Any) -> bytes:
+        return bytes(data)[::-1]
+
+
+def test_a_transformation_of_ones_own() -> None:
+    register_transformation(Reversed)
+    outer = TransformationSequence(["test-reversed", Base64()]).apply(encode([1], key=KEY))
+    assert decode(TransformationSequence(()).invert(Blob.from_bytes(bytes(outer)))) == [1]
+
+    class Thief(Reversed):
+        name = "zlib"
+
+    with pytest.raises(ValueError, match="already"):
+        register_transformation(Thief)
+    with pytest.raises(TypeError):
+        register_transformation(int)  # type: ignore[type-var]
