@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "train_and_store"]
 
 HERE = Path(__file__).resolve().parent
-SURVIVES = {"none": "–", "process": "the end of the process", "power": "a power failure"}
+SURVIVES = {"none": "–", "process": "process end", "power": "power loss"}
 
 
 def train_and_store(run: str, epochs: int, progress: Progress) -> tuple[dict[str, str], float]:
@@ -97,7 +98,7 @@ def show(console: Console, report: dict[str, Any], seconds: dict[str, float]) ->
     tiers.add_column("tier", style="bold")
     for column in ("entries", "bytes", "hits", "misses"):
         tiers.add_column(column, justify="right")
-    tiers.add_column("what is written survives")
+    tiers.add_column("survives")
     for tier in report["tiers"]:
         numbers = [f"{tier[column]:,}" for column in ("entries", "bytes", "hits", "misses")]
         tiers.add_row(tier["tier"], *numbers, SURVIVES[tier["survives"]])
@@ -125,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--output", type=Path, default=HERE / "out", metavar="FOLDER", help="for file and picture"
     )
     options = parser.parse_args(arguments)
+    if options.epochs < 1:
+        parser.error("--epochs takes 1 or more")
     output = options.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     url = options.pool or (output / "digits.h5").as_uri().replace("file", "hdf5", 1)
@@ -145,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 file=sys.stderr,
             )
             return 1
-        console.print(f"run [bold]{options.run}[/], stored in memory and [bold]{url}[/]", soft_wrap=True)
+        shown = re.sub(r"//[^/@]*@", "//…@", url)  # without a password
+        console.print(f"run {options.run}, stored in memory and {shown}", soft_wrap=True, markup=False)
         start = perf_counter()
         with Progress(*columns, console=console) as progress:
             fingerprints, accuracy = train_and_store(options.run, options.epochs, progress)
@@ -171,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for check, passed in checks.items():
         console.print("[green]✔[/]" if passed else "[red]✘[/]", check)
     console.print(f"  and went on learning: {', '.join(f'{value:.2%}' for value in report['continued'])}")
-    console.print(f"picture: {picture}", soft_wrap=True)
+    console.print(f"picture: {picture}", soft_wrap=True, markup=False, highlight=False)
     return 0 if all(checks.values()) else 1
 
 

@@ -40,7 +40,7 @@ def draw(
 
     figure = plt.figure(figsize=(12, 5.6), dpi=130, facecolor="white")
     left, side = figure.subfigures(1, 2, width_ratios=(1.75, 1), squeeze=False)[0]
-    left.suptitle("what the recovered model reads", x=0.055, ha="left", color=INK, fontsize=14)
+    left.suptitle("what the recovered model reads", x=0.055, y=0.97, ha="left", color=INK, fontsize=14)
     grid = left.subplots(ROWS, COLUMNS)
     left.subplots_adjust(left=0.05, right=0.985, top=0.89, bottom=0.06, hspace=0.46, wspace=0.18)
     for axes in grid.flat:
@@ -53,7 +53,7 @@ def draw(
 
     axes = side.subplots()
     side.subplots_adjust(left=0.16, right=0.95, top=0.89, bottom=0.12)
-    side.suptitle("accuracy on the test images", x=0.16, ha="left", color=INK, fontsize=14)
+    side.suptitle("accuracy on the test images", x=0.16, y=0.97, ha="left", color=INK, fontsize=14)
     first = np.arange(1, len(curve) + 1)
     more = np.arange(len(curve), len(curve) + len(continued) + 1)
     axes.plot(first, curve, "o-", color=INK, label="first process, from its checkpoints")

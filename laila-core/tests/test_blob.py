@@ -33,7 +33,7 @@ def stored(payload: object) -> bytes:
 
 
 def test_every_bit_counts() -> None:
-    for payload in SAMPLES[:3] + [[np.arange(5, dtype="<i2"), np.zeros(3)]]:
+    for payload in [*SAMPLES[:3], [np.arange(5, dtype="<i2"), np.zeros(3)]]:
         raw = stored(payload)
         assert len(raw) < 1000
         for position in range(len(raw)):
@@ -56,7 +56,9 @@ def test_every_length_counts() -> None:
                 Blob.from_bytes(raw + more)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(payloads(), st.data())
 def test_random_damage(payload: object, data: st.DataObject) -> None:
     raw = bytearray(stored(payload))
@@ -80,7 +82,8 @@ def test_another_key_is_refused() -> None:
 def test_parts(payload: Any) -> None:
     blob = encode(payload, key=KEY)
     raw = bytes(blob)
-    assert b"".join(blob.parts) == raw and len(raw) == blob.nbytes
+    assert b"".join(blob.parts) == raw
+    assert len(raw) == blob.nbytes
     offset = 0
     for part in blob.parts:
         if isinstance(part, memoryview) and part.nbytes:
@@ -111,13 +114,16 @@ def test_parts_are_not_copied() -> None:
     native: Any = np.frombuffer(blob.buffers[0].data).copy()
     again = Blob.from_parts([blob.head, native], key=KEY)
     view: Any = decode(again, copy=False)
-    assert np.shares_memory(view, native) and not view.flags.writeable
+    assert np.shares_memory(view, native)
+    assert not view.flags.writeable
     raw = bytes(blob)
     view = decode(Blob.from_bytes(raw), copy=False)
     assert np.shares_memory(view, np.frombuffer(raw, "u1"))
     fortran = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     blob = encode(fortran, key=KEY)
-    assert blob.buffers[0].order == "F" and blob.buffers[0].shape == (2, 3) and blob.buffers[0].dtype == "<f8"
+    assert blob.buffers[0].order == "F"
+    assert blob.buffers[0].shape == (2, 3)
+    assert blob.buffers[0].dtype == "<f8"
     assert_same(fortran, decode(Blob.from_parts([blob.head, fortran])))
 
 
@@ -126,8 +132,11 @@ def test_head_alone() -> None:
     raw = bytes(blob)
     for data in (raw, blob.head, raw[: len(blob.head) + 5]):
         head = Blob.read_head(data, key=KEY)
-        assert head.digest == blob.digest and head.nickname == "n" and head.metadata["user"] == {"a": 1}
-        assert head.nbytes == len(raw) and head.head_nbytes == len(blob.head)
+        assert head.digest == blob.digest
+        assert head.nickname == "n"
+        assert head.metadata["user"] == {"a": 1}
+        assert head.nbytes == len(raw)
+        assert head.head_nbytes == len(blob.head)
         (row,) = head.table
         assert row[:4] == (800, "<f8", (100,), "C")
         (offset,) = head.offsets()
@@ -141,9 +150,12 @@ def test_metadata() -> None:
     blob = encode({"a": np.zeros(3)}, key=KEY, user_metadata={"run": [1, None]})
     for one in (blob, Blob.from_bytes(bytes(blob))):
         meta = one.metadata
-        assert meta["type"] == "dict" and meta["codec"] == "rows" and meta["user"] == {"run": [1, None]}
+        assert meta["type"] == "dict"
+        assert meta["codec"] == "rows"
+        assert meta["user"] == {"run": [1, None]}
         size = meta["size"]
-        assert isinstance(size, int) and size >= 24
+        assert isinstance(size, int)
+        assert size >= 24
         with pytest.raises(TypeError):
             meta["type"] = 1  # type: ignore[index]
 
@@ -151,15 +163,21 @@ def test_metadata() -> None:
 def test_digest_is_of_the_content_alone() -> None:
     one = encode({"a": np.arange(3)}, key=KEY)
     same = encode({"a": np.arange(3)}, key="other", nickname="n", user_metadata={"x": 1})
-    assert one.digest == same.digest and len(one.digest) == 16
-    others: list[Any] = [{"a": np.arange(4)}, {"a": np.arange(3, dtype="i4")}, {"b": np.arange(3)}, {"a": [0, 1, 2]}]
+    assert one.digest == same.digest
+    assert len(one.digest) == 16
+    others: list[Any] = [
+        {"a": np.arange(4)},
+        {"a": np.arange(3, dtype="i4")},
+        {"b": np.arange(3)},
+        {"a": [0, 1, 2]},
+    ]
     assert len({encode(other, key=KEY).digest for other in others} | {one.digest}) == 5
     assert encode({1: 1, 2: 2}, key=KEY).digest != encode({2: 2, 1: 1}, key=KEY).digest
 
 
 def test_blob_pickles() -> None:
     blob = encode([np.arange(3)], key=KEY)
-    again = pickle.loads(pickle.dumps(blob))  # noqa: S301  # our own
+    again = pickle.loads(pickle.dumps(blob))  # our own
     assert bytes(again) == bytes(blob)
 
 
@@ -224,14 +242,20 @@ def test_hostile_heads() -> None:
     for header in bad:
         with pytest.raises(CorruptEntryError):
             Blob.from_bytes(forge(header))
-    for changes in ({"total": 2**63}, {"header_bytes": 2**31}, {"tree_bytes": 2**63}, {"version": 2}, {"total": 0}):
+    for changes in (
+        {"total": 2**63},
+        {"header_bytes": 2**31},
+        {"tree_bytes": 2**63},
+        {"version": 2},
+        {"total": 0},
+    ):
         with pytest.raises(CorruptEntryError):
             Blob.from_bytes(forge(good, **changes))
 
 
 def test_padding_between_buffers_is_checked() -> None:
     raw = bytearray(bytes(encode([np.zeros(1), np.zeros(1)], key=KEY)))
-    first, second = Blob.read_head(raw).offsets()
+    first, _second = Blob.read_head(raw).offsets()
     raw[first + 10] = 1
     with pytest.raises(CorruptEntryError, match="padding"):
         Blob.from_bytes(raw)
@@ -255,7 +279,10 @@ def test_unpack_checked_allocates_only_what_is_there() -> None:
 
 def test_byte_view() -> None:
     view = byte_view(np.arange(4, dtype="<i4"))
-    assert view.readonly and view.nbytes == 16 and view.format == "B" and view.ndim == 1
+    assert view.readonly
+    assert view.nbytes == 16
+    assert view.format == "B"
+    assert view.ndim == 1
     assert byte_view(np.array(["2020-01-01"], "M8[D]")).nbytes == 8
     assert byte_view(np.zeros((0, 3))).nbytes == 0
     assert bytes(byte_view(memoryview(b"abcd").cast("H"))) == b"abcd"
@@ -269,5 +296,8 @@ def test_byte_view() -> None:
 
 def test_buffer_says_what_it_is() -> None:
     buffer = Buffer(memoryview(b"abc"))
-    assert buffer.shape == (3,) and buffer.dtype is None and buffer.order == "C"
-    assert "3 bytes" in repr(buffer) and buffer.checksum == xxhash.xxh3_128_digest(b"abc")
+    assert buffer.shape == (3,)
+    assert buffer.dtype is None
+    assert buffer.order == "C"
+    assert "3 bytes" in repr(buffer)
+    assert buffer.checksum == xxhash.xxh3_128_digest(b"abc")

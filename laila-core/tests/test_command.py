@@ -44,7 +44,7 @@ def test_what_submit_returns() -> None:
     assert isinstance(command.submit([lambda: 1, lambda: 2]), GroupFuture)
     assert isinstance(command.submit([]), GroupFuture)
     with pytest.raises(InvalidTaskError):
-        command.submit([lambda: 1, 2])  # type: ignore[list-item]
+        command.submit([lambda: 1, 2])  # type: ignore[arg-type]
     assert [future.result for future in command.imap([lambda: 1, lambda: 2])] == [1, 2]
     assert list(command.map([lambda: 1, lambda: 2])) == [1, 2]
 

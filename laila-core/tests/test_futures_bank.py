@@ -177,7 +177,11 @@ except FutureNotFoundError as error:
     print("another process" in str(error))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], input=pickle.dumps(identity), capture_output=True, timeout=60, check=True
+        [sys.executable, "-c", code],
+        input=pickle.dumps(identity),
+        capture_output=True,
+        timeout=60,
+        check=True,
     )
     assert done.stdout.decode().split() == [identity.global_id, "True"]
 

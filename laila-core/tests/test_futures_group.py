@@ -37,7 +37,13 @@ def test_a_batch_is_one_task() -> None:
     assert group.not_started()
     assert group.status == {
         "total": 3,
-        "percentages": {"finished": 0.0, "running": 0.0, "not_started": 100.0, "error": 0.0, "cancelled": 0.0},
+        "percentages": {
+            "finished": 0.0,
+            "running": 0.0,
+            "not_started": 100.0,
+            "error": 0.0,
+            "cancelled": 0.0,
+        },
     }
     task.run()
     assert group.finished()
@@ -121,6 +127,7 @@ def test_iteration_gives_the_ids_of_the_children() -> None:
 
 
 def test_a_child_of_a_batch_follows_the_batch() -> None:
+    group: GroupFuture[Any]
     task, group = held_batch(2, lambda: [group[0].status, ValueError("second")])
     child, other = group[0], group[1]
     seen: list[Any] = []
@@ -167,7 +174,7 @@ def test_of_and_plus() -> None:
     assert (Future.completed(0) + group).result == [0, 1, 2]
     assert GroupFuture.of([group, one]).result == [1, 2, 1]
     with pytest.raises(TypeError, match="int"):
-        GroupFuture.of([3])  # type: ignore[list-item]
+        GroupFuture.of([3])  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         _ = group + 3  # type: ignore[operator]
 
@@ -193,13 +200,19 @@ def test_status_of_a_mixed_group() -> None:
     failing: Future[int] = Future()
     failing.exception = ValueError("x")
     running: Future[int] = Future()
-    running.status = "running"  # type: ignore[assignment]
+    running.status = "running"
     cancelled: Future[int] = Future()
     cancelled.cancel()
     group = GroupFuture.of([Future.completed(1), failing, running, cancelled, Future()])
     assert group.status == {
         "total": 5,
-        "percentages": {"finished": 20.0, "running": 20.0, "not_started": 20.0, "error": 20.0, "cancelled": 20.0},
+        "percentages": {
+            "finished": 20.0,
+            "running": 20.0,
+            "not_started": 20.0,
+            "error": 20.0,
+            "cancelled": 20.0,
+        },
     }
     assert failing.exception is not None
 
@@ -339,7 +352,11 @@ def test_a_group_that_was_waited_for_is_not_logged(caplog: pytest.LogCaptureFixt
     caplog.clear()
     with caplog.at_level(logging.ERROR, "laila"):
         group = GroupFuture.of(
-            [Future.failed(ValueError("first")), Future.failed(KeyError()), *GroupFuture.completed([OSError()]).futures()]
+            [
+                Future.failed(ValueError("first")),
+                Future.failed(KeyError()),
+                *GroupFuture.completed([OSError()]).futures(),
+            ]
         )
         with pytest.raises(ValueError, match="first"):
             group.wait()

@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - blocks that raise when they end are what these tests are about
 """guarantee and guarantee_async: blocks that end when all that was started in them has."""
 
 from __future__ import annotations
@@ -33,6 +34,14 @@ def start(fn: Any) -> Future[Any]:
     return spawn(fn, in_threads)
 
 
+def slow_batch() -> GroupFuture[Any]:
+    def work() -> list[int]:
+        time.sleep(0.03)
+        return [1, 2]
+
+    return GroupFuture.batch(2, work, in_threads)
+
+
 def after(seconds: float, result: Any = None) -> Future[Any]:
     def work() -> Any:
         time.sleep(seconds)
@@ -45,7 +54,7 @@ def after(seconds: float, result: Any = None) -> Future[Any]:
 
 def test_the_block_ends_when_its_futures_have() -> None:
     with guarantee:
-        futures = [after(0.03), after(0.06), GroupFuture.batch(2, lambda: [time.sleep(0.03), 1], in_threads)]
+        futures = [after(0.03), after(0.06), slow_batch()]
         assert not all(future.finished() for future in futures)
     assert all(future.finished() for future in futures)
     assert current_scope() is None
@@ -152,19 +161,22 @@ def submit(tasks):
 with guarantee(progress=True):
     for n in range(3): spawn(lambda n=n: time.sleep(n / 10), submit)
 """
-    plain = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    plain = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert plain.stderr == "laila: 3/3\n"
     for name in ("tqdm", "rich"):
         pytest.importorskip(name)
-        shown = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, timeout=60, check=True)
+        command = [sys.executable, "-c", code, name]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         assert "laila" in shown.stderr
         assert shown.stdout == ""
 
 
 def test_a_long_scope_does_not_keep_what_is_over() -> None:
     with guarantee:
-        for n in range(5000):
-            spawn(lambda n=n: n)
+        for _ in range(5000):
+            spawn(lambda: 1)
         scope = current_scope()
         assert scope is not None
         assert len(scope.snapshot()) <= 1024
@@ -180,7 +192,7 @@ def test_one_guarantee_serves_many_threads() -> None:
                 with guarantee:
                     mine = [after(0.001) for _ in range(3)]
                 assert all(future.finished() for future in mine)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the test's thread reports it
             problems.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(5)]
@@ -212,7 +224,7 @@ def test_the_async_block_ends_when_its_futures_have() -> None:
 
         ticking = asyncio.create_task(tick())
         async with guarantee_async:
-            futures = [after(0.05), after(0.1), GroupFuture.batch(1, lambda: [time.sleep(0.05)], in_threads)]
+            futures = [after(0.05), after(0.1), slow_batch()]
         assert all(future.finished() for future in futures)
         assert ticks > 5, "the loop goes on meanwhile"
         ticking.cancel()
@@ -296,14 +308,15 @@ def test_async_tasks_do_not_see_each_other() -> None:
         async with guarantee_async:
             start(release.wait)
 
-    async def quick() -> Future[Any]:
+    async def quick() -> bool:
         async with guarantee_async:
-            return after(0.01)
+            future = after(0.01)
+        return future.finished()
 
     async def main() -> None:
         other = asyncio.create_task(slow())
         await asyncio.sleep(0)
-        assert (await quick()).finished()
+        assert await quick()
         assert not other.done()
         release.set()
         await other
@@ -328,7 +341,7 @@ def test_async_guarantees_nest() -> None:
 
 
 def test_a_failure_at_the_very_end_of_the_async_block() -> None:
-    """Whenever a failure arrives, before, at or after the end of the block, it is raised and nothing else is."""
+    """Whenever a failure arrives, before, at or after the end of the block, it alone is raised."""
 
     async def main() -> None:
         for round_ in range(60):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from laila.futures import Future, GroupFuture, guarantee
 from laila.taskforce.inline import InlineTaskForce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class HandTaskForce(TaskForce):
@@ -63,7 +64,7 @@ def test_what_submit_returns() -> None:
         assert group.result == [1, 2]
         assert taskforce.submit(lambda: 1, wait=True) == 1
         assert taskforce.submit([lambda: 1], wait=True) == 1
-        assert taskforce.submit((lambda n=n: n for n in range(3)), wait=True) == [0, 1, 2]
+        assert taskforce.submit((partial(int, n) for n in range(3)), wait=True) == [0, 1, 2]
         assert taskforce.submit([], wait=True) == []
         with pytest.raises(ZeroDivisionError):
             taskforce.submit(lambda: 1 // 0, wait=True)
@@ -134,7 +135,8 @@ def test_shutdown() -> None:
     future = taskforce.submit(lambda: 1)
     taskforce.shutdown()
     assert future.result == 1, "what was queued is done"
-    for use in (lambda: taskforce.submit(print), taskforce.start, taskforce.pause, lambda: taskforce.imap([])):
+    uses: list[Callable[[], object]] = [partial(taskforce.submit, int), partial(taskforce.imap, [])]
+    for use in [*uses, taskforce.start, taskforce.pause]:
         with pytest.raises(TaskForceError, match="shut down"):
             use()
     taskforce.shutdown()
@@ -183,7 +185,7 @@ def test_imap_is_lazy_in_order_and_bounded() -> None:
     def tasks() -> Iterator[Any]:
         for n in itertools.count():
             made.append(n)
-            yield lambda n=n: n
+            yield partial(int, n)
 
     given = taskforce.imap(tasks())
     assert made == []
@@ -194,7 +196,7 @@ def test_imap_is_lazy_in_order_and_bounded() -> None:
 
 def test_imap_looks_ahead_and_gives_up_cleanly() -> None:
     taskforce = HandTaskForce(look_ahead=3)
-    given = taskforce.imap((lambda n=n: n) for n in itertools.count())
+    given = taskforce.imap(partial(int, n) for n in itertools.count())
     first = next(given)
     assert len(taskforce.queue) == 3
     assert first is taskforce.queue[0].future
@@ -204,10 +206,15 @@ def test_imap_looks_ahead_and_gives_up_cleanly() -> None:
 
 def test_imap_holds_back_one_who_does_not_wait() -> None:
     taskforce = HandTaskForce(look_ahead=2)
-    given = taskforce.imap((lambda n=n: n) for n in range(10))
+    given = taskforce.imap(partial(int, n) for n in range(10))
     assert next(given).not_started()
     got = threading.Event()
-    thread = threading.Thread(target=lambda: (next(given), got.set()))
+
+    def take_one() -> None:
+        next(given)
+        got.set()
+
+    thread = threading.Thread(target=take_one)
     thread.start()
     assert not got.wait(0.05), "two are under way"
     assert len(taskforce.queue) == 2

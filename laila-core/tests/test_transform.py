@@ -44,7 +44,9 @@ SEQUENCES: list[list[Any]] = [
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
-        laila.directories, "LAILA_DEFAULT_DIRECTORIES", {"root": str(tmp_path), "secrets": str(tmp_path / "secrets")}
+        laila.directories,
+        "LAILA_DEFAULT_DIRECTORIES",
+        {"root": str(tmp_path), "secrets": str(tmp_path / "secrets")},
     )
     monkeypatch.delenv("LAILA_ENCRYPTION_KEY", raising=False)
     return tmp_path
@@ -53,18 +55,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @settings(
     deadline=None,
     max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ],
 )
 @given(payloads(), st.sampled_from(SEQUENCES))
 def test_there_and_back(payload: object, items: list[Any]) -> None:
     sequence = TransformationSequence(items)
     blob = encode(payload, key=KEY, nickname="n")
     outer = sequence.apply(blob)
-    assert not outer.tree and len(outer.buffers) == 1 and outer.nickname is None and not outer.metadata
+    assert not outer.tree
+    assert len(outer.buffers) == 1
+    assert outer.nickname is None
+    assert not outer.metadata
     again = Blob.from_bytes(bytes(outer), key=KEY)
     assert [name for name, _ in again.transformations] == [item.name for item in sequence]
     inner = sequence.invert(again)
-    assert bytes(inner) == bytes(blob) and inner.nickname == "n"
+    assert bytes(inner) == bytes(blob)
+    assert inner.nickname == "n"
     assert inner.undone == tuple(item.name for item in sequence)
     assert_same(payload, decode(inner))
 
@@ -80,7 +90,9 @@ def test_reading_needs_no_configuration_but_the_key() -> None:
         decode(outer)
 
 
-def test_key_from_the_environment_and_from_the_secrets_directory(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+def test_key_from_the_environment_and_from_the_secrets_directory(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
     sequence = TransformationSequence(["aes-gcm"])
     blob = encode([1], key=KEY)
     outer = sequence.apply(blob)
@@ -111,9 +123,11 @@ def test_nothing_leaks_and_equal_contents_compare() -> None:
     for text in (b"secret", b"hidden", b"dict", SECRET, SECRET.hex().encode(), blob.digest):
         assert text not in raw
     assert bytes(one) != bytes(two), "the salt is fresh"
-    assert one.digest == two.digest and one.digest != blob.digest
+    assert one.digest == two.digest
+    assert one.digest != blob.digest
     assert TransformationSequence([AesGcm(bytes(32))]).apply(blob).digest != one.digest
-    assert SECRET.hex() not in repr(sequence) and repr(SECRET) not in repr(sequence)
+    assert SECRET.hex() not in repr(sequence)
+    assert repr(SECRET) not in repr(sequence)
     assert SECRET.hex() not in repr(sequence.snapshot())
     assert TransformationSequence(["zlib"]).apply(blob).digest == blob.digest
 
@@ -169,7 +183,9 @@ def test_encrypted_data_authenticates(monkeypatch: pytest.MonkeyPatch) -> None:
     size: Any = outer.transformations[0][1]["size"]
     step = 64 + 16
     with pytest.raises(CorruptEntryError):
-        sequence.invert(outer_with(outer, data[: 16 + step], size=64))  # cut at a segment, and the size made to fit
+        sequence.invert(
+            outer_with(outer, data[: 16 + step], size=64)
+        )  # cut at a segment, and the size made to fit
     swapped = data[:16] + data[16 + step : 16 + 2 * step] + data[16 : 16 + step] + data[16 + 2 * step :]
     with pytest.raises(CorruptEntryError, match="authenticate"):
         sequence.invert(outer_with(outer, swapped))
@@ -199,7 +215,8 @@ def test_sequences_compare_by_what_they_do() -> None:
     assert make([AesGcm(SECRET)]) == make([AesGcm(SECRET.hex())]) != make([AesGcm(bytes(32))])
     sequence = make([Zlib(3), "base64", "zstd"])
     assert make(sequence.snapshot()) == sequence == make(sequence)  # type: ignore[arg-type]
-    assert hash(make(sequence)) == hash(sequence) and len(sequence) == 3
+    assert hash(make(sequence)) == hash(sequence)
+    assert len(sequence) == 3
 
 
 def test_wrong_arguments() -> None:

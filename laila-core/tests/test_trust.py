@@ -21,7 +21,16 @@ import pytest
 
 import laila.directories
 from laila.codec import decode, encode, registry, tags, trust
-from laila.codec.trust import Keyring, export_key, import_key, list_keys, new_key, parse_key, sign_blob, signing_keys
+from laila.codec.trust import (
+    Keyring,
+    export_key,
+    import_key,
+    list_keys,
+    new_key,
+    parse_key,
+    sign_blob,
+    signing_keys,
+)
 from laila.contract.blob import Blob, Buffer
 from laila.errors import CorruptEntryError, PayloadError, SecretError, UntrustedPayloadError
 
@@ -89,7 +98,8 @@ def test_what_needs_code_is_signed_and_refused_elsewhere(
     payload: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blob = encode({"in": [payload]}, key=KEY)
-    assert blob.signature is not None and blob.metadata["codec"] == "signed"
+    assert blob.signature is not None
+    assert blob.metadata["codec"] == "signed"
     raw = bytes(blob)
     found: Any = decode(Blob.from_bytes(raw))
     assert type(found["in"][0]) is type(payload)
@@ -112,7 +122,13 @@ def test_a_pickle_without_a_signature_is_never_opened(home: Path) -> None:
     data = cloudpickle.dumps(Evil(witness))
     tree = rows([tags.PICKLE, "x:y", data])
     key_id, _ = signing_keys.current()
-    signatures: list[Any] = [None, (key_id, bytes(32)), ("0" * 16, bytes(32)), (key_id, b""), ("../../x", b"")]
+    signatures: list[Any] = [
+        None,
+        (key_id, bytes(32)),
+        ("0" * 16, bytes(32)),
+        (key_id, b""),
+        ("../../x", b""),
+    ]
     for signature in signatures:
         with pytest.raises(UntrustedPayloadError):
             decode(Blob(KEY, tree, signature=signature))
@@ -159,7 +175,7 @@ def test_every_part_of_a_blob_is_signed() -> None:
     first, second = blob.buffers
     changed = bytearray(first.data)
     changed[0] ^= 1
-    array = dict(dtype=first.dtype, shape=first.shape)
+    array = {"dtype": first.dtype, "shape": first.shape}
     assert blob._meta is not None
     variants: list[dict[str, Any]] = [
         {"key": "another"},
@@ -207,7 +223,8 @@ def test_it_is_said_once_per_type(caplog: pytest.LogCaptureFixture, monkeypatch:
     for _ in range(3):
         encode([Point(1), Colour.RED], key=KEY)
     told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2 and sum("Point" in line for line in told) == 1
+    assert len(told) == 2
+    assert sum("Point" in line for line in told) == 1
 
 
 def test_first_key_is_made_when_needed(home: Path) -> None:
@@ -216,12 +233,15 @@ def test_first_key_is_made_when_needed(home: Path) -> None:
     assert not secrets.exists()
     encode(Point(1), key=KEY)
     (file,) = (secrets / "keys").glob("*.key")
-    assert file.stat().st_mode & 0o777 == 0o600 and (secrets / "keys").stat().st_mode & 0o777 == 0o700
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert (secrets / "keys").stat().st_mode & 0o777 == 0o700
     assert not [name for name in os.listdir(secrets / "keys") if name.startswith(".")]
     (entry,) = list_keys()
-    assert entry["id"] == file.stem and entry["active"] is True
+    assert entry["id"] == file.stem
+    assert entry["active"] is True
     text = file.read_text().strip()
-    assert text not in json.dumps(list_keys()) and text not in repr(signing_keys)
+    assert text not in json.dumps(list_keys())
+    assert text not in repr(signing_keys)
 
 
 def test_two_processes_make_one_first_key(home: Path) -> None:
@@ -233,14 +253,16 @@ def test_two_processes_make_one_first_key(home: Path) -> None:
     )
     environment = {**os.environ, "LAILA_HOME": str(root)}
     processes = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=-1, stdout=-1, text=True) for _ in range(6)
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=-1, stdout=-1, text=True)
+        for _ in range(6)
     ]
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
     found = {process.communicate(timeout=60)[0].strip() for process in processes}
-    assert len(found) == 1 and len(found.pop()) == 16
+    assert len(found) == 1
+    assert len(found.pop()) == 16
     assert len(list((root / "secrets" / "keys").glob("*.key"))) == 1
 
 
@@ -259,14 +281,17 @@ def test_new_export_import(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {entry["id"]: entry["active"] for entry in list_keys()} == {first: False, second: True}
     assert {entry["name"] for entry in list_keys()} == {None, "laptop"}
     again = encode(Point(1), key=KEY)
-    assert again.signature is not None and again.signature[0] == second
+    assert again.signature is not None
+    assert again.signature[0] == second
     decode(blob)
     text = export_key(first)
     use(home / "two", monkeypatch)
     third = new_key()
     assert import_key(f"  {text}\n") == first
     third_blob = encode(Point(1), key=KEY)
-    assert third_blob.signature is not None and third_blob.signature[0] == third, "an imported key verifies, it does not sign"
+    assert third_blob.signature is not None and third_blob.signature[0] == third, (
+        "an imported key verifies, it does not sign"
+    )
     decode(blob)
     with pytest.raises(SecretError, match="known: "):
         export_key(second)
@@ -296,7 +321,9 @@ def test_forms_of_a_key() -> None:
 
     raw = bytes(range(32))
     assert parse_key(raw.hex()) == parse_key(raw.hex().upper() + "\n") == raw
-    assert parse_key(base64.b64encode(raw).decode()) == parse_key(base64.urlsafe_b64encode(raw).decode()) == raw
+    assert (
+        parse_key(base64.b64encode(raw).decode()) == parse_key(base64.urlsafe_b64encode(raw).decode()) == raw
+    )
     assert parse_key("x" * 32) == b"x" * 32
     for short in ("", "x" * 31, raw.hex()[:20]):
         with pytest.raises(SecretError):
@@ -318,7 +345,9 @@ def test_damaged_key_files(home: Path) -> None:
         fresh.current()
 
 
-def test_unwritable_secrets_refuse_before_anything_is_made(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_secrets_refuse_before_anything_is_made(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (home / "file").write_text("in the way")
     monkeypatch.setattr(
         laila.directories,

@@ -67,7 +67,7 @@ def _blob(key: str, chance: random.Random) -> Blob:
     if chance.random() < 0.6:
         return Blob(key, b"\xc5\x10\x00" + chance.randbytes(chance.randrange(1, 3000)))
     array = np.frombuffer(chance.randbytes(8 * chance.randrange(2100, 40_000)), "<f8")
-    return Blob(key, b"\x90", (Buffer(memoryview(array).cast("B"), "<f8", array.shape),))
+    return Blob(key, b"\x90", (Buffer(array.data.cast("B"), "<f8", array.shape),))
 
 
 def write_for_ever(path: str, seed: int) -> None:
@@ -110,7 +110,7 @@ class Writers:
         self._rest = b""
 
     def killed(self, path: Path, seed: int, chance: random.Random) -> int:
-        """Let a writer run for a while, kill it, and return the number of its last acknowledgement; -1: none."""
+        """Let a writer run, kill it, and return the number of its last acknowledgement; -1: none."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{seed} {path}\n".encode())
         child = 0
@@ -121,7 +121,8 @@ class Writers:
         while True:
             line = self._line(kill_at if child else deadline)
             if line is None:
-                assert child and time.monotonic() < deadline, "the writer hangs"
+                assert child
+                assert time.monotonic() < deadline, "the writer hangs"
                 os.kill(child, signal.SIGKILL)
                 kill_at = deadline
             elif line.startswith("pid "):

@@ -84,14 +84,35 @@ def test_payload_through_the_codec(pool: HDF5Pool) -> None:
         assert {dataset.shape for dataset in group.values()} >= {(300, 200), (70_000,), (1, 200), (0, 3), ()}
 
 
-def test_dtype_that_hdf5_cannot_say_is_bytes(pool: HDF5Pool, make_blob: MakeBlob) -> None:
-    blob = make_blob("k", np.zeros(N))
-    blob.buffers[0].dtype = "|O"  # as a damaged or hostile blob might claim
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        ("|O", (N,)),
+        ("nonsense", (N,)),
+        ("<U0", (N,)),
+        ("<f8", (N + 1,)),
+        ("<f8", (3, 3)),
+        ("<f8", (0, N)),
+        ("<f8", (*[1] * 40, N)),
+        ("<f8", (2**31, 2**31)),
+    ],
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_hdf5_cannot_say_is_bytes(
+    pool: HDF5Pool, make_blob: MakeBlob, dtype: str, shape: tuple[int, ...], order: str
+) -> None:
+    blob = make_blob("k", np.arange(float(N)))
+    buffer = blob.buffers[0]  # made to claim what a damaged or hostile blob might
+    buffer.dtype, buffer.shape, buffer.order = dtype, shape, order
     pool._write("k", blob)
+    pool._write("l", make_blob("l", np.ones(N)))
     assert bytes(stored(pool, "k")) == bytes(blob)
     with h5py.File(pool.path, "r") as opened:
-        assert opened["entries/k"].dtype == np.uint8
-        assert opened["entries/k"].attrs["dtype"].decode() == "|O"
+        dataset = opened["entries/k"]
+        assert dataset[()].tobytes() == np.arange(float(N)).tobytes()
+        assert (dataset.dtype, dataset.shape) == (np.uint8, (8 * N,))
+        assert dataset.attrs["dtype"].decode() == dtype
+        assert dataset.attrs["shape"].decode() == str(shape)
 
 
 @pytest.mark.parametrize(
@@ -193,8 +214,8 @@ def test_everything_is_there_after_reopening(tmp_path: Path, make_blob: MakeBlob
     with HDF5Pool(tmp_path / "p.h5") as pool:
         for blob in blobs:
             pool._write(blob.key, blob)
-    for options in ({}, {"read_only": True}):
-        with HDF5Pool(tmp_path / "p.h5", **options) as pool:
+    for read_only in (False, True):
+        with HDF5Pool(tmp_path / "p.h5", read_only=read_only) as pool:
             assert sorted(pool._keys()) == sorted(blob.key for blob in blobs)
             assert all(bytes(stored(pool, blob.key)) == bytes(blob) for blob in blobs)
 

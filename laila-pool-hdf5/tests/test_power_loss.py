@@ -1,4 +1,4 @@
-"""A disk that forgets: unsynced sectors survive a power failure or not, each by itself, and so does the length.
+"""A disk that forgets: each unsynced sector survives a power failure or not, and so does the length.
 
 ``kill -9`` cannot show whether the syncs are in the right places, because what a dead process has written
 stays in the page cache. So the pool file runs on a model of a disk that dies at a random operation and comes
@@ -116,7 +116,7 @@ def some_blob(key: str, chance: random.Random) -> Blob:
         return Blob(key, b"\xc5\x10\x00" + chance.randbytes(chance.randrange(1, 4000)))
     sizes = [chance.randrange(1, 9000) for _ in range(chance.choice((1, 1, 3)))] + [2100]
     data = [np.frombuffer(chance.randbytes(8 * size), "<f8") for size in sizes]
-    return Blob(key, b"\x90", tuple(Buffer(memoryview(a).cast("B"), "<f8", a.shape) for a in data))
+    return Blob(key, b"\x90", tuple(Buffer(a.data.cast("B"), "<f8", a.shape) for a in data))
 
 
 def change(file: PoolFile, content: Content, chance: random.Random) -> Content:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def run(script: str, *arguments: object) -> subprocess.Popen[str]:
-    preamble = "import sys, os, time\nfrom laila.contract import Blob, Buffer\nfrom laila.pool.hdf5 import HDF5Pool\n"
+    preamble = "import sys\nfrom laila.contract import Blob, Buffer\nfrom laila.pool.hdf5 import HDF5Pool\n"
     return subprocess.Popen(
         [sys.executable, "-c", preamble + script, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -49,9 +49,11 @@ WRITER = """
 name = sys.argv[2]
 with HDF5Pool(sys.argv[1]) as pool:
     for number in range(int(sys.argv[3])):
-        data = bytes([number % 256]) * (40_000 if number % 3 == 0 else 100) key = f"{name}-{number}"
-        pool._write_many([(key, Blob(key, b"", (Buffer(memoryview(data)),))), (name, Blob(name, b"%d" %
-        number))]) if number % 40 == 39:
+        data = bytes([number % 256]) * (40_000 if number % 3 == 0 else 100)
+        key = f"{name}-{number}"
+        newest = Blob(name, b"%d" % number)
+        pool._write_many([(key, Blob(key, b"", (Buffer(memoryview(data)),))), (name, newest)])
+        if number % 40 == 39:
             pool.compact()
         print(number, flush=True)
 """
@@ -236,6 +238,32 @@ def test_forked_child_uses_the_pool(tmp_path: Path, make_blob: MakeBlob) -> None
         assert len(pool._evolutions("child")) == len(pool._evolutions("parent")) == 50
 
 
+def test_fork_in_the_midst_of_a_transaction(tmp_path: Path) -> None:
+    script = """
+import os, threading
+begun, forked = threading.Event(), threading.Event()
+def write(file, transaction):
+    transaction.put("large", Blob("large", b"", (Buffer(memoryview(b"x" * 100_000)),)))
+    begun.set()
+    return forked.wait()
+with HDF5Pool(sys.argv[1]) as pool:
+    thread = threading.Thread(target=lambda: pool._store.transact(write))
+    thread.start()
+    begun.wait()
+    child = os.fork()
+    if child == 0:
+        sys.exit(0)  # in the ordinary way, which ends HDF5 too
+    _, status = os.waitpid(child, 0)
+    forked.set()
+    thread.join()
+    print(status, len(pool._as_blob("large", pool._read("large")).buffers[0].data))
+"""
+    parent = run(script, tmp_path / "p.h5")
+    assert parent.communicate(timeout=60)[0] == "0 100000\n"
+    with h5py.File(tmp_path / "p.h5", "r") as opened:
+        assert set(opened["entries/large"][()]) == {ord("x")}
+
+
 def test_stale_moved_mark_is_taken_back(tmp_path: Path, make_blob: MakeBlob) -> None:
     from laila.pool.hdf5.layout import Header
 
@@ -261,7 +289,7 @@ def test_threads_read_while_others_write(pool: HDF5Pool, make_blob: MakeBlob) ->
         def body() -> None:
             try:
                 work()
-            except BaseException as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the test must tell of it
                 errors.append(error)
                 stop.set()
 

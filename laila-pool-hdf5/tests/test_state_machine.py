@@ -1,4 +1,4 @@
-"""Random sequences of operations against a plain dict, with reopening, compaction and a second pool on the file."""
+"""Random operations against a plain dict, with reopening, compaction and a second pool on the file."""
 
 from __future__ import annotations
 

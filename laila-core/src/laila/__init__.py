@@ -10,8 +10,8 @@ Protocols.
     laila.memorize(entry).wait()
     assert laila.remember(nickname="settings").data == {"lr": 0.1}
 
-This module is a façade: it names what the package offers and imports each part when it is first used. It scans
-no plugins, starts no thread and writes no file.
+This module is a façade: it names what the package offers and imports each part when it is first used. It
+scans no plugins, starts no thread and writes no file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pkgutil import extend_path
+from weakref import ref
 
 # Plugins install their parts into laila.pool, laila.comm and laila.taskforce from distributions of their own.
 __path__ = extend_path(__path__, __name__)
@@ -134,6 +135,7 @@ else:
         "as_completed": "laila.futures",
         "constant": "laila.policy.verbs",
         "contingent": "laila.policy.verbs",
+        "errors": ("laila.errors", None),
         "forget": "laila.policy.verbs",
         "future": ("laila.futures", "Future"),
         "get_active_namespace": "laila.identity",
@@ -156,53 +158,94 @@ else:
         "wait": "laila.futures",
     }
 
-    # Read from the active policy, or from the process, at each use.
-    def _live(path, assign=None):
-        def read(self):
-            value = import_module("laila.active").get_active_policy()
-            for name in path:
-                value = getattr(value, name)
-            return value
+    class _Live:
+        """A name that is read anew at each use.
 
-        # mock.patch and monkeypatch put a property back by deleting what they set.
-        return property(read, assign, lambda self: None)
+        One that can be set remembers what an assignment replaced, and deleting it puts that back; assigning
+        to another shows the assigned value until that is deleted. This is how mock.patch and monkeypatch
+        work.
+        """
 
-    def _process(name):
-        return property(lambda self: getattr(import_module("laila.policy.verbs"), name)())
+        def __init__(self, read, assign=None, peek=None):
+            self.read = read
+            self.assign = assign
+            self.peek = peek or read
+            self.replaced = []
 
-    def _activate(self, policy):
-        self.activate_policy(policy)
+        def __set_name__(self, owner, name):
+            self.name = name
 
-    def _set_alpha(self, pool):
-        self.memory.alpha_pool = pool
+        def __get__(self, module, owner):
+            shown = module.__dict__
+            return shown[self.name] if self.name in shown else self.read()
 
-    def _set_auto(self, value):
-        import_module("laila.active").AUTO_INITIALIZE_POLICY = bool(value)
+        def __set__(self, module, value):
+            if self.assign is None:
+                module.__dict__[self.name] = value
+                return
+            old = self.peek()
+            self.assign(value)
+            # Not kept alive: a policy or a pool that was replaced may go.
+            self.replaced.append((lambda: old) if isinstance(old, bool) or old is None else ref(old))
+            del self.replaced[:-16]
+
+        def __delete__(self, module):
+            if self.assign is None:
+                module.__dict__.pop(self.name, None)
+            elif self.replaced and (old := self.replaced.pop()()) is not None:
+                self.assign(old)
+
+    def _active():
+        return import_module("laila.active")
+
+    def _of_policy(path):
+        def read():
+            found = _active().get_active_policy()
+            for name in filter(None, path.split(".")):
+                found = getattr(found, name)
+            return found
+
+        return read
+
+    def _of_process(name):
+        def read():
+            return getattr(import_module("laila.policy.verbs"), name)()
+
+        return read
+
+    def _activate(policy):
+        _active().activate_policy(policy)
+
+    def _set_alpha(pool):
+        _active().get_active_policy().central.memory.alpha_pool = pool
+
+    def _set_auto(value):
+        _active().AUTO_INITIALIZE_POLICY = bool(value)
 
     class _Facade(type(sys)):
-        active_policy = _live((), _activate)
-        memory = _live(("central", "memory"))
-        command = _live(("central", "command"))
-        communication = _live(("central", "communication"))
-        peers = _live(("central", "communication", "peers"))
-        alpha_pool = _live(("central", "memory", "alpha_pool"), _set_alpha)
-        environment = _live(("environment",))
-        local_policies = _process("local_policies")
-        remote_policies = _process("remote_policies")
-        universe = _process("universe")
-        AUTO_INITIALIZE_POLICY = property(
-            lambda self: import_module("laila.active").AUTO_INITIALIZE_POLICY, _set_auto, lambda self: None
-        )
+        active_policy = _Live(_of_policy(""), _activate, lambda: _active().peek_policy())
+        memory = _Live(_of_policy("central.memory"))
+        command = _Live(_of_policy("central.command"))
+        communication = _Live(_of_policy("central.communication"))
+        peers = _Live(_of_policy("central.communication.peers"))
+        alpha_pool = _Live(_of_policy("central.memory.alpha_pool"), _set_alpha)
+        environment = _Live(_of_policy("environment"))
+        local_policies = _Live(_of_process("local_policies"))
+        remote_policies = _Live(_of_process("remote_policies"))
+        universe = _Live(_of_process("universe"))
+        AUTO_INITIALIZE_POLICY = _Live(lambda: _active().AUTO_INITIALIZE_POLICY, _set_auto)
 
         def __getattr__(self, name):
             live = vars(_Facade).get(name)
-            if live is not None:  # a property that failed with an AttributeError of its own: show that one
-                return live.fget(self)
+            if isinstance(live, _Live):  # it failed with an AttributeError of its own: show that one
+                return live.read()
             home = _HOMES.get(name)
             if home is None:
                 raise AttributeError(f"module 'laila' has no attribute {name!r}")
             module, attribute = home if type(home) is tuple else (home, name)
-            value = getattr(import_module(module), attribute)
+            value = import_module(module)
+            if attribute is not None:
+                value = getattr(value, attribute)
             self.__dict__[name] = value
             return value
 
@@ -210,7 +253,7 @@ else:
             return sorted({*self.__dict__, *__all__})
 
     __all__ = sorted(
-        [*(name for name in _HOMES if not name.startswith("__")), "errors"]
-        + [name for name, value in vars(_Facade).items() if isinstance(value, property)]
+        [name for name in _HOMES if not name.startswith("__")]
+        + [name for name, value in vars(_Facade).items() if isinstance(value, _Live)]
     )
     sys.modules[__name__].__class__ = _Facade

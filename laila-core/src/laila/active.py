@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from threading import RLock
 
-from laila.errors import NoActivePolicyError
+from laila.errors import InvalidArgumentError, NoActivePolicyError, PolicyClosedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["activate_policy", "clear_policy", "get_active_policy", "peek_policy"]
 
 AUTO_INITIALIZE_POLICY = True
-"""Whether a first use builds a :class:`~laila.policy.DefaultPolicy`; the façade's attribute of this name sets it."""
+"""Whether a first use builds a policy; the façade's attribute of this name sets it."""
 
 _policy: DefaultPolicy | None = None
 _lock = RLock()
@@ -53,14 +53,18 @@ def _initialize() -> DefaultPolicy:
 def activate_policy(policy: DefaultPolicy) -> None:
     """Make ``policy`` the active one. The one before stays open; close it with ``policy.close()``.
 
-    Raises ``TypeError`` for what is no policy. Thread-safe.
+    Raises ``TypeError`` for what is no policy, ``RuntimeError`` for a closed one. Thread-safe.
     """
     global _policy
     from laila.futures import set_submitter
     from laila.policy import DefaultPolicy
 
     if not isinstance(policy, DefaultPolicy):
-        raise TypeError(f"the active policy is a laila policy, not {type(policy).__name__}")
+        raise InvalidArgumentError(f"the active policy is a laila policy, not {type(policy).__name__}")
+    if policy.closed:
+        raise PolicyClosedError(
+            "a closed policy cannot be the active one; make a new one: laila.DefaultPolicy()"
+        )
     with _lock:
         _policy = policy
         set_submitter(policy.central.command.dispatch)

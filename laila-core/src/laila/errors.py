@@ -249,9 +249,7 @@ class NoActivePolicyError(LailaError, RuntimeError):
 
 
 class PolicyClosedError(LailaError, RuntimeError):
-    """The policy was closed; ``policy`` is its global id."""
-
-    policy: str
+    """The policy was closed, and its pools and task forces with it."""
 
 
 class PluginError(LailaError, ImportError):
@@ -305,7 +303,7 @@ class ArgumentsNotFoundError(ArgumentsError, FileNotFoundError):
 
 
 class MissingArgumentError(LailaError, AttributeError, KeyError):
-    """``laila.args`` has no ``argument``: an ``AttributeError`` for ``args.x``, a ``KeyError`` for ``args["x"]``."""
+    """``laila.args`` has no ``argument``, asked for as ``args.x`` or as ``args["x"]``."""
 
     argument: str
 

@@ -83,12 +83,12 @@ def make_global_id(scopes: Iterable[str], uuid: str, evolution: int | None = Non
 
 
 def parse_global_id(text: str) -> GlobalId:
-    """Take a global id apart. Raises :class:`IdentityError` (a ``ValueError``) that quotes a malformed one."""
+    """Take a global id apart. Raises :class:`IdentityError` (a ``ValueError``) that quotes it."""
     found = _match(text) if isinstance(text, str) else None
     if found is None:
         raise IdentityError(
-            f"{text!r} is no global id: expected 'LAILA:<SCOPE>:GLOBAL_ID:<uuid>' with an optional '-<evolution>', "
-            "such as an entry's global_id; to look an entry up by its name use nickname=",
+            f"{text!r} is no global id: expected 'LAILA:<SCOPE>:GLOBAL_ID:<uuid>' with an optional "
+            "'-<evolution>', such as an entry's global_id; to look an entry up by its name use nickname=",
             value=text,
         )
     scopes, uuid, evolution = found.groups()
@@ -122,12 +122,14 @@ def get_active_namespace() -> UUID:
 def set_active_namespace(namespace_key: str) -> None:
     """Make ``uuid5(NAMESPACE_DNS, namespace_key)`` the active namespace of this process.
 
-    Raises :class:`IdentityError` when the key is no text or empty. Not retroactive: ids already made keep theirs.
+    Raises :class:`IdentityError` when the key is no text or empty. Not retroactive: ids already made keep
+    theirs.
     """
     global _namespace
     if not isinstance(namespace_key, str) or not namespace_key:
         raise IdentityError(
-            f"a namespace key is a non-empty text such as 'example.org', not {namespace_key!r}", value=namespace_key
+            f"a namespace key is a non-empty text such as 'example.org', not {namespace_key!r}",
+            value=namespace_key,
         )
     from uuid import NAMESPACE_DNS, uuid5
 
@@ -135,7 +137,7 @@ def set_active_namespace(namespace_key: str) -> None:
 
 
 def nickname_uuid(nickname: str) -> str:
-    """Return the uuid of a nickname: ``uuid5(active namespace, nickname)``, the same on every machine, for ever."""
+    """Return ``uuid5(active namespace, nickname)``: the same on every machine, for ever."""
     if not isinstance(nickname, str) or not nickname:
         raise IdentityError(f"a nickname is a non-empty text, not {nickname!r}", value=nickname)
     from uuid import uuid5
@@ -151,7 +153,7 @@ def resolve_uuid(uuid: str | None, nickname: str | None) -> str:
     if nickname is not None:
         if uuid is not None:
             raise IdentityConflictError(
-                f"uuid={uuid!r} and nickname={nickname!r} exclude each other: a nickname has a uuid of its own"
+                f"uuid={uuid!r} and nickname={nickname!r} exclude each other: a nickname has its own uuid"
             )
         return nickname_uuid(nickname)
     return new_uuid() if uuid is None else check_uuid(uuid)
@@ -160,8 +162,8 @@ def resolve_uuid(uuid: str | None, nickname: str | None) -> str:
 class Identifiable:
     """Something with a global id.
 
-    Equality compares global ids; the hash uses scopes and uuid only, so that it never changes while the object
-    evolves; ``str()`` is the global id.
+    Equality compares global ids; the hash uses scopes and uuid only, so that it never changes while the
+    object evolves; ``str()`` is the global id.
     """
 
     __slots__ = ("_evolution", "_nickname", "_scopes", "_uuid")
@@ -201,7 +203,9 @@ class Identifiable:
             return True
         if isinstance(other, Identifiable):
             return (
-                self._uuid == other._uuid and self._evolution == other._evolution and self._scopes == other._scopes
+                self._uuid == other._uuid
+                and self._evolution == other._evolution
+                and self._scopes == other._scopes
             )
         return NotImplemented
 

@@ -31,12 +31,14 @@ def encode(
     user_metadata: Mapping[str, object] | None = None,
     pickle: bool = True,
     copy: bool = True,
+    created: float | None = None,
 ) -> Blob:
     """Take a snapshot of ``payload`` as a :class:`Blob` filed under the global id ``key``.
 
     Nothing that is done to the payload afterwards changes the blob. ``copy=False`` keeps read-only arrays
     without copying them. ``pickle=False`` refuses what would need a signature: classes that are not registered,
-    and whatever only a pickle carries. ``user_metadata`` is plain data with text for keys. Safe to call from several threads.
+    and whatever only a pickle carries. ``user_metadata`` is plain data with text for keys;
+    ``created`` (seconds since the epoch) is now unless given. Safe to call from several threads.
 
     Raises:
         PayloadError: (a ``TypeError``) something would not come back exactly; ``path`` says where it is.
@@ -45,12 +47,13 @@ def encode(
         ValueError: ``copy=False`` met a writable array.
     """
     user = None if user_metadata is None else _pack_metadata(user_metadata)
+    when = time() if created is None else created
     tree = plain.pack(payload)
     if tree is not None:
-        return Blob(key, tree, (), nickname, (time(), type(payload).__name__, len(tree), "plain", user))
+        return Blob(key, tree, (), nickname, (when, type(payload).__name__, len(tree), "plain", user))
     from laila.codec.encoder import encode_rows
 
-    return encode_rows(payload, key, nickname, user, pickle, copy)
+    return encode_rows(payload, key, nickname, user, pickle, copy, when)
 
 
 def _pack_metadata(given: Mapping[str, object]) -> bytes:

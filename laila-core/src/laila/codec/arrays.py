@@ -15,20 +15,22 @@ import numpy as np
 from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
-from laila.codec.encoder import Encoder
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.contract.blob import byte_view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from laila.codec.encoder import Encoder
+    from typing import Any, Literal
 
     Row = list[object]
     Array = np.ndarray[Any, np.dtype[Any]]
 
 __all__ = ["encode_subclass"]
 
-_simple_text = re.compile(r"[<>|](?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-Za-zμ]{1,2}\])?)", re.ASCII).fullmatch
+_simple_text = re.compile(
+    r"[<>|](?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-Za-zμ]{1,2}\])?)", re.ASCII
+).fullmatch
 _CHARS = "qQlLiIgGdDfF"
 _MAX_NESTING = 64
 
@@ -93,7 +95,9 @@ def dtype_from(description: object, depth: int = 0) -> np.dtype[Any]:
     return found
 
 
-def _structure(itemsize: object, aligned: object, record: object, fields: object, *, depth: int) -> np.dtype[Any]:
+def _structure(
+    itemsize: object, aligned: object, record: object, fields: object, *, depth: int
+) -> np.dtype[Any]:
     names, titles, offsets, formats = [], [], [], []
     for field in expect(fields, tuple):
         name, title, offset, inner = expect(field, tuple)
@@ -117,7 +121,7 @@ def _shape(value: object) -> tuple[int, ...]:
     return shape
 
 
-def _order(array: Array) -> str:
+def _order(array: Array) -> Literal["C", "F"]:
     return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
 
 
@@ -133,8 +137,7 @@ def _frozen(array: Array) -> bool:
     return memoryview(base).readonly  # type: ignore[arg-type]
 
 
-def _encode_array(value: object, encoder: Encoder) -> Row:
-    assert isinstance(value, np.ndarray)
+def _encode_array(value: Array, encoder: Encoder) -> Row:
     dtype = value.dtype
     if dtype.kind == "O":
         return _encode_objects(value)
@@ -162,7 +165,9 @@ def _encode_array(value: object, encoder: Encoder) -> Row:
     return [tags.STRUCTURED, encoder.add_buffer(byte_view(data)), description, value.shape, order]
 
 
-def _build(decoder: Decoder, data: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], order: object) -> Array:
+def _build(
+    decoder: Decoder, data: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], order: object
+) -> Array:
     """An array over ``data``, or a copy of it, once the sizes are known to agree."""
     if prod(shape) * dtype.itemsize != data.nbytes:
         raise ValueError(f"{data.nbytes} bytes for an array of shape {shape} and dtype {dtype}")
@@ -206,8 +211,7 @@ def _decode_objects(row: Row, decoder: Decoder) -> object:
 # -- classes of arrays
 
 
-def _encode_masked(value: object, encoder: Encoder) -> Row:
-    assert isinstance(value, np.ma.MaskedArray)
+def _encode_masked(value: Any, encoder: Encoder) -> Row:
     extra = {k: v for k, v in value.__dict__.items() if k in ("_optinfo", "_basedict") and v}
     if value.baseclass is not np.ndarray or extra:
         from laila.codec.signed import encode_pickled
@@ -240,7 +244,7 @@ def _decode_masked(row: Row, decoder: Decoder) -> object:
 _CLASSES: dict[str, type[Any]] = {"matrix": np.matrix, "recarray": np.recarray}
 
 
-def encode_subclass(value: object, encoder: Encoder) -> Row:
+def encode_subclass(value: Any, encoder: Encoder) -> Row:
     """The rows of what derives from numpy's types without being exactly one of those in the tables."""
     kind = type(value)
     if isinstance(value, np.generic):
@@ -250,7 +254,9 @@ def encode_subclass(value: object, encoder: Encoder) -> Row:
         if description is not None:
             return [tags.DTYPE, description]
     elif kind is np.matrix or kind is np.recarray:
-        if not value.__dict__ and not value.dtype.hasobject:  # type: ignore[attr-defined]
+        # A matrix keeps a note to itself in its __dict__; anything else there is the user's.
+        own = {name: held for name, held in value.__dict__.items() if name != "_getitem"}
+        if not own and not value.dtype.hasobject:  # type: ignore[attr-defined]
             return [tags.ARRAY_CLASS, kind.__name__, value.view(np.ndarray)]  # type: ignore[attr-defined]
     elif value is np.ma.masked:
         return [tags.MASKED]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from laila.codec import tags
 from laila.codec.decoder import Decoder, expect
-from laila.codec.encoder import Encoder
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS, ENCODERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from laila.codec.encoder import Encoder
+    from collections.abc import Mapping
+    from typing import Any
+
     Row = list[object]
 
 __all__: list[str] = []
@@ -17,16 +22,10 @@ __all__: list[str] = []
 _CONSTANTS: tuple[object, ...] = (Ellipsis, NotImplemented)
 
 
-def pairs_of(mapping: dict[object, object]) -> Row:
+def pairs_of(mapping: Mapping[Any, object]) -> Row:
     """Keys and values in turn."""
-    flat: Row = [None] * (2 * len(mapping))
     # One snapshot of both, so that a change by another thread cannot pair a key with another's value.
-    items = list(mapping.items())
-    if 2 * len(items) != len(flat):
-        flat = [None] * (2 * len(items))
-    flat[0::2] = [key for key, _ in items]
-    flat[1::2] = [value for _, value in items]
-    return flat
+    return [*chain.from_iterable(list(mapping.items()))]
 
 
 def dict_of(row: Row, start: int) -> dict[object, object]:
@@ -54,8 +53,7 @@ def only(row: Row, count: int) -> Row:
     return row[1:]
 
 
-def _encode_int(value: object, encoder: Encoder) -> Row:
-    assert type(value) is int
+def _encode_int(value: int, encoder: Encoder) -> Row:
     size = (value.bit_length() + 8) // 8
     return [tags.INT, *_inline(value.to_bytes(size, "little", signed=True), encoder)]
 
@@ -76,13 +74,11 @@ def _decode_complex(row: Row, decoder: Decoder) -> object:
     return complex(expect(real, float), expect(imag, float))
 
 
-def _encode_bytes(value: object, encoder: Encoder) -> Row:
-    assert type(value) is bytes
+def _encode_bytes(value: bytes, encoder: Encoder) -> Row:
     return [tags.BYTES, *_inline(value, encoder)]
 
 
-def _encode_bytearray(value: object, encoder: Encoder) -> Row:
-    assert type(value) is bytearray
+def _encode_bytearray(value: bytearray, encoder: Encoder) -> Row:
     data = bytes(value)
     if len(data) >= INLINE_BYTES:
         return [tags.BYTEARRAY, encoder.add_buffer(memoryview(data)), None]
@@ -99,7 +95,7 @@ def _decode_bytearray(row: Row, decoder: Decoder) -> object:
     return bytearray(expect(data, bytes) if number is None else decoder.plain_buffer(number))
 
 
-def _encode_memoryview(value: object, encoder: Encoder) -> Row:
+def _encode_memoryview(value: memoryview, encoder: Encoder) -> Row:
     encoder.refuse("a memoryview is a window on memory that something else owns; store bytes(view)")
 
 
@@ -122,18 +118,18 @@ def _decode_constant(row: Row, decoder: Decoder) -> object:
 
 ENCODERS.update(
     {
-        list: lambda value, encoder: [tags.LIST, *value],  # type: ignore[misc]
-        tuple: lambda value, encoder: [tags.TUPLE, *value],  # type: ignore[misc]
-        dict: lambda value, encoder: [tags.DICT, *pairs_of(value)],  # type: ignore[arg-type]
-        set: lambda value, encoder: encoder.set_row(tags.SET, value.copy()),  # type: ignore[attr-defined]
-        frozenset: lambda value, encoder: encoder.set_row(tags.FROZENSET, value),  # type: ignore[arg-type]
+        list: lambda value, encoder: [tags.LIST, *value],
+        tuple: lambda value, encoder: [tags.TUPLE, *value],
+        dict: lambda value, encoder: [tags.DICT, *pairs_of(value)],
+        set: lambda value, encoder: encoder.set_row(tags.SET, value.copy()),
+        frozenset: lambda value, encoder: encoder.set_row(tags.FROZENSET, value),
         int: _encode_int,
-        complex: lambda value, encoder: [tags.COMPLEX, value.real, value.imag],  # type: ignore[attr-defined]
+        complex: lambda value, encoder: [tags.COMPLEX, value.real, value.imag],
         bytes: _encode_bytes,
         bytearray: _encode_bytearray,
         memoryview: _encode_memoryview,
-        range: lambda value, encoder: [tags.RANGE, value.start, value.stop, value.step],  # type: ignore[attr-defined]
-        slice: lambda value, encoder: [tags.SLICE, value.start, value.stop, value.step],  # type: ignore[attr-defined]
+        range: lambda value, encoder: [tags.RANGE, value.start, value.stop, value.step],
+        slice: lambda value, encoder: [tags.SLICE, value.start, value.stop, value.step],
         type(Ellipsis): lambda value, encoder: [tags.CONSTANT, 0],
         type(NotImplemented): lambda value, encoder: [tags.CONSTANT, 1],
     }

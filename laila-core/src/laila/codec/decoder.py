@@ -93,7 +93,8 @@ def decode_rows(blob: Blob, copy: bool) -> object:
     except Exception as error:
         # Whatever a damaged row makes the standard library or numpy raise, the fault is the blob's.
         raise CorruptEntryError(
-            f"the blob of {blob.key} is damaged: its rows cannot be read ({type(error).__name__}: {error})", key=blob.key
+            f"the blob of {blob.key} is damaged: its rows cannot be read ({type(error).__name__}: {error})",
+            key=blob.key,
         ) from error
 
 

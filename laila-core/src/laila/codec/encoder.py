@@ -8,7 +8,7 @@ also how a cycle is found and how an error knows its place inside the payload.
 
 from __future__ import annotations
 
-from time import time
+from itertools import chain
 
 from msgpack import ExtType
 from xxhash import xxh3_128_digest
@@ -20,13 +20,16 @@ from laila.errors import PayloadCycleError, PayloadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     Row = list[object]
 
 __all__ = ["Encoder", "encode_rows"]
 
 _FIELDS = ATOMS | {ExtType}
+_SHORT = ATOMS - {bytes}
+_LEAVES: dict[type, int] = {list: tags.LIST, tuple: tags.TUPLE, dict: tags.DICT}
+_new_tuple = tuple.__new__
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
@@ -34,12 +37,13 @@ def reference(index: int) -> ExtType:
     """A reference to row ``index``: its low 24 bits as data, what is above as the extension's type."""
     low = index & 0xFFFFFF
     size = 1 if low < 256 else 2 if low < 65536 else 3
-    return ExtType(index >> 24, low.to_bytes(size, "little"))
+    # Past ExtType's own checks, which cost more than all the rest.
+    return _new_tuple(ExtType, (index >> 24, low.to_bytes(size, "little")))
 
 
 def referred(ref: ExtType) -> int:
     """The index of the row that ``ref`` refers to."""
-    return (ref.code << 24) | int.from_bytes(ref.data, "little")
+    return int(ref.code) << 24 | int.from_bytes(ref.data, "little")
 
 
 class _Boxed:
@@ -90,6 +94,13 @@ class Encoder:
         self._owners: dict[object, int] = {}
         self._bytes_of_length: dict[int, bytes] = {}
         self._long_bytes: dict[bytes, int] = {}
+
+    def again(self, *, keep: bool) -> Encoder:
+        """A fresh walk that knows what this one found out."""
+        other = Encoder(pickle=self.pickle, copy=self.copy, keep=keep)
+        other.hoisted = self.hoisted
+        other.keep_alive(self)  # what was hoisted must stay alive, or its id could name something else
+        return other
 
     # -- for the encoders of single types
 
@@ -171,7 +182,8 @@ class Encoder:
             if id(pending) in active:
                 path = self.path()
                 raise PayloadCycleError(
-                    f"{path} cannot be stored: it is a {type(pending).__name__} that contains itself", path=path
+                    f"{path} cannot be stored: it is a {type(pending).__name__} that contains itself",
+                    path=path,
                 )
             if id(pending) in self.pickled:
                 self.hoist(pending)
@@ -220,10 +232,29 @@ class Encoder:
                     continue
             index = memo.get(id(field))
             if index is None:
-                frame.position = position
-                return field
+                if kind in _LEAVES:
+                    index = self._leaf(field, _LEAVES[kind])
+                if index is None:
+                    frame.position = position
+                    return field
             row[position] = reference(index)
         return None
+
+    def _leaf(self, value: Any, tag: int) -> int | None:
+        """Write a list, tuple or dict of short atoms at once, without entering it; None for any other."""
+        if id(value) in self.pickled:
+            return None
+        row: Row = [tag, *(chain.from_iterable(list(value.items())) if tag == tags.DICT else value)]
+        kinds = set(map(type, row))
+        if not kinds <= _SHORT or (float in kinds and any(field != field for field in row)):
+            return None
+        try:
+            packed = pack_object(row)
+        except OverflowError:
+            return None
+        index = self._memo[id(value)] = self._write(row, packed, merge=tag == tags.TUPLE)
+        self._alive.append(value)
+        return index
 
     def _finish(self, frame: _Frame) -> int | None:
         row = frame.row
@@ -233,14 +264,17 @@ class Encoder:
             frame.careful = True
             frame.position = 1
             return None
-        count = len(self._kept) if self.keep else len(self._rows)
-        # A NaN is not even equal to itself: two of them must stay two, or a set of them would shrink.
         if self.keep and row[0] in tags.SETS:
             # One order for equal sets, so that they merge; the order by content comes at the end.
             refs = sorted((field for field in row if type(field) is ExtType), key=referred)
             row[len(row) - len(refs) :] = refs
             packed = pack_object(row)
-        if row[0] in tags.MERGED and not _has_nan(frame):
+        return self._write(row, packed, merge=row[0] in tags.MERGED and not _has_nan(frame))
+
+    def _write(self, row: Row, packed: bytes, *, merge: bool) -> int:
+        """File a row and return its index: that of an equal one where they merge."""
+        count = len(self._kept) if self.keep else len(self._rows)
+        if merge:
             index = self._merged.setdefault(packed, count)
             if index != count:
                 return index
@@ -311,6 +345,7 @@ class Encoder:
 
 
 def _has_nan(frame: _Frame) -> bool:
+    """A NaN is not even equal to itself: two of them must stay two, or a set of them would shrink."""
     if any(type(field) is float and field != field for field in frame.row):
         return True
     tag = frame.row[0]
@@ -349,24 +384,27 @@ def _place(frame: _Frame) -> str:
 
 
 def encode_rows(
-    payload: object, key: str, nickname: str | None, user: bytes | None, pickle: bool, copy: bool
+    payload: object,
+    key: str,
+    nickname: str | None,
+    user: bytes | None,
+    pickle: bool,
+    copy: bool,
+    created: float,
 ) -> Blob:
     """Encode what is not plain; see :func:`laila.codec.encode`."""
     encoder = Encoder(pickle=pickle, copy=copy)
-    while True:
+    tree: bytes | None = None
+    while tree is None:
         try:
             tree = encoder.run(payload)
-            break
         except _KeepRows:
-            again = Encoder(pickle=pickle, copy=copy, keep=True)
+            encoder = encoder.again(keep=True)
         except Hoist:
-            again = Encoder(pickle=pickle, copy=copy, keep=encoder.keep)
-        again.hoisted = encoder.hoisted
-        again._alive.append(encoder)  # what was hoisted must stay alive, or its id could name something else
-        encoder = again
+            encoder = encoder.again(keep=encoder.keep)
     size = len(tree) + sum(buffer.nbytes for buffer in encoder.buffers)
     codec = "signed" if encoder.signed_types else "rows"
-    meta = (time(), registry.type_name(type(payload)), size, codec, user)
+    meta = (created, registry.type_name(type(payload)), size, codec, user)
     blob = Blob(key, tree, tuple(encoder.buffers), nickname, meta)
     if encoder.signed_types:
         from laila.codec.trust import sign_blob

@@ -8,18 +8,19 @@ import pyarrow as pa
 
 from laila.codec import tags
 from laila.codec.decoder import Decoder, expect
-from laila.codec.encoder import Encoder
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.codec.signed import encode_pickled
 from laila.codec.tables import read_stream, write_stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from laila.codec.encoder import Encoder
     from typing import Any
 
     Row = list[object]
 
 __all__: list[str] = []
+
 
 def _is_exact_dtype(dtype: Any, values: Any) -> bool:
     """Whether a column or index of this dtype holds one kind of thing that Arrow has."""
@@ -42,7 +43,15 @@ def _frame_stream(frame: Any) -> memoryview | None:
         pd.testing.assert_frame_equal(
             frame, again, check_exact=True, check_index_type="exact", check_column_type="exact"
         )
-    except (AssertionError, ValueError, TypeError, KeyError, NotImplementedError, OverflowError, pa.ArrowException):
+    except (
+        AssertionError,
+        ValueError,
+        TypeError,
+        KeyError,
+        NotImplementedError,
+        OverflowError,
+        pa.ArrowException,
+    ):
         return None
     if frame.attrs != again.attrs or not all(
         _same_bits(column, again.iloc[:, i]) for i, column in enumerate(columns)
@@ -58,19 +67,19 @@ def _same_bits(one: Any, other: Any) -> bool:
     return bool(one.to_numpy().tobytes() == other.to_numpy().tobytes())
 
 
-def _encode_frame(value: object, encoder: Encoder) -> Row:
-    frame: Any = value
+def _encode_frame(frame: Any, encoder: Encoder) -> Row:
     data = None if frame.attrs else _frame_stream(frame)
-    return encode_pickled(value, encoder) if data is None else [tags.PANDAS, "frame", bytes(data)]
+    return encode_pickled(frame, encoder) if data is None else [tags.PANDAS, "frame", bytes(data)]
 
 
-def _encode_series(value: object, encoder: Encoder) -> Row:
-    series: Any = value
+def _encode_series(series: Any, encoder: Encoder) -> Row:
     if series.attrs or not (series.name is None or type(series.name) is str):
-        return encode_pickled(value, encoder)
+        return encode_pickled(series, encoder)
     frame = series.to_frame("0")
     data = _frame_stream(frame)
-    return encode_pickled(value, encoder) if data is None else [tags.PANDAS, "series", bytes(data), series.name]
+    return (
+        encode_pickled(series, encoder) if data is None else [tags.PANDAS, "series", bytes(data), series.name]
+    )
 
 
 def _decode_pandas(row: Row, decoder: Decoder) -> object:

@@ -15,13 +15,14 @@ import sys
 from laila.codec import registry, tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
-from laila.codec.encoder import Encoder
 from laila.codec.registry import DECODERS
 from laila.errors import PayloadError, PluginError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from laila.codec.encoder import Encoder
     from collections.abc import Callable
+    from typing import Any
 
     from laila.codec.registry import EncodeFunction
 
@@ -83,7 +84,10 @@ def _is_named_tuple(kind: type) -> bool:
         and type(fields) is tuple
         and all(type(name) is str for name in fields)
         and _copies_by_default(kind, new_args=True)
-        and all(base.__module__ == "builtins" or "_fields" in dir(base) or not _has_slots(base) for base in kind.__mro__)
+        and all(
+            base.__module__ == "builtins" or "_fields" in dir(base) or not _has_slots(base)
+            for base in kind.__mro__
+        )
     )
 
 
@@ -169,7 +173,9 @@ def _look_up(text: str, decoder: Decoder) -> type:
             path=text,
         ) from error
     if not isinstance(found, type):
-        raise PayloadError(f"{text}, which the payload of {decoder.blob.key} names as a class, is none", path=text)
+        raise PayloadError(
+            f"{text}, which the payload of {decoder.blob.key} names as a class, is none", path=text
+        )
     return found
 
 
@@ -205,7 +211,8 @@ def _decode_object(row: Row, decoder: Decoder) -> object:
         attributes = getattr(found, "__dict__", None)
         if attributes is None:
             raise PayloadError(
-                f"the payload of {decoder.blob.key} sets {text!r} on {row[1]}, which has no such slot any more", path=text
+                f"the payload of {decoder.blob.key} sets {text!r} on {row[1]}, which has no such slot any more",
+                path=text,
             )
         attributes[text] = field
     return found
@@ -214,8 +221,7 @@ def _decode_object(row: Row, decoder: Decoder) -> object:
 # -- named tuples
 
 
-def _encode_named_tuple(value: object, encoder: Encoder) -> Row:
-    assert isinstance(value, tuple)
+def _encode_named_tuple(value: tuple[object, ...], encoder: Encoder) -> Row:
     if getattr(value, "__dict__", None):
         from laila.codec.signed import encode_pickled
 
@@ -240,7 +246,7 @@ def _decode_named_tuple(row: Row, decoder: Decoder) -> object:
 # -- enums
 
 
-def _encode_enum(value: object, encoder: Encoder) -> Row:
+def _encode_enum(value: Any, encoder: Encoder) -> Row:
     kind = type(value)
     name = value.name  # type: ignore[attr-defined]
     if kind.__members__.get(name) is value:  # type: ignore[attr-defined]

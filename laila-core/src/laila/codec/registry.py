@@ -13,13 +13,13 @@ from laila.errors import CorruptEntryError, MissingPluginError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     from laila.codec.decoder import Decoder
     from laila.codec.encoder import Encoder
 
     C = TypeVar("C", bound=type)
-    EncodeFunction = Callable[[object, Encoder], list[object]]
+    EncodeFunction = Callable[[Any, Encoder], list[object]]  # each takes its own type
     DecodeFunction = Callable[[list[object], Decoder], object]
 
 __all__ = ["register_codec", "register_type"]
@@ -33,7 +33,9 @@ DECODERS: dict[int, DecodeFunction] = {}
 _MODULES = {
     "builtins": "laila.codec.containers",
     **dict.fromkeys(("collections", "types", "array"), "laila.codec.standard"),
-    **dict.fromkeys(("datetime", "zoneinfo", "decimal", "fractions", "uuid", "pathlib"), "laila.codec.standard"),
+    **dict.fromkeys(
+        ("datetime", "zoneinfo", "decimal", "fractions", "uuid", "pathlib"), "laila.codec.standard"
+    ),
     "numpy": "laila.codec.arrays",
     "torch": "laila.codec.tensors",
     "PIL": "laila.codec.images",
@@ -117,7 +119,8 @@ def decoder_for(tag: object, key: str) -> DecodeFunction:
                 if tag in DECODERS:
                     return DECODERS[tag]
     raise CorruptEntryError(
-        f"the blob of {key} has a row with the unknown tag {tag!r}: it is damaged, or a newer laila wrote it", key=key
+        f"the blob of {key} has a row with the unknown tag {tag!r}: it is damaged, or a newer laila wrote it",
+        key=key,
     )
 
 

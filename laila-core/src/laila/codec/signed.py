@@ -105,13 +105,18 @@ def encode_pickled(value: object, encoder: Encoder) -> Row:
         raise
     except Exception as error:
         # A class's own __reduce__ may raise anything; whatever it is, the value cannot be stored.
-        encoder.refuse(f"{registry.type_name(kind)} cannot be pickled ({type(error).__name__}: {error})", error)
+        encoder.refuse(
+            f"{registry.type_name(kind)} cannot be pickled ({type(error).__name__}: {error})", error
+        )
     data = stream.getvalue()
     # What pickles is not always what unpickles (exceptions are a classic): find out now, not at remember.
     try:
         again = _load(data, children)
     except Exception as error:
-        encoder.refuse(f"{registry.type_name(kind)} pickles but does not unpickle ({type(error).__name__}: {error})", error)
+        encoder.refuse(
+            f"{registry.type_name(kind)} pickles but does not unpickle ({type(error).__name__}: {error})",
+            error,
+        )
     if type(again) is not kind and registry.class_path(type(again)) != registry.class_path(kind):
         encoder.refuse(f"{registry.type_name(kind)} would come back as {registry.type_name(type(again))}")
     return [tags.PICKLE, registry.class_path(kind), data, *children]
@@ -128,7 +133,10 @@ def _pickler(base: type, stream: io.BytesIO, persistent: Callable[[object], int 
 
 def _array_types() -> tuple[type, ...]:
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    return (*((numpy.ndarray,) if numpy else ()), *((torch.Tensor,) if torch and hasattr(torch, "Tensor") else ()))
+    return (
+        *((numpy.ndarray,) if numpy else ()),
+        *((torch.Tensor,) if torch and hasattr(torch, "Tensor") else ()),
+    )
 
 
 def _load(data: bytes, children: Row) -> object:

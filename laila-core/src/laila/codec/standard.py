@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
+from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from types import SimpleNamespace
 from uuid import UUID, SafeUUID
 from zoneinfo import ZoneInfo
@@ -16,13 +16,15 @@ from zoneinfo import ZoneInfo
 from laila.codec import tags
 from laila.codec.containers import dict_of, only, pairs_of
 from laila.codec.decoder import Decoder, expect
-from laila.codec.encoder import Encoder
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.errors import CorruptEntryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from laila.codec.encoder import Encoder
+    from typing import Any
+
     from laila.codec.registry import EncodeFunction
 
     Row = list[object]
@@ -39,9 +41,9 @@ _EMPTY = timedelta(0)
 
 
 def _encode_mapping(tag: int) -> EncodeFunction:
-    def encode(value: object, encoder: Encoder) -> Row:
+    def encode(value: Any, encoder: Encoder) -> Row:
         # Their instances can bear attributes of their own; torch's state dicts do.
-        return [tag, value.__dict__ or None, *pairs_of(value)]  # type: ignore[arg-type]
+        return [tag, value.__dict__ or None, *pairs_of(value)]
 
     return encode
 
@@ -53,8 +55,7 @@ def _with_attributes(found: object, attributes: object) -> object:
     return found
 
 
-def _encode_default_dict(value: object, encoder: Encoder) -> Row:
-    assert type(value) is defaultdict
+def _encode_default_dict(value: defaultdict[object, object], encoder: Encoder) -> Row:
     factory = value.default_factory
     name = None if factory is None else _FACTORIES.get(factory)  # type: ignore[call-overload]
     if factory is not None and name is None:
@@ -71,7 +72,7 @@ def _decode_default_dict(row: Row, decoder: Decoder) -> object:
 
 
 def _decode_counter(row: Row, decoder: Decoder) -> object:
-    counter: Counter[object] = Counter()
+    counter: Counter[Any] = Counter()
     dict.update(counter, dict_of(row, 2))  # Counter.update would add up
     return _with_attributes(counter, row[1])
 
@@ -91,7 +92,7 @@ def _decode_namespace(row: Row, decoder: Decoder) -> object:
     return found
 
 
-def _encode_namespace(value: object, encoder: Encoder) -> Row:
+def _encode_namespace(value: SimpleNamespace, encoder: Encoder) -> Row:
     if not all(type(name) is str for name in value.__dict__):
         encoder.refuse("a namespace whose names are not all text")
     return [tags.NAMESPACE, *pairs_of(value.__dict__)]
@@ -113,8 +114,7 @@ def _decode_time(row: Row, decoder: Decoder) -> object:
     return time(hour, minute, second, micro, _zone(zone), fold=expect(fold, int))
 
 
-def _encode_datetime(value: object, encoder: Encoder) -> Row:
-    assert type(value) is datetime
+def _encode_datetime(value: datetime, encoder: Encoder) -> Row:
     return [tags.DATETIME, value.year, value.month, value.day, *_clock(value)]
 
 
@@ -124,8 +124,7 @@ def _decode_datetime(row: Row, decoder: Decoder) -> object:
     return datetime(year, month, day, hour, minute, second, micro, _zone(zone), fold=expect(fold, int))
 
 
-def _encode_timezone(value: object, encoder: Encoder) -> Row:
-    assert type(value) is timezone
+def _encode_timezone(value: timezone, encoder: Encoder) -> Row:
     offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]  # the one exact way to its name
     return [tags.TIMEZONE, offset.days, offset.seconds, offset.microseconds, *(name or [None])]
 
@@ -136,8 +135,7 @@ def _decode_timezone(row: Row, decoder: Decoder) -> object:
     return timezone(offset) if name is None else timezone(offset, expect(name, str))
 
 
-def _encode_zone(value: object, encoder: Encoder) -> Row:
-    assert type(value) is ZoneInfo
+def _encode_zone(value: ZoneInfo, encoder: Encoder) -> Row:
     if value.key is None:
         encoder.refuse("a ZoneInfo without a key: it was read from a file that nobody else has")
     return [tags.ZONE, value.key]
@@ -187,7 +185,7 @@ def _decode_uuid(row: Row, decoder: Decoder) -> object:
     return UUID(bytes=expect(data, bytes), is_safe=SafeUUID(safe))
 
 
-def _encode_path(value: object, encoder: Encoder) -> Row:
+def _encode_path(value: PurePath, encoder: Encoder) -> Row:
     return [tags.PATH, _PATHS.index(type(value)), str(value)]
 
 
@@ -199,9 +197,8 @@ def _decode_path(row: Row, decoder: Decoder) -> object:
     return kind(expect(text, str))
 
 
-def _encode_array(value: object, encoder: Encoder) -> Row:
-    assert isinstance(value, array)
-    if type(value) is array and value.typecode in "uw":
+def _encode_array(value: array[Any], encoder: Encoder) -> Row:
+    if value.typecode in "uw":
         # Its width differs between systems and it may hold what is no text: code points are exact.
         points = array("I", [ord(c) for c in value])
         return [tags.ARRAY_ARRAY, None, value.typecode, 4, sys.byteorder, points.tobytes()]
@@ -233,17 +230,17 @@ ENCODERS.update(
         OrderedDict: _encode_mapping(tags.ORDERED_DICT),
         Counter: _encode_mapping(tags.COUNTER),
         defaultdict: _encode_default_dict,
-        deque: lambda value, encoder: [tags.DEQUE, value.maxlen, *value],  # type: ignore[attr-defined, misc]
+        deque: lambda value, encoder: [tags.DEQUE, value.maxlen, *value],
         SimpleNamespace: _encode_namespace,
-        date: lambda value, encoder: [tags.DATE, value.year, value.month, value.day],  # type: ignore[attr-defined]
-        time: lambda value, encoder: [tags.TIME, *_clock(value)],  # type: ignore[arg-type]
+        date: lambda value, encoder: [tags.DATE, value.year, value.month, value.day],
+        time: lambda value, encoder: [tags.TIME, *_clock(value)],
         datetime: _encode_datetime,
-        timedelta: lambda value, encoder: [tags.TIMEDELTA, value.days, value.seconds, value.microseconds],  # type: ignore[attr-defined]
+        timedelta: lambda value, encoder: [tags.TIMEDELTA, value.days, value.seconds, value.microseconds],
         timezone: _encode_timezone,
         ZoneInfo: _encode_zone,
         Decimal: lambda value, encoder: [tags.DECIMAL, str(value)],
-        Fraction: lambda value, encoder: [tags.FRACTION, value.numerator, value.denominator],  # type: ignore[attr-defined]
-        UUID: lambda value, encoder: [tags.UUID, value.bytes, value.is_safe.value],  # type: ignore[attr-defined]
+        Fraction: lambda value, encoder: [tags.FRACTION, value.numerator, value.denominator],
+        UUID: lambda value, encoder: [tags.UUID, value.bytes, value.is_safe.value],
         **dict.fromkeys(_PATHS, _encode_path),
         array: _encode_array,
     }

@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from laila.codec import tags
 from laila.codec.containers import only
-from laila.codec.decoder import Decoder, expect
-from laila.codec.encoder import Encoder
 from laila.codec.registry import DECODERS, ENCODERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from laila.codec.encoder import Encoder
+    from laila.codec.decoder import Decoder
     from typing import Any
 
     Row = list[object]
@@ -36,7 +36,9 @@ def _is_allowed(kind: Any, depth: int = 0) -> bool:
     if types.is_dictionary(kind) or types.is_list(kind) or types.is_large_list(kind):
         return _is_allowed(kind.value_type, depth + 1)
     if types.is_struct(kind):
-        return kind.num_fields > 0 and all(_is_allowed(kind.field(i).type, depth + 1) for i in range(kind.num_fields))
+        return kind.num_fields > 0 and all(
+            _is_allowed(kind.field(i).type, depth + 1) for i in range(kind.num_fields)
+        )
     if types.is_fixed_size_binary(kind):
         return bool(kind.byte_width > 0)
     return (
@@ -109,13 +111,12 @@ def _field(message: bytes, table: int, number: int) -> int:
     return table + offset if offset else 0
 
 
-def _encode_table(value: object, encoder: Encoder) -> Row:
-    table: Any = value
+def _encode_table(table: Any, encoder: Encoder) -> Row:
     if all(_is_allowed(field.type) for field in table.schema) and (table.num_columns or not table.num_rows):
         data = write_stream(table)
         if read_stream(data).equals(table, check_metadata=True):
             return [tags.ARROW_TABLE, encoder.add_buffer(data)]
-    return _pickled(value, encoder)
+    return _pickled(table, encoder)
 
 
 def _pickled(value: object, encoder: Encoder) -> Row:

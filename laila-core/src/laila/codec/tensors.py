@@ -11,18 +11,31 @@ import torch
 from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
-from laila.codec.encoder import Encoder
 from laila.codec.registry import DECODERS, ENCODERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from laila.codec.encoder import Encoder
     Row = list[object]
 
 __all__: list[str] = []
 
 _DTYPES: dict[str, torch.dtype] = {}
 for _name in (
-    *("bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64", "float16", "float32", "float64"),
+    *(
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint16",
+        "uint32",
+        "uint64",
+        "float16",
+        "float32",
+        "float64",
+    ),
     *("bfloat16", "complex32", "complex64", "complex128", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2"),
     *("float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2", "qint8", "quint8", "qint32"),
 ):
@@ -36,8 +49,7 @@ _LAYOUTS = {"strided": torch.strided}
 _MAX = 1 << 62
 
 
-def _encode_tensor(value: object, encoder: Encoder) -> Row:
-    assert isinstance(value, torch.Tensor)
+def _encode_tensor(value: torch.Tensor, encoder: Encoder) -> Row:
     name = _NAMES.get(value.dtype)
     own = {key: field for key, field in value.__dict__.items() if field is not None}
     if name is None or name in _QUANTIZED or value.layout != torch.strided or value.is_meta or own:
@@ -47,7 +59,9 @@ def _encode_tensor(value: object, encoder: Encoder) -> Row:
     if value._backward_hooks:  # type: ignore[attr-defined]
         encoder.refuse("a tensor with backward hooks; store tensor.detach()")
     if value.requires_grad and not value.is_leaf:
-        encoder.refuse("a tensor that is a step of a computation cannot come back as one; store tensor.detach()")
+        encoder.refuse(
+            "a tensor that is a step of a computation cannot come back as one; store tensor.detach()"
+        )
     grad = value.grad if value.is_leaf else None
     number = _storage(value, encoder)
     # A conjugate or negative view is told by a bit, its memory holds the other numbers.
@@ -63,7 +77,9 @@ def _storage(value: torch.Tensor, encoder: Encoder) -> int:
     number = encoder.shared_buffer(owner)
     if number is None:
         if not encoder.copy:
-            raise ValueError(f"{encoder.path()} is a tensor, which is always writable: copy=False cannot keep it")
+            raise ValueError(
+                f"{encoder.path()} is a tensor, which is always writable: copy=False cannot keep it"
+            )
         # One copy: to the CPU where it is elsewhere, else a clone.
         kept = storage.cpu() if storage.device.type != "cpu" else storage.clone()
         data = memoryview(b"")
@@ -95,9 +111,13 @@ def _decode_tensor(row: Row, decoder: Decoder) -> object:
         raise ValueError("a tensor that cannot be")
     data = decoder.plain_buffer(number)
     # What the view reaches must lie inside the storage.
-    reach = start + 1 + sum((n - 1) * step for n, step in zip(sizes, steps, strict=True)) if 0 not in sizes else 0
+    reach = (
+        start + 1 + sum((n - 1) * step for n, step in zip(sizes, steps, strict=True)) if 0 not in sizes else 0
+    )
     if reach * dtype.itemsize > data.nbytes:
-        raise ValueError(f"a tensor that reaches {reach * dtype.itemsize} bytes into a storage of {data.nbytes}")
+        raise ValueError(
+            f"a tensor that reaches {reach * dtype.itemsize} bytes into a storage of {data.nbytes}"
+        )
     place = _device(expect(device, str))
     storage = decoder.shared.get(number)  # type: ignore[call-overload]
     if not isinstance(storage, torch.UntypedStorage):

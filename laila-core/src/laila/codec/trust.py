@@ -53,7 +53,7 @@ def parse_key(text: str) -> bytes:
     if len(text) < KEY_BYTES:
         raise SecretError(
             f"a key of {len(text)} characters is too short: give at least {KEY_BYTES} characters, or 32 bytes as "
-            "hexadecimal digits or base64 (python -c \"import secrets; print(secrets.token_hex(32))\" makes one)",
+            'hexadecimal digits or base64 (python -c "import secrets; print(secrets.token_hex(32))" makes one)',
             name="key",
         )
     return text.encode("utf-8", "surrogateescape")
@@ -119,7 +119,9 @@ class Keyring:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise SecretError(f"the key {key_id} in {folder} cannot be read: {error}", name=self._ring) from error
+            raise SecretError(
+                f"the key {key_id} in {folder} cannot be read: {error}", name=self._ring
+            ) from error
         key = bytes.fromhex(text) if _is_hex(text.strip()) else b""
         if self.key_id(key) != key_id:
             raise SecretError(
@@ -167,7 +169,9 @@ class Keyring:
         (folder / f"{key_id}.key").unlink(missing_ok=True)
         winner = self._active(folder)
         if winner is None:
-            raise SecretError(f"{folder / 'active'} came and went while a key was made; try again", name=self._ring)
+            raise SecretError(
+                f"{folder / 'active'} came and went while a key was made; try again", name=self._ring
+            )
         return winner
 
     def _link(self, folder: Path, key_id: str) -> bool:

@@ -1,8 +1,8 @@
 """What plugin authors implement and use, and nothing else: this package is what versions are counted for.
 
-Implement :class:`Pool`, :class:`TaskForce` or :class:`Protocol`, or hooks with :data:`hookimpl`; declare options
-with :class:`Settings`. A plugin built for another major :data:`CONTRACT_VERSION` is refused: it says the one it
-was built for as ``laila_contract = 1`` in its class or module.
+Implement :class:`Pool`, :class:`TaskForce` or :class:`Protocol`, or hooks with :data:`hookimpl`; declare
+options with :class:`Settings`. A plugin built for another major :data:`CONTRACT_VERSION` is refused: it says
+the one it was built for as ``laila_contract = 1`` in its class or module.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 CONTRACT_VERSION = 1
-"""The major version of the contract. It grows by concrete methods whose defaults work, without a new version."""
+"""The major version. Within one the contract grows by concrete methods, whose defaults work."""
 
 # Where each name lives. Imported when first asked for: a pool needs no task force, and no pool needs pluggy.
 _HOMES = {

@@ -92,7 +92,9 @@ def unpack_checked(data: BytesLike) -> object:
             raise ValueError("it is cut short") from None
         if walker.tell() != len(data):
             raise ValueError("something follows it")
-    return msgpack.unpackb(data, strict_map_key=False, unicode_errors="surrogatepass", max_ext_len=0, ext_hook=_no_ext)
+    return msgpack.unpackb(
+        data, strict_map_key=False, unicode_errors="surrogatepass", max_ext_len=0, ext_hook=_no_ext
+    )
 
 
 def _no_ext(code: int, data: bytes) -> object:
@@ -159,9 +161,16 @@ class StoredFacts:
 
     __slots__ = ("_meta", "_undone")
 
-    def __init__(self, meta: tuple[float, str, int, str, bytes | None] | None, undone: tuple[str, ...]) -> None:
+    def __init__(
+        self, meta: tuple[float, str, int, str, bytes | None] | None, undone: tuple[str, ...]
+    ) -> None:
         self._meta = meta
         self._undone = undone
+
+    @property
+    def created(self) -> float:
+        """When the payload came to be, in seconds since the epoch; 0.0 where the blob does not say."""
+        return self._meta[0] if self._meta is not None else 0.0
 
     @property
     def metadata(self) -> Mapping[str, object]:
@@ -227,7 +236,17 @@ class Blob:
     holds the transformed bytes of the whole inner blob; its nickname, metadata and signature are in there.
     """
 
-    __slots__ = ("_digest", "_meta", "buffers", "key", "nickname", "signature", "transformations", "tree", "undone")
+    __slots__ = (
+        "_digest",
+        "_meta",
+        "buffers",
+        "key",
+        "nickname",
+        "signature",
+        "transformations",
+        "tree",
+        "undone",
+    )
 
     def __init__(
         self,
@@ -361,7 +380,9 @@ class Blob:
         view = byte_view(data)
         head = _parse_head(view, key, verify)
         if head.nbytes != view.nbytes:
-            raise _corrupt(key, f"{view.nbytes} bytes where it says {head.nbytes}: it was cut or something was appended")
+            raise _corrupt(
+                key, f"{view.nbytes} bytes where it says {head.nbytes}: it was cut or something was appended"
+            )
         pieces = []
         end = head.head_nbytes
         for start, (nbytes, *_) in zip(head.offsets(), head.table, strict=True):
@@ -404,13 +425,19 @@ class Blob:
         cls, head: BlobHead, view: memoryview, pieces: list[memoryview], key: str | None, verify: bool
     ) -> Self:
         buffers = []
-        for number, (piece, (_, dtype, shape, order, checksum)) in enumerate(zip(pieces, head.table, strict=True)):
+        for number, (piece, (_, dtype, shape, order, checksum)) in enumerate(
+            zip(pieces, head.table, strict=True)
+        ):
             if verify and xxh3_128_digest(piece) != checksum:
                 raise _corrupt(key or head.key, f"buffer {number} does not match its checksum")
             buffers.append(Buffer(piece, dtype, shape, order, checksum=checksum))
         start, stop = head.tree_span
         tree = bytes(view[start:stop])
-        if verify and not head.transformations and _content_digest(tree, _table(tuple(buffers))) != head.digest:
+        if (
+            verify
+            and not head.transformations
+            and _content_digest(tree, _table(tuple(buffers))) != head.digest
+        ):
             raise _corrupt(key or head.key, "its content does not match its digest")
         return cls(
             head.key,
@@ -489,7 +516,9 @@ def _parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
     if magic != MAGIC:
         raise _corrupt(key, "it does not begin as a laila blob does")
     if version != FORMAT_VERSION or reserved:
-        raise _corrupt(key, f"format version {version} is not {FORMAT_VERSION}; a newer laila may be able to read it")
+        raise _corrupt(
+            key, f"format version {version} is not {FORMAT_VERSION}; a newer laila may be able to read it"
+        )
     tree_start = _PREFIX_BYTES + header_bytes
     tree_stop = tree_start + tree_bytes
     if tree_stop > total or view.nbytes < tree_stop:
@@ -540,7 +569,13 @@ def _read_header(header: object) -> BlobHead:
         created, kind, size, codec, user = _expect(meta, list)
         if user is not None:
             _expect(user, bytes)
-        head._meta = (_expect(created, float), _expect(kind, str), _expect(size, int), _expect(codec, str), user)
+        head._meta = (
+            _expect(created, float),
+            _expect(kind, str),
+            _expect(size, int),
+            _expect(codec, str),
+            user,
+        )
     head.table = tuple(_table_row(*_expect(row, list)) for row in _expect(header.get("buffers", []), list))
     steps = []
     for step in _expect(header.get("trans", []), list):

@@ -39,6 +39,7 @@ class Component(Identifiable):
     _given: tuple[tuple[object, ...], dict[str, object]]
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Note the constructor's arguments, so that a plain class needs no settings to be written down."""
         self = super().__new__(cls)
         self._given = (args, kwargs)
         return self
@@ -76,7 +77,7 @@ class Component(Identifiable):
                 dumps(value, allow_nan=False)
             except (TypeError, ValueError) as error:
                 raise EnvironmentSnapshotError(
-                    f"{type(self).__name__}({name}=…) holds a {type(value).__name__}, which JSON cannot hold; "
+                    f"{type(self).__name__}({name}=…) holds a {type(value).__name__}, which JSON lacks; "
                     f"override options() of {type(self).__qualname__} to write it down another way",
                     problems=[f"{name}: {error}"],
                 ) from error

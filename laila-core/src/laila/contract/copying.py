@@ -9,7 +9,8 @@ they are undone and done again, so that an encrypting pool never holds a plain b
 from __future__ import annotations
 
 from laila.contract.blob import Blob
-from laila.errors import EntryNotFoundError, EvolutionConflictError, LailaError
+from laila.errors import EntryNotFoundError, EvolutionConflictError, IdentityError, LailaError
+from laila.identity import parse_global_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> Gr
     """Copy ``keys`` (all of ``source`` where None) into ``dest``, in the task force of the active policy.
 
     Returns a group with one child a key, which resolves to the key. A key that disappears meanwhile, is
-    damaged, or is an evolution that ``dest`` has with another content, fails its own child only; a backend that
-    fails, those not copied yet. A chain that is one store (``write="through"``) is copied from its last tier,
-    and into as ``memorize`` does. Memory: about 16 MiB of blobs at a time, or the largest single blob.
+    damaged, or is an evolution that ``dest`` has with another content, fails its own child only; a backend
+    that fails, those not copied yet. A chain that is one store (``write="through"``) is copied from its last
+    tier, and into as ``memorize`` does. Memory: about 16 MiB of blobs at a time, or the largest single blob.
     """
     from laila.futures import GroupFuture
 
@@ -73,7 +74,9 @@ def _copy_chunk(dest: Pool, source: Pool, keys: Sequence[str]) -> tuple[list[obj
             outcomes[key] = key
         elif _has_digest(here[key]) and _is_evolution(key):
             outcomes[key] = EvolutionConflictError(
-                f"pool {dest.label!r} has {key} with another content, which was kept", key=key, pool=dest.label
+                f"pool {dest.label!r} has {key} with another content, which was kept",
+                key=key,
+                pool=dest.label,
             )
     wanted = [key for key in keys if outcomes[key] is None]
     blobs: list[Blob] = []
@@ -124,6 +127,7 @@ def _is_same(dest: Pool, source: Pool, key: str, there: Head, here: Head) -> boo
 
 
 def _is_evolution(key: str) -> bool:
-    stem, hyphen, _ = key.rpartition("-")
-    # A global id without evolution ends in the 36 characters of its uuid.
-    return bool(hyphen) and len(stem) > 36 and stem[-37] == ":" and key.startswith("LAILA:")
+    try:
+        return parse_global_id(key).evolution is not None
+    except IdentityError:  # a pool takes any text for a key
+        return False

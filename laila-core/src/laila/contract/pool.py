@@ -11,6 +11,7 @@ Thread-safety: an author's methods may be called from several threads at once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+
 from laila.contract.blob import Blob, BlobHead
 from laila.contract.component import Component
 from laila.contract.tiers import StoreOutcome, TierMixin
@@ -58,9 +59,9 @@ def check_key(key: object) -> str:
     return key
 
 
-def _evolution_of(number: str) -> bool:
+def counts_evolution(number: str) -> bool:
     """Whether what follows the last hyphen of a key counts an evolution, in its one spelling."""
-    return number.isascii() and number.isdigit() and (number[0] != "0" or number == "0")
+    return number.isdecimal() and number.isascii() and (number[0] != "0" or number == "0")
 
 
 class Pool(TierMixin, Component, ABC):
@@ -80,6 +81,7 @@ class Pool(TierMixin, Component, ABC):
     """What a finished write survives: nothing, the death of this process, or a power failure too."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Build the in-memory pool where the abstract class itself is called."""
         if cls is Pool:
             from laila.pool.memory import MemoryPool
 
@@ -124,11 +126,11 @@ class Pool(TierMixin, Component, ABC):
         # Transformations are not JSON-able as they are; the chain is written down by the environment.
         return {k: v for k, v in super()._arguments().items() if k not in ("transformations", "write")}
 
-    # -- what an author writes --------------------------------------------------------------------------------
+    # -- what an author writes -------------------------------------------------------------------------------
 
     @abstractmethod
     def _read(self, key: str) -> Blob | BytesLike | Sequence[BytesLike] | None:
-        """Return what was written under ``key``: the blob, its bytes, or its head and buffers; None if absent."""
+        """Return what was written under ``key``: the blob, its bytes, or its head and buffers; else None."""
 
     @abstractmethod
     def _write(self, key: str, blob: Blob) -> None:
@@ -150,7 +152,7 @@ class Pool(TierMixin, Component, ABC):
     def _empty(self) -> None:
         """Delete everything in the pool."""
 
-    # -- what an author may write for speed and strength ------------------------------------------------------
+    # -- what an author may write for speed and strength -----------------------------------------------------
 
     def _create(self, key: str, blob: Blob) -> bool:
         """File ``blob`` unless ``key`` is there; return whether it was filed.
@@ -181,7 +183,7 @@ class Pool(TierMixin, Component, ABC):
         return [self._delete(key) for key in keys]
 
     def _read_head(self, key: str) -> Blob | BlobHead | BytesLike | None:
-        """Return at least the head of what is filed under ``key``, without its buffers where that is cheaper."""
+        """Return at least the head of what is filed under ``key``; its buffers may be left out."""
         found = self._read(key)
         return None if found is None else self._as_blob(key, found)
 
@@ -190,7 +192,7 @@ class Pool(TierMixin, Component, ABC):
         return [self._read_head(key) for key in keys]
 
     def _newest(self, stem: str) -> str | None:
-        """Return the key ``<stem>-<n>`` with the greatest ``n``, or None. The default asks for all evolutions."""
+        """Return the key ``<stem>-<n>`` with the greatest ``n``, or None."""
         numbers = self._evolutions(stem)
         return f"{stem}-{numbers[-1]}" if numbers else None
 
@@ -203,14 +205,14 @@ class Pool(TierMixin, Component, ABC):
         numbers: dict[str, list[int]] = {stem: [] for stem in stems}
         for key in self._keys():
             stem, _, number = key.rpartition("-")
-            if stem in numbers and _evolution_of(number):
+            if stem in numbers and counts_evolution(number):
                 numbers[stem].append(int(number))
         return [sorted(numbers[stem]) for stem in stems]
 
     def flush(self) -> None:
-        """Return when everything acknowledged is as durable as the pool promises. The default delays nothing."""
+        """Return when all that was acknowledged is as durable as promised. The default delays nothing."""
 
-    # -- blobs in, blobs out: what policies call --------------------------------------------------------------
+    # -- blobs in, blobs out: what policies call -------------------------------------------------------------
 
     def _as_blob(self, key: str, found: Blob | BytesLike | Sequence[BytesLike]) -> Blob:
         """Check what an author's method returned, and make it a blob."""
@@ -264,7 +266,7 @@ class Pool(TierMixin, Component, ABC):
         return self._transformations
 
     def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
-        """File plain ``blobs`` in this pool alone and say what became of each. Raises what the backend raises."""
+        """File plain ``blobs`` here alone; say what became of each. Raises what the backend raises."""
         self._check_open()
         items = [(blob.key, self._inward(blob)) for blob in blobs]
         if replace:
@@ -301,7 +303,7 @@ class Pool(TierMixin, Component, ABC):
     def load_here(
         self, keys: Sequence[str], *, keep: Callable[[Blob], bool] | None = None
     ) -> list[Blob | BaseException | None]:
-        """Read plain blobs from this pool alone: for each key the blob, None, or the error of damage or a key.
+        """Read plain blobs from this pool alone: for each key the blob, None, or what is wrong with it.
 
         What ``keep`` says yes to is left as it is stored. Raises what the backend raises.
         """
@@ -357,7 +359,7 @@ class Pool(TierMixin, Component, ABC):
     def delete_here(self, keys: Sequence[str]) -> list[bool]:
         """Delete ``keys`` in this pool alone and say of each whether it was there."""
         self._check_open()
-        # A backend that does not tell is asked before; whether this one tells is learnt from its first answer.
+        # A backend that does not tell is asked before; whether this one tells is learnt from an answer.
         known = None if self._tells_deletes else [self._exists(key) for key in keys]
         told = self._delete_many(keys)
         if told and self._tells_deletes is None:
@@ -366,7 +368,11 @@ class Pool(TierMixin, Component, ABC):
             return [bool(answer) for answer in told]
         return [before if answer is None else answer for before, answer in zip(known, told, strict=True)]
 
-    def history_here(self, stems: Sequence[str]) -> list[list[int]]:
+    def history_here(self, stem: str) -> list[int]:
+        """Return the stored evolutions of ``stem`` in this pool alone, ascending."""
+        return self.histories_here([stem])[0]
+
+    def histories_here(self, stems: Sequence[str]) -> list[list[int]]:
         """Return for each of ``stems`` its stored evolutions in this pool alone, ascending."""
         self._check_open()
         if type(self)._evolutions is Pool._evolutions:
@@ -378,13 +384,13 @@ class Pool(TierMixin, Component, ABC):
         self._check_open()
         if type(self)._newest is not Pool._newest:
             return [self._newest(stem) for stem in stems]
-        histories = zip(stems, self.history_here(stems), strict=True)
+        histories = zip(stems, self.histories_here(stems), strict=True)
         return [f"{stem}-{numbers[-1]}" if numbers else None for stem, numbers in histories]
 
-    # -- the mapping side: this pool alone, but for a missing key ---------------------------------------------
+    # -- the mapping side: this pool alone, but for a missing key --------------------------------------------
 
     def __getitem__(self, key: str | Manifest) -> Blob | PoolWrapper:
-        """Return the plain blob filed under ``key``, from the origin and through the tiers where it is missing.
+        """Return the plain blob filed under ``key``; where it is missing, the origin's, through the tiers.
 
         For a manifest: a :class:`PoolWrapper` with the manifest's tree, each leaf read on access. Raises
         :class:`EntryNotFoundError` (a ``KeyError``) where the key is nowhere in the chain.
@@ -405,15 +411,17 @@ class Pool(TierMixin, Component, ABC):
     def __setitem__(self, key: str, entry: bytes | str | Blob | Entry | Mapping[str, object]) -> None:
         """File ``entry`` under ``key`` in this pool alone, replacing what is there.
 
-        An Entry, a serialized entry or a Blob must bear ``key`` as its id; the bytes of a blob are taken as that
-        blob; other bytes, and text, are filed as payloads of their own.
+        An Entry, a serialized entry or a Blob must bear ``key`` as its id; the bytes of a blob are taken as
+        that blob; other bytes, and text, are filed as payloads of their own.
         """
         self._check_open()
         from laila.entry import as_blob
 
         blob = as_blob(check_key(key), entry)
         if blob.key != key:
-            raise PoolKeyError(f"cannot file {blob.key} under {key!r}: the key must equal the global id", key=key)
+            raise PoolKeyError(
+                f"cannot file {blob.key} under {key!r}: the key must equal the global id", key=key
+            )
         self._write(key, self._inward(self._outward(blob)))
 
     def __delitem__(self, key: str) -> None:
@@ -451,7 +459,9 @@ class Pool(TierMixin, Component, ABC):
 
     def _not_found(self, key: str) -> EntryNotFoundError:
         return EntryNotFoundError(
-            f"no entry {key} in pool {self.label!r}; list what is there with pool.keys()", key=key, pool=self.label
+            f"no entry {key} in pool {self.label!r}; list what is there with pool.keys()",
+            key=key,
+            pool=self.label,
         )
 
     def __le__(self, other: Pool) -> GroupFuture[str]:
@@ -474,7 +484,7 @@ def _how(head: Blob | BlobHead) -> list[tuple[str, object]]:
 
 
 class PoolWrapper:
-    """A manifest's tree as one pool holds it: dict keys and list indexes lead to leaves, read when accessed."""
+    """A manifest's tree as one pool holds it: keys and indexes lead to leaves, which are read on access."""
 
     def __init__(self, pool: Pool, tree: object) -> None:
         self._pool = pool
@@ -496,4 +506,3 @@ class PoolWrapper:
 
     def __repr__(self) -> str:
         return f"<PoolWrapper of {self._pool.label!r}: {self._tree!r}>"
-

@@ -24,7 +24,9 @@ class Request:
 
     __slots__ = ("args", "kwargs", "path")
 
-    def __init__(self, path: Sequence[str], args: Sequence[object] = (), kwargs: dict[str, object] | None = None) -> None:
+    def __init__(
+        self, path: Sequence[str], args: Sequence[object] = (), kwargs: dict[str, object] | None = None
+    ) -> None:
         self.path = tuple(path)
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})
@@ -76,7 +78,9 @@ class Protocol(Component, ABC):
         """Connect to the policy at ``uri`` and return its global id."""
         return self._connect(uri, secret)
 
-    def send_rpc(self, peer_id: str, path: list[str], args: Sequence[object], kwargs: dict[str, object]) -> object:
+    def send_rpc(
+        self, peer_id: str, path: list[str], args: Sequence[object], kwargs: dict[str, object]
+    ) -> object:
         """Call an exported method of a peer and return its result."""
         return self._call(peer_id, Request(path, args, kwargs))
 

@@ -7,12 +7,16 @@ Everything a caller sees (futures, groups, guarantees, ``imap``) is made here, t
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections import deque
 from contextvars import copy_context
 from threading import RLock
 from typing import final
 
+# Here, before there are threads: when a process forks while another of its threads imports a module, that
+# module stays locked in the child for ever.
+import laila.futures.bank  # noqa: F401
 from laila.contract.component import Component
 from laila.errors import InvalidTaskError, TaskForceError
 from laila.futures.group import GroupFuture
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Task", "TaskForce", "run_here", "set_host"]
 
 _starting = RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_starting._at_fork_reinit)  # type: ignore[attr-defined]  # as in futures.base
 
 
 class TaskForce(Component):
@@ -131,8 +137,11 @@ class TaskForce(Component):
             TaskForceError: When the task force was shut down.
         """
         future = self._future_of(tasks)
+        if not wait:
+            register(future)  # what is waited for here needs no guarantee
+            return future
         try:
-            return future.wait() if wait else future
+            return future.wait()
         finally:
             del future  # this frame is in the traceback of an error that the future holds
 
@@ -147,7 +156,6 @@ class TaskForce(Component):
             self._submit(made)
         future: Future[Any] | GroupFuture[Any]
         future = made[0].future if len(made) == 1 else GroupFuture([task.future for task in made])
-        register(future)
         return future
 
     @final
@@ -182,6 +190,7 @@ class TaskForce(Component):
                     failure = error
                     break
                 future: Future[T] = self._future_of(fn)  # type: ignore[assignment]  # one callable, one future
+                register(future)
                 ahead.append(future)
                 under_way.append(future)
                 if len(ahead) >= limit:

@@ -1,9 +1,9 @@
 """Chains of pools: ``cache << origin``, and how a blob is found, filed and deleted along them.
 
-A pool may have an origin. A key missing in a pool is looked for in its origin, and so on; on the way back every
-tier keeps a copy. A failing or damaged cache tier is skipped and reported, never the cause of a failed read.
-When ``write="through"`` stands at the head, the chain is one store: the last tier is written first and decides,
-the caches are filled after it.
+A pool may have an origin. A key missing in a pool is looked for in its origin, and so on; on the way back
+every tier keeps a copy. A failing or damaged cache tier is skipped and reported, never the cause of a failed
+read. When ``write="through"`` stands at the head, the chain is one store: the last tier is written first and
+decides, the caches are filled after it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from laila.errors import InvalidArgumentError, LailaError, SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence, Set
+    from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
     from typing import TypeVar, cast
 
     from laila.contract.blob import Blob
@@ -97,14 +98,14 @@ class TierMixin:
         _tiers[id(self)] = self
 
     def _init_locks(self) -> None:
-        """Make the locks, also in a forked child: a thread that held one, or fetched, is not there any more."""
+        """Make the locks; again in a forked child, where nobody is left who held one, or fetched."""
         self._counter.renew_lock()
         self._create_lock = Lock()
         self._flights: dict[str, _Flight] = {}
         self._flight_lock = Lock()
         self._fill_lock = Lock()
 
-    # -- the chain itself -------------------------------------------------------------------------------------
+    # -- the chain itself ------------------------------------------------------------------------------------
 
     @property
     def _me(self) -> Pool:
@@ -133,7 +134,9 @@ class TierMixin:
             raise InvalidArgumentError(f"the proxy of a pool is a pool, not {type(cache).__name__}")
         cache.proxy_to = self._me
 
-    proxy = property(None, _set_proxy, doc="Write-only: ``origin.proxy = cache`` makes it a cache of ``origin``.")
+    proxy = property(
+        None, _set_proxy, doc="Write-only: ``origin.proxy = cache`` makes it a cache of ``origin``."
+    )
 
     def __lshift__(self, other: Pool) -> Pool:
         """``cache << origin``: become a cache of the other, which is returned, so that chains read on."""
@@ -175,7 +178,7 @@ class TierMixin:
         """How many keys were looked for in this tier and not found."""
         return self._counter.misses
 
-    # -- what the verbs call ----------------------------------------------------------------------------------
+    # -- what the verbs call ---------------------------------------------------------------------------------
 
     def load(self, keys: Sequence[str]) -> list[Found]:
         """Read plain blobs along the chain: for each key the blob, None where it is nowhere, or its error.
@@ -190,7 +193,7 @@ class TierMixin:
         else:
             nothing: list[Found] = [None] * len(keys)
             found = self._guarded("read", len(keys), lambda: self._me.load_here(keys), nothing)
-            # What this copy lost is still at the origin: damage here is a miss, and gets repaired by the fill.
+            # What this copy lost is still at the origin: damage here is a miss, and the fill repairs it.
             for i, one in enumerate(found):
                 if isinstance(one, Exception):
                     self._report("read", one)
@@ -206,7 +209,8 @@ class TierMixin:
     def store(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
         """File plain blobs: in the last tier and then in the caches when the chain is one store, else here.
 
-        Says of each what became of it; the error of one that cannot be compared with what is there is its own.
+        Says of each what became of it; the error of one that cannot be compared with what is there is its
+        own.
         """
         if self._origin is None or not self._write_through:
             return self._me.store_here(blobs, replace=replace)
@@ -242,9 +246,14 @@ class TierMixin:
 
     def newest(self, stems: Sequence[str]) -> list[str | None]:
         """Return for each of ``stems`` the key of its newest evolution, or None; see :meth:`history`."""
-        answers = self._asked(lambda tier: tier.newest_here(stems), [None for _ in stems])
+        nothing: list[str | None] = [None for _ in stems]
+        answers = self._asked(lambda tier: tier.newest_here(stems), nothing)
         return [
-            max((key for key in some if key is not None), key=lambda key: int(key.rpartition("-")[2]), default=None)
+            max(
+                (key for key in some if key is not None),
+                key=lambda key: int(key.rpartition("-")[2]),
+                default=None,
+            )
             for some in zip(*answers, strict=True)
         ]
 
@@ -254,16 +263,17 @@ class TierMixin:
         The last tier is asked, whose failure is raised; where the chain is no one store, caches may have
         evolutions of their own and are asked too.
         """
-        answers = self._asked(lambda tier: tier.history_here(stems), [[] for _ in stems])
+        nothing: list[list[int]] = [[] for _ in stems]
+        answers = self._asked(lambda tier: tier.histories_here(stems), nothing)
         return [sorted(set().union(*some)) for some in zip(*answers, strict=True)]
 
     def deletable(self, stems: Sequence[str]) -> list[list[int]]:
         """Return for each of ``stems`` the evolutions that :meth:`delete` reaches, ascending."""
         tiers = self.chain() if self._write_through else [self._me]
-        answers = [tier.history_here(stems) for tier in tiers]
+        answers = [tier.histories_here(stems) for tier in tiers]
         return [sorted(set().union(*some)) for some in zip(*answers, strict=True)]
 
-    # -- one tier ---------------------------------------------------------------------------------------------
+    # -- one tier --------------------------------------------------------------------------------------------
 
     def _asked(self, ask: Callable[[Pool], T], otherwise: T) -> list[T]:
         *caches, last = self.chain()
@@ -280,7 +290,7 @@ class TierMixin:
                     flight.fill = False
         return self._me.delete_here(keys)
 
-    def _fetch(self, keys: Sequence[str], origin: Pool, damaged: Set[str]) -> dict[str, Found]:
+    def _fetch(self, keys: Sequence[str], origin: Pool, damaged: AbstractSet[str]) -> dict[str, Found]:
         """Fetch ``keys`` from the origin, sharing the fetches that other threads have under way."""
         mine: dict[str, _Flight] = {}
         theirs: dict[str, _Flight] = {}
@@ -301,7 +311,7 @@ class TierMixin:
                 flight.found = error
             raise
         finally:
-            # Our own are finished before the others' are waited for, so two threads never wait for each other.
+            # Our own are finished before others' are waited for: two threads never wait for each other.
             with self._flight_lock:
                 for key in mine:
                     del self._flights[key]
@@ -311,10 +321,12 @@ class TierMixin:
             flight.done.wait()
         found = {key: flight.found for key, flight in (mine | theirs).items()}
         # A thread that was interrupted (Ctrl-C) fetched nothing for us: its interruption is not our outcome.
-        again = [k for k, one in found.items() if isinstance(one, BaseException) and not isinstance(one, Exception)]
+        again = [
+            k for k, one in found.items() if isinstance(one, BaseException) and not isinstance(one, Exception)
+        ]
         return found | self._fetch(again, origin, damaged) if again else found
 
-    def _fill(self, flights: dict[str, _Flight], damaged: Set[str]) -> None:
+    def _fill(self, flights: dict[str, _Flight], damaged: AbstractSet[str]) -> None:
         """Keep copies of what was fetched; what fails is reported and costs only the copy."""
 
         def write() -> None:

@@ -9,8 +9,21 @@ from __future__ import annotations
 from enum import Enum
 from time import time
 
-from laila.errors import IdentityConflictError, IdentityError, ImmutableEntryError
-from laila.identity import Identifiable, check_uuid, new_uuid, nickname_uuid, parse_global_id
+from laila.errors import (
+    IdentityConflictError,
+    IdentityError,
+    ImmutableEntryError,
+    InvalidArgumentError,
+    NotSupportedError,
+)
+from laila.identity import (
+    Identifiable,
+    check_uuid,
+    make_global_id,
+    new_uuid,
+    nickname_uuid,
+    parse_global_id,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,16 +69,20 @@ def _identity(
     if global_id is not None:
         parsed = parse_global_id(global_id)
         if parsed.scopes[-1] != scope:
-            raise IdentityError(f"{global_id!r} is the id of a {parsed.scopes[-1]}, not of a {scope}", value=global_id)
+            raise IdentityError(
+                f"{global_id!r} is the id of a {parsed.scopes[-1]}, not of a {scope}", value=global_id
+            )
         return parsed
     return (scope,), new_uuid(), None
 
 
 def check_evolution(evolution: int | None) -> int | None:
-    """Return ``evolution``, or raise :class:`IdentityError` where it is no whole number from 0 to 10**18 - 1."""
+    """Return ``evolution`` where it is None or a whole number from 0 to 10**18 - 1; else raise."""
     if evolution is None or (type(evolution) is int and 0 <= evolution < 10**18):
         return evolution
-    raise IdentityError(f"an evolution is a whole number from 0 to 10**18 - 1, not {evolution!r}", value=evolution)
+    raise IdentityError(
+        f"an evolution is a whole number from 0 to 10**18 - 1, not {evolution!r}", value=evolution
+    )
 
 
 class Entry(Identifiable):
@@ -105,7 +122,7 @@ class Entry(Identifiable):
         )
         if evolution is not None and found_evolution is not None and evolution != found_evolution:
             raise IdentityConflictError(f"evolution={evolution} and global_id={global_id!r} disagree")
-        self._scopes = found_scopes if scopes is None else tuple(scopes)
+        self._scopes = found_scopes if scopes is None else self._check_scopes(scopes, global_id)
         self._uuid = found_uuid
         self._evolution = found_evolution if evolution is None else check_evolution(evolution)
         self._nickname = nickname
@@ -115,7 +132,17 @@ class Entry(Identifiable):
         self._stored = None
         self._user_metadata = dict(metadata) if metadata is not None else None
 
-    # -- making one -------------------------------------------------------------------------------------------
+    @classmethod
+    def _check_scopes(cls, scopes: Iterable[str], global_id: str | None) -> tuple[str, ...]:
+        given = tuple(scopes)
+        parsed = parse_global_id(make_global_id(given, new_uuid()))
+        if parsed.scopes[-1] != cls._scope:
+            raise IdentityError(f"scopes={list(given)} end in {given[-1]}, not in {cls._scope}", value=given)
+        if global_id is not None and parse_global_id(global_id).scopes != given:
+            raise IdentityConflictError(f"scopes={list(given)} and global_id={global_id!r} disagree")
+        return given
+
+    # -- making one ------------------------------------------------------------------------------------------
 
     @classmethod
     def constant(
@@ -129,9 +156,9 @@ class Entry(Identifiable):
     ) -> Self:
         """Return an entry that never changes.
 
-        At most one of ``global_id``, ``uuid`` and ``nickname`` says who it is; else it gets a random uuid. Raises
-        :class:`IdentityConflictError` (a ``RuntimeError``) for two of them or an id with an evolution, and
-        :class:`IdentityError` (a ``ValueError``) for a malformed one.
+        At most one of ``global_id``, ``uuid`` and ``nickname`` says who it is; else it gets a random uuid.
+        Raises :class:`IdentityConflictError` (a ``RuntimeError``) for two of them or an id with an evolution,
+        and :class:`IdentityError` (a ``ValueError``) for a malformed one.
         """
         self = cls.__new__(cls)
         if global_id is None and uuid is None and nickname is None:
@@ -190,8 +217,8 @@ class Entry(Identifiable):
     def contingent(cls, **kwargs: Any) -> Self:
         """Return an entry made of ``kwargs`` as they are, unchecked, in the state STAGED.
 
-        Takes the keywords of ``Entry(…)``. For entries whose parts are known to be right, such as those of a
-        simulation that makes its own ids.
+        Takes the keywords of ``Entry(…)`` and ignores others. For entries whose parts are known to be right,
+        such as those of a simulation that makes its own ids.
         """
         self = cls.__new__(cls)
         global_id = kwargs.get("global_id")
@@ -214,7 +241,7 @@ class Entry(Identifiable):
         self._user_metadata = kwargs.get("metadata")
         return self
 
-    # -- what it holds ----------------------------------------------------------------------------------------
+    # -- what it holds ---------------------------------------------------------------------------------------
 
     @property
     def data(self) -> Any:
@@ -223,7 +250,7 @@ class Entry(Identifiable):
 
     @property
     def state(self) -> EntryState:
-        """Where the entry is in its life. Assigning anything but an :class:`EntryState` is a ``TypeError``."""
+        """Where the entry is in its life. Assigning what is no :class:`EntryState` is a ``TypeError``."""
         return self._state
 
     @state.setter
@@ -234,18 +261,19 @@ class Entry(Identifiable):
     def metadata(self) -> Mapping[str, object]:
         """What is known about the entry, read-only.
 
-        ``created`` (seconds since 1970), ``type`` and what the user passed as ``metadata``, under ``user``; an
-        entry that was remembered also has ``size`` (bytes), ``codec`` and ``transformations``.
+        ``created`` (seconds since 1970), ``type`` and what the user passed as ``metadata``, under ``user``;
+        an entry that was remembered also has ``size`` (bytes), ``codec`` and ``transformations``.
         """
         from types import MappingProxyType
 
         if self._stored is not None:
             return self._stored.metadata
-        kind = type(self._payload)
+        from laila.codec.registry import type_name
+
         return MappingProxyType(
             {
                 "created": self._created,
-                "type": f"{kind.__module__}.{kind.__qualname__}",
+                "type": type_name(type(self._payload)),
                 "user": MappingProxyType(self._user_metadata or {}),
             }
         )
@@ -270,7 +298,8 @@ class Entry(Identifiable):
         """
         if self._evolution is None:
             raise ImmutableEntryError(
-                f"{self.global_id} is a constant and cannot evolve; make a variable(…) of it", key=self.global_id
+                f"{self.global_id} is a constant and cannot evolve; make a variable(…) of it",
+                key=self.global_id,
             )
         _check_constitution(constitution, data)
         self.user_metadata()  # kept from evolution to evolution
@@ -281,7 +310,7 @@ class Entry(Identifiable):
         self._created = time()
         return self
 
-    # -- as a plain dict --------------------------------------------------------------------------------------
+    # -- as a plain dict -------------------------------------------------------------------------------------
 
     def serialize(
         self,
@@ -301,8 +330,8 @@ class Entry(Identifiable):
     def recover(cls, in_dict: Mapping[str, Any] | str | Entry, notify_on_creation: bool = False) -> Self:
         """Rebuild an entry from its dict, the dict's JSON text, or an Entry (returned as it is).
 
-        ``notify_on_creation`` tells the observers of the active policy. Raises ``ValueError`` for bad JSON or a
-        damaged dict, ``RuntimeError`` for any other type.
+        ``notify_on_creation`` tells the observers of the active policy. Raises ``ValueError`` for bad JSON or
+        a damaged dict, ``RuntimeError`` for any other type.
         """
         from laila.entry.stored import recover
 
@@ -312,19 +341,20 @@ class Entry(Identifiable):
         return entry
 
     def notify_policy(self) -> None:
-        """Tell the observers of the active policy (hook ``laila_entry_created``) of this entry. Writes nothing."""
+        """Tell the active policy's observers (hook ``laila_entry_created``) of this entry. Writes nothing."""
         from laila.active import get_active_policy
 
         get_active_policy().notify_entry(self)
 
     def __repr__(self) -> str:
         name = f" {self._nickname!r}" if self._nickname else ""
-        return f"<{type(self).__name__} {self.global_id}{name} {self._state.name}: {type(self._payload).__name__}>"
+        kind = type(self._payload).__name__
+        return f"<{type(self).__name__} {self.global_id}{name} {self._state.name}: {kind}>"
 
 
 def _check_state(state: object) -> EntryState:
     if not isinstance(state, EntryState):
-        raise TypeError(f"a state is an EntryState such as EntryState.READY, not {state!r}")
+        raise InvalidArgumentError(f"a state is an EntryState such as EntryState.READY, not {state!r}")
     return state
 
 
@@ -332,5 +362,7 @@ def _check_constitution(constitution: object, data: object) -> None:
     if constitution is None:
         return
     if data is not None:
-        raise IdentityConflictError("constitution= and data= exclude each other: a constitution computes the data")
-    raise NotImplementedError("constitutions are not supported yet: compute the payload and pass it as data=")
+        raise IdentityConflictError(
+            "constitution= and data= exclude each other: a constitution computes the data"
+        )
+    raise NotSupportedError("constitutions are not supported yet: compute the payload and pass it as data=")

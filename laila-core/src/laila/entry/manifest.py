@@ -7,8 +7,15 @@ that a stored manifest never refers to what was not written.
 
 from __future__ import annotations
 
-from laila.entry.entry import Entry
-from laila.errors import IdentityError, ManifestError
+from laila.entry.entry import Entry, EntryState
+from laila.errors import (
+    EmptyManifestError,
+    IdentityConflictError,
+    IdentityError,
+    InvalidArgumentError,
+    ManifestError,
+    ManifestKeyError,
+)
 from laila.identity import parse_global_id
 
 TYPE_CHECKING = False
@@ -22,14 +29,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Manifest"]
 
+_LEAF_SCOPES = ("ENTRY", "MANIFEST")
+_MAX_DEPTH = 200
+
 
 class Manifest(Entry):
     """A named tree of entries: a checkpoint, a dataset, a run.
 
     ``Manifest({"weights": entry, "history": [entry, entry]}, nickname="run-7")``, or with the ids of entries
-    that are stored already. Raises :class:`ManifestError` (a ``ValueError``) for a tree that mixes entries and
-    ids, nests lists in lists, or holds anything else. Thread-safety: reading is safe; ``extend`` is for one
-    thread at a time.
+    that are stored already. Raises :class:`ManifestError` (a ``ValueError``) for a tree that mixes entries
+    and ids, nests lists in lists, or holds anything else. Thread-safety: reading is safe; ``extend`` is for
+    one thread at a time.
     """
 
     __slots__ = ("_pending",)
@@ -48,7 +58,7 @@ class Manifest(Entry):
     ) -> None:
         blueprint, pending = _read_tree({} if data is None else data)
         if global_id is not None and parse_global_id(global_id).evolution is not None:
-            raise IdentityError(f"{global_id!r} has an evolution, and a manifest has none", value=global_id)
+            raise IdentityConflictError(f"global_id={global_id!r} has an evolution, and a manifest has none")
         super().__init__(data=blueprint, uuid=uuid, nickname=nickname, global_id=global_id, metadata=metadata)
         self._pending = pending
 
@@ -68,9 +78,18 @@ class Manifest(Entry):
     @classmethod
     def variable(cls, data: object, **kwargs: Any) -> Self:
         """Raise ``TypeError``: a manifest does not evolve; build another one."""
-        raise TypeError("a manifest is a constant; for one that changes, build a new Manifest(…) for each state")
+        raise InvalidArgumentError(
+            "a manifest is a constant; for one that changes, build a new Manifest(…) for each state"
+        )
 
-    # -- the tree ---------------------------------------------------------------------------------------------
+    @classmethod
+    def contingent(cls, **kwargs: Any) -> Self:
+        """Return a manifest made of ``kwargs`` in the state STAGED. The tree is checked all the same."""
+        self = super().contingent(**kwargs)
+        self._payload, self._pending = _read_tree({} if self._payload is None else self._payload)
+        return self
+
+    # -- the tree --------------------------------------------------------------------------------------------
 
     @property
     def blueprint(self) -> dict[str, Node]:
@@ -116,7 +135,9 @@ class Manifest(Entry):
         self.check_not_empty("take a part of")
         absent = [key for key in keys if key not in self.blueprint]
         if absent:
-            raise KeyError(f"the manifest has no {', '.join(map(repr, absent))}; it has {list(self.blueprint)}")
+            raise ManifestKeyError(
+                f"the manifest has no {', '.join(map(repr, absent))}; it has {list(self.blueprint)}"
+            )
         part = Manifest({key: self.blueprint[key] for key in keys})
         part._pending = {leaf: self._pending[leaf] for leaf in part if leaf in self._pending}
         return part
@@ -124,18 +145,23 @@ class Manifest(Entry):
     def extend(self, other: Manifest, *, overwrite: bool = False) -> None:
         """Take over the top-level keys of ``other``.
 
-        Raises ``TypeError`` where ``other`` is no manifest, ``KeyError`` for keys in both unless ``overwrite``.
+        Raises ``TypeError`` where ``other`` is no manifest, ``KeyError`` for keys in both unless
+        ``overwrite``.
         """
         if not isinstance(other, Manifest):
-            raise TypeError(f"a manifest is extended by a manifest, not {type(other).__name__}")
+            raise InvalidArgumentError(f"a manifest is extended by a manifest, not {type(other).__name__}")
         both = [key for key in other.blueprint if key in self.blueprint]
         if both and not overwrite:
-            raise KeyError(f"both manifests have {', '.join(map(repr, both))}; pass overwrite=True to replace them")
+            raise ManifestKeyError(
+                f"both manifests have {', '.join(map(repr, both))}; extend(…, overwrite=True) replaces them"
+            )
         copied, _ = _read_tree(other.blueprint)
         self.blueprint.update(copied)
         self._pending.update(other._pending)
         self._pending = {leaf: self._pending[leaf] for leaf in self if leaf in self._pending}
+        self.user_metadata()  # kept, though what is known of the stored form is not
         self._stored = None
+        self._state = EntryState.READY
 
     def __iadd__(self, other: Manifest) -> Self:
         self.extend(other)
@@ -150,7 +176,7 @@ class Manifest(Entry):
         total.extend(other)
         return total
 
-    # -- the verbs, through the active policy -----------------------------------------------------------------
+    # -- the verbs, through the active policy ----------------------------------------------------------------
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -159,13 +185,19 @@ class Manifest(Entry):
         Blocks. Raises ``RuntimeError`` for an empty manifest, :class:`~laila.errors.EntryNotFoundError` (a
         ``KeyError``) for a leaf that is missing. Each access fetches again.
         """
+        self.check_not_empty("resolve")
         found = dict(zip(self, self.remember().result, strict=True))
-        return _map_leaves(self.blueprint, found)
+        tree: dict[str, Any] = _map_leaves(self.blueprint, found)
+        return tree
 
     def memorize(
         self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int = 128
-    ) -> GroupFuture:
-        """Store the entries that wait here, and then the manifest. One child a leaf, and the manifest's last."""
+    ) -> GroupFuture[Any]:
+        """Store the entries that wait here, and then the manifest, whose child is the last of the group.
+
+        The children before it are the entries, each once, in the order of the leaves, and then the manifests
+        among them, inner ones first. A manifest is stored when all that it refers to was.
+        """
         from laila.active import get_active_policy
 
         memory = get_active_policy().central.memory
@@ -175,7 +207,7 @@ class Manifest(Entry):
 
     def remember(
         self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int = 128
-    ) -> GroupFuture:
+    ) -> GroupFuture[Any]:
         """Fetch every leaf. One child a leaf, in the order of iteration, which resolves to its Entry."""
         from laila.active import get_active_policy
 
@@ -186,33 +218,59 @@ class Manifest(Entry):
 
     def forget(
         self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int = 128
-    ) -> GroupFuture:
+    ) -> GroupFuture[Any]:
         """Delete every leaf and the manifest, which goes first. One child a leaf, and the manifest's last."""
         from laila.active import get_active_policy
 
         memory = get_active_policy().central.memory
-        return memory.forget_manifest(self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size)
+        return memory.forget_manifest(
+            self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size
+        )
 
-    # -- for the policy ---------------------------------------------------------------------------------------
+    # -- for the policy --------------------------------------------------------------------------------------
 
     def check_not_empty(self, verb: str) -> None:
         """Raise ``RuntimeError`` where there is nothing to ``verb``."""
         if not self.blueprint:
-            raise RuntimeError(f"cannot {verb} an empty manifest: give it entries or ids first")
+            raise EmptyManifestError(f"cannot {verb} an empty manifest: give it entries or ids first")
 
     def pending(self) -> list[Entry]:
-        """Return the entries that wait to be stored with the manifest, in the order of its leaves.
+        """Return the entries that wait to be stored with the manifest, each once, in the order of its leaves.
 
         Raises :class:`ManifestError` where one has evolved since: the tree names the evolution it had.
         """
         for leaf, entry in self._pending.items():
             if entry.global_id != leaf:
                 raise ManifestError(
-                    f"{leaf} evolved to {entry.global_id} after the manifest was made; make the manifest of what "
-                    "it shall hold, or memorize before evolving",
+                    f"{leaf} evolved to {entry.global_id} after the manifest was made; make the manifest of "
+                    "what it shall hold, or memorize before evolving",
                     path=leaf,
                 )
         return [self._pending[leaf] for leaf in dict.fromkeys(self) if leaf in self._pending]
+
+    def manifests(self) -> list[Manifest]:
+        """Return the manifests that wait to be stored, inner ones first, this one last.
+
+        Raises :class:`ManifestError` for one that contains itself, or is empty.
+        """
+        found: dict[str, Manifest] = {}
+        open_ids: set[str] = set()
+
+        def visit(manifest: Manifest) -> None:
+            gid = manifest.global_id
+            if gid in found:
+                return
+            if gid in open_ids:
+                raise ManifestError(f"the manifest {gid} contains itself", path=gid)
+            manifest.check_not_empty("memorize")
+            open_ids.add(gid)
+            for entry in manifest.pending():
+                if isinstance(entry, Manifest):
+                    visit(entry)
+            found[gid] = manifest
+
+        visit(self)
+        return list(found.values())
 
     @classmethod
     def _recovered(cls, blueprint: object) -> Self:
@@ -260,14 +318,17 @@ def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
             pending[gid] = value
         elif isinstance(value, str):
             try:
-                parse_global_id(value)
+                scope = parse_global_id(value).scopes[-1]
             except IdentityError as error:
                 raise ManifestError(f"the leaf {path} is no global id: {error}", path=path) from error
+            if scope not in _LEAF_SCOPES:
+                raise ManifestError(f"the leaf {path} is the id of a {scope}: {value!r}", path=path)
             gid = value
             ids.append(path)
         else:
             raise ManifestError(
-                f"the leaf {path} is a {type(value).__name__}; leaves are entries (laila.constant(…)) or global ids",
+                f"the leaf {path} is a {type(value).__name__}; "
+                "leaves are entries (laila.constant(…)) or global ids",
                 path=path,
             )
         if ids and pending:
@@ -282,16 +343,25 @@ def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
         if isinstance(value, dict):
             if id(value) in inside:
                 raise ManifestError(f"the manifest contains itself at {path}", path=path)
-            if len(inside) >= 200:
-                raise ManifestError(f"the manifest is nested deeper than 200 levels at {path}", path=path)
+            if len(inside) >= _MAX_DEPTH:
+                raise ManifestError(
+                    f"the manifest is nested deeper than {_MAX_DEPTH} levels at {path[:80]}…", path=path
+                )
             for key in value:
                 if not isinstance(key, str):
-                    raise ManifestError(f"the key {key!r} at {path} is a {type(key).__name__}, not a text", path=path)
-            return {key: walk(child, f"{path}[{key!r}]", (*inside, id(value))) for key, child in value.items()}
+                    raise ManifestError(
+                        f"the key {key!r} at {path} is a {type(key).__name__}, not a text", path=path
+                    )
+            return {
+                key: walk(child, f"{path}[{key!r}]", (*inside, id(value))) for key, child in value.items()
+            }
         if isinstance(value, (list, tuple)):
             for i, child in enumerate(value):
                 if isinstance(child, (list, tuple, dict)):
-                    raise ManifestError(f"{path}[{i}] is a {type(child).__name__}; lists of leaves are flat", path=path)
+                    raise ManifestError(
+                        f"{path}[{i}] is a {type(child).__name__}; lists of leaves are flat",
+                        path=f"{path}[{i}]",
+                    )
             return [leaf(child, f"{path}[{i}]") for i, child in enumerate(value)]
         return leaf(value, path)
 

@@ -6,7 +6,7 @@ from laila.codec import decode, encode
 from laila.contract.blob import MAGIC, Blob, Buffer
 from laila.entry.entry import Entry, EntryState
 from laila.entry.manifest import Manifest
-from laila.errors import CorruptEntryError, EntryDictError
+from laila.errors import CorruptEntryError, EntryDictError, EntryTypeError, InvalidArgumentError
 from laila.identity import parse_global_id
 
 TYPE_CHECKING = False
@@ -24,14 +24,15 @@ _FORMAT = 1
 
 
 def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True) -> Blob:
-    """Take a snapshot of ``entry`` as a plain blob. Raises :class:`~laila.errors.PayloadError` with the place."""
+    """Take a snapshot of ``entry`` as a plain blob. Raises :class:`PayloadError` with the place."""
     return encode(
         entry._payload,
         key=entry.global_id,
         nickname=entry._nickname,
-        user_metadata=entry.user_metadata(),
+        user_metadata=entry._user_metadata if entry._stored is None else entry.user_metadata(),
         pickle=pickle,
         copy=copy,
+        created=entry._created,
     )
 
 
@@ -57,7 +58,7 @@ def from_blob(blob: Blob, *, copy: bool = True) -> Entry:
     entry._state = EntryState.READY
     entry._stored = blob.stored_facts()
     entry._user_metadata = None
-    entry._created = 0.0
+    entry._created = entry._stored.created
     return entry
 
 
@@ -79,9 +80,9 @@ def as_blob(key: str, value: bytes | bytearray | memoryview | str | Blob | Entry
         return encode(bytes(value), key=key)
     if isinstance(value, str):
         return encode(value, key=key)
-    raise TypeError(
-        f"pool[…] = takes an Entry, its serialized dict, a Blob, bytes or text, not a {type(value).__name__}; "
-        "wrap the object first: laila.constant(…)"
+    raise InvalidArgumentError(
+        f"pool[…] = takes an Entry, its serialized dict, a Blob, bytes or text, not a "
+        f"{type(value).__name__}; wrap the object first: laila.constant(…)"
     )
 
 
@@ -119,7 +120,7 @@ def serialize(
 
 
 def recover(kind: type[E], given: Mapping[str, Any] | str | Entry) -> E:
-    """Rebuild an entry from :func:`serialize`'s dict, its JSON text, or an Entry; see :meth:`laila.Entry.recover`."""
+    """Rebuild an entry from what :func:`serialize` gave, or its JSON text; see :meth:`Entry.recover`."""
     if isinstance(given, str):
         from json import JSONDecodeError, loads
 
@@ -131,20 +132,25 @@ def recover(kind: type[E], given: Mapping[str, Any] | str | Entry) -> E:
             raise EntryDictError("this JSON text is no serialized entry: it holds no object")
     entry = given if isinstance(given, Entry) else _from_dict(given)
     if not isinstance(entry, kind):
-        raise EntryDictError(f"{entry.global_id} is not a {kind.__name__}; recover it with laila.Entry.recover")
+        raise EntryDictError(
+            f"{entry.global_id} is not a {kind.__name__}; recover it with laila.Entry.recover"
+        )
     return entry
 
 
 def _from_dict(given: object) -> Entry:
     if not isinstance(given, dict):
-        raise RuntimeError(
-            f"recover() takes a serialized entry (a dict or its JSON text) or an Entry, not a {type(given).__name__}"
+        raise EntryTypeError(
+            "recover() takes a serialized entry (a dict or its JSON text) or an Entry, "
+            f"not a {type(given).__name__}"
         )
     absent = [name for name in ("global_id", "payload") if name not in given]
     if absent:
         raise EntryDictError(f"this dict is no serialized entry: {' and '.join(absent)} missing")
     if given.get("format", _FORMAT) != _FORMAT:
-        raise EntryDictError(f"serialized by a newer laila (format {given['format']!r}): this one reads {_FORMAT}")
+        raise EntryDictError(
+            f"serialized by a newer laila (format {given['format']!r}): this one reads {_FORMAT}"
+        )
     key, payload = given["global_id"], given["payload"]
     parse_global_id(key)
     if isinstance(payload, str):

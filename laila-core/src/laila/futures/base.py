@@ -101,6 +101,10 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         """Cancel what has not started."""
 
     @abstractmethod
+    def _settled_count(self) -> int:
+        """How many have settled, of as many as :attr:`_count` says there are."""
+
+    @abstractmethod
     def _is_settled(self) -> bool:
         """Whether nothing will change any more."""
 

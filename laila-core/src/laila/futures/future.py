@@ -385,6 +385,11 @@ class Future(FutureBase[T]):
             if self._listeners is not None and listener in self._listeners:
                 self._listeners.remove(listener)
 
+    _count = 1
+
+    def _settled_count(self) -> int:
+        return int(self._is_settled())
+
     def _is_settled(self) -> bool:
         return self._state >= FINISHED
 

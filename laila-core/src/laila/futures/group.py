@@ -137,10 +137,19 @@ class GroupFuture(FutureBase[list[T]]):
         self._banked = False
         self._whole: Future[None] | None = None
 
+    if TYPE_CHECKING:
+
+        @overload
+        @classmethod
+        def of(cls, futures: Iterable[Future[T]]) -> GroupFuture[T]: ...
+        @overload
+        @classmethod
+        def of(cls, futures: Iterable[FutureBase[Any]]) -> GroupFuture[Any]: ...
+
     @classmethod
-    def of(cls, futures: Iterable[Future[T] | GroupFuture[T]]) -> GroupFuture[T]:
+    def of(cls, futures: Iterable[FutureBase[Any]]) -> GroupFuture[Any]:
         """Return a group of ``futures``; a group among them gives its children."""
-        parts: list[Future[T] | _Batch] = []
+        parts: list[Future[Any] | _Batch] = []
         for future in futures:
             if isinstance(future, GroupFuture):
                 parts.extend(future._parts)
@@ -418,6 +427,9 @@ class GroupFuture(FutureBase[list[T]]):
     def _signals(self) -> Iterator[Future[Any]]:
         """The futures that settle when the children do."""
         return (part.source if isinstance(part, _Batch) else part for part in self._parts)
+
+    def _settled_count(self) -> int:
+        return sum(self._counts()[FINISHED:])
 
     def _is_settled(self) -> bool:
         return all(future._state >= FINISHED for future in self._signals())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import NoReturn, Protocol
+
+    from tqdm import tqdm
 
     class ProgressLine(Protocol):
         """One line on stderr that is brought up to date now and then."""
@@ -44,15 +47,18 @@ class _Tqdm:
     def __init__(self, what: str) -> None:
         from tqdm import tqdm
 
-        self.bar = tqdm(desc=what, total=0, unit="")
+        self.new_bar = partial(tqdm, desc=what, unit="")
+        self.bar: tqdm[NoReturn] | None = None
 
     def show(self, done: int, total: int) -> None:
+        if self.bar is None:
+            self.bar = self.new_bar(total=total)
         self.bar.total = total
-        self.bar.n = done
-        self.bar.refresh()
+        self.bar.update(done - self.bar.n)
 
     def close(self) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
 
 class _Rich:

@@ -48,8 +48,12 @@ class Scope:
         with mutex:
             self._futures.append(future)
             if len(self._futures) >= self._prune_at:  # a long scope need not keep what is over and well
-                kept = [future for future in self._futures if not future.finished()]
-                self._pruned += len(self._futures) - len(kept)
+                kept = []
+                for one in self._futures:
+                    if one.finished():
+                        self._pruned += one._count
+                    else:
+                        kept.append(one)
                 self._futures = kept
                 self._prune_at = max(_PRUNE_AT, 2 * len(self._futures))
 
@@ -63,10 +67,14 @@ class Scope:
         return [future for future in self.snapshot() if not future._is_settled()]
 
     def progress(self) -> tuple[int, int]:
-        """Return how many have settled, and how many there are."""
+        """Return how many have settled, and how many there are; a group counts with its children."""
         with mutex:
-            total = len(self._futures) + self._pruned
-        return total - len(self.pending()), total
+            futures, total = self._futures[:], self._pruned
+        done = total
+        for future in futures:
+            total += future._count
+            done += future._settled_count()
+        return done, total
 
     def close(self) -> None:
         """End the scope. What has not settled, after a wait that ended early, goes to the scope around it."""

@@ -43,8 +43,10 @@ class Task:
     @property
     def name(self) -> str:
         """What the task is called in messages: the name of its function."""
-        fn = self.fn
-        return str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
+        try:
+            return str(self.fn.__qualname__)
+        except Exception:  # noqa: BLE001 - a callable may answer in any way, and a name is not worth an error
+            return type(self.fn).__qualname__
 
     @property
     def started(self) -> bool:

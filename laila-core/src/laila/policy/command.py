@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from laila.contract.component import Component
 from laila.contract.taskforce import TaskForce
-from laila.errors import MissingPluginError, TaskForceError
+from laila.errors import PluginError, TaskForceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class DefaultCentralCommand(Component):
     Args:
         taskforces: Task forces to begin with; the first is the alpha.
         alpha_factory: Makes the alpha task force when one is first needed and none was added. When it raises
-            :class:`~laila.errors.MissingPluginError`, work is done in the caller, and the first ``submit``
+            :class:`~laila.errors.PluginError`, work is done in the caller, and the first ``submit``
             warns once with the error's advice.
         nickname: As for every identifiable object.
     """
@@ -104,7 +104,7 @@ class DefaultCentralCommand(Component):
         if self._alpha_factory is not None:
             try:
                 return self._alpha_factory()
-            except MissingPluginError as missing:
+            except PluginError as missing:
                 self._advice = str(missing)
         from laila.taskforce.inline import InlineTaskForce
 

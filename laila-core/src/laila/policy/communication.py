@@ -73,12 +73,12 @@ class DefaultCentralCommunication(Component):
             protocol.start(self)
 
     def stop(self) -> None:
-        """Stop every protocol and clear the peers. Every one is stopped; the first error is raised at the end."""
+        """Stop every protocol and clear the peers; the first error is raised when all are stopped."""
         failure: Exception | None = None
         for protocol in self.connections.values():
             try:
                 protocol.stop()
-            except Exception as error:  # the others are stopped first
+            except Exception as error:  # noqa: BLE001 - the others are stopped first
                 failure = failure or error
         with self._lock:
             self._peers.clear()
@@ -89,12 +89,14 @@ class DefaultCentralCommunication(Component):
         """Connect to the policy at ``uri`` and return its global id.
 
         Raises ``ValueError`` for what is no URI, :class:`~laila.errors.MissingPluginError` where the scheme's
-        plugin is not installed, :class:`~laila.errors.PeerError` (a ``ConnectionError``) where no protocol for
-        it was added or the peer cannot be reached.
+        plugin is not installed, :class:`~laila.errors.PeerError` (a ``ConnectionError``) where no protocol
+        for it was added or the peer cannot be reached.
         """
         scheme, separator, _ = uri.partition("://")
         if not separator:
-            raise SettingsError(f"{uri!r} is no peer URI: give one such as 'ws://127.0.0.1:8765'", option="uri")
+            raise SettingsError(
+                f"{uri!r} is no peer URI: give one such as 'ws://127.0.0.1:8765'", option="uri"
+            )
         for protocol in self.connections.values():
             if scheme in protocol.schemes:
                 return protocol.add_peer(uri, secret)

@@ -14,17 +14,17 @@ from attrs import define, field
 from cattrs import Converter, transform_error
 from cattrs.errors import BaseValidationError
 
-from laila.contract.component import Component
 from laila.contract.pool import Pool
 from laila.contract.protocol import Protocol
 from laila.contract.taskforce import TaskForce
-from laila.errors import EnvironmentSnapshotError, LailaError, SettingsError
+from laila.errors import EnvironmentSnapshotError, IdentityError, SettingsError
 from laila.plugins import Registry, pools, protocols, taskforces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import TypeVar
 
+    from laila.contract.component import Component
     from laila.policy.policy import DefaultPolicy
 
     P = TypeVar("P", bound=DefaultPolicy)
@@ -37,7 +37,7 @@ FORMAT = 1
 
 @define
 class ComponentModel:
-    """One pool, task force or protocol: the plugin that brings its class, and the options it was built with."""
+    """One pool, task force or protocol: the plugin that brings its class, and its options."""
 
     plugin: str
     uuid: str
@@ -47,9 +47,10 @@ class ComponentModel:
 
 @define
 class PoolModel(ComponentModel):
-    """A pool, how the router knows it, and its origin (a uuid) where it is a cache."""
+    """A pool, how the router knows it, and its place in a chain: its origin is a uuid."""
 
     registered: bool = True
+    write_through: bool = False
     nicknames: list[str] = field(factory=list)
     affinity: float = 0.0
     origin: str | None = None
@@ -74,8 +75,12 @@ _converter = Converter(forbid_extra_keys=True)
 
 
 def snapshot(policy: DefaultPolicy) -> dict[str, Any]:
-    """Write ``policy`` down. Raises :class:`EnvironmentSnapshotError` for what cannot be: it says what to do."""
-    memory, command, communication = policy.central.memory, policy.central.command, policy.central.communication
+    """Write ``policy`` down. Raises :class:`EnvironmentSnapshotError` where a part cannot be."""
+    memory, command, communication = (
+        policy.central.memory,
+        policy.central.command,
+        policy.central.communication,
+    )
     router = memory.router
     registered = router.pools
     every = {tier.global_id: tier for pool in registered.values() for tier in pool.chain()}
@@ -90,13 +95,16 @@ def snapshot(policy: DefaultPolicy) -> dict[str, Any]:
                 registered=gid in registered,
                 nicknames=[name for name, named in router.nicknames.items() if named is pool],
                 affinity=router.affinities.get(gid, 0.0),
+                write_through=pool.write_through,
                 origin=None if pool.proxy_to is None else pool.proxy_to.uuid,
             )
             for gid, pool in every.items()
         ],
         taskforces=[ComponentModel(*_component(one, taskforces())) for one in command.taskforces.values()],
         alpha_taskforce=command.alpha_taskforce.uuid if command.taskforces else None,
-        protocols=[ComponentModel(*_component(one, protocols())) for one in communication.connections.values()],
+        protocols=[
+            ComponentModel(*_component(one, protocols())) for one in communication.connections.values()
+        ],
     )
     written: dict[str, Any] = _converter.unstructure(model)
     return written
@@ -106,8 +114,8 @@ def _component(one: Component, registry: Registry) -> tuple[str, str, dict[str, 
     plugin = registry.name_of(type(one))
     if plugin is None:
         raise EnvironmentSnapshotError(
-            f"{type(one).__qualname__} is no registered plugin, so that another process could not find it; give its "
-            "distribution an entry point (see the page on writing a pool)",
+            f"{type(one).__qualname__} is no registered plugin, so that another process could not find it; "
+            "give its distribution an entry point (see the page on writing a pool)",
             problems=[f"{one!r}: not registered"],
         )
     return plugin, one.uuid, one.options(), one.missing_secrets()
@@ -120,9 +128,9 @@ def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str,
     problems: list[str] = []
     policy: P | None = None
     try:
-        all_pools = _build(model.pools, pools(), Pool, "pools", secrets, built, problems)
-        all_forces = _build(model.taskforces, taskforces(), TaskForce, "taskforces", secrets, built, problems)
-        all_protocols = _build(model.protocols, protocols(), Protocol, "protocols", secrets, built, problems)
+        all_pools = _build(model.pools, pools(), Pool, "pools", secrets, built, problems)  # type: ignore[type-abstract]
+        all_forces = _build(model.taskforces, taskforces(), TaskForce, "taskforces", secrets, built, problems)  # type: ignore[type-abstract]
+        all_protocols = _build(model.protocols, protocols(), Protocol, "protocols", secrets, built, problems)  # type: ignore[type-abstract]
         if model.alpha_pool not in {one.uuid for one in model.pools}:
             problems.append(f"alpha_pool: no pool has the uuid {model.alpha_pool}")
         _fail_on(problems)
@@ -135,7 +143,13 @@ def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str,
             pickle=model.pickle,
         )
         policy.restore(model.uuid)
-        _register(policy, model, all_pools, all_forces)
+        policy.central.memory.router.adopt(
+            [(all_pools[one.uuid], one.affinity, one.nicknames) for one in model.pools if one.registered],
+            all_pools[model.alpha_pool],
+        )
+        for uuid, force in all_forces.items():
+            if uuid != model.alpha_taskforce:
+                policy.central.command.add_taskforce(force)
         for protocol in all_protocols.values():
             policy.central.communication.add_connection(protocol)
     except BaseException:
@@ -162,7 +176,8 @@ def _read(environment: Mapping[str, Any]) -> EnvironmentModel:
         ) from error
     if model.format != FORMAT:
         raise EnvironmentSnapshotError(
-            f"this environment has the format {model.format}; this laila reads {FORMAT}", problems=["$.format"]
+            f"this environment has the format {model.format}; this laila reads {FORMAT}",
+            problems=["$.format"],
         )
     return model
 
@@ -179,24 +194,36 @@ def _build(
     found: dict[str, C] = {}
     for i, model in enumerate(models):
         given = {secret: secrets[secret] for secret in model.missing_secrets if secret in secrets}
+        absent = [secret for secret in model.missing_secrets if secret not in secrets]
+        hint = (
+            f" (secrets that were left out, and may be given as secrets=: {', '.join(absent)})"
+            if absent
+            else ""
+        )
         try:
             one: object = registry.get(model.plugin)(**model.options, **given)
-        except (LailaError, TypeError, ValueError, OSError) as error:
-            absent = [secret for secret in model.missing_secrets if secret not in secrets]
-            hint = f" (secrets that were left out: {', '.join(absent)})" if absent else ""
+        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; all of them are reported together
             problems.append(f"{name}[{i}] {model.plugin}: {error}{hint}")
             continue
         if not isinstance(one, kind):
             problems.append(f"{name}[{i}] {model.plugin}: gave a {type(one).__name__}")
             continue
-        one._restore_identity(model.uuid)
         built.append(one)
+        if not set(model.missing_secrets) <= set(one.missing_secrets()):
+            problems.append(f"{name}[{i}] {model.plugin}: a secret is missing{hint}")
+            continue
+        try:
+            one._restore_identity(model.uuid)
+        except IdentityError as error:
+            problems.append(f"{name}[{i}].uuid: {error}")
+            continue
         found[model.uuid] = one
     return found
 
 
 def _link(models: Iterable[PoolModel], built: Mapping[str, Pool], problems: list[str]) -> None:
     for i, model in enumerate(models):
+        built[model.uuid].write_through = model.write_through
         if model.origin is None:
             continue
         origin = built.get(model.origin)
@@ -207,23 +234,6 @@ def _link(models: Iterable[PoolModel], built: Mapping[str, Pool], problems: list
             built[model.uuid].proxy_to = origin
         except SettingsError as error:
             problems.append(f"pools[{i}].origin: {error}")
-
-
-def _register(
-    policy: DefaultPolicy,
-    model: EnvironmentModel,
-    all_pools: Mapping[str, Pool],
-    all_forces: Mapping[str, TaskForce],
-) -> None:
-    extend: Callable[..., object] = policy.central.memory.router.extend
-    for one in model.pools:
-        if one.registered:
-            extend(all_pools[one.uuid], affinity=one.affinity)
-            for nickname in one.nicknames:
-                extend(all_pools[one.uuid], pool_nickname=nickname)
-    for uuid, force in all_forces.items():
-        if uuid != model.alpha_taskforce:
-            policy.central.command.add_taskforce(force)
 
 
 def _fail_on(problems: list[str]) -> None:

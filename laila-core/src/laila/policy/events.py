@@ -18,7 +18,7 @@ __all__ = ["Events"]
 
 
 class Events:
-    """The hooks of one policy. Nothing below is called while ``listening`` is false: nobody observes anything."""
+    """The hooks of one policy. Nothing below is called while nobody observes anything."""
 
     def __init__(self, policy: Identifiable) -> None:
         self._policy = policy

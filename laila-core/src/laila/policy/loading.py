@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laila.entry import from_blob
 from laila.errors import EntryNotFoundError, IdentityError, LailaError
-from laila.policy.ids import has_evolution
+from laila.policy.ids import may_evolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,20 +19,22 @@ if TYPE_CHECKING:
 __all__ = ["forget", "forget_named", "remember", "remember_named"]
 
 
-def remember(pool: Pool, keys: Sequence[str], *, copy: bool, missing_ok: bool = False) -> list[Entry | BaseException | None]:
+def remember(
+    pool: Pool, keys: Sequence[str], *, copy: bool, missing_ok: bool = False
+) -> list[Entry | BaseException | None]:
     """Return for each key its entry, or its error; None for a missing one where ``missing_ok``.
 
     A key without evolution means the constant, else the newest evolution. Raises what the backend raises.
     """
-    return [_entry(pool, key, found, copy, missing_ok) for key, found in zip(keys, _load(pool, keys), strict=True)]
+    found = _load(pool, keys)
+    return [_entry(pool, key, one, copy, missing_ok) for key, one in zip(keys, found, strict=True)]
 
 
 def remember_named(
     pool: Pool, names: Sequence[str], keys: Sequence[Sequence[str]], *, copy: bool, missing_ok: bool = False
 ) -> list[Entry | BaseException | None]:
-    """The same for nicknames: ``keys`` has for each name the ids that it may mean, of which one may be there."""
-    flat = [key for some in keys for key in some]
-    found = iter(_load(pool, flat))
+    """The same for nicknames: ``keys`` has for each name the ids that it may mean."""
+    found = iter(_load(pool, [key for some in keys for key in some]))
     outcomes: list[Entry | BaseException | None] = []
     for name, some in zip(names, keys, strict=True):
         there = [(key, one) for key, one in [(key, next(found)) for key in some] if one is not None]
@@ -46,41 +48,56 @@ def remember_named(
 
 
 def forget(pool: Pool, keys: Sequence[str], *, missing_ok: bool) -> list[BaseException | None]:
-    """Delete ``keys`` and return for each None or its error. One without evolution means all of its evolutions."""
-    every = [_all_of(pool, key) for key in keys]
-    flat = list(dict.fromkeys(key for some in every for key in some))
-    there = dict(zip(flat, pool.delete(flat), strict=True))
-    return [
-        None if missing_ok or any(there[one] for one in some) else _missing(key, pool)
-        for key, some in zip(keys, every, strict=True)
-    ]
+    """Delete ``keys`` and return for each None or its error.
+
+    A key without evolution means the constant, else all evolutions. Raises what the backend raises.
+    """
+    every = list(dict.fromkeys(keys))
+    gone = dict(zip(every, pool.delete(every), strict=True))
+    stems = [key for key in every if not gone[key] and may_evolve(key)]
+    if stems:
+        numbered = [
+            [f"{stem}-{n}" for n in some] for stem, some in zip(stems, pool.deletable(stems), strict=True)
+        ]
+        answers = iter(pool.delete([key for some in numbered for key in some]) if any(numbered) else ())
+        for stem, some in zip(stems, numbered, strict=True):
+            gone[stem] = sum(next(answers) for _ in some) > 0
+    return [None if gone[key] or missing_ok else _missing(key, pool) for key in keys]
 
 
 def forget_named(
     pool: Pool, names: Sequence[str], keys: Sequence[Sequence[str]], *, missing_ok: bool
 ) -> list[BaseException | None]:
     """The same for nicknames; a name that means an entry and a manifest deletes neither."""
+    flat = [key for some in keys for key in some]
+    tiers = pool.chain() if pool.write_through else [pool]
+    evolves = [key for key in flat if may_evolve(key)]
+    there = {key for key, some in zip(evolves, pool.deletable(evolves), strict=True) if some}
+    there.update(key for key in flat if any(tier.exists(key) for tier in tiers))
     outcomes: list[BaseException | None] = []
-    for name, some in zip(names, keys, strict=True):
-        there = [key for key in some if any(tier.exists(one) for tier in pool.chain() for one in _all_of(tier, key))]
-        if len(there) > 1:
+    meant: dict[int, str] = {}
+    for i, (name, some) in enumerate(zip(names, keys, strict=True)):
+        present = [key for key in some if key in there]
+        if len(present) == 1:
+            meant[i] = present[0]
+            outcomes.append(None)
+        elif present:
             outcomes.append(_ambiguous(name))
-        elif there:
-            outcomes += forget(pool, there, missing_ok=missing_ok)
         else:
             outcomes.append(None if missing_ok else _missing_name(name, some, pool))
+    for i, outcome in zip(meant, forget(pool, list(meant.values()), missing_ok=missing_ok), strict=True):
+        outcomes[i] = outcome
     return outcomes
 
 
 def _load(pool: Pool, keys: Sequence[str]) -> list[Found]:
     found = pool.load(keys)
     # What is no constant may be a variable: those are asked for once more, by their newest evolution.
-    newest: dict[int, str] = {}
-    for i, key in enumerate(keys):
-        if found[i] is None and not has_evolution(key) and (last := pool.newest(key)) is not None:
-            newest[i] = last
-    if newest:
-        for i, one in zip(newest, pool.load(list(newest.values())), strict=True):
+    absent = [i for i, one in enumerate(found) if one is None and may_evolve(keys[i])]
+    if absent:
+        last = zip(absent, pool.newest([keys[i] for i in absent]), strict=True)
+        newest = {i: key for i, key in last if key is not None}
+        for i, one in zip(newest, pool.load(list(newest.values())) if newest else (), strict=True):
             found[i] = one
     return found
 
@@ -94,12 +111,6 @@ def _entry(pool: Pool, key: str, found: Found, copy: bool, missing_ok: bool) -> 
         return from_blob(found, copy=copy)
     except LailaError as error:  # damaged or untrusted: this entry's failure, not its batch's
         return error
-
-
-def _all_of(pool: Pool, key: str) -> list[str]:
-    if has_evolution(key):
-        return [key]
-    return [key, *(f"{key}-{number}" for number in pool.history(key))]
 
 
 def _missing(key: str, pool: Pool) -> EntryNotFoundError:
@@ -123,5 +134,6 @@ def _missing_name(name: str, keys: Sequence[str], pool: Pool) -> EntryNotFoundEr
 
 def _ambiguous(name: str) -> IdentityError:
     return IdentityError(
-        f"the nickname {name!r} names an entry and a manifest: say scope='ENTRY' or scope='MANIFEST'", value=name
+        f"the nickname {name!r} names an entry and a manifest: say scope='ENTRY' or scope='MANIFEST'",
+        value=name,
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 from laila.contract.component import Component
 from laila.contract.pool import Pool
 from laila.entry import Entry, EntryState, Manifest, to_blob
-from laila.errors import SettingsError
+from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError, TaskForceError
 from laila.futures import Future, GroupFuture, spawn
+from laila.futures.task import run_here
 from laila.identity import stem
 from laila.policy import loading, storing
-from laila.policy.ids import as_key, as_keys, candidates, check_scope, is_one
+from laila.policy.ids import as_key, as_keys, candidates, check_no_scope, is_one
 from laila.policy.router import DefaultPoolRouter
 
 TYPE_CHECKING = False
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, ClassVar, Literal, overload
 
+    from laila.futures import Task
     from laila.policy.command import DefaultCentralCommand
     from laila.policy.events import Events
 
@@ -57,7 +59,7 @@ class DefaultCentralMemory(Component):
         self.router = DefaultPoolRouter() if router is None else router
         self.pickle = pickle
 
-    # -- pools ------------------------------------------------------------------------------------------------
+    # -- pools -----------------------------------------------------------------------------------------------
 
     @property
     def alpha_pool(self) -> Pool:
@@ -87,9 +89,9 @@ class DefaultCentralMemory(Component):
 
     def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> None:
         """Reserved for exclusive leases. Raises ``NotImplementedError``."""
-        raise NotImplementedError("exclusive leases are not supported yet")
+        raise NotSupportedError("exclusive leases are not supported yet")
 
-    # -- the verbs --------------------------------------------------------------------------------------------
+    # -- the verbs -------------------------------------------------------------------------------------------
 
     def memorize(
         self,
@@ -101,7 +103,7 @@ class DefaultCentralMemory(Component):
         overwrite: bool = False,
         on_conflict: Literal["next"] | None = None,
         copy: bool = True,
-    ) -> Future[Any] | GroupFuture:
+    ) -> Future[Any] | GroupFuture[Any]:
         """Store one entry (a Future of its global id) or many as one batch (a GroupFuture, in input order).
 
         The payload is taken as it is now: changing it afterwards changes nothing stored. A manifest is stored
@@ -116,12 +118,12 @@ class DefaultCentralMemory(Component):
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
         if on_conflict not in storing.ON_CONFLICT:
             raise SettingsError(f'on_conflict={on_conflict!r}: give "next" or nothing', option="on_conflict")
-        if isinstance(entries, Manifest):
-            return self._memorize_manifest(entries, pool, 128, overwrite)
         one = isinstance(entries, Entry)
         given: Sequence[Entry] = (entries,) if one else _entries(entries)  # type: ignore[assignment]
-        if any(isinstance(entry, Manifest) for entry in given):
-            return self._memorize_mixed(given, pool, overwrite)
+        if any(issubclass(kind, Manifest) for kind in set(map(type, given))):
+            return self._memorize_manifests(
+                given, pool, None, one=one, overwrite=overwrite, on_conflict=on_conflict, copy=copy
+            )
         pickle = self.pickle
         blobs = [to_blob(entry, pickle=pickle, copy=copy) for entry in given]
         for entry in given:
@@ -130,7 +132,7 @@ class DefaultCentralMemory(Component):
         def write() -> list[Any]:
             return storing.store(pool, given, blobs, overwrite=overwrite, on_conflict=on_conflict)
 
-        return self._run("memorize", pool, [blob.key for blob in blobs], write, one=one)
+        return self._run("memorize", pool, [blob.key for blob in blobs], write, one=one, entries=given)
 
     def remember(
         self,
@@ -143,29 +145,33 @@ class DefaultCentralMemory(Component):
         affinity: float | None = None,
         missing_ok: bool = False,
         copy: bool = True,
-    ) -> Future[Any] | GroupFuture:
+    ) -> Future[Any] | GroupFuture[Any]:
         """Fetch one entry (a Future of it) or many as one batch (a GroupFuture, in input order).
 
-        An id without evolution means the constant, else the newest evolution. ``nickname`` looks for an entry,
-        then a manifest, of that name in the active namespace; ``scope`` says which where both are there.
-        ``missing_ok`` gives None for what is missing; ``copy=False`` gives read-only views without copying
-        where the pool can.
+        An id without evolution means the constant, else the newest evolution. ``nickname`` looks for an
+        entry, then a manifest, of that name in the active namespace; ``scope`` says which where both are
+        there. ``missing_ok`` gives None for what is missing; ``copy=False`` gives read-only views without
+        copying where the pool can.
 
         Raises at once: ``ValueError`` for malformed ids, ``TypeError`` for what names nothing,
         :class:`~laila.errors.PoolNotFoundError`. In the future: :class:`~laila.errors.EntryNotFoundError`,
         :class:`~laila.errors.CorruptEntryError`, :class:`~laila.errors.UntrustedPayloadError`.
         """
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
-        one, keys, names = _wanted("remember", entry_ids, nickname, scope)
+        one, keys, names = _wanted("remember", entry_ids, nickname)
+        if names is None:
+            check_no_scope(scope)
 
-        def read() -> list[Any]:
-            if names is not None:
-                return loading.remember_named(
-                    pool, names, candidates(names, scope), copy=copy, missing_ok=missing_ok
-                )
-            return loading.remember(pool, keys, copy=copy, missing_ok=missing_ok)
+            def read() -> list[Any]:
+                return loading.remember(pool, keys, copy=copy, missing_ok=missing_ok)
 
-        return self._run("remember", pool, keys if names is None else names, read, one=one)
+            return self._run("remember", pool, keys, read, one=one)
+        meant = candidates(names, scope)
+
+        def read_named() -> list[Any]:
+            return loading.remember_named(pool, names, meant, copy=copy, missing_ok=missing_ok)
+
+        return self._run("remember", pool, _flat(meant), read_named, one=one, count=len(names))
 
     def forget(
         self,
@@ -177,21 +183,27 @@ class DefaultCentralMemory(Component):
         pool_nickname: str | None = None,
         affinity: float | None = None,
         missing_ok: bool = False,
-    ) -> Future[Any] | GroupFuture:
+    ) -> Future[Any] | GroupFuture[Any]:
         """Delete one entry (a Future of None) or many as one batch (a GroupFuture, in input order).
 
         An id without evolution means the constant or all evolutions; a manifest's id means the manifest alone
         (:meth:`laila.Manifest.forget` deletes its leaves too). Raises as :meth:`remember` does.
         """
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
-        one, keys, names = _wanted("forget", entry_ids, nickname, scope)
+        one, keys, names = _wanted("forget", entry_ids, nickname)
+        if names is None:
+            check_no_scope(scope)
 
-        def delete() -> list[Any]:
-            if names is not None:
-                return loading.forget_named(pool, names, candidates(names, scope), missing_ok=missing_ok)
-            return loading.forget(pool, keys, missing_ok=missing_ok)
+            def delete() -> list[Any]:
+                return loading.forget(pool, keys, missing_ok=missing_ok)
 
-        return self._run("forget", pool, keys if names is None else names, delete, one=one)
+            return self._run("forget", pool, keys, delete, one=one)
+        meant = candidates(names, scope)
+
+        def delete_named() -> list[Any]:
+            return loading.forget_named(pool, names, meant, missing_ok=missing_ok)
+
+        return self._run("forget", pool, _flat(meant), delete_named, one=one, count=len(names))
 
     def history(
         self,
@@ -204,12 +216,13 @@ class DefaultCentralMemory(Component):
     ) -> list[int]:
         """Return the stored evolutions of a variable, ascending; empty where there are none. Blocks."""
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
-        one, keys, names = _wanted("list the history of", entry_id, nickname, "ENTRY")
+        one, keys, names = _wanted("list the history of", entry_id, nickname)
         if not one:
-            raise TypeError("history() takes one entry at a time")
-        return pool.history(stem(keys[0]) if names is None else candidates(names, "ENTRY")[0][0])
+            raise InvalidArgumentError("history() takes one entry at a time")
+        of = stem(keys[0]) if names is None else candidates(names, "ENTRY")[0][0]
+        return pool.history([of])[0]
 
-    # -- manifests --------------------------------------------------------------------------------------------
+    # -- manifests -------------------------------------------------------------------------------------------
 
     def memorize_manifest(
         self,
@@ -219,40 +232,43 @@ class DefaultCentralMemory(Component):
         pool_nickname: str | None = None,
         batch_size: int = 128,
         overwrite: bool = False,
-    ) -> GroupFuture:
-        """See :meth:`laila.Manifest.memorize`."""
+    ) -> GroupFuture[Any]:
+        """See :meth:`laila.Manifest.memorize`; ``batch_size`` entries are written at a time."""
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
-        return self._memorize_manifest(manifest, pool, _batch_size(batch_size), overwrite)
+        size = _batch_size(batch_size)
+        group: GroupFuture[Any] = self._memorize_manifests(
+            [manifest], pool, size, one=True, overwrite=overwrite
+        )
+        return group
 
-    def _memorize_manifest(self, manifest: Manifest, pool: Pool, size: int, overwrite: bool) -> GroupFuture:
-        entries, blobs = self._snapshot(manifest)
-
-        def write() -> list[Any]:
-            return storing.store_slices(pool, entries, blobs, size, overwrite=overwrite)
-
-        return self._run("memorize", pool, [blob.key for blob in blobs], write)
-
-    def _snapshot(self, manifest: Manifest) -> tuple[list[Entry], list[Any]]:
-        manifest.check_not_empty("memorize")
-        entries = [*manifest.pending(), manifest]
-        blobs = [to_blob(entry, pickle=self.pickle) for entry in entries]
-        for entry in entries:
+    def _memorize_manifests(
+        self,
+        given: Sequence[Entry],
+        pool: Pool,
+        size: int | None,
+        *,
+        one: bool,
+        overwrite: bool = False,
+        on_conflict: str | None = None,
+        copy: bool = True,
+    ) -> GroupFuture[Any]:
+        """Store one manifest (a child for each thing stored), or many items (a child for each)."""
+        if on_conflict is not None:
+            raise SettingsError(
+                "on_conflict= does not go with manifests: they name the evolutions that they refer to",
+                option="on_conflict",
+            )
+        plan = storing.Plan(given, pickle=self.pickle, copy=copy)
+        for entry in plan.entries:
             entry._state = EntryState.POOLING
-        return entries, blobs
-
-    def _memorize_mixed(self, given: Sequence[Entry], pool: Pool, overwrite: bool) -> GroupFuture:
-        """Store a list with manifests among it: one child an item, a manifest's after all of its entries."""
-        groups = [
-            self._snapshot(entry)
-            if isinstance(entry, Manifest)
-            else ([entry], [to_blob(entry, pickle=self.pickle)])
-            for entry in given
-        ]
 
         def write() -> list[Any]:
-            return [storing.store_slices(pool, e, b, 128, overwrite=overwrite)[-1] for e, b in groups]
+            outcomes = storing.store_plan(pool, plan, size or len(plan.entries), overwrite=overwrite)
+            return outcomes if one else plan.of_given(outcomes)
 
-        return self._run("memorize", pool, [entry.global_id for entry in given], write)
+        keys = [blob.key for blob in plan.blobs]
+        count = len(keys) if one else len(given)
+        return self._run("memorize", pool, keys, write, count=count, entries=plan.entries)
 
     def remember_manifest(
         self,
@@ -262,7 +278,7 @@ class DefaultCentralMemory(Component):
         pool_nickname: str | None = None,
         batch_size: int = 128,
         copy: bool = True,
-    ) -> GroupFuture:
+    ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.remember`."""
         manifest.check_not_empty("remember")
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
@@ -280,7 +296,7 @@ class DefaultCentralMemory(Component):
         pool_id: str | None = None,
         pool_nickname: str | None = None,
         batch_size: int = 128,
-    ) -> GroupFuture:
+    ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.forget`."""
         manifest.check_not_empty("forget")
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
@@ -296,34 +312,74 @@ class DefaultCentralMemory(Component):
 
         return self._run("forget", pool, [*leaves, manifest.global_id], delete)
 
-    # -- where the work runs ----------------------------------------------------------------------------------
+    # -- where the work runs ---------------------------------------------------------------------------------
 
     @overload
-    def _run(self, verb: str, pool: Pool, about: Sequence[str], work: Work, *, one: bool) -> Future[Any] | GroupFuture: ...
-    @overload
-    def _run(self, verb: str, pool: Pool, about: Sequence[str], work: Work) -> GroupFuture: ...
     def _run(
-        self, verb: str, pool: Pool, about: Sequence[str], work: Work, *, one: bool = False
-    ) -> Future[Any] | GroupFuture:
-        """Do ``work``, which gives one outcome for each of ``about``: here, or in the task force where it waits."""
+        self,
+        verb: str,
+        pool: Pool,
+        keys: Sequence[str],
+        work: Work,
+        *,
+        one: bool,
+        count: int | None = None,
+        entries: Sequence[Entry] = (),
+    ) -> Future[Any] | GroupFuture[Any]: ...
+    @overload
+    def _run(
+        self,
+        verb: str,
+        pool: Pool,
+        keys: Sequence[str],
+        work: Work,
+        *,
+        count: int | None = None,
+        entries: Sequence[Entry] = (),
+    ) -> GroupFuture[Any]: ...
+    def _run(
+        self,
+        verb: str,
+        pool: Pool,
+        keys: Sequence[str],
+        work: Work,
+        *,
+        one: bool = False,
+        count: int | None = None,
+        entries: Sequence[Entry] = (),
+    ) -> Future[Any] | GroupFuture[Any]:
+        """Do ``work``, which is about ``keys`` and gives ``count`` outcomes (as many as keys, unless said).
+
+        Here where the pool never blocks, else in the task force; should that be cancelled, ``entries`` are
+        not on their way any more.
+        """
+        count = len(keys) if count is None else count
         if self._events.listening:
-            work = self._events.observe(verb, pool, about, work)
-        waits = _waits_to_write(pool) if verb == "memorize" else _waits_to_read(pool)
-        if one:
-            if waits:
-                return spawn(lambda: _only(work()), self._command.dispatch)
-            try:
-                outcome = work()[0]
-            except Exception as error:  # the outcome of the verb, kept for whoever asks the future
-                outcome = error
-            return Future.failed(outcome) if isinstance(outcome, BaseException) else Future.completed(outcome)
-        if waits and about:
-            return GroupFuture.batch(len(about), work, self._command.dispatch)
+            work = self._events.observe(verb, pool, keys, work)
+        if count and _waits(pool, writes=verb == "memorize"):
+            future = (
+                spawn(lambda: _only(work()), self._dispatch)
+                if one
+                else GroupFuture.batch(count, work, self._dispatch)
+            )
+            if entries:
+                future.add_callback("cancelled", lambda _: storing.unmark(entries))
+            return future
         try:
-            outcomes = work() if about else []
-        except Exception as error:  # as above, for every child
-            outcomes = [error] * len(about)
-        return GroupFuture.completed(outcomes)
+            outcomes = work() if count else []
+        except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept for whoever asks the future
+            outcomes = [error] * count
+        if not one:
+            return GroupFuture.completed(outcomes)
+        (outcome,) = outcomes
+        return Future.failed(outcome) if isinstance(outcome, BaseException) else Future.completed(outcome)
+
+    def _dispatch(self, tasks: Sequence[Task]) -> None:
+        """Hand tasks to the alpha task force. One that was shut down leaves them to the caller."""
+        try:
+            self._command.dispatch(tasks)
+        except TaskForceError:
+            run_here(tasks)
 
     def _close(self) -> None:
         self.router.close()
@@ -332,8 +388,8 @@ class DefaultCentralMemory(Component):
 def open_pool(url: str, **options: object) -> Pool:
     """Build the pool that ``url`` names; its scheme picks the plugin.
 
-    Raises ``ValueError`` for what is no URL, :class:`~laila.errors.MissingPluginError` where the plugin is not
-    installed.
+    Raises ``ValueError`` for what is no URL, :class:`~laila.errors.MissingPluginError` where the plugin is
+    not installed.
     """
     from laila.plugins import pools
 
@@ -344,47 +400,47 @@ def open_pool(url: str, **options: object) -> Pool:
             option="url",
         )
     pool_class = pools().get(scheme.lower())
-    opened = pool_class.from_url(url, **options)
-    if not isinstance(opened, Pool):
-        raise TypeError(f"{pool_class.__name__}.from_url gave a {type(opened).__name__}, not a pool")
-    return opened
+    if not issubclass(pool_class, Pool):
+        raise InvalidArgumentError(f"{scheme!r} names {pool_class.__name__}, which is no pool")
+    return pool_class.from_url(url, **options)
 
 
 def _entries(entries: object) -> list[Entry]:
     if isinstance(entries, (str, bytes, bytearray, dict)) or not hasattr(entries, "__iter__"):
-        raise TypeError(f"memorize() takes entries; wrap the {type(entries).__name__} first: laila.constant(…)")
+        raise InvalidArgumentError(
+            f"memorize() takes entries; wrap the {type(entries).__name__} first: laila.constant(…)"
+        )
     given = list(entries)
     for i, entry in enumerate(given):
         if not isinstance(entry, Entry):
-            raise TypeError(
-                f"memorize() takes entries, and item {i} is a {type(entry).__name__}; wrap it first: laila.constant(…)"
+            raise InvalidArgumentError(
+                f"memorize() takes entries, and item {i} is a {type(entry).__name__}; "
+                "wrap it first: laila.constant(…)"
             )
     return given
 
 
-def _wanted(
-    verb: str, entry_ids: object, nickname: object, scope: str | None
-) -> tuple[bool, list[str], list[str] | None]:
+def _wanted(verb: str, entry_ids: object, nickname: object) -> tuple[bool, list[str], list[str] | None]:
     """Return whether one item was asked for, and the keys, or the nicknames."""
-    check_scope(scope)
     if nickname is None:
         if entry_ids is None:
-            raise TypeError(f"say what to {verb}: an id, an Entry, a list of them, or nickname=")
-        if scope is not None and verb != "list the history of":
-            raise TypeError("scope= goes with nickname=; an id says its scope itself")
+            raise InvalidArgumentError(f"say what to {verb}: an id, an Entry, a list of them, or nickname=")
         if is_one(entry_ids):
             return True, [as_key(entry_ids)], None
         return False, as_keys(entry_ids), None
     if entry_ids is not None:
         raise SettingsError("give ids or nickname=, not both", option="nickname")
     if isinstance(nickname, str):
-        names = [nickname]
-    elif isinstance(nickname, (bytes, dict)) or not hasattr(nickname, "__iter__"):
-        raise TypeError(f"nickname= takes a text or a list of them, not a {type(nickname).__name__}")
-    else:
-        names = list(nickname)
-    candidates(names, scope)  # raises for what is no name, before anything is asked of a pool
-    return isinstance(nickname, str), [], names
+        return True, [], [nickname]
+    if isinstance(nickname, (bytes, dict)) or not hasattr(nickname, "__iter__"):
+        raise InvalidArgumentError(
+            f"nickname= takes a text or a list of them, not a {type(nickname).__name__}"
+        )
+    return False, [], list(nickname)
+
+
+def _flat(some: Iterable[Iterable[str]]) -> list[str]:
+    return [one for part in some for one in part]
 
 
 def _batch_size(size: int) -> int:
@@ -399,7 +455,7 @@ def _in_slices(keys: Sequence[str], size: int, work: Callable[[Sequence[str]], l
     while len(outcomes) < len(keys):
         try:
             outcomes += work(keys[len(outcomes) : len(outcomes) + size])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the outcome of all that was not tried
             outcomes += [error] * (len(keys) - len(outcomes))
     return outcomes
 
@@ -411,9 +467,8 @@ def _only(outcomes: list[Any]) -> Any:
     return outcome
 
 
-def _waits_to_write(pool: Pool) -> bool:
-    return any(tier.blocking for tier in pool.chain()) if pool.write_through else pool.blocking
-
-
-def _waits_to_read(pool: Pool) -> bool:
-    return pool.blocking if pool.proxy_to is None else any(tier.blocking for tier in pool.chain())
+def _waits(pool: Pool, *, writes: bool) -> bool:
+    """Whether a verb may wait for a disk or a server: in the chain, or the pool where it works alone."""
+    if pool.proxy_to is None or (writes and not pool.write_through):
+        return pool.blocking
+    return any(tier.blocking for tier in pool.chain())

@@ -10,8 +10,8 @@ from laila.errors import EntryNotFoundError, LailaError
 from laila.policy.command import DefaultCentralCommand
 from laila.policy.communication import DefaultCentralCommunication
 from laila.policy.events import Events
-from laila.policy.loading import remember
 from laila.policy.ids import as_key
+from laila.policy.loading import remember
 from laila.policy.memory import DefaultCentralMemory
 from laila.policy.router import DefaultPoolRouter
 
@@ -38,9 +38,9 @@ def local_policies() -> dict[str, DefaultPolicy]:
 class DefaultPolicy(Component):
     """Routes entries to pools, runs work on task forces and talks to peers.
 
-    ``alpha_pool`` is what the verbs mean when they name none (an in-memory pool by default), ``taskforce`` what
-    runs work (threads where that plugin is installed); ``pickle=False`` refuses payloads that need code to come
-    back. Thread-safe.
+    ``alpha_pool`` is what the verbs mean when they name none (an in-memory pool by default), ``taskforce``
+    what runs work (threads where that plugin is installed); ``pickle=False`` refuses payloads that need code
+    to come back. Thread-safe.
     """
 
     scope: ClassVar[str] = "POLICY"
@@ -103,7 +103,9 @@ class DefaultPolicy(Component):
         return snapshot(self)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, Any], *, secrets: Mapping[str, Any] | None = None) -> Self:
+    def from_environment(
+        cls, environment: Mapping[str, Any], *, secrets: Mapping[str, Any] | None = None
+    ) -> Self:
         """Build the policy that ``environment`` describes. It is not made the active one.
 
         ``secrets`` gives the values that the snapshot left out, by the names it lists; what is not given is
@@ -115,7 +117,9 @@ class DefaultPolicy(Component):
 
         return rebuild(cls, environment, secrets or {})
 
-    def extend(self, new_pool: Pool | str, *, affinity: float | None = None, pool_nickname: str | None = None) -> Pool:
+    def extend(
+        self, new_pool: Pool | str, *, affinity: float | None = None, pool_nickname: str | None = None
+    ) -> Pool:
         """Register a pool, or build the one that a URL names; see :meth:`DefaultCentralMemory.extend`."""
         return self.central.memory.extend(new_pool, affinity=affinity, pool_nickname=pool_nickname)
 
@@ -130,10 +134,12 @@ class DefaultPolicy(Component):
         """Fetch one entry itself, or None where it is nowhere. Blocks.
 
         Looks in the pool with the nickname ``hint``, the alpha pool, the pools with the nicknames in
-        ``pool_subset``, and with ``global_fetch`` in every pool by falling affinity and then every peer. A pool
-        that fails ends the search with its error unless another has the entry.
+        ``pool_subset`` (a dict keyed by them will do), and with ``global_fetch`` in every pool by falling
+        affinity and then every peer. Where no place has the entry and one failed, its error is raised.
         """
         key = as_key(global_id)
+        if isinstance(pool_subset, str):
+            pool_subset = [pool_subset]
         router = self.central.memory.router
         places = [router.route(pool_nickname=hint)] if hint is not None else []
         places.append(router.alpha_pool)
@@ -164,7 +170,7 @@ class DefaultPolicy(Component):
         *,
         require_local_update: bool = False,
         require_global_update: bool = False,
-    ) -> Future[Any] | GroupFuture:
+    ) -> Future[Any] | GroupFuture[Any]:
         """Store entries in the alpha pool and return the future.
 
         ``require_local_update`` waits until they are stored here, ``require_global_update`` until every peer
@@ -176,7 +182,9 @@ class DefaultPolicy(Component):
         if require_local_update or require_global_update:
             future.wait()
         if require_global_update:
-            for sent in [peer.central.memory.memorize(entries) for peer in self.central.communication.peers.values()]:
+            for sent in [
+                peer.central.memory.memorize(entries) for peer in self.central.communication.peers.values()
+            ]:
                 sent.wait()
         return future
 
@@ -187,11 +195,11 @@ class DefaultPolicy(Component):
     def _close(self) -> None:
         """Finish what is queued, then close protocols, task forces and pools, in this order."""
         self._events.tell("laila_policy_closing")
-        failures: list[BaseException] = []
+        failures: list[Exception] = []
         for part in (self.central.communication, self.central.command, self.central.memory):
             try:
                 part.close()
-            except Exception as error:  # every part is closed before the first error is raised
+            except Exception as error:  # noqa: BLE001 - every part is closed before the first error is raised
                 failures.append(error)
         from laila.active import clear_policy, peek_policy
 

@@ -6,11 +6,11 @@ from threading import Lock
 
 from laila.contract.component import Component
 from laila.contract.pool import Pool
-from laila.errors import PoolNotFoundError, SettingsError
+from laila.errors import InvalidArgumentError, PolicyClosedError, PoolNotFoundError, SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import ClassVar
 
     from laila.entry import Entry
@@ -19,10 +19,9 @@ __all__ = ["DefaultPoolRouter"]
 
 
 class DefaultPoolRouter(Component):
-    """The pools of a policy by id, nickname and affinity. The first is the alpha pool, which a verb means when
-    it names none.
+    """The pools of a policy by id, nickname and affinity.
 
-    Thread-safe.
+    The first is the alpha pool, which a verb means when it names none. Thread-safe.
     """
 
     scope: ClassVar[str] = "POOL_ROUTER"
@@ -47,7 +46,7 @@ class DefaultPoolRouter(Component):
 
     @alpha_pool.setter
     def alpha_pool(self, pool: Pool) -> None:
-        if pool.global_id not in self._pools:
+        if not isinstance(pool, Pool) or self._pools.get(pool.global_id) is not pool:
             self.extend(pool)
         self._alpha = pool
 
@@ -69,30 +68,45 @@ class DefaultPoolRouter(Component):
     def extend(self, pool: Pool, *, affinity: float | None = None, pool_nickname: str | None = None) -> None:
         """Register ``pool``; ``affinity`` is its priority (higher is preferred, 0 by default).
 
-        ``pool_nickname`` names it here, by default its own nickname. Raises ``TypeError`` for what is no pool,
-        :class:`SettingsError` (a ``ValueError``) for a nickname that another pool has or a bad affinity.
+        ``pool_nickname`` names it here, by default its own nickname. Raises ``TypeError`` for what is no
+        pool, :class:`SettingsError` (a ``ValueError``) for a nickname that another pool has or a bad
+        affinity.
         """
         if not isinstance(pool, Pool):
-            raise TypeError(
+            raise InvalidArgumentError(
                 f"extend() takes a pool, or a URL such as 'hdf5:///data/run.h5', not {type(pool).__name__}"
             )
-        if affinity is not None:
-            affinity = float(affinity)
-            if affinity != affinity:
-                raise SettingsError("an affinity is a number, not NaN", option="affinity")
+        affinity = _check_affinity(affinity)
         nickname = pool_nickname if pool_nickname is not None else pool.nickname
         with self._lock:
+            known = self._pools.get(pool.global_id)
+            if known is not None and known is not pool:
+                raise SettingsError(
+                    f"{known!r} has the global id of the new pool, as pools of one nickname do; "
+                    "give the new one another nickname",
+                    option="nickname",
+                )
             if nickname is not None:
                 holder = self._nicknames.get(nickname)
                 if holder is not None and holder is not pool:
                     raise SettingsError(
-                        f"the nickname {nickname!r} belongs to {holder!r} already; choose another pool_nickname",
+                        f"the nickname {nickname!r} belongs to {holder!r}; choose another pool_nickname",
                         option="pool_nickname",
                     )
                 self._nicknames[nickname] = pool
             self._pools[pool.global_id] = pool
             if affinity is not None or pool.global_id not in self._affinities:
                 self._affinities[pool.global_id] = affinity or 0.0
+
+    def adopt(self, pools: Iterable[tuple[Pool, float, Sequence[str]]], alpha_pool: Pool) -> None:
+        """Replace all that is registered: pools, affinities and nicknames; for rebuilding."""
+        with self._lock:
+            self._pools, self._nicknames, self._affinities = {}, {}, {}
+            for pool, affinity, nicknames in pools:
+                self._pools[pool.global_id] = pool
+                self._affinities[pool.global_id] = affinity
+                self._nicknames.update(dict.fromkeys(nicknames, pool))
+            self._alpha = alpha_pool
 
     def by_affinity(self) -> list[Pool]:
         """Return the pools by falling affinity."""
@@ -113,13 +127,18 @@ class DefaultPoolRouter(Component):
         routed; this router treats all alike. Raises :class:`PoolNotFoundError` (a ``KeyError``) that lists
         what is registered, and :class:`SettingsError` (a ``ValueError``) for two arguments that disagree.
         """
+        if self._closed:
+            raise PolicyClosedError("the policy was closed; make a new one: laila.DefaultPolicy()")
         if pool_id is None and pool_nickname is None and affinity is None:
             return self._alpha
+        affinity = _check_affinity(affinity)
         meant: list[tuple[str, Pool]] = []
         if pool_id is not None:
             meant.append((f"pool_id={pool_id!r}", self._find(self._pools, pool_id, "id")))
         if pool_nickname is not None:
-            meant.append((f"pool_nickname={pool_nickname!r}", self._find(self._nicknames, pool_nickname, "nickname")))
+            meant.append(
+                (f"pool_nickname={pool_nickname!r}", self._find(self._nicknames, pool_nickname, "nickname"))
+            )
         if affinity is not None:
             best = self.by_affinity()[0]
             if self._affinities[best.global_id] < affinity:
@@ -127,7 +146,8 @@ class DefaultPoolRouter(Component):
             meant.append((f"affinity={affinity}", best))
         if any(pool is not meant[0][1] for _, pool in meant):
             raise SettingsError(
-                f"{' and '.join(name for name, _ in meant)} name different pools: give one of them", option="pool_id"
+                f"{' and '.join(name for name, _ in meant)} name different pools: give one of them",
+                option="pool_id",
             )
         return meant[0][1]
 
@@ -141,13 +161,29 @@ class DefaultPoolRouter(Component):
         names = {pool.global_id: name for name, pool in self._nicknames.items()}
         registered = [names.get(gid, gid) for gid in self._pools]
         return PoolNotFoundError(
-            f"no pool with {what}; registered: {', '.join(registered)}. Add one with laila.memory.extend(pool)",
+            f"no pool with {what}; registered: {', '.join(registered)}. "
+            "Add one with laila.memory.extend(pool)",
             pool=what,
             registered=registered,
         )
 
     def _close(self) -> None:
-        """Close every pool, caches before their origins."""
-        for pool in list(self._pools.values()):
-            for tier in pool.chain():
+        """Close every pool, caches before their origins; the first error is raised when all are closed."""
+        failure: Exception | None = None
+        for tier in [tier for pool in self._pools.values() for tier in pool.chain()]:
+            try:
                 tier.close()
+            except Exception as error:  # noqa: BLE001 - the others are closed first
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+
+def _check_affinity(affinity: object) -> float | None:
+    if affinity is None:
+        return None
+    if isinstance(affinity, bool) or not isinstance(affinity, (int, float)):
+        raise InvalidArgumentError(f"an affinity is a number, not a {type(affinity).__name__}")
+    if affinity != affinity:
+        raise SettingsError("an affinity is a number, not NaN", option="affinity")
+    return float(affinity)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from laila.contract.pool import StoreOutcome
-from laila.entry import EntryState, from_blob, to_blob
+from laila.entry import EntryState, Manifest, from_blob, to_blob
 from laila.errors import EvolutionConflictError, ImmutableEntryError, ManifestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Literal
 
     from laila.contract.blob import Blob
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
     Outcome = str | BaseException
 
-__all__ = ["ON_CONFLICT", "store", "store_slices"]
+__all__ = ["ON_CONFLICT", "Plan", "store", "store_plan", "unmark"]
 
 ON_CONFLICT = (None, "next")
-_NEXT_TRIES = 64
+# A try fails only because another writer's succeeded: only a pool that breaks its word gets here.
+_NEXT_TRIES = 10_000
+_CREATED, _SAME = StoreOutcome.CREATED, StoreOutcome.SAME
+_POOLING, _POOLED, _READY = EntryState.POOLING, EntryState.POOLED, EntryState.READY
 
 
 def store(
@@ -33,92 +36,133 @@ def store(
 ) -> list[Outcome]:
     """Store ``blobs``, the snapshots of ``entries``; return for each its global id or its error.
 
-    ``overwrite`` replaces constants (an evolution is never replaced). ``on_conflict="next"`` stores a variable
-    whose evolution another writer took under the next free one. Raises what the backend raises.
+    ``overwrite`` replaces constants (an evolution is never replaced). ``on_conflict="next"`` stores a
+    variable whose evolution another writer took under the next free one. Raises what the backend raises.
     """
-    done = False
     try:
-        if overwrite:
-            found = _store_over(pool, blobs)
-        else:
-            found = pool.store(blobs)
-        done = True
-    finally:
-        if not done:
-            _mark(entries, EntryState.READY)
+        found = _store_over(pool, blobs) if overwrite else pool.store(blobs)
+    except BaseException:
+        unmark(entries)
+        raise
     outcomes: list[Outcome] = []
     for entry, blob, outcome in zip(entries, blobs, found, strict=True):
-        if outcome is not StoreOutcome.CONFLICT:
-            outcomes.append(blob.key)
-            if entry._state is EntryState.POOLING:
-                entry._state = EntryState.POOLED
+        key = blob.key
+        if outcome is _CREATED or outcome is _SAME:
+            # One that evolved since is not the one that was stored.
+            if entry._state is _POOLING and (entry._evolution is None or entry.global_id == key):
+                entry._state = _POOLED
+            outcomes.append(key)
             continue
-        _mark((entry,), EntryState.READY)
-        if blob.key[-37] == ":":
-            outcomes.append(_immutable(blob.key, pool))
+        unmark((entry,))
+        if isinstance(outcome, BaseException):
+            outcomes.append(outcome)
+        elif _is_constant(key):
+            outcomes.append(_immutable(key, pool))
         elif on_conflict == "next":
             outcomes.append(_store_next(pool, entry, blob))
         else:
-            outcomes.append(_conflict(blob.key, pool))
+            outcomes.append(_conflict(key, pool))
     return outcomes
 
 
-def store_slices(
-    pool: Pool, entries: Sequence[Entry], blobs: Sequence[Blob], size: int, *, overwrite: bool = False
-) -> list[Outcome]:
-    """Store a manifest: its leaves in slices of ``size``, then the manifest itself, which comes last.
+class Plan:
+    """What a verb has to store where manifests are among it.
 
-    Where a leaf failed the manifest is not stored, so that what is stored refers to nothing that is not.
+    ``entries`` (and ``blobs``, their snapshots) come in the order of storing: first what is no manifest, each
+    once, then the ``manifests`` last of them, inner ones first. ``needs`` says of each manifest where in
+    ``entries`` that stands which waits in it.
     """
+
+    __slots__ = ("_places", "blobs", "entries", "manifests", "needs")
+
+    def __init__(self, given: Iterable[Entry], *, pickle: bool, copy: bool) -> None:
+        plain: dict[int, Entry] = {}
+        manifests: dict[int, Manifest] = {}
+        given = list(given)
+        for entry in given:
+            if not isinstance(entry, Manifest):
+                plain[id(entry)] = entry
+                continue
+            for manifest in entry.manifests():
+                manifests[id(manifest)] = manifest
+                plain.update(
+                    (id(leaf), leaf) for leaf in manifest.pending() if not isinstance(leaf, Manifest)
+                )
+        self.entries: list[Entry] = [*plain.values(), *manifests.values()]
+        place = {id(entry): i for i, entry in enumerate(self.entries)}
+        self.manifests = len(manifests)
+        self.needs = [[place[id(leaf)] for leaf in manifest.pending()] for manifest in manifests.values()]
+        self.blobs = [to_blob(entry, pickle=pickle, copy=copy) for entry in self.entries]
+        self._places = [place[id(entry)] for entry in given]
+
+    def of_given(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Return the outcomes of what was given, in its order."""
+        return [outcomes[place] for place in self._places]
+
+
+def store_plan(pool: Pool, plan: Plan, size: int, *, overwrite: bool = False) -> list[Outcome]:
+    """Store a plan: entries in slices of ``size``, then the manifests; one outcome an entry of the plan.
+
+    A manifest of which an entry failed is not stored: what is stored refers to nothing that is not.
+    """
+    entries, blobs = plan.entries, plan.blobs
+    first = len(entries) - plan.manifests
     outcomes: list[Outcome] = []
-    *_, manifest = blobs
-    leaves = len(blobs) - 1
-    while len(outcomes) < leaves:
-        part = slice(len(outcomes), min(len(outcomes) + size, leaves))
+    while (start := len(outcomes)) < first:
+        part = slice(start, min(start + size, first))
         try:
             outcomes += store(pool, entries[part], blobs[part], overwrite=overwrite)
-        except Exception as error:
-            # The backend failed as a whole: what was not tried fails for the same reason, not by a wait each.
-            _mark(entries[part.start :], EntryState.READY)
-            outcomes += [error] * (leaves - len(outcomes))
-    failed = next((one for one in outcomes if isinstance(one, BaseException)), None)
-    if failed is None:
-        return outcomes + store(pool, entries[-1:], blobs[-1:], overwrite=overwrite)
-    refused = ManifestError(
-        f"the manifest {manifest.key} was not stored, because an entry of it could not be: {failed}", path=manifest.key
-    )
-    refused.__cause__ = failed
-    return [*outcomes, refused]
+        except Exception as error:  # noqa: BLE001 - the outcome of all that was not tried: no wait for each
+            outcomes += [error] * (first - start)
+    for i, needs in enumerate(plan.needs, first):
+        failed = next((outcomes[n] for n in needs if isinstance(outcomes[n], BaseException)), None)
+        if failed is None:
+            try:
+                outcomes += store(pool, entries[i : i + 1], blobs[i : i + 1], overwrite=overwrite)
+            except Exception as error:  # noqa: BLE001 - the outcome of this manifest
+                outcomes.append(error)
+        else:
+            outcomes.append(_refused(blobs[i].key, failed))
+    unmark(entries)  # those that were not stored
+    return outcomes
 
 
-def _store_over(pool: Pool, blobs: Sequence[Blob]) -> list[StoreOutcome]:
-    constants = [blob for blob in blobs if blob.key[-37] == ":"]
-    variables = [blob for blob in blobs if blob.key[-37] != ":"]
+def unmark(entries: Iterable[Entry]) -> None:
+    """Say of entries that are not on their way to a pool any more that they are ready for it."""
+    for entry in entries:
+        if entry._state is _POOLING:
+            entry._state = _READY
+
+
+def _is_constant(key: str) -> bool:
+    return key[-37] == ":"
+
+
+def _store_over(pool: Pool, blobs: Sequence[Blob]) -> list[object]:
+    constants = [blob for blob in blobs if _is_constant(blob.key)]
+    variables = [blob for blob in blobs if not _is_constant(blob.key)]
     replaced = iter(pool.store(constants, replace=True) if constants else ())
     created = iter(pool.store(variables) if variables else ())
-    return [next(replaced if blob.key[-37] == ":" else created) for blob in blobs]
+    return [next(replaced if _is_constant(blob.key) else created) for blob in blobs]
 
 
 def _store_next(pool: Pool, entry: Entry, blob: Blob) -> Outcome:
     """Store the snapshot under the evolution after the newest, again while other writers are faster."""
-    payload = from_blob(blob)
+    moved = from_blob(blob)
     stem = blob.key.rpartition("-")[0]
     for _ in range(_NEXT_TRIES):
-        numbers = pool.history(stem)
-        payload._evolution = numbers[-1] + 1 if numbers else 0
-        moved = to_blob(payload)
-        if pool.store([moved])[0] is not StoreOutcome.CONFLICT:
+        (numbers,) = pool.history([stem])
+        moved._evolution = numbers[-1] + 1 if numbers else 0
+        again = to_blob(moved)
+        (outcome,) = pool.store([again])
+        if isinstance(outcome, BaseException):
+            return outcome
+        if outcome is not StoreOutcome.CONFLICT:
             if entry.global_id == blob.key:
-                entry._evolution = payload._evolution
-                entry._state = EntryState.POOLED
-            return moved.key
+                entry._evolution = moved._evolution
+                entry._state = _POOLED
+            return again.key
     return _conflict(blob.key, pool)
-
-
-def _mark(entries: Sequence[Entry], state: EntryState) -> None:
-    for entry in entries:
-        if entry._state is EntryState.POOLING:
-            entry._state = state
 
 
 def _immutable(key: str, pool: Pool) -> ImmutableEntryError:
@@ -137,3 +181,11 @@ def _conflict(key: str, pool: Pool) -> EvolutionConflictError:
         key=key,
         pool=pool.label,
     )
+
+
+def _refused(key: str, failed: object) -> ManifestError:
+    refused = ManifestError(
+        f"the manifest {key} was not stored, because an entry of it could not be: {failed}", path=key
+    )
+    refused.__cause__ = failed if isinstance(failed, BaseException) else None
+    return refused

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from laila.active import get_active_policy
 from laila.entry import Entry
-from laila.errors import SettingsError
+from laila.errors import InvalidArgumentError, SettingsError
 from laila.identity import universal_namespace
 from laila.policy.memory import open_pool
 from laila.policy.policy import local_policies
@@ -46,7 +48,7 @@ contingent = Entry.contingent
 
 
 @overload
-def memorize(entries: Manifest, **kwargs: Any) -> GroupFuture: ...
+def memorize(entries: Manifest, **kwargs: Any) -> GroupFuture[Any]: ...  # type: ignore[overload-overlap]
 @overload
 def memorize(
     entries: Entry,
@@ -68,14 +70,14 @@ def memorize(
     overwrite: bool = ...,
     on_conflict: Literal["next"] | None = ...,
     copy: bool = ...,
-) -> GroupFuture: ...
+) -> GroupFuture[Any]: ...
 def memorize(entries: Any, **kwargs: Any) -> Any:
     """Store entries in a pool of the active policy; see :meth:`DefaultCentralMemory.memorize`."""
     return get_active_policy().central.memory.memorize(entries, **kwargs)
 
 
 @overload
-def remember(
+def remember(  # type: ignore[overload-overlap]
     entry_ids: Entry | str,
     *,
     pool_id: str | None = ...,
@@ -93,9 +95,9 @@ def remember(
     affinity: float | None = ...,
     missing_ok: bool = ...,
     copy: bool = ...,
-) -> GroupFuture: ...
+) -> GroupFuture[Any]: ...
 @overload
-def remember(
+def remember(  # type: ignore[overload-overlap]
     *,
     nickname: str,
     scope: Literal["MANIFEST"],
@@ -106,7 +108,7 @@ def remember(
     copy: bool = ...,
 ) -> Future[Manifest]: ...
 @overload
-def remember(
+def remember(  # type: ignore[overload-overlap]
     *,
     nickname: str,
     scope: Literal["ENTRY"] | None = ...,
@@ -126,14 +128,14 @@ def remember(
     affinity: float | None = ...,
     missing_ok: bool = ...,
     copy: bool = ...,
-) -> GroupFuture: ...
+) -> GroupFuture[Any]: ...
 def remember(entry_ids: Any = None, **kwargs: Any) -> Any:
     """Fetch entries from a pool of the active policy; see :meth:`DefaultCentralMemory.remember`."""
     return get_active_policy().central.memory.remember(entry_ids, **kwargs)
 
 
 @overload
-def forget(
+def forget(  # type: ignore[overload-overlap]
     entry_ids: Entry | str,
     *,
     pool_id: str | None = ...,
@@ -149,9 +151,9 @@ def forget(
     pool_nickname: str | None = ...,
     affinity: float | None = ...,
     missing_ok: bool = ...,
-) -> GroupFuture: ...
+) -> GroupFuture[Any]: ...
 @overload
-def forget(
+def forget(  # type: ignore[overload-overlap]
     *,
     nickname: str,
     scope: Literal["ENTRY", "MANIFEST"] | None = ...,
@@ -169,7 +171,7 @@ def forget(
     pool_nickname: str | None = ...,
     affinity: float | None = ...,
     missing_ok: bool = ...,
-) -> GroupFuture: ...
+) -> GroupFuture[Any]: ...
 def forget(entry_ids: Any = None, **kwargs: Any) -> Any:
     """Delete entries from a pool of the active policy; see :meth:`DefaultCentralMemory.forget`."""
     return get_active_policy().central.memory.forget(entry_ids, **kwargs)
@@ -192,37 +194,46 @@ def history(
 def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float | None = None) -> Pool:
     """Chain ``pools``, the fastest first, into one store, register it, and return its first pool.
 
-    ``memorize`` writes the last tier first, which decides conflicts and durability, and then fills the caches;
-    ``remember`` looks from the first to the last and fills on the way back; ``forget`` deletes in the last and
-    then in every tier. URLs are opened as :meth:`DefaultCentralMemory.extend` does. Raises ``ValueError`` for
-    fewer than one pool, or for one that comes twice.
+    ``memorize`` writes the last tier first, which decides conflicts and durability, and then fills the
+    caches; ``remember`` looks from the first to the last and fills on the way back; ``forget`` deletes in the
+    last and then in every tier. URLs are opened as :meth:`DefaultCentralMemory.extend` does. Raises
+    ``ValueError`` for fewer than one pool, or for one that comes twice.
     """
     if not pools:
         raise SettingsError("tiers() chains at least one pool: laila.tiers(memory, hdf5)", option="pools")
     memory = get_active_policy().central.memory
-    opened: list[Pool] = []
-    own: list[Pool] = []
+    chain: list[Pool] = []
+    before: list[tuple[Pool, Pool | None, bool]] = []
     try:
         for pool in pools:
-            if isinstance(pool, str):
-                pool = open_pool(pool)
-                own.append(pool)
-            opened.append(pool)
-        if len({id(pool) for pool in opened}) != len(opened):
+            chain.append(open_pool(pool) if isinstance(pool, str) else _check_pool(pool))  # noqa: PERF401 - closed below, should one fail
+        if len({id(pool) for pool in chain}) != len(chain):
             raise SettingsError("a pool comes twice in tiers(): a chain has each pool once", option="pools")
-        for cache, origin in zip(opened, opened[1:], strict=False):
+        before = [(pool, pool.proxy_to, pool.write_through) for pool in chain]
+        for cache, origin in pairwise(chain):
             cache.proxy_to = origin
-        opened[0].write_through = True
-        memory.extend(opened[0], affinity=affinity, pool_nickname=pool_nickname)
+        chain[0].write_through = True
+        memory.extend(chain[0], affinity=affinity, pool_nickname=pool_nickname)
     except BaseException:
-        for pool in own:
-            pool.close()
+        for pool, linked, through in before:
+            pool._origin, pool.write_through = linked, through
+        for given, pool in zip(pools, chain, strict=False):
+            if isinstance(given, str):
+                pool.close()
         raise
-    return opened[0]
+    return chain[0]
+
+
+def _check_pool(pool: object) -> Pool:
+    from laila.contract.pool import Pool
+
+    if not isinstance(pool, Pool):
+        raise InvalidArgumentError(f"tiers() chains pools and URLs of pools, not a {type(pool).__name__}")
+    return pool
 
 
 def add_peer(uri: str, secret: str) -> str:
-    """Connect to the policy at ``uri`` and return its global id; see :meth:`DefaultCentralCommunication.add_peer`."""
+    """Connect to the policy at ``uri`` and return its global id, as the active policy."""
     return get_active_policy().central.communication.add_peer(uri, secret)
 
 
@@ -233,7 +244,10 @@ def add_tcpip_peer(host: str, port: int, secret: str) -> str:
 
 def remote_policies() -> dict[str, Any]:
     """Return the peers of all local policies by global id."""
-    return {gid: peer for policy in local_policies().values() for gid, peer in policy.central.communication.peers.items()}
+    found: dict[str, Any] = {}
+    for policy in local_policies().values():
+        found.update(policy.central.communication.peers)
+    return found
 
 
 def universe() -> Mapping[str, Any]:
@@ -242,7 +256,7 @@ def universe() -> Mapping[str, Any]:
 
 
 def terminate() -> None:
-    """Close every policy of this process: queued work is finished, protocols, task forces and pools are closed.
+    """Close every policy of this process: finish queued work, close protocols, task forces and pools.
 
     The next use builds a new policy. Idempotent; the first error is raised after everything was closed.
     """
@@ -250,7 +264,7 @@ def terminate() -> None:
     for policy in local_policies().values():
         try:
             policy.close()
-        except Exception as error:  # the others are closed first
+        except Exception as error:  # noqa: BLE001 - the others are closed first
             failure = failure or error
     if failure is not None:
         raise failure

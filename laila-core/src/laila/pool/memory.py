@@ -1,10 +1,10 @@
-"""The in-memory pool: blobs in a dict of this process. It never blocks, and nothing in it outlives the process."""
+"""The in-memory pool: blobs in a dict. It never blocks, and nothing in it outlives the process."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.contract.pool import Pool
+from laila.contract.pool import Pool, counts_evolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +19,8 @@ __all__ = ["MemoryPool"]
 class MemoryPool(Pool):
     """A pool in the memory of this process.
 
-    It keeps blob objects as they are: no bytes are joined and no checksums made. Thread-safety: each method is
-    atomic (one dict operation, or a short lock where it keeps the index of evolutions in step).
+    It keeps blob objects as they are: no bytes are joined and no checksums made. Thread-safety: each method
+    is atomic (one dict operation, or a short lock where it keeps the index of evolutions in step).
     """
 
     blocking: ClassVar[bool] = False
@@ -65,7 +65,7 @@ class MemoryPool(Pool):
             return False
         stem, _, number = key.rpartition("-")
         numbers = self._numbers.get(stem)
-        if numbers is not None and number.isdigit():
+        if numbers is not None and counts_evolution(number):
             with self._create_lock:
                 if key not in self._blobs:  # else another thread has stored it again
                     numbers.discard(int(number))
@@ -96,7 +96,7 @@ class MemoryPool(Pool):
     def _index(self, key: str) -> None:
         stem, _, number = key.rpartition("-")
         # The last group of a uuid has 12 characters; only what follows a whole uuid is an evolution.
-        if number.isdigit() and len(stem) >= 36 and stem[-13] == "-":
+        if len(stem) >= 36 and stem[-13] == "-" and counts_evolution(number):
             with self._create_lock:
                 if key in self._blobs:
                     self._numbers.setdefault(stem, set()).add(int(number))

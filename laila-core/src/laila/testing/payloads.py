@@ -13,7 +13,6 @@ import uuid
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from decimal import Decimal
-from fractions import Fraction
 from struct import pack
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
@@ -91,7 +90,12 @@ def _parts(left: Any, right: Any, path: str) -> list[tuple[object, object, str]]
     elif isinstance(left, array):
         _same(left.typecode == right.typecode and left.tobytes() == right.tobytes(), path, left, right)
     elif isinstance(left, (dt.datetime, dt.time)):
-        _same(left.replace(tzinfo=None) == right.replace(tzinfo=None) and left.fold == right.fold, path, left, right)
+        _same(
+            left.replace(tzinfo=None) == right.replace(tzinfo=None) and left.fold == right.fold,
+            path,
+            left,
+            right,
+        )
         return [(left.tzinfo, right.tzinfo, path + ".tzinfo")]
     elif isinstance(left, dt.timezone):
         _same(repr(left) == repr(right), path, left, right)
@@ -120,7 +124,12 @@ def _array_parts(left: Any, right: Any, path: str) -> list[tuple[object, object,
     _same(same and left.dtype.isalignedstruct == right.dtype.isalignedstruct, path, left, right)
     if isinstance(left, np.ndarray):
         fortran = left.flags.f_contiguous and not left.flags.c_contiguous
-        _same(fortran == (right.flags.f_contiguous and not right.flags.c_contiguous), path, left.flags, right.flags)
+        _same(
+            fortran == (right.flags.f_contiguous and not right.flags.c_contiguous),
+            path,
+            left.flags,
+            right.flags,
+        )
     if left.dtype.kind == "O":
         pairs = zip(left.ravel().tolist(), right.ravel().tolist(), strict=True)
         return [(x, y, f"{path}.flat[{i}]") for i, (x, y) in enumerate(pairs)]
@@ -154,7 +163,9 @@ def _member_parts(left: Any, right: Any, path: str) -> list[tuple[object, object
 
 
 def _texts() -> st.SearchStrategy[str]:
-    return st.text(st.characters(), max_size=8) | st.text(st.characters(min_codepoint=0xD7F0, max_codepoint=0xE010), max_size=3)
+    return st.text(st.characters(), max_size=8) | st.text(
+        st.characters(min_codepoint=0xD7F0, max_codepoint=0xE010), max_size=3
+    )
 
 
 def scalars() -> st.SearchStrategy[object]:
@@ -163,7 +174,10 @@ def scalars() -> st.SearchStrategy[object]:
     zones |= st.sampled_from([ZoneInfo("UTC"), ZoneInfo("Europe/Berlin"), ZoneInfo("America/St_Johns")])
     zones |= st.just(dt.timezone(dt.timedelta(hours=1), "named"))
     moments = st.builds(
-        lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold), st.datetimes(), zones, st.integers(0, 1)
+        lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold),
+        st.datetimes(),
+        zones,
+        st.integers(0, 1),
     )
     paths = st.sampled_from(["", ".", "/", "/a/b", "a//b", "..", "c:\\x", "\udcff"])
     return st.one_of(
@@ -194,7 +208,14 @@ def scalars() -> st.SearchStrategy[object]:
 def _numpy_scalars() -> st.SearchStrategy[object]:
     plain = npst.scalar_dtypes().filter(lambda dtype: dtype.itemsize > 0)
     return npst.arrays(plain, ()).map(lambda array: array[()]) | st.sampled_from(
-        [np.longlong(-1), np.longdouble("0.1"), np.str_("a\0"), np.bytes_(b"\0"), np.float64("nan"), np.datetime64("NaT")]
+        [
+            np.longlong(-1),
+            np.longdouble("0.1"),
+            np.str_("a\0"),
+            np.bytes_(b"\0"),
+            np.float64("nan"),
+            np.datetime64("NaT"),
+        ]
     )
 
 
@@ -218,11 +239,15 @@ def _is_hashable(value: object) -> bool:
 
 
 def arrays() -> st.SearchStrategy[Any]:
-    """numpy arrays of every dtype without objects: 0-d, empty, strided, Fortran-order, structured, masked."""
+    """Numpy arrays of every dtype without objects: 0-d, empty, strided, Fortran-order, structured, masked."""
     simple = npst.scalar_dtypes().filter(lambda dtype: dtype.itemsize > 0)
-    fields = st.lists(st.tuples(st.sampled_from("abc"), simple), min_size=1, max_size=3, unique_by=lambda field: field[0])
+    fields = st.lists(
+        st.tuples(st.sampled_from("abc"), simple), min_size=1, max_size=3, unique_by=lambda field: field[0]
+    )
     structured = st.builds(np.dtype, fields, align=st.booleans())
-    nested = st.builds(lambda inner, shape: np.dtype([("x", inner, shape)]), structured, st.sampled_from([(), (2,), (1, 3)]))
+    nested = st.builds(
+        lambda inner, shape: np.dtype([("x", inner, shape)]), structured, st.sampled_from([(), (2,), (1, 3)])
+    )
     shapes = npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
     base = npst.arrays(simple | structured | nested, shapes)
     views = st.sampled_from(
@@ -231,7 +256,7 @@ def arrays() -> st.SearchStrategy[Any]:
             lambda x: x.T,
             lambda x: x[..., ::2] if x.ndim else x,
             lambda x: x[::-1] if x.ndim else x,
-            lambda x: np.asfortranarray(x),
+            np.asfortranarray,
             lambda x: np.ma.masked_array(x, mask=np.ones(x.shape, bool)) if x.dtype.names is None else x,
             lambda x: np.ma.masked_array(x) if x.dtype.names is None else x,
             lambda x: x.view(np.recarray) if x.dtype.names is not None else x,
@@ -242,7 +267,14 @@ def arrays() -> st.SearchStrategy[Any]:
 
 def plain_payloads() -> st.SearchStrategy[Any]:
     """None, bools, ints, floats, texts and bytes in lists and in dicts with text keys."""
-    leaves = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | _texts() | st.binary(max_size=8)
+    leaves = (
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.floats()
+        | _texts()
+        | st.binary(max_size=8)
+    )
     return st.recursive(
         leaves,
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_texts(), inner, max_size=4),

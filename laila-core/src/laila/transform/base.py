@@ -67,7 +67,11 @@ def register_transformation(cls: C) -> C:
 
     Raises ``TypeError`` for what is no transformation, ``ValueError`` when another class has the name.
     """
-    if not isinstance(cls, type) or not issubclass(cls, Transformation) or not isinstance(getattr(cls, "name", None), str):
+    if (
+        not isinstance(cls, type)
+        or not issubclass(cls, Transformation)
+        or not isinstance(getattr(cls, "name", None), str)
+    ):
         raise TypeError(f"{cls!r} is no Transformation with a name")
     other = _known.setdefault(cls.name, cls)
     if other is not cls and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -87,7 +91,9 @@ def make_transformation(name: str, options: Mapping[str, object] | None = None) 
     try:
         return cls(**(options or {}))
     except TypeError as error:
-        raise TransformationError(f"the transformation {name!r} does not take {options!r}: {error}", name=name) from error
+        raise TransformationError(
+            f"the transformation {name!r} does not take {options!r}: {error}", name=name
+        ) from error
 
 
 def corrupt(key: str, name: str, what: str) -> CorruptEntryError:
@@ -98,7 +104,8 @@ def corrupt(key: str, name: str, what: str) -> CorruptEntryError:
 def unavailable(name: str, library: str, extra: str, cause: ImportError) -> TransformationError:
     """The error for a transformation whose library is not installed."""
     error = TransformationError(
-        f"the transformation {name!r} needs {library}, which is not installed: pip install 'laila-core[{extra}]'", name=name
+        f"the transformation {name!r} needs {library}, which is not installed: pip install 'laila-core[{extra}]'",
+        name=name,
     )
     error.__cause__ = cause
     return error

@@ -28,7 +28,9 @@ def _size(params: Mapping[str, object], key: str, name: str) -> int:
 
 def _level(level: object, name: str, lowest: int, highest: int) -> int:
     if type(level) is not int or not lowest <= level <= highest:
-        raise TransformationError(f"{name} takes a level from {lowest} to {highest}, not {level!r}", name=name)
+        raise TransformationError(
+            f"{name} takes a level from {lowest} to {highest}, not {level!r}", name=name
+        )
     return level
 
 
@@ -89,7 +91,9 @@ class Zstd(Transformation):
             # A block of four bytes unfolds to 128 KiB at most: what claims more is a lie, told before it is allocated.
             if size > _ZSTD_RATIO * len(data) or zstandard.frame_content_size(data) != size:
                 raise corrupt(key, self.name, f"is not exactly {size} bytes")
-            found = zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
+            found = zstandard.ZstdDecompressor().decompress(
+                data, max_output_size=size, allow_extra_data=False
+            )
         except (zstandard.ZstdError, MemoryError) as error:
             raise corrupt(key, self.name, f"cannot be decompressed ({error})") from error
         if len(found) != size:

@@ -53,7 +53,9 @@ class AesGcm(Transformation):
         if isinstance(key, str):
             key = parse_key(key)
         if key is not None and (not isinstance(key, bytes) or len(key) < _KEY):
-            raise SecretError("an encryption key is at least 32 bytes, or a text of at least 32 characters", name=self.name)
+            raise SecretError(
+                "an encryption key is at least 32 bytes, or a text of at least 32 characters", name=self.name
+            )
         self._key = key
         self._key_name = key_name
 
@@ -66,7 +68,9 @@ class AesGcm(Transformation):
             return encryption_keys.current()
         found = encryption_keys.find(self._key_name)
         if found is None:
-            raise SecretError(f"there is no encryption key {self._key_name!r} in the secrets directory", name=self.name)
+            raise SecretError(
+                f"there is no encryption key {self._key_name!r} in the secrets directory", name=self.name
+            )
         return self._key_name, found
 
     def options(self) -> dict[str, object]:
@@ -83,7 +87,7 @@ class AesGcm(Transformation):
         return _derive(_derive(self._current()[1], b"laila content digest 1"), digest)[: len(digest)]
 
     def apply(self, data: BytesLike, *, key: str) -> bytearray:
-        aes, invalid = _library(self.name)
+        aes, _invalid = _library(self.name)
         salt = urandom(_SALT)
         cipher = aes(_derive(self._current()[1], b"laila aes-gcm 1" + salt))
         view = memoryview(data)
@@ -119,7 +123,9 @@ class AesGcm(Transformation):
                 )
             except invalid as error:
                 # The key's id fits, so it is the data, or the id it is filed under, that was changed.
-                raise corrupt(key, self.name, "does not authenticate: it was changed, or filed under another key") from error
+                raise corrupt(
+                    key, self.name, "does not authenticate: it was changed, or filed under another key"
+                ) from error
             out[at : at + len(piece)] = piece
             at += len(piece)
         return out

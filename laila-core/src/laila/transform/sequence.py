@@ -107,8 +107,14 @@ def _item(item: Item) -> Transformation:
         return item
     if isinstance(item, str):
         return make_transformation(item)
-    if isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], str) and isinstance(item[1], dict):
+    if (
+        isinstance(item, (list, tuple))
+        and len(item) == 2
+        and isinstance(item[0], str)
+        and isinstance(item[1], dict)
+    ):
         return make_transformation(item[0], item[1])
     raise TransformationError(
-        f"a transformation is a name, a Transformation or a pair [name, options], not {item!r}", name=repr(item)
+        f"a transformation is a name, a Transformation or a pair [name, options], not {item!r}",
+        name=repr(item),
     )

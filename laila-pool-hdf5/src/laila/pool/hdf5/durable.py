@@ -66,9 +66,9 @@ class DurableFile(io.RawIOBase):
         self._position = 0
         self._discarding = False
         self.failure: OSError | None = None
-        """The first error of the system under a call from HDF5, where it cannot be raised: see :meth:`write`."""
+        """The first error of the system in a call from HDF5, where it cannot be raised: see :meth:`write`."""
         self.interrupted = False
-        """Whether a commit happened but its pages could not all be put in their places: :func:`recover` must."""
+        """Whether a commit happened without all pages being put in place: :func:`recover` must."""
 
     @property
     def end(self) -> int:

@@ -116,5 +116,5 @@ def load(storage: Storage, file_id: bytes) -> Record | None:
 
 
 def clear(storage: Storage) -> None:
-    """Take the record at the end of the file back: what it says is in its place. Needs no sync, as replaying is harmless."""
+    """Take back the record at the end of the file. Needs no sync: writing its pages again is harmless."""
     storage.write(bytes(len(MAGIC)), storage.size() - FOOTER_BYTES)

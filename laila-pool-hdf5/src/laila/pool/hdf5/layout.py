@@ -33,8 +33,8 @@ __all__ = ["USER_BLOCK", "Header", "Row", "decode_blocks", "encode_block", "entr
 USER_BLOCK = 4096
 
 Row = tuple[str | None] | tuple[str, int, int] | tuple[str, int, int, tuple[tuple[int, int, bool], ...]]
-"""One row of the index log: ``(key, offset, length)`` is a packed blob; with a fourth member the blob's head, and
-for each buffer ``(offset, length, transposed)``; ``(key,)`` is a deletion; ``(None,)`` deletes everything."""
+"""One row of the index log: ``(key, offset, length)`` is a packed blob; with a fourth member the blob's
+head, and for each buffer ``(offset, length, transposed)``; ``(key,)`` deletes, ``(None,)`` everything."""
 
 Entry = tuple[str, int, int] | tuple[str, int, int, tuple[tuple[int, int, bool], ...]]
 """A row that says where something is."""
@@ -100,7 +100,7 @@ class Header:
         form = raw[: cls._MOVED_AT] + bytes(8) + raw[cls._MOVED_AT + 8 : size]
         if xxh3_64_intdigest(form) != cls._CHECKSUM.unpack_from(raw, size)[0]:
             raise PoolFormatError(
-                f"the header of {path} is damaged; restore the file from a backup (h5py still opens its arrays)",
+                f"the header of {path} is damaged; restore the file from a backup (h5py still opens it)",
                 pool=path,
             )
         _, _, _, file_id, generation, _, serial, *segments = cls._FORM.unpack(form)
@@ -112,20 +112,20 @@ class Header:
 
     @classmethod
     def identify(cls, storage: Storage, path: str) -> bytes:
-        """Return the raw header of a file that is a pool of this version, or raise :class:`PoolFormatError`."""
+        """Return the raw header of a pool of this version, or raise :class:`PoolFormatError`."""
         raw = storage.read(cls._FORM.size + cls._CHECKSUM.size, 0)
         if raw[:8] != cls.MAGIC or len(raw) < cls._FORM.size:
             kind = (
                 "an HDF5 file, but no laila pool" if raw[:8] == _SIGNATURE else "no HDF5 file made by laila"
             )
             raise PoolFormatError(
-                f"{path} is {kind}; it was left as it is. Give the pool the path of a file that does not exist yet",
+                f"{path} is {kind}; it was left as it is. Give the pool another path",
                 pool=path,
             )
         version = int.from_bytes(raw[8:12], "little")
         if version != cls.VERSION:
             raise PoolFormatError(
-                f"{path} has format version {version}, this laila-pool-hdf5 knows {cls.VERSION}: use a newer one",
+                f"{path} has format version {version}, not {cls.VERSION}: use a newer laila-pool-hdf5",
                 pool=path,
             )
         return raw
@@ -201,6 +201,6 @@ _SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "%/"
 
 
 def entry_name(key: str) -> bytes:
-    """Return the name of a key's link in ``/entries``: the key, with what a link cannot hold written as ``%XX``."""
+    """Return the name of a key's link in ``/entries``: the key, ``%XX`` for what a link cannot hold."""
     name = quote(key, safe=_SAFE)
     return (name.replace(".", "%2E") if name in (".", "..") else name).encode("ascii")

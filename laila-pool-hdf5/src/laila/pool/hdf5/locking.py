@@ -31,23 +31,23 @@ def locked(fd: int, *, exclusive: bool, timeout: float, path: str, what: str) ->
     ``path`` and ``what`` (who is likely to hold it) are for its message.
     """
     kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    deadline = time.monotonic() + timeout
-    pause = _SHORTEST_PAUSE
+    started = time.monotonic()
     while True:
         try:
             fcntl.flock(fd, kind | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                waited = f" for {timeout:g} seconds" if timeout else ""
+            waited = time.monotonic() - started
+            if waited >= timeout:
+                so_long = f" for {timeout:g} seconds" if timeout else ""
                 raise PoolLockedError(
-                    f"{path} is held by {what}{waited}; try again, or open the pool with lock='wait' and a larger "
-                    "lock_timeout",
+                    f"{path} is held by {what}{so_long}; try again, or open the pool with lock='wait' "
+                    "and a larger lock_timeout",
                     pool=path,
                 ) from None
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            # Often at first: a process that commits without rest leaves the lock for moments only.
+            pause = min(max(_SHORTEST_PAUSE, waited / 1000), _LONGEST_PAUSE)
+            time.sleep(min(pause, timeout - waited))
     try:
         yield
     finally:

@@ -7,11 +7,15 @@ fork or the end of the interpreter would find.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from functools import lru_cache
+from math import prod
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import numpy as np
-from h5py import h5a, h5d, h5f, h5fd, h5g, h5o, h5p, h5s, h5t, opaque_dtype
+from h5py import Group, h5a, h5d, h5f, h5fd, h5g, h5o, h5p, h5s, h5t, opaque_dtype
 
 from laila.pool.hdf5.layout import USER_BLOCK
 
@@ -25,6 +29,7 @@ __all__ = ["BufferShape", "Session"]
 # Raw data from this size on begins on a page of its own, which no metadata shares.
 _ALIGN_FROM = 64 * 1024
 _PAGE = 4096
+_MOST_DIMENSIONS = 32
 
 BufferShape = tuple[str | None, tuple[int, ...], int]
 """numpy's dtype.str or None for bytes, the shape, the number of bytes."""
@@ -50,29 +55,49 @@ def _creation() -> h5p.PropDCID:
     return creation
 
 
-def _hdf5_type(dtype: str | None) -> tuple[h5t.TypeID, bool]:
-    """Return the HDF5 type that says ``dtype`` byte for byte, and whether there is one (else bytes stand in)."""
-    if dtype is not None:
-        try:
-            numpy_dtype = np.dtype(dtype)
-            if not numpy_dtype.hasobject and numpy_dtype.itemsize:
-                if numpy_dtype.kind in "mMU":
-                    # HDF5 has no such type; h5py reads this opaque one back as what it is.
-                    numpy_dtype = opaque_dtype(numpy_dtype)
-                found = h5t.py_create(numpy_dtype, logical=True)
-                if found.get_size() == numpy_dtype.itemsize:
-                    return found, True
-        except (TypeError, ValueError, NotImplementedError):
-            # A dtype that this numpy or HDF5 does not know: the bytes are kept, and the attribute says what
-            # they are.
-            pass
-    return h5t.STD_U8LE, dtype is None
+@lru_cache(maxsize=256)
+def _hdf5_type(dtype: str) -> h5t.TypeID | None:
+    """Return the HDF5 type that says ``dtype`` byte for byte, or None where there is none."""
+    try:
+        numpy_dtype = np.dtype(dtype)
+        if numpy_dtype.hasobject or not numpy_dtype.itemsize:
+            return None
+        if numpy_dtype.kind in "mMU":
+            # HDF5 has no such type; h5py reads this opaque one back as what it is.
+            numpy_dtype = opaque_dtype(numpy_dtype)
+        found = h5t.py_create(numpy_dtype, logical=True)
+    except (TypeError, ValueError, NotImplementedError):
+        return None  # unknown to this numpy or HDF5
+    return found if found.get_size() == numpy_dtype.itemsize else None
+
+
+def _exact(buffer: BufferShape) -> tuple[h5t.TypeID, h5s.SpaceID] | None:
+    """Return HDF5's type and space for a buffer, or None where HDF5 cannot say what the blob says of it."""
+    dtype, shape, nbytes = buffer
+    kind = h5t.STD_U8LE if dtype is None else _hdf5_type(dtype)
+    # A blob may come from anywhere: what it says need not fit the bytes it brings.
+    if kind is None or len(shape) > _MOST_DIMENSIONS or prod(shape) * kind.get_size() != nbytes:
+        return None
+    return kind, h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
+
+
+@lru_cache(maxsize=256)
+def _text_type(nbytes: int) -> h5t.TypeID:
+    kind = h5t.C_S1.copy()
+    kind.set_size(nbytes)
+    kind.set_cset(h5t.CSET_UTF8)
+    kind.set_strpad(h5t.STR_NULLPAD)
+    return kind
+
+
+_sessions: WeakSet[Session] = WeakSet()
 
 
 class Session:
     """The file open in HDF5, for one transaction."""
 
     def __init__(self, file: DurableFile, *, create: bool = False, read_only: bool = False) -> None:
+        self._durable = file
         self._creation = _creation()
         self._scalar = h5s.create(h5s.SCALAR)
         if create:
@@ -88,11 +113,14 @@ class Session:
             self._file = h5f.open(b"laila", mode, fapl=_access(file))
         self._entries = h5g.open(self._file, b"entries")
         self._laila = h5g.open(self._file, b"laila")
+        _sessions.add(self)
 
     def segment(self, kind: bytes, serial: int, nbytes: int) -> int:
         """Make a byte dataset ``/laila/<kind>/<serial>`` and return its offset in the file."""
         parent = h5g.open(self._laila, kind)
-        return self._dataset(parent, b"%08d" % serial, h5t.STD_U8LE, (nbytes,))[1]
+        space = h5s.create_simple((nbytes,))
+        dataset = h5d.create(parent, b"%08d" % serial, h5t.STD_U8LE, space, self._creation)
+        return int(dataset.get_offset())
 
     def entry(
         self,
@@ -101,21 +129,27 @@ class Session:
         nickname: str | None,
         created: float | None,
         buffers: Sequence[BufferShape],
-    ) -> list[int]:
-        """Make ``/entries/<name>`` for ``buffers``, with its attributes; return the buffers' offsets in the file."""
+    ) -> list[tuple[int, bool]]:
+        """Make ``/entries/<name>`` with its attributes.
+
+        Return for each buffer its offset in the file, and whether the dataset is what the blob says it is:
+        else it is bytes, with what the blob says as attributes.
+        """
         parent, names = self._entries, [name]
         owner: h5d.DatasetID | h5g.GroupID | None = None
         if len(buffers) != 1:
             parent = owner = h5g.create(self._entries, name)
             names = [b"%d" % number for number in range(len(buffers))]
-        offsets = []
-        for link, (dtype, shape, nbytes) in zip(names, buffers, strict=True):
-            kind, exact = _hdf5_type(dtype)
-            dataset, offset = self._dataset(parent, link, kind, shape if exact else (nbytes,))
-            if not exact:
-                self._text(dataset, b"dtype", str(dtype))
-                self._text(dataset, b"shape", "x".join(map(str, shape)))
-            offsets.append(offset)
+        places = []
+        for link, buffer in zip(names, buffers, strict=True):
+            exact = _exact(buffer)
+            kind, space = exact or (h5t.STD_U8LE, h5s.create_simple((buffer[2],)))
+            dataset = h5d.create(parent, link, kind, space, self._creation)
+            if exact is None:
+                self._text(dataset, b"dtype", str(buffer[0]))
+                self._text(dataset, b"shape", str(buffer[1]))
+            # No offset where there are no bytes.
+            places.append((dataset.get_offset() or 0, exact is not None))
             owner = owner or dataset
         if owner is not None:
             self._text(owner, b"global_id", key)
@@ -124,22 +158,11 @@ class Session:
             if created is not None:
                 attribute = h5a.create(owner, b"created", h5t.IEEE_F64LE, self._scalar)
                 attribute.write(np.array(created, dtype="<f8"))
-        return offsets
-
-    def _dataset(
-        self, parent: h5g.GroupID, name: bytes, kind: h5t.TypeID, shape: tuple[int, ...]
-    ) -> tuple[h5d.DatasetID, int]:
-        space = h5s.create_simple(shape) if shape else self._scalar
-        dataset = h5d.create(parent, name, kind, space, self._creation)
-        # None where there are no bytes.
-        return dataset, dataset.get_offset() or 0
+        return places
 
     def _text(self, owner: h5d.DatasetID | h5g.GroupID, name: bytes, value: str) -> None:
         raw = value.encode("utf-8", "surrogatepass")
-        kind = h5t.C_S1.copy()
-        kind.set_size(len(raw))
-        kind.set_cset(h5t.CSET_UTF8)
-        kind.set_strpad(h5t.STR_NULLPAD)
+        kind = _text_type(len(raw))
         attribute = h5a.create(owner, name, kind, self._scalar)
         attribute.write(np.frombuffer(raw, dtype=f"S{len(raw)}").reshape(()), mtype=kind)
 
@@ -161,12 +184,31 @@ class Session:
         group = h5g.open(self._entries, name)
         return [h5d.open(group, b"%d" % number).get_offset() or 0 for number in range(count)]
 
+    def copy_rest(self, source: Session) -> None:
+        """Copy what others have put beside ``/entries`` and ``/laila`` in another file."""
+        root, mine = h5g.open(source._file, b"/"), h5g.open(self._file, b"/")
+        for name in root:
+            if name not in (b"entries", b"laila"):
+                h5o.copy(root, name, mine, name)
+        Group(mine).attrs.update(Group(root).attrs)
+
     def close(self) -> None:
         """Write HDF5's own part of the changes to the file object and let go of it."""
         self._file.close()
 
     def abandon(self) -> None:
-        """Let go of the file after a failure. The file object must be discarding by now."""
+        """Let go of the file without writing anything more."""
+        self._durable.mute()
         # HDF5 reports the failure once more; it was reported, and nothing of this session counts.
         with suppress(OSError, RuntimeError, ValueError):
             self._file.close()
+
+
+def _after_fork_in_child() -> None:
+    # A transaction of another thread stays the parent's. Left open here, its file would be flushed when this
+    # process ends, into what the parent is just writing.
+    for session in list(_sessions):
+        session.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

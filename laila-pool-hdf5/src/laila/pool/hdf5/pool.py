@@ -28,11 +28,11 @@ class HDF5Settings(Settings):
 
     path: str | None = option(
         default=None,
-        help="the file, made if it is not there; by default `laila.h5`, or `<nickname>.h5`, in the `pools` directory",
+        help="the file, made if missing; by default `laila.h5` or `<nickname>.h5` in the `pools` directory",
     )
     durable: Literal["power", "process"] = option(
         default="power",
-        help="what a finished write survives: a power failure, or (quicker, nothing is synced) the death of the process",
+        help="what a finished write survives: a power failure, or (quicker) only the death of the process",
     )
     lock: Literal["wait", "error"] = option(
         default="wait", help="when another process is at the file: wait, or raise PoolLockedError at once"
@@ -115,7 +115,7 @@ class HDF5Pool(Pool):
         parts = urlsplit(url)
         if parts.scheme != "hdf5" or parts.netloc or parts.fragment:
             raise SettingsError(
-                f"{url!r} is no URL of an HDF5 pool: write hdf5:///absolute/path.h5 (three slashes) or hdf5:relative.h5",
+                f"{url!r} is no URL of an HDF5 pool: write hdf5:///absolute/path.h5 or hdf5:relative.h5",
                 option="url",
             )
         given: dict[str, object] = {

@@ -75,7 +75,7 @@ class PoolFile:
             recover(self.storage, file_id, lambda storage: superblock_end(storage, self.path))
 
     def refresh(self) -> None:
-        """Bring header and index up to what is committed; to be called while nobody is in the middle of a commit."""
+        """Bring header and index up to what is committed; not while anybody is in the middle of a commit."""
         header = Header.read(self.storage, self.path)
         if header.generation == self.header.generation:
             return
@@ -141,7 +141,7 @@ def _reordered(
     array = np.ndarray(shape, np.dtype(dtype), data, order="F" if given == "F" else "C")
     moved = np.asarray(array, order="F" if wanted == "F" else "C")
     flat = moved.ravel(order="K")
-    return memoryview(flat.view(np.uint8)).cast("B")
+    return flat.view(np.uint8).data
 
 
 class Transaction:
@@ -164,7 +164,7 @@ class Transaction:
 
     @property
     def failure(self) -> OSError | None:
-        """The system's error under a call from HDF5, which HDF5 may have reported as something else, or not at all."""
+        """The system's error in a call from HDF5, which may have reported another one, or none."""
         return self._durable.failure
 
     def _open(self, *, create: bool = False) -> Session:
@@ -192,7 +192,7 @@ class Transaction:
             self._pack(key, b"".join(parts), None)
             return
         created = blob.metadata.get("created")
-        offsets = self._session().entry(
+        made = self._session().entry(
             entry_name(key),
             key,
             blob.nickname,
@@ -200,10 +200,10 @@ class Transaction:
             [(buffer.dtype, buffer.shape, buffer.nbytes) for buffer in blob.buffers],
         )
         places = []
-        for buffer, offset in zip(blob.buffers, offsets, strict=True):
+        for buffer, (offset, exact) in zip(blob.buffers, made, strict=True):
             data = buffer.data
             # HDF5 knows one order, the last index fastest: h5py must see the array as it is indexed.
-            transposed = buffer.order == "F" and buffer.dtype is not None and len(buffer.shape) > 1
+            transposed = exact and buffer.order == "F" and len(buffer.shape) > 1
             if transposed:
                 data = _reordered(data, buffer.dtype, buffer.shape, "F", "C")
             self._durable.write_at(offset, data)
@@ -220,13 +220,16 @@ class Transaction:
         self._session().retire_all(self._serial())
         self._rows.append((None,))
 
-    def copy(self, entry: Entry, source: PoolFile, session: Session | None) -> None:
+    def copy_rest(self, session: Session) -> None:
+        """Copy what others have put into another pool file by themselves."""
+        self._session().copy_rest(session)
+
+    def copy(self, entry: Entry, source: PoolFile, session: Session) -> None:
         """File what another pool file holds, as it stands; ``session`` has that file open in HDF5."""
         head = source.read_head(entry)
         if len(entry) == 3:
             self._pack(entry[0], head, None)
             return
-        assert session is not None
         offsets = self._session().copy(session, entry_name(entry[0]), len(entry[3]))
         places = [(offset, old[1], old[2]) for offset, old in zip(offsets, entry[3], strict=True)]
         self._pack(entry[0], head, tuple(places))
@@ -271,10 +274,8 @@ class Transaction:
         self._file.header = self._header
 
     def rollback(self) -> None:
-        """Undo everything; also right when the failure came from the commit itself, unless it is :attr:`committed`."""
-        if self._durable.interrupted:
-            self._durable.mute()
-        else:
+        """Undo everything, also after a failed commit; nothing is undone where it is :attr:`committed`."""
+        if not self._durable.interrupted:
             self._durable.discard()
         if self._opened is not None:
             self._opened.abandon()

@@ -33,7 +33,7 @@ class Storage(Protocol):
         """Up to ``length`` bytes from ``offset``; fewer only at the end of the file."""
 
     def view(self, length: int, offset: int) -> memoryview:
-        """As :meth:`read`, read-only, and without a copy where that is quicker. For bytes that never change."""
+        """As :meth:`read`, without a copy where that is quicker. For bytes that never change."""
 
     def write(self, data: ReadableBuffer, offset: int) -> None:
         """Write all of ``data``, growing the file where needed."""
@@ -127,7 +127,7 @@ else:
 
 
 def sync_directory(path: str) -> None:
-    """Make the names in a directory survive a power failure: a new or renamed file is in none of its own syncs."""
+    """Make the names in a directory survive a power failure; no sync of a file covers its name."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -21,7 +21,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from laila.errors import PoolClosedError, PoolError, PoolFormatError, PoolLockedError
+from laila.errors import LailaError, PoolClosedError, PoolError, PoolFormatError
 from laila.pool.hdf5.durable import DurableFile
 from laila.pool.hdf5.layout import Header, superblock_end
 from laila.pool.hdf5.locking import locked
@@ -46,7 +46,7 @@ _stores: WeakSet[Store] = WeakSet()
 
 
 class Store:
-    """The pool file at ``path``, made if it is not there. Safe to use from any thread, and in a forked child."""
+    """The pool file at ``path``, made if it is not there. Safe in any thread, and in a forked child."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Store:
             return file
         if self._read_only:
             raise PoolError(
-                f"{self.path} was not closed in order; open it once for writing, which brings it to its last commit",
+                f"{self.path} was not closed in order; open it once for writing, which recovers it",
                 pool=self.path,
             )
         with self._one_process():
@@ -104,11 +104,13 @@ class Store:
         """Delete what a process left that died while it compacted."""
         left = self.path + _COMPACTING
         if os.path.exists(left):
-            # Held: somebody is compacting, and this is no left-over.
+            # Held: somebody is compacting, and this is no left-over. Another error: compact() will tell it.
             fd = self._lock_descriptor()
-            with suppress(PoolLockedError, FileNotFoundError):
-                with locked(fd, exclusive=True, timeout=0, path=self.path, what="another process"):
-                    os.unlink(left)
+            with (
+                suppress(OSError),
+                locked(fd, exclusive=True, timeout=0, path=self.path, what="another process"),
+            ):
+                os.unlink(left)
 
     def _attach(self) -> PoolFile | None:
         """Open the file if there is one with anything in it. Nothing is written to what is no pool."""
@@ -128,7 +130,7 @@ class Store:
         return PoolFile(storage, self.path, lambda: self._locked(storage, exclusive=True))
 
     def _load(self, file: PoolFile) -> bool:
-        """Bring ``file`` up to date; False: a writer died in the middle of a commit, and somebody must recover it."""
+        """Bring ``file`` up to date; False: a writer died in a commit, and somebody must recover it."""
         with self._locked(file.storage, exclusive=False):
             if file.needs_recovery():
                 return False
@@ -140,7 +142,7 @@ class Store:
             return True
 
     def _build(self, suffix: str, fill: Callable[[Transaction], None]) -> PoolFile:
-        """Make a whole new file beside the path and put it there: a crash leaves the old one or the new one."""
+        """Make a new file beside the path and put it there: a crash leaves the old one or the new one."""
         beside = self.path + suffix
         with suppress(FileNotFoundError):
             os.unlink(beside)  # left by a process that died here; no other can be at it under the lock
@@ -185,8 +187,13 @@ class Store:
         """Turn an error of the system into a :class:`PoolError` that says what to do."""
         try:
             yield
-        except PoolError:
+        except LailaError:
             raise
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise PoolError(
+                f"cannot {what} {self.path}: HDF5 says {error}; was the file changed by another program?",
+                pool=self.path,
+            ) from error
         except OSError as error:
             reason = error.strerror or str(error)
             advice = ""
@@ -252,8 +259,7 @@ class Store:
                     return file
             if self._read_only:
                 raise PoolError(
-                    f"a process that wrote to {self.path} died; open it once for writing, which brings it to its last "
-                    "commit",
+                    f"a process that wrote to {self.path} died; open it once for writing, which recovers it",
                     pool=self.path,
                 )
             with self._writing():
@@ -343,6 +349,7 @@ class Store:
             with self._source_session(file) as session:
 
                 def fill(transaction: Transaction) -> None:
+                    transaction.copy_rest(session)
                     packed = 0
                     for entry in list(file.index.entries.values()):
                         transaction.copy(entry, file, session)
@@ -357,11 +364,8 @@ class Store:
             return before - built.storage.size()
 
     @contextmanager
-    def _source_session(self, file: PoolFile) -> Iterator[Session | None]:
-        """The file open in HDF5 to be copied from, if it has anything that HDF5 must copy."""
-        if not any(len(entry) == 4 for entry in file.index.entries.values()):
-            yield None
-            return
+    def _source_session(self, file: PoolFile) -> Iterator[Session]:
+        """The file open in HDF5 to be copied from."""
         from laila.pool.hdf5.native import Session
 
         source = DurableFile(file.storage, superblock_end(file.storage, self.path), b"")
@@ -369,7 +373,6 @@ class Store:
         try:
             yield session
         finally:
-            source.mute()
             session.abandon()
 
     # -- the end -------------------------------------------------------------------------------------------

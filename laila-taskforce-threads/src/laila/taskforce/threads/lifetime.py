@@ -19,6 +19,7 @@ import atexit
 # Its own exit hook must be there before ours: hooks run in reverse order, and after its hook no executor
 # takes work, which tasks that are still to be done may need.
 import concurrent.futures.thread  # noqa: F401
+import gc
 import os
 import threading
 from contextlib import suppress
@@ -47,19 +48,34 @@ def _finish() -> None:
     global _given_up
     if _given_up:
         return
+    worked = False
     try:
         # Work of one crew may be submitted by another's: until none has any left.
-        while busy := [crew for crew in tuple(_crews) if crew.workers or crew.waiting()]:
+        while busy := [crew for crew in tuple(_crews) if crew.others() or crew.waiting()]:
+            worked = True
             for crew in busy:
                 crew.leave()
                 crew.resume()
             for crew in busy:
-                if not crew.join(_PATIENCE):
-                    _say_what_is_waited_for(crew)
-                    crew.join()
+                _wait_for(crew)
     except KeyboardInterrupt:
         _given_up = True  # a second hook must not begin to wait again
         raise
+    if worked:
+        # Errors of nested tasks are in reference cycles; one that nobody looked at is logged when it goes,
+        # and once the interpreter is further on, it is too late for that.
+        gc.collect()
+
+
+def _wait_for(crew: Crew) -> None:
+    told = False
+    while others := crew.others():
+        others[0].join(_PATIENCE)
+        if others[0].is_alive() and not told:
+            told = True
+            _say_what_is_waited_for(crew)
+    # Only in a child that a task has forked, and which ends in that task: nobody else is left to do it.
+    crew.drain_here()
 
 
 def _say_what_is_waited_for(crew: Crew) -> None:

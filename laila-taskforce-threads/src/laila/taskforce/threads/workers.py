@@ -239,22 +239,17 @@ class Crew:
             while self.idle:
                 self.idle.pop().release()
 
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait until all workers are gone, after :meth:`leave`; whether they are.
-
-        ``timeout`` is in seconds and starts anew with each worker. A worker of this crew does not wait.
-        """
+    def others(self) -> list[Thread]:
+        """The threads of the crew but the calling one."""
         me = current_thread()
-        while True:
-            with self.lock:
-                threads = [worker.thread for worker in self.workers]
-            if not threads:
-                return True
-            if me in threads:
-                return False
-            threads[0].join(timeout)
-            if threads[0].is_alive():
-                return False
+        with self.lock:
+            return [worker.thread for worker in self.workers if worker.thread is not me]
+
+    def join(self) -> None:
+        """Wait until all workers are gone, after :meth:`leave`. A worker of this crew does not wait."""
+        me = current_thread()
+        while not any(worker.thread is me for worker in tuple(self.workers)) and (others := self.others()):
+            others[0].join()
 
     def lose_threads(self) -> list[Task]:
         """In a forked child, which has the forking thread only: forget the others, return their tasks."""
@@ -264,6 +259,8 @@ class Crew:
         self.lock = RLock()
         self.workers = {worker for worker in self.workers if worker.thread is me}
         self.blocked = sum(worker.waits > 0 for worker in self.workers)
+        # A worker that forked is all there is of the child: when its task is over, so is the child.
+        self.leaving = self.leaving or bool(self.workers)
         self.idle.clear()
         self.queue.clear()
         self.held.clear()
