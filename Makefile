@@ -54,7 +54,8 @@ test-torch: .venv-torch/.installed ## install torch into .venv-torch and run the
 lint: install ## ruff, formatting, mypy --strict, the arrows between packages, names that must not be in a file
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy $(DISTS:%=%/src) tests tools
+	@$(PY) -m mypy $(DISTS:%=%/src) conftest.py tests tools
+	@MYPYPATH=examples/digits $(PY) -m mypy examples/digits
 	@for dist in $(DISTS); do $(PY) -m mypy "$$dist/tests" || exit 1; done
 	@.venv/bin/lint-imports --no-logo
 	@$(PY) tools/check_names.py

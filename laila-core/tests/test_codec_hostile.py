@@ -1,7 +1,11 @@
-"""Whatever stands in a tree, decoding ends soon, allocates little, runs nothing, and says that the blob is corrupt."""
+"""Whatever stands in a tree.
+
+Decoding ends soon, allocates little, runs nothing, and says that the blob is corrupt.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 import tracemalloc
@@ -17,7 +21,6 @@ from laila.codec import decode, encode, tags
 from laila.contract.blob import Blob, Buffer
 from laila.errors import CorruptEntryError, PluginError, UntrustedPayloadError
 from laila.testing.payloads import payloads
-import contextlib
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"
 ALLOWED = (CorruptEntryError, UntrustedPayloadError, PluginError)
@@ -183,8 +186,7 @@ BAD_ARRAYS: list[tuple[bytes, str | None, tuple[int, ...], str]] = [
 def test_bad_arrays() -> None:
     for data, dtype, shape, order in BAD_ARRAYS:
         with pytest.raises(CorruptEntryError):
-            found = read(tree([tags.NDARRAY, 0]), buffer(data, dtype, shape, order))
-            assert found is None, (dtype, shape)
+            read(tree([tags.NDARRAY, 0]), buffer(data, dtype, shape, order))
 
 
 def test_bad_structures() -> None:
@@ -323,7 +325,7 @@ hostile_rows = st.lists(
 @settings(settings_here, max_examples=800)
 @given(hostile_rows)
 def test_random_rows(rows: list[Any]) -> None:
-    with contextlib.suppress(ALLOWED):
+    with contextlib.suppress(*ALLOWED):
         read(tree(*rows), buffer(bytes(16)), buffer(bytes(16), "<f8", (2,)), buffer(b""))
 
 
@@ -351,7 +353,7 @@ def test_mutated_rows(payload: Any, data: st.DataObject) -> None:
             row[0] = data.draw(st.sampled_from(ALL_TAGS))
     changed = Blob(KEY, tree(*rows), blob.buffers)
     again = Blob.from_bytes(bytes(changed), key=KEY)
-    with contextlib.suppress(ALLOWED):
+    with contextlib.suppress(*ALLOWED):
         decode(again)
 
 
@@ -368,7 +370,7 @@ def test_mutated_buffers(payload: Any, data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(-1, 5) | st.just(2**62), max_size=3)))
     order = data.draw(st.sampled_from("CF"))
     buffers[number] = Buffer(old.data[:size], dtype, (size,) if dtype is None else shape, order)
-    with contextlib.suppress(ALLOWED):
+    with contextlib.suppress(*ALLOWED):
         decode(Blob(KEY, blob.tree, tuple(buffers)))
 
 
@@ -376,5 +378,5 @@ def test_mutated_buffers(payload: Any, data: st.DataObject) -> None:
 @given(st.binary(max_size=200))
 def test_random_bytes(data: bytes) -> None:
     for whole in (data, tags.ROWS_MARK + data):
-        with contextlib.suppress(ALLOWED):
+        with contextlib.suppress(*ALLOWED):
             read(whole)

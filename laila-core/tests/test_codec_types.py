@@ -69,7 +69,9 @@ def test_ints_of_any_size() -> None:
 def test_lone_surrogates_everywhere() -> None:
     text = "a\ud800b\udfff\U0001f600"
     assert again({text: [text, (text,), {text}]}) == {text: [text, (text,), {text}]}
-    assert again("\ud83d\ude00") == "\ud83d\ude00" != "\U0001f600"
+    pair = "\ud83d" + "\ude00"
+    assert again(pair) == pair
+    assert again([pair, "\U0001f600"]) == [pair, "\U0001f600"]
 
 
 def test_nan_in_sets_stays_apart() -> None:
@@ -127,7 +129,8 @@ def test_sets_are_deterministic_in_every_process() -> None:
     code = (
         "from laila.codec import encode; import uuid\n"
         "names = ['x%d' % i for i in range(50)]\n"
-        "payload = {'s': set(names), 't': {(n, frozenset({(n,), (n, 1)})) for n in names}, 'u': {uuid.UUID(int=i) for i in range(9)}}\n"
+        "payload = {'s': set(names), 't': {(n, frozenset({(n,), (n, 1)})) for n in names}, 'u': "
+        "{uuid.UUID(int=i) for i in range(9)}}\n"
         "print(encode(payload, key='k').digest.hex())"
     )
     found = {
@@ -245,7 +248,7 @@ def test_what_cannot_come_back_is_refused_with_its_place(tmp_path: Path) -> None
                 assert caught.value.path == place
     coroutine.close()
     with pytest.raises(PayloadError, match="open file"):
-        encode(Items([io.BufferedReader(io.BytesIO())]), key=KEY)  # type: ignore[arg-type, list-item]
+        encode(Items([io.BufferedReader(io.BytesIO())]), key=KEY)
     with pytest.raises(PayloadError, match="memmap"):
         encode(np.memmap(tmp_path / "file", "u1", "r"), key=KEY)
     with pytest.raises(PayloadError):
@@ -333,7 +336,7 @@ class Frozen:
 
 @attrs.frozen
 class FrozenRecord:
-    a: Any = attrs.field(converter=lambda value: value)
+    a: Any = attrs.field(validator=attrs.validators.instance_of(dict))
 
 
 @attrs.define
@@ -349,7 +352,7 @@ class DictRecord:
 
 class Colour(enum.Enum):
     RED = "r"
-    CRIMSON = "r"
+    CRIMSON = "r"  # noqa: PIE796  # an alias
 
 
 class Number(enum.IntEnum):
@@ -370,7 +373,7 @@ class NamedPair(collections.namedtuple("NamedPair", "a b")):  # noqa: PYI024
     __slots__ = ()
 
 
-class LoosePair(collections.namedtuple("LoosePair", "a b")):  # noqa: PYI024
+class LoosePair(collections.namedtuple("LoosePair", "a b")):  # noqa: PYI024, SLOT002
     pass
 
 
@@ -382,7 +385,7 @@ class Box(Generic[T]):
 def instances() -> list[Any]:
     shared = [1]
     loose = LoosePair(1, 2)
-    loose.note = "x"
+    loose.note = "x"  # type: ignore[attr-defined]
     both = Both()
     both.d = 1  # type: ignore[attr-defined]
     return [
@@ -432,7 +435,7 @@ def test_slots_and_dicts_come_back_as_they_were() -> None:
     assert found.d is found.b
     assert found.private() == 1
     loose = LoosePair(1, 2)
-    loose.note = "x"
+    loose.note = "x"  # type: ignore[attr-defined]
     assert again(loose).note == "x"
 
 
@@ -500,7 +503,7 @@ def test_a_renamed_class_under_its_old_name(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_cannot_be_registered() -> None:
     for cls in (Items, int, list, dict, ValueError, threading.Lock):
         with pytest.raises(TypeError):
-            register_type(cls)  # type: ignore[type-var]
+            register_type(cls)
     with pytest.raises(TypeError):
         register_type(3)  # type: ignore[type-var]
 
@@ -517,7 +520,7 @@ def test_a_codec_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         name="test.celsius",
         encode=lambda value: [float(value)],
         decode=lambda state: Celsius(state[0]),
-    )  # type: ignore[index]
+    )
     blob = encode([Celsius(3)], key=KEY, pickle=False)
     assert type(decode(blob)[0]) is Celsius  # type: ignore[index]
     with pytest.raises(ValueError, match="already"):
@@ -551,7 +554,7 @@ def test_snapshot() -> None:
     assert not any(found["c"])
     assert found["d"][0] == 1
     found["a"][:] = 5
-    assert not decode(blob)["a"].any()  # type: ignore[index, call-overload]
+    assert not decode(blob)["a"].any()  # type: ignore[index]
 
 
 def test_copy_false() -> None:
@@ -585,7 +588,7 @@ def test_one_copy_each_way() -> None:
         tracemalloc.reset_peak()
         found = decode(blob)
         assert tracemalloc.get_traced_memory()[1] < array.nbytes * 2.1
-        assert blob._digest is None and blob.buffers[0]._hash is None, "nothing is hashed on the way"
+        assert (blob._digest, blob.buffers[0]._hash) == (None, None), "nothing is hashed on the way"
         assert_same(array, found)
     finally:
         tracemalloc.stop()
@@ -763,7 +766,6 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
     with pytest.raises(PayloadError, match=r"pip install 'laila-core\[pickle\]'"):
         encode([Items([1])], key=KEY)
-    assert_same([Plain(a=1).a], again([1]))
 
 
 def test_small_payloads_load_nothing_heavy() -> None:
@@ -771,7 +773,8 @@ def test_small_payloads_load_nothing_heavy() -> None:
         "import sys; from laila.codec import decode, encode\n"
         "from laila.contract.blob import Blob\n"
         "decode(Blob.from_bytes(bytes(encode({'a': [1, 2.5, None], 'b': (1, 2)}, key='k'))))\n"
-        "heavy = 'numpy torch PIL pandas attrs cattrs pluggy logging asyncio concurrent.futures cryptography dataclasses "
+        "heavy = 'numpy torch PIL pandas attrs cattrs pluggy logging asyncio concurrent.futures "
+        "cryptography dataclasses "
         "inspect decimal uuid pathlib hmac pickle'.split()\n"
         "print([name for name in heavy if name in sys.modules])"
     )

@@ -114,9 +114,10 @@ class LailaError(Exception):
 
     def __reduce__(self) -> tuple[type[LailaError], tuple[object, ...], dict[str, object]]:
         state = dict(self.__dict__)
-        # OSError keeps errno outside of the dict, and forgets it where there is one argument.
-        if isinstance(self, OSError) and self.errno is not None:
-            state["errno"] = self.errno
+        # OSError, ImportError and AttributeError keep these outside of the dict, and most forget them.
+        for name in ("errno", "name", "path"):
+            if name not in state and (value := getattr(self, name, None)) is not None:
+                state[name] = value
         return type(self), self.args, state
 
     def __str__(self) -> str:

@@ -154,7 +154,7 @@ class Settings:
         fields = cls._fields()
         if name not in fields:
             _refuse_unknown(cls, name, fields)
-        return _from_text(fields[name], text, cls._types()[name], "in the text")
+        return _from_text(fields[name], text, cls._types()[name], "in the URL")
 
     def public(self) -> dict[str, object]:
         """Return the options that are no secrets as a JSON-able dict, which ``resolve`` takes."""

@@ -1,8 +1,10 @@
 """Payload to Blob and back: exact types, shared objects, trust.
 
-:func:`encode` takes a snapshot of a payload; :func:`decode` gives back an equal one of the same types. A plain
+:func:`encode` takes a snapshot of a payload; :func:`decode` gives back an equal one of the same types. A
+plain
 payload (:mod:`laila.codec.plain`) is one MessagePack object; everything else is a sequence of rows
-(:mod:`laila.codec.encoder`, :mod:`laila.codec.decoder`). Data never runs code: decoding knows a table of tags,
+(:mod:`laila.codec.encoder`, :mod:`laila.codec.decoder`). Data never runs code: decoding knows a table of
+tags,
 and what needs a class or a function of the user's was registered by :func:`register_type` or bears a valid
 signature (:mod:`laila.codec.trust`).
 """
@@ -36,7 +38,8 @@ def encode(
     """Take a snapshot of ``payload`` as a :class:`Blob` filed under the global id ``key``.
 
     Nothing that is done to the payload afterwards changes the blob. ``copy=False`` keeps read-only arrays
-    without copying them. ``pickle=False`` refuses what would need a signature: classes that are not registered,
+    without copying them. ``pickle=False`` refuses what would need a signature: classes that are not
+    registered,
     and whatever only a pickle carries. ``user_metadata`` is plain data with text for keys;
     ``created`` (seconds since the epoch) is now unless given. Safe to call from several threads.
 
@@ -61,7 +64,8 @@ def _pack_metadata(given: Mapping[str, object]) -> bytes:
     packed = plain.pack(data) if all(type(name) is str for name in data) else None
     if packed is None:
         raise PayloadError(
-            "metadata takes text for keys and plain data (None, bool, int, float, str, bytes, list, dict) for values, "
+            "metadata takes text for keys and plain data (None, bool, int, float, str, bytes, list, dict) "
+            "for values, "
             f"not {data!r:.200}",
             path="metadata",
         )
@@ -69,7 +73,9 @@ def _pack_metadata(given: Mapping[str, object]) -> bytes:
 
 
 def decode(blob: Blob, *, copy: bool = True) -> object:
-    """Rebuild the payload of ``blob``; each call gives new, writable objects. Safe to call from several threads.
+    """Rebuild the payload of ``blob``; each call gives new, writable objects.
+
+    Safe to call from several threads.
 
     With ``copy=False`` arrays are read-only views of the blob's buffers.
 
@@ -83,7 +89,8 @@ def decode(blob: Blob, *, copy: bool = True) -> object:
     if blob.transformations:
         names = ", ".join(name for name, _ in blob.transformations)
         raise TransformationError(
-            f"the blob of {blob.key} is still transformed ({names}): undo that with TransformationSequence.invert first",
+            f"the blob of {blob.key} is still transformed ({names}): undo that with "
+            "TransformationSequence.invert first",
             name=blob.transformations[-1][0],
         )
     tree = blob.tree
@@ -93,7 +100,8 @@ def decode(blob: Blob, *, copy: bool = True) -> object:
         except Exception as error:
             # ValueError, TypeError (an unhashable key) and several of msgpack's own: all say the same.
             raise CorruptEntryError(
-                f"the blob of {blob.key} is damaged: its tree cannot be read ({type(error).__name__}: {error})",
+                f"the blob of {blob.key} is damaged: its tree cannot be read ({type(error).__name__}: "
+                f"{error})",
                 key=blob.key,
             ) from error
     from laila.codec.decoder import decode_rows

@@ -1,6 +1,7 @@
 """Rows of numpy's types: arrays of every dtype, masked and record arrays, scalars, dtypes.
 
-Arrays of simple dtypes are buffers that describe themselves; structured ones carry a description of their dtype
+Arrays of simple dtypes are buffers that describe themselves; structured ones carry a description of their
+dtype
 in the row; arrays of objects are written element by element. A dtype that names Python objects is never built
 from a blob.
 """
@@ -20,8 +21,9 @@ from laila.contract.blob import byte_view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.codec.encoder import Encoder
     from typing import Any, Literal
+
+    from laila.codec.encoder import Encoder
 
     Row = list[object]
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -69,7 +71,10 @@ def describe(dtype: np.dtype[Any]) -> object:
 
 
 def dtype_from(description: object, depth: int = 0) -> np.dtype[Any]:
-    """The dtype of a description; raises ``ValueError`` or ``TypeError`` for one that ``describe`` never gives."""
+    """The dtype of a description.
+
+    Raises ``ValueError`` or ``TypeError`` for one that ``describe`` never gives.
+    """
     if depth > _MAX_NESTING:
         raise ValueError("a dtype nested too deep")
     if type(description) is str:
@@ -149,17 +154,18 @@ def _encode_array(value: Array, encoder: Encoder) -> Row:
     order = _order(value)
     if dtype.names is not None:
         # Field by field into zeros: the gaps between fields hold whatever was in memory, which is no content.
-        data: Array = np.zeros(value.shape, dtype, order)  # type: ignore[call-overload]
+        data: Array = np.zeros(value.shape, dtype, order)
         data[...] = value
     elif encoder.copy:
-        data = value.copy(order)  # type: ignore[call-overload]
+        data = value.copy(order)
     else:
         if not _frozen(value):
             raise ValueError(
-                f"{encoder.path()} is a writable array, which copy=False cannot keep: call setflags(write=False) on it "
+                f"{encoder.path()} is a writable array, which copy=False cannot keep: call "
+                "setflags(write=False) on it "
                 "and what it is a view of, or leave copy=True"
             )
-        data = np.asarray(value, order=order)  # type: ignore[call-overload]
+        data = np.asarray(value, order=order)
     if type(description) is str:
         return [tags.NDARRAY, encoder.add_buffer(byte_view(data), description, value.shape, order)]
     return [tags.STRUCTURED, encoder.add_buffer(byte_view(data)), description, value.shape, order]
@@ -174,8 +180,8 @@ def _build(
     if order != "C" and order != "F":
         raise ValueError("an unknown memory order")
     if not data.nbytes:
-        return np.empty(shape, dtype, order)  # type: ignore[call-overload, no-any-return]
-    view: Array = np.ndarray(shape, dtype, data, order=order)  # type: ignore[call-overload]
+        return np.empty(shape, dtype, order)
+    view: Array = np.ndarray(shape, dtype, data, order=order)
     return view.copy("K") if decoder.copy else view
 
 
@@ -194,7 +200,7 @@ def _encode_objects(value: Array) -> Row:
     order = _order(value)
     if value.dtype.metadata:
         raise ValueError("an object dtype with metadata")
-    return [tags.OBJECT_ARRAY, value.shape, order, *value.ravel(order).tolist()]  # type: ignore[arg-type]
+    return [tags.OBJECT_ARRAY, value.shape, order, *value.ravel(order).tolist()]
 
 
 def _decode_objects(row: Row, decoder: Decoder) -> object:
@@ -202,10 +208,11 @@ def _decode_objects(row: Row, decoder: Decoder) -> object:
     if prod(shape) != len(items) or (order != "C" and order != "F"):
         raise ValueError(f"{len(items)} objects for an array of shape {shape}")
     if not items:
-        return np.empty(shape, object, order)  # type: ignore[call-overload]
+        return np.empty(shape, object, order)
     # Assigning an item would unpack arrays and sequences; a ufunc's results are stored as they are.
-    flat: Array = np.frompyfunc(items.__getitem__, 1, 1)(np.arange(len(items)))
-    return flat.reshape(shape, order=order)  # type: ignore[call-overload]
+    flat: Any = np.frompyfunc(items.__getitem__, 1, 1)(np.arange(len(items)))
+    found: object = flat.reshape(shape, order=order)
+    return found
 
 
 # -- classes of arrays
@@ -226,18 +233,21 @@ def _decode_masked(row: Row, decoder: Decoder) -> object:
     if len(row) == 1:
         return np.ma.masked
     data, mask, fill, hard = only(row, 4)
-    array = expect(data, np.ndarray)
+    array: Array = expect(data, np.ndarray)
+    cover: Array | None = None
     if mask is not None:
         wanted = np.ma.make_mask_descr(array.dtype)
-        if expect(mask, np.ndarray).shape != array.shape or mask.dtype != wanted:
+        cover = expect(mask, np.ndarray)
+        if cover.shape != array.shape or cover.dtype != wanted:
             raise ValueError("a mask of another shape or type than its array")
-    found: np.ma.MaskedArray[Any, Any] = np.ma.MaskedArray(  # type: ignore[no-untyped-call]
-        array, mask=np.ma.nomask if mask is None else mask, hard_mask=expect(hard, bool)
+    found: Any = np.ma.MaskedArray(
+        array, mask=np.ma.nomask if cover is None else cover, hard_mask=expect(hard, bool)
     )
     if fill is not None:
-        if expect(fill, np.ndarray).shape != () or fill.dtype != array.dtype:
+        value: Array = expect(fill, np.ndarray)
+        if value.shape != () or value.dtype != array.dtype:
             raise ValueError("a fill value of another type than its array")
-        found._fill_value = fill
+        found._fill_value = value
     return found
 
 
@@ -256,8 +266,8 @@ def encode_subclass(value: Any, encoder: Encoder) -> Row:
     elif kind is np.matrix or kind is np.recarray:
         # A matrix keeps a note to itself in its __dict__; anything else there is the user's.
         own = {name: held for name, held in value.__dict__.items() if name != "_getitem"}
-        if not own and not value.dtype.hasobject:  # type: ignore[attr-defined]
-            return [tags.ARRAY_CLASS, kind.__name__, value.view(np.ndarray)]  # type: ignore[attr-defined]
+        if not own and not value.dtype.hasobject:
+            return [tags.ARRAY_CLASS, kind.__name__, value.view(np.ndarray)]
     elif value is np.ma.masked:
         return [tags.MASKED]
     from laila.codec.signed import encode_pickled
@@ -277,7 +287,7 @@ def _decode_class(row: Row, decoder: Decoder) -> object:
 # -- scalars and dtypes
 
 
-def _encode_scalar(value: np.generic, encoder: Encoder) -> Row:
+def _encode_scalar(value: Any, encoder: Encoder) -> Row:
     kind = type(value)
     if kind is np.str_:
         return [tags.NUMPY_TEXT, str.__str__(value)]  # past numpy, which drops zeros at the end

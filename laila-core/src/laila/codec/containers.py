@@ -11,9 +11,10 @@ from laila.codec.registry import DECODERS, ENCODERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.codec.encoder import Encoder
     from collections.abc import Mapping
     from typing import Any
+
+    from laila.codec.encoder import Encoder
 
     Row = list[object]
 

@@ -2,7 +2,8 @@
 
 One loop over the rows. A reference is replaced by the value of an earlier row while MessagePack unpacks, and
 each row is rebuilt by the function of its tag. Whatever is wrong with a row is a
-:class:`~laila.errors.CorruptEntryError`; nothing that the blob names is imported, looked up or called unless the
+:class:`~laila.errors.CorruptEntryError`; nothing that the blob names is imported, looked up or called unless
+the
 signature was verified before the first row.
 """
 
@@ -27,7 +28,10 @@ _UNCHECKED = 4096
 
 
 def expect(value: object, kind: type[T]) -> T:
-    """Return ``value`` if it is exactly a ``kind``; else raise ``TypeError``, which makes the blob corrupt."""
+    """Return ``value`` if it is exactly a ``kind``.
+
+    Else raise ``TypeError``, which makes the blob corrupt.
+    """
     if type(value) is not kind:
         raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
     return value
@@ -71,7 +75,8 @@ class Decoder:
             why = f"it was signed with the key {key_id}, which is not here"
             remedy = f"run 'laila keys export {key_id}' where it was written and 'laila keys import' here"
         raise UntrustedPayloadError(
-            f"the payload of {blob.key} needs {name}, and {why}. Nothing was imported or run. If you trust where it "
+            f"the payload of {blob.key} needs {name}, and {why}. Nothing was imported or run. If you trust "
+            "where it "
             f"came from, {remedy}; or register the class: laila.register_type",
             key_id=key_id,
             type_name=name,

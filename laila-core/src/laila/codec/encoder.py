@@ -1,8 +1,11 @@
 """The slow path, writing: any payload as rows.
 
-Every container, and every value that MessagePack lacks, is one row ``[tag, field, …]``, written after the rows
-it refers to; a field is an atom or a reference to an earlier row. So nothing is nested in anything else's bytes,
-depth costs no recursion, and an object met twice is a second reference. The walk keeps its own stack, which is
+Every container, and every value that MessagePack lacks, is one row ``[tag, field, …]``, written after the
+rows
+it refers to; a field is an atom or a reference to an earlier row. So nothing is nested in anything else's
+bytes,
+depth costs no recursion, and an object met twice is a second reference. The walk keeps its own stack, which
+is
 also how a cycle is found and how an error knows its place inside the payload.
 """
 
@@ -22,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    Row = list[object]
+    Row = list[Any]  # the payload's own objects, replaced by references one after the other
 
 __all__ = ["Encoder", "encode_rows"]
 
@@ -142,7 +145,10 @@ class Encoder:
         self._alive.append(obj)
 
     def bytes_buffer(self, data: bytes) -> int:
-        """The number of the buffer that holds ``data``; equal bytes share one. Nothing is hashed while lengths differ."""
+        """The number of the buffer that holds ``data``; equal bytes share one.
+
+        Nothing is hashed while lengths differ.
+        """
         first = self._bytes_of_length.setdefault(len(data), data)
         if first is data:
             number = self._owners.get(("bytes", id(data)))
@@ -219,7 +225,10 @@ class Encoder:
                 above.position += 1
 
     def _next(self, frame: _Frame) -> object | None:
-        """The next field of ``frame`` that needs a row of its own; known ones become references on the way."""
+        """The next field of ``frame`` that needs a row of its own.
+
+        Known ones become references on the way.
+        """
         row, position, memo = frame.row, frame.position, self._memo
         careful = frame.careful
         for position in range(position, len(row)):  # noqa: B020  # resumes where it stopped
@@ -227,7 +236,7 @@ class Encoder:
             kind = type(field)
             if kind in _FIELDS:
                 if not (kind is bytes and _is_long(field)) and not (
-                    careful and kind is int and not _INT_MIN <= field <= _INT_MAX  # type: ignore[operator]
+                    careful and kind is int and not _INT_MIN <= field <= _INT_MAX
                 ):
                     continue
             index = memo.get(id(field))
@@ -236,7 +245,8 @@ class Encoder:
                     index = self._leaf(field, _LEAVES[kind])
                 if index is None:
                     frame.position = position
-                    return field
+                    found: object = field
+                    return found
             row[position] = reference(index)
         return None
 
@@ -285,7 +295,10 @@ class Encoder:
         return count
 
     def set_row(self, tag: int, members: set[object] | frozenset[object]) -> Row:
-        """The row of a set: atoms in the order of their bytes, then what has rows (ordered by content at the end)."""
+        """The row of a set: atoms in the order of their bytes.
+
+        Then what has rows (ordered by content at the end).
+        """
         atoms: list[tuple[bytes, object]] = []
         others: Row = []
         for member in members:
@@ -317,7 +330,7 @@ class Encoder:
                 refs = [field for field in row[1:] if type(field) is ExtType]
                 row[1:] = [*atoms, *sorted(refs, key=lambda ref: digests[referred(ref)])]
             elif row[0] in tags.BUFFERED and row[1] is not None:
-                buffer = self.buffers[row[1]]  # type: ignore[index]  # the number of a buffer
+                buffer = self.buffers[row[1]]
                 content[1] = [buffer.checksum, buffer.dtype, list(buffer.shape), buffer.order]
             digests.append(xxh3_128_digest(pack_object(content)))
         numbers: dict[int, int] = {}
@@ -338,7 +351,7 @@ class Encoder:
             todo.pop()
             row = [reference(numbers[referred(f)]) if type(f) is ExtType else f for f in row]
             if row[0] in tags.BUFFERED and row[1] is not None:
-                row[1] = buffers.setdefault(row[1], len(buffers))  # type: ignore[call-overload]
+                row[1] = buffers.setdefault(row[1], len(buffers))
             numbers[old] = len(numbers)
             self._rows.append(pack_object(row))
         self.buffers = [self.buffers[number] for number in buffers]
@@ -362,12 +375,12 @@ def _place(frame: _Frame) -> str:
     """Where ``frame`` stands, as one step of a path."""
     tag, position = frame.row[0], frame.position
     if tag in tags.SEQUENCES:
-        return f"[{position - tags.SEQUENCES[tag]}]"  # type: ignore[index]
+        return f"[{position - tags.SEQUENCES[tag]}]"
     if tag in tags.MAPPINGS:
-        number, is_value = divmod(position - tags.MAPPINGS[tag], 2)  # type: ignore[index]
+        number, is_value = divmod(position - tags.MAPPINGS[tag], 2)
         if number < 0:
             return ".__dict__"
-        keys = list(frame.obj)  # type: ignore[call-overload]
+        keys = list(frame.obj)  # type: ignore[call-overload]  # a mapping, as its tag says
         if not is_value or number >= len(keys):
             return f".keys()[{number}]"
         key = keys[number]

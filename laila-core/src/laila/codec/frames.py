@@ -14,8 +14,9 @@ from laila.codec.tables import read_stream, write_stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.codec.encoder import Encoder
     from typing import Any
+
+    from laila.codec.encoder import Encoder
 
     Row = list[object]
 
@@ -26,7 +27,7 @@ def _is_exact_dtype(dtype: Any, values: Any) -> bool:
     """Whether a column or index of this dtype holds one kind of thing that Arrow has."""
     if str(dtype) == "category":
         return _is_exact_dtype(dtype.categories.dtype, dtype.categories)
-    return dtype != object or all(type(item) is str for item in values)
+    return not pd.api.types.is_object_dtype(dtype) or all(type(item) is str for item in values)
 
 
 def _frame_stream(frame: Any) -> memoryview | None:
@@ -34,7 +35,8 @@ def _frame_stream(frame: Any) -> memoryview | None:
     levels = [axis.get_level_values(i) for axis in (frame.index, frame.columns) for i in range(axis.nlevels)]
     columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
     if not all(_is_exact_dtype(part.dtype, part) for part in levels) or any(
-        column.dtype == object or not _is_exact_dtype(column.dtype, ()) for column in columns
+        pd.api.types.is_object_dtype(column.dtype) or not _is_exact_dtype(column.dtype, ())
+        for column in columns
     ):
         return None
     try:

@@ -12,24 +12,31 @@ from laila.codec.registry import DECODERS, ENCODERS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.codec.encoder import Encoder
+
     Row = list[object]
 
 __all__: list[str] = []
 
 _BITS = {
-    "1": 1, "L": 8, "P": 8, "LA": 16, "La": 16, "PA": 16, "I;16": 16, "I;16L": 16, "I;16B": 16,
-
-        "RGB": 24,
-        "YCbCr": 24,
-        "LAB": 24,
-        "HSV": 24,
-        "RGBA": 32,
-        "RGBa": 32,
-        "RGBX": 32,
-        "CMYK": 32,
-        "I": 32,
-        "F": 32
-    ,
+    "1": 1,
+    "L": 8,
+    "P": 8,
+    "LA": 16,
+    "La": 16,
+    "PA": 16,
+    "I;16": 16,
+    "I;16L": 16,
+    "I;16B": 16,
+    "RGB": 24,
+    "YCbCr": 24,
+    "LAB": 24,
+    "HSV": 24,
+    "RGBA": 32,
+    "RGBa": 32,
+    "RGBX": 32,
+    "CMYK": 32,
+    "I": 32,
+    "F": 32,
 }
 """Bits of a pixel in Pillow's raw form of each mode."""
 _PALETTES = {"RGB": 3, "RGBA": 4}
@@ -38,7 +45,7 @@ _PALETTES = {"RGB": 3, "RGBA": 4}
 def _build(
     mode: str, size: tuple[int, int], data: memoryview, palette: tuple[str, bytes] | None
 ) -> Image.Image:
-    image = Image.frombytes(mode, size, data)  # type: ignore[arg-type]  # takes any buffer
+    image = Image.frombytes(mode, size, data)  # takes any buffer
     if palette is not None:
         image.putpalette(palette[1], palette[0])
     return image

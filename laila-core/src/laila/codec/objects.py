@@ -1,8 +1,11 @@
 """Rows of user classes: a class reference and the fields, each through laila's own codec.
 
-Taken field by field: enums, named tuples, and every class whose instances are nothing but their ``__dict__`` and
-slots (attrs classes, dataclasses, plain classes) and that does not say otherwise to :mod:`copy` and pickle. They
-are rebuilt by setting the fields; ``__init__`` does not run. A class that was not registered needs a signature,
+Taken field by field: enums, named tuples, and every class whose instances are nothing but their ``__dict__``
+and
+slots (attrs classes, dataclasses, plain classes) and that does not say otherwise to :mod:`copy` and pickle.
+They
+are rebuilt by setting the fields; ``__init__`` does not run. A class that was not registered needs a
+signature,
 and then its name is looked up; without one nothing is looked up. Everything else is for
 :mod:`laila.codec.signed`.
 """
@@ -20,10 +23,10 @@ from laila.errors import PayloadError, PluginError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.codec.encoder import Encoder
     from collections.abc import Callable
     from typing import Any
 
+    from laila.codec.encoder import Encoder
     from laila.codec.registry import EncodeFunction
 
     Row = list[object]
@@ -65,8 +68,10 @@ def check_registrable(cls: type) -> None:
     """Raise ``TypeError`` for a class whose instances cannot be rebuilt from their fields."""
     if cls in registry.ENCODERS or _encoder_by_fields(cls) is None:
         raise TypeError(
-            f"{registry.type_name(cls)} cannot be registered: laila rebuilds enums, named tuples and classes whose "
-            "instances are their __dict__ and slots, with no __reduce__, __getstate__ or __new__ of their own; "
+            f"{registry.type_name(cls)} cannot be registered: laila rebuilds enums, named tuples and "
+            "classes whose "
+            "instances are their __dict__ and slots, with no __reduce__, __getstate__ or __new__ of their "
+            "own; "
             "use laila.codec.register_codec for it"
         )
 
@@ -97,7 +102,7 @@ def _has_slots(kind: type) -> bool:
 
 def _copies_by_default(kind: type, *, new_args: bool) -> bool:
     """Whether ``copy`` and pickle would take an instance by its fields, without code of the class's own."""
-    if kind.__reduce_ex__ is not object.__reduce_ex__ or kind.__reduce__ is not object.__reduce__:
+    if any(getattr(kind, name) is not getattr(object, name) for name in ("__reduce_ex__", "__reduce__")):
         return False
     if kind in copyreg.dispatch_table:
         return False
@@ -117,7 +122,8 @@ def _copies_by_default(kind: type, *, new_args: bool) -> bool:
 
 def _is_plain_class(kind: type) -> bool:
     """Whether an instance is its ``__dict__`` and its slots and nothing in C besides."""
-    if kind.__new__ is not object.__new__ or not _copies_by_default(kind, new_args=False):
+    new: object = kind.__new__
+    if new is not object.__new__ or not _copies_by_default(kind, new_args=False):
         return False
     if isinstance(kind.__dict__.get("__module__"), str) is False or issubclass(kind, type):
         return False
@@ -151,7 +157,8 @@ def _class_named(name: object, decoder: Decoder, check: Callable[[type], bool]) 
         found = _look_up(text, decoder)
     if not check(found):
         raise PayloadError(
-            f"the payload of {decoder.blob.key} holds instances of {text}, which is another kind of class by now; "
+            f"the payload of {decoder.blob.key} holds instances of {text}, which is another kind of class "
+            "by now; "
             "register the class that takes its place: laila.register_type(cls, name=…)",
             path=text,
         )
@@ -168,8 +175,10 @@ def _look_up(text: str, decoder: Decoder) -> type:
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
         raise PayloadError(
-            f"the payload of {decoder.blob.key} holds instances of {text}, which is not there any more ({error}). If the "
-            f"class was moved or renamed, register it under its old name: laila.register_type(cls, name={text!r})",
+            f"the payload of {decoder.blob.key} holds instances of {text}, which is not there any more "
+            f"({error}). If the "
+            "class was moved or renamed, register it under its old name: laila.register_type(cls, "
+            f"name={text!r})",
             path=text,
         ) from error
     if not isinstance(found, type):
@@ -202,7 +211,7 @@ def _encode_object(value: object, encoder: Encoder) -> Row:
 def _decode_object(row: Row, decoder: Decoder) -> object:
     cls = _class_named(row[1], decoder, _is_plain_class)
     slots = frozenset(copyreg._slotnames(cls))  # type: ignore[attr-defined]
-    found = object.__new__(cls)
+    found: object = object.__new__(cls)
     for name, field in zip(row[2::2], row[3::2], strict=True):
         text = expect(name, str)
         if text in slots:
@@ -211,7 +220,8 @@ def _decode_object(row: Row, decoder: Decoder) -> object:
         attributes = getattr(found, "__dict__", None)
         if attributes is None:
             raise PayloadError(
-                f"the payload of {decoder.blob.key} sets {text!r} on {row[1]}, which has no such slot any more",
+                f"the payload of {decoder.blob.key} sets {text!r} on {row[1]}, which has no such slot any "
+                "more",
                 path=text,
             )
         attributes[text] = field
@@ -236,7 +246,8 @@ def _decode_named_tuple(row: Row, decoder: Decoder) -> object:
     cls = _class_named(row[1], decoder, _is_named_tuple)
     if tuple(row[2::2]) != cls._fields:  # type: ignore[attr-defined]
         raise PayloadError(
-            f"the payload of {decoder.blob.key} holds a {row[1]} with the fields {row[2::2]!r}, and the class now has "
+            f"the payload of {decoder.blob.key} holds a {row[1]} with the fields {row[2::2]!r}, and the "
+            "class now has "
             f"{list(cls._fields)!r}",  # type: ignore[attr-defined]
             path=str(row[1]),
         )
@@ -248,11 +259,11 @@ def _decode_named_tuple(row: Row, decoder: Decoder) -> object:
 
 def _encode_enum(value: Any, encoder: Encoder) -> Row:
     kind = type(value)
-    name = value.name  # type: ignore[attr-defined]
-    if kind.__members__.get(name) is value:  # type: ignore[attr-defined]
+    name = value.name
+    if kind.__members__.get(name) is value:
         return [tags.ENUM, _name_of(kind, encoder), name, None]
     # A combination of flags has no member of its own.
-    return [tags.ENUM, _name_of(kind, encoder), None, value.value]  # type: ignore[attr-defined]
+    return [tags.ENUM, _name_of(kind, encoder), None, value.value]
 
 
 def _decode_enum(row: Row, decoder: Decoder) -> object:
@@ -262,7 +273,8 @@ def _decode_enum(row: Row, decoder: Decoder) -> object:
         return cls.__members__[expect(member, str)] if member is not None else cls(value)  # type: ignore[attr-defined]
     except (KeyError, ValueError) as error:
         raise PayloadError(
-            f"the payload of {decoder.blob.key} holds {name}.{member or value!r}, which the class does not have any more",
+            f"the payload of {decoder.blob.key} holds {name}.{member or value!r}, which the class does not "
+            "have any more",
             path=str(name),
         ) from error
 
@@ -285,7 +297,8 @@ def _decode_extension(row: Row, decoder: Decoder) -> object:
     decode = registry.codec_named(expect(name, str))
     if decode is None:
         raise PluginError(
-            f"the payload of {decoder.blob.key} was written by the codec {name!r}, which no plugin registered here",
+            f"the payload of {decoder.blob.key} was written by the codec {name!r}, which no plugin "
+            "registered here",
             plugin=str(name),
             distribution=None,
         )

@@ -2,7 +2,8 @@
 
 A payload is *plain* when it is made of exactly None, bool, int (64 bits), float, str, bytes (short), list and
 dict (scalar keys), is not deeper than :data:`MAX_DEPTH`, and refers to no container twice. That is what most
-small entries are, so the test for it looks at whole containers at a time (``set(map(type, …))``) and no module
+small entries are, so the test for it looks at whole containers at a time (``set(map(type, …))``) and no
+module
 but msgpack is needed. What is not plain is written as rows: see :mod:`laila.codec.encoder`.
 """
 
@@ -46,7 +47,10 @@ _packers = _Packers()
 
 
 def pack_object(value: object) -> bytes:
-    """Pack one object in C. Raises what msgpack raises: TypeError, OverflowError or ValueError for what it lacks."""
+    """Pack one object in C.
+
+    Raises what msgpack raises: TypeError, OverflowError or ValueError for what it lacks.
+    """
     packed: bytes
     try:
         packed = _packers.strict(value)
@@ -102,5 +106,8 @@ def pack(payload: object) -> bytes | None:
 
 
 def unpack(tree: bytes) -> object:
-    """Rebuild a plain payload. Raises ``ValueError``, ``TypeError`` or msgpack's errors for a damaged tree."""
+    """Rebuild a plain payload.
+
+    Raises ``ValueError``, ``TypeError`` or msgpack's errors for a damaged tree.
+    """
     return unpack_checked(tree)

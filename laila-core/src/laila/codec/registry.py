@@ -1,6 +1,7 @@
 """What can be encoded and decoded: the tables of types and tags, and the classes that users registered.
 
-The tables fill themselves: the module that knows a library's types is imported when such an object (or its tag)
+The tables fill themselves: the module that knows a library's types is imported when such an object (or its
+tag)
 is first seen, so that nothing here loads numpy, torch, Pillow, pandas or even :mod:`decimal` in advance.
 """
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["register_codec", "register_type"]
 
 ENCODERS: dict[type, EncodeFunction] = {}
-"""Exact type to the function that makes its row. Subclasses are looked for elsewhere, never taken for their base."""
+"""Exact type to the function that makes its row.
+
+Subclasses are looked for elsewhere, never taken for their base.
+"""
 DECODERS: dict[int, DecodeFunction] = {}
 """Tag to the function that rebuilds a value from its row, references resolved."""
 
@@ -59,8 +63,8 @@ _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
 
 _names: dict[type, str] = {}
 _types: dict[str, type] = {}
-_codecs_by_type: dict[type, tuple[str, Callable[[object], object]]] = {}
-_codecs_by_name: dict[str, Callable[[object], object]] = {}
+_codecs_by_type: dict[type, tuple[str, Callable[[Any], object]]] = {}
+_codecs_by_name: dict[str, Callable[[Any], object]] = {}
 
 
 def type_name(kind: type) -> str:
@@ -127,9 +131,12 @@ def decoder_for(tag: object, key: str) -> DecodeFunction:
 def register_type(cls: C, *, name: str | None = None) -> C:
     """Let instances of ``cls`` be stored field by field without a signature, and be read without one.
 
-    Usable as a decorator. Fields are encoded like any payload and set again without running ``__init__``; who can
-    write to a pool can therefore make instances with any field values, which is why it is said class by class.
-    ``name`` is what the blob says instead of ``module:qualname``; give the old name to a class that was moved or
+    Usable as a decorator. Fields are encoded like any payload and set again without running ``__init__``;
+    who can
+    write to a pool can therefore make instances with any field values, which is why it is said class by
+    class.
+    ``name`` is what the blob says instead of ``module:qualname``; give the old name to a class that was
+    moved or
     renamed. Works for attrs classes, dataclasses, enums, named tuples and plain classes that copy by their
     ``__dict__`` and slots. Registering one class under several names is allowed; the first is written.
 
@@ -153,12 +160,16 @@ def register_type(cls: C, *, name: str | None = None) -> C:
 
 
 def register_codec(
-    cls: type, *, name: str, encode: Callable[[object], object], decode: Callable[[object], object]
+    cls: type, *, name: str, encode: Callable[[Any], object], decode: Callable[[Any], object]
 ) -> None:
-    """Store instances of exactly ``cls`` as whatever ``encode(obj)`` gives, and read them by ``decode(that)``.
+    """Store instances of exactly ``cls`` as whatever ``encode(obj)`` gives.
 
-    ``encode`` returns any payload (arrays stay out of band); ``decode`` gets an equal one back and must bear any
-    input, since it runs without a signature: it raises ``ValueError`` or ``TypeError`` for what it cannot use.
+    And read them by ``decode(that)``.
+
+    ``encode`` returns any payload (arrays stay out of band); ``decode`` gets an equal one back and must bear
+    any
+    input, since it runs without a signature: it raises ``ValueError`` or ``TypeError`` for what it cannot
+    use.
     ``name`` stands in the blob, is the same for ever and should begin with the distribution that owns it.
 
     Raises:
@@ -183,11 +194,11 @@ def registered_type(name: str) -> type | None:
     return _types.get(name)
 
 
-def codec_of(cls: type) -> tuple[str, Callable[[object], object]] | None:
+def codec_of(cls: type) -> tuple[str, Callable[[Any], object]] | None:
     """The name and encode function of the codec registered for ``cls``, or None."""
     return _codecs_by_type.get(cls)
 
 
-def codec_named(name: str) -> Callable[[object], object] | None:
+def codec_named(name: str) -> Callable[[Any], object] | None:
     """The decode function of the codec registered under ``name``, or None."""
     return _codecs_by_name.get(name)

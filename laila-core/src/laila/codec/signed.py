@@ -1,10 +1,13 @@
 """The only place that makes or reads a pickle.
 
-What nothing else carries (functions, instances of C classes, subclasses of builtins) is pickled by cloudpickle,
-and the blob is signed. Reading asks :meth:`Decoder.demand_trust` first: without a verified signature no pickle
+What nothing else carries (functions, instances of C classes, subclasses of builtins) is pickled by
+cloudpickle,
+and the blob is signed. Reading asks :meth:`Decoder.demand_trust` first: without a verified signature no
+pickle
 is opened. The lint rule that forbids pickle elsewhere exempts this file.
 
-A pickle is one row. Arrays and tensors inside it, and any object that the rest of the payload refers to as well,
+A pickle is one row. Arrays and tensors inside it, and any object that the rest of the payload refers to as
+well,
 stay rows of their own, so that they keep out of band and come back shared.
 """
 
@@ -48,7 +51,8 @@ _UNSHARED = (
 def _refusal(value: object) -> str | None:
     """Why ``value`` must not be pickled although cloudpickle might do something with it."""
     if isinstance(value, io.IOBase) and type(value) not in (io.BytesIO, io.StringIO):
-        return f"an open file or stream ({registry.type_name(type(value))}) belongs to this process; store its content"
+        name = registry.type_name(type(value))
+        return f"an open file or stream ({name}) belongs to this process; store its content"
     if isinstance(value, memoryview):
         return "a memoryview is a window on memory that something else owns; store bytes(view)"
     if isinstance(value, GeneratorType):
@@ -60,7 +64,10 @@ def _refusal(value: object) -> str | None:
 
 
 def encode_pickled(value: object, encoder: Encoder) -> Row:
-    """The row of a value that only a pickle can carry. Raises :class:`PayloadError` where not even that can."""
+    """The row of a value that only a pickle can carry.
+
+    Raises :class:`PayloadError` where not even that can.
+    """
     kind = type(value)
     reason = _refusal(value)
     if reason is not None:
@@ -70,7 +77,8 @@ def encode_pickled(value: object, encoder: Encoder) -> Row:
         import cloudpickle
     except ImportError as error:
         encoder.refuse(
-            f"{registry.type_name(kind)} needs cloudpickle, which is not installed: pip install 'laila-core[pickle]'; "
+            f"{registry.type_name(kind)} needs cloudpickle, which is not installed: pip install "
+            "'laila-core[pickle]'; "
             "or register the class with laila.register_type",
             error,
         )
@@ -103,7 +111,7 @@ def encode_pickled(value: object, encoder: Encoder) -> Row:
         pickler.dump(value)
     except (Hoist, LailaError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a class may raise anything; it is told as the cause
         # A class's own __reduce__ may raise anything; whatever it is, the value cannot be stored.
         encoder.refuse(
             f"{registry.type_name(kind)} cannot be pickled ({type(error).__name__}: {error})", error
@@ -112,7 +120,7 @@ def encode_pickled(value: object, encoder: Encoder) -> Row:
     # What pickles is not always what unpickles (exceptions are a classic): find out now, not at remember.
     try:
         again = _load(data, children)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever unpickling raises is told as the cause
         encoder.refuse(
             f"{registry.type_name(kind)} pickles but does not unpickle ({type(error).__name__}: {error})",
             error,

@@ -22,9 +22,9 @@ from laila.errors import CorruptEntryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.codec.encoder import Encoder
     from typing import Any
 
+    from laila.codec.encoder import Encoder
     from laila.codec.registry import EncodeFunction
 
     Row = list[object]
@@ -72,8 +72,10 @@ def _decode_default_dict(row: Row, decoder: Decoder) -> object:
 
 
 def _decode_counter(row: Row, decoder: Decoder) -> object:
-    counter: Counter[Any] = Counter()
-    dict.update(counter, dict_of(row, 2))  # Counter.update would add up
+    counts: dict[object, Any] = dict_of(row, 2)
+    counter: Counter[object] = Counter()
+    for key, count in counts.items():
+        counter[key] = count  # Counter(counts) would add up, and hold counts to be numbers
     return _with_attributes(counter, row[1])
 
 
@@ -148,7 +150,8 @@ def _decode_zone(row: Row, decoder: Decoder) -> object:
         return ZoneInfo(text)
     except (LookupError, OSError, ValueError) as error:
         raise CorruptEntryError(
-            f"the payload of {decoder.blob.key} uses the time zone {text!r}, which is not known here ({error}); "
+            f"the payload of {decoder.blob.key} uses the time zone {text!r}, which is not known here "
+            f"({error}); "
             "the system's zone data may be missing: pip install tzdata",
             key=decoder.blob.key,
         ) from error
@@ -241,10 +244,10 @@ ENCODERS.update(
         Decimal: lambda value, encoder: [tags.DECIMAL, str(value)],
         Fraction: lambda value, encoder: [tags.FRACTION, value.numerator, value.denominator],
         UUID: lambda value, encoder: [tags.UUID, value.bytes, value.is_safe.value],
-        **dict.fromkeys(_PATHS, _encode_path),
         array: _encode_array,
     }
 )
+ENCODERS.update((kind, _encode_path) for kind in _PATHS)
 DECODERS.update(
     {
         tags.ORDERED_DICT: lambda row, decoder: _with_attributes(OrderedDict(dict_of(row, 2)), row[1]),

@@ -1,7 +1,8 @@
 """Rows of Arrow tables: Arrow IPC, where that is exact.
 
 Encoding makes the stream, reads it back and compares; what would not come back equal is pickled and signed.
-Reading trusts nothing: compressed bodies are refused (they unfold to anything), only known types are let in, and
+Reading trusts nothing: compressed bodies are refused (they unfold to anything), only known types are let in,
+and
 Arrow validates every offset before a value is touched.
 """
 
@@ -17,9 +18,10 @@ from laila.codec.registry import DECODERS, ENCODERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.codec.encoder import Encoder
-    from laila.codec.decoder import Decoder
     from typing import Any
+
+    from laila.codec.decoder import Decoder
+    from laila.codec.encoder import Encoder
 
     Row = list[object]
 
@@ -54,6 +56,7 @@ def _is_allowed(kind: Any, depth: int = 0) -> bool:
 
 
 def write_stream(table: Any) -> memoryview:
+    """The Arrow IPC stream of a table, uncompressed."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=None)) as writer:
         writer.write_table(table)

@@ -1,6 +1,7 @@
 """Rows of torch's types: tensors of every dtype, views and shared storage, parameters, devices.
 
-A tensor is its storage (one buffer, however many tensors look at it), dtype, shape, strides and offset. It comes
+A tensor is its storage (one buffer, however many tensors look at it), dtype, shape, strides and offset. It
+comes
 back on its device where there is one, else on the CPU.
 """
 
@@ -16,6 +17,7 @@ from laila.codec.registry import DECODERS, ENCODERS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.codec.encoder import Encoder
+
     Row = list[object]
 
 __all__: list[str] = []
@@ -56,7 +58,7 @@ def _encode_tensor(value: torch.Tensor, encoder: Encoder) -> Row:
         from laila.codec.signed import encode_pickled
 
         return encode_pickled(value, encoder)
-    if value._backward_hooks:  # type: ignore[attr-defined]
+    if value._backward_hooks:
         encoder.refuse("a tensor with backward hooks; store tensor.detach()")
     if value.requires_grad and not value.is_leaf:
         encoder.refuse(
@@ -85,7 +87,7 @@ def _storage(value: torch.Tensor, encoder: Encoder) -> int:
         data = memoryview(b"")
         if kept.nbytes():
             # Through numpy where it is installed, since a storage gives no buffer of its own.
-            data = _view(torch.tensor([], dtype=torch.uint8).set_(kept))  # type: ignore[call-overload]
+            data = _view(torch.tensor([], dtype=torch.uint8).set_(kept))
         number = encoder.add_buffer(data)
         encoder.share_buffer(owner, number)
         encoder.keep_alive(storage)
@@ -124,7 +126,7 @@ def _decode_tensor(row: Row, decoder: Decoder) -> object:
         storage = _new_storage(data, place)
         decoder.shared[number] = storage  # type: ignore[index]
     found = torch.empty(0, dtype=dtype, device=storage.device)
-    found.set_(storage, start, sizes, steps)  # type: ignore[call-overload]
+    found.set_(storage, start, sizes, steps)
     if bits & 3 and not (dtype.is_complex or bits & 3 == 2):
         raise ValueError("a conjugate of real numbers")
     if bits & 1:
@@ -151,7 +153,10 @@ def _new_storage(data: memoryview, place: torch.device) -> torch.UntypedStorage:
 
 
 def _device(text: str) -> torch.device:
-    """The device of that name where it exists, else the CPU. Raises what torch raises for a name that is none."""
+    """The device of that name where it exists, else the CPU.
+
+    Raises what torch raises for a name that is none.
+    """
     device = torch.device(text)
     if device.type in ("cuda", "xpu", "mps"):
         module = getattr(torch, device.type, None)
@@ -174,7 +179,7 @@ def _decode_constant(row: Row, decoder: Decoder) -> object:
     kind, name = only(row, 2)
     if kind == "size":
         return torch.Size(_sizes(name))
-    table: dict[str, object] = {"dtype": _DTYPES, "layout": _LAYOUTS}[expect(kind, str)]  # type: ignore[assignment]
+    table: dict[str, object] = {"dtype": _DTYPES, "layout": _LAYOUTS}[expect(kind, str)]
     return table[expect(name, str)]
 
 
@@ -187,7 +192,7 @@ ENCODERS.update(
     {
         torch.Tensor: _encode_tensor,
         torch.nn.Parameter: _encode_tensor,
-        torch.Size: lambda value, encoder: [tags.TORCH_CONSTANT, "size", tuple(value)],  # type: ignore[arg-type]
+        torch.Size: lambda value, encoder: [tags.TORCH_CONSTANT, "size", tuple(value)],
         torch.dtype: _encode_constant,
         torch.layout: _encode_constant,
         torch.device: lambda value, encoder: [tags.DEVICE, str(value)],

@@ -39,7 +39,9 @@ _is_base64 = re.compile(r"[A-Za-z0-9+/_-]{43}=", re.ASCII).fullmatch
 
 
 def parse_key(text: str) -> bytes:
-    """Read a key from text: 64 or more hexadecimal digits, the base64 of 32 bytes, or any text of 32 characters on.
+    """Read a key from text.
+
+    64 or more hexadecimal digits, the base64 of 32 bytes, or any text of 32 characters on.
 
     Raises :class:`SecretError` for a shorter one; the message never shows it.
     """
@@ -52,8 +54,9 @@ def parse_key(text: str) -> bytes:
         return b64decode(text.translate(str.maketrans("-_", "+/")))
     if len(text) < KEY_BYTES:
         raise SecretError(
-            f"a key of {len(text)} characters is too short: give at least {KEY_BYTES} characters, or 32 bytes as "
-            'hexadecimal digits or base64 (python -c "import secrets; print(secrets.token_hex(32))" makes one)',
+            f"a key of {len(text)} characters is too short: give at least {KEY_BYTES} characters, or 32 "
+            "bytes as "
+            "hexadecimal digits or base64 (python -c 'import secrets; print(secrets.token_hex())' makes one)",
             name="key",
         )
     return text.encode("utf-8", "surrogateescape")
@@ -62,7 +65,8 @@ def parse_key(text: str) -> bytes:
 class Keyring:
     """The keys of one purpose. Safe to share between threads and processes; ``repr`` shows no key.
 
-    ``ring`` is the folder under the ``secrets`` directory, ``variable`` the environment variable that holds a key
+    ``ring`` is the folder under the ``secrets`` directory, ``variable`` the environment variable that holds
+    a key
     instead, and ``label`` keeps the ids of two purposes apart.
     """
 
@@ -99,7 +103,10 @@ class Keyring:
             raise SecretError(f"{self._variable}: {error}", name=self._ring) from None
 
     def find(self, key_id: str) -> bytes | None:
-        """The key of that id, or None when it is not here. Raises :class:`SecretError` for an unreadable one."""
+        """The key of that id, or None when it is not here.
+
+        Raises :class:`SecretError` for an unreadable one.
+        """
         given = self._from_environment()
         if given is not None and self.key_id(given) == key_id:
             return given
@@ -160,7 +167,10 @@ class Keyring:
         return text
 
     def _first(self, folder: Path) -> str:
-        """Make the first key. Of several processes that do so at once, all use the one that was linked first."""
+        """Make the first key.
+
+        Of several processes that do so at once, all use the one that was linked first.
+        """
         key = os.urandom(KEY_BYTES)
         key_id = self.key_id(key)
         self._write(folder, key_id, key)
@@ -237,7 +247,10 @@ class Keyring:
         return key_id
 
     def export(self, key_id: str) -> str:
-        """The key as text, for :meth:`import_text` elsewhere. Raises :class:`SecretError` when it is not here."""
+        """The key as text, for :meth:`import_text` elsewhere.
+
+        Raises :class:`SecretError` when it is not here.
+        """
         key = self.find(key_id)
         if key is None:
             here = ", ".join(str(entry["id"]) for entry in self.list()) or "none"
@@ -325,7 +338,8 @@ def verify_blob(blob: Blob) -> bool:
 
     if not hmac.compare_digest(_mac(key, blob.signed_parts(key_id)), mac):
         raise UntrustedPayloadError(
-            f"the signature of {blob.key} does not verify with the key {key_id}: the blob was changed after it was "
+            f"the signature of {blob.key} does not verify with the key {key_id}: the blob was changed "
+            "after it was "
             "signed. Nothing was imported or run",
             key_id=key_id,
             type_name=None,

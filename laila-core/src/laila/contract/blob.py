@@ -1,9 +1,12 @@
 """Blob: the one stored form of an entry, for pools, peers and files.
 
-A blob in memory is a tree (MessagePack) and a tuple of buffers; it turns into bytes when it leaves the process:
-a prefix, a MessagePack header, the tree, then each buffer at an offset that is a multiple of 64. Checksums and
+A blob in memory is a tree (MessagePack) and a tuple of buffers; it turns into bytes when it leaves the
+process:
+a prefix, a MessagePack header, the tree, then each buffer at an offset that is a multiple of 64. Checksums
+and
 the content digest are made at that moment and verified when a blob enters, so that damage anywhere is a
-:class:`~laila.errors.CorruptEntryError`, never wrong data. ``docs/reference/blob-format.md`` gives every byte.
+:class:`~laila.errors.CorruptEntryError`, never wrong data. ``docs/reference/blob-format.md`` gives every
+byte.
 
 This module knows the form, not the meaning: what a tree says is the business of :mod:`laila.codec`.
 """
@@ -34,7 +37,8 @@ FORMAT_VERSION = 1
 ALIGNMENT = 64
 DIGEST_BYTES = 16
 
-# magic, version, reserved (0), header bytes, tree bytes, total bytes; then the checksum of the head without itself.
+# magic, version, reserved (0), header bytes, tree bytes, total bytes; then the checksum of the head without
+# itself.
 _FIXED = Struct("<8sHHIQQ")
 _CHECKSUM = Struct("<Q")
 _PREFIX_BYTES = _FIXED.size + _CHECKSUM.size
@@ -79,7 +83,8 @@ def byte_view(data: object) -> memoryview:
 def unpack_checked(data: BytesLike) -> object:
     """Unpack one MessagePack object that may come from anywhere.
 
-    A hostile object can announce nested arrays that are not there, and MessagePack's unpacker allocates what is
+    A hostile object can announce nested arrays that are not there, and MessagePack's unpacker allocates what
+    is
     announced; so anything but a small object is first walked without building it. Raises ``ValueError`` (of
     several kinds) for what is not exactly one object.
     """
@@ -117,8 +122,10 @@ def _padding(offset: int) -> int:
 class Buffer:
     """One out-of-band piece of a payload: the bytes of an array, a tensor or a long bytes object.
 
-    ``data`` is a read-only one-dimensional view of exactly ``nbytes`` bytes. ``dtype`` is numpy's ``dtype.str``
-    for simple types (``'<f8'``, ``'<M8[ns]'``, ``'|b1'``, …), with the ``shape`` and the memory ``order`` (``'C'``
+    ``data`` is a read-only one-dimensional view of exactly ``nbytes`` bytes. ``dtype`` is numpy's
+    ``dtype.str``
+    for simple types (``'<f8'``, ``'<M8[ns]'``, ``'|b1'``, …), with the ``shape`` and the memory ``order``
+    (``'C'``
     or ``'F'``) of the array; None says plain bytes, of shape ``(nbytes,)``. Immutable by convention.
     """
 
@@ -174,15 +181,20 @@ class StoredFacts:
 
     @property
     def metadata(self) -> Mapping[str, object]:
-        """Created, type, size, codec and user, as in :class:`Blob`, and the names of the ``transformations``."""
+        """Created, type, size, codec and user.
+
+        As in :class:`Blob`, and the names of the ``transformations``.
+        """
         return MappingProxyType({"user": {}, **_metadata(self._meta), "transformations": self._undone})
 
 
 class BlobHead:
     """What the head of a blob says, without the buffers: enough to compare, list and route.
 
-    ``table`` has one ``(nbytes, dtype, shape, order, checksum)`` per buffer; ``nbytes`` is the size of the whole
-    blob and ``head_nbytes`` that of its head, padding included. Read-only by convention, safe between threads.
+    ``table`` has one ``(nbytes, dtype, shape, order, checksum)`` per buffer; ``nbytes`` is the size of the
+    whole
+    blob and ``head_nbytes`` that of its head, padding included. Read-only by convention, safe between
+    threads.
     """
 
     __slots__ = (
@@ -227,11 +239,14 @@ class BlobHead:
 class Blob:
     """One payload in its stored form.
 
-    Immutable by convention and safe to share between threads. Made by :func:`laila.codec.encode`, read back by
+    Immutable by convention and safe to share between threads. Made by :func:`laila.codec.encode`, read back
+    by
     :meth:`from_bytes` or :meth:`from_parts`; a pool that keeps Python objects may keep the blob itself.
 
-    ``key`` is the global id, ``tree`` the MessagePack rows, ``buffers`` the out-of-band pieces, ``nickname`` the
-    entry's name or None, ``signature`` a key id and its HMAC or None, and ``transformations`` what was applied
+    ``key`` is the global id, ``tree`` the MessagePack rows, ``buffers`` the out-of-band pieces, ``nickname``
+    the
+    entry's name or None, ``signature`` a key id and its HMAC or None, and ``transformations`` what was
+    applied
     (name and public parameters, outermost last). A transformed blob has an empty tree and one buffer, which
     holds the transformed bytes of the whole inner blob; its nickname, metadata and signature are in there.
     """
@@ -271,7 +286,9 @@ class Blob:
 
     @property
     def metadata(self) -> Mapping[str, object]:
-        """A read-only mapping: ``created`` (seconds since the epoch), ``type``, ``size`` (bytes), ``codec`` and ``user``.
+        """A read-only mapping: ``created`` (seconds since the epoch).
+
+        ``type``, ``size`` (bytes), ``codec`` and ``user``.
 
         Built anew at each use. Empty for a transformed blob, whose metadata is inside.
         """
@@ -325,7 +342,10 @@ class Blob:
 
     @property
     def head(self) -> bytes:
-        """Prefix, header, tree and the padding to the first buffer, with the checksums of everything. Built anew."""
+        """Prefix, header, tree and the padding to the first buffer, with the checksums of everything.
+
+        Built anew.
+        """
         tree = self.tree
         header = self._header(self.digest, _table(self.buffers))
         padding, total = self._sizes(len(header))
@@ -358,13 +378,16 @@ class Blob:
         return f"<Blob {self.key} {len(self.tree)} bytes and {len(self.buffers)} buffers{how}>"
 
     def signed_parts(self, key_id: str) -> list[memoryview | bytes]:
-        """What a signature covers, each part preceded by its length: key id, global id, header, tree, all buffers."""
+        """What a signature covers, each part preceded by its length.
+
+        Key id, global id, header, tree, all buffers.
+        """
         table = [[b.nbytes, b.dtype, b.shape, b.order] for b in self.buffers]
         header = _pack([key_id, self.key, self.nickname, self._meta, table])
         parts: list[memoryview | bytes] = []
-        for part in (header, self.tree, *(b.data for b in self.buffers)):
-            parts.append(_CHECKSUM.pack(memoryview(part).nbytes))
-            parts.append(part)
+        covered: list[memoryview | bytes] = [header, self.tree, *(b.data for b in self.buffers)]
+        for part in covered:
+            parts += (_CHECKSUM.pack(memoryview(part).nbytes), part)
         return parts
 
     @classmethod
@@ -396,7 +419,8 @@ class Blob:
     def from_parts(cls, parts: Sequence[object], *, key: str | None = None, verify: bool = True) -> Self:
         """Read a blob from pieces: its head and one piece per buffer, or any split of ``bytes(blob)``.
 
-        ``[head, *buffers]`` (unpadded; any contiguous buffers, numpy arrays too) and :attr:`parts` as it stands
+        ``[head, *buffers]`` (unpadded; any contiguous buffers, numpy arrays too) and :attr:`parts` as it
+        stands
         are taken without copying; any other split is joined first. Raises as :meth:`from_bytes` does.
         """
         if not parts:
@@ -417,7 +441,10 @@ class Blob:
 
     @classmethod
     def read_head(cls, head: BytesLike, *, key: str | None = None) -> BlobHead:
-        """Read and verify the head alone; whatever follows it in ``head`` is left alone. Raises :class:`CorruptEntryError`."""
+        """Read and verify the head alone; whatever follows it in ``head`` is left alone.
+
+        Raises :class:`CorruptEntryError`.
+        """
         return _parse_head(byte_view(head), key, True)
 
     @classmethod

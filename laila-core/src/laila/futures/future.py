@@ -2,8 +2,8 @@
 
 A future is small and made often, so it holds nothing it does not need yet: no lock, no list of listeners
 until somebody waits, no id until somebody asks. Every change of state happens under one lock of the whole
-module, held for a few assignments; nothing that could run other code (calls, allocations, dropped references)
-happens under it, so that it is never contended for long.
+module, held for a few assignments; what could run other code (dropped references, listeners) waits until it
+is released.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from _thread import allocate_lock
 from typing import TypeVar
 
 from laila.errors import FutureCancelledError, FutureResultError, FutureSettledError, FutureTimeoutError
-from laila.futures.base import FutureBase, mutex
-from laila.futures.failure import Failure, log_error
-from laila.futures.states import FutureStatus
+from laila.futures.base import mutex
+from laila.futures.callbacks import Callback, WithCallbacks
+from laila.futures.failure import Failure
+from laila.futures.states import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, STATUS, FutureStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,21 +24,9 @@ if TYPE_CHECKING:
 
     from laila.futures.task import Task
 
-    Listener = Callable[["Future[Any]"], object]
-
-__all__ = ["CANCELLED", "FAILED", "FINISHED", "PENDING", "RUNNING", "Future", "set_observer"]
+__all__ = ["Future", "entry_data", "set_observer"]
 
 T = TypeVar("T")
-
-# States are small ints in order: from FINISHED on, a future is settled and never changes again.
-PENDING, RUNNING, FINISHED, FAILED, CANCELLED = range(5)
-_STATUS = (
-    FutureStatus.NOT_STARTED,
-    FutureStatus.RUNNING,
-    FutureStatus.FINISHED,
-    FutureStatus.ERROR,
-    FutureStatus.CANCELLED,
-)
 
 _observer: Callable[[Future[Any]], object] | None = None
 
@@ -48,17 +37,7 @@ def set_observer(observer: Callable[[Future[Any]], object] | None) -> None:
     _observer = observer
 
 
-class _Callback:
-    """A callback that somebody wants called when the future reaches one status."""
-
-    __slots__ = ("fn", "status")
-
-    def __init__(self, status: FutureStatus, fn: Listener) -> None:
-        self.status = status
-        self.fn = fn
-
-
-class Future(FutureBase[T]):
+class Future(WithCallbacks[T]):
     """The outcome of work that may not be done yet; safe to use from any number of threads and event loops.
 
     Wait for it with :attr:`result`, :meth:`wait` or ``await``. Task forces settle it, once, through the
@@ -68,13 +47,13 @@ class Future(FutureBase[T]):
     A future that failed and that nobody looked at is logged at ERROR when it goes.
     """
 
-    __slots__ = ("_listeners", "_polled", "_state", "_task", "_value")
+    __slots__ = ("_polled", "_task", "_value")
 
     def __init__(self, task: Task | None = None) -> None:
         self._state = PENDING
         self._value: Any = None
         self._task = task
-        self._listeners: list[Listener | _Callback] | None = None
+        self._listeners = None
         self._id = None
         self._banked = self._polled = False
 
@@ -117,7 +96,7 @@ class Future(FutureBase[T]):
         state = self._current()
         if state < FINISHED and self._polled:
             return FutureStatus.POLL_TIMEOUT
-        return _STATUS[state]
+        return STATUS[state]
 
     @status.setter
     def status(self, status: FutureStatus | str) -> None:
@@ -241,81 +220,6 @@ class Future(FutureBase[T]):
         value = self._value
         return value.look() if self._state == FAILED and isinstance(value, Failure) else None
 
-    # ------------------------------------------------------------------------------------------ callbacks
-
-    def add_callback(self, status: FutureStatus | str, fn: Listener) -> None:
-        """Have ``fn(future)`` called once when the future reaches ``status``; now, if it has been there.
-
-        Any number of callbacks per status, called in order in the thread that settles the future. One that
-        raises is logged and hurts nobody.
-        """
-        callback = _Callback(FutureStatus(status), fn)
-        if not callable(fn):
-            raise TypeError(f"a callback is a callable that takes the future, not {fn!r}")
-        fresh: list[Listener | _Callback] = [callback]
-        with mutex:
-            passed = self._passed(callback.status)
-            settled = self._state >= FINISHED
-            if not passed and not settled:
-                if self._listeners is None:
-                    self._listeners = fresh
-                else:
-                    self._listeners.append(callback)
-        if passed:
-            self._call(fn)
-
-    def remove_callback(self, status: FutureStatus | str, fn: Listener) -> bool:
-        """Take back a callback that has not been called; whether there was one."""
-        return bool(self._take(FutureStatus(status), fn))
-
-    def clear_callbacks(self, status: FutureStatus | str) -> None:
-        """Take back all callbacks for ``status`` that have not been called."""
-        self._take(FutureStatus(status))
-
-    def clear_all_callbacks(self) -> None:
-        """Take back all callbacks that have not been called."""
-        for status in FutureStatus:
-            self._take(status)
-
-    def trigger_callback(self, status: FutureStatus | str) -> None:
-        """Call the callbacks for ``status`` now, and never again."""
-        for callback in self._take(FutureStatus(status)):
-            self._call(callback.fn)
-
-    def _passed(self, status: FutureStatus) -> bool:
-        """Whether ``status`` is, or was, that of this future."""
-        state = self._current()
-        if status is FutureStatus.RUNNING:
-            return state in {RUNNING, FINISHED, FAILED}
-        if status is FutureStatus.POLL_TIMEOUT:
-            return self._polled
-        return status is FutureStatus.NOT_STARTED or status is _STATUS[state]
-
-    def _take(self, status: FutureStatus, fn: Listener | None = None) -> list[_Callback]:
-        """Remove and return the callbacks for ``status`` (those that are ``fn``, if given)."""
-        with mutex:
-            if self._listeners is None:
-                return []
-            taken: list[_Callback] = []
-            kept: list[Listener | _Callback] = []
-            for listener in self._listeners:
-                if (
-                    isinstance(listener, _Callback)
-                    and listener.status is status
-                    and (fn is None or listener.fn == fn)
-                ):
-                    taken.append(listener)
-                else:
-                    kept.append(listener)
-            self._listeners = kept or None
-        return taken
-
-    def _call(self, listener: Listener) -> None:
-        try:
-            listener(self)
-        except BaseException as error:  # noqa: BLE001 - whatever a callback raises must hurt nobody
-            log_error(f"a callback of {self!r} raised", error, error.__traceback__)
-
     # -------------------------------------------------------------- for the other modules of laila.futures
 
     def _start(self) -> bool:
@@ -344,9 +248,9 @@ class Future(FutureBase[T]):
             listeners, self._listeners = self._listeners, None
             banked = self._banked
         if listeners is not None and not quietly:
-            status = _STATUS[state]
+            status = STATUS[state]
             for listener in listeners:
-                if not isinstance(listener, _Callback):
+                if not isinstance(listener, Callback):
                     self._call(listener)
                 elif listener.status is status or (
                     listener.status is FutureStatus.RUNNING and state != CANCELLED
@@ -367,23 +271,14 @@ class Future(FutureBase[T]):
         failure.seen = True
         self._settle(FAILED, failure, quietly=True)
 
-    def _listen(self, listener: Listener) -> bool:
-        """Have ``listener(self)`` called when this settles; False, and nothing is called, when it has."""
-        fresh: list[Listener | _Callback] = [listener]
-        with mutex:
-            if self._state >= FINISHED:
-                return False
-            if self._listeners is None:
-                self._listeners = fresh
-            else:
-                self._listeners.append(listener)
-            return True
-
-    def _unlisten(self, listener: Listener) -> None:
-        """Take back what :meth:`_listen` was given, if it has not been called."""
-        with mutex:
-            if self._listeners is not None and listener in self._listeners:
-                self._listeners.remove(listener)
+    def _passed(self, status: FutureStatus) -> bool:
+        """Whether ``status`` is, or was, that of this future."""
+        state = self._current()
+        if status is FutureStatus.RUNNING:
+            return state in {RUNNING, FINISHED, FAILED}
+        if status is FutureStatus.POLL_TIMEOUT:
+            return self._polled
+        return status is FutureStatus.NOT_STARTED or status is STATUS[state]
 
     _count = 1
 

@@ -11,109 +11,24 @@ from typing import TypeVar
 
 from laila.errors import FutureTimeoutError
 from laila.futures.base import FutureBase, mutex
-from laila.futures.future import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, Future, entry_data
-from laila.futures.outcomes import ItemFailure, Outcomes, checked, outcomes
+from laila.futures.batch import Batch
+from laila.futures.future import Future, entry_data
+from laila.futures.outcomes import ItemFailure, checked, outcomes
 from laila.futures.scope import register
-from laila.futures.states import FutureStatus
+from laila.futures.states import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, FutureStatus
 from laila.futures.task import Task, submit_tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-    from typing import Any, TypedDict, overload
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from typing import Any, overload
 
-    from laila.futures.failure import Failure
+    from laila.futures.states import GroupStatus
     from laila.futures.task import Submitter
-
-    class Percentages(TypedDict):
-        """The share of a group's children in each state, 0 to 100."""
-
-        finished: float
-        running: float
-        not_started: float
-        error: float
-        cancelled: float
-
-    class GroupStatus(TypedDict):
-        """What :attr:`GroupFuture.status` gives."""
-
-        total: int
-        percentages: Percentages
-
 
 __all__ = ["GroupFuture"]
 
 T = TypeVar("T")
-
-
-class _Batch:
-    """One task's many items. ``source`` settles with their :class:`Outcomes`."""
-
-    __slots__ = ("_items", "count", "source")
-
-    def __init__(self, source: Future[Outcomes], count: int) -> None:
-        self.source = source
-        self.count = count
-        self._items: dict[int, _Item] = {}
-
-    def item(self, index: int) -> Future[Any]:
-        """Return the future of one item, always the same one."""
-        item = self._items.get(index)
-        if item is None:
-            item = self._items.setdefault(index, _Item(self, index))
-            item._follow()
-        return item
-
-    def outcome(self, index: int) -> tuple[int, Any]:
-        """Return the state and value of an item of a source that has settled."""
-        source = self.source
-        if source._state != FINISHED:
-            return source._state, source._value
-        value = source._value.values[index]
-        return (FAILED if isinstance(value, ItemFailure) else FINISHED), value
-
-    def failures(self) -> Sequence[Failure]:
-        """Return what failed: the items, or the batch as a whole."""
-        source = self.source
-        if source._state == FINISHED:
-            failures: Sequence[Failure] = source._value.failures
-            return failures
-        return [source._value] if source._state == FAILED else []
-
-
-class _Item(Future["Any"]):
-    """The future of one item of a batch: it starts and settles with the batch's task."""
-
-    __slots__ = ("_batch", "_index")
-
-    def __init__(self, batch: _Batch, index: int) -> None:
-        super().__init__(batch.source._task)  # whoever waits for the item inside a task may run the batch
-        self._batch = batch
-        self._index = index
-
-    def _follow(self) -> None:
-        """Settle when the batch does."""
-        if not self._batch.source._listen(self._take_over):
-            self._take_over(self._batch.source)
-
-    def _take_over(self, _source: Future[Outcomes]) -> None:
-        self._settle(*self._batch.outcome(self._index))
-
-    def _current(self) -> int:
-        if self._state >= FINISHED:
-            return self._state
-        state = self._batch.source._state
-        return state if state < FINISHED else self._batch.outcome(self._index)[0]
-
-    def _is_settled(self) -> bool:
-        # The batch may have settled without a word to anybody, in a forked child.
-        if self._state < FINISHED and self._batch.source._state >= FINISHED:
-            self._take_over(self._batch.source)
-        return self._state >= FINISHED
-
-    def cancel(self) -> bool:
-        """False: an item is done with its batch. Cancel the group."""
-        return False
 
 
 class GroupFuture(FutureBase[list[T]]):
@@ -130,9 +45,9 @@ class GroupFuture(FutureBase[list[T]]):
 
     _scopes = ("GROUP_FUTURE",)
 
-    def __init__(self, parts: Iterable[Future[T] | _Batch]) -> None:
+    def __init__(self, parts: Iterable[Future[T] | Batch]) -> None:
         self._parts = tuple(parts)
-        self._count = sum(part.count if isinstance(part, _Batch) else 1 for part in self._parts)
+        self._count = sum(part.count if isinstance(part, Batch) else 1 for part in self._parts)
         self._id = None
         self._banked = False
         self._whole: Future[None] | None = None
@@ -149,7 +64,7 @@ class GroupFuture(FutureBase[list[T]]):
     @classmethod
     def of(cls, futures: Iterable[FutureBase[Any]]) -> GroupFuture[Any]:
         """Return a group of ``futures``; a group among them gives its children."""
-        parts: list[Future[Any] | _Batch] = []
+        parts: list[Future[Any] | Batch] = []
         for future in futures:
             if isinstance(future, GroupFuture):
                 parts.extend(future._parts)
@@ -170,7 +85,7 @@ class GroupFuture(FutureBase[list[T]]):
         caller's guarantee, if any.
         """
         task = Task(checked(count, fn))
-        group: GroupFuture[Any] = GroupFuture((_Batch(task.future, count),))
+        group: GroupFuture[Any] = GroupFuture((Batch(task.future, count),))
         submit_tasks((task,), submit)
         register(group)
         return group
@@ -183,7 +98,7 @@ class GroupFuture(FutureBase[list[T]]):
         belongs to the caller's guarantee, if any.
         """
         given = outcomes(values)
-        group: GroupFuture[Any] = GroupFuture((_Batch(Future.completed(given), len(given.values)),))
+        group: GroupFuture[Any] = GroupFuture((Batch(Future.completed(given), len(given.values)),))
         if given.failures:
             register(group)
         return group
@@ -204,7 +119,7 @@ class GroupFuture(FutureBase[list[T]]):
         """Return the children, in order."""
         children: list[Future[T]] = []
         for part in self._parts:
-            if isinstance(part, _Batch):
+            if isinstance(part, Batch):
                 children.extend(part.item(index) for index in range(part.count))
             else:
                 children.append(part)
@@ -224,12 +139,12 @@ class GroupFuture(FutureBase[list[T]]):
         place = index + self._count if index < 0 else index
         if not 0 <= place < self._count:
             raise IndexError(f"the group has {self._count} children: there is no number {index}")
-        if len(self._parts) == self._count and not isinstance(part := self._parts[place], _Batch):
+        if len(self._parts) == self._count and not isinstance(part := self._parts[place], Batch):
             return part
         for part in self._parts:
-            size = part.count if isinstance(part, _Batch) else 1
+            size = part.count if isinstance(part, Batch) else 1
             if place < size:
-                return part.item(place) if isinstance(part, _Batch) else part
+                return part.item(place) if isinstance(part, Batch) else part
             place -= size
         raise AssertionError("unreachable")
 
@@ -247,7 +162,7 @@ class GroupFuture(FutureBase[list[T]]):
         """How many children are in each of the states."""
         counts = [0] * 5
         for part in self._parts:
-            if isinstance(part, _Batch):
+            if isinstance(part, Batch):
                 failed = len(part.failures()) if part.source._state == FINISHED else 0
                 counts[FAILED] += failed
                 counts[part.source._state] += part.count - failed
@@ -328,7 +243,7 @@ class GroupFuture(FutureBase[list[T]]):
         self._block(None)
         errors = []
         for part in self._parts:
-            if isinstance(part, _Batch):
+            if isinstance(part, Batch):
                 if part.source._state == FINISHED:
                     errors += [failure.look() for failure in part.failures()]
                 else:
@@ -362,11 +277,11 @@ class GroupFuture(FutureBase[list[T]]):
 
     def _values(self) -> list[T]:
         parts = self._parts
-        if len(parts) == 1 and isinstance(parts[0], _Batch):
+        if len(parts) == 1 and isinstance(parts[0], Batch):
             return list(parts[0].source._value.values)
         values: list[T] = []
         for part in parts:
-            if isinstance(part, _Batch):
+            if isinstance(part, Batch):
                 values += part.source._value.values
             else:
                 values.append(part._value)
@@ -376,12 +291,12 @@ class GroupFuture(FutureBase[list[T]]):
         """The first error in input order. Whoever asks for it has looked at the whole group."""
         first: BaseException | None = None
         for part in self._parts:
-            if isinstance(part, _Batch) and part.source._state == FINISHED:
+            if isinstance(part, Batch) and part.source._state == FINISHED:
                 for failure in part.failures():
                     error = failure.look()
                     first = error if first is None else first
             else:
-                future = part.source if isinstance(part, _Batch) else part
+                future = part.source if isinstance(part, Batch) else part
                 future_error = future._error()
                 first = future_error if first is None else first
         return first
@@ -426,7 +341,7 @@ class GroupFuture(FutureBase[list[T]]):
 
     def _signals(self) -> Iterator[Future[Any]]:
         """The futures that settle when the children do."""
-        return (part.source if isinstance(part, _Batch) else part for part in self._parts)
+        return (part.source if isinstance(part, Batch) else part for part in self._parts)
 
     def _settled_count(self) -> int:
         return sum(self._counts()[FINISHED:])

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from laila.futures.bank import FutureRef
-    from laila.futures.group import GroupStatus
+    from laila.futures.states import GroupStatus
 
 __all__ = ["Runtime", "runtime", "status", "wait"]
 

@@ -4,7 +4,27 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["FutureStatus"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    class Percentages(TypedDict):
+        """The share of a group's children in each state, 0 to 100."""
+
+        finished: float
+        running: float
+        not_started: float
+        error: float
+        cancelled: float
+
+    class GroupStatus(TypedDict):
+        """What the status of a group gives."""
+
+        total: int
+        percentages: Percentages
+
+
+__all__ = ["CANCELLED", "FAILED", "FINISHED", "PENDING", "RUNNING", "STATUS", "FutureStatus"]
 
 
 class FutureStatus(StrEnum):
@@ -19,3 +39,14 @@ class FutureStatus(StrEnum):
     FINISHED = "finished"
     ERROR = "error"
     CANCELLED = "cancelled"
+
+
+# States are small ints in order: from FINISHED on, a future is settled and never changes again.
+PENDING, RUNNING, FINISHED, FAILED, CANCELLED = range(5)
+STATUS = (
+    FutureStatus.NOT_STARTED,
+    FutureStatus.RUNNING,
+    FutureStatus.FINISHED,
+    FutureStatus.ERROR,
+    FutureStatus.CANCELLED,
+)

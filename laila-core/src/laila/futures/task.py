@@ -10,7 +10,8 @@ from contextvars import copy_context
 
 from laila.errors import InvalidTaskError
 from laila.futures.failure import Failure
-from laila.futures.future import FAILED, FINISHED, Future
+from laila.futures.future import Future
+from laila.futures.states import FAILED, FINISHED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """Payloads for property tests: hypothesis strategies for what must survive, and the exactest comparison.
 
 ``payloads()`` draws anything the core stores without a signature and numpy's types among it, nested in each
-other; ``plain_payloads()`` draws what is JSON-like. :func:`assert_same` compares types, bits, order and sharing,
+other; ``plain_payloads()`` draws what is JSON-like. :func:`assert_same` compares types, bits, order and
+sharing,
 where ``==`` would take ``1`` for ``True`` and a NaN for a difference. Needs the extra ``testing``.
 """
 
@@ -33,7 +34,8 @@ _MUTABLE = (list, dict, set, bytearray, deque, array, SimpleNamespace, np.ndarra
 def assert_same(a: object, b: object) -> None:
     """Raise ``AssertionError``, naming the place, unless ``b`` is the same payload as ``a``.
 
-    Same types, same bits (NaN payloads and signed zeros too), same order of dicts, same dtype, byte order, shape
+    Same types, same bits (NaN payloads and signed zeros too), same order of dicts, same dtype, byte order,
+    shape
     and memory order of arrays, and what is one mutable object in one is one object in the other. Any depth.
     """
     there: dict[int, int] = {}
@@ -46,7 +48,7 @@ def assert_same(a: object, b: object) -> None:
         if isinstance(left, _MUTABLE) or hasattr(left, "__dict__"):
             if id(left) in there and there[id(left)] == id(right):
                 continue
-            assert id(left) not in there and id(right) not in back, f"{path}: sharing is not as it was"
+            assert not (id(left) in there or id(right) in back), f"{path}: sharing is not as it was"
             there[id(left)], back[id(right)] = id(right), id(left)
             alive.append((left, right))
         todo.extend(_parts(left, right, path))
@@ -63,12 +65,7 @@ def _parts(left: Any, right: Any, path: str) -> list[tuple[object, object, str]]
     elif isinstance(left, complex) and not isinstance(left, np.generic):
         return [(left.real, right.real, path + ".real"), (left.imag, right.imag, path + ".imag")]
     elif isinstance(left, np.ma.MaskedArray):
-        if left is np.ma.masked:
-            return []
-        _same(left.hardmask == right.hardmask, path + ".hardmask", left, right)
-        pairs = [(left.view(np.ndarray), right.view(np.ndarray), path + ".data")]
-        fills: tuple[Any, Any] = (left._fill_value, right._fill_value)
-        return [*pairs, (left._mask, right._mask, path + ".mask"), (*fills, path + ".fill_value")]
+        return _masked_parts(left, right, path)
     elif isinstance(left, (np.ndarray, np.generic)):
         return _array_parts(left, right, path)
     elif isinstance(left, np.dtype):
@@ -115,9 +112,21 @@ def _parts(left: Any, right: Any, path: str) -> list[tuple[object, object, str]]
     return []
 
 
+def _masked_parts(left: Any, right: Any, path: str) -> list[tuple[object, object, str]]:
+    if left is np.ma.masked:
+        return []
+    _same(left.hardmask == right.hardmask, path + ".hardmask", left, right)
+    return [
+        (left.view(np.ndarray), right.view(np.ndarray), path + ".data"),
+        (left._mask, right._mask, path + ".mask"),
+        (left._fill_value, right._fill_value, path + ".fill_value"),
+    ]
+
+
 def _array_parts(left: Any, right: Any, path: str) -> list[tuple[object, object, str]]:
     if isinstance(left, (np.str_, np.bytes_)):
-        # Their dtype is made up from the value; as a text or bytes they have an exact length, zeros at the end and all.
+        # Their dtype is made up from the value; as a text or bytes they have an exact length, zeros at the
+        # end and all.
         _same(len(left) == len(right) and left == right, path, left, right)
         return []
     same = left.dtype == right.dtype and left.dtype.char == right.dtype.char and left.shape == right.shape
@@ -309,7 +318,10 @@ def _object_array(items: list[object]) -> Any:
 
 
 def payloads() -> st.SearchStrategy[Any]:
-    """Anything that is stored exactly without a signature, nested in each other, shared in places; no torch."""
+    """Anything that is stored exactly without a signature, nested in each other, shared in places.
+
+    No torch.
+    """
     leaves = st.one_of(
         scalars(),
         st.binary(max_size=8).map(bytearray),

@@ -28,7 +28,10 @@ class Transformation(ABC):
     name: ClassVar[str]
 
     def params(self) -> dict[str, object]:
-        """What the blob says so that :meth:`invert` needs no configuration; plain values. ``size`` is added to it."""
+        """What the blob says so that :meth:`invert` needs no configuration; plain values.
+
+        ``size`` is added to it.
+        """
         return {}
 
     def options(self) -> dict[str, object]:
@@ -63,7 +66,9 @@ _known: dict[str, type[Transformation]] = {}
 
 
 def register_transformation(cls: C) -> C:
-    """Make a transformation known by its ``name``, for pools and for blobs that bear it. Usable as a decorator.
+    """Make a transformation known by its ``name``, for pools and for blobs that bear it.
+
+    Usable as a decorator.
 
     Raises ``TypeError`` for what is no transformation, ``ValueError`` when another class has the name.
     """
@@ -104,7 +109,8 @@ def corrupt(key: str, name: str, what: str) -> CorruptEntryError:
 def unavailable(name: str, library: str, extra: str, cause: ImportError) -> TransformationError:
     """The error for a transformation whose library is not installed."""
     error = TransformationError(
-        f"the transformation {name!r} needs {library}, which is not installed: pip install 'laila-core[{extra}]'",
+        f"the transformation {name!r} needs {library}, which is not installed: pip install "
+        f"'laila-core[{extra}]'",
         name=name,
     )
     error.__cause__ = cause

@@ -44,16 +44,20 @@ class Zlib(Transformation):
         self._level = _level(level, self.name, 0, 9)
 
     def options(self) -> dict[str, object]:
+        """See :meth:`Transformation.options`."""
         return {"level": self._level}
 
     def apply(self, data: BytesLike, *, key: str) -> bytes:
+        """See :meth:`Transformation.apply`."""
         return zlib.compress(data, self._level)
 
     def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytes:
+        """See :meth:`Transformation.invert`."""
         size = _size(params, key, self.name)
         inflater = zlib.decompressobj()
         try:
-            # One byte more than there should be tells a bomb; the output grows as data comes, not as announced.
+            # One byte more than there should be tells a bomb; the output grows as data comes, not as
+            # announced.
             found = inflater.decompress(data, size + 1)
         except zlib.error as error:
             raise corrupt(key, self.name, f"cannot be inflated ({error})") from error
@@ -72,9 +76,11 @@ class Zstd(Transformation):
         self._level = _level(level, self.name, 1, 22)
 
     def options(self) -> dict[str, object]:
+        """See :meth:`Transformation.options`."""
         return {"level": self._level}
 
     def apply(self, data: BytesLike, *, key: str) -> bytes:
+        """See :meth:`Transformation.apply`."""
         try:
             import zstandard
         except ImportError as error:
@@ -82,13 +88,15 @@ class Zstd(Transformation):
         return zstandard.ZstdCompressor(level=self._level).compress(data)
 
     def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytes:
+        """See :meth:`Transformation.invert`."""
         try:
             import zstandard
         except ImportError as error:
             raise unavailable(self.name, "zstandard", "zstd", error) from error
         size = _size(params, key, self.name)
         try:
-            # A block of four bytes unfolds to 128 KiB at most: what claims more is a lie, told before it is allocated.
+            # A block of four bytes unfolds to 128 KiB at most: what claims more is a lie, told before it is
+            # allocated.
             if size > _ZSTD_RATIO * len(data) or zstandard.frame_content_size(data) != size:
                 raise corrupt(key, self.name, f"is not exactly {size} bytes")
             found = zstandard.ZstdDecompressor().decompress(
@@ -108,11 +116,13 @@ class Base64(Transformation):
     name: ClassVar[str] = "base64"
 
     def apply(self, data: BytesLike, *, key: str) -> bytes:
+        """See :meth:`Transformation.apply`."""
         from binascii import b2a_base64
 
         return b2a_base64(data, newline=False)
 
     def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytes:
+        """See :meth:`Transformation.invert`."""
         from binascii import Error, a2b_base64
 
         size = _size(params, key, self.name)

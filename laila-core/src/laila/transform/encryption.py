@@ -1,9 +1,13 @@
 """AES-256-GCM, in segments, under a key of its own for every blob.
 
-The stored bytes are a random salt of 16 bytes and then segments of at most 16 MiB of plain text, each followed by
-its tag of 16 bytes. The key of a blob is ``HMAC-SHA256(key, "laila aes-gcm 1" + salt)``: so nonces need not be
-random (GCM bears 2**32 random ones under one key, and 64 GiB under one nonce; neither limit is near). The nonce of a segment is its number
-(11 bytes, big-endian) and a byte that is 1 for the last: segments cannot be cut off, moved or repeated. The associated data is the
+The stored bytes are a random salt of 16 bytes and then segments of at most 16 MiB of plain text, each
+followed by
+its tag of 16 bytes. The key of a blob is ``HMAC-SHA256(key, "laila aes-gcm 1" + salt)``: so nonces need not
+be
+random (GCM bears 2**32 random ones under one key, and 64 GiB under one nonce; neither limit is near). The
+nonce of a segment is its number
+(11 bytes, big-endian) and a byte that is 1 for the last: segments cannot be cut off, moved or repeated. The
+associated data is the
 global id, so that a blob cannot be filed under another key.
 """
 
@@ -39,9 +43,11 @@ def _derive(key: bytes, purpose: bytes) -> bytes:
 class AesGcm(Transformation):
     """Authenticated encryption. Needs the extra ``crypto``.
 
-    ``key`` is 32 bytes, or a text as ``LAILA_ENCRYPTION_KEY`` takes it (32 characters on; hexadecimal digits and
+    ``key`` is 32 bytes, or a text as ``LAILA_ENCRYPTION_KEY`` takes it (32 characters on; hexadecimal digits
+    and
     base64 are read as such). Without it the key is that of ``LAILA_ENCRYPTION_KEY``, else the one in the
-    ``secrets`` directory, made at first need; ``key_name`` picks another there by its id. Losing the key is losing
+    ``secrets`` directory, made at first need; ``key_name`` picks another there by its id. Losing the key is
+    losing
     the data: keep a copy of it. A blob says the id of its key, and reading looks for that.
     """
 
@@ -74,19 +80,25 @@ class AesGcm(Transformation):
         return self._key_name, found
 
     def options(self) -> dict[str, object]:
+        """See :meth:`Transformation.options`."""
         return {} if self._key_name is None else {"key_name": self._key_name}
 
     def params(self) -> dict[str, object]:
+        """Name the key, by its id."""
         return {"key": self._current()[0]}
 
     def fingerprint(self) -> tuple[object, ...]:
+        """Two encrypt alike when they use one key."""
         return (self.name, self._current()[0])
 
     def digest(self, digest: bytes) -> bytes:
-        # Keyed, so that equal contents compare equal for who has the key and nothing can be guessed by others.
+        """A hash of the digest under the key."""
+        # Keyed, so that equal contents compare equal for who has the key and nothing can be guessed by
+        # others.
         return _derive(_derive(self._current()[1], b"laila content digest 1"), digest)[: len(digest)]
 
     def apply(self, data: BytesLike, *, key: str) -> bytearray:
+        """See :meth:`Transformation.apply`."""
         aes, _invalid = _library(self.name)
         salt = urandom(_SALT)
         cipher = aes(_derive(self._current()[1], b"laila aes-gcm 1" + salt))
@@ -104,6 +116,7 @@ class AesGcm(Transformation):
         return out
 
     def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytearray:
+        """See :meth:`Transformation.invert`."""
         aes, invalid = _library(self.name)
         view = memoryview(data)
         secret = self._secret_for(params.get("key"), key)
@@ -141,7 +154,8 @@ class AesGcm(Transformation):
         if found is None:
             given = "the key given is another one" if self._key is not None else "it is not here"
             raise SecretError(
-                f"{key} is encrypted with the key {key_id}, and {given}: set LAILA_ENCRYPTION_KEY, pass AesGcm(key=…) to "
+                f"{key} is encrypted with the key {key_id}, and {given}: set LAILA_ENCRYPTION_KEY, pass "
+                "AesGcm(key=…) to "
                 "the pool, or restore the key into the secrets directory",
                 name=self.name,
                 key_id=key_id,

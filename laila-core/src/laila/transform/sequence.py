@@ -18,7 +18,8 @@ __all__ = ["TransformationSequence"]
 class TransformationSequence:
     """Transformations in the order in which they are applied.
 
-    Items are names (``"zstd"``), transformation objects, or pairs of a name and its options as :meth:`snapshot`
+    Items are names (``"zstd"``), transformation objects, or pairs of a name and its options as
+    :meth:`snapshot`
     gives them. Immutable; safe to share between threads; ``repr`` shows no key. Two are equal when what one
     applies the other would too, keys included.
     """
@@ -50,11 +51,16 @@ class TransformationSequence:
         return hash(tuple(item.name for item in self._items))
 
     def snapshot(self) -> list[list[object]]:
-        """The sequence as JSON-able ``[name, options]`` pairs, keys left out; the constructor takes it back."""
+        """The sequence as JSON-able ``[name, options]`` pairs, keys left out.
+
+        The constructor takes it back.
+        """
         return [[item.name, item.options()] for item in self._items]
 
     def apply(self, blob: Blob) -> Blob:
-        """Wrap ``blob``: an outer blob with its id, a digest and one buffer. Nothing to apply: ``blob`` itself.
+        """Wrap ``blob``: an outer blob with its id, a digest and one buffer.
+
+        Nothing to apply: ``blob`` itself.
 
         Raises :class:`TransformationError` (or :class:`SecretError`) when a step cannot be done.
         """
@@ -73,7 +79,9 @@ class TransformationSequence:
         return Blob(blob.key, b"", (Buffer(data),), transformations=tuple(steps), digest=digest)
 
     def invert(self, blob: Blob) -> Blob:
-        """Undo what ``blob`` says was done to it, whatever this sequence would do; only keys are taken from it.
+        """Undo what ``blob`` says was done to it, whatever this sequence would do.
+
+        Only keys are taken from it.
 
         Raises:
             CorruptEntryError: the data is not what was written.
@@ -94,7 +102,10 @@ class TransformationSequence:
         return inner
 
     def _for(self, name: str, params: Mapping[str, object]) -> Transformation:
-        """The transformation that undoes a step: one of this sequence where the name fits, so that its key is used."""
+        """The transformation that undoes a step.
+
+        One of this sequence where the name fits, so that its key is used.
+        """
         fitting = [item for item in self._items if item.name == name]
         for item in fitting:
             if "key" in params and item.params().get("key") == params["key"]:

@@ -1,0 +1,130 @@
+"""Callbacks: who is told when a future starts, times out or settles.
+
+Users add callbacks for one status each; the modules beside this one listen for the end, whatever it is. Both
+are in one list, so that a future nobody listens to carries nothing but a None.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TypeVar
+
+from laila.futures.base import FutureBase, mutex
+from laila.futures.failure import log_error
+from laila.futures.states import FINISHED, FutureStatus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Listener = Callable[[Any], object]
+
+__all__ = ["Callback", "WithCallbacks"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Callback:
+    """A callback that somebody wants called when the future reaches one status."""
+
+    __slots__ = ("fn", "status")
+
+    def __init__(self, status: FutureStatus, fn: Listener) -> None:
+        self.status = status
+        self.fn = fn
+
+
+class WithCallbacks(FutureBase[T_co]):
+    """The part of a future that keeps and calls its listeners."""
+
+    __slots__ = ("_listeners", "_state")
+
+    _state: int
+    _listeners: list[Listener | Callback] | None
+
+    @abstractmethod
+    def _passed(self, status: FutureStatus) -> bool:
+        """Whether ``status`` is, or was, that of this future."""
+
+    def add_callback(self, status: FutureStatus | str, fn: Listener) -> None:
+        """Have ``fn(future)`` called once when the future reaches ``status``; now, if it has been there.
+
+        Any number of callbacks per status, called in order in the thread that settles the future. One that
+        raises is logged and hurts nobody.
+        """
+        callback = Callback(FutureStatus(status), fn)
+        if not callable(fn):
+            raise TypeError(f"a callback is a callable that takes the future, not {fn!r}")
+        fresh: list[Listener | Callback] = [callback]
+        with mutex:
+            passed = self._passed(callback.status)
+            settled = self._state >= FINISHED
+            if not passed and not settled:
+                if self._listeners is None:
+                    self._listeners = fresh
+                else:
+                    self._listeners.append(callback)
+        if passed:
+            self._call(fn)
+
+    def remove_callback(self, status: FutureStatus | str, fn: Listener) -> bool:
+        """Take back a callback that has not been called; whether there was one."""
+        return bool(self._take(FutureStatus(status), fn))
+
+    def clear_callbacks(self, status: FutureStatus | str) -> None:
+        """Take back all callbacks for ``status`` that have not been called."""
+        self._take(FutureStatus(status))
+
+    def clear_all_callbacks(self) -> None:
+        """Take back all callbacks that have not been called."""
+        for status in FutureStatus:
+            self._take(status)
+
+    def trigger_callback(self, status: FutureStatus | str) -> None:
+        """Call the callbacks for ``status`` now, and never again."""
+        for callback in self._take(FutureStatus(status)):
+            self._call(callback.fn)
+
+    def _take(self, status: FutureStatus, fn: Listener | None = None) -> list[Callback]:
+        """Remove and return the callbacks for ``status`` (those that are ``fn``, if given)."""
+        with mutex:
+            if self._listeners is None:
+                return []
+            taken: list[Callback] = []
+            kept: list[Listener | Callback] = []
+            for listener in self._listeners:
+                if (
+                    isinstance(listener, Callback)
+                    and listener.status is status
+                    and (fn is None or listener.fn == fn)
+                ):
+                    taken.append(listener)
+                else:
+                    kept.append(listener)
+            self._listeners = kept or None
+        return taken
+
+    def _call(self, listener: Listener) -> None:
+        try:
+            listener(self)
+        except BaseException as error:  # noqa: BLE001 - whatever a callback raises must hurt nobody
+            log_error(f"a callback of {self!r} raised", error, error.__traceback__)
+
+    def _listen(self, listener: Listener) -> bool:
+        """Have ``listener(self)`` called when this settles; False, and nothing is called, when it has."""
+        fresh: list[Listener | Callback] = [listener]
+        with mutex:
+            if self._state >= FINISHED:
+                return False
+            if self._listeners is None:
+                self._listeners = fresh
+            else:
+                self._listeners.append(listener)
+            return True
+
+    def _unlisten(self, listener: Listener) -> None:
+        """Take back what :meth:`_listen` was given, if it has not been called."""
+        with mutex:
+            if self._listeners is not None and listener in self._listeners:
+                self._listeners.remove(listener)
