@@ -242,6 +242,7 @@ def test_hostile_heads() -> None:
     for header in bad:
         with pytest.raises(CorruptEntryError):
             Blob.from_bytes(forge(header))
+    changes: dict[str, Any]
     for changes in (
         {"total": 2**63},
         {"header_bytes": 2**31},

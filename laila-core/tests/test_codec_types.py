@@ -524,9 +524,9 @@ def test_a_codec_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     blob = encode([Celsius(3)], key=KEY, pickle=False)
     assert type(decode(blob)[0]) is Celsius  # type: ignore[index]
     with pytest.raises(ValueError, match="already"):
-        register_codec(Celsius, name="other", encode=float, decode=float)  # type: ignore[arg-type]
+        register_codec(Celsius, name="other", encode=float, decode=float)
     with pytest.raises(ValueError, match="already"):
-        register_codec(list, name="other", encode=list, decode=list)  # type: ignore[arg-type]
+        register_codec(list, name="other", encode=list, decode=list)
     monkeypatch.setattr(registry, "_codecs_by_name", {})
     with pytest.raises(PluginError, match=r"test\.celsius"):
         decode(blob)
@@ -555,6 +555,21 @@ def test_snapshot() -> None:
     assert found["d"][0] == 1
     found["a"][:] = 5
     assert not decode(blob)["a"].any()  # type: ignore[index]
+
+
+def test_first_use_by_many_threads_at_once() -> None:
+    """The module that knows a library is imported at first sight; nobody may see it half imported."""
+    code = (
+        "import threading, numpy; from laila.codec import encode\n"
+        "found, barrier = [], threading.Barrier(8)\n"
+        "def run():\n"
+        "    barrier.wait()\n"
+        "    found.append(encode([numpy.zeros(2), {1: (2, 3)}], key='k', pickle=False).digest)\n"
+        "threads = [threading.Thread(target=run) for _ in range(8)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "assert len(found) == 8 and len(set(found)) == 1, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_copy_false() -> None:

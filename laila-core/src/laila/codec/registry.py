@@ -7,8 +7,6 @@ is first seen, so that nothing here loads numpy, torch, Pillow, pandas or even :
 
 from __future__ import annotations
 
-import sys
-
 from laila.errors import CorruptEntryError, MissingPluginError
 
 TYPE_CHECKING = False
@@ -88,7 +86,8 @@ def encoder_for(obj: object) -> EncodeFunction:
     found = ENCODERS.get(kind)
     if found is None:
         module = _MODULES.get(kind.__module__.partition(".")[0])
-        if module is not None and module not in sys.modules:
+        if module is not None:
+            # Also when it is imported already: another thread may be in the middle of that, and this waits for it.
             try:
                 _load(module)
             except ImportError:

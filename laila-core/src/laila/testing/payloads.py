@@ -48,7 +48,8 @@ def assert_same(a: object, b: object) -> None:
         if isinstance(left, _MUTABLE) or hasattr(left, "__dict__"):
             if id(left) in there and there[id(left)] == id(right):
                 continue
-            assert not (id(left) in there or id(right) in back), f"{path}: sharing is not as it was"
+            known = id(left) in there or id(right) in back
+            assert not known, f"{path}: sharing is not as it was"
             there[id(left)], back[id(right)] = id(right), id(left)
             alive.append((left, right))
         todo.extend(_parts(left, right, path))
