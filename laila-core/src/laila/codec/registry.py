@@ -87,7 +87,8 @@ def encoder_for(obj: object) -> EncodeFunction:
     if found is None:
         module = _MODULES.get(kind.__module__.partition(".")[0])
         if module is not None:
-            # Also when it is imported already: another thread may be in the middle of that, and this waits for it.
+            # Also when it is imported already: another thread may be in the middle of that,
+            # and this waits for it.
             try:
                 _load(module)
             except ImportError:

@@ -1,0 +1,120 @@
+"""Which pool a verb means."""
+
+from __future__ import annotations
+
+import itertools
+
+import laila
+import pytest
+from laila.errors import PoolNotFoundError, SettingsError
+
+
+@pytest.fixture
+def router(policy: laila.DefaultPolicy) -> laila.DefaultPoolRouter:
+    return policy.central.memory.router
+
+
+def test_the_first_pool_is_the_alpha(router: laila.DefaultPoolRouter) -> None:
+    alpha = router.alpha_pool
+    assert router.route() is alpha
+    assert laila.alpha_pool is alpha
+    other = laila.MemoryPool(nickname="other")
+    router.extend(other)
+    assert router.route() is alpha
+    laila.alpha_pool = other
+    assert router.route() is other
+    new = laila.MemoryPool()
+    laila.memory.alpha_pool = new
+    assert router.pools[new.global_id] is new
+    for bad in (3, None, "memory://"):
+        with pytest.raises(TypeError, match="pool"):
+            laila.alpha_pool = bad  # type: ignore[assignment]
+    assert router.alpha_pool is new
+
+
+def test_id_nickname_and_affinity(router: laila.DefaultPoolRouter) -> None:
+    a, b, c = (laila.MemoryPool(nickname=name) for name in "abc")
+    router.extend(a, affinity=1)
+    router.extend(b, affinity=5.5, pool_nickname="bee")
+    router.extend(c, affinity=-2)
+    assert router.route(pool_id=a.global_id) is a
+    assert router.route(pool_id=a.pool_id, pool_nickname="a") is a
+    assert router.route(pool_nickname="bee") is b
+    with pytest.raises(PoolNotFoundError):
+        router.route(pool_nickname="b")  # named otherwise here
+    for affinity in (-10, 0, 1, 5, 5.5):
+        assert router.route(affinity=affinity) is b
+    with pytest.raises(PoolNotFoundError, match="affinity"):
+        router.route(affinity=5.6)
+    assert [pool.nickname for pool in router.by_affinity()] == ["b", "a", None, "c"]
+    router.extend(b, affinity=0)
+    assert router.route(affinity=0.5) is a
+    assert router.nicknames["bee"] is b
+    assert router.route([laila.constant(1)], pool_nickname="a") is a
+
+
+def test_what_disagrees_is_refused(router: laila.DefaultPoolRouter) -> None:
+    a, b = laila.MemoryPool(nickname="a"), laila.MemoryPool(nickname="b")
+    router.extend(a, affinity=1)
+    router.extend(b)
+    ways = {"pool_id": b.global_id, "pool_nickname": "a", "affinity": 0.5}
+    assert router.route(pool_nickname="a", affinity=0.5) is a
+    for one, other in itertools.combinations(ways, 2):
+        if {one, other} != {"pool_nickname", "affinity"}:
+            with pytest.raises(ValueError, match="different pools"):
+                router.route(**{one: ways[one], other: ways[other]})  # type: ignore[arg-type]
+
+
+def test_an_unknown_pool_lists_what_is_registered(router: laila.DefaultPoolRouter) -> None:
+    router.extend(laila.MemoryPool(nickname="known"))
+    with pytest.raises(KeyError) as caught:
+        router.route(pool_nickname="unknown")
+    assert isinstance(caught.value, PoolNotFoundError)
+    assert caught.value.registered == [router.alpha_pool.global_id, "known"]
+    assert "'unknown'" in str(caught.value)
+    assert "known" in str(caught.value)
+
+
+def test_bad_registrations(router: laila.DefaultPoolRouter) -> None:
+    a = laila.MemoryPool(nickname="a")
+    router.extend(a)
+    router.extend(a)
+    before = dict(router.pools)
+    with pytest.raises(ValueError, match="'a'"):
+        router.extend(laila.MemoryPool(), pool_nickname="a")
+    with pytest.raises(ValueError, match="global id"):
+        router.extend(laila.MemoryPool(nickname="a"), pool_nickname="other")  # another pool of the same id
+    for affinity in (float("nan"), "high", True, None):
+        if affinity is None:
+            continue
+        with pytest.raises((TypeError, SettingsError)):
+            router.extend(laila.MemoryPool(), affinity=affinity)  # type: ignore[arg-type]
+        with pytest.raises((TypeError, SettingsError)):
+            router.route(affinity=affinity)  # type: ignore[arg-type]
+    for bad in (None, 3, "a", laila.MemoryPool):
+        with pytest.raises(TypeError, match="pool"):
+            router.extend(bad)  # type: ignore[arg-type]
+    assert router.pools == before
+
+
+def test_urls(policy: laila.DefaultPolicy) -> None:
+    pool = laila.memory.extend("memory://named", affinity=2)
+    assert isinstance(pool, laila.MemoryPool)
+    assert laila.memory.router.route(pool_nickname="named") is pool
+    assert policy.extend("memory://", pool_nickname="second").nickname is None
+    with pytest.raises(ImportError, match="pip install laila-pool-s3"):
+        laila.memory.extend("s3://bucket/prefix")
+    with pytest.raises(ImportError):
+        laila.memory.extend("nothing://x")
+    for bad in ("", "plain", "://x"):
+        with pytest.raises(ValueError, match="URL"):
+            laila.memory.extend(bad)
+    count = len(laila.memory.router.pools)
+    with pytest.raises(ValueError, match="named"):
+        laila.memory.extend("memory://other", pool_nickname="named")
+    assert len(laila.memory.router.pools) == count
+
+
+def test_borrow_is_for_later(policy: laila.DefaultPolicy) -> None:
+    with pytest.raises(NotImplementedError):
+        laila.memory.borrow([])
