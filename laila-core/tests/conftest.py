@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import laila
 import pytest
+
+import laila
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
-import laila
 import numpy as np
 import pytest
+
+import laila
 from laila.codec import decode, encode
 from laila.contract import Blob
 from laila.contract.copying import copy_pool
@@ -50,7 +51,7 @@ def test_everything_arrives_and_a_second_copy_moves_nothing() -> None:
     group = dest <= src
     assert isinstance(group, laila.GroupFuture)
     assert sorted(group.result) == sorted(src.keys()) == sorted(dest.keys())
-    assert all(decode(dest[e.global_id])["i"] == e.data["i"] for e in entries)  # type: ignore[arg-type, index]
+    assert all(decode(dest[e.global_id])["i"] == e.data["i"] for e in entries)  # type: ignore[index]
     dest.written.clear()
     src.loaded.clear()
     assert len((dest <= src).result) == 1501
@@ -82,9 +83,12 @@ def test_another_content_replaces_a_constant_and_never_an_evolution() -> None:
     src.store([to_blob(c), to_blob(v), encode("new", key="k")])
     dest.store([encode("old", key=c.global_id), encode("old", key=v.global_id), encode("old", key="k")])
     group = dest <= src
-    kinds = {key: future.exception and type(future.exception) for key, future in zip(src.keys(), group.futures(), strict=True)}
+    kinds = {
+        key: future.exception and type(future.exception)
+        for key, future in zip(src.keys(), group.futures(), strict=True)
+    }
     assert kinds == {c.global_id: None, v.global_id: EvolutionConflictError, "k": None}
-    assert [decode(dest[key]) for key in (c.global_id, v.global_id, "k")] == ["new", "old", "new"]  # type: ignore[arg-type]
+    assert [decode(dest[key]) for key in (c.global_id, v.global_id, "k")] == ["new", "old", "new"]
 
 
 class Bytes(Counting):
@@ -110,7 +114,7 @@ def test_damage_at_either_end() -> None:
     (dest <= src).wait()
     dest._blobs[entries[3].global_id] = Damaged()  # type: ignore[assignment]
     (dest <= src).wait()
-    assert decode(dest[entries[3].global_id])["i"] == 3  # type: ignore[arg-type, index]
+    assert decode(dest[entries[3].global_id])["i"] == 3  # type: ignore[index]
     src._blobs[entries[5].global_id] = Damaged()  # type: ignore[assignment]
     dest.delete_here([entries[5].global_id, entries[6].global_id])
     group = dest <= src
@@ -150,7 +154,9 @@ def aes(letter: str) -> Any:
         ([], [], True),
     ],
 )
-def test_bytes_move_as_they_stand_between_equals_only(one: list[str], other: list[str], as_they_stand: bool) -> None:
+def test_bytes_move_as_they_stand_between_equals_only(
+    one: list[str], other: list[str], as_they_stand: bool
+) -> None:
     def made(names: list[str]) -> list[Any]:
         return [aes(name[-1]) if name.startswith("aes") else name for name in names]
 
@@ -160,7 +166,9 @@ def test_bytes_move_as_they_stand_between_equals_only(one: list[str], other: lis
     (dest <= src).wait()
     for entry in entries:
         stored = dest._blobs[entry.global_id]
-        assert [name for name, _ in stored.transformations] == [name.split()[0].replace("aes", "aes-gcm") for name in other]
+        assert [name for name, _ in stored.transformations] == [
+            name.split()[0].replace("aes", "aes-gcm") for name in other
+        ]
         assert (bytes(stored) == bytes(src._blobs[entry.global_id])) is as_they_stand
         assert dest.load([entry.global_id])[0].digest == to_blob(entry).digest  # type: ignore[union-attr]
     dest.written.clear()

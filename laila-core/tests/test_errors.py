@@ -8,6 +8,7 @@ import pickle
 import re
 
 import pytest
+
 from laila import errors
 from laila.errors import LailaError
 
@@ -47,7 +48,9 @@ def test_all_is_complete() -> None:
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_each_is_a_laila_error_and_a_builtin_one(cls: type[LailaError]) -> None:
     assert issubclass(cls, LailaError)
-    outside = [base for base in cls.__mro__ if base.__module__ == "builtins" and base not in LailaError.__mro__]
+    outside = [
+        base for base in cls.__mro__ if base.__module__ == "builtins" and base not in LailaError.__mro__
+    ]
     assert outside, "a caller who knows nothing of laila could not catch it"
     assert cls.__doc__
 

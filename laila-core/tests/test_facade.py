@@ -8,8 +8,9 @@ import sys
 import weakref
 from unittest import mock
 
-import laila
 import pytest
+
+import laila
 from laila.errors import LailaError, NoActivePolicyError, PolicyClosedError
 
 LIVE = [
@@ -68,8 +69,9 @@ def test_import_starts_nothing_and_is_light() -> None:
     out = run(
         "import sys; before = set(sys.modules)\n"
         "import laila, threading\n"
-        "heavy = {'numpy', 'torch', 'h5py', 'cattrs', 'attrs', 'pluggy', 'logging', 'asyncio', 'msgpack', 'xxhash',\n"
-        "         'importlib.metadata', 'importlib_metadata', 'concurrent.futures', 'uuid'}\n"
+        "heavy = {'numpy', 'torch', 'h5py', 'cattrs', 'attrs', 'pluggy', 'logging', 'asyncio',\n"
+        "         'msgpack', 'xxhash', 'importlib.metadata', 'importlib_metadata', 'uuid',\n"
+        "         'concurrent.futures'}\n"
         "print(sorted(heavy & (set(sys.modules) - before)), threading.active_count())"
     )
     assert out == "[] 1"
@@ -80,8 +82,8 @@ def test_the_first_memorize_of_a_small_dict_loads_nothing_heavy() -> None:
         "import sys, laila\n"
         "entry = laila.constant({'lr': 0.1})\n"
         "assert laila.remember(laila.memorize(entry).result).data == {'lr': 0.1}\n"
-        "heavy = {'numpy', 'torch', 'h5py', 'cattrs', 'attrs', 'asyncio', 'concurrent.futures', 'cryptography',\n"
-        "         'cloudpickle', 'dataclasses'}\n"
+        "heavy = {'numpy', 'torch', 'h5py', 'cattrs', 'attrs', 'asyncio', 'concurrent.futures',\n"
+        "         'cryptography', 'cloudpickle', 'dataclasses'}\n"
         "import threading; print(sorted(heavy & set(sys.modules)), threading.active_count())"
     )
     assert out == "[] 1"
@@ -197,7 +199,7 @@ def test_an_error_inside_a_property_is_its_own() -> None:
 
 def test_the_abstract_pool_builds_the_memory_pool() -> None:
     assert laila.DefaultPool is laila.Pool
-    pool = laila.DefaultPool(nickname="p")
+    pool = laila.DefaultPool(nickname="p")  # type: ignore[abstract]
     assert type(pool) is laila.MemoryPool
     assert pool.nickname == "p"
     assert isinstance(pool, laila.Pool)
@@ -205,7 +207,9 @@ def test_the_abstract_pool_builds_the_memory_pool() -> None:
 
 def test_star_import_brings_the_public_names() -> None:
     out = run(
-        "import laila; laila.__all__.remove('DefaultTCPIPProtocol')\nfrom laila import *\nprint(errors.__name__, memorize.__name__)"
+        "import laila; laila.__all__.remove('DefaultTCPIPProtocol')\n"
+        "from laila import *\n"
+        "print(errors.__name__, memorize.__name__)"
     )
     assert out == "laila.errors memorize"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import laila
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import laila
 from laila.contract import Blob
 from laila.entry import EntryState, Manifest
 from laila.errors import (
@@ -53,7 +54,9 @@ def entries(count: int) -> list[laila.Entry]:
 
 def test_the_tree_of_entries_is_a_tree_of_ids() -> None:
     a, b, c = entries(3)
-    m = laila.manifest({"a": a, "deep": {"er": {"b": b}}, "list": [c, a], "tuple": (b,), "none": []}, nickname="hello")
+    m = laila.manifest(
+        {"a": a, "deep": {"er": {"b": b}}, "list": [c, a], "tuple": (b,), "none": []}, nickname="hello"
+    )
     ids = {"a": a.global_id, "deep": {"er": {"b": b.global_id}}, "list": [c.global_id, a.global_id]}
     assert m.blueprint == {**ids, "tuple": [b.global_id], "none": []}
     assert m.data == m.blueprint
@@ -150,7 +153,7 @@ def test_memorize_stores_entries_then_the_manifest(pool: Recording) -> None:
     assert pool.batches == [[a.global_id, b.global_id, c.global_id], [m.global_id]]
     assert {x.state for x in (a, b, c, m)} == {EntryState.POOLED}
     assert m.memorize().result == group.result
-    again = laila.remember(nickname="run").result
+    again = laila.remember(nickname="run", scope="MANIFEST").result
     assert isinstance(again, Manifest)
     assert again.blueprint == m.blueprint
     assert again.nickname == "run"
@@ -171,7 +174,7 @@ def test_batch_size(pool: Recording) -> None:
     for bad in (0, -1, 1.5, "3", True):
         for verb in (m.memorize, m.remember, m.forget):
             with pytest.raises(ValueError, match="batch_size"):
-                verb(batch_size=bad)
+                verb(batch_size=bad)  # type: ignore[arg-type]
 
 
 def test_a_failing_leaf_means_the_manifest_is_not_stored(pool: Recording) -> None:
@@ -232,11 +235,18 @@ def test_an_entry_that_evolved_since_is_refused(pool: Recording) -> None:
 
 def test_an_empty_manifest_refuses_the_verbs() -> None:
     m = laila.manifest({})
-    for verb in (m.memorize, m.remember, m.forget, lambda: laila.memorize(m), lambda: m.resolved, lambda: m.sub_manifest([])):
+    for verb in (
+        m.memorize,
+        m.remember,
+        m.forget,
+        lambda: laila.memorize(m),
+        lambda: m.resolved,
+        lambda: m.sub_manifest([]),
+    ):
         with pytest.raises(RuntimeError, match="empty") as caught:
             verb()
         assert isinstance(caught.value, EmptyManifestError)
-    assert isinstance(caught.value, LailaError)
+        assert isinstance(caught.value, LailaError)
 
 
 def test_resolved_mirrors_the_tree_and_fetches_anew(pool: Recording) -> None:
@@ -260,7 +270,11 @@ def test_remember_and_forget_child_by_child(pool: Recording) -> None:
     m.memorize().wait()
     laila.forget(b).wait()
     children = m.remember().futures()
-    assert [child.exception and type(child.exception) for child in children] == [None, EntryNotFoundError, None]
+    assert [child.exception and type(child.exception) for child in children] == [
+        None,
+        EntryNotFoundError,
+        None,
+    ]
     group = m.forget()
     assert len(group) == 4
     assert [child.exception and type(child.exception) for child in group.futures()] == [
@@ -318,7 +332,7 @@ def test_extend_and_add() -> None:
             left.extend(bad)  # type: ignore[arg-type]
         with pytest.raises(TypeError):
             _ = left + bad  # type: ignore[operator]
-    right.blueprint["n"]["c"] = a.global_id  # type: ignore[index]
+    right.blueprint["n"]["c"] = a.global_id  # type: ignore[index, call-overload]
     assert left.blueprint["n"] == {"c": c.global_id}
 
 
@@ -435,5 +449,6 @@ def test_any_tree_comes_back(tree: dict[str, Any]) -> None:
     assert m.blueprint == ids(tree)
     laila.memorize(m).wait()
     back = laila.remember(m.global_id).result
+    assert isinstance(back, Manifest)
     assert back.blueprint == m.blueprint
     assert [entry.data for entry in back.remember().result] == [entry.data for entry in m.remember().result]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 
-import laila
 import pytest
+
+import laila
 from laila.errors import PoolNotFoundError, SettingsError
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
-import laila
 import pytest
+
+import laila
 from laila.codec import decode, encode
 from laila.contract import Blob
 from laila.errors import CorruptEntryError, EntryNotFoundError, SettingsError
@@ -68,7 +71,7 @@ def chain(*names: str, through: bool = False) -> list[Tier]:
     if through:
         laila.tiers(*made)
     else:
-        for cache, origin in zip(made, made[1:], strict=False):
+        for cache, origin in pairwise(made):
             cache << origin
         laila.memory.extend(made[0])
     laila.memory.alpha_pool = made[0]
@@ -79,7 +82,7 @@ def holders(entry: laila.Entry, *pools: laila.Pool) -> str:
     return "".join("x" if entry.global_id in pool else "-" for pool in pools)
 
 
-# -- linking --------------------------------------------------------------------------------------------------
+# -- linking -------------------------------------------------------------------------------------------------
 
 
 def test_four_ways_to_link() -> None:
@@ -90,7 +93,7 @@ def test_four_ways_to_link() -> None:
         lambda c, o: setattr(o, "proxy", c),
     ):
         cache, origin = Tier("c"), Tier("o")
-        link(cache, origin)  # type: ignore[no-untyped-call]
+        link(cache, origin)
         assert cache.proxy_to is origin
         assert origin.proxy_to is None
     a, b, c = Tier("a"), Tier("b"), Tier("c")
@@ -102,14 +105,20 @@ def test_four_ways_to_link() -> None:
     f.proxy_to = None
     assert f.chain() == [f]
     with pytest.raises(AttributeError):
-        _ = origin.proxy
+        _ = f.proxy
 
 
 def test_a_cycle_is_refused_and_changes_nothing() -> None:
     a, b, c = chain("a", "b", "c")
-    for wrong in (lambda: c << a, lambda: a << a, lambda: a >> c, lambda: setattr(b, "proxy_to", a), lambda: setattr(a, "proxy", b)):
+    for wrong in (
+        lambda: c << a,
+        lambda: a << a,
+        lambda: a >> c,
+        lambda: setattr(b, "proxy_to", a),
+        lambda: setattr(a, "proxy", b),
+    ):
         with pytest.raises(ValueError, match="cycle"):
-            wrong()  # type: ignore[no-untyped-call]
+            wrong()
     assert a.chain() == [a, b, c]
     for other in (None, 3, "memory://"):
         with pytest.raises(TypeError):
@@ -135,20 +144,21 @@ def test_tiers_links_registers_and_returns_the_first() -> None:
 def test_tiers_that_cannot_be_leaves_everything_as_it_was() -> None:
     a, b = Tier("a"), Tier("b")
     laila.tiers(Tier("x"), Tier("y"), pool_nickname="taken")
-    for wrong, error in (
+    cases: list[tuple[Callable[[], Any], type[Exception]]] = [
         (lambda: laila.tiers(), ValueError),
         (lambda: laila.tiers(a, a), ValueError),
         (lambda: laila.tiers(a, 3), TypeError),  # type: ignore[arg-type]
         (lambda: laila.tiers(a, b, pool_nickname="taken"), ValueError),
         (lambda: laila.tiers(a, "nonsense"), ValueError),
         (lambda: laila.tiers(a, "s3://bucket"), ImportError),
-    ):
+    ]
+    for wrong, error in cases:
         with pytest.raises(error):
             wrong()
         assert (a.proxy_to, a.write_through, b.proxy_to) == (None, False, None)
 
 
-# -- a read cache ---------------------------------------------------------------------------------------------
+# -- a read cache --------------------------------------------------------------------------------------------
 
 
 def test_a_read_cache_writes_where_it_is_routed_and_fills_on_the_way_back() -> None:
@@ -176,7 +186,7 @@ def test_the_mapping_side_touches_one_pool_but_falls_through() -> None:
     b["k"] = b"value"
     assert "k" not in a
     assert list(a.keys()) == []
-    assert decode(a["k"]) == b"value"  # type: ignore[arg-type]
+    assert decode(a["k"]) == b"value"
     assert "k" in a
     del a["k"]
     assert "k" in b
@@ -188,7 +198,7 @@ def test_the_mapping_side_touches_one_pool_but_falls_through() -> None:
 
 
 def test_evolutions_of_a_read_cache_are_those_of_the_chain() -> None:
-    a, b = chain("a", "b")
+    _, b = chain("a", "b")
     laila.memory.extend(b)
     v = laila.variable(0)
     stem = v.global_id.rpartition("-")[0]
@@ -202,7 +212,7 @@ def test_evolutions_of_a_read_cache_are_those_of_the_chain() -> None:
     assert laila.history(v) == [0, 2]
 
 
-# -- one store ------------------------------------------------------------------------------------------------
+# -- one store -----------------------------------------------------------------------------------------------
 
 
 def test_one_store_writes_the_last_first_and_fills() -> None:
@@ -233,7 +243,7 @@ def test_the_last_tier_decides_conflicts() -> None:
     assert holders(entry, a, b) == "-x"
     laila.memorize(laila.constant("third", uuid=entry.uuid), overwrite=True).wait()
     assert laila.remember(entry).data == "third"
-    assert decode(a[entry.global_id]) == decode(b[entry.global_id]) == "third"  # type: ignore[arg-type]
+    assert decode(a[entry.global_id]) == decode(b[entry.global_id]) == "third"
     b.store([encode("fourth", key=entry.global_id)], replace=True)  # another process
     laila.memorize(laila.constant("fourth", uuid=entry.uuid)).wait()  # the same there: heals the cache
     assert laila.remember(entry).data == "fourth"
@@ -268,7 +278,7 @@ def test_counters_are_exact() -> None:
     assert (a.misses, b.misses) == (11, 1)
 
 
-# -- what goes wrong ------------------------------------------------------------------------------------------
+# -- what goes wrong -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("through", [False, True])
@@ -393,14 +403,21 @@ def test_an_encrypted_tier_never_holds_a_plain_blob() -> None:
     pytest.importorskip("cryptography")
     from laila.transform import AesGcm
 
-    plain, locked, origin = Tier("p"), Tier("l", transformations=[AesGcm(key=b"k" * 32)]), Tier("o", transformations=["zlib"])
+    plain, locked, origin = (
+        Tier("p"),
+        Tier("l", transformations=[AesGcm(key=b"k" * 32)]),
+        Tier("o", transformations=["zlib"]),
+    )
     laila.tiers(plain, locked, origin)
     laila.memory.alpha_pool = plain
     entry = laila.constant("needle" * 30)
     laila.memorize(entry).wait()
 
     def steps() -> list[list[str]]:
-        return [[name for name, _ in tier._blobs[entry.global_id].transformations] for tier in (plain, locked, origin)]
+        return [
+            [name for name, _ in tier._blobs[entry.global_id].transformations]
+            for tier in (plain, locked, origin)
+        ]
 
     assert steps() == [[], ["aes-gcm"], ["zlib"]]
     for emptied in ((plain,), (locked,), (plain, locked)):
@@ -412,7 +429,7 @@ def test_an_encrypted_tier_never_holds_a_plain_blob() -> None:
         assert steps() == [[], ["aes-gcm"], ["zlib"]]
 
 
-# -- many threads ---------------------------------------------------------------------------------------------
+# -- many threads --------------------------------------------------------------------------------------------
 
 
 def run_threads(count: int, work: Callable[[int], None]) -> None:
@@ -421,7 +438,7 @@ def run_threads(count: int, work: Callable[[int], None]) -> None:
     def guarded(i: int) -> None:
         try:
             work(i)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised in the main thread
             errors.append(error)
 
     threads = [threading.Thread(target=guarded, args=(i,)) for i in range(count)]
@@ -439,7 +456,7 @@ def test_eighty_threads_that_miss_one_key_read_the_origin_once() -> None:
     entry = laila.constant(["cold"])
     b.store([laila.entry.to_blob(entry)])
     gate = threading.Barrier(80)
-    b.on_read = lambda: threading.Event().wait(0.2)
+    b.on_read = lambda: time.sleep(0.2)
     found: list[Any] = [None] * 80
 
     def miss(i: int) -> None:
@@ -454,7 +471,7 @@ def test_eighty_threads_that_miss_one_key_read_the_origin_once() -> None:
 
 
 def test_threads_with_overlapping_batches_do_not_wait_for_each_other() -> None:
-    a, b = chain("a", "b")
+    _, b = chain("a", "b")
     entries = [laila.constant(i) for i in range(40)]
     b.store([laila.entry.to_blob(entry) for entry in entries])
 
@@ -564,7 +581,7 @@ def test_an_overwrite_during_a_fill_wins() -> None:
     reader.join(10)
     b.on_read = lambda: None
     assert laila.remember(entry).data == "new"
-    assert decode(a[entry.global_id]) == "new"  # type: ignore[arg-type]
+    assert decode(a[entry.global_id]) == "new"
 
 
 def test_readers_writers_and_forgetters_agree_in_the_end() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import laila
 import numpy as np
 import pytest
 from hypothesis import given, settings
+
+import laila
 from laila.contract import Blob
 from laila.entry import EntryState
 from laila.errors import (
@@ -74,7 +76,7 @@ def pool(request: pytest.FixtureRequest) -> laila.Pool:
     return made
 
 
-# -- what they give -------------------------------------------------------------------------------------------
+# -- what they give ------------------------------------------------------------------------------------------
 
 
 def test_one_gives_a_future_and_many_a_group(pool: laila.Pool) -> None:
@@ -163,14 +165,17 @@ def test_metadata_is_kept(pool: laila.Pool) -> None:
     assert again.metadata["user"] == {"who": "me"}
     side = laila.memory.extend(laila.MemoryPool(nickname="side"))
     laila.memorize(again, pool_nickname="side").wait()
-    assert laila.remember(again, pool_id=side.global_id).result.metadata["created"] == again.metadata["created"]
+    assert (
+        laila.remember(again, pool_id=side.global_id).result.metadata["created"] == again.metadata["created"]
+    )
 
 
 def test_states(pool: laila.Pool) -> None:
     entry = laila.variable(1)
-    assert entry.state is EntryState.READY
+    states = [entry.state]
     laila.memorize(entry).wait()
-    assert entry.state is EntryState.POOLED
+    states.append(entry.state)
+    assert states == [EntryState.READY, EntryState.POOLED]
     assert entry.evolve(data=2).state is EntryState.READY
     assert laila.remember(f"{STEM}{entry.uuid}-0").result.state is EntryState.READY
     entry.state = EntryState.STALE
@@ -187,19 +192,24 @@ def test_an_entry_that_evolves_while_it_is_written_is_not_pooled() -> None:
     pool.gate.clear()
     entry = laila.variable(0)
     future = laila.memorize(entry)
+    while future.status != "running":
+        time.sleep(0.001)
+    laila.command.pause()
     entry.evolve(data=1)
     later = laila.memorize(entry)
     pool.gate.set()
     future.wait()
+    states = [entry.state]
+    laila.command.start()
     later.wait()
-    assert entry.state is EntryState.POOLED
+    states.append(entry.state)
     assert laila.history(entry) == [0, 1]
     pool.gate.clear()
     future = laila.memorize(entry.evolve(data=2))
     entry.evolve(data=3)
     pool.gate.set()
     future.wait()
-    assert entry.state is EntryState.READY
+    assert [*states, entry.state] == [EntryState.POOLING, EntryState.POOLED, EntryState.READY]
 
 
 def test_a_cancelled_memorize_leaves_the_entry_ready() -> None:
@@ -217,7 +227,7 @@ def test_a_cancelled_memorize_leaves_the_entry_ready() -> None:
     assert list(pool.keys()) == []
 
 
-# -- constants and variables ----------------------------------------------------------------------------------
+# -- constants and variables ---------------------------------------------------------------------------------
 
 
 def test_a_constant_is_never_changed_unless_asked(pool: laila.Pool) -> None:
@@ -239,7 +249,11 @@ def test_overwrite_never_replaces_an_evolution(pool: laila.Pool) -> None:
     v, c = laila.variable("first"), laila.constant("first")
     laila.memorize([v, c]).wait()
     group = laila.memorize(
-        [laila.variable("second", uuid=v.uuid), laila.constant("second", uuid=c.uuid), laila.constant("third")],
+        [
+            laila.variable("second", uuid=v.uuid),
+            laila.constant("second", uuid=c.uuid),
+            laila.constant("third"),
+        ],
         overwrite=True,
     )
     assert [type(e) for e in group.exceptions] == [EvolutionConflictError]
@@ -300,7 +314,8 @@ def test_of_threads_that_race_for_an_evolution_one_wins(pool: laila.Pool) -> Non
         with ThreadPoolExecutor(12) as threads:
             errors = list(
                 threads.map(
-                    lambda i, base=base: laila.memorize(laila.variable(i, uuid=base.uuid)).exception, range(12)
+                    lambda i, base=base: laila.memorize(laila.variable(i, uuid=base.uuid)).exception,
+                    range(12),
                 )
             )
         assert errors.count(None) == 1, number
@@ -314,7 +329,8 @@ def test_with_on_conflict_next_all_get_in(pool: laila.Pool) -> None:
     with ThreadPoolExecutor(12) as threads:
         ids = list(
             threads.map(
-                lambda i: laila.memorize(laila.variable(i, uuid=base.uuid), on_conflict="next").result, range(60)
+                lambda i: laila.memorize(laila.variable(i, uuid=base.uuid), on_conflict="next").result,
+                range(60),
             )
         )
     assert len(set(ids)) == 60
@@ -322,7 +338,7 @@ def test_with_on_conflict_next_all_get_in(pool: laila.Pool) -> None:
     assert laila.remember(ids).data == list(range(60))
 
 
-# -- names ----------------------------------------------------------------------------------------------------
+# -- names ---------------------------------------------------------------------------------------------------
 
 
 def test_a_nickname_means_an_entry_then_a_manifest(pool: laila.Pool) -> None:
@@ -333,7 +349,7 @@ def test_a_nickname_means_an_entry_then_a_manifest(pool: laila.Pool) -> None:
     laila.memorize(entry).wait()
     for verb in (laila.remember, laila.forget):
         with pytest.raises(ValueError, match="scope="):
-            verb(nickname="both").wait()  # type: ignore[operator]
+            verb(nickname="both").wait()
     assert laila.remember(nickname="both", scope="ENTRY").data == "entry"
     assert laila.remember(nickname="both", scope="MANIFEST").result == m
     laila.forget(nickname="both", scope="ENTRY").wait()
@@ -353,7 +369,10 @@ def test_nicknames_in_one_batch() -> None:
     assert pool.calls == 1
     group = laila.remember(nickname=["n1", "nobody", "n1"])
     assert [f.exception and type(f.exception) for f in group.futures()] == [None, EntryNotFoundError, None]
-    assert [e and e.data for e in laila.remember(nickname=["n1", "nobody"], missing_ok=True).result] == [1, None]
+    assert [e and e.data for e in laila.remember(nickname=["n1", "nobody"], missing_ok=True).result] == [
+        1,
+        None,
+    ]
     group = laila.forget(nickname=["n1", "nobody", "n2"])
     assert [f.exception and type(f.exception) for f in group.futures()] == [None, EntryNotFoundError, None]
     assert laila.forget(nickname=["n1"], missing_ok=True).result == [None]
@@ -381,7 +400,7 @@ def test_the_namespace_of_the_call_counts(pool: laila.Pool) -> None:
         laila.set_active_namespace("laila")
 
 
-# -- bad input: a clear error at once, and nothing written ----------------------------------------------------
+# -- bad input: a clear error at once, and nothing written ---------------------------------------------------
 
 
 def cycle() -> list[Any]:
@@ -391,7 +410,19 @@ def cycle() -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "thing", [3, None, "text", b"bytes", {"a": 1}, {"a": laila.constant(1)}, [1], [laila.constant(1), 2], object(), 1.5]
+    "thing",
+    [
+        3,
+        None,
+        "text",
+        b"bytes",
+        {"a": 1},
+        {"a": laila.constant(1)},
+        [1],
+        [laila.constant(1), 2],
+        object(),
+        1.5,
+    ],
 )
 def test_what_is_no_entry_is_a_type_error(pool: laila.Pool, thing: Any) -> None:
     with pytest.raises(TypeError, match=r"laila\.constant") as caught:
@@ -403,7 +434,11 @@ def test_what_is_no_entry_is_a_type_error(pool: laila.Pool, thing: Any) -> None:
 def test_a_payload_that_cannot_round_trip_names_the_place(pool: laila.Pool) -> None:
     good = laila.constant(1)
     with open(__file__, encoding="utf-8") as file:
-        for payload, place in (({"a": [0, file]}, r"\['a'\]\[1\]"), (cycle(), r"\[0\]\['x'\]"), (threading.Lock(), "payload")):
+        for payload, place in (
+            ({"a": [0, file]}, r"\['a'\]\[1\]"),
+            (cycle(), r"\[0\]\['x'\]"),
+            (threading.Lock(), "payload"),
+        ):
             bad = laila.constant(payload)
             with pytest.raises(PayloadError, match=place):
                 laila.memorize([good, bad])
@@ -428,7 +463,9 @@ def test_a_payload_that_cannot_round_trip_names_the_place(pool: laila.Pool) -> N
         ((None,), TypeError),
     ],
 )
-def test_malformed_ids_are_refused_at_once(pool: laila.Pool, verb: Any, arguments: tuple[Any, ...], error: type) -> None:
+def test_malformed_ids_are_refused_at_once(
+    pool: laila.Pool, verb: Any, arguments: tuple[Any, ...], error: type
+) -> None:
     with pytest.raises(error) as caught:
         verb(*arguments)
     assert isinstance(caught.value, LailaError)
@@ -444,7 +481,12 @@ def test_bad_names_are_refused_at_once(verb: Any) -> None:
     ):
         with pytest.raises(ValueError):  # noqa: PT011 - several, all at once
             verb(**arguments)
-    for wrong in ({"nickname": 3}, {"nickname": b"a"}, {"entry_ids": laila.constant(1), "scope": "ENTRY"}, {"nickname": [3]}):
+    for wrong in (
+        {"nickname": 3},
+        {"nickname": b"a"},
+        {"entry_ids": laila.constant(1), "scope": "ENTRY"},
+        {"nickname": [3]},
+    ):
         with pytest.raises((TypeError, IdentityError)):
             verb(**wrong)
 
@@ -470,15 +512,19 @@ def test_missing_entries(pool: laila.Pool) -> None:
     there, gone = laila.constant(1), laila.constant(2)
     laila.memorize(there).wait()
     for verb in (laila.remember, laila.forget):
-        error = verb(gone).exception  # type: ignore[operator]
+        error = verb(gone).exception
         assert isinstance(error, EntryNotFoundError)
         assert isinstance(error, KeyError)
         assert gone.uuid in str(error)
         assert pool.label in str(error)
         assert (error.key, error.pool) == (gone.global_id, pool.label)
-        assert verb(gone, missing_ok=True).result is None  # type: ignore[operator]
+        assert verb(gone, missing_ok=True).result is None
     group = laila.remember([gone, there, gone])
-    assert [f.exception and type(f.exception) for f in group.futures()] == [EntryNotFoundError, None, EntryNotFoundError]
+    assert [f.exception and type(f.exception) for f in group.futures()] == [
+        EntryNotFoundError,
+        None,
+        EntryNotFoundError,
+    ]
     assert len(group.exceptions) == 2
     assert [e and e.data for e in laila.remember([gone, there], missing_ok=True).result] == [None, 1]
     with pytest.raises(EntryNotFoundError):
@@ -515,7 +561,7 @@ def test_a_policy_may_refuse_what_needs_code() -> None:
         strict.close()
 
 
-# -- where the work runs --------------------------------------------------------------------------------------
+# -- where the work runs -------------------------------------------------------------------------------------
 
 
 def test_memory_runs_in_the_caller_and_a_blocking_pool_in_the_task_force() -> None:
@@ -560,10 +606,11 @@ def test_a_guarantee_waits_for_the_verbs() -> None:
 def test_twenty_thousand_cycles_leave_nothing() -> None:
     pool = laila.alpha_pool
     bank = laila.active_policy.future_bank
+    before = len(bank)
     for i in range(20_000):
         gid = laila.memorize(laila.constant(i)).result
         laila.forget(gid).wait()
     assert list(pool.keys()) == []
-    assert len(bank) <= 1024
+    assert len(bank) <= max(before, 1024)
     assert pool._flights == {}
     assert laila.alpha_pool._numbers == {}  # type: ignore[attr-defined]

@@ -39,19 +39,15 @@ if TYPE_CHECKING:
     from laila.arguments import args as args
     from laila.arguments import read_args as read_args
     from laila.codec import register_type as register_type
-    from laila.comm.tcpip import DefaultTCPIPProtocol as DefaultTCPIPProtocol
     from laila.contract import Blob as Blob
-    from laila.contract.pool import Pool as DefaultPool
     from laila.contract.pool import Pool as Pool
     from laila.directories import LAILA_DEFAULT_DIRECTORIES as LAILA_DEFAULT_DIRECTORIES
     from laila.directories import set_default_directory as set_default_directory
     from laila.entry import Entry as Entry
     from laila.entry import EntryState as EntryState
     from laila.entry import Manifest as Manifest
-    from laila.entry import Manifest as manifest
     from laila.errors import LailaError as LailaError
     from laila.futures import Future as Future
-    from laila.futures import Future as future
     from laila.futures import FutureStatus as FutureStatus
     from laila.futures import GroupFuture as GroupFuture
     from laila.futures import as_completed as as_completed
@@ -79,13 +75,21 @@ if TYPE_CHECKING:
     from laila.policy.verbs import tiers as tiers
     from laila.policy.verbs import variable as variable
     from laila.pool.memory import MemoryPool as MemoryPool
-    from laila.taskforce.threads import PythonThreadPoolTaskForce as DefaultTaskForce
     from laila.taskforce.threads import PythonThreadPoolTaskForce as PythonThreadPoolTaskForce
     from laila.transform import Transformation as Transformation
     from laila.transform import TransformationSequence as TransformationSequence
 
+    # Second names. An import under another name is not exported to a strict type checker.
+    DefaultPool = Pool
+    DefaultTaskForce = PythonThreadPoolTaskForce
+    future = Future
+    manifest = Manifest
+
+    DefaultTCPIPProtocol: type[Any]  # its distribution need not be there for laila to be checked
+
     AUTO_INITIALIZE_POLICY: bool
     LAILA_UNIVERSAL_NAMESPACE: UUID
+    __all__: list[str]
     __version__: str
 
     active_policy: DefaultPolicy

@@ -32,6 +32,7 @@ ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 _KEYS = ATOMS
 _PLAIN = ATOMS | {list, dict}
 _CONTAINERS = frozenset({list, dict})
+_FLAT = ATOMS - {bytes}
 
 
 class _Packers(thread_local):
@@ -62,6 +63,11 @@ def pack_object(value: object) -> bytes:
 def is_plain(payload: object) -> bool:
     """Whether ``payload`` is plain; ints beyond 64 bits are left for the packer to find."""
     kind = type(payload)
+    if kind is dict:
+        flat: dict[object, object] = payload  # type: ignore[assignment]
+        # Most often: a dict of scalars, which needs no walk.
+        if _FLAT.issuperset(map(type, flat.values())) and _FLAT.issuperset(map(type, flat)):
+            return True
     if kind not in _CONTAINERS:
         return kind in ATOMS and (kind is not bytes or len(payload) < INLINE_BYTES)  # type: ignore[arg-type]
     dicts: list[dict[object, object]] = [payload] if kind is dict else []  # type: ignore[list-item]

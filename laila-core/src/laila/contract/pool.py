@@ -10,7 +10,7 @@ Thread-safety: an author's methods may be called from several threads at once.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 from laila.contract.blob import Blob, BlobHead
 from laila.contract.component import Component
@@ -30,7 +30,7 @@ from laila.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import ClassVar, Literal, Self
+    from typing import ClassVar, Literal, Self, overload
 
     from laila.contract.blob import BytesLike
     from laila.entry import Entry, Manifest
@@ -64,7 +64,7 @@ def counts_evolution(number: str) -> bool:
     return number.isdecimal() and number.isascii() and (number[0] != "0" or number == "0")
 
 
-class Pool(TierMixin, Component, ABC):
+class Pool(TierMixin, Component):
     """Storage for blobs, and the base class of every pool.
 
     ``nickname`` names the pool; ``transformations`` (names such as ``"zstd"``, or transformation objects) are
@@ -388,6 +388,13 @@ class Pool(TierMixin, Component, ABC):
         return [f"{stem}-{numbers[-1]}" if numbers else None for stem, numbers in histories]
 
     # -- the mapping side: this pool alone, but for a missing key --------------------------------------------
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, key: str) -> Blob: ...
+        @overload
+        def __getitem__(self, key: Manifest) -> PoolWrapper: ...
 
     def __getitem__(self, key: str | Manifest) -> Blob | PoolWrapper:
         """Return the plain blob filed under ``key``; where it is missing, the origin's, through the tiers.

@@ -9,6 +9,7 @@ decides, the caches are filled after it.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from enum import Enum
 from threading import Event, Lock
 from weakref import WeakValueDictionary
@@ -81,7 +82,7 @@ class _Flight:
 _tiers: WeakValueDictionary[int, TierMixin] = WeakValueDictionary()
 
 
-class TierMixin:
+class TierMixin(ABC):
     """The part of a pool that knows the next tier.
 
     ``load``, ``store``, ``delete``, ``newest`` and ``history`` are what the verbs call: the whole chain where
@@ -89,6 +90,18 @@ class TierMixin:
     """
 
     _counter: TierCounter
+
+    @abstractmethod
+    def load_here(self, keys: Sequence[str]) -> list[Found]:
+        """Read plain blobs from this pool alone."""
+
+    @abstractmethod
+    def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
+        """File plain blobs in this pool alone."""
+
+    @abstractmethod
+    def delete_here(self, keys: Sequence[str]) -> list[bool]:
+        """Delete in this pool alone."""
 
     def _init_tiers(self, *, write_through: bool) -> None:
         self._origin: Pool | None = None
@@ -187,21 +200,23 @@ class TierMixin:
         however many threads miss it, and kept here.
         """
         origin = self._origin
-        damaged: set[str] = set()
         if origin is None:
-            found = self._me.load_here(keys)
-        else:
-            nothing: list[Found] = [None] * len(keys)
-            found = self._guarded("read", len(keys), lambda: self._me.load_here(keys), nothing)
-            # What this copy lost is still at the origin: damage here is a miss, and the fill repairs it.
-            for i, one in enumerate(found):
-                if isinstance(one, Exception):
-                    self._report("read", one)
-                    damaged.add(keys[i])
-                    found[i] = None
+            found = self.load_here(keys)
+            absent = found.count(None)
+            self._counter.count(len(found) - absent, absent)
+            return found
+        nothing: list[Found] = [None] * len(keys)
+        found = self._guarded("read", len(keys), lambda: self.load_here(keys), nothing)
+        # What this copy lost is still at the origin: damage here is a miss, and the fill repairs it.
+        damaged: set[str] = set()
+        for i, one in enumerate(found):
+            if isinstance(one, Exception):
+                self._report("read", one)
+                damaged.add(keys[i])
+                found[i] = None
         missing = [key for key, one in zip(keys, found, strict=True) if one is None]
         self._counter.count(len(keys) - len(missing), len(missing))
-        if not missing or origin is None:
+        if not missing:
             return found
         fetched = self._fetch(list(dict.fromkeys(missing)), origin, damaged)
         return [fetched[key] if one is None else one for key, one in zip(keys, found, strict=True)]
@@ -213,7 +228,7 @@ class TierMixin:
         own.
         """
         if self._origin is None or not self._write_through:
-            return self._me.store_here(blobs, replace=replace)
+            return self.store_here(blobs, replace=replace)
         *caches, last = self.chain()
         outcomes = last.store_here(blobs, replace=replace)
         kept = (StoreOutcome.CREATED, StoreOutcome.SAME)
@@ -288,7 +303,7 @@ class TierMixin:
             for key in keys:
                 if (flight := self._flights.get(key)) is not None:
                     flight.fill = False
-        return self._me.delete_here(keys)
+        return self.delete_here(keys)
 
     def _fetch(self, keys: Sequence[str], origin: Pool, damaged: AbstractSet[str]) -> dict[str, Found]:
         """Fetch ``keys`` from the origin, sharing the fetches that other threads have under way."""
@@ -335,9 +350,9 @@ class TierMixin:
                 fresh = [blob for blob in blobs if blob.key not in damaged]
                 # What another writer filed here meanwhile stays; only a damaged copy is replaced.
                 if fresh:
-                    self._me.store_here(fresh)
+                    self.store_here(fresh)
                 if len(fresh) < len(blobs):
-                    self._me.store_here([blob for blob in blobs if blob.key in damaged], replace=True)
+                    self.store_here([blob for blob in blobs if blob.key in damaged], replace=True)
 
         self._guarded("fill", len(flights), write, None)
 
@@ -349,7 +364,7 @@ class TierMixin:
         """
         try:
             if blobs:
-                self._me.store_here(blobs, replace=True)
+                self.store_here(blobs, replace=True)
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way its backend does
             self._report("fill", error, len(blobs))
             if replaced:

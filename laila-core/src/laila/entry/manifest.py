@@ -16,7 +16,7 @@ from laila.errors import (
     ManifestError,
     ManifestKeyError,
 )
-from laila.identity import parse_global_id
+from laila.identity import last_scope, parse_global_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
             pending[gid] = value
         elif isinstance(value, str):
             try:
-                scope = parse_global_id(value).scopes[-1]
+                scope = last_scope(value)
             except IdentityError as error:
                 raise ManifestError(f"the leaf {path} is no global id: {error}", path=path) from error
             if scope not in _LEAF_SCOPES:

@@ -7,7 +7,7 @@ from laila.contract.blob import MAGIC, Blob, Buffer
 from laila.entry.entry import Entry, EntryState
 from laila.entry.manifest import Manifest
 from laila.errors import CorruptEntryError, EntryDictError, EntryTypeError, InvalidArgumentError
-from laila.identity import parse_global_id
+from laila.identity import parse_global_id, parse_valid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def from_blob(blob: Blob, *, copy: bool = True) -> Entry:
 
     Raises :class:`~laila.errors.CorruptEntryError` and :class:`~laila.errors.UntrustedPayloadError`.
     """
-    scopes, uuid, evolution = parse_global_id(blob.key)
+    scopes, uuid, evolution = parse_valid(blob.key)
     payload = decode(blob, copy=copy)
     if scopes[-1] == "MANIFEST":
         try:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from laila.futures import Future
     from pluggy import HookImpl, PluginManager
 
+    from laila.futures import Future
     from laila.plugins.plugin import Plugin
 
 __all__ = ["Hooks", "call_hook", "hooks", "listeners", "load_hooks", "watch"]
@@ -30,6 +30,8 @@ class _Watch:
     """Whether anybody listens to anything: one attribute to read on the paths where nobody does."""
 
     __slots__ = ("anybody",)
+
+    anybody: bool
 
 
 watch = _Watch()

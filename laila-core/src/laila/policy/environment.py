@@ -18,6 +18,7 @@ from laila.contract.pool import Pool
 from laila.contract.protocol import Protocol
 from laila.contract.taskforce import TaskForce
 from laila.errors import EnvironmentSnapshotError, IdentityError, SettingsError
+from laila.identity import check_uuid
 from laila.plugins import Registry, pools, protocols, taskforces
 
 if TYPE_CHECKING:
@@ -131,6 +132,10 @@ def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str,
         all_pools = _build(model.pools, pools(), Pool, "pools", secrets, built, problems)  # type: ignore[type-abstract]
         all_forces = _build(model.taskforces, taskforces(), TaskForce, "taskforces", secrets, built, problems)  # type: ignore[type-abstract]
         all_protocols = _build(model.protocols, protocols(), Protocol, "protocols", secrets, built, problems)  # type: ignore[type-abstract]
+        try:
+            check_uuid(model.uuid)
+        except IdentityError as error:
+            problems.append(f"uuid: {error}")
         if model.alpha_pool not in {one.uuid for one in model.pools}:
             problems.append(f"alpha_pool: no pool has the uuid {model.alpha_pool}")
         _fail_on(problems)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from laila.plugins import call_hook, listeners, watch
+from laila.plugins import call_hook, listeners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ class Events:
 
     def __init__(self, policy: Identifiable) -> None:
         self._policy = policy
-
-    @property
-    def listening(self) -> bool:
-        """Whether anybody listens to any hook."""
-        return watch.anybody
 
     def tell(self, hook: str, **what: object) -> None:
         """Call a hook of the policy, unless nobody listens."""

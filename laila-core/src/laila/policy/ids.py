@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laila.entry import Entry
 from laila.errors import IdentityError, InvalidArgumentError
-from laila.identity import make_global_id, nickname_uuid, parse_global_id
+from laila.identity import last_scope, make_global_id, nickname_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def as_key(named: object) -> str:
         raise InvalidArgumentError(
             f"an entry is named by its global id or the Entry itself, not by a {type(named).__name__}"
         )
-    scope = parse_global_id(named).scopes[-1]
+    scope = last_scope(named)
     if scope not in _SCOPES:
         raise IdentityError(
             f"{named!r} is the id of a {scope}; pools hold entries and manifests", value=named

@@ -92,6 +92,8 @@ def forget_named(
 
 def _load(pool: Pool, keys: Sequence[str]) -> list[Found]:
     found = pool.load(keys)
+    if None not in found:
+        return found
     # What is no constant may be a variable: those are asked for once more, by their newest evolution.
     absent = [i for i, one in enumerate(found) if one is None and may_evolve(keys[i])]
     if absent:

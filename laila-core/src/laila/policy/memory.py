@@ -13,6 +13,7 @@ from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError,
 from laila.futures import Future, GroupFuture, spawn
 from laila.futures.task import run_here
 from laila.identity import stem
+from laila.plugins import watch
 from laila.policy import loading, storing
 from laila.policy.ids import as_key, as_keys, candidates, check_no_scope, is_one
 from laila.policy.router import DefaultPoolRouter
@@ -120,7 +121,11 @@ class DefaultCentralMemory(Component):
             raise SettingsError(f'on_conflict={on_conflict!r}: give "next" or nothing', option="on_conflict")
         one = isinstance(entries, Entry)
         given: Sequence[Entry] = (entries,) if one else _entries(entries)  # type: ignore[assignment]
-        if any(issubclass(kind, Manifest) for kind in set(map(type, given))):
+        if (
+            isinstance(entries, Manifest)
+            if one
+            else any(issubclass(kind, Manifest) for kind in set(map(type, given)))
+        ):
             return self._memorize_manifests(
                 given, pool, None, one=one, overwrite=overwrite, on_conflict=on_conflict, copy=copy
             )
@@ -354,7 +359,7 @@ class DefaultCentralMemory(Component):
         not on their way any more.
         """
         count = len(keys) if count is None else count
-        if self._events.listening:
+        if watch.anybody:
             work = self._events.observe(verb, pool, keys, work)
         if count and _waits(pool, writes=verb == "memorize"):
             future = (
@@ -469,6 +474,6 @@ def _only(outcomes: list[Any]) -> Any:
 
 def _waits(pool: Pool, *, writes: bool) -> bool:
     """Whether a verb may wait for a disk or a server: in the chain, or the pool where it works alone."""
-    if pool.proxy_to is None or (writes and not pool.write_through):
+    if pool._origin is None or (writes and not pool._write_through):
         return pool.blocking
     return any(tier.blocking for tier in pool.chain())

@@ -77,6 +77,8 @@ def memorize(entries: Any, **kwargs: Any) -> Any:
 
 
 @overload
+def remember(entry_ids: Manifest, **kwargs: Any) -> Future[Manifest]: ...  # type: ignore[overload-overlap]
+@overload
 def remember(  # type: ignore[overload-overlap]
     entry_ids: Entry | str,
     *,

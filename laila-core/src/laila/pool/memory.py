@@ -94,6 +94,8 @@ class MemoryPool(Pool):
             return f"{stem}-{max(numbers)}" if numbers else None
 
     def _index(self, key: str) -> None:
+        if key[-37:-36] == ":":  # a global id without evolution, as most keys are
+            return
         stem, _, number = key.rpartition("-")
         # The last group of a uuid has 12 characters; only what follows a whole uuid is an evolution.
         if len(stem) >= 36 and stem[-13] == "-" and counts_evolution(number):
