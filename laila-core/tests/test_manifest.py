@@ -349,6 +349,39 @@ def test_extending_a_stored_manifest_is_another_content(pool: Recording) -> None
     assert laila.remember(m).result.blueprint == m.blueprint
 
 
+def test_a_manifest_that_grows_stores_what_is_new(pool: Recording) -> None:
+    weights = [1.0, 2.0]
+    run = Manifest({"epoch 1": laila.constant(weights)})
+    laila.memorize(run).wait()
+    weights[0] = 9.0  # training goes on in place; what was stored stays
+    more = Manifest({"epoch 2": laila.constant(weights)})
+    laila.memorize(run + more).wait()
+    both = run + more
+    laila.memorize(both).wait()
+    tree = both.resolved
+    assert tree["epoch 1"].data == [1.0, 2.0]
+    assert tree["epoch 2"].data == [9.0, 2.0]
+    assert laila.memorize(both).result[-1] == both.global_id  # each has its id, stored anew or not
+    assert len(laila.memorize(both).result) == 3
+
+
+def test_what_was_forgotten_is_stored_again_with_its_manifest(pool: Recording) -> None:
+    entry = laila.constant("leaf")
+    run = Manifest({"leaf": entry})
+    laila.memorize(run).wait()
+    laila.forget(entry).wait()
+    laila.memorize(run).wait()
+    assert run.resolved["leaf"].data == "leaf"
+
+
+def test_another_pool_gets_all_of_it(pool: Recording) -> None:
+    run = Manifest({"leaf": laila.constant("leaf")})
+    laila.memorize(run).wait()
+    laila.memory.extend("memory://elsewhere", pool_nickname="elsewhere")
+    laila.memorize(run, pool_nickname="elsewhere").wait()
+    assert run.resolve(pool_nickname="elsewhere")["leaf"].data == "leaf"
+
+
 def test_a_manifest_of_manifests(pool: Recording) -> None:
     a, b, c = entries(3)
     inner = laila.manifest({"a": a})

@@ -27,7 +27,7 @@ def test_the_first_pool_is_the_alpha(router: laila.DefaultPoolRouter) -> None:
     new = laila.MemoryPool()
     laila.memory.alpha_pool = new
     assert router.pools[new.global_id] is new
-    for bad in (3, None, "memory://"):
+    for bad in (3, None):
         with pytest.raises(TypeError, match="pool"):
             laila.alpha_pool = bad  # type: ignore[assignment]
     assert router.alpha_pool is new
@@ -119,3 +119,17 @@ def test_urls(policy: laila.DefaultPolicy) -> None:
 def test_borrow_is_for_later(policy: laila.DefaultPolicy) -> None:
     with pytest.raises(NotImplementedError):
         laila.memory.borrow([])
+
+
+def test_the_alpha_pool_may_be_given_by_its_url(router: laila.DefaultPoolRouter) -> None:
+    laila.memory.alpha_pool = "memory://named"  # type: ignore[assignment]  # the getter gives a pool
+    assert laila.alpha_pool.nickname == "named"
+    assert router.pools[laila.alpha_pool.global_id] is laila.alpha_pool
+    with pytest.raises(ImportError, match="pip install laila-pool-s3"):
+        laila.memory.alpha_pool = "s3://bucket"  # type: ignore[assignment]
+    assert laila.alpha_pool.nickname == "named"
+
+
+def test_a_pool_without_nickname_is_told_by_its_class() -> None:
+    assert laila.MemoryPool(nickname="data").label == "data"
+    assert laila.MemoryPool().label.startswith("MemoryPool ")

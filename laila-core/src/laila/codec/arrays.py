@@ -16,6 +16,7 @@ import numpy as np
 from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
+from laila.codec.limits import shown
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.contract.blob import byte_view
 
@@ -35,6 +36,7 @@ _simple_text = re.compile(
 ).fullmatch
 _CHARS = "qQlLiIgGdDfF"
 _MAX_NESTING = 64
+_MAX_PARTS = 10_000
 
 
 def describe(dtype: np.dtype[Any]) -> object:
@@ -43,18 +45,26 @@ def describe(dtype: np.dtype[Any]) -> object:
     Text is ``dtype.str``. ``("c", char, order)`` tells C types of one size apart, ``("a", base, shape)`` is a
     sub-array, ``("s", itemsize, aligned, record, fields)`` a structure of ``(name, title, offset, dtype)``.
     """
+    try:
+        return _describe(dtype, [_MAX_PARTS])
+    except OverflowError:
+        return None
+
+
+def _describe(dtype: np.dtype[Any], left: list[int]) -> object:
+    _count(left)
     if dtype.metadata or dtype.hasobject or dtype.itemsize == 0:
         return None
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
-        inner = describe(base)
+        inner = _describe(base, left)
         return None if inner is None else ("a", inner, tuple(shape))
     if dtype.names is not None:
         fields = []
         assert dtype.fields is not None
         for name in dtype.names:
             field = dtype.fields[name]
-            inner = describe(field[0])
+            inner = _describe(field[0], left)
             title = field[2] if len(field) > 2 else None
             if inner is None or (title is not None and type(title) is not str):
                 return None
@@ -70,16 +80,28 @@ def describe(dtype: np.dtype[Any]) -> object:
     return None
 
 
-def dtype_from(description: object, depth: int = 0) -> np.dtype[Any]:
+def _count(left: list[int]) -> None:
+    """Count a part of a dtype, each as often as it is met: parts of parts can share all theirs."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise OverflowError(f"a dtype of more than {_MAX_PARTS} parts")
+
+
+def dtype_from(description: object) -> np.dtype[Any]:
     """The dtype of a description.
 
-    Raises ``ValueError`` or ``TypeError`` for one that ``describe`` never gives.
+    Raises ``ValueError``, ``TypeError`` or ``OverflowError`` for one that ``describe`` never gives.
     """
+    return _dtype(description, 0, [_MAX_PARTS])
+
+
+def _dtype(description: object, depth: int, left: list[int]) -> np.dtype[Any]:
+    _count(left)
     if depth > _MAX_NESTING:
         raise ValueError("a dtype nested too deep")
     if type(description) is str:
         if not _simple_text(description):
-            raise ValueError(f"the dtype {description!r}")
+            raise ValueError(f"the dtype {shown(description)}")
         found: np.dtype[Any] = np.dtype(description)
     else:
         kind, *fields = expect(description, tuple)
@@ -90,18 +112,18 @@ def dtype_from(description: object, depth: int = 0) -> np.dtype[Any]:
             found = np.dtype(char).newbyteorder(order)
         elif kind == "a":
             base, shape = fields
-            found = np.dtype((dtype_from(base, depth + 1), _shape(shape)))
+            found = np.dtype((_dtype(base, depth + 1, left), _shape(shape)))
         elif kind == "s":
-            found = _structure(*fields, depth=depth)
+            found = _structure(*fields, depth=depth, left=left)
         else:
             raise ValueError("an unknown kind of dtype")
     if found.hasobject or found.itemsize == 0:
-        raise ValueError(f"the dtype {found}")
+        raise ValueError("a dtype of objects, or of nothing")
     return found
 
 
 def _structure(
-    itemsize: object, aligned: object, record: object, fields: object, *, depth: int
+    itemsize: object, aligned: object, record: object, fields: object, *, depth: int, left: list[int]
 ) -> np.dtype[Any]:
     names, titles, offsets, formats = [], [], [], []
     for field in expect(fields, tuple):
@@ -109,7 +131,7 @@ def _structure(
         names.append(expect(name, str))
         titles.append(None if title is None else expect(title, str))
         offsets.append(expect(offset, int))
-        formats.append(dtype_from(inner, depth + 1))
+        formats.append(_dtype(inner, depth + 1, left))
     if not 0 < expect(itemsize, int) < 1 << 31 or any(n < 0 for n in offsets):
         raise ValueError("a structure of an impossible size")
     spec: dict[str, object] = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
@@ -121,8 +143,8 @@ def _structure(
 
 def _shape(value: object) -> tuple[int, ...]:
     shape = tuple(expect(n, int) for n in expect(value, tuple))
-    if any(n < 0 for n in shape):
-        raise ValueError("a negative dimension")
+    if len(shape) > _MAX_NESTING or not all(0 <= n < 1 << 62 for n in shape):
+        raise ValueError("an impossible shape")
     return shape
 
 
@@ -187,13 +209,13 @@ def _build(
 
 def _decode_array(row: Row, decoder: Decoder) -> object:
     (number,) = only(row, 1)
-    buffer = decoder.buffer(number)
+    buffer = decoder.buffer(number, tags.NDARRAY)
     return _build(decoder, buffer.data, dtype_from(expect(buffer.dtype, str)), buffer.shape, buffer.order)
 
 
 def _decode_structured(row: Row, decoder: Decoder) -> object:
     number, description, shape, order = only(row, 4)
-    return _build(decoder, decoder.plain_buffer(number), dtype_from(description), _shape(shape), order)
+    return _build(decoder, decoder.plain_buffer(number, tags.STRUCTURED), dtype_from(description), _shape(shape), order)
 
 
 def _encode_objects(value: Array) -> Row:

@@ -29,18 +29,21 @@ def pairs_of(mapping: Mapping[Any, object]) -> Row:
     return [*chain.from_iterable(list(mapping.items()))]
 
 
-def dict_of(row: Row, start: int) -> dict[object, object]:
+def dict_of(row: Row, start: int, decoder: Decoder) -> dict[object, object]:
     """The dict whose keys and values, in turn, begin at ``start``."""
+    keys = row[start::2]
+    decoder.check_keys(keys)
     if (len(row) - start) % 2:
         raise ValueError("a key without a value")
-    found = dict(zip(row[start::2], row[start + 1 :: 2], strict=True))
+    found = dict(zip(keys, row[start + 1 :: 2], strict=True))
     if 2 * len(found) != len(row) - start:
         raise ValueError("a key twice")
     return found
 
 
-def members_of(row: Row) -> frozenset[object]:
+def members_of(row: Row, decoder: Decoder) -> frozenset[object]:
     """The members of a set's row."""
+    decoder.check_keys(row[1:])
     found = frozenset(row[1:])
     if len(found) != len(row) - 1:
         raise ValueError("a member twice")
@@ -66,7 +69,7 @@ def _inline(data: bytes, encoder: Encoder) -> Row:
 
 def _decode_int(row: Row, decoder: Decoder) -> object:
     number, data = only(row, 2)
-    raw = expect(data, bytes) if number is None else decoder.plain_buffer(number)
+    raw = expect(data, bytes) if number is None else decoder.plain_buffer(number, row[0])
     return int.from_bytes(raw, "little", signed=True)
 
 
@@ -88,12 +91,12 @@ def _encode_bytearray(value: bytearray, encoder: Encoder) -> Row:
 
 def _decode_bytes(row: Row, decoder: Decoder) -> object:
     number, data = only(row, 2)
-    return expect(data, bytes) if number is None else bytes(decoder.plain_buffer(number))
+    return expect(data, bytes) if number is None else bytes(decoder.plain_buffer(number, row[0]))
 
 
 def _decode_bytearray(row: Row, decoder: Decoder) -> object:
     number, data = only(row, 2)
-    return bytearray(expect(data, bytes) if number is None else decoder.plain_buffer(number))
+    return bytearray(expect(data, bytes) if number is None else decoder.plain_buffer(number, row[0]))
 
 
 def _encode_memoryview(value: memoryview, encoder: Encoder) -> Row:
@@ -113,7 +116,7 @@ def _decode_range(row: Row, decoder: Decoder) -> object:
 def _decode_constant(row: Row, decoder: Decoder) -> object:
     (number,) = only(row, 1)
     if type(number) is not int or not 0 <= number < len(_CONSTANTS):
-        raise ValueError(f"no constant {number!r}")
+        raise ValueError("no such constant")
     return _CONSTANTS[number]
 
 
@@ -139,9 +142,9 @@ DECODERS.update(
     {
         tags.LIST: _decode_list,
         tags.TUPLE: lambda row, decoder: tuple(row[1:]),
-        tags.DICT: lambda row, decoder: dict_of(row, 1),
-        tags.SET: lambda row, decoder: set(members_of(row)),
-        tags.FROZENSET: lambda row, decoder: members_of(row),
+        tags.DICT: lambda row, decoder: dict_of(row, 1, decoder),
+        tags.SET: lambda row, decoder: set(members_of(row, decoder)),
+        tags.FROZENSET: lambda row, decoder: members_of(row, decoder),
         tags.INT: _decode_int,
         tags.COMPLEX: _decode_complex,
         tags.BYTES: _decode_bytes,

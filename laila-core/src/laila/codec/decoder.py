@@ -12,10 +12,13 @@ from __future__ import annotations
 import msgpack
 
 from laila.codec import registry, tags
+from laila.codec.limits import MAX_NESTING, KeyBudget, shown
+from laila.codec.plain import ATOMS
 from laila.errors import CorruptEntryError, LailaError, UntrustedPayloadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TypeVar
 
     from laila.contract.blob import Blob, Buffer
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Decoder", "decode_rows", "expect"]
 
 _UNCHECKED = 4096
+_QUICK_KEYS = ATOMS - {int}  # ints of any size are hashed anew each time
 
 
 def expect(value: object, kind: type[T]) -> T:
@@ -40,7 +44,7 @@ def expect(value: object, kind: type[T]) -> T:
 class Decoder:
     """One reading of one blob: its buffers, and whether it may use what needs trust."""
 
-    __slots__ = ("blob", "copy", "shared", "trusted")
+    __slots__ = ("_keys", "_used", "blob", "copy", "shared", "trusted")
 
     def __init__(self, blob: Blob, *, copy: bool, trusted: bool) -> None:
         self.blob = blob
@@ -48,22 +52,45 @@ class Decoder:
         self.trusted = trusted
         self.shared: dict[int, object] = {}
         """Per buffer number: what several rows share, such as the storage of tensors."""
+        self._used: set[tuple[object, int]] = set()
+        self._keys: KeyBudget | None = None
 
-    def buffer(self, number: object) -> Buffer:
-        """Buffer ``number``. Raises ``ValueError`` when there is none."""
+    def buffer(self, number: object, tag: object) -> Buffer:
+        """Buffer ``number``, for a row of ``tag`` that copies it.
+
+        Raises ``ValueError`` when there is none, or when another row of that tag had it: a short blob could
+        ask for copies without end.
+        """
         if type(number) is not int or not 0 <= number < len(self.blob.buffers):
-            raise ValueError(f"no buffer {number!r}")
+            raise ValueError(f"no buffer {shown(number)}")
+        use = (tag, number)
+        if tag is not None and use in self._used:
+            raise ValueError(f"two rows that copy buffer {number}")
+        self._used.add(use)
         return self.blob.buffers[number]
 
-    def plain_buffer(self, number: object) -> memoryview:
-        """The bytes of buffer ``number``, which must be plain bytes."""
-        found = self.buffer(number)
+    def plain_buffer(self, number: object, tag: object) -> memoryview:
+        """The bytes of buffer ``number``, which must be plain bytes; see :meth:`buffer`."""
+        found = self.buffer(number, tag)
         if found.dtype is not None:
             raise ValueError(f"buffer {number} is an array")
         return found.data
 
-    def demand_trust(self, name: str) -> None:
-        """Raise :class:`UntrustedPayloadError` unless the blob's signature verified."""
+    def check_keys(self, keys: Sequence[object]) -> None:
+        """Raise ``ValueError`` for keys or members that would take too long to hash."""
+        if self.trusted or set(map(type, keys)) <= _QUICK_KEYS:
+            return
+        if self._keys is None:
+            from laila.codec.objects import registered_fields
+
+            self._keys = KeyBudget(registered_fields)
+        self._keys.check(keys)
+
+    def demand_trust(self, name: str, *, registrable: bool) -> None:
+        """Raise :class:`UntrustedPayloadError` unless the blob's signature verified.
+
+        ``registrable`` says whether registering ``name`` would be another way to read it.
+        """
         if self.trusted:
             return
         blob = self.blob
@@ -75,11 +102,11 @@ class Decoder:
             why = f"it was signed with the key {key_id}, which is not here"
             remedy = f"run 'laila keys export {key_id}' where it was written and 'laila keys import' here"
         raise UntrustedPayloadError(
-            f"the payload of {blob.key} needs {name}, and {why}. Nothing was imported or run. If you trust "
-            "where it "
-            f"came from, {remedy}; or register the class: laila.register_type",
+            f"the payload of {blob.key} needs {name[:200]}, and {why}. Nothing was imported or run. If you "
+            f"trust where it came from, {remedy}"
+            + ("; or register the class: laila.register_type" if registrable else ""),
             key_id=key_id,
-            type_name=name,
+            type_name=name[:200],
         )
 
 
@@ -93,12 +120,13 @@ def decode_rows(blob: Blob, copy: bool) -> object:
     decoder = Decoder(blob, copy=copy, trusted=trusted)
     try:
         return _read(decoder, memoryview(blob.tree)[len(tags.ROWS_MARK) :])
-    except LailaError:
-        raise
+    except (LailaError, MemoryError):
+        raise  # too little memory says nothing about the blob
     except Exception as error:
         # Whatever a damaged row makes the standard library or numpy raise, the fault is the blob's.
         raise CorruptEntryError(
-            f"the blob of {blob.key} is damaged: its rows cannot be read ({type(error).__name__}: {error})",
+            f"the blob of {blob.key} is damaged: its rows cannot be read ({type(error).__name__}: "
+            f"{error!s:.200})",
             key=blob.key,
         ) from error
 
@@ -112,12 +140,17 @@ def _read(decoder: Decoder, rows: memoryview) -> object:
         while walker.tell() < size:
             walker.skip()
     values: list[object] = []
+    depths: list[int] = []
     count = 0
+    depth = 0  # of the deepest row that the row being read refers to
 
     def resolve(code: int, data: bytes) -> object:
+        nonlocal depth
         index = (code << 24) | int.from_bytes(data, "little")
         if code < 0 or index >= count:
             raise ValueError(f"a reference to row {index} in row {count}")
+        if depths[index] > depth:
+            depth = depths[index]
         return values[index]
 
     unpacker = msgpack.Unpacker(
@@ -134,9 +167,13 @@ def _read(decoder: Decoder, rows: memoryview) -> object:
     for row in unpacker:
         if type(row) is not list or not row:
             raise ValueError(f"row {count} is no row")
+        if depth >= MAX_NESTING:
+            raise ValueError(f"it is nested more than {MAX_NESTING} deep")
         tag = row[0]
         rebuild = (find(tag) if type(tag) is int else None) or registry.decoder_for(tag, key)
         values.append(rebuild(row, decoder))
+        depths.append(depth + 1)
+        depth = 0
         count += 1
     if unpacker.tell() != size or not values:
         raise ValueError("its rows are cut short")

@@ -14,39 +14,28 @@ from __future__ import annotations
 from itertools import chain
 
 from msgpack import ExtType
-from xxhash import xxh3_128_digest
 
 from laila.codec import registry, tags
+from laila.codec.limits import MAX_NESTING, KeyBudget
 from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object
+from laila.codec.rows import order_by_content, reference, referred
 from laila.contract.blob import Blob, Buffer
 from laila.errors import PayloadCycleError, PayloadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, NoReturn
 
-    Row = list[Any]  # the payload's own objects, replaced by references one after the other
+    from laila.codec.rows import Row
 
 __all__ = ["Encoder", "encode_rows"]
 
 _FIELDS = ATOMS | {ExtType}
 _SHORT = ATOMS - {bytes}
 _LEAVES: dict[type, int] = {list: tags.LIST, tuple: tags.TUPLE, dict: tags.DICT}
-_new_tuple = tuple.__new__
+_QUICK_KEYS = ATOMS - {int}
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
-
-
-def reference(index: int) -> ExtType:
-    """A reference to row ``index``: its low 24 bits as data, what is above as the extension's type."""
-    low = index & 0xFFFFFF
-    size = 1 if low < 256 else 2 if low < 65536 else 3
-    # Past ExtType's own checks, which cost more than all the rest.
-    return _new_tuple(ExtType, (index >> 24, low.to_bytes(size, "little")))
-
-
-def referred(ref: ExtType) -> int:
-    """The index of the row that ``ref`` refers to."""
-    return int(ref.code) << 24 | int.from_bytes(ref.data, "little")
 
 
 class _Boxed:
@@ -67,12 +56,13 @@ class Hoist(Exception):
 
 
 class _Frame:
-    __slots__ = ("careful", "obj", "position", "row")
+    __slots__ = ("careful", "depth", "obj", "position", "row")
 
     def __init__(self, obj: object, row: Row, position: int) -> None:
         self.obj = obj
         self.row = row
         self.position = position
+        self.depth = 0  # of the deepest row that it refers to
         self.careful = False  # set once the packer found an int beyond 64 bits
 
 
@@ -89,6 +79,8 @@ class Encoder:
         self.pickled: dict[int, object] = {}
         self._rows: list[bytes] = []
         self._kept: list[Row] = []
+        self._depths: list[int] = []
+        self._keys: KeyBudget | None = None
         self._memo: dict[int, int] = {}
         self._alive: list[object] = []  # ids stay unique only while their objects live
         self._merged: dict[bytes, int] = {}
@@ -112,11 +104,12 @@ class Encoder:
         path = self.path()
         raise PayloadError(f"{path} cannot be stored: {reason}", path=path) from cause
 
-    def sign(self, kind: type, how: str) -> None:
-        """Note that ``kind`` needs a signature; refuse where none may be made."""
+    def sign(self, kind: type, how: str, why: str | None = None) -> None:
+        """Note that ``kind`` needs a signature; refuse where none may be made, saying ``why`` it needs one."""
         if not self.pickle:
             self.refuse(
-                f"{registry.type_name(kind)} would need a signature, which pickle=False forbids; "
+                why
+                or f"{registry.type_name(kind)} would need a signature, which pickle=False forbids; "
                 "register the class with laila.register_type, or store plain data"
             )
         self.signed_types[kind] = how
@@ -201,6 +194,8 @@ class Encoder:
             kinds = set(map(type, row))
             if ExtType in kinds:
                 row = [_Boxed(field) if type(field) is ExtType else field for field in row]
+            if not kinds <= _QUICK_KEYS:
+                self._check_keys(row)
             simple = kinds <= ATOMS and not (bytes in kinds and any(_is_long(field) for field in row))
             stack.pop()
             stack.append(_Frame(pending, row, len(row) if simple else 1))
@@ -223,6 +218,7 @@ class Encoder:
                 above = stack[-1]
                 above.row[above.position] = reference(index)
                 above.position += 1
+                above.depth = max(above.depth, self._depths[index])
 
     def _next(self, frame: _Frame) -> object | None:
         """The next field of ``frame`` that needs a row of its own.
@@ -230,7 +226,7 @@ class Encoder:
         Known ones become references on the way.
         """
         row, position, memo = frame.row, frame.position, self._memo
-        careful = frame.careful
+        careful, depths = frame.careful, self._depths
         for position in range(position, len(row)):  # noqa: B020  # resumes where it stopped
             field = row[position]
             kind = type(field)
@@ -248,6 +244,8 @@ class Encoder:
                     found: object = field
                     return found
             row[position] = reference(index)
+            if depths[index] > frame.depth:
+                frame.depth = depths[index]
         return None
 
     def _leaf(self, value: Any, tag: int) -> int | None:
@@ -255,16 +253,37 @@ class Encoder:
         if id(value) in self.pickled:
             return None
         row: Row = [tag, *(chain.from_iterable(list(value.items())) if tag == tags.DICT else value)]
-        kinds = set(map(type, row))
-        if not kinds <= _SHORT or (float in kinds and any(field != field for field in row)):
+        if not _SHORT.issuperset(map(type, row)):
+            return None
+        merge = tag == tags.TUPLE
+        if merge and float in map(type, row) and any(field != field for field in row):
             return None
         try:
             packed = pack_object(row)
         except OverflowError:
             return None
-        index = self._memo[id(value)] = self._write(row, packed, merge=tag == tags.TUPLE)
+        index = self._memo[id(value)] = self._write(row, packed, 1, merge=merge)
         self._alive.append(value)
         return index
+
+    def _check_keys(self, row: Row) -> None:
+        """Refuse keys and members that reading would refuse, since they take too long to hash."""
+        tag = row[0]
+        keys: Sequence[object]
+        if tag in tags.MAPPINGS:
+            keys = row[tags.MAPPINGS[tag] :: 2]
+        elif tag in tags.SETS:
+            keys = row[1:]
+        else:
+            return
+        if self._keys is None:
+            from laila.codec.objects import registered_fields
+
+            self._keys = KeyBudget(registered_fields)
+        try:
+            self._keys.check(keys)
+        except ValueError as error:
+            self.refuse(f"it has {error}", error)
 
     def _finish(self, frame: _Frame) -> int | None:
         row = frame.row
@@ -279,15 +298,18 @@ class Encoder:
             refs = sorted((field for field in row if type(field) is ExtType), key=referred)
             row[len(row) - len(refs) :] = refs
             packed = pack_object(row)
-        return self._write(row, packed, merge=row[0] in tags.MERGED and not _has_nan(frame))
+        return self._write(row, packed, frame.depth + 1, merge=row[0] in tags.MERGED and not _has_nan(frame))
 
-    def _write(self, row: Row, packed: bytes, *, merge: bool) -> int:
+    def _write(self, row: Row, packed: bytes, depth: int, *, merge: bool) -> int:
         """File a row and return its index: that of an equal one where they merge."""
-        count = len(self._kept) if self.keep else len(self._rows)
+        count = len(self._depths)
         if merge:
             index = self._merged.setdefault(packed, count)
             if index != count:
                 return index
+        if depth > MAX_NESTING:
+            raise PayloadError(f"payload is nested more than {MAX_NESTING} deep", path="payload")
+        self._depths.append(depth)
         if self.keep:
             self._kept.append(row)
         else:
@@ -316,45 +338,8 @@ class Encoder:
 
     def _tree(self) -> bytes:
         if self.keep:
-            self._order_sets()
+            self._rows, self.buffers = order_by_content(self._kept, self.buffers)
         return tags.ROWS_MARK + b"".join(self._rows)
-
-    def _order_sets(self) -> None:
-        """Number the kept rows anew, so that nothing depends on the order in which a set was walked."""
-        digests: list[bytes] = []
-        for row in self._kept:
-            content: Row = [digests[referred(f)] if type(f) is ExtType else f for f in row]
-            if row[0] in tags.SETS:
-                content[1:] = sorted(map(pack_object, content[1:]))
-                atoms = [field for field in row[1:] if type(field) is not ExtType]
-                refs = [field for field in row[1:] if type(field) is ExtType]
-                row[1:] = [*atoms, *sorted(refs, key=lambda ref: digests[referred(ref)])]
-            elif row[0] in tags.BUFFERED and row[1] is not None:
-                buffer = self.buffers[row[1]]
-                content[1] = [buffer.checksum, buffer.dtype, list(buffer.shape), buffer.order]
-            digests.append(xxh3_128_digest(pack_object(content)))
-        numbers: dict[int, int] = {}
-        buffers: dict[int, int] = {}
-        todo = [len(self._kept) - 1]
-        opened: set[int] = set()
-        while todo:
-            old = todo[-1]
-            if old in numbers:
-                todo.pop()
-                continue
-            row = self._kept[old]
-            refs = [referred(field) for field in row if type(field) is ExtType]
-            if old not in opened:
-                opened.add(old)
-                todo.extend(child for child in reversed(refs) if child not in numbers)
-                continue
-            todo.pop()
-            row = [reference(numbers[referred(f)]) if type(f) is ExtType else f for f in row]
-            if row[0] in tags.BUFFERED and row[1] is not None:
-                row[1] = buffers.setdefault(row[1], len(buffers))
-            numbers[old] = len(numbers)
-            self._rows.append(pack_object(row))
-        self.buffers = [self.buffers[number] for number in buffers]
 
 
 def _has_nan(frame: _Frame) -> bool:

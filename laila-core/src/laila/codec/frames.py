@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,7 +13,7 @@ from laila.codec import tags
 from laila.codec.decoder import Decoder, expect
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.codec.signed import encode_pickled
-from laila.codec.tables import read_stream, write_stream
+from laila.codec.tables import is_zone, read_stream, write_stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     Row = list[object]
 
 __all__: list[str] = []
+
+# Plain types and those of pandas, without a time zone: that one stands in the schema, where it is checked.
+_is_type = re.compile(r"\w+(?:\[\w+\])?", re.ASCII).fullmatch
 
 
 def _is_exact_dtype(dtype: Any, values: Any) -> bool:
@@ -41,7 +47,7 @@ def _frame_stream(frame: Any) -> memoryview | None:
         return None
     try:
         data = write_stream(pa.Table.from_pandas(frame))
-        again = read_stream(data).to_pandas()
+        again = _read_frame(data)
         pd.testing.assert_frame_equal(
             frame, again, check_exact=True, check_index_type="exact", check_column_type="exact"
         )
@@ -60,6 +66,30 @@ def _frame_stream(frame: Any) -> memoryview | None:
     ):
         return None
     return data
+
+
+def _read_frame(data: memoryview) -> Any:
+    """The frame of a stream that may come from anywhere. Raises ValueError or what the libraries raise."""
+    table = read_stream(data)
+    # Columns of a stream may share their bytes, those of a frame do not.
+    if table.nbytes > data.nbytes:
+        raise ValueError("columns that overlap")
+    noted = (table.schema.metadata or {}).get(b"pandas")
+    if noted is not None:
+        _check_note(json.loads(noted))
+    return table.to_pandas()
+
+
+def _check_note(note: object) -> None:
+    """Refuse what pandas' note in a schema could make pandas open or evaluate."""
+    entries = [entry for part in ("columns", "column_indexes") for entry in note[part]]  # type: ignore[index]
+    for entry in entries:
+        kind = entry["numpy_type"]
+        zone = (entry["metadata"] or {}).get("timezone")
+        if not (_is_type(kind) and (zone is None or is_zone(zone))):
+            raise ValueError("a column of an unknown type")
+    if len(note["column_indexes"]) > 1:  # type: ignore[index]
+        raise ValueError("column names of several levels, which pandas evaluates")
 
 
 def _same_bits(one: Any, other: Any) -> bool:
@@ -86,7 +116,7 @@ def _encode_series(series: Any, encoder: Encoder) -> Row:
 
 def _decode_pandas(row: Row, decoder: Decoder) -> object:
     kind, data = row[1], expect(row[2], bytes)
-    frame = read_stream(memoryview(data)).to_pandas()
+    frame = _read_frame(memoryview(data))
     if kind == "frame" and len(row) == 3:
         return frame
     if kind == "series" and len(row) == 4 and list(frame.columns) == ["0"]:

@@ -42,6 +42,11 @@ _BITS = {
 _PALETTES = {"RGB": 3, "RGBA": 4}
 
 
+def _is_possible(size: tuple[int, int]) -> bool:
+    """Whether an image of that size takes memory in proportion to its pixels: each line takes a pointer."""
+    return min(size) >= 0 and max(size) < 1 << (31 if min(size) else 16)
+
+
 def _build(
     mode: str, size: tuple[int, int], data: memoryview, palette: tuple[str, bytes] | None
 ) -> Image.Image:
@@ -53,7 +58,7 @@ def _build(
 
 def _encode_image(value: Image.Image, encoder: Encoder) -> Row:
     palette: tuple[str, bytes] | None = None
-    exact = value.mode in _BITS
+    exact = value.mode in _BITS and _is_possible(value.size)
     data = memoryview(value.tobytes() if exact else b"")
     if exact:
         if value.palette is not None:
@@ -74,15 +79,16 @@ def _encode_image(value: Image.Image, encoder: Encoder) -> Row:
 
 def _decode_image(row: Row, decoder: Decoder) -> object:
     number, mode, width, height, palette, info = only(row, 6)
-    data = decoder.plain_buffer(number)
+    data = decoder.plain_buffer(number, tags.IMAGE)
     bits = _BITS[expect(mode, str)]
     size = (expect(width, int), expect(height, int))
-    if min(size) < 0 or -(-size[0] * bits // 8) * size[1] != data.nbytes or max(size) >= 1 << 31:
-        raise ValueError(f"{data.nbytes} bytes for an image of {size[0]} by {size[1]} in mode {mode}")
+    if not _is_possible(size) or -(-size[0] * bits // 8) * size[1] != data.nbytes:
+        raise ValueError(f"{data.nbytes} bytes for an image of another size in mode {mode}")
     colours: tuple[str, bytes] | None = None
     if palette is not None:
         kind, octets = expect(palette, tuple)
-        if mode not in ("P", "PA", "L", "LA") or len(expect(octets, bytes)) > 256 * _PALETTES[kind]:
+        colour = _PALETTES[expect(kind, str)]
+        if mode not in ("P", "PA", "L", "LA") or len(expect(octets, bytes)) > 256 * colour:
             raise ValueError("a palette that cannot be")
         colours = (kind, octets)
     image = _build(str(mode), size, data, colours)

@@ -25,7 +25,9 @@ _MAX_WORK = 50_000_000
 _MAX_EQUAL = 1000
 """How many keys of one mapping may have the same hash: each is compared with all others."""
 _OBJECT_WORK = 20
-_LARGE = 1 << 64
+_WIDE = 64
+_CHEAP = ATOMS - {int}
+_TUPLES = {tuple}
 
 
 def shown(value: object) -> str:
@@ -33,7 +35,7 @@ def shown(value: object) -> str:
     kind = type(value)
     if kind in (str, bytes):
         return repr(value[:80])  # type: ignore[index]
-    if kind is int and not -_LARGE < value < _LARGE:  # type: ignore[operator]
+    if kind is int and value.bit_length() > _WIDE:  # type: ignore[operator]
         return "<a large int>"
     return repr(value) if kind in ATOMS else f"<{kind.__name__}>"
 
@@ -54,7 +56,10 @@ class KeyBudget:
 
     def check(self, keys: Sequence[object]) -> None:
         """Raise ``ValueError`` when ``keys`` cannot be hashed, or not be told apart, in reasonable time."""
-        self._left -= self._flat(keys) or sum(map(self._work_of, keys))
+        kinds = set(map(type, keys))
+        if kinds <= _CHEAP or (kinds <= ATOMS and _widest(keys, kinds) <= _WIDE):
+            return
+        self._left -= (kinds == _TUPLES and _flat_work(keys)) or sum(map(self._work_of, keys))
         if self._left < 0:
             raise ValueError("keys that take too long to hash")
         if len(keys) > _MAX_EQUAL:
@@ -62,57 +67,59 @@ class KeyBudget:
             if most > _MAX_EQUAL:
                 raise ValueError(f"{most} keys of one hash")
 
-    @staticmethod
-    def _flat(keys: Sequence[object]) -> int:
-        """The fields of all ``keys`` if these are tuples of short atoms, as most are; else 0."""
-        if set(map(type, keys)) != {tuple}:
-            return 0
-        kinds = set(map(type, chain.from_iterable(keys)))  # type: ignore[arg-type]  # tuples, as was seen
-        return sum(map(len, keys)) + len(keys) if kinds <= ATOMS - {int} else 0  # type: ignore[arg-type]
-
     def _work_of(self, key: object) -> int:
+        """The work of hashing ``key``, everything in it counted as often as it is hashed."""
         work = self._work
+        opened: set[int] = set()
         stack = [key]
         while stack:
             value = stack[-1]
             if id(value) in work:
                 stack.pop()
                 continue
-            if isinstance(value, tuple):
-                fields: Iterable[object] = value
-                total = 1
-            elif type(value) is slice:
-                fields = (value.start, value.stop, value.step)
-                total = 1
-            else:
-                found = self._fields_of(value)
-                fields = () if found is None else tuple(found)
-                total = _size(value) if found is None else _OBJECT_WORK
+            fields, total = self._parts(value)
             todo = []
             for field in fields:
                 kind = type(field)
                 if kind in _CHEAP:
                     total += 1
-                elif kind is int:
-                    total += 1 + (field.bit_length() >> 8)  # type: ignore[attr-defined]
                 elif id(field) in work:
                     total += work[id(field)]
-                else:
+                elif id(field) not in opened:  # else an object that contains itself: it is refused elsewhere
                     todo.append(field)
-            if todo:
+            if todo and id(value) not in opened:
+                opened.add(id(value))
                 stack += todo
                 continue
             work[id(value)] = min(total, _MAX_WORK + 1)
             stack.pop()
         return work[id(key)]
 
+    def _parts(self, value: object) -> tuple[Iterable[object], int]:
+        """The fields that the hash of ``value`` may depend on, and the work besides theirs."""
+        if isinstance(value, tuple):
+            return value, 1
+        if type(value) is slice:
+            return (value.start, value.stop, value.step), 1
+        fields = self._fields_of(value)
+        if fields is not None:
+            return fields, _OBJECT_WORK
+        if type(value).__name__ == "Fraction":
+            return (value.numerator, value.denominator), 1  # type: ignore[attr-defined]
+        # Large numbers are hashed anew each time; the rest keeps its hash, or is small.
+        return (), 1 + (value.__sizeof__() >> 8)
 
-_CHEAP = ATOMS - {int}
+
+def _widest(values: Iterable[object], kinds: set[type]) -> int:
+    """The bits of the largest int among ``values``."""
+    ints = values if kinds == {int} else (value for value in values if type(value) is int)
+    return max(map(int.bit_length, ints))  # type: ignore[arg-type]  # ints, as was seen
 
 
-def _size(value: object) -> int:
-    """The work of hashing a value without fields: large numbers are hashed anew each time."""
-    numbers = (value,) if type(value) is int else ()
-    if type(value).__name__ == "Fraction":
-        numbers = (value.numerator, value.denominator)  # type: ignore[attr-defined]
-    return 1 + sum(number.bit_length() >> 8 for number in numbers) + (value.__sizeof__() >> 8)
+def _flat_work(keys: Sequence[object]) -> int:
+    """The work of hashing tuples when they hold nothing but short atoms, as most do; else 0."""
+    tuples: Sequence[tuple[object, ...]] = keys  # type: ignore[assignment]  # as the caller saw
+    kinds = set(map(type, chain.from_iterable(tuples)))
+    if kinds <= _CHEAP or (kinds <= ATOMS and _widest(chain.from_iterable(tuples), kinds) <= _WIDE):
+        return len(keys) + sum(map(len, tuples))
+    return 0

@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import copyreg
 import sys
+from functools import cached_property, lru_cache
 
 from laila.codec import registry, tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
+from laila.codec.limits import shown
 from laila.codec.registry import DECODERS
 from laila.errors import PayloadError, PluginError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from laila.codec.encoder import Encoder
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     Row = list[object]
 
-__all__ = ["check_registrable", "encoder_of_class"]
+__all__ = ["check_registrable", "encoder_of_class", "registered_fields"]
 
 _POINTER = 8 if sys.maxsize > 1 << 32 else 4
 _getstate_of_object = object.__getstate__
@@ -153,7 +155,7 @@ def _class_named(name: object, decoder: Decoder, check: Callable[[type], bool]) 
     text = expect(name, str)
     found = registry.registered_type(text)
     if found is None:
-        decoder.demand_trust(text)
+        decoder.demand_trust(text, registrable=True)
         found = _look_up(text, decoder)
     if not check(found):
         raise PayloadError(
@@ -191,29 +193,80 @@ def _look_up(text: str, decoder: Decoder) -> type:
 # -- plain classes, attrs classes, dataclasses
 
 
+def registered_fields(value: object) -> Iterable[object] | None:
+    """The values of the attributes of an instance of a registered class; None for any other value."""
+    kind = type(value)
+    if registry.registered_name(kind) is None or _is_enum(kind):
+        return None
+    return [field for _, field in _attributes(value)]
+
+
+def _attributes(value: object) -> list[tuple[str, object]]:
+    """The slots that are set, then what is in ``__dict__``: names and values."""
+    found: list[tuple[str, object]] = []
+    for name in copyreg._slotnames(type(value)):  # type: ignore[attr-defined]
+        try:
+            # Past __getattr__ and __getattribute__: a slot that is not set stays so.
+            found.append((name, object.__getattribute__(value, name)))
+        except AttributeError:
+            continue
+    return [*found, *getattr(value, "__dict__", {}).copy().items()]
+
+
+@lru_cache(maxsize=4096)
+def _has_fields(kind: type, names: tuple[str, ...]) -> bool:
+    """Whether ``names`` are attributes that data may set without a signature.
+
+    The fields that an attrs class or a dataclass declares; of other classes what stands in the way of nothing
+    that the class defines. What a cached property keeps is a field, too.
+    """
+    declared = getattr(kind, "__dataclass_fields__", None)
+    if declared is None and hasattr(kind, "__attrs_attrs__"):
+        declared = {field.name for field in kind.__attrs_attrs__}
+    slots = frozenset(copyreg._slotnames(kind))  # type: ignore[attr-defined]
+    return all(name in slots or _is_field(kind, declared, name) for name in names)
+
+
+def _is_field(kind: type, declared: Iterable[str] | None, name: str) -> bool:
+    if declared is not None and name in declared:
+        return True
+    held = next((base.__dict__[name] for base in kind.__mro__ if name in base.__dict__), None)
+    if isinstance(held, cached_property):
+        return True
+    if declared is not None or (name[:2] == "__" and name[-2:] == "__"):
+        return False
+    return not hasattr(type(held), "__get__")
+
+
 def _encode_object(value: object, encoder: Encoder) -> Row:
     kind = type(value)
     row: Row = [tags.OBJECT, _name_of(kind, encoder)]
-    for name in copyreg._slotnames(kind):  # type: ignore[attr-defined]
-        try:
-            # Past __getattr__ and __getattribute__: a slot that is not set stays so.
-            field = object.__getattribute__(value, name)
-        except AttributeError:
-            continue
-        row += (name, field)
-    for name, field in getattr(value, "__dict__", {}).copy().items():
+    for name, field in _attributes(value):
         if type(name) is not str:
             encoder.refuse(f"an attribute of {registry.type_name(kind)} is called {name!r}, which is no text")
         row += (name, field)
+    names: tuple[Any, ...] = tuple(row[2::2])
+    if not _has_fields(kind, names) and kind not in encoder.signed_types:
+        extra = next(name for name in names if not _has_fields(kind, (name,)))
+        encoder.sign(
+            kind,
+            "by its fields",
+            f"its attribute {extra!r} is no field of the class: that would need a signature, which "
+            "pickle=False forbids",
+        )
     return row
 
 
 def _decode_object(row: Row, decoder: Decoder) -> object:
     cls = _class_named(row[1], decoder, _is_plain_class)
+    names: tuple[Any, ...] = tuple(expect(name, str) for name in row[2::2])
+    if len(set(names)) != len(names):
+        raise ValueError("an attribute twice")
+    if not decoder.trusted and not _has_fields(cls, names):
+        decoder.demand_trust(f"attributes that are no fields of {row[1]}", registrable=False)
     slots = frozenset(copyreg._slotnames(cls))  # type: ignore[attr-defined]
     found: object = object.__new__(cls)
-    for name, field in zip(row[2::2], row[3::2], strict=True):
-        text = expect(name, str)
+    for text, field in zip(names, row[3::2], strict=True):
         if text in slots:
             object.__setattr__(found, text, field)
             continue
@@ -246,8 +299,8 @@ def _decode_named_tuple(row: Row, decoder: Decoder) -> object:
     cls = _class_named(row[1], decoder, _is_named_tuple)
     if tuple(row[2::2]) != cls._fields:  # type: ignore[attr-defined]
         raise PayloadError(
-            f"the payload of {decoder.blob.key} holds a {row[1]} with the fields {row[2::2]!r}, and the "
-            "class now has "
+            f"the payload of {decoder.blob.key} holds a {row[1]} with the fields "
+            f"{', '.join(map(shown, row[2::2]))}, and the class now has "
             f"{list(cls._fields)!r}",  # type: ignore[attr-defined]
             path=str(row[1]),
         )
@@ -262,18 +315,30 @@ def _encode_enum(value: Any, encoder: Encoder) -> Row:
     name = value.name
     if kind.__members__.get(name) is value:
         return [tags.ENUM, _name_of(kind, encoder), name, None]
-    # A combination of flags has no member of its own.
+    # A combination of flags has no member of its own; another enum makes such values by code of its own.
+    if not _is_combination(kind, value.value):
+        encoder.sign(
+            kind,
+            "by its value",
+            "it is no member of its class: that would need a signature, which pickle=False forbids",
+        )
     return [tags.ENUM, _name_of(kind, encoder), None, value.value]
+
+
+def _is_combination(kind: type, value: object) -> bool:
+    return type(value) is int and issubclass(kind, sys.modules["enum"].Flag)
 
 
 def _decode_enum(row: Row, decoder: Decoder) -> object:
     name, member, value = only(row, 3)
     cls = _class_named(name, decoder, _is_enum)
+    if member is None and not _is_combination(cls, value):
+        decoder.demand_trust(f"a value that {name} has no member for", registrable=False)
     try:
         return cls.__members__[expect(member, str)] if member is not None else cls(value)  # type: ignore[attr-defined]
     except (KeyError, ValueError) as error:
         raise PayloadError(
-            f"the payload of {decoder.blob.key} holds {name}.{member or value!r}, which the class does not "
+            f"the payload of {decoder.blob.key} holds {name}.{shown(member or value)}, which the class does not "
             "have any more",
             path=str(name),
         ) from error

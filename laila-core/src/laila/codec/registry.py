@@ -7,6 +7,7 @@ is first seen, so that nothing here loads numpy, torch, Pillow, pandas or even :
 
 from __future__ import annotations
 
+from laila.codec.limits import shown
 from laila.errors import CorruptEntryError, MissingPluginError
 
 TYPE_CHECKING = False
@@ -113,17 +114,17 @@ def decoder_for(tag: object, key: str) -> DecodeFunction:
             if tag in span:
                 try:
                     _load(module)
-                except ImportError as error:
+                except Exception as error:  # noqa: BLE001 - a broken library may raise anything
                     raise MissingPluginError(
-                        f"the payload of {key} needs {library}, which cannot be imported here ({error}): "
-                        f"pip install '{requirement}'",
+                        f"the payload of {key} needs {library}, which cannot be imported here "
+                        f"({type(error).__name__}: {error}): pip install '{requirement}'",
                         plugin=library,
                         distribution=requirement,
                     ) from error
                 if tag in DECODERS:
                     return DECODERS[tag]
     raise CorruptEntryError(
-        f"the blob of {key} has a row with the unknown tag {tag!r}: it is damaged, or a newer laila wrote it",
+        f"the blob of {key} has a row with the unknown tag {shown(tag)}: it is damaged, or a newer laila wrote it",
         key=key,
     )
 

@@ -159,7 +159,7 @@ def _decode_pickled(row: Row, decoder: Decoder) -> object:
     if len(row) < 3:
         raise ValueError("a pickle without its bytes")
     name, data = expect(row[1], str), expect(row[2], bytes)
-    decoder.demand_trust(f"{name} (pickled)")
+    decoder.demand_trust(f"{name} (pickled)", registrable=False)
     try:
         return _load(data, row[3:])
     except Exception as error:

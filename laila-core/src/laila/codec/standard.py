@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
+from math import gcd
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from types import SimpleNamespace
 from uuid import UUID, SafeUUID
@@ -37,7 +39,8 @@ _FACTORIES: dict[type, str] = {
 }
 _FACTORY_NAMES = {name: kind for kind, name in _FACTORIES.items()}
 _PATHS = (PurePosixPath, PureWindowsPath, PosixPath, WindowsPath)
-_EMPTY = timedelta(0)
+_is_zone = re.compile(r"\w[\w+-]*(?:/\w[\w+-]*)*", re.ASCII).fullmatch  # names no file outside the zones
+_SMALL = 4096  # bits of numbers whose common factor is looked for
 
 
 def _encode_mapping(tag: int) -> EncodeFunction:
@@ -68,11 +71,11 @@ def _encode_default_dict(value: defaultdict[object, object], encoder: Encoder) -
 def _decode_default_dict(row: Row, decoder: Decoder) -> object:
     name = row[1]
     factory = None if name is None else _FACTORY_NAMES[expect(name, str)]
-    return defaultdict(factory, dict_of(row, 2))
+    return defaultdict(factory, dict_of(row, 2, decoder))
 
 
 def _decode_counter(row: Row, decoder: Decoder) -> object:
-    counts: dict[object, Any] = dict_of(row, 2)
+    counts: dict[object, Any] = dict_of(row, 2, decoder)
     counter: Counter[object] = Counter()
     for key, count in counts.items():
         counter[key] = count  # Counter(counts) would add up, and hold counts to be numbers
@@ -89,7 +92,7 @@ def _decode_deque(row: Row, decoder: Decoder) -> object:
 
 def _decode_namespace(row: Row, decoder: Decoder) -> object:
     found = SimpleNamespace()
-    for name, value in dict_of(row, 1).items():
+    for name, value in dict_of(row, 1, decoder).items():
         found.__dict__[expect(name, str)] = value
     return found
 
@@ -140,6 +143,12 @@ def _decode_timezone(row: Row, decoder: Decoder) -> object:
 def _encode_zone(value: ZoneInfo, encoder: Encoder) -> Row:
     if value.key is None:
         encoder.refuse("a ZoneInfo without a key: it was read from a file that nobody else has")
+    if not _is_zone(value.key):
+        encoder.refuse(f"a ZoneInfo with the odd key {value.key[:80]!r}")
+    try:
+        value.__reduce__()
+    except Exception as error:  # noqa: BLE001 - pickle's own error, which nothing here may import
+        encoder.refuse("a ZoneInfo that was read from a file, whatever its key says", error)
     return [tags.ZONE, value.key]
 
 
@@ -147,10 +156,12 @@ def _decode_zone(row: Row, decoder: Decoder) -> object:
     (name,) = only(row, 1)
     text = expect(name, str)
     try:
+        if not _is_zone(text):
+            raise ValueError("no name of a zone")
         return ZoneInfo(text)
     except (LookupError, OSError, ValueError) as error:
         raise CorruptEntryError(
-            f"the payload of {decoder.blob.key} uses the time zone {text!r}, which is not known here "
+            f"the payload of {decoder.blob.key} uses the time zone {text[:80]!r}, which is not known here "
             f"({error}); "
             "the system's zone data may be missing: pip install tzdata",
             key=decoder.blob.key,
@@ -167,15 +178,25 @@ def _decode_timedelta(row: Row, decoder: Decoder) -> object:
     return timedelta(days, seconds, micro)
 
 
+def _decimal_text(value: Decimal) -> str:
+    return str(value).replace("e", "E")  # the context decides which of both
+
+
 def _decode_decimal(row: Row, decoder: Decoder) -> object:
     (text,) = only(row, 1)
-    return Decimal(expect(text, str))
+    found = Decimal(expect(text, str))
+    if _decimal_text(found) != text:
+        # Where the context does not trap it, Decimal makes a NaN of what is no number.
+        raise ValueError("a decimal that is written otherwise")
+    return found
 
 
 def _decode_fraction(row: Row, decoder: Decoder) -> object:
     numerator, denominator = (expect(n, int) for n in only(row, 2))
     if denominator <= 0:
         raise ValueError("a fraction with an impossible denominator")
+    if max(numerator.bit_length(), denominator.bit_length()) <= _SMALL and gcd(numerator, denominator) != 1:
+        raise ValueError("a fraction that is not in lowest terms")
     # Not Fraction(n, d): it would look for a common factor, which takes minutes for hostile numbers.
     found = Fraction()
     found._numerator = numerator  # type: ignore[attr-defined]
@@ -185,6 +206,8 @@ def _decode_fraction(row: Row, decoder: Decoder) -> object:
 
 def _decode_uuid(row: Row, decoder: Decoder) -> object:
     data, safe = only(row, 2)
+    if safe is not None and type(safe) is not int:
+        raise ValueError("an unknown kind of UUID")
     return UUID(bytes=expect(data, bytes), is_safe=SafeUUID(safe))
 
 
@@ -215,13 +238,13 @@ def _encode_array(value: array[Any], encoder: Encoder) -> Row:
 def _decode_array(row: Row, decoder: Decoder) -> object:
     number, typecode, itemsize, byteorder, inline = only(row, 5)
     code = expect(typecode, str)
-    data = expect(inline, bytes) if number is None else decoder.plain_buffer(number)
+    data = expect(inline, bytes) if number is None else decoder.plain_buffer(number, row[0])
     if len(code) != 1 or code not in "bBuwhHiIlLqQfd" or byteorder not in ("little", "big"):
         raise ValueError("an unknown kind of array")
     text = code in "uw"
     found = array("I" if text else code)
     if found.itemsize != itemsize:
-        raise ValueError(f"an array of {itemsize!r} bytes an item, which is {found.itemsize} here")
+        raise ValueError(f"an array of another size of item than {found.itemsize}, which it is here")
     found.frombytes(data)
     if byteorder != sys.byteorder:
         found.byteswap()
@@ -241,7 +264,7 @@ ENCODERS.update(
         timedelta: lambda value, encoder: [tags.TIMEDELTA, value.days, value.seconds, value.microseconds],
         timezone: _encode_timezone,
         ZoneInfo: _encode_zone,
-        Decimal: lambda value, encoder: [tags.DECIMAL, str(value)],
+        Decimal: lambda value, encoder: [tags.DECIMAL, _decimal_text(value)],
         Fraction: lambda value, encoder: [tags.FRACTION, value.numerator, value.denominator],
         UUID: lambda value, encoder: [tags.UUID, value.bytes, value.is_safe.value],
         array: _encode_array,
@@ -250,7 +273,7 @@ ENCODERS.update(
 ENCODERS.update((kind, _encode_path) for kind in _PATHS)
 DECODERS.update(
     {
-        tags.ORDERED_DICT: lambda row, decoder: _with_attributes(OrderedDict(dict_of(row, 2)), row[1]),
+        tags.ORDERED_DICT: lambda row, decoder: _with_attributes(OrderedDict(dict_of(row, 2, decoder)), row[1]),
         tags.COUNTER: _decode_counter,
         tags.DEFAULT_DICT: _decode_default_dict,
         tags.DEQUE: _decode_deque,

@@ -8,6 +8,7 @@ Arrow validates every offset before a value is touched.
 
 from __future__ import annotations
 
+import re
 import struct
 
 import pyarrow as pa
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 
     Row = list[object]
 
-__all__ = ["read_stream", "write_stream"]
+__all__ = ["is_zone", "read_stream", "write_stream"]
 
 _MAX_NESTING = 32
+is_zone = re.compile(r"[+-]\d\d:\d\d|(?!dateutil/)\w[\w+-]*(?:/\w[\w+-]*)*", re.ASCII).fullmatch
+"""Names of zones that name no file: pandas gives others to libraries that open them."""
 
 
 def _is_allowed(kind: Any, depth: int = 0) -> bool:
@@ -43,6 +46,8 @@ def _is_allowed(kind: Any, depth: int = 0) -> bool:
         )
     if types.is_fixed_size_binary(kind):
         return bool(kind.byte_width > 0)
+    if types.is_timestamp(kind) and kind.tz is not None:
+        return is_zone(kind.tz) is not None
     return (
         (types.is_primitive(kind) and not types.is_null(kind))
         or types.is_boolean(kind)
@@ -130,7 +135,7 @@ def _pickled(value: object, encoder: Encoder) -> Row:
 
 def _decode_table(row: Row, decoder: Decoder) -> object:
     (number,) = only(row, 1)
-    data = decoder.plain_buffer(number)
+    data = decoder.plain_buffer(number, tags.ARROW_TABLE)
     return read_stream(memoryview(bytes(data)) if decoder.copy else data)
 
 

@@ -49,6 +49,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _QUANTIZED = frozenset({"qint8", "quint8", "qint32"})
 _LAYOUTS = {"strided": torch.strided}
 _MAX = 1 << 62
+_MAX_GRADIENTS = 16
 
 
 def _encode_tensor(value: torch.Tensor, encoder: Encoder) -> Row:
@@ -65,12 +66,24 @@ def _encode_tensor(value: torch.Tensor, encoder: Encoder) -> Row:
             "a tensor that is a step of a computation cannot come back as one; store tensor.detach()"
         )
     grad = value.grad if value.is_leaf else None
+    if grad is not None and _has_long_chain(grad):
+        encoder.refuse("a gradient that has a gradient, and so on without end")
     number = _storage(value, encoder)
     # A conjugate or negative view is told by a bit, its memory holds the other numbers.
     bits = (1 if value.is_conj() else 0) | (2 if value.is_neg() else 0)
     flags = bits | (4 if value.requires_grad else 0) | (8 if type(value) is torch.nn.Parameter else 0)
     shape, strides, offset = tuple(value.shape), tuple(value.stride()), value.storage_offset()
     return [tags.TENSOR, number, name, shape, strides, offset, flags, str(value.device), grad]
+
+
+def _has_long_chain(grad: torch.Tensor) -> bool:
+    """Whether gradients of gradients go so deep that freeing them may overflow the C++ stack."""
+    found: torch.Tensor | None = grad
+    for _ in range(_MAX_GRADIENTS):
+        found = found.grad if found.is_leaf else None
+        if found is None:
+            return False
+    return True
 
 
 def _storage(value: torch.Tensor, encoder: Encoder) -> int:
@@ -111,7 +124,7 @@ def _decode_tensor(row: Row, decoder: Decoder) -> object:
     sizes, steps, start, bits = _sizes(shape), _sizes(strides), expect(offset, int), expect(flags, int)
     if len(sizes) != len(steps) or not 0 <= start < _MAX or not 0 <= bits < 16 or name in _QUANTIZED:
         raise ValueError("a tensor that cannot be")
-    data = decoder.plain_buffer(number)
+    data = decoder.plain_buffer(number, None)  # copied once, however many tensors share it
     # What the view reaches must lie inside the storage.
     reach = (
         start + 1 + sum((n - 1) * step for n, step in zip(sizes, steps, strict=True)) if 0 not in sizes else 0
@@ -141,7 +154,9 @@ def _decode_tensor(row: Row, decoder: Decoder) -> object:
     elif needs_grad:
         found.requires_grad_()
     if grad is not None:
-        found.grad = grad if isinstance(grad, torch.Tensor) else expect(grad, torch.Tensor)
+        if not isinstance(grad, torch.Tensor) or _has_long_chain(grad):
+            raise ValueError("a gradient that cannot be")
+        found.grad = grad
     return found
 
 

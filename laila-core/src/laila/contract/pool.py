@@ -1,17 +1,13 @@
-"""The pool contract: what an author implements, and what every pool then does for its users.
+"""The pool contract: what every pool does for its users, over what its author wrote.
 
 A pool files blobs under keys. An author writes a class with six methods (`_read`, `_write`, `_delete`,
-`_exists`, `_keys`, `_empty`); the rest of the underscore methods have defaults that work and may be replaced
-for speed and strength. Everything without an underscore is the same for all pools: transformations, the
-chain of tiers, the mapping side. Blobs reach the author already transformed and leave through here.
-
-Thread-safety: an author's methods may be called from several threads at once.
+`_exists`, `_keys`, `_empty`), and more for speed and strength: see :mod:`laila.contract.backend`. Everything
+without an underscore is the same for all pools: transformations, the chain of tiers, the mapping side.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
+from laila.contract.backend import Backend, as_blob
 from laila.contract.blob import Blob, BlobHead
 from laila.contract.component import Component
 from laila.contract.tiers import StoreOutcome, TierMixin
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import ClassVar, Literal, Self, overload
 
-    from laila.contract.blob import BytesLike
     from laila.entry import Entry, Manifest
     from laila.futures import GroupFuture
     from laila.settings import Settings
@@ -59,12 +54,7 @@ def check_key(key: object) -> str:
     return key
 
 
-def counts_evolution(number: str) -> bool:
-    """Whether what follows the last hyphen of a key counts an evolution, in its one spelling."""
-    return number.isdecimal() and number.isascii() and (number[0] != "0" or number == "0")
-
-
-class Pool(TierMixin, Component):
+class Pool(TierMixin, Component, Backend):
     """Storage for blobs, and the base class of every pool.
 
     ``nickname`` names the pool; ``transformations`` (names such as ``"zstd"``, or transformation objects) are
@@ -126,103 +116,7 @@ class Pool(TierMixin, Component):
         # Transformations are not JSON-able as they are; the chain is written down by the environment.
         return {k: v for k, v in super()._arguments().items() if k not in ("transformations", "write")}
 
-    # -- what an author writes -------------------------------------------------------------------------------
-
-    @abstractmethod
-    def _read(self, key: str) -> Blob | BytesLike | Sequence[BytesLike] | None:
-        """Return what was written under ``key``: the blob, its bytes, or its head and buffers; else None."""
-
-    @abstractmethod
-    def _write(self, key: str, blob: Blob) -> None:
-        """File ``blob`` under ``key``, replacing what is there. All of it or nothing is seen by readers."""
-
-    @abstractmethod
-    def _delete(self, key: str) -> bool | None:
-        """Delete ``key`` and return whether it was there, or None where the backend does not tell."""
-
-    @abstractmethod
-    def _exists(self, key: str) -> bool:
-        """Return whether ``key`` is there."""
-
-    @abstractmethod
-    def _keys(self) -> Iterator[str]:
-        """Yield every key once, in any order, streaming where the backend can."""
-
-    @abstractmethod
-    def _empty(self) -> None:
-        """Delete everything in the pool."""
-
-    # -- what an author may write for speed and strength -----------------------------------------------------
-
-    def _create(self, key: str, blob: Blob) -> bool:
-        """File ``blob`` unless ``key`` is there; return whether it was filed.
-
-        The default checks and writes under a lock of this process: not atomic across processes.
-        """
-        with self._create_lock:
-            if self._exists(key):
-                return False
-            self._write(key, blob)
-            return True
-
-    def _read_many(self, keys: Sequence[str]) -> Sequence[Blob | BytesLike | Sequence[BytesLike] | None]:
-        """Read several keys; one answer a key, in their order."""
-        return [self._read(key) for key in keys]
-
-    def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
-        """Write several blobs. An error may leave some of them written, each whole."""
-        for key, blob in items:
-            self._write(key, blob)
-
-    def _create_many(self, items: Sequence[tuple[str, Blob]]) -> Sequence[bool]:
-        """Create several blobs; one answer an item, in their order."""
-        return [self._create(key, blob) for key, blob in items]
-
-    def _delete_many(self, keys: Sequence[str]) -> Sequence[bool | None]:
-        """Delete several keys; one answer a key, in their order."""
-        return [self._delete(key) for key in keys]
-
-    def _read_head(self, key: str) -> Blob | BlobHead | BytesLike | None:
-        """Return at least the head of what is filed under ``key``; its buffers may be left out."""
-        found = self._read(key)
-        return None if found is None else self._as_blob(key, found)
-
-    def _read_heads(self, keys: Sequence[str]) -> Sequence[Blob | BlobHead | BytesLike | None]:
-        """Read several heads; one answer a key, in their order."""
-        return [self._read_head(key) for key in keys]
-
-    def _newest(self, stem: str) -> str | None:
-        """Return the key ``<stem>-<n>`` with the greatest ``n``, or None."""
-        numbers = self._evolutions(stem)
-        return f"{stem}-{numbers[-1]}" if numbers else None
-
-    def _evolutions(self, stem: str) -> list[int]:
-        """Return the numbers ``n`` of the keys ``<stem>-<n>``, ascending. The default looks at every key."""
-        return self._scan_evolutions([stem])[0]
-
-    def _scan_evolutions(self, stems: Sequence[str]) -> list[list[int]]:
-        """Find the evolutions of any number of stems in one look at every key."""
-        numbers: dict[str, list[int]] = {stem: [] for stem in stems}
-        for key in self._keys():
-            stem, _, number = key.rpartition("-")
-            if stem in numbers and counts_evolution(number):
-                numbers[stem].append(int(number))
-        return [sorted(numbers[stem]) for stem in stems]
-
-    def flush(self) -> None:
-        """Return when all that was acknowledged is as durable as promised. The default delays nothing."""
-
     # -- blobs in, blobs out: what policies call -------------------------------------------------------------
-
-    def _as_blob(self, key: str, found: Blob | BytesLike | Sequence[BytesLike]) -> Blob:
-        """Check what an author's method returned, and make it a blob."""
-        if isinstance(found, Blob):
-            if found.key != key:
-                raise CorruptEntryError(f"what is filed under {key} bears the id {found.key!r}", key=key)
-            return found
-        if isinstance(found, (list, tuple)):
-            return Blob.from_parts(found, key=key)
-        return Blob.from_bytes(found, key=key)  # type: ignore[arg-type]  # any contiguous buffer will do
 
     def _inward(self, blob: Blob) -> Blob:
         if self._transformations is None or self.would_make(blob):
@@ -252,8 +146,8 @@ class Pool(TierMixin, Component):
 
     @property
     def label(self) -> str:
-        """The pool's nickname, or its global id: how messages name it."""
-        return self._nickname or self.global_id
+        """How messages name the pool: its nickname, or its class and the beginning of its uuid."""
+        return self._nickname or f"{type(self).__name__} {self._uuid[:8]}"
 
     @property
     def pool_id(self) -> str:
@@ -317,7 +211,7 @@ class Pool(TierMixin, Component):
         loaded: list[Blob | BaseException | None] = []
         for key, found in zip(keys, every, strict=True):
             try:
-                blob = None if found is None else self._as_blob(key, found)
+                blob = None if found is None else as_blob(key, found)
                 if blob is not None and blob.transformations and not (keep is not None and keep(blob)):
                     blob = self._outward(blob)
                 loaded.append(blob)

@@ -12,6 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from enum import Enum
 from threading import Event, Lock
+from time import monotonic
 from weakref import WeakValueDictionary
 
 from laila.errors import InvalidArgumentError, LailaError, SettingsError
@@ -79,6 +80,7 @@ class _Flight:
         self.found: Found = None
 
 
+_REPORT_SECONDS = 60.0
 _tiers: WeakValueDictionary[int, TierMixin] = WeakValueDictionary()
 
 
@@ -107,6 +109,8 @@ class TierMixin(ABC):
         self._origin: Pool | None = None
         self._write_through = write_through
         self._counter = TierCounter()
+        self._unreported = 0
+        self._report_after = 0.0
         self._init_locks()
         _tiers[id(self)] = self
 
@@ -379,6 +383,12 @@ class TierMixin(ABC):
             return otherwise
 
     def _report(self, verb: str, error: Exception, count: int = 1) -> None:
+        # A cache that is down fails at every call: once a minute says as much as a thousand times.
+        now = monotonic()
+        self._unreported += count
+        if now < self._report_after:
+            return
+        count, self._unreported, self._report_after = self._unreported, 0, now + _REPORT_SECONDS
         from logging import getLogger
 
         getLogger("laila.pool").warning(

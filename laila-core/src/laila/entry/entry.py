@@ -92,13 +92,14 @@ class Entry(Identifiable):
     Thread-safety: reading is safe; :meth:`evolve` and assigning :attr:`state` are for one thread at a time.
     """
 
-    __slots__ = ("__weakref__", "_created", "_payload", "_state", "_stored", "_user_metadata")
+    __slots__ = ("__weakref__", "_created", "_payload", "_pool", "_state", "_stored", "_user_metadata")
 
     _scope: ClassVar[str] = "ENTRY"
 
     _payload: Any
     _state: EntryState
     _created: float
+    _pool: str  # the uuid of the pool that was last given it; unset before
     _stored: StoredFacts | None  # what an entry was remembered with, until it changes
     _user_metadata: dict[str, object] | None
 

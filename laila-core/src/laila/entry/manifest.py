@@ -180,14 +180,18 @@ class Manifest(Entry):
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """The tree with an Entry at each leaf, fetched now from the alpha pool of the active policy.
+        """The tree with an Entry at each leaf, fetched now from the alpha pool: ``resolve()``."""
+        return self.resolve()
 
-        Blocks. Raises ``RuntimeError`` for an empty manifest, :class:`~laila.errors.EntryNotFoundError` (a
-        ``KeyError``) for a leaf that is missing. Each access fetches again.
+    def resolve(self, *, pool_nickname: str | None = None, pool_id: str | None = None) -> dict[str, Any]:
+        """Return the tree with an Entry at each leaf, fetched now. Blocks.
+
+        Raises ``RuntimeError`` for an empty manifest, :class:`~laila.errors.EntryNotFoundError` (a
+        ``KeyError``) for a leaf that is missing. Each call fetches again.
         """
         self.check_not_empty("resolve")
-        found = dict(zip(self, self.remember().result, strict=True))
-        tree: dict[str, Any] = _map_leaves(self.blueprint, found)
+        group = self.remember(pool_nickname=pool_nickname, pool_id=pool_id)
+        tree: dict[str, Any] = _map_leaves(self.blueprint, dict(zip(self, group.result, strict=True)))
         return tree
 
     def memorize(

@@ -146,6 +146,7 @@ def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str,
             alpha_pool=all_pools[model.alpha_pool],
             taskforce=all_forces.get(model.alpha_taskforce or ""),
             pickle=model.pickle,
+            _announce=False,
         )
         policy.restore(model.uuid)
         policy.central.memory.router.adopt(
@@ -157,6 +158,7 @@ def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str,
                 policy.central.command.add_taskforce(force)
         for protocol in all_protocols.values():
             policy.central.communication.add_connection(protocol)
+        policy.announce()
     except BaseException:
         # Nothing that was opened for a policy that cannot be stays open.
         for one in [policy, *built]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from laila.entry import Entry
-from laila.errors import IdentityError, InvalidArgumentError
+from laila.errors import IdentityError, InvalidArgumentError, SettingsError
 from laila.identity import last_scope, make_global_id, nickname_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["as_key", "as_keys", "candidates", "check_no_scope", "is_one", "may_evolve"]
+__all__ = [
+    "as_entries",
+    "as_key",
+    "as_keys",
+    "candidates",
+    "check_batch_size",
+    "check_no_scope",
+    "may_evolve",
+    "wanted",
+]
 
 _SCOPES = ("ENTRY", "MANIFEST")
-
-
-def is_one(named: object) -> bool:
-    """Whether ``named`` is one item: an Entry (or Manifest) or a text. Every other iterable is many."""
-    return isinstance(named, (Entry, str))
 
 
 def as_key(named: object) -> str:
@@ -71,3 +75,45 @@ def candidates(nicknames: Iterable[str], scope: str | None) -> list[list[str]]:
         raise IdentityError(f"scope={scope!r}: a nickname names an 'ENTRY' or a 'MANIFEST'", value=scope)
     scopes = _SCOPES if scope is None else (scope,)
     return [[make_global_id((s,), nickname_uuid(name)) for s in scopes] for name in nicknames]
+
+
+def as_entries(entries: object) -> list[Entry]:
+    """Return the entries of an iterable, or raise ``TypeError`` where one is none."""
+    if isinstance(entries, (str, bytes, bytearray, dict)) or not hasattr(entries, "__iter__"):
+        raise InvalidArgumentError(
+            f"memorize() takes entries; wrap the {type(entries).__name__} first: laila.constant(…)"
+        )
+    given = list(entries)
+    for i, entry in enumerate(given):
+        if not isinstance(entry, Entry):
+            raise InvalidArgumentError(
+                f"memorize() takes entries, and item {i} is a {type(entry).__name__}; "
+                "wrap it first: laila.constant(…)"
+            )
+    return given
+
+
+def wanted(verb: str, entry_ids: object, nickname: object) -> tuple[bool, list[str], list[str] | None]:
+    """Return whether one item was asked for, and the keys, or the nicknames."""
+    if nickname is None:
+        if entry_ids is None:
+            raise InvalidArgumentError(f"say what to {verb}: an id, an Entry, a list of them, or nickname=")
+        if isinstance(entry_ids, (Entry, str)):
+            return True, [as_key(entry_ids)], None
+        return False, as_keys(entry_ids), None
+    if entry_ids is not None:
+        raise SettingsError("give ids or nickname=, not both", option="nickname")
+    if isinstance(nickname, str):
+        return True, [], [nickname]
+    if isinstance(nickname, (bytes, dict)) or not hasattr(nickname, "__iter__"):
+        raise InvalidArgumentError(
+            f"nickname= takes a text or a list of them, not a {type(nickname).__name__}"
+        )
+    return False, [], list(nickname)
+
+
+def check_batch_size(size: int) -> int:
+    """Return ``size``, or raise ``ValueError`` where it is no whole number of 1 or more."""
+    if type(size) is not int or size < 1:
+        raise SettingsError(f"batch_size={size!r}: give a whole number of 1 or more", option="batch_size")
+    return size

@@ -7,7 +7,6 @@ the task force as one task a call; a chain that never blocks answers in the call
 from __future__ import annotations
 
 from laila.contract.component import Component
-from laila.contract.pool import Pool
 from laila.entry import Entry, EntryState, Manifest, to_blob
 from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError, TaskForceError
 from laila.futures import Future, GroupFuture, spawn
@@ -15,14 +14,15 @@ from laila.futures.task import run_here
 from laila.identity import stem
 from laila.plugins import watch
 from laila.policy import loading, storing
-from laila.policy.ids import as_key, as_keys, candidates, check_no_scope, is_one
-from laila.policy.router import DefaultPoolRouter
+from laila.policy.ids import as_entries, candidates, check_batch_size, check_no_scope, wanted
+from laila.policy.router import DefaultPoolRouter, open_pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, ClassVar, Literal, overload
 
+    from laila.contract.pool import Pool
     from laila.futures import Task
     from laila.policy.command import DefaultCentralCommand
     from laila.policy.events import Events
@@ -64,12 +64,12 @@ class DefaultCentralMemory(Component):
 
     @property
     def alpha_pool(self) -> Pool:
-        """The pool that a verb means when it names none."""
+        """The pool that a verb means when it names none. Assign a pool, or the URL of one."""
         return self.router.alpha_pool
 
     @alpha_pool.setter
-    def alpha_pool(self, pool: Pool) -> None:
-        self.router.alpha_pool = pool
+    def alpha_pool(self, pool: Pool | str) -> None:
+        self.router.alpha_pool = self.extend(pool) if isinstance(pool, str) else pool
 
     def extend(
         self, pool: Pool | str, *, affinity: float | None = None, pool_nickname: str | None = None
@@ -120,7 +120,7 @@ class DefaultCentralMemory(Component):
         if on_conflict not in storing.ON_CONFLICT:
             raise SettingsError(f'on_conflict={on_conflict!r}: give "next" or nothing', option="on_conflict")
         one = isinstance(entries, Entry)
-        given: Sequence[Entry] = (entries,) if one else _entries(entries)  # type: ignore[assignment]
+        given: Sequence[Entry] = (entries,) if one else as_entries(entries)  # type: ignore[assignment]
         if (
             isinstance(entries, Manifest)
             if one
@@ -163,7 +163,7 @@ class DefaultCentralMemory(Component):
         :class:`~laila.errors.CorruptEntryError`, :class:`~laila.errors.UntrustedPayloadError`.
         """
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
-        one, keys, names = _wanted("remember", entry_ids, nickname)
+        one, keys, names = wanted("remember", entry_ids, nickname)
         if names is None:
             check_no_scope(scope)
 
@@ -195,7 +195,7 @@ class DefaultCentralMemory(Component):
         (:meth:`laila.Manifest.forget` deletes its leaves too). Raises as :meth:`remember` does.
         """
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
-        one, keys, names = _wanted("forget", entry_ids, nickname)
+        one, keys, names = wanted("forget", entry_ids, nickname)
         if names is None:
             check_no_scope(scope)
 
@@ -221,7 +221,7 @@ class DefaultCentralMemory(Component):
     ) -> list[int]:
         """Return the stored evolutions of a variable, ascending; empty where there are none. Blocks."""
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
-        one, keys, names = _wanted("list the history of", entry_id, nickname)
+        one, keys, names = wanted("list the history of", entry_id, nickname)
         if not one:
             raise InvalidArgumentError("history() takes one entry at a time")
         of = stem(keys[0]) if names is None else candidates(names, "ENTRY")[0][0]
@@ -240,7 +240,7 @@ class DefaultCentralMemory(Component):
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.memorize`; ``batch_size`` entries are written at a time."""
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
-        size = _batch_size(batch_size)
+        size = check_batch_size(batch_size)
         group: GroupFuture[Any] = self._memorize_manifests(
             [manifest], pool, size, one=True, overwrite=overwrite
         )
@@ -263,17 +263,15 @@ class DefaultCentralMemory(Component):
                 "on_conflict= does not go with manifests: they name the evolutions that they refer to",
                 option="on_conflict",
             )
-        plan = storing.Plan(given, pickle=self.pickle, copy=copy)
-        for entry in plan.entries:
-            entry._state = EntryState.POOLING
+        plan = storing.Plan(given, pool, pickle=self.pickle, copy=copy, overwrite=overwrite)
+        plan.mark()
 
         def write() -> list[Any]:
             outcomes = storing.store_plan(pool, plan, size or len(plan.entries), overwrite=overwrite)
             return outcomes if one else plan.of_given(outcomes)
 
-        keys = [blob.key for blob in plan.blobs]
-        count = len(keys) if one else len(given)
-        return self._run("memorize", pool, keys, write, count=count, entries=plan.entries)
+        count = len(plan.keys) if one else len(given)
+        return self._run("memorize", pool, plan.keys, write, count=count, entries=plan.entries)
 
     def remember_manifest(
         self,
@@ -287,7 +285,7 @@ class DefaultCentralMemory(Component):
         """See :meth:`laila.Manifest.remember`."""
         manifest.check_not_empty("remember")
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
-        size, keys = _batch_size(batch_size), list(manifest)
+        size, keys = check_batch_size(batch_size), list(manifest)
 
         def read() -> list[Any]:
             return _in_slices(keys, size, lambda part: loading.remember(pool, part, copy=copy))
@@ -305,7 +303,7 @@ class DefaultCentralMemory(Component):
         """See :meth:`laila.Manifest.forget`."""
         manifest.check_not_empty("forget")
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
-        size, leaves = _batch_size(batch_size), list(manifest)
+        size, leaves = check_batch_size(batch_size), list(manifest)
 
         def delete() -> list[Any]:
             # The manifest goes first: one that is stored refers to nothing that was deleted through it.
@@ -390,68 +388,8 @@ class DefaultCentralMemory(Component):
         self.router.close()
 
 
-def open_pool(url: str, **options: object) -> Pool:
-    """Build the pool that ``url`` names; its scheme picks the plugin.
-
-    Raises ``ValueError`` for what is no URL, :class:`~laila.errors.MissingPluginError` where the plugin is
-    not installed.
-    """
-    from laila.plugins import pools
-
-    scheme, colon, _ = url.partition(":")
-    if not colon or not scheme:
-        raise SettingsError(
-            f"{url!r} is no pool URL: give one such as 'memory://', 'hdf5:///data/run.h5' or 's3://bucket/prefix'",
-            option="url",
-        )
-    pool_class = pools().get(scheme.lower())
-    if not issubclass(pool_class, Pool):
-        raise InvalidArgumentError(f"{scheme!r} names {pool_class.__name__}, which is no pool")
-    return pool_class.from_url(url, **options)
-
-
-def _entries(entries: object) -> list[Entry]:
-    if isinstance(entries, (str, bytes, bytearray, dict)) or not hasattr(entries, "__iter__"):
-        raise InvalidArgumentError(
-            f"memorize() takes entries; wrap the {type(entries).__name__} first: laila.constant(…)"
-        )
-    given = list(entries)
-    for i, entry in enumerate(given):
-        if not isinstance(entry, Entry):
-            raise InvalidArgumentError(
-                f"memorize() takes entries, and item {i} is a {type(entry).__name__}; "
-                "wrap it first: laila.constant(…)"
-            )
-    return given
-
-
-def _wanted(verb: str, entry_ids: object, nickname: object) -> tuple[bool, list[str], list[str] | None]:
-    """Return whether one item was asked for, and the keys, or the nicknames."""
-    if nickname is None:
-        if entry_ids is None:
-            raise InvalidArgumentError(f"say what to {verb}: an id, an Entry, a list of them, or nickname=")
-        if is_one(entry_ids):
-            return True, [as_key(entry_ids)], None
-        return False, as_keys(entry_ids), None
-    if entry_ids is not None:
-        raise SettingsError("give ids or nickname=, not both", option="nickname")
-    if isinstance(nickname, str):
-        return True, [], [nickname]
-    if isinstance(nickname, (bytes, dict)) or not hasattr(nickname, "__iter__"):
-        raise InvalidArgumentError(
-            f"nickname= takes a text or a list of them, not a {type(nickname).__name__}"
-        )
-    return False, [], list(nickname)
-
-
 def _flat(some: Iterable[Iterable[str]]) -> list[str]:
     return [one for part in some for one in part]
-
-
-def _batch_size(size: int) -> int:
-    if type(size) is not int or size < 1:
-        raise SettingsError(f"batch_size={size!r}: give a whole number of 1 or more", option="batch_size")
-    return size
 
 
 def _in_slices(keys: Sequence[str], size: int, work: Callable[[Sequence[str]], list[Any]]) -> list[Any]:

@@ -67,6 +67,7 @@ class DefaultPolicy(Component):
         alpha_pool: Pool | None = None,
         taskforce: TaskForce | None = None,
         pickle: bool = True,
+        _announce: bool = True,  # false while an environment is rebuilt, which has more to restore
     ) -> None:
         super().__init__(nickname=nickname)
         from laila.plugins import load_hooks
@@ -79,6 +80,11 @@ class DefaultPolicy(Component):
         communication = DefaultCentralCommunication(self.global_id, self._events)
         self.central = self.Central(memory, command, communication)
         _policies[self.global_id] = self
+        if _announce:
+            self.announce()
+
+    def announce(self) -> None:
+        """Tell observers that the policy is ready for use; it does so itself when it is built."""
         self._events.tell("laila_policy_initialized")
 
     def restore(self, uuid: str) -> None:

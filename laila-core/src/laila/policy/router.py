@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from laila.entry import Entry
 
-__all__ = ["DefaultPoolRouter"]
+__all__ = ["DefaultPoolRouter", "open_pool"]
 
 
 class DefaultPoolRouter(Component):
@@ -187,3 +187,23 @@ def _check_affinity(affinity: object) -> float | None:
     if affinity != affinity:
         raise SettingsError("an affinity is a number, not NaN", option="affinity")
     return float(affinity)
+
+
+def open_pool(url: str, **options: object) -> Pool:
+    """Build the pool that ``url`` names; its scheme picks the plugin.
+
+    Raises ``ValueError`` for what is no URL, :class:`~laila.errors.MissingPluginError` where the plugin is
+    not installed.
+    """
+    from laila.plugins import pools
+
+    scheme, colon, _ = url.partition(":")
+    if not colon or not scheme:
+        raise SettingsError(
+            f"{url!r} is no pool URL: give one such as 'memory://', 'hdf5:///data/run.h5' or 's3://bucket/prefix'",
+            option="url",
+        )
+    pool_class = pools().get(scheme.lower())
+    if not issubclass(pool_class, Pool):
+        raise InvalidArgumentError(f"{scheme!r} names {pool_class.__name__}, which is no pool")
+    return pool_class.from_url(url, **options)

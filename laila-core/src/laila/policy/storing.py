@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Outcome = str | BaseException
 
-__all__ = ["ON_CONFLICT", "Plan", "store", "store_plan", "unmark"]
+__all__ = ["ON_CONFLICT", "Plan", "is_pooled", "store", "store_plan", "unmark"]
 
 ON_CONFLICT = (None, "next")
 # A try fails only because another writer's succeeded: only a pool that breaks its word gets here.
@@ -51,31 +51,35 @@ def store(
             # One that evolved since is not the one that was stored.
             if entry._state is _POOLING and (entry._evolution is None or entry.global_id == key):
                 entry._state = _POOLED
+                entry._pool = pool._uuid
             outcomes.append(key)
             continue
         unmark((entry,))
         if isinstance(outcome, BaseException):
             outcomes.append(outcome)
         elif _is_constant(key):
-            outcomes.append(_immutable(key, pool))
+            outcomes.append(_immutable(blob, pool))
         elif on_conflict == "next":
             outcomes.append(_store_next(pool, entry, blob))
         else:
-            outcomes.append(_conflict(key, pool))
+            outcomes.append(_conflict(blob, pool))
     return outcomes
 
 
 class Plan:
     """What a verb has to store where manifests are among it.
 
-    ``entries`` (and ``blobs``, their snapshots) come in the order of storing: first what is no manifest, each
-    once, then the ``manifests`` last of them, inner ones first. ``needs`` says of each manifest where in
-    ``entries`` that stands which waits in it.
+    ``entries`` come in the order of storing: first what is no manifest, each once, then the ``manifests``
+    last of them, inner ones first. ``blobs`` are their snapshots; None for an entry that this process gave to
+    ``pool`` before, so that a manifest that grows costs what is new in it. ``needs`` says of each manifest
+    where in ``entries`` that stands which waits in it.
     """
 
-    __slots__ = ("_places", "blobs", "entries", "manifests", "needs")
+    __slots__ = ("_copy", "_pickle", "_places", "blobs", "entries", "keys", "manifests", "needs")
 
-    def __init__(self, given: Iterable[Entry], *, pickle: bool, copy: bool) -> None:
+    def __init__(
+        self, given: Iterable[Entry], pool: Pool, *, pickle: bool, copy: bool, overwrite: bool
+    ) -> None:
         plain: dict[int, Entry] = {}
         manifests: dict[int, Manifest] = {}
         given = list(given)
@@ -89,15 +93,38 @@ class Plan:
                     (id(leaf), leaf) for leaf in manifest.pending() if not isinstance(leaf, Manifest)
                 )
         self.entries: list[Entry] = [*plain.values(), *manifests.values()]
+        self.keys = [entry.global_id for entry in self.entries]
         place = {id(entry): i for i, entry in enumerate(self.entries)}
         self.manifests = len(manifests)
         self.needs = [[place[id(leaf)] for leaf in manifest.pending()] for manifest in manifests.values()]
-        self.blobs = [to_blob(entry, pickle=pickle, copy=copy) for entry in self.entries]
+        self._pickle, self._copy = pickle, copy
         self._places = [place[id(entry)] for entry in given]
+        asked = {place for place in self._places if place < len(plain)}
+        self.blobs = [
+            None
+            if i < len(plain) and i not in asked and not overwrite and is_pooled(entry, pool)
+            else self.snapshot(i)
+            for i, entry in enumerate(self.entries)
+        ]
+
+    def snapshot(self, place: int) -> Blob:
+        """Return the blob of an entry as it is now."""
+        return to_blob(self.entries[place], pickle=self._pickle, copy=self._copy)
+
+    def mark(self) -> None:
+        """Say of the entries that are to be stored that they are on their way."""
+        for entry, blob in zip(self.entries, self.blobs, strict=True):
+            if blob is not None:
+                entry._state = _POOLING
 
     def of_given(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Return the outcomes of what was given, in its order."""
         return [outcomes[place] for place in self._places]
+
+
+def is_pooled(entry: Entry, pool: Pool) -> bool:
+    """Whether this process stored ``entry``, as it is, in ``pool``."""
+    return entry._state is _POOLED and getattr(entry, "_pool", None) == pool._uuid
 
 
 def store_plan(pool: Pool, plan: Plan, size: int, *, overwrite: bool = False) -> list[Outcome]:
@@ -105,26 +132,36 @@ def store_plan(pool: Pool, plan: Plan, size: int, *, overwrite: bool = False) ->
 
     A manifest of which an entry failed is not stored: what is stored refers to nothing that is not.
     """
-    entries, blobs = plan.entries, plan.blobs
-    first = len(entries) - plan.manifests
-    outcomes: list[Outcome] = []
-    while (start := len(outcomes)) < first:
-        part = slice(start, min(start + size, first))
-        try:
-            outcomes += store(pool, entries[part], blobs[part], overwrite=overwrite)
-        except Exception as error:  # noqa: BLE001 - the outcome of all that was not tried: no wait for each
-            outcomes += [error] * (first - start)
+    entries, first = plan.entries, len(plan.entries) - plan.manifests
+    outcomes: dict[int, Outcome] = {}
+
+    def store_some(places: Sequence[int]) -> None:
+        some = [entries[i] for i in places]
+        blobs = [plan.blobs[i] or plan.snapshot(i) for i in places]
+        outcomes.update(zip(places, store(pool, some, blobs, overwrite=overwrite), strict=True))
+
+    try:
+        # The chain's last tier decides what is stored; what was forgotten there meanwhile is stored again.
+        last = pool.chain()[-1] if pool.write_through else pool
+        for i in range(first):
+            if plan.blobs[i] is None and last.exists(plan.keys[i]):
+                outcomes[i] = plan.keys[i]
+        todo = [i for i in range(first) if i not in outcomes]
+        for start in range(0, len(todo), size):
+            store_some(todo[start : start + size])
+    except Exception as error:  # noqa: BLE001 - the outcome of all that was not tried: no wait for each
+        outcomes.update((i, error) for i in range(first) if i not in outcomes)
     for i, needs in enumerate(plan.needs, first):
         failed = next((outcomes[n] for n in needs if isinstance(outcomes[n], BaseException)), None)
         if failed is None:
             try:
-                outcomes += store(pool, entries[i : i + 1], blobs[i : i + 1], overwrite=overwrite)
+                store_some([i])
             except Exception as error:  # noqa: BLE001 - the outcome of this manifest
-                outcomes.append(error)
+                outcomes[i] = error
         else:
-            outcomes.append(_refused(blobs[i].key, failed))
+            outcomes[i] = _refused(plan.keys[i], failed)
     unmark(entries)  # those that were not stored
-    return outcomes
+    return [outcomes[i] for i in range(len(entries))]
 
 
 def unmark(entries: Iterable[Entry]) -> None:
@@ -161,26 +198,34 @@ def _store_next(pool: Pool, entry: Entry, blob: Blob) -> Outcome:
             if entry.global_id == blob.key:
                 entry._evolution = moved._evolution
                 entry._state = _POOLED
+                entry._pool = pool._uuid
             return again.key
-    return _conflict(blob.key, pool)
+    return _conflict(blob, pool)
 
 
-def _immutable(key: str, pool: Pool) -> ImmutableEntryError:
+def _immutable(blob: Blob, pool: Pool) -> ImmutableEntryError:
+    where, name = _decider(pool), f" ({blob.nickname!r})" if blob.nickname else ""
     return ImmutableEntryError(
-        f"{key} is a constant and pool {pool.label!r} has it with another content, which was kept; "
+        f"{blob.key}{name} is a constant and pool {where!r} has it with another content, which was kept; "
         "store the new content under an id of its own, make it a variable(…), or pass overwrite=True",
-        key=key,
-        pool=pool.label,
+        key=blob.key,
+        pool=where,
     )
 
 
-def _conflict(key: str, pool: Pool) -> EvolutionConflictError:
+def _conflict(blob: Blob, pool: Pool) -> EvolutionConflictError:
+    where, name = _decider(pool), f" ({blob.nickname!r})" if blob.nickname else ""
     return EvolutionConflictError(
-        f"another writer stored {key} first in pool {pool.label!r}, with another content, which was kept; "
-        'remember the entry, evolve it and memorize again, or memorize(…, on_conflict="next")',
-        key=key,
-        pool=pool.label,
+        f"another writer stored {blob.key}{name} first in pool {where!r}, with another content, which was "
+        'kept; remember the entry, evolve it and memorize again, or memorize(…, on_conflict="next")',
+        key=blob.key,
+        pool=where,
     )
+
+
+def _decider(pool: Pool) -> str:
+    """The name of the tier that decides conflicts: the last one of a chain that is one store."""
+    return (pool.chain()[-1] if pool.write_through else pool).label
 
 
 def _refused(key: str, failed: object) -> ManifestError:

@@ -8,8 +8,8 @@ from laila.active import get_active_policy
 from laila.entry import Entry
 from laila.errors import InvalidArgumentError, SettingsError
 from laila.identity import universal_namespace
-from laila.policy.memory import open_pool
 from laila.policy.policy import local_policies
+from laila.policy.router import open_pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

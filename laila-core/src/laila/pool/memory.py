@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.contract.pool import Pool, counts_evolution
+from laila.contract.backend import counts_evolution
+from laila.contract.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -46,7 +46,7 @@ def _open_to_look(url: str) -> Pool:
     from inspect import signature
 
     from laila.plugins import pools
-    from laila.policy.memory import open_pool
+    from laila.policy.router import open_pool
 
     scheme, colon, _ = url.partition(":")
     options: dict[str, object] = {}

@@ -65,8 +65,8 @@ class DurableFile(io.RawIOBase):
         self._held: dict[int, bytearray] = {}
         self._position = 0
         self._discarding = False
-        self.failure: OSError | None = None
-        """The first error of the system in a call from HDF5, where it cannot be raised: see :meth:`write`."""
+        self.failure: BaseException | None = None
+        """The first error in a call from HDF5, where it cannot be raised: see :meth:`write`."""
         self.interrupted = False
         """Whether a commit happened without all pages being put in place: :func:`recover` must."""
 
@@ -106,7 +106,7 @@ class DurableFile(io.RawIOBase):
         start = self._position
         try:
             data = self._storage.read(length, start)
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 - raised by commit()
             self.failure = self.failure or error
             data = b""
         target[: len(data)] = data
@@ -125,13 +125,13 @@ class DurableFile(io.RawIOBase):
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write at the position."""
-        # Raised here, the error would pass through HDF5, which goes on calling with a Python exception
-        # pending and in the end reports another one. So it is kept for commit(), and what follows it is
-        # dropped.
+        # Raised here, the error (the system's, or KeyboardInterrupt) would pass through HDF5, which goes on
+        # calling with a Python exception pending and in the end reports another one. So it is kept for
+        # commit(), and what follows it is dropped.
         view = memoryview(data).cast("B")
         try:
             self.write_at(self._position, view)
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 - raised by commit()
             self.failure = self.failure or error
             self.mute()
         self._position += len(view)

@@ -138,7 +138,10 @@ class Header:
     @classmethod
     def glance(cls, storage: Storage) -> tuple[int, int]:
         """Read ``(generation, moved)`` alone."""
-        generation, moved = cls._GLANCE.unpack(storage.read(cls._GLANCE.size, cls._GLANCE_AT))
+        raw = storage.read(cls._GLANCE.size, cls._GLANCE_AT)
+        # None where another program has cut the file down to nothing: 0 is nobody's generation, so that the
+        # next step is to read the header, which says so.
+        generation, moved = cls._GLANCE.unpack(raw) if len(raw) == cls._GLANCE.size else (0, 0)
         return generation, moved
 
     @classmethod
@@ -166,9 +169,34 @@ def superblock_end(storage: Storage, path: str) -> int:
     raise PoolFormatError(f"{path} has no readable HDF5 superblock; restore it from a backup", pool=path)
 
 
-# Every segment of the index log begins with the offset of the one before it and the bytes used there; 0:
-# none.
-SEGMENT_HEAD = Struct("<QQ")
+# Every segment of the index log begins with the offset of the one before it and the bytes used there (0:
+# none), and the checksum of the two.
+_SEGMENT_HEAD = Struct("<QQ")
+SEGMENT_HEAD_BYTES = _SEGMENT_HEAD.size + 8
+
+
+def encode_segment_head(offset: int, used: int) -> bytes:
+    """Return what a segment of the index log begins with, after one at ``offset`` with ``used`` bytes."""
+    head = _SEGMENT_HEAD.pack(offset, used)
+    return head + xxh3_64_intdigest(head).to_bytes(8, "little")
+
+
+def decode_segment_head(segment: bytes, path: str) -> tuple[int, int]:
+    """Return offset and used bytes of the segment before ``segment``, or raise for a damaged one."""
+    head = segment[: _SEGMENT_HEAD.size]
+    if segment[len(head) : SEGMENT_HEAD_BYTES] != xxh3_64_intdigest(head).to_bytes(8, "little"):
+        raise damaged_index(path)
+    offset, used = _SEGMENT_HEAD.unpack(head)
+    return offset, used
+
+
+def damaged_index(path: str) -> CorruptEntryError:
+    """The error for an index that is not what was written."""
+    return CorruptEntryError(
+        f"the index of {path} is damaged; restore the file from a backup", key=None, pool=path
+    )
+
+
 # Bytes of the rows, their checksum; then the rows, one MessagePack array.
 _BLOCK = Struct("<QQ")
 
@@ -188,9 +216,7 @@ def decode_blocks(data: bytes, path: str) -> list[Row]:
         length, checksum = _BLOCK.unpack_from(data, position) if start <= len(data) else (len(data), 0)
         body = data[start : start + length]
         if len(body) != length or xxh3_64_intdigest(body) != checksum:
-            raise CorruptEntryError(
-                f"the index of {path} is damaged; restore the file from a backup", key=None, pool=path
-            )
+            raise damaged_index(path)
         rows.extend(msgpack.unpackb(body, use_list=False))
         position = start + length
     return rows

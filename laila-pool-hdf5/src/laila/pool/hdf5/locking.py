@@ -7,17 +7,20 @@ open.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from laila.errors import PoolLockedError
+from laila.errors import PoolError, PoolLockedError
+from laila.pool.hdf5.storage import FileStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["locked"]
+__all__ = ["LockFile", "locked"]
 
 _SHORTEST_PAUSE = 0.0005
 _LONGEST_PAUSE = 0.02
@@ -52,3 +55,56 @@ def locked(fd: int, *, exclusive: bool, timeout: float, path: str, what: str) ->
         yield
     finally:
         fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+class LockFile:
+    """The file ``<path>.lock``, which carries the lock of those who write to ``path``.
+
+    A file of its own, because compaction puts another one at ``path``. Opened when first needed; used by one
+    thread at a time.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = f"{path}.lock"
+        self._pool = path
+        self._file: FileStorage | None = None
+
+    @contextmanager
+    def held(self, timeout: float) -> Iterator[None]:
+        """Hold the lock for the body; see :func:`locked`."""
+        while True:
+            file = self._file or self._open()
+            with locked(
+                file.fd,
+                exclusive=True,
+                timeout=timeout,
+                path=self._pool,
+                what="another process that writes",
+            ):
+                if file.is_at(self.path):
+                    yield
+                    return
+            # Somebody has deleted the file: who comes now makes another one, and the lock of this one keeps
+            # nobody out.
+            self.close()
+
+    def _open(self) -> FileStorage:
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            advice = ""
+            if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+                advice = "; without the right to write, open the pool with read_only=True"
+            raise PoolError(
+                f"cannot open {self.path}, which those who write to the pool lock: {error.strerror}{advice}",
+                errno=error.errno,
+                pool=self._pool,
+            ) from error
+        self._file = FileStorage(fd)
+        return self._file
+
+    def close(self) -> None:
+        """Close the file, which lets go of the lock, unless a fork has shared it."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

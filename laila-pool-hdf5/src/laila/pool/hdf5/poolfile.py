@@ -14,16 +14,19 @@ from laila.pool.hdf5 import journal
 from laila.pool.hdf5.durable import DurableFile, recover
 from laila.pool.hdf5.index import Index
 from laila.pool.hdf5.layout import (
-    SEGMENT_HEAD,
+    SEGMENT_HEAD_BYTES,
     Header,
+    damaged_index,
     decode_blocks,
+    decode_segment_head,
     encode_block,
+    encode_segment_head,
     entry_name,
     superblock_end,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from laila.contract.blob import BytesLike
     from laila.pool.hdf5.layout import Entry, Row
@@ -66,13 +69,16 @@ class PoolFile:
 
     def needs_recovery(self) -> bool:
         """Whether a writer died in the middle of a commit; to be asked while no other may be in one."""
-        return journal.is_present(self.storage)
+        # The last bytes of a file may be somebody's data that looks like a record, so that is not enough.
+        return journal.load(self.storage, self._file_id()) is not None
 
     def recover(self) -> None:
         """Bring the file to its last commit; to be called by one writer alone."""
-        file_id = Header.file_id_of(Header.identify(self.storage, self.path))
         with self._exclusive():
-            recover(self.storage, file_id, lambda storage: superblock_end(storage, self.path))
+            recover(self.storage, self._file_id(), lambda storage: superblock_end(storage, self.path))
+
+    def _file_id(self) -> bytes:
+        return self.header.file_id or Header.file_id_of(Header.identify(self.storage, self.path))
 
     def refresh(self) -> None:
         """Bring header and index up to what is committed; not while anybody is in the middle of a commit."""
@@ -87,15 +93,17 @@ class PoolFile:
         """The bytes of the index log that ``self.index`` has not seen, oldest first."""
         known, _, seen = self.header.index
         offset, _, used = header.index
-        pieces = []
+        pieces: dict[int, bytes] = {}
         while offset:
-            start = seen if offset == known else SEGMENT_HEAD.size
+            start = seen if offset == known else SEGMENT_HEAD_BYTES
             segment = self.storage.read(used, offset)
-            pieces.append(segment[start:])
+            if len(segment) != used or used < start or offset in pieces:
+                raise damaged_index(self.path)
+            pieces[offset] = segment[start:]
             if offset == known:
                 break
-            offset, used = SEGMENT_HEAD.unpack_from(segment)
-        return pieces[::-1]
+            offset, used = decode_segment_head(segment, self.path)
+        return list(pieces.values())[::-1]
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -158,13 +166,23 @@ class Transaction:
         self._packed_rows: list[tuple[str, tuple[tuple[int, int, bool], ...] | None]] = []
 
     @property
+    def entries(self) -> Mapping[str, Entry]:
+        """What is filed, without the changes of this transaction."""
+        return self._file.index.entries
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self._rows or self._packed)
+
+    @property
     def committed(self) -> bool:
         """Whether the commit has happened, even if it could not be finished."""
         return self._durable.interrupted
 
     @property
-    def failure(self) -> OSError | None:
-        """The system's error in a call from HDF5, which may have reported another one, or none."""
+    def failure(self) -> BaseException | None:
+        """The error in a call from HDF5, which may have reported another one, or none."""
         return self._durable.failure
 
     def _open(self, *, create: bool = False) -> Session:
@@ -293,7 +311,7 @@ class Transaction:
     def _place_index(self, nbytes: int) -> int:
         offset, size, used = self._header.index
         if nbytes > size - used:
-            head = SEGMENT_HEAD.pack(offset, used)
+            head = encode_segment_head(offset, used)
             offset, size = self._new_segment(b"index", size, nbytes + len(head))
             self._durable.write_at(offset, head)
             used = len(head)

@@ -62,6 +62,9 @@ class FileStorage:
 
     def read(self, length: int, offset: int) -> bytes:
         """See :class:`Storage`."""
+        if length > MAP_FROM:
+            # A length that a damaged file names is not believed before that much is there.
+            length = max(min(length, self.size() - offset), 0)
         data = os.pread(self.fd, min(length, _MOST), offset)
         if len(data) == length or not data:
             return data
@@ -102,6 +105,15 @@ class FileStorage:
         """See :class:`Storage`."""
         if self.durable:
             _sync(self.fd)
+
+    def is_at(self, path: str) -> bool:
+        """Whether this is the file that stands at ``path`` now."""
+        mine = os.fstat(self.fd)
+        try:
+            there = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (mine.st_ino, mine.st_dev) == (there.st_ino, there.st_dev)
 
     def close(self) -> None:
         """Close the descriptor; views that were given out stay good."""

@@ -1,0 +1,83 @@
+"""Rows as they refer to each other: references, and the one order that content gives them."""
+
+from __future__ import annotations
+
+from msgpack import ExtType
+from xxhash import xxh3_128_digest
+
+from laila.codec import tags
+from laila.codec.plain import pack_object
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from laila.contract.blob import Buffer
+
+    Row = list[Any]  # fields are the payload's own objects until references replace them
+
+__all__ = ["order_by_content", "reference", "referred"]
+
+_new_tuple = tuple.__new__
+
+
+def _make(index: int) -> ExtType:
+    low = index & 0xFFFFFF
+    size = 1 if low < 256 else 2 if low < 65536 else 3
+    # Past ExtType's own checks, which cost more than all the rest.
+    return _new_tuple(ExtType, (index >> 24, low.to_bytes(size, "little")))
+
+
+_FIRST = tuple(map(_make, range(256)))
+
+
+def reference(index: int) -> ExtType:
+    """A reference to row ``index``: its low 24 bits as data, what is above as the extension's type."""
+    return _FIRST[index] if index < 256 else _make(index)
+
+
+def referred(ref: ExtType) -> int:
+    """The index of the row that ``ref`` refers to."""
+    return int(ref.code) << 24 | int.from_bytes(ref.data, "little")
+
+
+def order_by_content(rows: list[Row], buffers: list[Buffer]) -> tuple[list[bytes], list[Buffer]]:
+    """Number rows and buffers anew, so that nothing depends on the order in which a set was walked.
+
+    Takes the rows in the order in which a walk left them, the payload's last. Returns them packed.
+    """
+    digests: list[bytes] = []
+    for row in rows:
+        content: Row = [digests[referred(f)] if type(f) is ExtType else f for f in row]
+        if row[0] in tags.SETS:
+            content[1:] = sorted(map(pack_object, content[1:]))
+            atoms = [field for field in row[1:] if type(field) is not ExtType]
+            refs = [field for field in row[1:] if type(field) is ExtType]
+            row[1:] = [*atoms, *sorted(refs, key=lambda ref: digests[referred(ref)])]
+        elif row[0] in tags.BUFFERED and row[1] is not None:
+            buffer = buffers[row[1]]
+            content[1] = [buffer.checksum, buffer.dtype, list(buffer.shape), buffer.order]
+        digests.append(xxh3_128_digest(pack_object(content)))
+    packed: list[bytes] = []
+    numbers: dict[int, int] = {}
+    kept: dict[int, int] = {}
+    todo = [len(rows) - 1]
+    opened: set[int] = set()
+    while todo:
+        old = todo[-1]
+        if old in numbers:
+            todo.pop()
+            continue
+        row = rows[old]
+        children = [referred(field) for field in row if type(field) is ExtType]
+        if old not in opened:
+            opened.add(old)
+            todo.extend(child for child in reversed(children) if child not in numbers)
+            continue
+        todo.pop()
+        row = [reference(numbers[referred(f)]) if type(f) is ExtType else f for f in row]
+        if row[0] in tags.BUFFERED and row[1] is not None:
+            row[1] = kept.setdefault(row[1], len(kept))
+        numbers[old] = len(numbers)
+        packed.append(pack_object(row))
+    return packed, [buffers[number] for number in kept]
