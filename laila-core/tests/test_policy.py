@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -376,3 +377,56 @@ def test_a_damaged_entry_is_an_error_and_not_none(policy: laila.DefaultPolicy) -
     policy.extend(Damaged(nickname="d"))
     with pytest.raises(CorruptEntryError):
         policy.remember(laila.constant(1).global_id, hint="d")
+
+
+class Slow(laila.MemoryPool):
+    """A pool whose writes wait, and which notes how many snapshots wait with them."""
+
+    blocking = True
+
+    def __init__(self) -> None:
+        super().__init__(nickname="slow")
+        self.gate = threading.Event()
+
+    def _create_many(self, items: Any) -> list[bool]:
+        assert self.gate.wait(30)
+        return list(super()._create_many(items))
+
+
+def test_memorize_holds_back_a_caller_that_is_faster_than_the_pool() -> None:
+    made = laila.DefaultPolicy(alpha_pool=(pool := Slow()), max_pending_bytes=3_000)
+    memorize = made.central.memory.memorize
+    done: list[int] = []
+
+    def caller() -> None:
+        for i in range(10):
+            memorize(laila.constant(b"x" * 1_000))
+            done.append(i)
+
+    thread = threading.Thread(target=caller)
+    thread.start()
+    thread.join(0.7)
+    assert thread.is_alive()
+    assert len(done) == 2  # a third would pass 3,000 bytes with what comes around the payload
+    pool.gate.set()
+    thread.join(30)
+    assert len(done) == 10
+    made.close()
+
+
+def test_a_paused_task_force_holds_nobody_back() -> None:
+    made = laila.DefaultPolicy(alpha_pool=(pool := Slow()), max_pending_bytes=1_000)
+    pool.gate.set()
+    made.central.command.pause()
+    written = [made.central.memory.memorize(laila.constant(b"x" * 1_000)) for _ in range(5)]
+    assert all(future.not_started() for future in written)
+    made.central.command.start()
+    for future in written:
+        future.wait(30)
+    made.close()
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "1"])
+def test_a_bad_bound_is_refused(limit: Any) -> None:
+    with pytest.raises(ValueError, match="max_pending_bytes"):
+        laila.DefaultPolicy(max_pending_bytes=limit)

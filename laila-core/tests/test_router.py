@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +134,25 @@ def test_the_alpha_pool_may_be_given_by_its_url(router: laila.DefaultPoolRouter)
 def test_a_pool_without_nickname_is_told_by_its_class() -> None:
     assert laila.MemoryPool(nickname="data").label == "data"
     assert laila.MemoryPool().label.startswith("MemoryPool ")
+
+
+def test_messages_name_a_pool_as_the_policy_does() -> None:
+    laila.memory.extend("memory://", pool_nickname="results")
+    with pytest.raises(LookupError, match="'results'"):
+        laila.remember(nickname="absent", pool_nickname="results").wait()
+
+
+def test_options_go_with_a_url() -> None:
+    pool = laila.memory.extend("memory://", pool_nickname="packed", transformations=["zlib"])
+    assert pool.options() == {"transformations": [["zlib", {"level": 6}]]}
+    with pytest.raises(TypeError, match="built already"):
+        laila.memory.extend(laila.MemoryPool(), transformations=["zlib"])
+    with pytest.raises(ValueError, match="no options in its URL"):
+        laila.memory.extend("memory://scratch?size=10")
+
+
+def test_a_name_that_is_taken_is_found_before_anything_is_opened(tmp_path: Path) -> None:
+    laila.memory.extend("memory://", pool_nickname="taken")
+    with pytest.raises(ValueError, match="taken"):
+        laila.memory.extend(f"hdf5:{tmp_path / 'new.h5'}", pool_nickname="taken")
+    assert list(tmp_path.iterdir()) == []

@@ -135,7 +135,8 @@ def test_nothing_leaks_and_equal_contents_compare() -> None:
 
 def outer_with(blob: Blob, data: bytes, **params: object) -> Blob:
     (name, old), *_ = blob.transformations
-    return Blob(blob.key, b"", (Buffer(memoryview(data)),), transformations=((name, {**old, **params}),))
+    steps = ((name, {**old, **params}),)
+    return Blob(blob.key, b"", (Buffer(memoryview(data)),), transformations=steps, digest=blob.digest)
 
 
 @pytest.mark.parametrize("name", ["zlib", "zstd", "base64"])

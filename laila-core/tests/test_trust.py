@@ -108,8 +108,10 @@ def test_what_needs_code_is_signed_and_refused_elsewhere(
     with pytest.raises(UntrustedPayloadError) as caught:
         decode(Blob.from_bytes(raw))
     assert caught.value.key_id == key_id
-    for word in (key_id, "laila keys export", "laila.register_type", "Nothing was imported or run"):
+    for word in (key_id, "laila keys export", "Nothing was imported or run"):
         assert word in str(caught.value)
+    pickled = type(payload) in {Items, type(len), ValueError}
+    assert ("laila.register_type" in str(caught.value)) is not pickled, "advice that can be followed"
     assert import_key(text) == key_id
     decode(Blob.from_bytes(raw))
     with pytest.raises(PayloadError, match=r"payload\['in'\]\[0\].*pickle=False"):

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from laila.contract import Blob, Buffer
+from laila.contract.backend import as_blob
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.layout import entry_name
 
@@ -160,7 +161,7 @@ def writers() -> Iterator[Writers]:
 def contents(pool: HDF5Pool) -> Content:
     keys = list(pool._keys())
     return {
-        key: bytes(pool._as_blob(key, found))
+        key: bytes(as_blob(key, found))
         for key, found in zip(keys, pool._read_many(keys), strict=True)
         if found is not None
     }

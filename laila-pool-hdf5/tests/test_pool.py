@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from laila.codec import decode, encode
+from laila.contract.backend import as_blob
 from laila.errors import CorruptEntryError, PoolClosedError, PoolError, SettingsError
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.layout import entry_name
@@ -48,7 +49,7 @@ ARRAYS = {
 def stored(pool: HDF5Pool, key: str) -> Blob:
     found = pool._read(key)
     assert found is not None
-    return pool._as_blob(key, found)
+    return as_blob(key, found)
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -187,8 +188,8 @@ def test_batches(pool: HDF5Pool, make_blob: MakeBlob) -> None:
     pool._write_many([("twice", make_blob("twice", b"1")), ("twice", make_blob("twice", b"2"))])
     assert bytes(stored(pool, "twice")) == bytes(make_blob("twice", b"2"))
     read = pool._read_many(["k3", "missing", "k29", "k3"])
-    assert [None if found is None else bytes(pool._as_blob("", found)) for found in [read[1]]] == [None]
-    assert bytes(pool._as_blob("k29", cast("bytes", read[2]))) == bytes(blobs[29])
+    assert [None if found is None else bytes(as_blob("", found)) for found in [read[1]]] == [None]
+    assert bytes(as_blob("k29", cast("bytes", read[2]))) == bytes(blobs[29])
     assert pool._delete_many(["k3", "missing", "k3", "k4"]) == [True, False, False, True]
     assert sorted(pool._keys()) == sorted([f"k{n}" for n in range(30) if n not in (3, 4)] + ["new", "twice"])
     pool._write_many([])
@@ -301,7 +302,7 @@ def test_reading_needs_no_h5py(tmp_path: Path, make_blob: MakeBlob) -> None:
         pool._write("k", make_blob("k", np.zeros(N)))
     script = (
         "import sys; from laila.pool.hdf5 import HDF5Pool\n"
-        f"with HDF5Pool({str(tmp_path / 'p.h5')!r}) as pool: pool._as_blob('k', pool._read('k'))\n"
+        f"with HDF5Pool({str(tmp_path / 'p.h5')!r}) as pool: pool['k']\n"
         "assert 'h5py' not in sys.modules and 'numpy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
+from laila.contract.backend import as_blob
 from laila.errors import PoolError, PoolLockedError
 from laila.pool.hdf5 import HDF5Pool
 
@@ -40,7 +41,7 @@ def run(script: str, *arguments: object) -> subprocess.Popen[str]:
 
 def read(pool: HDF5Pool, key: str) -> bytes | None:
     found = pool._read(key)
-    return None if found is None else bytes(pool._as_blob(key, found))
+    return None if found is None else bytes(as_blob(key, found))
 
 
 # -- processes ---------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ def test_two_processes_write_one_file(tmp_path: Path) -> None:
                 found = pool._read(name)
                 if newest is not None:
                     assert found is not None
-                    number = int(pool._as_blob(name, found).tree)
+                    number = int(as_blob(name, found).tree)
                     assert number >= int(newest.rpartition("-")[2]) >= seen[name]
                     seen[name] = number
                     assert read(pool, newest) is not None
@@ -81,7 +82,7 @@ def test_two_processes_write_one_file(tmp_path: Path) -> None:
         for name in ("a", "b"):
             assert pool._evolutions(name) == list(range(100))
             for number in range(100):
-                blob = pool._as_blob(f"{name}-{number}", pool._read(f"{name}-{number}") or b"")
+                blob = as_blob(f"{name}-{number}", pool._read(f"{name}-{number}") or b"")
                 assert set(bytes(blob.buffers[0].data)) == {number % 256}
 
 
@@ -242,12 +243,12 @@ def test_fork_in_the_midst_of_a_transaction(tmp_path: Path) -> None:
     script = """
 import os, threading
 begun, forked = threading.Event(), threading.Event()
-def write(file, transaction):
+def write(transaction):
     transaction.put("large", Blob("large", b"", (Buffer(memoryview(b"x" * 100_000)),)))
     begun.set()
     return forked.wait()
 with HDF5Pool(sys.argv[1]) as pool:
-    thread = threading.Thread(target=lambda: pool._store.transact(write))
+    thread = threading.Thread(target=lambda: pool._store.transact(write, None))
     thread.start()
     begun.wait()
     child = os.fork()
@@ -256,7 +257,7 @@ with HDF5Pool(sys.argv[1]) as pool:
     _, status = os.waitpid(child, 0)
     forked.set()
     thread.join()
-    print(status, len(pool._as_blob("large", pool._read("large")).buffers[0].data))
+    print(status, len(pool["large"].buffers[0].data))
 """
     parent = run(script, tmp_path / "p.h5")
     assert parent.communicate(timeout=60)[0] == "0 100000\n"
@@ -314,7 +315,7 @@ def test_threads_read_while_others_write(pool: HDF5Pool, make_blob: MakeBlob) ->
             for key in list(pool._keys()):
                 found = pool._read(key)
                 if found is not None:
-                    blob = pool._as_blob(key, found)
+                    blob = as_blob(key, found)
                     values = np.frombuffer(blob.buffers[0].data, "f8")
                     assert (values == float(blob.tree)).all()
                     reads[0] += 1

@@ -97,11 +97,13 @@ def decode(blob: Blob, *, copy: bool = True) -> object:
     if tree[:1] != b"\xc1":
         try:
             return plain.unpack(tree)
+        except MemoryError:
+            raise  # that says nothing about the blob
         except Exception as error:
             # ValueError, TypeError (an unhashable key) and several of msgpack's own: all say the same.
             raise CorruptEntryError(
                 f"the blob of {blob.key} is damaged: its tree cannot be read ({type(error).__name__}: "
-                f"{error})",
+                f"{error!s:.200})",
                 key=blob.key,
             ) from error
     from laila.codec.decoder import decode_rows

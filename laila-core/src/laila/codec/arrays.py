@@ -215,7 +215,9 @@ def _decode_array(row: Row, decoder: Decoder) -> object:
 
 def _decode_structured(row: Row, decoder: Decoder) -> object:
     number, description, shape, order = only(row, 4)
-    return _build(decoder, decoder.plain_buffer(number, tags.STRUCTURED), dtype_from(description), _shape(shape), order)
+    return _build(
+        decoder, decoder.plain_buffer(number, tags.STRUCTURED), dtype_from(description), _shape(shape), order
+    )
 
 
 def _encode_objects(value: Array) -> Row:

@@ -144,7 +144,7 @@ DECODERS.update(
         tags.TUPLE: lambda row, decoder: tuple(row[1:]),
         tags.DICT: lambda row, decoder: dict_of(row, 1, decoder),
         tags.SET: lambda row, decoder: set(members_of(row, decoder)),
-        tags.FROZENSET: lambda row, decoder: members_of(row, decoder),
+        tags.FROZENSET: members_of,
         tags.INT: _decode_int,
         tags.COMPLEX: _decode_complex,
         tags.BYTES: _decode_bytes,

@@ -142,14 +142,14 @@ def _read(decoder: Decoder, rows: memoryview) -> object:
     values: list[object] = []
     depths: list[int] = []
     count = 0
-    depth = 0  # of the deepest row that the row being read refers to
+    depth = 0  # of the row being read: the most rows on one path below it that are freed by recursion
 
     def resolve(code: int, data: bytes) -> object:
         nonlocal depth
         index = (code << 24) | int.from_bytes(data, "little")
         if code < 0 or index >= count:
             raise ValueError(f"a reference to row {index} in row {count}")
-        if depths[index] > depth:
+        if depths[index] > depth:  # noqa: PLR1730 - this is met for every reference, and max is a call
             depth = depths[index]
         return values[index]
 
@@ -167,12 +167,14 @@ def _read(decoder: Decoder, rows: memoryview) -> object:
     for row in unpacker:
         if type(row) is not list or not row:
             raise ValueError(f"row {count} is no row")
-        if depth >= MAX_NESTING:
-            raise ValueError(f"it is nested more than {MAX_NESTING} deep")
         tag = row[0]
         rebuild = (find(tag) if type(tag) is int else None) or registry.decoder_for(tag, key)
+        if tag not in tags.UNWOUND:
+            depth += 1
+            if depth > MAX_NESTING:
+                raise ValueError(f"it is nested more than {MAX_NESTING} deep")
         values.append(rebuild(row, decoder))
-        depths.append(depth + 1)
+        depths.append(depth)
         depth = 0
         count += 1
     if unpacker.tell() != size or not values:

@@ -17,14 +17,13 @@ from msgpack import ExtType
 
 from laila.codec import registry, tags
 from laila.codec.limits import MAX_NESTING, KeyBudget
-from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object
+from laila.codec.plain import ATOMS, INLINE_BYTES, pack_each, pack_object
 from laila.codec.rows import order_by_content, reference, referred
 from laila.contract.blob import Blob, Buffer
 from laila.errors import PayloadCycleError, PayloadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any, NoReturn
 
     from laila.codec.rows import Row
@@ -33,8 +32,11 @@ __all__ = ["Encoder", "encode_rows"]
 
 _FIELDS = ATOMS | {ExtType}
 _SHORT = ATOMS - {bytes}
-_LEAVES: dict[type, int] = {list: tags.LIST, tuple: tags.TUPLE, dict: tags.DICT}
-_QUICK_KEYS = ATOMS - {int}
+_SHORT_OR_TUPLE = _SHORT | {tuple}
+_SMALL: dict[type, int] = {list: tags.LIST, tuple: tags.TUPLE, dict: tags.DICT}
+_KEYED = tags.SETS | tags.MAPPINGS.keys()
+_SMALL_LEVELS = 3
+_FEW = 4
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
@@ -62,7 +64,7 @@ class _Frame:
         self.obj = obj
         self.row = row
         self.position = position
-        self.depth = 0  # of the deepest row that it refers to
+        self.depth = 0  # the most rows on one path below it that are freed by recursion
         self.careful = False  # set once the packer found an int beyond 64 bits
 
 
@@ -105,7 +107,7 @@ class Encoder:
         raise PayloadError(f"{path} cannot be stored: {reason}", path=path) from cause
 
     def sign(self, kind: type, how: str, why: str | None = None) -> None:
-        """Note that ``kind`` needs a signature; refuse where none may be made, saying ``why`` it needs one."""
+        """Note that ``kind`` needs a signature, and ``why``; refuse where none may be made."""
         if not self.pickle:
             self.refuse(
                 why
@@ -194,8 +196,10 @@ class Encoder:
             kinds = set(map(type, row))
             if ExtType in kinds:
                 row = [_Boxed(field) if type(field) is ExtType else field for field in row]
-            if not kinds <= _QUICK_KEYS:
+            if row[0] in _KEYED:
                 self._check_keys(row)
+            if tuple in kinds and kinds <= _SHORT_OR_TUPLE and self._tuples(row):
+                kinds.discard(tuple)
             simple = kinds <= ATOMS and not (bytes in kinds and any(_is_long(field) for field in row))
             stack.pop()
             stack.append(_Frame(pending, row, len(row) if simple else 1))
@@ -237,24 +241,75 @@ class Encoder:
                     continue
             index = memo.get(id(field))
             if index is None:
-                if kind in _LEAVES:
-                    index = self._leaf(field, _LEAVES[kind])
+                if kind in _SMALL:
+                    index = self._small(field, kind, 1)
                 if index is None:
                     frame.position = position
                     found: object = field
                     return found
             row[position] = reference(index)
-            if depths[index] > frame.depth:
+            if depths[index] > frame.depth:  # noqa: PLR1730 - met for every reference, and max is a call
                 frame.depth = depths[index]
         return None
 
-    def _leaf(self, value: Any, tag: int) -> int | None:
-        """Write a list, tuple or dict of short atoms at once, without entering it; None for any other."""
+    def _tuples(self, row: Row) -> bool:
+        """Write all tuples in ``row``, whose other fields are atoms, if these hold nothing but short atoms.
+
+        False, and nothing is done, where one holds something else. This is what most tuples come to: they are
+        taken at once, since a step in Python for each costs more than packing it.
+        """
+        found = [field for field in row if type(field) is tuple]
+        if len(found) < _FEW or self.pickled or not _SHORT.issuperset(map(type, chain.from_iterable(found))):
+            return False
+        if float in map(type, chain.from_iterable(found)) and any(x != x for x in chain.from_iterable(found)):
+            return False
+        rows: list[Row] = [[tags.TUPLE, *value] for value in found]
+        try:
+            packed = pack_each(rows)
+        except OverflowError:
+            return False
+        count = len(self._depths)
+        indexes = []
+        merged, files = self._merged, self._kept if self.keep else self._rows
+        for content, data in zip(rows if self.keep else packed, packed, strict=True):
+            index = merged.setdefault(data, count)
+            if index == count:
+                files.append(content)  # type: ignore[arg-type]  # rows or their bytes, as the list has them
+                count += 1
+            indexes.append(index)
+        self._depths.extend([0] * (count - len(self._depths)))
+        self._memo.update(zip(map(id, found), indexes, strict=True))
+        self._alive.append(found)
+        references = map(reference, indexes)
+        row[:] = [next(references) if type(field) is tuple else field for field in row]
+        return True
+
+    def _small(self, value: Any, kind: type, level: int) -> int | None:
+        """Write a list, tuple or dict of atoms, or of a few levels of such, without frames.
+
+        None for any other, and then what was written is what frames would have written first.
+        """
         if id(value) in self.pickled:
             return None
-        row: Row = [tag, *(chain.from_iterable(list(value.items())) if tag == tags.DICT else value)]
+        tag = _SMALL[kind]
+        row: Row = [tag, *(value if tag != tags.DICT else chain.from_iterable(list(value.items())))]
+        depth = 0
         if not _SHORT.issuperset(map(type, row)):
-            return None
+            if level == _SMALL_LEVELS or (tag == tags.DICT and not _SHORT.issuperset(map(type, row[1::2]))):
+                return None
+            memo, depths = self._memo, self._depths
+            many = len(row) > _FEW and _SHORT_OR_TUPLE.issuperset(map(type, row)) and self._tuples(row)
+            for position, field in enumerate(() if many else row):
+                kind = type(field)
+                if kind in _SHORT:
+                    continue
+                index = memo.get(id(field))
+                if index is None and kind in _SMALL:
+                    index = self._small(field, kind, level + 1)
+                if index is None:
+                    return None
+                row[position] = reference(index)
+                depth = max(depth, depths[index])
         merge = tag == tags.TUPLE
         if merge and float in map(type, row) and any(field != field for field in row):
             return None
@@ -262,20 +317,14 @@ class Encoder:
             packed = pack_object(row)
         except OverflowError:
             return None
-        index = self._memo[id(value)] = self._write(row, packed, 1, merge=merge)
+        index = self._memo[id(value)] = self._write(row, packed, depth, merge=merge)
         self._alive.append(value)
         return index
 
     def _check_keys(self, row: Row) -> None:
         """Refuse keys and members that reading would refuse, since they take too long to hash."""
         tag = row[0]
-        keys: Sequence[object]
-        if tag in tags.MAPPINGS:
-            keys = row[tags.MAPPINGS[tag] :: 2]
-        elif tag in tags.SETS:
-            keys = row[1:]
-        else:
-            return
+        keys = row[1:] if tag in tags.SETS else row[tags.MAPPINGS[tag] :: 2]
         if self._keys is None:
             from laila.codec.objects import registered_fields
 
@@ -298,7 +347,8 @@ class Encoder:
             refs = sorted((field for field in row if type(field) is ExtType), key=referred)
             row[len(row) - len(refs) :] = refs
             packed = pack_object(row)
-        return self._write(row, packed, frame.depth + 1, merge=row[0] in tags.MERGED and not _has_nan(frame))
+        depth = frame.depth + (row[0] not in tags.UNWOUND)
+        return self._write(row, packed, depth, merge=row[0] in tags.MERGED and not _has_nan(frame))
 
     def _write(self, row: Row, packed: bytes, depth: int, *, merge: bool) -> int:
         """File a row and return its index: that of an equal one where they merge."""
@@ -308,7 +358,11 @@ class Encoder:
             if index != count:
                 return index
         if depth > MAX_NESTING:
-            raise PayloadError(f"payload is nested more than {MAX_NESTING} deep", path="payload")
+            raise PayloadError(
+                "payload cannot be stored: slices, deques, arrays of objects and their like nest in it more "
+                f"than {MAX_NESTING} deep, which can crash Python when they are freed",
+                path="payload",
+            )
         self._depths.append(depth)
         if self.keep:
             self._kept.append(row)

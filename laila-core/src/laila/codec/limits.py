@@ -15,11 +15,12 @@ from laila.codec.plain import ATOMS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
 __all__ = ["MAX_NESTING", "KeyBudget", "shown"]
 
-MAX_NESTING = 10_000
-"""How deep rows may nest. Some types (deque, slice, numpy's arrays of objects) are freed recursively, in C."""
+MAX_NESTING = 500
+"""How deep values may nest that Python frees or hashes by recursion in C, such as slices and deques."""
 _MAX_WORK = 50_000_000
 """How many fields all keys of a payload may have to hash: about a second's work."""
 _MAX_EQUAL = 1000
@@ -30,12 +31,12 @@ _CHEAP = ATOMS - {int}
 _TUPLES = {tuple}
 
 
-def shown(value: object) -> str:
+def shown(value: Any) -> str:
     """``value`` as an error may show it: short, and without a walk through what it contains."""
     kind = type(value)
     if kind in (str, bytes):
-        return repr(value[:80])  # type: ignore[index]
-    if kind is int and value.bit_length() > _WIDE:  # type: ignore[operator]
+        return repr(value[:80])
+    if kind is int and value.bit_length() > _WIDE:
         return "<a large int>"
     return repr(value) if kind in ATOMS else f"<{kind.__name__}>"
 
@@ -47,12 +48,14 @@ class KeyBudget:
     None for any other value.
     """
 
-    __slots__ = ("_fields_of", "_left", "_work")
+    __slots__ = ("_depth", "_fields_of", "_left", "_work")
 
     def __init__(self, fields_of: Callable[[object], Iterable[object] | None]) -> None:
         self._fields_of = fields_of
         self._left = _MAX_WORK
-        self._work: dict[int, int] = {}  # by id; what is in it lives as long as the walk
+        # By id: what is in them lives as long as the walk.
+        self._work: dict[int, int] = {}
+        self._depth: dict[int, int] = {}
 
     def check(self, keys: Sequence[object]) -> None:
         """Raise ``ValueError`` when ``keys`` cannot be hashed, or not be told apart, in reasonable time."""
@@ -69,7 +72,7 @@ class KeyBudget:
 
     def _work_of(self, key: object) -> int:
         """The work of hashing ``key``, everything in it counted as often as it is hashed."""
-        work = self._work
+        work, depths = self._work, self._depth
         opened: set[int] = set()
         stack = [key]
         while stack:
@@ -79,19 +82,24 @@ class KeyBudget:
                 continue
             fields, total = self._parts(value)
             todo = []
+            depth = 0
             for field in fields:
                 kind = type(field)
                 if kind in _CHEAP:
                     total += 1
                 elif id(field) in work:
                     total += work[id(field)]
+                    depth = max(depth, depths[id(field)])
                 elif id(field) not in opened:  # else an object that contains itself: it is refused elsewhere
                     todo.append(field)
             if todo and id(value) not in opened:
                 opened.add(id(value))
                 stack += todo
                 continue
+            if depth >= MAX_NESTING:
+                raise ValueError(f"a key nested more than {MAX_NESTING} deep")
             work[id(value)] = min(total, _MAX_WORK + 1)
+            depths[id(value)] = depth + 1
             stack.pop()
         return work[id(key)]
 
@@ -107,7 +115,7 @@ class KeyBudget:
         if type(value).__name__ == "Fraction":
             return (value.numerator, value.denominator), 1  # type: ignore[attr-defined]
         # Large numbers are hashed anew each time; the rest keeps its hash, or is small.
-        return (), 1 + (value.__sizeof__() >> 8)
+        return (), 1 + (value.__sizeof__() >> 5)
 
 
 def _widest(values: Iterable[object], kinds: set[type]) -> int:

@@ -239,7 +239,7 @@ def _is_field(kind: type, declared: Iterable[str] | None, name: str) -> bool:
 
 
 def _encode_object(value: object, encoder: Encoder) -> Row:
-    kind = type(value)
+    kind: Any = type(value)
     row: Row = [tags.OBJECT, _name_of(kind, encoder)]
     for name, field in _attributes(value):
         if type(name) is not str:
@@ -338,8 +338,8 @@ def _decode_enum(row: Row, decoder: Decoder) -> object:
         return cls.__members__[expect(member, str)] if member is not None else cls(value)  # type: ignore[attr-defined]
     except (KeyError, ValueError) as error:
         raise PayloadError(
-            f"the payload of {decoder.blob.key} holds {name}.{shown(member or value)}, which the class does not "
-            "have any more",
+            f"the payload of {decoder.blob.key} holds {name}.{shown(member or value)}, which the class "
+            "does not have any more",
             path=str(name),
         ) from error
 

@@ -18,12 +18,13 @@ from laila.contract.blob import unpack_checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["ATOMS", "INLINE_BYTES", "MAX_DEPTH", "pack", "pack_object", "unpack"]
+__all__ = ["ATOMS", "INLINE_BYTES", "MAX_DEPTH", "pack", "pack_each", "pack_object", "unpack"]
 
 MAX_DEPTH = 100
 """Plain payloads nest no deeper: MessagePack's own limits are near."""
+_KEPT_BYTES = 1 << 20
 INLINE_BYTES = 64 * 1024
 """Bytes objects from this size on are kept out of band, as buffers."""
 
@@ -39,6 +40,10 @@ class _Packers(thread_local):
     """Each thread's packers: a packer keeps its output buffer from call to call, so it cannot be shared."""
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Make new packers: one that packed something large would keep as much memory for ever."""
         self.strict = msgpack.Packer(strict_types=True).pack
         # Lone surrogates are refused by strict UTF-8; only a text that has one pays for this second way.
         self.surrogates = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass").pack
@@ -57,6 +62,19 @@ def pack_object(value: object) -> bytes:
         packed = _packers.strict(value)
     except UnicodeEncodeError:
         packed = _packers.surrogates(value)
+    if len(packed) > _KEPT_BYTES:
+        _packers.renew()
+    return packed
+
+
+def pack_each(values: Sequence[object]) -> list[bytes]:
+    """Pack each of several objects, as :func:`pack_object` does one."""
+    try:
+        packed = list(map(_packers.strict, values))
+    except UnicodeEncodeError:
+        packed = list(map(_packers.surrogates, values))
+    if max(map(len, packed), default=0) > _KEPT_BYTES:
+        _packers.renew()
     return packed
 
 

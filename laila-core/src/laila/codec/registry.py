@@ -114,7 +114,8 @@ def decoder_for(tag: object, key: str) -> DecodeFunction:
             if tag in span:
                 try:
                     _load(module)
-                except Exception as error:  # noqa: BLE001 - a broken library may raise anything
+                except Exception as error:
+                    # A library that is broken may raise anything; the blob is sound.
                     raise MissingPluginError(
                         f"the payload of {key} needs {library}, which cannot be imported here "
                         f"({type(error).__name__}: {error}): pip install '{requirement}'",
@@ -124,7 +125,8 @@ def decoder_for(tag: object, key: str) -> DecodeFunction:
                 if tag in DECODERS:
                     return DECODERS[tag]
     raise CorruptEntryError(
-        f"the blob of {key} has a row with the unknown tag {shown(tag)}: it is damaged, or a newer laila wrote it",
+        f"the blob of {key} has a row with the unknown tag {shown(tag)}: it is damaged, or a newer laila "
+        "wrote it",
         key=key,
     )
 

@@ -30,6 +30,7 @@ from laila.codec import registry, tags
 from laila.codec.decoder import Decoder, expect
 from laila.codec.encoder import Encoder, Hoist
 from laila.codec.registry import DECODERS
+from laila.codec.trust import PICKLED
 from laila.errors import LailaError, PayloadError
 
 TYPE_CHECKING = False
@@ -72,7 +73,7 @@ def encode_pickled(value: object, encoder: Encoder) -> Row:
     reason = _refusal(value)
     if reason is not None:
         encoder.refuse(reason)
-    encoder.sign(kind, "by pickle")
+    encoder.sign(kind, PICKLED)
     try:
         import cloudpickle
     except ImportError as error:

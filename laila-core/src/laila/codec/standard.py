@@ -273,7 +273,9 @@ ENCODERS.update(
 ENCODERS.update((kind, _encode_path) for kind in _PATHS)
 DECODERS.update(
     {
-        tags.ORDERED_DICT: lambda row, decoder: _with_attributes(OrderedDict(dict_of(row, 2, decoder)), row[1]),
+        tags.ORDERED_DICT: lambda row, decoder: _with_attributes(
+            OrderedDict(dict_of(row, 2, decoder)), row[1]
+        ),
         tags.COUNTER: _decode_counter,
         tags.DEFAULT_DICT: _decode_default_dict,
         tags.DEQUE: _decode_deque,

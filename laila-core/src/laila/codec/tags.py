@@ -24,6 +24,10 @@ IMAGE, ARROW_TABLE, PANDAS = 72, 73, 74
 # what needs a registration or a signature
 OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLE = 96, 97, 98, 99, 100
 
+UNWOUND = frozenset(
+    {LIST, TUPLE, DICT, SET, FROZENSET, ORDERED_DICT, COUNTER, NAMESPACE, OBJECT, NAMED_TUPLE}
+)
+"""Rows whose values Python frees without recursion, however deep they are nested."""
 SETS = frozenset({SET, FROZENSET})
 """Rows whose members have no order."""
 BUFFERED = frozenset({BYTES, BYTEARRAY, ARRAY_ARRAY, NDARRAY, STRUCTURED, TENSOR, IMAGE, ARROW_TABLE})

@@ -78,11 +78,12 @@ def _encode_tensor(value: torch.Tensor, encoder: Encoder) -> Row:
 
 def _has_long_chain(grad: torch.Tensor) -> bool:
     """Whether gradients of gradients go so deep that freeing them may overflow the C++ stack."""
-    found: torch.Tensor | None = grad
+    found = grad
     for _ in range(_MAX_GRADIENTS):
-        found = found.grad if found.is_leaf else None
-        if found is None:
+        following = found.grad if found.is_leaf else None
+        if following is None:
             return False
+        found = following
     return True
 
 

@@ -300,6 +300,8 @@ def _mac(key: bytes, parts: Iterable[bytes | memoryview]) -> bytes:
     return state.digest()
 
 
+PICKLED = "by pickle"
+"""How a type is stored that only a pickle carries."""
 _told: set[type] = set()
 
 
@@ -312,14 +314,25 @@ def sign_blob(blob: Blob, types: Mapping[type, str]) -> None:
             _told.add(kind)
             import logging
 
-            logging.getLogger("laila.codec").info(
-                "%s.%s is stored %s, signed with the key %s: it is remembered only where that key is known. "
-                "laila.register_type makes a class readable without a signature.",
+            logging.getLogger("laila.codec").warning(
+                "%s.%s is stored %s, signed with the key %s: it is remembered only where that key is "
+                "known.%s",
                 kind.__module__,
                 kind.__qualname__,
                 how,
                 key_id,
+                _advice(kind, how),
             )
+
+
+def _advice(kind: type, how: str) -> str:
+    """What the owner of a class that had to be signed may do about it."""
+    if kind.__module__ == "__main__":
+        return (
+            " The class is defined in __main__, where no other process will find it: move it into a module"
+            + (", and register it there with laila.register_type." if how != PICKLED else ".")
+        )
+    return "" if how == PICKLED else " laila.register_type makes a class readable without a signature."
 
 
 def verify_blob(blob: Blob) -> bool:

@@ -99,6 +99,7 @@ class Pool(TierMixin, Component, Backend):
             self._transformations = TransformationSequence(transformations)
         self._init_tiers(write_through=write == "through")
         self._tells_deletes: bool | None = None
+        self.known_as: str | None = None  # what the policy that it was registered with calls it
 
     @classmethod
     def from_url(cls, url: str, **options: object) -> Self:
@@ -146,8 +147,12 @@ class Pool(TierMixin, Component, Backend):
 
     @property
     def label(self) -> str:
-        """How messages name the pool: its nickname, or its class and the beginning of its uuid."""
-        return self._nickname or f"{type(self).__name__} {self._uuid[:8]}"
+        """How messages name the pool: its nickname, what a policy calls it, or its class and place."""
+        return self._nickname or self.known_as or f"{type(self).__name__} {self._place()}"
+
+    def _place(self) -> str:
+        """Where the pool keeps what it holds, in a word for messages; by default the start of its uuid."""
+        return self._uuid[:8]
 
     @property
     def pool_id(self) -> str:

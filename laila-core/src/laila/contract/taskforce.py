@@ -88,6 +88,11 @@ class TaskForce(Component):
     # ------------------------------------------------------------------------------------ what a caller uses
 
     @final
+    @property
+    def paused(self) -> bool:
+        """Whether work queues until :meth:`start`."""
+        return self._paused
+
     def start(self) -> None:
         """Begin, or after :meth:`pause` go on, to run tasks. Never necessary but after a pause."""
         self._refuse_if_shut_down()

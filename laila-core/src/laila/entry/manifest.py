@@ -109,7 +109,11 @@ class Manifest(Entry):
         return self.blueprint.items()
 
     def __getitem__(self, key: str) -> Node:
-        return self.blueprint[key]
+        """Return what is under a top-level key: an id, a list of ids, a dict. Raises ``KeyError``."""
+        try:
+            return self.blueprint[key]
+        except KeyError:
+            raise ManifestKeyError(f"the manifest has no {key!r}; it has {list(self.blueprint)}") from None
 
     def __len__(self) -> int:
         """The number of top-level keys."""

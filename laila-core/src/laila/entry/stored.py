@@ -114,6 +114,7 @@ def serialize(
         "evolution": entry.evolution,
         "nickname": entry.nickname,
         "transformations": steps,
+        "digest": blob.digest.hex(),
         "payload": payload,
     }
     return {name: value for name, value in whole.items() if name not in exclude}
@@ -163,9 +164,13 @@ def _from_dict(given: object) -> Entry:
 
         try:
             done = tuple((str(name), dict(params)) for name, params in steps)
-        except (TypeError, ValueError) as error:
-            raise EntryDictError(f"the transformations of {key} are no list of [name, parameters]") from error
-        outer = Blob(key, b"", (Buffer(memoryview(bytes(payload))),), transformations=done)
+            digest = bytes.fromhex(given["digest"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise EntryDictError(
+                f"the transformations of {key} are no list of [name, parameters], or its digest is missing"
+            ) from error
+        buffer = Buffer(memoryview(bytes(payload)))
+        outer = Blob(key, b"", (buffer,), transformations=done, digest=digest)
         blob = TransformationSequence(()).invert(outer)
     else:
         blob = Blob.from_bytes(bytes(payload), key=key)

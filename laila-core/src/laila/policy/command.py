@@ -215,6 +215,11 @@ class DefaultCentralCommand(Component):
 
     # ------------------------------------------------------------------------------------------ lifecycle
 
+    @property
+    def paused(self) -> bool:
+        """Whether what goes to the alpha task force queues until :meth:`start`."""
+        return self._alpha is not None and self._alpha.paused
+
     def start(self) -> None:
         """Start all task forces, or let them go on after :meth:`pause`."""
         self._refuse_if_shut_down()

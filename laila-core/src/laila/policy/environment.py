@@ -20,6 +20,7 @@ from laila.contract.taskforce import TaskForce
 from laila.errors import EnvironmentSnapshotError, IdentityError, SettingsError
 from laila.identity import check_uuid
 from laila.plugins import Registry, pools, protocols, taskforces
+from laila.policy.pending import MAX_PENDING_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,6 +70,7 @@ class EnvironmentModel:
     taskforces: list[ComponentModel] = field(factory=list)
     alpha_taskforce: str | None = None
     protocols: list[ComponentModel] = field(factory=list)
+    max_pending_bytes: int = MAX_PENDING_BYTES
     format: int = FORMAT
 
 
@@ -89,6 +91,7 @@ def snapshot(policy: DefaultPolicy) -> dict[str, Any]:
         uuid=policy.uuid,
         nickname=policy.nickname,
         pickle=memory.pickle,
+        max_pending_bytes=memory.max_pending_bytes,
         alpha_pool=router.alpha_pool.uuid,
         pools=[
             PoolModel(
@@ -146,6 +149,7 @@ def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str,
             alpha_pool=all_pools[model.alpha_pool],
             taskforce=all_forces.get(model.alpha_taskforce or ""),
             pickle=model.pickle,
+            max_pending_bytes=model.max_pending_bytes,
             _announce=False,
         )
         policy.restore(model.uuid)

@@ -15,6 +15,7 @@ from laila.identity import stem
 from laila.plugins import watch
 from laila.policy import loading, storing
 from laila.policy.ids import as_entries, candidates, check_batch_size, check_no_scope, wanted
+from laila.policy.pending import MAX_PENDING_BYTES, PendingWrites
 from laila.policy.router import DefaultPoolRouter, open_pool
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, ClassVar, Literal, overload
 
+    from laila.contract.blob import Blob
     from laila.contract.pool import Pool
     from laila.futures import Task
     from laila.policy.command import DefaultCentralCommand
@@ -40,8 +42,9 @@ __all__ = ["DefaultCentralMemory"]
 class DefaultCentralMemory(Component):
     """Stores, retrieves and deletes entries across the pools of a policy. Thread-safe.
 
-    ``pickle=False`` refuses payloads that need code to come back. Each verb checks its arguments at once and
-    raises before anything is written; what fails later is in the future it returned.
+    ``pickle=False`` refuses payloads that need code to come back. ``memorize`` holds its caller back while
+    more than ``max_pending_bytes`` of snapshots wait to be written. Each verb checks its arguments at once
+    and raises before anything is written; what fails later is in the future it returned.
     """
 
     scope: ClassVar[str] = "CENTRAL_MEMORY"
@@ -53,10 +56,12 @@ class DefaultCentralMemory(Component):
         router: DefaultPoolRouter | None = None,
         *,
         pickle: bool = True,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
     ) -> None:
         super().__init__()
         self._command = command
         self._events = events
+        self._pending = PendingWrites(max_pending_bytes)
         self.router = DefaultPoolRouter() if router is None else router
         self.pickle = pickle
 
@@ -71,20 +76,38 @@ class DefaultCentralMemory(Component):
     def alpha_pool(self, pool: Pool | str) -> None:
         self.router.alpha_pool = self.extend(pool) if isinstance(pool, str) else pool
 
+    @property
+    def max_pending_bytes(self) -> int:
+        """How many bytes of snapshots may wait to be written before ``memorize`` holds its caller back."""
+        return self._pending.limit
+
     def extend(
-        self, pool: Pool | str, *, affinity: float | None = None, pool_nickname: str | None = None
+        self,
+        pool: Pool | str,
+        *,
+        affinity: float | None = None,
+        pool_nickname: str | None = None,
+        **options: object,
     ) -> Pool:
         """Register a pool, or build the one that a URL names, and return it.
 
+        ``options`` are further options of the pool that a URL names, such as ``transformations=["zstd"]``.
         Raises :class:`~laila.errors.MissingPluginError` (an ``ImportError``) for a scheme whose plugin is not
         installed, and what :meth:`DefaultPoolRouter.extend` raises.
         """
-        opened = open_pool(pool) if isinstance(pool, str) else pool
+        if not isinstance(pool, str):
+            if options:
+                raise InvalidArgumentError(
+                    f"{', '.join(options)}: options go with a URL; this pool was built already"
+                )
+            self.router.extend(pool, affinity=affinity, pool_nickname=pool_nickname)
+            return pool
+        self.router.check_free(pool_nickname)  # before a file is made
+        opened = open_pool(pool, **options)
         try:
             self.router.extend(opened, affinity=affinity, pool_nickname=pool_nickname)
         except BaseException:
-            if opened is not pool:
-                opened.close()
+            opened.close()
             raise
         return opened
 
@@ -137,7 +160,8 @@ class DefaultCentralMemory(Component):
         def write() -> list[Any]:
             return storing.store(pool, given, blobs, overwrite=overwrite, on_conflict=on_conflict)
 
-        return self._run("memorize", pool, [blob.key for blob in blobs], write, one=one, entries=given)
+        keys = [blob.key for blob in blobs]
+        return self._run("memorize", pool, keys, write, one=one, entries=given, blobs=blobs)
 
     def remember(
         self,
@@ -271,7 +295,9 @@ class DefaultCentralMemory(Component):
             return outcomes if one else plan.of_given(outcomes)
 
         count = len(plan.keys) if one else len(given)
-        return self._run("memorize", pool, plan.keys, write, count=count, entries=plan.entries)
+        return self._run(
+            "memorize", pool, plan.keys, write, count=count, entries=plan.entries, blobs=plan.blobs
+        )
 
     def remember_manifest(
         self,
@@ -328,6 +354,7 @@ class DefaultCentralMemory(Component):
         one: bool,
         count: int | None = None,
         entries: Sequence[Entry] = (),
+        blobs: Sequence[Blob | None] = (),
     ) -> Future[Any] | GroupFuture[Any]: ...
     @overload
     def _run(
@@ -339,6 +366,7 @@ class DefaultCentralMemory(Component):
         *,
         count: int | None = None,
         entries: Sequence[Entry] = (),
+        blobs: Sequence[Blob | None] = (),
     ) -> GroupFuture[Any]: ...
     def _run(
         self,
@@ -350,16 +378,20 @@ class DefaultCentralMemory(Component):
         one: bool = False,
         count: int | None = None,
         entries: Sequence[Entry] = (),
+        blobs: Sequence[Blob | None] = (),
     ) -> Future[Any] | GroupFuture[Any]:
         """Do ``work``, which is about ``keys`` and gives ``count`` outcomes (as many as keys, unless said).
 
-        Here where the pool never blocks, else in the task force; should that be cancelled, ``entries`` are
-        not on their way any more.
+        Here where the pool never blocks, else in the task force: once there is room for ``blobs`` among what
+        waits to be written. Should the task be cancelled, ``entries`` are not on their way any more.
         """
         count = len(keys) if count is None else count
         if watch.anybody:
             work = self._events.observe(verb, pool, keys, work)
         if count and _waits(pool, writes=verb == "memorize"):
+            size = sum(_weight(blob) for blob in blobs if blob is not None)
+            if size:
+                self._pending.make_room(size, self._command)
             future = (
                 spawn(lambda: _only(work()), self._dispatch)
                 if one
@@ -367,6 +399,8 @@ class DefaultCentralMemory(Component):
             )
             if entries:
                 future.add_callback("cancelled", lambda _: storing.unmark(entries))
+            if size:
+                self._pending.add(future, size)
             return future
         try:
             outcomes = work() if count else []
@@ -401,6 +435,10 @@ def _in_slices(keys: Sequence[str], size: int, work: Callable[[Sequence[str]], l
         except Exception as error:  # noqa: BLE001 - the outcome of all that was not tried
             outcomes += [error] * (len(keys) - len(outcomes))
     return outcomes
+
+
+def _weight(blob: Blob) -> int:
+    return len(blob.tree) + sum(buffer.nbytes for buffer in blob.buffers)
 
 
 def _only(outcomes: list[Any]) -> Any:

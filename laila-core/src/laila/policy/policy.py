@@ -13,6 +13,7 @@ from laila.policy.events import Events
 from laila.policy.ids import as_key
 from laila.policy.loading import remember
 from laila.policy.memory import DefaultCentralMemory
+from laila.policy.pending import MAX_PENDING_BYTES
 from laila.policy.router import DefaultPoolRouter
 
 TYPE_CHECKING = False
@@ -40,7 +41,8 @@ class DefaultPolicy(Component):
 
     ``alpha_pool`` is what the verbs mean when they name none (an in-memory pool by default), ``taskforce``
     what runs work (threads where that plugin is installed); ``pickle=False`` refuses payloads that need code
-    to come back. Thread-safe.
+    to come back; ``memorize`` holds its caller back while more than ``max_pending_bytes`` wait to be written.
+    Thread-safe.
     """
 
     scope: ClassVar[str] = "POLICY"
@@ -67,6 +69,7 @@ class DefaultPolicy(Component):
         alpha_pool: Pool | None = None,
         taskforce: TaskForce | None = None,
         pickle: bool = True,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
         _announce: bool = True,  # false while an environment is rebuilt, which has more to restore
     ) -> None:
         super().__init__(nickname=nickname)
@@ -76,7 +79,13 @@ class DefaultPolicy(Component):
         self._events = Events(self)
         given = () if taskforce is None else (taskforce,)
         command = DefaultCentralCommand(given, alpha_factory=_default_taskforce)
-        memory = DefaultCentralMemory(command, self._events, DefaultPoolRouter(alpha_pool), pickle=pickle)
+        memory = DefaultCentralMemory(
+            command,
+            self._events,
+            DefaultPoolRouter(alpha_pool),
+            pickle=pickle,
+            max_pending_bytes=max_pending_bytes,
+        )
         communication = DefaultCentralCommunication(self.global_id, self._events)
         self.central = self.Central(memory, command, communication)
         _policies[self.global_id] = self
@@ -124,10 +133,15 @@ class DefaultPolicy(Component):
         return rebuild(cls, environment, secrets or {})
 
     def extend(
-        self, new_pool: Pool | str, *, affinity: float | None = None, pool_nickname: str | None = None
+        self,
+        new_pool: Pool | str,
+        *,
+        affinity: float | None = None,
+        pool_nickname: str | None = None,
+        **options: object,
     ) -> Pool:
         """Register a pool, or build the one that a URL names; see :meth:`DefaultCentralMemory.extend`."""
-        return self.central.memory.extend(new_pool, affinity=affinity, pool_nickname=pool_nickname)
+        return self.central.memory.extend(new_pool, affinity=affinity, pool_nickname=pool_nickname, **options)
 
     def remember(
         self,

@@ -65,6 +65,15 @@ class DefaultPoolRouter(Component):
         """The affinity of each pool by global id."""
         return dict(self._affinities)
 
+    def check_free(self, nickname: str | None, pool: Pool | None = None) -> None:
+        """Raise :class:`SettingsError` (a ``ValueError``) where another pool has this nickname here."""
+        holder = None if nickname is None else self._nicknames.get(nickname)
+        if holder is not None and holder is not pool:
+            raise SettingsError(
+                f"the nickname {nickname!r} belongs to {holder!r}; choose another pool_nickname",
+                option="pool_nickname",
+            )
+
     def extend(self, pool: Pool, *, affinity: float | None = None, pool_nickname: str | None = None) -> None:
         """Register ``pool``; ``affinity`` is its priority (higher is preferred, 0 by default).
 
@@ -86,14 +95,10 @@ class DefaultPoolRouter(Component):
                     "give the new one another nickname",
                     option="nickname",
                 )
+            self.check_free(nickname, pool)
             if nickname is not None:
-                holder = self._nicknames.get(nickname)
-                if holder is not None and holder is not pool:
-                    raise SettingsError(
-                        f"the nickname {nickname!r} belongs to {holder!r}; choose another pool_nickname",
-                        option="pool_nickname",
-                    )
                 self._nicknames[nickname] = pool
+                pool.known_as = pool.known_as or nickname
             self._pools[pool.global_id] = pool
             if affinity is not None or pool.global_id not in self._affinities:
                 self._affinities[pool.global_id] = affinity or 0.0
@@ -106,6 +111,7 @@ class DefaultPoolRouter(Component):
                 self._pools[pool.global_id] = pool
                 self._affinities[pool.global_id] = affinity
                 self._nicknames.update(dict.fromkeys(nicknames, pool))
+                pool.known_as = next(iter(nicknames), None)
             self._alpha = alpha_pool
 
     def by_affinity(self) -> list[Pool]:
@@ -160,9 +166,9 @@ class DefaultPoolRouter(Component):
     def _unknown(self, what: str) -> PoolNotFoundError:
         names = {pool.global_id: name for name, pool in self._nicknames.items()}
         registered = [names.get(gid, gid) for gid in self._pools]
+        listed = [names.get(gid) or f"{gid} ({pool.label})" for gid, pool in self._pools.items()]
         return PoolNotFoundError(
-            f"no pool with {what}; registered: {', '.join(registered)}. "
-            "Add one with laila.memory.extend(pool)",
+            f"no pool with {what}; registered: {', '.join(listed)}. Add one with laila.memory.extend(pool)",
             pool=what,
             registered=registered,
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from laila.contract.backend import counts_evolution
 from laila.contract.pool import Pool
+from laila.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,7 +41,9 @@ class MemoryPool(Pool):
     @classmethod
     def from_url(cls, url: str, **options: object) -> Self:
         """``memory://`` builds an empty pool, ``memory://name`` one with that nickname."""
-        name = url.partition("://")[2].strip("/")
+        name = url.partition(":")[2].strip("/")
+        if "?" in name or "#" in name:
+            raise SettingsError(f"{url!r}: a memory pool takes no options in its URL", option="url")
         if name:
             options.setdefault("nickname", name)
         return cls(**options)  # type: ignore[arg-type]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from functools import cache
 
 from laila.errors import CorruptEntryError, TransformationError
 
@@ -14,7 +16,14 @@ if TYPE_CHECKING:
     BytesLike = bytes | bytearray | memoryview
     C = TypeVar("C", bound="type[Transformation]")
 
-__all__ = ["Transformation", "corrupt", "make_transformation", "register_transformation", "unavailable"]
+__all__ = [
+    "Transformation",
+    "corrupt",
+    "make_transformation",
+    "register_transformation",
+    "stated_size",
+    "unavailable",
+]
 
 
 class Transformation(ABC):
@@ -26,6 +35,14 @@ class Transformation(ABC):
     """
 
     name: ClassVar[str]
+
+    def bind(self, *, key: str, params: Mapping[str, object] | None = None) -> Transformation:
+        """This transformation with everything decided that could change between two calls.
+
+        Of a sequence, the bound one does all that is to be done to one blob, filed under ``key``: a new one,
+        or one that says ``params``. Raises :class:`SecretError` when a key is needed and not here.
+        """
+        return self
 
     def params(self) -> dict[str, object]:
         """What the blob says so that :meth:`invert` needs no configuration; plain values.
@@ -99,6 +116,27 @@ def make_transformation(name: str, options: Mapping[str, object] | None = None) 
         raise TransformationError(
             f"the transformation {name!r} does not take {options!r}: {error}", name=name
         ) from error
+
+
+def stated_size(params: Mapping[str, object], key: str, name: str) -> int:
+    """How many bytes come out of undoing the step that says ``params``.
+
+    Raises :class:`CorruptEntryError` where it does not say so, or says what this machine could never hold.
+    """
+    size = params.get("size")
+    if type(size) is not int or size < 0:
+        raise corrupt(key, name, "does not say its size")
+    if size > _memory():
+        raise corrupt(key, name, f"would become {size} bytes, which is more than this machine's memory")
+    return size
+
+
+@cache
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 62  # a system that does not tell
 
 
 def corrupt(key: str, name: str, what: str) -> CorruptEntryError:

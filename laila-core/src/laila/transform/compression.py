@@ -5,7 +5,13 @@ from __future__ import annotations
 import zlib
 
 from laila.errors import TransformationError
-from laila.transform.base import Transformation, corrupt, register_transformation, unavailable
+from laila.transform.base import (
+    Transformation,
+    corrupt,
+    register_transformation,
+    stated_size,
+    unavailable,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,13 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Base64", "Zlib", "Zstd"]
 
 _ZSTD_RATIO = (128 << 10) // 4
-
-
-def _size(params: Mapping[str, object], key: str, name: str) -> int:
-    size = params.get("size")
-    if type(size) is not int or not 0 <= size < 1 << 62:
-        raise corrupt(key, name, "does not say its size")
-    return size
 
 
 def _level(level: object, name: str, lowest: int, highest: int) -> int:
@@ -53,7 +52,7 @@ class Zlib(Transformation):
 
     def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytes:
         """See :meth:`Transformation.invert`."""
-        size = _size(params, key, self.name)
+        size = stated_size(params, key, self.name)
         inflater = zlib.decompressobj()
         try:
             # One byte more than there should be tells a bomb; the output grows as data comes, not as
@@ -93,7 +92,7 @@ class Zstd(Transformation):
             import zstandard
         except ImportError as error:
             raise unavailable(self.name, "zstandard", "zstd", error) from error
-        size = _size(params, key, self.name)
+        size = stated_size(params, key, self.name)
         try:
             # A block of four bytes unfolds to 128 KiB at most: what claims more is a lie, told before it is
             # allocated.
@@ -125,7 +124,7 @@ class Base64(Transformation):
         """See :meth:`Transformation.invert`."""
         from binascii import Error, a2b_base64
 
-        size = _size(params, key, self.name)
+        size = stated_size(params, key, self.name)
         try:
             found = a2b_base64(data, strict_mode=True)
         except (Error, ValueError) as error:

@@ -16,7 +16,13 @@ from __future__ import annotations
 from os import urandom
 
 from laila.errors import SecretError
-from laila.transform.base import Transformation, corrupt, register_transformation, unavailable
+from laila.transform.base import (
+    Transformation,
+    corrupt,
+    register_transformation,
+    stated_size,
+    unavailable,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +103,11 @@ class AesGcm(Transformation):
         # others.
         return _derive(_derive(self._current()[1], b"laila content digest 1"), digest)[: len(digest)]
 
+    def bind(self, *, key: str, params: Mapping[str, object] | None = None) -> AesGcm:
+        """With the key that is current now, or the one that ``params`` names."""
+        # The active key may change at any moment: the id in the blob must be that of the key that was used.
+        return AesGcm(self._current()[1] if params is None else self._secret_for(params.get("key"), key))
+
     def apply(self, data: BytesLike, *, key: str) -> bytearray:
         """See :meth:`Transformation.apply`."""
         aes, _invalid = _library(self.name)
@@ -120,7 +131,7 @@ class AesGcm(Transformation):
         aes, invalid = _library(self.name)
         view = memoryview(data)
         secret = self._secret_for(params.get("key"), key)
-        size = params.get("size")
+        size = stated_size(params, key, self.name)
         count = max(1, -(-(len(view) - _SALT) // (SEGMENT + _TAG)))
         if size != len(view) - _SALT - count * _TAG:
             raise corrupt(key, self.name, "is not as long as it says")

@@ -30,6 +30,10 @@ class TransformationSequence:
         if isinstance(items, str):
             raise TransformationError(f"transformations is a list, such as [{items!r}]", name=items)
         self._items = tuple(_item(item) for item in items)
+        names = [item.name for item in self._items]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise TransformationError(f"{twice!r} is given twice: once is enough", name=twice)
 
     def __iter__(self) -> Iterator[Transformation]:
         return iter(self._items)
@@ -72,7 +76,7 @@ class TransformationSequence:
         data = byte_view(bytes(blob))
         digest = blob.digest
         steps = []
-        for item in self._items:
+        for item in [item.bind(key=blob.key) for item in self._items]:
             steps.append((item.name, {**item.params(), "size": data.nbytes}))
             data = byte_view(item.apply(data, key=blob.key))
             digest = item.digest(digest)
@@ -92,13 +96,26 @@ class TransformationSequence:
             return blob
         if blob.tree or len(blob.buffers) != 1 or blob.buffers[0].dtype is not None:
             raise corrupt(blob.key, "transformed", "is not one buffer")
+        names = tuple(name for name, _ in blob.transformations)
+        if len(set(names)) != len(names):
+            # Decompressing what was decompressed makes anything out of nothing; no sequence does so.
+            raise corrupt(blob.key, "transformed", "was transformed twice in one way")
+        steps = [
+            (self._for(name, params).bind(key=blob.key, params=params), params)
+            for name, params in blob.transformations
+        ]
         data = blob.buffers[0].data
-        for name, params in reversed(blob.transformations):
-            data = byte_view(self._for(name, params).invert(data, key=blob.key, params=params))
+        for item, params in reversed(steps):
+            data = byte_view(item.invert(data, key=blob.key, params=params))
         inner = Blob.from_bytes(data, key=blob.key)
         if inner.transformations:
             raise corrupt(blob.key, "transformed", "is transformed twice")
-        inner.undone = tuple(name for name, _ in blob.transformations)
+        digest = inner.digest
+        for item, _ in steps:
+            digest = item.digest(digest)
+        if digest != blob.digest:
+            raise corrupt(blob.key, "transformed", "does not match its digest")
+        inner.undone = names
         return inner
 
     def _for(self, name: str, params: Mapping[str, object]) -> Transformation:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from laila.pool.hdf5.storage import Storage
 
-__all__ = ["Record", "clear", "encode", "is_present", "load"]
+__all__ = ["Record", "clear", "encode", "load"]
 
 MAGIC = b"LAILAJ\r\n"
 VERSION = 1
@@ -76,18 +76,14 @@ def encode(
     return b"".join((body, footer, _CHECKSUM.pack(xxh3_64_intdigest(footer))))
 
 
-def is_present(storage: Storage) -> bool:
-    """Whether the file ends as a record does; whether that counts is for :func:`load` to say."""
-    size = storage.size()
-    return size > FOOTER_BYTES and storage.read(len(MAGIC), size - FOOTER_BYTES) == MAGIC
-
-
 def load(storage: Storage, file_id: bytes) -> Record | None:
     """Return the record at the end of the file if it was written whole, else None."""
     size = storage.size()
     if size <= FOOTER_BYTES:
         return None
     raw = storage.read(FOOTER_BYTES, size - FOOTER_BYTES)
+    if len(raw) != FOOTER_BYTES:
+        return None  # cut by another program since
     footer = raw[: _FOOTER.size]
     if footer[: len(MAGIC)] != MAGIC or _CHECKSUM.unpack_from(raw, _FOOTER.size)[0] != xxh3_64_intdigest(
         footer

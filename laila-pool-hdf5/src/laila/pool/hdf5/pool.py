@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from laila.contract import Blob, Transformation
     from laila.contract.blob import BytesLike
-    from laila.pool.hdf5.poolfile import PoolFile, Transaction
+    from laila.pool.hdf5.poolfile import Transaction
     from laila.transform import TransformationSequence
 
 __all__ = ["HDF5Pool", "HDF5Settings"]
@@ -131,6 +131,9 @@ class HDF5Pool(Pool):
         """The absolute path of the file."""
         return self._store.path
 
+    def _place(self) -> str:
+        return os.path.basename(self.path)
+
     # -- reading -------------------------------------------------------------------------------------------
 
     def _read(self, key: str) -> bytes | list[BytesLike] | None:
@@ -168,58 +171,54 @@ class HDF5Pool(Pool):
         self._write_many([(key, blob)])
 
     def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
-        def change(file: PoolFile, transaction: Transaction) -> bool:
-            for key, blob in dict(items).items():
-                transaction.put(key, blob)
-            return bool(items)
+        last = dict(items)
 
-        self._store.transact(change)
+        def change(transaction: Transaction) -> None:
+            for key, blob in last.items():
+                transaction.put(key, blob)
+
+        self._store.transact(change, frozenset(last))
 
     def _create(self, key: str, blob: Blob) -> bool:
         return self._create_many([(key, blob)])[0]
 
     def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
-        created: list[bool] = []
-
-        def change(file: PoolFile, transaction: Transaction) -> bool:
+        def change(transaction: Transaction) -> list[bool]:
+            created: list[bool] = []
             new: set[str] = set()
             for key, blob in items:
-                fresh = key not in file.index.entries and key not in new
+                fresh = key not in transaction.entries and key not in new
                 if fresh:
                     new.add(key)
                     transaction.put(key, blob)
                 created.append(fresh)
-            return bool(new)
+            return created
 
-        self._store.transact(change)
-        return created
+        return self._store.transact(change, frozenset(key for key, _ in items))
 
     def _delete(self, key: str) -> bool:
         return self._delete_many([key])[0]
 
     def _delete_many(self, keys: Sequence[str]) -> list[bool]:
-        deleted: list[bool] = []
-
-        def change(file: PoolFile, transaction: Transaction) -> bool:
+        def change(transaction: Transaction) -> list[bool]:
+            deleted: list[bool] = []
             gone: set[str] = set()
             for key in keys:
-                there = key in file.index.entries and key not in gone
+                there = key in transaction.entries and key not in gone
                 if there:
                     gone.add(key)
                     transaction.delete(key)
                 deleted.append(there)
-            return bool(gone)
+            return deleted
 
-        self._store.transact(change)
-        return deleted
+        return self._store.transact(change, frozenset(keys))
 
     def _empty(self) -> None:
-        def change(file: PoolFile, transaction: Transaction) -> bool:
-            if file.index.entries:
+        def change(transaction: Transaction) -> None:
+            if transaction.entries:
                 transaction.clear()
-            return bool(file.index.entries)
 
-        self._store.transact(change)
+        self._store.transact(change, None)
 
     def compact(self) -> int:
         """Give back the space of what was deleted or replaced; return the bytes by which the file shrank.

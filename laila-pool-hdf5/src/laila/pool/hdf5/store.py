@@ -3,7 +3,8 @@
 Locks, always taken in this order:
 
 1. ``_writer`` among the threads of this process, then the lock of ``<path>.lock`` among processes: one
-   transaction at a time. That file stays when compaction puts another file at ``path``.
+   transaction at a time. That file stays when compaction puts another file at ``path``. What other threads
+   want to write in the meantime is committed together by the next of them.
 2. ``_steady`` among threads, then the lock of the data file: held exclusively while committed bytes or the
    index change, shared by those who look for other processes' commits. Plain HDF5 takes this second one too.
 
@@ -18,14 +19,15 @@ import os
 import stat
 from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from laila.errors import LailaError, PoolClosedError, PoolError, PoolFormatError
 from laila.pool.hdf5.durable import DurableFile
 from laila.pool.hdf5.layout import Header, superblock_end
-from laila.pool.hdf5.locking import locked
+from laila.pool.hdf5.locking import LockFile, locked
 from laila.pool.hdf5.poolfile import PoolFile, Transaction
+from laila.pool.hdf5.reporting import reporting
 from laila.pool.hdf5.storage import FileStorage, sync_directory
 
 if TYPE_CHECKING:
@@ -43,6 +45,21 @@ _COMPACTING = ".compacting"
 _COPY_BYTES = 32 * 1024 * 1024
 
 _stores: WeakSet[Store] = WeakSet()
+
+T = TypeVar("T")
+
+
+class _Request:
+    """A change that a thread waits for, until somebody has committed it."""
+
+    __slots__ = ("alone", "change", "done", "keys", "result")
+
+    def __init__(self, change: Callable[[Transaction], Any], keys: frozenset[str] | None) -> None:
+        self.change = change
+        self.keys = keys
+        self.alone = keys is None
+        self.done = False
+        self.result: Any = None
 
 
 class Store:
@@ -65,9 +82,11 @@ class Store:
         self._closed = False
         self._writer = Lock()
         self._steady = Lock()
-        self._lock_fd = -1
+        self._lock = LockFile(self.path)
+        self._waiting: list[_Request] = []  # changes that no transaction has committed yet
+        self._compact_from = _COMPACT_FROM
         self._file: PoolFile | None = None
-        with self._reporting("open"):
+        with reporting("open", self.path):
             self._file = self._open()
         _stores.add(self)
 
@@ -79,9 +98,11 @@ class Store:
         if file is None:
             if self._read_only:
                 raise PoolError(
-                    f"{self.path} does not exist, and read_only=True makes no file", pool=self.path
+                    f"{self.path} does not exist or is empty, and read_only=True makes no file",
+                    pool=self.path,
+                    errno=errno.ENOENT,
                 )
-            with self._one_process():
+            with self._lock.held(self._timeout):
                 file = self._attach()
                 if file is None:
                     return self._build(".creating", lambda transaction: None)
@@ -94,7 +115,7 @@ class Store:
                 f"{self.path} was not closed in order; open it once for writing, which recovers it",
                 pool=self.path,
             )
-        with self._one_process():
+        with self._lock.held(self._timeout):
             file.recover()
             file.refresh()
         self._tidy()
@@ -105,17 +126,15 @@ class Store:
         left = self.path + _COMPACTING
         if os.path.exists(left):
             # Held: somebody is compacting, and this is no left-over. Another error: compact() will tell it.
-            fd = self._lock_descriptor()
-            with (
-                suppress(OSError),
-                locked(fd, exclusive=True, timeout=0, path=self.path, what="another process"),
-            ):
+            with suppress(OSError), self._lock.held(0):
                 os.unlink(left)
 
     def _attach(self) -> PoolFile | None:
         """Open the file if there is one with anything in it. Nothing is written to what is no pool."""
         try:
-            fd = os.open(self.path, (os.O_RDONLY if self._read_only else os.O_RDWR) | os.O_CLOEXEC)
+            # Not to wait for the other end of a pipe is all that O_NONBLOCK means here.
+            mode = os.O_RDONLY if self._read_only else os.O_RDWR
+            fd = os.open(self.path, mode | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         storage = FileStorage(fd, durable=self._durable)
@@ -131,7 +150,7 @@ class Store:
 
     def _load(self, file: PoolFile) -> bool:
         """Bring ``file`` up to date; False: a writer died in a commit, and somebody must recover it."""
-        with self._locked(file.storage, exclusive=False):
+        with self._locked(_storage(file), exclusive=False):
             if file.needs_recovery():
                 return False
             if not file.header.generation:
@@ -175,36 +194,14 @@ class Store:
 
     def _replace(self, old: PoolFile, beside: str, storage: FileStorage) -> None:
         os.fchmod(storage.fd, stat.S_IMODE(os.stat(self.path).st_mode))
-        with self._locked(old.storage, exclusive=True):
+        with self._locked(_storage(old), exclusive=True):
             # Others have the old file open: they must hear of the new one, and not before it can be found.
             Header.set_moved(old.storage, True)
             os.rename(beside, self.path)
 
     # -- locks ---------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _reporting(self, what: str) -> Iterator[None]:
-        """Turn an error of the system into a :class:`PoolError` that says what to do."""
-        try:
-            yield
-        except LailaError:
-            raise
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise PoolError(
-                f"cannot {what} {self.path}: HDF5 says {error}; was the file changed by another program?",
-                pool=self.path,
-            ) from error
-        except OSError as error:
-            reason = error.strerror or str(error)
-            advice = ""
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                advice = "; nothing was changed: make room, then try again"
-            raise PoolError(
-                f"cannot {what} {self.path}: {reason}{advice}", errno=error.errno, pool=self.path
-            ) from error
-
-    def _locked(self, storage: object, *, exclusive: bool) -> AbstractContextManager[None]:
-        assert isinstance(storage, FileStorage)
+    def _locked(self, storage: FileStorage, *, exclusive: bool) -> AbstractContextManager[None]:
         return locked(
             storage.fd,
             exclusive=exclusive,
@@ -212,23 +209,6 @@ class Store:
             path=self.path,
             what="another process, or by HDF5 itself (a file open in h5py keeps writers out)",
         )
-
-    @contextmanager
-    def _one_process(self) -> Iterator[None]:
-        """Be the only writer among processes."""
-        with locked(
-            self._lock_descriptor(),
-            exclusive=True,
-            timeout=self._timeout,
-            path=self.path,
-            what="another process that writes",
-        ):
-            yield
-
-    def _lock_descriptor(self) -> int:
-        if self._lock_fd < 0:
-            self._lock_fd = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        return self._lock_fd
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -239,7 +219,7 @@ class Store:
             generation, moved = Header.glance(file.storage)
             if generation == file.header.generation and not moved:
                 return file
-        with self._reporting("read"):
+        with reporting("read", self.path):
             return self._catch_up()
 
     def evolutions(self, stem: str) -> list[int]:
@@ -250,11 +230,9 @@ class Store:
 
     def _catch_up(self) -> PoolFile:
         while True:
-            self._check_open()
             with self._steady:
-                file = self._file
-                if file is None or not self._is_at_path(file):
-                    file = self._file = self._reopen()
+                self._check_open()
+                file = self._file_at_path()
                 if self._load(file):
                     return file
             if self._read_only:
@@ -262,89 +240,143 @@ class Store:
                     f"a process that wrote to {self.path} died; open it once for writing, which recovers it",
                     pool=self.path,
                 )
-            with self._writing():
+            with self._writer, self._writing():
                 pass  # beginning to write recovers the file
 
-    def _is_at_path(self, file: PoolFile) -> bool:
-        assert isinstance(file.storage, FileStorage)
-        mine = os.fstat(file.storage.fd)
-        try:
-            there = os.stat(self.path)
-        except FileNotFoundError:
-            return False
-        return (mine.st_ino, mine.st_dev) == (there.st_ino, there.st_dev)
-
-    def _reopen(self) -> PoolFile:
-        file = self._attach()
-        if file is None:
-            raise PoolError(
-                f"{self.path} was removed while this pool had it open; open the pool anew", pool=self.path
-            )
+    def _file_at_path(self) -> PoolFile:
+        """The file that stands at the path now, opened anew if that is another one than before."""
+        file = self._file
+        if file is None or not _storage(file).is_at(self.path):
+            file = self._file = self._attach()
+            if file is None:
+                raise PoolError(
+                    f"{self.path} was removed or emptied while this pool had it open; open the pool anew",
+                    pool=self.path,
+                    errno=errno.ENOENT,
+                )
         return file
 
     # -- writing -------------------------------------------------------------------------------------------
 
     @contextmanager
     def _writing(self) -> Iterator[PoolFile]:
-        """Be the only writer, with the file that is at the path now, recovered and up to date."""
-        with self._writer:
-            self._check_open()
-            if self._read_only:
-                raise PoolError(
-                    f"{self.path} was opened with read_only=True", pool=self.path, errno=errno.EROFS
-                )
-            with self._one_process():
-                with self._steady:
-                    file = self._file
-                    if file is None or not self._is_at_path(file):
-                        file = self._file = self._reopen()
-                    if file.needs_recovery():
-                        file.recover()
-                    file.refresh()
-                    if Header.glance(file.storage)[1]:
-                        # The process that was to put another file here died before it did.
-                        Header.set_moved(file.storage, False)
-                yield file
+        """Be the only process that writes, with the file that is at the path now, recovered and up to date.
 
-    def transact(self, change: Callable[[PoolFile, Transaction], bool]) -> None:
-        """Run ``change`` as one transaction, committed if it returns true.
+        Called with ``_writer`` held.
+        """
+        self._check_open()
+        if self._read_only:
+            raise PoolError(f"{self.path} was opened with read_only=True", pool=self.path, errno=errno.EROFS)
+        with self._lock.held(self._timeout):
+            with self._steady:
+                file = self._file_at_path()
+                if file.needs_recovery():
+                    file.recover()
+                file.refresh()
+                if Header.glance(file.storage)[1]:
+                    # The process that was to put another file here died before it did.
+                    Header.set_moved(file.storage, False)
+            yield file
+
+    def transact(self, change: Callable[[Transaction], T], keys: frozenset[str] | None) -> T:
+        """Run ``change``, which concerns ``keys`` (None: all), commit what it did, and return its result.
+
+        Changes of several threads may share a commit. One that then fails is made again by itself, so
+        ``change`` may be called more than once.
 
         Raises :class:`PoolError` with nothing changed; :class:`PoolLockedError` when another process keeps
         the file.
         """
-        with self._reporting("write"), self._writing() as file:
+        request = _Request(change, keys)
+        self._waiting.append(request)
+        wasteful = False
+        try:
+            with reporting("write", self.path), self._writer:
+                while not request.done:
+                    wasteful = self._commit_for(request)
+        finally:
+            if not request.done:
+                self._waiting.remove(request)
+        if wasteful:
+            try:
+                self.compact()
+            except LailaError as error:
+                # The transaction is done; that space could not be given back is no failure of it.
+                _log.warning("automatic compaction of %s failed: %s", self.path, error)
+        result: T = request.result
+        return result
+
+    def _commit_for(self, request: _Request) -> bool:
+        """Commit ``request``, with all that can share its transaction; whether the file is mostly waste.
+
+        On return it is done, or is to be made again alone. Called with ``_writer`` held.
+        """
+        together = self._sharers(request)
+        with self._writing() as file:
             transaction = file.begin()
             try:
-                if change(file, transaction):
+                for each in together:
+                    each.result = each.change(transaction)
+                if transaction.changed:
                     with self._steady:
                         transaction.commit()
             except BaseException as error:
                 committed = transaction.committed
                 transaction.rollback()
-                if committed and isinstance(error, OSError):
-                    raise PoolError(
-                        f"the change to {self.path} is safe in its journal, but could not be put in place "
-                        f"({error.strerror or error}); it will be when the file is next used",
-                        errno=error.errno,
-                        pool=self.path,
-                    ) from error
+                if committed:
+                    self._finish(file, error)
+                elif len(together) > 1 and isinstance(error, Exception):
+                    # Each finds out by itself whose fault it was.
+                    for each in together:
+                        each.alone = True
+                    return False
                 if transaction.failure is not None and transaction.failure is not error:
                     raise transaction.failure from error
-                raise
-            wasteful = self._auto_compact and file.index.dead > max(_COMPACT_FROM, file.storage.size() // 2)
-        if wasteful:
-            try:
-                self.compact()
-            except PoolError as error:
-                # The transaction is done; that space could not be given back is no failure of it.
-                _log.warning("automatic compaction of %s failed: %s", self.path, error)
+                if not committed or not isinstance(error, Exception):
+                    raise
+            for each in together:
+                each.done = True
+                self._waiting.remove(each)
+            dead, size = file.index.dead, file.storage.size()
+        if not self._auto_compact or dead <= max(self._compact_from, size // 2):
+            return False
+        self._compact_from = 2 * dead  # until it succeeds: a full disk is not tried again for each write
+        return True
+
+    def _sharers(self, request: _Request) -> list[_Request]:
+        """``request``, and those of other threads that are about other keys."""
+        together = [request]
+        if not request.alone and request.keys is not None:
+            keys = set(request.keys)
+            for other in self._waiting[:]:
+                if other is request or other.alone or other.keys is None or not keys.isdisjoint(other.keys):
+                    continue
+                keys |= other.keys
+                together.append(other)
+        return together
+
+    def _finish(self, file: PoolFile, error: BaseException) -> None:
+        """Put in place what is committed in the journal, after ``error`` came in between."""
+        try:
+            with self._steady:
+                file.recover()
+                file.refresh()
+        except OSError:
+            if not isinstance(error, OSError):
+                raise error from None
+            raise PoolError(
+                f"the change to {self.path} is safe in its journal, but could not be put in place "
+                f"({error.strerror or error}); it will be when the file is next written to",
+                errno=error.errno,
+                pool=self.path,
+            ) from error
 
     def compact(self) -> int:
         """Write what is alive into a new file that takes this one's place; return the bytes given back.
 
         Needs as much free space as the result. Readers go on meanwhile, writers wait.
         """
-        with self._reporting("compact"), self._writing() as file:
+        with reporting("compact", self.path), self._writer, self._writing() as file:
             before = file.storage.size()
             with self._source_session(file) as session:
 
@@ -361,6 +393,7 @@ class Store:
                 built = self._build(_COMPACTING, fill)
             with self._steady:
                 self._file = built
+            self._compact_from = _COMPACT_FROM
             return before - built.storage.size()
 
     @contextmanager
@@ -384,31 +417,33 @@ class Store:
     def close(self) -> None:
         """Let go of the file, cut to its proper length where no other process is writing."""
         with self._writer:
-            if self._closed:
-                return
-            self._closed = True
-            file, self._file = self._file, None
-            if file is not None and not self._read_only:
+            with self._steady:
+                self._closed = True
+                file, self._file = self._file, None
+            try:
                 # No matter if not: what stands past the end is cut off by the next who writes.
-                fd = self._lock_descriptor()
-                with (
-                    suppress(OSError),
-                    locked(fd, exclusive=True, timeout=0, path=self.path, what="another process"),
-                ):
-                    if not file.needs_recovery() and self._is_at_path(file):
-                        file.storage.truncate(superblock_end(file.storage, self.path))
-            if self._lock_fd >= 0:
-                os.close(self._lock_fd)
-                self._lock_fd = -1
+                with suppress(OSError):
+                    if file is not None and not self._read_only and _storage(file).is_at(self.path):
+                        with self._lock.held(0):
+                            if not file.needs_recovery() and _storage(file).is_at(self.path):
+                                file.storage.truncate(superblock_end(file.storage, self.path))
+            finally:
+                self._lock.close()
 
     def _forget_after_fork(self) -> None:
-        # An open file's locks are shared with the parent, and a lock that another thread held stays held for
-        # ever.
+        # An open file's locks are shared with the parent, as long as it is open anywhere, and a lock that
+        # another thread held stays held for ever. What other threads wait for is the parent's.
         self._writer, self._steady = Lock(), Lock()
-        self._file = None
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        self._waiting = []
+        self._lock.close()
+        file, self._file = self._file, None
+        if file is not None:
+            _storage(file).close()
+
+
+def _storage(file: PoolFile) -> FileStorage:
+    assert isinstance(file.storage, FileStorage)
+    return file.storage
 
 
 def _after_fork_in_child() -> None:
