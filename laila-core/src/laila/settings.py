@@ -45,6 +45,7 @@ def option(
     *,
     factory: Callable[[], object] | None = None,
     help: str = "",
+    shown: str | None = None,
     secret: bool = False,
     env: str | Sequence[str] | None = None,
     arg: str | None = None,
@@ -56,13 +57,14 @@ def option(
         default: taken when nothing else gives a value; without it and ``factory`` the option is required.
         factory: called for a default that must be fresh each time, such as a list.
         help: one sentence for the documentation.
+        shown: what the documentation says of a default that is computed, such as from the machine's size.
         secret: never shown in ``repr``, errors, ``public()`` or the environment snapshot.
         env: environment variables in order of precedence, in place of ``LAILA_<PREFIX>_<NAME>``.
         arg: the name in ``laila.args``, in place of ``<prefix>.<name>``.
         validator: an attrs validator, called as ``validator(settings, attribute, value)``.
     """
     names = None if env is None else (env,) if isinstance(env, str) else tuple(env)
-    metadata = {"help": help, "secret": secret, "own_env": names, "own_arg": arg}
+    metadata = {"help": help, "shown": shown, "secret": secret, "own_env": names, "own_arg": arg}
     if factory is not None:
         return attrs.field(factory=factory, metadata=metadata, repr=not secret, validator=validator)
     return attrs.field(default=default, metadata=metadata, repr=not secret, validator=validator)
@@ -222,7 +224,9 @@ def _rows(cls: type[Settings]) -> Iterator[OptionRow]:
     for name, field in cls._fields().items():
         meta = field.metadata
         default: object = field.default
-        if default is attrs.NOTHING:
+        if meta["shown"] is not None:
+            shown = meta["shown"]
+        elif default is attrs.NOTHING:
             shown = "required"
         elif default is None:
             shown = "none"

@@ -34,7 +34,11 @@ class Command(Protocol):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (``sys.argv`` if ``None``) and return its exit code. Errors go to stderr."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help(sys.stderr)
+        return 2
     _be_printable()
     if not options.traceback:
         # What the library logs, a command says itself: as an error, or in what it shows.
@@ -65,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="laila", description="Look at and look after what laila stores.")
     parser.add_argument("--version", action=_Version, help="show the version of laila-core and exit")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.set_defaults(run=None)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for info in pkgutil.iter_modules(commands.__path__):
         command: Command = importlib.import_module(f"{commands.__name__}.{info.name}")
         text = (command.__doc__ or "").strip()

@@ -29,7 +29,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL_URL", help="such as hdf5:///data/run.h5")
     parser.add_argument("entry", metavar="ID|NICKNAME", nargs="?", help="a global id or a nickname")
     parser.add_argument(
-        "--limit", type=int, default=200, metavar="N", help="list at most N entries, 0 for all (default: 200)"
+        "--limit",
+        type=_count,
+        default=200,
+        metavar="N",
+        help="list at most N entries, 0 for all (default: 200)",
     )
 
 
@@ -56,6 +60,14 @@ def _open_to_look(url: str) -> Pool:
         if "read_only" in parameters:
             options["read_only"] = True
     return open_pool(url, **options)
+
+
+def _count(text: str) -> int:
+    """Read a number of entries."""
+    count = int(text)
+    if count < 0:
+        raise ValueError
+    return count
 
 
 def _list(pool: Pool, limit: int) -> int:

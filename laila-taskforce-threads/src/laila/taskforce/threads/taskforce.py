@@ -28,6 +28,7 @@ class ThreadSettings(Settings):
 
     workers: int = option(
         default=min(32, (os.cpu_count() or 1) + 4),
+        shown="processors + 4, at most 32",
         help="how many tasks run at a time",
         validator=attrs.validators.and_(attrs.validators.instance_of(int), attrs.validators.ge(1)),
     )

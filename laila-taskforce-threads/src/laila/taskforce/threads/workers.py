@@ -16,7 +16,7 @@ import sys
 from collections import deque
 from threading import Lock, RLock, Thread, current_thread
 
-from laila.contract.taskforce import run_here, set_host
+from laila.contract.taskforce import blocked, current_host, run_here, set_host
 from laila.errors import TaskForceError
 
 TYPE_CHECKING = False
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Crew"]
 
 _MAX_NESTED = 50  # tasks run inside one another's waits on one thread
+
+_joining = Lock()  # for the ``joins`` of all crews, which never form a circle
 
 
 class _Worker:
@@ -50,6 +52,8 @@ class _Worker:
         set_host(self)
         crew = self.crew
         queue = crew.queue
+        with crew.lock:
+            crew.workers.add(self)  # again, for one whose start was interrupted
         while True:
             try:
                 task = queue.popleft()
@@ -74,6 +78,11 @@ class _Worker:
     def adopt(self, task: Task, *, force: bool = False) -> bool:
         """Run ``task``, which this worker is about to wait for, if it is of this crew and has not started."""
         if task.owner is not self.crew or task.started:
+            if not force and not task.future._is_settled() and task in self.tasks:
+                raise TaskForceError(
+                    f"a task would wait for its own end for ever: {task!r} is under way in this thread, and "
+                    "waits, itself or through a task that it waits for, for its own future"
+                )
             return False
         if not force and (self.nested >= _MAX_NESTED or _stack_is_deep()):
             return False
@@ -126,6 +135,7 @@ class Crew:
         self.workers: set[_Worker] = set()
         self.blocked = 0
         self.idle: list[Lock] = []
+        self.joins: list[Crew] = []  # crews whose end a worker of this one waits for
         self._count = 0
 
     # ------------------------------------------------------------------------------------------ from outside
@@ -166,6 +176,11 @@ class Crew:
                 # The system, or an interpreter that is shutting down, gives no more threads.
                 self.workers.discard(worker)
                 return len(self.workers) > self.blocked
+            except BaseException:
+                # An interrupt. A thread that was never started would be joined in vain.
+                if worker.thread.ident is None:
+                    self.workers.discard(worker)
+                raise
             wanted -= 1
         return True
 
@@ -246,9 +261,32 @@ class Crew:
             return [worker.thread for worker in self.workers if worker.thread is not me]
 
     def join(self) -> None:
-        """Wait until all workers are gone, after :meth:`leave`. A worker of this crew does not wait."""
-        me = current_thread()
-        while not any(worker.thread is me for worker in tuple(self.workers)) and (others := self.others()):
+        """Wait until all workers are gone, after :meth:`leave`.
+
+        A worker of this crew does not wait, nor one of a crew that this one waits for already.
+        """
+        host = current_host()
+        mine = host.crew if isinstance(host, _Worker) else None
+        if host is None or mine is None:
+            self._join_all()
+            return
+        with _joining:
+            if mine._is_joined_by(self):
+                return
+            mine.joins.append(self)
+        try:
+            with blocked(host):  # what is left to do may need this thread's crew
+                self._join_all()
+        finally:
+            with _joining:
+                mine.joins.remove(self)
+
+    def _is_joined_by(self, other: Crew) -> bool:
+        """Whether a worker of ``other`` waits for the end of this crew, itself or through further crews."""
+        return other is self or any(self._is_joined_by(crew) for crew in other.joins)
+
+    def _join_all(self) -> None:
+        while others := self.others():
             others[0].join()
 
     def lose_threads(self) -> list[Task]:
@@ -256,6 +294,9 @@ class Crew:
         me = current_thread()
         lost = [*self.queue, *self.held]
         lost += [task for worker in self.workers if worker.thread is not me for task in worker.tasks]
+        global _joining
+        _joining = Lock()
+        self.joins.clear()
         self.lock = RLock()
         self.workers = {worker for worker in self.workers if worker.thread is me}
         self.blocked = sum(worker.waits > 0 for worker in self.workers)
