@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import laila
+from laila.contract import Settings, option
 from laila.errors import EnvironmentSnapshotError
 
 
@@ -232,3 +233,44 @@ def test_secrets_are_left_out_and_named(policy: laila.DefaultPolicy, monkeypatch
         vault = made.central.memory.router.route(pool_nickname="vault")
         assert vault.password == "hunter2"  # type: ignore[attr-defined]
         assert made.environment == environment
+
+
+class SafeSettings(Settings):
+    prefix = "safe"
+
+    password: str | None = option(default=None, secret=True, help="what opens it")
+
+
+class Safe(laila.MemoryPool):
+    """A pool whose options are settings, one of which is a secret that may be left out."""
+
+    def __init__(self, nickname: str | None = None, password: str | None = None) -> None:
+        super().__init__(nickname=nickname)
+        self.settings = SafeSettings.resolve({"password": password})
+
+
+def test_a_secret_setting_is_asked_for_where_it_had_a_value(
+    policy: laila.DefaultPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool that never had its secret is rebuilt without it; one that had it is not."""
+    from laila.plugins import registry
+
+    find, name_of = registry.Registry.get, registry.Registry.name_of
+    monkeypatch.setattr(
+        registry.Registry, "get", lambda self, name: Safe if name == "safe" else find(self, name)
+    )
+    monkeypatch.setattr(
+        registry.Registry, "name_of", lambda self, kind: "safe" if kind is Safe else name_of(self, kind)
+    )
+    laila.memory.extend(Safe("open"))
+    environment = laila.environment
+    assert environment["pools"][1]["missing_secrets"] == []
+    rebuilt(environment).close()
+    laila.memory.extend(Safe("locked", password="hunter2"))
+    environment = laila.environment
+    assert environment["pools"][2]["missing_secrets"] == ["password"]
+    with pytest.raises(EnvironmentSnapshotError, match="a secret is missing"):
+        rebuilt(environment)
+    monkeypatch.setenv("LAILA_SAFE_PASSWORD", "hunter2")
+    with rebuilt(environment) as made:
+        assert made.environment["pools"][2] == environment["pools"][2]

@@ -365,6 +365,19 @@ def test_a_manifest_that_grows_stores_what_is_new(pool: Recording) -> None:
     assert len(laila.memorize(both).result) == 3
 
 
+def test_overwriting_a_manifest_replaces_its_tree_and_not_what_is_stored(pool: Recording) -> None:
+    weights = [1.0]
+    run = Manifest({"epoch 1": laila.constant(weights)}, nickname="run")
+    run.memorize().wait()
+    weights[0] = 2.0
+    run.extend(Manifest({"epoch 2": laila.constant(weights)}))
+    with pytest.raises(ImmutableEntryError):
+        run.memorize().wait()
+    run.memorize(overwrite=True).wait()
+    tree = laila.remember(nickname="run", scope="MANIFEST").result.resolved
+    assert (tree["epoch 1"].data, tree["epoch 2"].data) == ([1.0], [2.0])
+
+
 def test_what_was_forgotten_is_stored_again_with_its_manifest(pool: Recording) -> None:
     entry = laila.constant("leaf")
     run = Manifest({"leaf": entry})

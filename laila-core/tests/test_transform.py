@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import laila.directories
 from laila.codec import decode, encode
+from laila.codec.trust import encryption_keys
 from laila.contract.blob import Blob, Buffer
 from laila.errors import CorruptEntryError, SecretError, TransformationError
 from laila.testing.payloads import assert_same, payloads
@@ -275,3 +276,80 @@ def test_a_transformation_of_ones_own() -> None:
         register_transformation(Thief)
     with pytest.raises(TypeError):
         register_transformation(int)  # type: ignore[type-var]
+
+
+def test_a_key_that_changes_meanwhile_harms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may make a new key at any moment: a blob is encrypted under the one that it names."""
+    sequence = TransformationSequence(["aes-gcm"])
+    blob = encode([1], key=KEY)
+    digest = sequence.apply(blob).digest
+    current = AesGcm._current
+    asked: list[str] = []
+
+    def moves_on(self: AesGcm) -> tuple[str, bytes]:
+        found = current(self)
+        if self._key is None:
+            asked.append(found[0])
+            encryption_keys.new()
+        return found
+
+    monkeypatch.setattr(AesGcm, "_current", moves_on)
+    outer = sequence.apply(blob)
+    assert len(asked) == 1
+    assert outer.transformations[0][1]["key"] == asked[0]
+    assert outer.digest == digest
+    assert decode(TransformationSequence(()).invert(outer)) == [1]
+    later = sequence.apply(blob)
+    assert later.transformations[0][1]["key"] != asked[0]
+    assert decode(TransformationSequence(()).invert(later)) == [1]
+
+
+@pytest.mark.parametrize("items", [["zlib"], ["zstd", "base64"], [AesGcm(SECRET)], ["zlib", AesGcm(SECRET)]])
+def test_the_digest_outside_is_that_of_the_content(items: list[Any]) -> None:
+    """A pool compares contents by the heads of its blobs: none may pass for another."""
+    sequence = TransformationSequence(items)
+    outer = sequence.apply(encode([1], key=KEY))
+    other = sequence.apply(encode([2], key=KEY))
+    for digest in (other.digest, bytes(16), encode([1], key=KEY).digest[::-1]):
+        lying = Blob(KEY, b"", outer.buffers, transformations=outer.transformations, digest=digest)
+        with pytest.raises(CorruptEntryError, match="digest"):
+            sequence.invert(Blob.from_bytes(bytes(lying)))
+    assert decode(sequence.invert(outer)) == [1]
+
+
+def test_a_step_is_taken_once() -> None:
+    with pytest.raises(TransformationError, match="twice"):
+        TransformationSequence(["zlib", Zlib(9)])
+    blob = encode([1], key=KEY)
+    data: Any = bytes(blob)
+    steps: list[Any] = []
+    for _ in range(3):
+        steps.append(("zlib", {"size": len(data)}))
+        data = zlib.compress(data)
+    nested = Blob(KEY, b"", (Buffer(memoryview(data)),), transformations=tuple(steps), digest=blob.digest)
+    with pytest.raises(CorruptEntryError, match="twice"):
+        TransformationSequence(()).invert(nested)
+    sequence = TransformationSequence(["zlib"])
+    outer = sequence.apply(blob)
+    with pytest.raises(CorruptEntryError, match="memory"):
+        sequence.invert(outer_with(outer, bytes(outer.buffers[0].data), size=1 << 60))
+
+
+def test_sizes_below_nothing() -> None:
+    sequence = TransformationSequence([AesGcm(SECRET)])
+    outer = sequence.apply(encode([1], key=KEY))
+    for piece in (b"", b"x", b"x" * 16, b"x" * 31):
+        for size in (-32, len(piece) - 32, True, 0.0):
+            with pytest.raises(CorruptEntryError):
+                sequence.invert(outer_with(outer, piece, size=size))
+
+
+@pytest.mark.parametrize("items", [["zlib"], ["zstd"], ["base64"], [AesGcm(SECRET)]])
+def test_every_bit_counts_under_a_transformation(items: list[Any]) -> None:
+    raw = bytes(TransformationSequence(items).apply(encode({"a": (1, 2.5)}, key=KEY)))
+    for position in range(len(raw)):
+        for bit in range(8):
+            bad = bytearray(raw)
+            bad[position] ^= 1 << bit
+            with pytest.raises(CorruptEntryError):
+                Blob.from_bytes(bad)

@@ -247,7 +247,7 @@ def test_mapping_side_and_transformations(tmp_path: Path) -> None:
     with HDF5Pool(tmp_path / "p.h5", transformations=["zlib"]) as pool:
         pool[STEM] = encode({"w": np.zeros(N)}, key=STEM)
         assert STEM in pool
-        assert len(pool[STEM].buffers) == 1  # type: ignore[union-attr]
+        assert len(pool[STEM].buffers) == 1
         del pool[STEM]
         with pytest.raises(KeyError):
             pool[STEM]

@@ -184,3 +184,30 @@ def test_hostile_tensors(torch: Any) -> None:
     for case in bad:
         with pytest.raises(CorruptEntryError):
             read(*case)
+
+
+def test_gradients_of_gradients(torch: Any) -> None:
+    import msgpack
+
+    from laila.contract.blob import Buffer
+
+    def chain(length: int) -> bytes:
+        rows: list[Any] = [[tags.TUPLE, 1], [tags.TUPLE, 1]]
+        one, two = msgpack.ExtType(0, b"\0"), msgpack.ExtType(0, b"\1")
+        for number in range(length):
+            grad = msgpack.ExtType(0, (number + 1).to_bytes(3, "little")) if number else None
+            rows.append([tags.TENSOR, 0, "float32", one, two, 0, 4, "cpu", grad])
+        return tags.ROWS_MARK + b"".join(map(msgpack.packb, rows))
+
+    storage = (Buffer(memoryview(bytes(16))),)
+    for length in (50, 100_000):
+        with pytest.raises(CorruptEntryError, match="gradient"):
+            decode(Blob(KEY, chain(length), storage))
+    assert decode(Blob(KEY, chain(3), storage)) is not None
+    tensor: Any = torch.zeros(1, requires_grad=True)
+    for _ in range(30):
+        above = torch.zeros(1, requires_grad=True)
+        above.grad = tensor
+        tensor = above
+    with pytest.raises(PayloadError, match="gradient"):
+        encode(tensor, key=KEY)

@@ -1,12 +1,10 @@
 """Payload to Blob and back: exact types, shared objects, trust.
 
 :func:`encode` takes a snapshot of a payload; :func:`decode` gives back an equal one of the same types. A
-plain
-payload (:mod:`laila.codec.plain`) is one MessagePack object; everything else is a sequence of rows
+plain payload (:mod:`laila.codec.plain`) is one MessagePack object; everything else is a sequence of rows
 (:mod:`laila.codec.encoder`, :mod:`laila.codec.decoder`). Data never runs code: decoding knows a table of
-tags,
-and what needs a class or a function of the user's was registered by :func:`register_type` or bears a valid
-signature (:mod:`laila.codec.trust`).
+tags, and what needs a class or a function of the user's was registered by :func:`register_type` or bears a
+valid signature (:mod:`laila.codec.trust`).
 """
 
 from __future__ import annotations
@@ -39,8 +37,7 @@ def encode(
 
     Nothing that is done to the payload afterwards changes the blob. ``copy=False`` keeps read-only arrays
     without copying them. ``pickle=False`` refuses what would need a signature: classes that are not
-    registered,
-    and whatever only a pickle carries. ``user_metadata`` is plain data with text for keys;
+    registered, and whatever only a pickle carries. ``user_metadata`` is plain data with text for keys;
     ``created`` (seconds since the epoch) is now unless given. Safe to call from several threads.
 
     Raises:

@@ -1,9 +1,8 @@
 """Rows of numpy's types: arrays of every dtype, masked and record arrays, scalars, dtypes.
 
 Arrays of simple dtypes are buffers that describe themselves; structured ones carry a description of their
-dtype
-in the row; arrays of objects are written element by element. A dtype that names Python objects is never built
-from a blob.
+dtype in the row; arrays of objects are written element by element. A dtype that names Python objects is never
+built from a blob.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 One loop over the rows. A reference is replaced by the value of an earlier row while MessagePack unpacks, and
 each row is rebuilt by the function of its tag. Whatever is wrong with a row is a
 :class:`~laila.errors.CorruptEntryError`; nothing that the blob names is imported, looked up or called unless
-the
-signature was verified before the first row.
+the signature was verified before the first row.
 """
 
 from __future__ import annotations

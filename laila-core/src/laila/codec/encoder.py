@@ -1,12 +1,9 @@
 """The slow path, writing: any payload as rows.
 
 Every container, and every value that MessagePack lacks, is one row ``[tag, field, …]``, written after the
-rows
-it refers to; a field is an atom or a reference to an earlier row. So nothing is nested in anything else's
-bytes,
-depth costs no recursion, and an object met twice is a second reference. The walk keeps its own stack, which
-is
-also how a cycle is found and how an error knows its place inside the payload.
+rows it refers to; a field is an atom or a reference to an earlier row. So nothing is nested in anything
+else's bytes, depth costs no recursion, and an object met twice is a second reference. The walk keeps its own
+stack, which is also how a cycle is found and how an error knows its place inside the payload.
 """
 
 from __future__ import annotations
@@ -16,9 +13,10 @@ from itertools import chain
 from msgpack import ExtType
 
 from laila.codec import registry, tags
-from laila.codec.limits import MAX_NESTING, KeyBudget
-from laila.codec.plain import ATOMS, INLINE_BYTES, pack_each, pack_object
-from laila.codec.rows import order_by_content, reference, referred
+from laila.codec.limits import KeyBudget
+from laila.codec.places import place
+from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object
+from laila.codec.rows import RowWriter, reference, referred
 from laila.contract.blob import Blob, Buffer
 from laila.errors import PayloadCycleError, PayloadError
 
@@ -79,13 +77,10 @@ class Encoder:
         self.signed_types: dict[type, str] = {}
         self.hoisted: set[int] = set()
         self.pickled: dict[int, object] = {}
-        self._rows: list[bytes] = []
-        self._kept: list[Row] = []
-        self._depths: list[int] = []
+        self._rows = RowWriter(keep=keep)
         self._keys: KeyBudget | None = None
         self._memo: dict[int, int] = {}
         self._alive: list[object] = []  # ids stay unique only while their objects live
-        self._merged: dict[bytes, int] = {}
         self._stack: list[_Frame] = []
         self._active: set[int] = set()
         self._owners: dict[object, int] = {}
@@ -168,7 +163,7 @@ class Encoder:
 
     def path(self) -> str:
         """The place reached, such as ``payload['a'][3].b``."""
-        return "payload" + "".join(_place(frame) for frame in self._stack)
+        return "payload" + "".join(place(frame.obj, frame.row, frame.position) for frame in self._stack)
 
     # -- the walk
 
@@ -218,11 +213,12 @@ class Encoder:
                 self._alive.append(frame.obj)
                 active.discard(id(frame.obj))
                 if not stack:
-                    return self._tree()
+                    tree, self.buffers = self._rows.tree(self.buffers)
+                    return tree
                 above = stack[-1]
                 above.row[above.position] = reference(index)
                 above.position += 1
-                above.depth = max(above.depth, self._depths[index])
+                above.depth = max(above.depth, self._rows.depths[index])
 
     def _next(self, frame: _Frame) -> object | None:
         """The next field of ``frame`` that needs a row of its own.
@@ -230,7 +226,7 @@ class Encoder:
         Known ones become references on the way.
         """
         row, position, memo = frame.row, frame.position, self._memo
-        careful, depths = frame.careful, self._depths
+        careful, depths = frame.careful, self._rows.depths
         for position in range(position, len(row)):  # noqa: B020  # resumes where it stopped
             field = row[position]
             kind = type(field)
@@ -263,21 +259,10 @@ class Encoder:
             return False
         if float in map(type, chain.from_iterable(found)) and any(x != x for x in chain.from_iterable(found)):
             return False
-        rows: list[Row] = [[tags.TUPLE, *value] for value in found]
         try:
-            packed = pack_each(rows)
+            indexes = self._rows.write_tuples(found)
         except OverflowError:
             return False
-        count = len(self._depths)
-        indexes = []
-        merged, files = self._merged, self._kept if self.keep else self._rows
-        for content, data in zip(rows if self.keep else packed, packed, strict=True):
-            index = merged.setdefault(data, count)
-            if index == count:
-                files.append(content)  # type: ignore[arg-type]  # rows or their bytes, as the list has them
-                count += 1
-            indexes.append(index)
-        self._depths.extend([0] * (count - len(self._depths)))
         self._memo.update(zip(map(id, found), indexes, strict=True))
         self._alive.append(found)
         references = map(reference, indexes)
@@ -297,7 +282,7 @@ class Encoder:
         if not _SHORT.issuperset(map(type, row)):
             if level == _SMALL_LEVELS or (tag == tags.DICT and not _SHORT.issuperset(map(type, row[1::2]))):
                 return None
-            memo, depths = self._memo, self._depths
+            memo, depths = self._memo, self._rows.depths
             many = len(row) > _FEW and _SHORT_OR_TUPLE.issuperset(map(type, row)) and self._tuples(row)
             for position, field in enumerate(() if many else row):
                 kind = type(field)
@@ -317,7 +302,7 @@ class Encoder:
             packed = pack_object(row)
         except OverflowError:
             return None
-        index = self._memo[id(value)] = self._write(row, packed, depth, merge=merge)
+        index = self._memo[id(value)] = self._rows.write(row, packed, depth, merge=merge)
         self._alive.append(value)
         return index
 
@@ -348,27 +333,7 @@ class Encoder:
             row[len(row) - len(refs) :] = refs
             packed = pack_object(row)
         depth = frame.depth + (row[0] not in tags.UNWOUND)
-        return self._write(row, packed, depth, merge=row[0] in tags.MERGED and not _has_nan(frame))
-
-    def _write(self, row: Row, packed: bytes, depth: int, *, merge: bool) -> int:
-        """File a row and return its index: that of an equal one where they merge."""
-        count = len(self._depths)
-        if merge:
-            index = self._merged.setdefault(packed, count)
-            if index != count:
-                return index
-        if depth > MAX_NESTING:
-            raise PayloadError(
-                "payload cannot be stored: slices, deques, arrays of objects and their like nest in it more "
-                f"than {MAX_NESTING} deep, which can crash Python when they are freed",
-                path="payload",
-            )
-        self._depths.append(depth)
-        if self.keep:
-            self._kept.append(row)
-        else:
-            self._rows.append(packed)
-        return count
+        return self._rows.write(row, packed, depth, merge=row[0] in tags.MERGED and not _has_nan(frame))
 
     def set_row(self, tag: int, members: set[object] | frozenset[object]) -> Row:
         """The row of a set: atoms in the order of their bytes.
@@ -390,11 +355,6 @@ class Encoder:
         atoms.sort(key=lambda pair: pair[0])
         return [tag, *(member for _, member in atoms), *others]
 
-    def _tree(self) -> bytes:
-        if self.keep:
-            self._rows, self.buffers = order_by_content(self._kept, self.buffers)
-        return tags.ROWS_MARK + b"".join(self._rows)
-
 
 def _has_nan(frame: _Frame) -> bool:
     """A NaN is not even equal to itself: two of them must stay two, or a set of them would shrink."""
@@ -408,31 +368,6 @@ def _has_nan(frame: _Frame) -> bool:
 
 def _is_long(field: object) -> bool:
     return type(field) is bytes and len(field) >= INLINE_BYTES
-
-
-def _place(frame: _Frame) -> str:
-    """Where ``frame`` stands, as one step of a path."""
-    tag, position = frame.row[0], frame.position
-    if tag in tags.SEQUENCES:
-        return f"[{position - tags.SEQUENCES[tag]}]"
-    if tag in tags.MAPPINGS:
-        number, is_value = divmod(position - tags.MAPPINGS[tag], 2)
-        if number < 0:
-            return ".__dict__"
-        keys = list(frame.obj)  # type: ignore[call-overload]  # a mapping, as its tag says
-        if not is_value or number >= len(keys):
-            return f".keys()[{number}]"
-        key = keys[number]
-        # Only what surely has a short and harmless repr is shown.
-        shown = repr(key)[:80] if type(key) in ATOMS or type(key) is tuple else f"<{type(key).__name__}>"
-        return f"[{shown}]"
-    if tag in (tags.OBJECT, tags.NAMED_TUPLE, tags.NAMESPACE):
-        return f".{frame.row[position - 1]}" if position > 1 else ""
-    if tag in tags.SETS:
-        return ".{member}"
-    if tag == tags.OBJECT_ARRAY:
-        return f".flat[{position - 3}]"
-    return ""
 
 
 def encode_rows(

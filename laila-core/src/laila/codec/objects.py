@@ -1,12 +1,9 @@
 """Rows of user classes: a class reference and the fields, each through laila's own codec.
 
 Taken field by field: enums, named tuples, and every class whose instances are nothing but their ``__dict__``
-and
-slots (attrs classes, dataclasses, plain classes) and that does not say otherwise to :mod:`copy` and pickle.
-They
-are rebuilt by setting the fields; ``__init__`` does not run. A class that was not registered needs a
-signature,
-and then its name is looked up; without one nothing is looked up. Everything else is for
+and slots (attrs classes, dataclasses, plain classes) and that does not say otherwise to :mod:`copy` and
+pickle. They are rebuilt by setting the fields; ``__init__`` does not run. A class that was not registered
+needs a signature, and then its name is looked up; without one nothing is looked up. Everything else is for
 :mod:`laila.codec.signed`.
 """
 
@@ -260,8 +257,8 @@ def _encode_object(value: object, encoder: Encoder) -> Row:
 def _decode_object(row: Row, decoder: Decoder) -> object:
     cls = _class_named(row[1], decoder, _is_plain_class)
     names: tuple[Any, ...] = tuple(expect(name, str) for name in row[2::2])
-    if len(set(names)) != len(names):
-        raise ValueError("an attribute twice")
+    if len(row) % 2 or len(set(names)) != len(names):
+        raise ValueError("an attribute twice, or one without a value")
     if not decoder.trusted and not _has_fields(cls, names):
         decoder.demand_trust(f"attributes that are no fields of {row[1]}", registrable=False)
     slots = frozenset(copyreg._slotnames(cls))  # type: ignore[attr-defined]

@@ -3,8 +3,7 @@
 A payload is *plain* when it is made of exactly None, bool, int (64 bits), float, str, bytes (short), list and
 dict (scalar keys), is not deeper than :data:`MAX_DEPTH`, and refers to no container twice. That is what most
 small entries are, so the test for it looks at whole containers at a time (``set(map(type, …))``) and no
-module
-but msgpack is needed. What is not plain is written as rows: see :mod:`laila.codec.encoder`.
+module but msgpack is needed. What is not plain is written as rows: see :mod:`laila.codec.encoder`.
 """
 
 from __future__ import annotations

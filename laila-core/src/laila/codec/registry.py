@@ -1,8 +1,7 @@
 """What can be encoded and decoded: the tables of types and tags, and the classes that users registered.
 
 The tables fill themselves: the module that knows a library's types is imported when such an object (or its
-tag)
-is first seen, so that nothing here loads numpy, torch, Pillow, pandas or even :mod:`decimal` in advance.
+tag) is first seen, so that nothing here loads numpy, torch, Pillow, pandas or even :mod:`decimal` in advance.
 """
 
 from __future__ import annotations
@@ -134,14 +133,12 @@ def decoder_for(tag: object, key: str) -> DecodeFunction:
 def register_type(cls: C, *, name: str | None = None) -> C:
     """Let instances of ``cls`` be stored field by field without a signature, and be read without one.
 
-    Usable as a decorator. Fields are encoded like any payload and set again without running ``__init__``;
-    who can
-    write to a pool can therefore make instances with any field values, which is why it is said class by
-    class.
-    ``name`` is what the blob says instead of ``module:qualname``; give the old name to a class that was
-    moved or
-    renamed. Works for attrs classes, dataclasses, enums, named tuples and plain classes that copy by their
-    ``__dict__`` and slots. Registering one class under several names is allowed; the first is written.
+    Usable as a decorator. Fields are encoded like any payload and set again without running ``__init__``; who
+    can write to a pool can therefore make instances with any field values, which is why it is said class by
+    class. ``name`` is what the blob says instead of ``module:qualname``; give the old name to a class that
+    was moved or renamed. Works for attrs classes, dataclasses, enums, named tuples and plain classes that
+    copy by their ``__dict__`` and slots. Registering one class under several names is allowed; the first is
+    written.
 
     Raises:
         TypeError: ``cls`` is no class, or one that cannot be rebuilt from its fields.
@@ -170,10 +167,9 @@ def register_codec(
     And read them by ``decode(that)``.
 
     ``encode`` returns any payload (arrays stay out of band); ``decode`` gets an equal one back and must bear
-    any
-    input, since it runs without a signature: it raises ``ValueError`` or ``TypeError`` for what it cannot
-    use.
-    ``name`` stands in the blob, is the same for ever and should begin with the distribution that owns it.
+    any input, since it runs without a signature: it raises ``ValueError`` or ``TypeError`` for what it cannot
+    use. ``name`` stands in the blob, is the same for ever and should begin with the distribution that owns
+    it.
 
     Raises:
         ValueError: the name belongs to another class, or the class to another codec.

@@ -1,4 +1,4 @@
-"""Rows as they refer to each other: references, and the one order that content gives them."""
+"""Rows in a file: references to them, equal ones merged, and the one order that content gives them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from msgpack import ExtType
 from xxhash import xxh3_128_digest
 
 from laila.codec import tags
-from laila.codec.plain import pack_object
+from laila.codec.limits import MAX_NESTING
+from laila.codec.plain import pack_each, pack_object
+from laila.errors import PayloadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     Row = list[Any]  # fields are the payload's own objects until references replace them
 
-__all__ = ["order_by_content", "reference", "referred"]
+__all__ = ["RowWriter", "reference", "referred"]
 
 _new_tuple = tuple.__new__
 
@@ -41,7 +43,70 @@ def referred(ref: ExtType) -> int:
     return int(ref.code) << 24 | int.from_bytes(ref.data, "little")
 
 
-def order_by_content(rows: list[Row], buffers: list[Buffer]) -> tuple[list[bytes], list[Buffer]]:
+class RowWriter:
+    """The rows of one tree, in the order in which they are written.
+
+    ``keep`` holds on to the rows themselves, which :meth:`tree` then orders by content: what has sets of
+    several rows needs that, since the order in which a set is walked says nothing.
+    """
+
+    def __init__(self, *, keep: bool) -> None:
+        self.depths: list[int] = []
+        """Per row: the most rows on one path, from it down, that are freed by recursion."""
+        self._keep = keep
+        self._kept: list[Row] = []
+        self._packed: list[bytes] = []
+        self._merged: dict[bytes, int] = {}
+
+    def write(self, row: Row, packed: bytes, depth: int, *, merge: bool) -> int:
+        """File a row and return its index: that of an equal one where they merge."""
+        count = len(self.depths)
+        if merge:
+            index = self._merged.setdefault(packed, count)
+            if index != count:
+                return index
+        if depth > MAX_NESTING:
+            raise PayloadError(
+                "payload cannot be stored: slices, deques, arrays of objects and their like nest in it more "
+                f"than {MAX_NESTING} deep, which can crash Python when they are freed",
+                path="payload",
+            )
+        self.depths.append(depth)
+        if self._keep:
+            self._kept.append(row)
+        else:
+            self._packed.append(packed)
+        return count
+
+    def write_tuples(self, values: list[tuple[object, ...]]) -> list[int]:
+        """File a row for each of several tuples of short atoms, as :meth:`write` would; return the indexes.
+
+        Raises ``OverflowError``, and files nothing, where an int has more than 64 bits.
+        """
+        rows: list[Row] = [[tags.TUPLE, *value] for value in values]
+        packed = pack_each(rows)
+        first = count = len(self.depths)
+        indexes = []
+        for row, data in zip(rows, packed, strict=True):
+            index = self._merged.setdefault(data, count)
+            if index == count:
+                count += 1
+                if self._keep:
+                    self._kept.append(row)
+                else:
+                    self._packed.append(data)
+            indexes.append(index)
+        self.depths.extend([0] * (count - first))
+        return indexes
+
+    def tree(self, buffers: list[Buffer]) -> tuple[bytes, list[Buffer]]:
+        """The tree, whose root is the last row, and ``buffers`` as its rows number them."""
+        if self._keep:
+            self._packed, buffers = _order_by_content(self._kept, buffers)
+        return tags.ROWS_MARK + b"".join(self._packed), buffers
+
+
+def _order_by_content(rows: list[Row], buffers: list[Buffer]) -> tuple[list[bytes], list[Buffer]]:
     """Number rows and buffers anew, so that nothing depends on the order in which a set was walked.
 
     Takes the rows in the order in which a walk left them, the payload's last. Returns them packed.

@@ -1,14 +1,11 @@
 """The only place that makes or reads a pickle.
 
 What nothing else carries (functions, instances of C classes, subclasses of builtins) is pickled by
-cloudpickle,
-and the blob is signed. Reading asks :meth:`Decoder.demand_trust` first: without a verified signature no
-pickle
-is opened. The lint rule that forbids pickle elsewhere exempts this file.
+cloudpickle, and the blob is signed. Reading asks :meth:`Decoder.demand_trust` first: without a verified
+signature no pickle is opened. The lint rule that forbids pickle elsewhere exempts this file.
 
 A pickle is one row. Arrays and tensors inside it, and any object that the rest of the payload refers to as
-well,
-stay rows of their own, so that they keep out of band and come back shared.
+well, stay rows of their own, so that they keep out of band and come back shared.
 """
 
 from __future__ import annotations

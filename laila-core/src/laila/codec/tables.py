@@ -2,8 +2,7 @@
 
 Encoding makes the stream, reads it back and compares; what would not come back equal is pickled and signed.
 Reading trusts nothing: compressed bodies are refused (they unfold to anything), only known types are let in,
-and
-Arrow validates every offset before a value is touched.
+and Arrow validates every offset before a value is touched.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Rows of torch's types: tensors of every dtype, views and shared storage, parameters, devices.
 
 A tensor is its storage (one buffer, however many tensors look at it), dtype, shape, strides and offset. It
-comes
-back on its device where there is one, else on the CPU.
+comes back on its device where there is one, else on the CPU.
 """
 
 from __future__ import annotations

@@ -65,9 +65,8 @@ def parse_key(text: str) -> bytes:
 class Keyring:
     """The keys of one purpose. Safe to share between threads and processes; ``repr`` shows no key.
 
-    ``ring`` is the folder under the ``secrets`` directory, ``variable`` the environment variable that holds
-    a key
-    instead, and ``label`` keeps the ids of two purposes apart.
+    ``ring`` is the folder under the ``secrets`` directory, ``variable`` the environment variable that holds a
+    key instead, and ``label`` keeps the ids of two purposes apart.
     """
 
     def __init__(self, ring: str, variable: str, label: bytes) -> None:

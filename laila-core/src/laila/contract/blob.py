@@ -1,12 +1,10 @@
 """Blob: the one stored form of an entry, for pools, peers and files.
 
 A blob in memory is a tree (MessagePack) and a tuple of buffers; it turns into bytes when it leaves the
-process:
-a prefix, a MessagePack header, the tree, then each buffer at an offset that is a multiple of 64. Checksums
-and
-the content digest are made at that moment and verified when a blob enters, so that damage anywhere is a
-:class:`~laila.errors.CorruptEntryError`, never wrong data. ``docs/reference/blob-format.md`` gives every
-byte.
+process: a prefix, a MessagePack header, the tree, then each buffer at an offset that is a multiple of 64.
+Checksums and the content digest are made at that moment and verified when a blob enters, so that damage
+anywhere is a :class:`~laila.errors.CorruptEntryError`, never wrong data. ``docs/reference/blob-format.md``
+gives every byte.
 
 This module knows the form, not the meaning: what a tree says is the business of :mod:`laila.codec`.
 """
@@ -101,10 +99,9 @@ class Buffer:
     """One out-of-band piece of a payload: the bytes of an array, a tensor or a long bytes object.
 
     ``data`` is a read-only one-dimensional view of exactly ``nbytes`` bytes. ``dtype`` is numpy's
-    ``dtype.str``
-    for simple types (``'<f8'``, ``'<M8[ns]'``, ``'|b1'``, …), with the ``shape`` and the memory ``order``
-    (``'C'``
-    or ``'F'``) of the array; None says plain bytes, of shape ``(nbytes,)``. Immutable by convention.
+    ``dtype.str`` for simple types (``'<f8'``, ``'<M8[ns]'``, ``'|b1'``, …), with the ``shape`` and the memory
+    ``order`` (``'C'`` or ``'F'``) of the array; None says plain bytes, of shape ``(nbytes,)``. Immutable by
+    convention.
     """
 
     __slots__ = ("_hash", "data", "dtype", "order", "shape")
@@ -145,15 +142,13 @@ class Blob:
     """One payload in its stored form.
 
     Immutable by convention and safe to share between threads. Made by :func:`laila.codec.encode`, read back
-    by
-    :meth:`from_bytes` or :meth:`from_parts`; a pool that keeps Python objects may keep the blob itself.
+    by :meth:`from_bytes` or :meth:`from_parts`; a pool that keeps Python objects may keep the blob itself.
 
     ``key`` is the global id, ``tree`` the MessagePack rows, ``buffers`` the out-of-band pieces, ``nickname``
-    the
-    entry's name or None, ``signature`` a key id and its HMAC or None, and ``transformations`` what was
-    applied
-    (name and public parameters, outermost last). A transformed blob has an empty tree and one buffer, which
-    holds the transformed bytes of the whole inner blob; its nickname, metadata and signature are in there.
+    the entry's name or None, ``signature`` a key id and its HMAC or None, and ``transformations`` what was
+    applied (name and public parameters, outermost last). A transformed blob has an empty tree and one buffer,
+    which holds the transformed bytes of the whole inner blob; its nickname, metadata and signature are in
+    there.
     """
 
     __slots__ = (
@@ -325,8 +320,7 @@ class Blob:
         """Read a blob from pieces: its head and one piece per buffer, or any split of ``bytes(blob)``.
 
         ``[head, *buffers]`` (unpadded; any contiguous buffers, numpy arrays too) and :attr:`parts` as it
-        stands
-        are taken without copying; any other split is joined first. Raises as :meth:`from_bytes` does.
+        stands are taken without copying; any other split is joined first. Raises as :meth:`from_bytes` does.
         """
         if not parts:
             raise corrupt(key, "it has no parts")

@@ -78,9 +78,8 @@ def unpack_checked(data: BytesLike) -> object:
     """Unpack one MessagePack object that may come from anywhere.
 
     A hostile object can announce nested arrays that are not there, and MessagePack's unpacker allocates what
-    is
-    announced; so anything but a small object is first walked without building it. Raises ``ValueError`` (of
-    several kinds) for what is not exactly one object.
+    is announced; so anything but a small object is first walked without building it. Raises ``ValueError``
+    (of several kinds) for what is not exactly one object.
     """
     if len(data) > _UNCHECKED:
         walker = msgpack.Unpacker(None, max_buffer_size=len(data))
@@ -137,8 +136,7 @@ class BlobHead:
     """What the head of a blob says, without the buffers: enough to compare, list and route.
 
     ``table`` has one ``(nbytes, dtype, shape, order, checksum)`` per buffer; ``nbytes`` is the size of the
-    whole
-    blob and ``head_nbytes`` that of its head, padding included. Read-only by convention, safe between
+    whole blob and ``head_nbytes`` that of its head, padding included. Read-only by convention, safe between
     threads.
     """
 

@@ -86,7 +86,7 @@ class Component(Identifiable):
     def missing_secrets(self) -> list[str]:
         """Name the options that were given but are left out of :meth:`options` because they are secret."""
         if self.settings is not None:
-            return list(self.settings.secret_names())
+            return [name for name in self.settings.secret_names() if getattr(self.settings, name) is not None]
         return sorted(k for k, v in self._arguments().items() if v is not None and _SECRET_NAME.search(k))
 
     def _arguments(self) -> dict[str, object]:

@@ -22,7 +22,7 @@ from laila.errors import InvalidTaskError, TaskForceError
 from laila.futures.group import GroupFuture
 from laila.futures.scope import register
 from laila.futures.task import Task, check_task, run_here
-from laila.futures.waiting import set_host
+from laila.futures.waiting import blocked, current_host, set_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Task", "TaskForce", "run_here", "set_host"]
+__all__ = ["Task", "TaskForce", "blocked", "current_host", "run_here", "set_host"]
 
 _starting = RLock()
 if hasattr(os, "register_at_fork"):

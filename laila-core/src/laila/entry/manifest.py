@@ -199,18 +199,25 @@ class Manifest(Entry):
         return tree
 
     def memorize(
-        self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int = 128
+        self,
+        *,
+        pool_nickname: str | None = None,
+        pool_id: str | None = None,
+        batch_size: int = 128,
+        overwrite: bool = False,
     ) -> GroupFuture[Any]:
         """Store the entries that wait here, and then the manifest, whose child is the last of the group.
 
         The children before it are the entries, each once, in the order of the leaves, and then the manifests
-        among them, inner ones first. A manifest is stored when all that it refers to was.
+        among them, inner ones first. A manifest is stored when all that it refers to was. Entries that this
+        process stored in that pool before are not stored again, so that a manifest may grow: ``extend`` it,
+        and memorize it with ``overwrite``, which replaces the tree that is stored under its id.
         """
         from laila.active import get_active_policy
 
         memory = get_active_policy().central.memory
         return memory.memorize_manifest(
-            self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size
+            self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size, overwrite=overwrite
         )
 
     def remember(

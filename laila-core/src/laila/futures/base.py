@@ -125,8 +125,11 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         """The error of what has settled, counted as looked at."""
 
     @abstractmethod
-    def _listen(self, listener: Callable[[Any], object]) -> bool:
-        """Have ``listener`` called when this settles; False, and nothing is called, when it has."""
+    def _listen(self, listener: Callable[[Any], object], *, first: bool = False) -> bool:
+        """Have ``listener`` called when this settles (``first``: before all others).
+
+        False, and nothing is called, when it has.
+        """
 
     @abstractmethod
     def _unlisten(self, listener: Callable[[Any], object]) -> None:

@@ -8,7 +8,7 @@ from laila.futures.states import FAILED, FINISHED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from typing import Any
 
     from laila.futures.failure import Failure
@@ -80,6 +80,14 @@ class BatchItem(Future["Any"]):
         if self._state < FINISHED and self._batch.source._state >= FINISHED:
             self._take_over(self._batch.source)
         return self._state >= FINISHED
+
+    def _sleep(self, timeout: float | None) -> bool:
+        # On the batch itself: the callbacks of other items may stand between it and this one.
+        return self._batch.source._sleep(timeout) and self._is_settled()
+
+    def _yield_until_settled(self) -> Generator[Any, None, None]:
+        yield from self._batch.source._yield_until_settled()
+        self._is_settled()
 
     def cancel(self) -> bool:
         """False: an item is done with its batch. Cancel the group."""

@@ -111,14 +111,20 @@ class WithCallbacks(FutureBase[T_co]):
         except BaseException as error:  # noqa: BLE001 - whatever a callback raises must hurt nobody
             log_error(f"a callback of {self!r} raised", error, error.__traceback__)
 
-    def _listen(self, listener: Listener) -> bool:
-        """Have ``listener(self)`` called when this settles; False, and nothing is called, when it has."""
+    def _listen(self, listener: Listener, *, first: bool = False) -> bool:
+        """Have ``listener(self)`` called when this settles; False, and nothing is called, when it has.
+
+        ``first``: before all others, for what wakes somebody up and runs nothing else. A callback may wait
+        for the very one who sleeps here.
+        """
         fresh: list[Listener | Callback] = [listener]
         with mutex:
             if self._state >= FINISHED:
                 return False
             if self._listeners is None:
                 self._listeners = fresh
+            elif first:
+                self._listeners.insert(0, listener)
             else:
                 self._listeners.append(listener)
             return True

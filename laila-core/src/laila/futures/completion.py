@@ -43,7 +43,7 @@ def _as_completed(
     settled: SimpleQueue[AnyFuture] = SimpleQueue()
     pending = []
     for future in futures:
-        if future._listen(settled.put):
+        if future._listen(settled.put, first=True):
             pending.append(future)
         else:
             settled.put(future)

@@ -249,13 +249,17 @@ class Future(WithCallbacks[T]):
             banked = self._banked
         if listeners is not None and not quietly:
             status = STATUS[state]
+            callbacks = []
             for listener in listeners:
                 if not isinstance(listener, Callback):
                     self._call(listener)
                 elif listener.status is status or (
                     listener.status is FutureStatus.RUNNING and state != CANCELLED
                 ):
-                    self._call(listener.fn)
+                    callbacks.append(listener.fn)
+            # Last, because they may take long, or wait for what the others set going.
+            for fn in callbacks:
+                self._call(fn)
         if banked:
             from laila.futures.bank import future_bank
 
@@ -299,7 +303,7 @@ class Future(WithCallbacks[T]):
         def wake(_future: Future[Any]) -> None:
             gate.release()
 
-        if not self._listen(wake):
+        if not self._listen(wake, first=True):
             return True
         try:
             if timeout is None:
@@ -337,7 +341,7 @@ class Future(WithCallbacks[T]):
                     raise
                 # A loop that was closed meanwhile has nobody left who waits.
 
-        if not self._listen(tell_loop):
+        if not self._listen(tell_loop, first=True):
             return
         try:
             yield from settled

@@ -382,8 +382,8 @@ class GroupFuture(FutureBase[list[T]]):
 
         step()
 
-    def _listen(self, listener: Callable[[Any], object]) -> bool:
-        return not self._is_settled() and self._join()._listen(_ForGroup(self, listener))
+    def _listen(self, listener: Callable[[Any], object], *, first: bool = False) -> bool:
+        return not self._is_settled() and self._join()._listen(_ForGroup(self, listener), first=first)
 
     def _unlisten(self, listener: Callable[[Any], object]) -> None:
         self._join()._unlisten(_ForGroup(self, listener))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         def adopt(self, task: Task, *, force: bool = False) -> bool:
             """Run ``task`` here and now if it may and nobody has started it; say whether it was run.
 
-            ``force`` leaves the limit on nesting aside.
+            ``force`` leaves the limit on nesting aside. May raise an error where ``task`` is under way on
+            this very thread, and would be waited for in vain.
             """
 
         def block(self) -> bool:

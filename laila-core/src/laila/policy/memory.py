@@ -287,7 +287,7 @@ class DefaultCentralMemory(Component):
                 "on_conflict= does not go with manifests: they name the evolutions that they refer to",
                 option="on_conflict",
             )
-        plan = storing.Plan(given, pool, pickle=self.pickle, copy=copy, overwrite=overwrite)
+        plan = storing.Plan(given, pool, pickle=self.pickle, copy=copy)
         plan.mark()
 
         def write() -> list[Any]:

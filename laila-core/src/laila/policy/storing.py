@@ -77,9 +77,7 @@ class Plan:
 
     __slots__ = ("_copy", "_pickle", "_places", "blobs", "entries", "keys", "manifests", "needs")
 
-    def __init__(
-        self, given: Iterable[Entry], pool: Pool, *, pickle: bool, copy: bool, overwrite: bool
-    ) -> None:
+    def __init__(self, given: Iterable[Entry], pool: Pool, *, pickle: bool, copy: bool) -> None:
         plain: dict[int, Entry] = {}
         manifests: dict[int, Manifest] = {}
         given = list(given)
@@ -101,9 +99,7 @@ class Plan:
         self._places = [place[id(entry)] for entry in given]
         asked = {place for place in self._places if place < len(plain)}
         self.blobs = [
-            None
-            if i < len(plain) and i not in asked and not overwrite and is_pooled(entry, pool)
-            else self.snapshot(i)
+            None if i < len(plain) and i not in asked and is_pooled(entry, pool) else self.snapshot(i)
             for i, entry in enumerate(self.entries)
         ]
 

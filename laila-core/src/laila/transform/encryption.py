@@ -1,14 +1,11 @@
 """AES-256-GCM, in segments, under a key of its own for every blob.
 
 The stored bytes are a random salt of 16 bytes and then segments of at most 16 MiB of plain text, each
-followed by
-its tag of 16 bytes. The key of a blob is ``HMAC-SHA256(key, "laila aes-gcm 1" + salt)``: so nonces need not
-be
-random (GCM bears 2**32 random ones under one key, and 64 GiB under one nonce; neither limit is near). The
-nonce of a segment is its number
-(11 bytes, big-endian) and a byte that is 1 for the last: segments cannot be cut off, moved or repeated. The
-associated data is the
-global id, so that a blob cannot be filed under another key.
+followed by its tag of 16 bytes. The key of a blob is ``HMAC-SHA256(key, "laila aes-gcm 1" + salt)``: so
+nonces need not be random (GCM bears 2**32 random ones under one key, and 64 GiB under one nonce; neither
+limit is near). The nonce of a segment is its number (11 bytes, big-endian) and a byte that is 1 for the last:
+segments cannot be cut off, moved or repeated. The associated data is the global id, so that a blob cannot be
+filed under another key.
 """
 
 from __future__ import annotations
@@ -50,11 +47,9 @@ class AesGcm(Transformation):
     """Authenticated encryption. Needs the extra ``crypto``.
 
     ``key`` is 32 bytes, or a text as ``LAILA_ENCRYPTION_KEY`` takes it (32 characters on; hexadecimal digits
-    and
-    base64 are read as such). Without it the key is that of ``LAILA_ENCRYPTION_KEY``, else the one in the
+    and base64 are read as such). Without it the key is that of ``LAILA_ENCRYPTION_KEY``, else the one in the
     ``secrets`` directory, made at first need; ``key_name`` picks another there by its id. Losing the key is
-    losing
-    the data: keep a copy of it. A blob says the id of its key, and reading looks for that.
+    losing the data: keep a copy of it. A blob says the id of its key, and reading looks for that.
     """
 
     name: ClassVar[str] = "aes-gcm"

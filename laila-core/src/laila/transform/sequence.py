@@ -19,9 +19,8 @@ class TransformationSequence:
     """Transformations in the order in which they are applied.
 
     Items are names (``"zstd"``), transformation objects, or pairs of a name and its options as
-    :meth:`snapshot`
-    gives them. Immutable; safe to share between threads; ``repr`` shows no key. Two are equal when what one
-    applies the other would too, keys included.
+    :meth:`snapshot` gives them. Immutable; safe to share between threads; ``repr`` shows no key. Two are
+    equal when what one applies the other would too, keys included.
     """
 
     __slots__ = ("_items",)

@@ -19,7 +19,7 @@ import os
 import stat
 from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
 from laila.errors import LailaError, PoolClosedError, PoolError, PoolFormatError
@@ -28,6 +28,7 @@ from laila.pool.hdf5.layout import Header, superblock_end
 from laila.pool.hdf5.locking import LockFile, locked
 from laila.pool.hdf5.poolfile import PoolFile, Transaction
 from laila.pool.hdf5.reporting import reporting
+from laila.pool.hdf5.requests import Request, Requests
 from laila.pool.hdf5.storage import FileStorage, sync_directory
 
 if TYPE_CHECKING:
@@ -47,19 +48,6 @@ _COPY_BYTES = 32 * 1024 * 1024
 _stores: WeakSet[Store] = WeakSet()
 
 T = TypeVar("T")
-
-
-class _Request:
-    """A change that a thread waits for, until somebody has committed it."""
-
-    __slots__ = ("alone", "change", "done", "keys", "result")
-
-    def __init__(self, change: Callable[[Transaction], Any], keys: frozenset[str] | None) -> None:
-        self.change = change
-        self.keys = keys
-        self.alone = keys is None
-        self.done = False
-        self.result: Any = None
 
 
 class Store:
@@ -83,7 +71,7 @@ class Store:
         self._writer = Lock()
         self._steady = Lock()
         self._lock = LockFile(self.path)
-        self._waiting: list[_Request] = []  # changes that no transaction has committed yet
+        self._requests = Requests()
         self._compact_from = _COMPACT_FROM
         self._file: PoolFile | None = None
         with reporting("open", self.path):
@@ -287,16 +275,10 @@ class Store:
         Raises :class:`PoolError` with nothing changed; :class:`PoolLockedError` when another process keeps
         the file.
         """
-        request = _Request(change, keys)
-        self._waiting.append(request)
         wasteful = False
-        try:
-            with reporting("write", self.path), self._writer:
-                while not request.done:
-                    wasteful = self._commit_for(request)
-        finally:
-            if not request.done:
-                self._waiting.remove(request)
+        with self._requests.add(change, keys) as request, reporting("write", self.path), self._writer:
+            while not request.done:
+                wasteful = self._commit_for(request)
         if wasteful:
             try:
                 self.compact()
@@ -306,12 +288,12 @@ class Store:
         result: T = request.result
         return result
 
-    def _commit_for(self, request: _Request) -> bool:
+    def _commit_for(self, request: Request) -> bool:
         """Commit ``request``, with all that can share its transaction; whether the file is mostly waste.
 
         On return it is done, or is to be made again alone. Called with ``_writer`` held.
         """
-        together = self._sharers(request)
+        together = self._requests.that_go_with(request)
         with self._writing() as file:
             transaction = file.begin()
             try:
@@ -325,6 +307,7 @@ class Store:
                 transaction.rollback()
                 if committed:
                     self._finish(file, error)
+                    self._requests.done(together)
                 elif len(together) > 1 and isinstance(error, Exception):
                     # Each finds out by itself whose fault it was.
                     for each in together:
@@ -334,26 +317,12 @@ class Store:
                     raise transaction.failure from error
                 if not committed or not isinstance(error, Exception):
                     raise
-            for each in together:
-                each.done = True
-                self._waiting.remove(each)
+            self._requests.done(together)
             dead, size = file.index.dead, file.storage.size()
         if not self._auto_compact or dead <= max(self._compact_from, size // 2):
             return False
         self._compact_from = 2 * dead  # until it succeeds: a full disk is not tried again for each write
         return True
-
-    def _sharers(self, request: _Request) -> list[_Request]:
-        """``request``, and those of other threads that are about other keys."""
-        together = [request]
-        if not request.alone and request.keys is not None:
-            keys = set(request.keys)
-            for other in self._waiting[:]:
-                if other is request or other.alone or other.keys is None or not keys.isdisjoint(other.keys):
-                    continue
-                keys |= other.keys
-                together.append(other)
-        return together
 
     def _finish(self, file: PoolFile, error: BaseException) -> None:
         """Put in place what is committed in the journal, after ``error`` came in between."""
@@ -434,7 +403,7 @@ class Store:
         # An open file's locks are shared with the parent, as long as it is open anywhere, and a lock that
         # another thread held stays held for ever. What other threads wait for is the parent's.
         self._writer, self._steady = Lock(), Lock()
-        self._waiting = []
+        self._requests = Requests()
         self._lock.close()
         file, self._file = self._file, None
         if file is not None:

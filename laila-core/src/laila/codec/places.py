@@ -1,0 +1,37 @@
+"""Places inside a payload, as errors name them: ``payload['a'][3].b``."""
+
+from __future__ import annotations
+
+from laila.codec import tags
+from laila.codec.plain import ATOMS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.codec.rows import Row
+
+__all__ = ["place"]
+
+
+def place(obj: object, row: Row, position: int) -> str:
+    """The step from ``obj``, whose row is ``row``, to the field at ``position``, such as ``['a']``."""
+    tag = row[0]
+    if tag in tags.SEQUENCES:
+        return f"[{position - tags.SEQUENCES[tag]}]"
+    if tag in tags.MAPPINGS:
+        number, is_value = divmod(position - tags.MAPPINGS[tag], 2)
+        if number < 0:
+            return ".__dict__"
+        keys = list(obj)  # type: ignore[call-overload]  # a mapping, as its tag says
+        if not is_value or number >= len(keys):
+            return f".keys()[{number}]"
+        key = keys[number]
+        # Only what surely has a short and harmless repr is shown.
+        shown = repr(key)[:80] if type(key) in ATOMS or type(key) is tuple else f"<{type(key).__name__}>"
+        return f"[{shown}]"
+    if tag in (tags.OBJECT, tags.NAMED_TUPLE, tags.NAMESPACE):
+        return f".{row[position - 1]}" if position > 1 else ""
+    if tag in tags.SETS:
+        return ".{member}"
+    if tag == tags.OBJECT_ARRAY:
+        return f".flat[{position - 3}]"
+    return ""
