@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from laila.errors import TaskForceError
 from laila.futures import Future, GroupFuture, as_completed
 from laila.taskforce.threads import PythonThreadPoolTaskForce
 
@@ -243,3 +244,114 @@ def test_deadlock_free_under_load() -> None:
         assert len(results) == 8
         assert all(result >= 1 for result in results)
         assert settled(taskforce)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("through_another", [False, True])
+def test_a_task_that_waits_for_itself_is_told(through_another: bool) -> None:
+    with PythonThreadPoolTaskForce(1) as taskforce:
+        own: list[Future[object]] = []
+        begin = threading.Event()
+
+        def task() -> object:
+            begin.wait()
+            if through_another:  # which is done in the same thread, because its waiter claims it
+                return taskforce.submit(own[0].wait).wait()
+            return own[0].wait()
+
+        own.append(taskforce.submit(task))
+        begin.set()
+        with pytest.raises(TaskForceError, match="its own end"):
+            own[0].wait()
+
+
+@pytest.mark.timeout(20)
+def test_a_wait_for_oneself_with_a_time_limit_ends() -> None:
+    with PythonThreadPoolTaskForce(1) as taskforce:
+        own: list[Future[object]] = []
+        begin = threading.Event()
+
+        def task() -> object:
+            begin.wait()
+            return own[0].wait(0.05)
+
+        own.append(taskforce.submit(task))
+        begin.set()
+        with pytest.raises(TimeoutError):
+            own[0].wait()
+
+
+@pytest.mark.timeout(20)
+def test_tasks_may_shut_each_others_task_forces_down() -> None:
+    first, second = PythonThreadPoolTaskForce(1), PythonThreadPoolTaskForce(1)
+    both = threading.Barrier(2)
+
+    def shut_down(other: PythonThreadPoolTaskForce) -> None:
+        both.wait()
+        other.shutdown()
+
+    futures = [first.submit(lambda: shut_down(second)), second.submit(lambda: shut_down(first))]
+    for future in futures:
+        future.wait()
+    first.shutdown()
+    second.shutdown()
+
+
+@pytest.mark.timeout(20)
+def test_what_is_left_at_a_shutdown_may_need_the_worker_that_waits_for_it() -> None:
+    with PythonThreadPoolTaskForce(1) as first:
+        second = PythonThreadPoolTaskForce(1)
+        begin = threading.Event()
+
+        def left() -> int:
+            begin.wait()
+            time.sleep(0.1)  # until the shutdown waits
+            work = first.submit(lambda: 1)
+            return work.wait()
+
+        future = second.submit(left)
+
+        def shut_down() -> None:
+            begin.set()
+            second.shutdown()
+
+        first.submit(shut_down).wait()
+        assert future.wait() == 1
+
+
+@pytest.mark.timeout(20)
+def test_a_callback_may_wait_for_who_waits_for_the_same_future() -> None:
+    with PythonThreadPoolTaskForce(2) as taskforce:
+        gate: Future[int] = Future()
+        told: list[int] = []
+        waiters: list[Future[int]] = []
+        gate.add_callback("finished", lambda _: told.extend(waiter.wait(10) for waiter in waiters))
+        group = GroupFuture.of([gate])
+        waiters += [taskforce.submit(gate.wait), taskforce.submit(lambda: group.wait()[0])]
+        while len(gate._listeners or ()) < 3:
+            time.sleep(0.001)
+        gate.result = 7
+        assert told == [7, 7]
+
+
+@pytest.mark.timeout(20)
+def test_a_callback_of_one_item_may_wait_for_who_waits_for_another() -> None:
+    with PythonThreadPoolTaskForce(3) as taskforce:
+        begin = threading.Event()
+
+        def work() -> list[int]:
+            begin.wait()
+            return [1, 2]
+
+        batch = GroupFuture.batch(2, work, taskforce.dispatch)
+        told: list[int] = []
+        waiters: list[Future[int]] = []
+        batch[0].add_callback("finished", lambda _: told.extend(waiter.wait(10) for waiter in waiters))
+        waiters.append(taskforce.submit(batch[1].wait))
+        time.sleep(0.1)
+        begin.set()
+        batch.wait()
+        deadline = time.monotonic() + 10
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert told == [2]
