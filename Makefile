@@ -50,13 +50,13 @@ test: install ## run every test but those that need torch; one file: make test A
 test-torch: .venv-torch/.installed ## install torch into .venv-torch and run the tests that need it
 	@.venv-torch/bin/python -m pytest -m torch $(ARGS)
 
-# mypy looks at the tests of one distribution at a time: two may have files of one name.
+# mypy looks at one folder of tests at a time: two may have files of one name.
 lint: install ## ruff, formatting, mypy --strict, the arrows between packages, names that must not be in a file
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m mypy $(DISTS:%=%/src) conftest.py tests tools
+	@$(PY) -m mypy $(DISTS:%=%/src) tests tools
 	@MYPYPATH=examples/digits $(PY) -m mypy examples/digits
-	@for dist in $(DISTS); do $(PY) -m mypy "$$dist/tests" || exit 1; done
+	@for part in conftest.py $(DISTS:%=%/tests); do $(PY) -m mypy "$$part" || exit 1; done
 	@.venv/bin/lint-imports --no-logo
 	@$(PY) tools/check_names.py
 

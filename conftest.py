@@ -1,4 +1,4 @@
-"""No test touches the home of whoever runs it: the whole run, its child processes included, has one of its own."""
+"""No test touches the home of whoever runs it: the whole run has one of its own, child processes included."""
 
 from __future__ import annotations
 

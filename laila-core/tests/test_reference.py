@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import laila
 import pytest
+
+import laila
 from laila.errors import LailaError
 
 # Class -> method -> parameter names, in order ("*" begins the keyword-only ones). None: a property.
@@ -147,7 +148,9 @@ FUNCTIONS = {
     "wait": "future_ref timeout",
 }
 
-METHODS = [(cls, name, parameters) for cls, methods in REFERENCE.items() for name, parameters in methods.items()]
+METHODS = [
+    (cls, name, parameters) for cls, methods in REFERENCE.items() for name, parameters in methods.items()
+]
 
 
 def check_parameters(function: Any, expected: str) -> None:
@@ -161,11 +164,15 @@ def check_parameters(function: Any, expected: str) -> None:
             assert any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         else:
             kind = parameters[name].kind
-            assert kind is inspect.Parameter.KEYWORD_ONLY if keyword_only else kind in (1, 0), f"{name}: {kind}"
+            assert kind is inspect.Parameter.KEYWORD_ONLY if keyword_only else kind in (1, 0), (
+                f"{name}: {kind}"
+            )
     for name, parameter in parameters.items():
         if name not in expected.split() and not name.startswith("_"):
             variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-            assert variadic or parameter.default is not parameter.empty, f"{name} is required but not in the reference"
+            assert variadic or parameter.default is not parameter.empty, (
+                f"{name} is required but not in the reference"
+            )
 
 
 @pytest.mark.parametrize(("cls", "name", "parameters"), METHODS, ids=[f"{c}.{n}" for c, n, _ in METHODS])

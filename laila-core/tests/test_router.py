@@ -123,11 +123,11 @@ def test_borrow_is_for_later(policy: laila.DefaultPolicy) -> None:
 
 
 def test_the_alpha_pool_may_be_given_by_its_url(router: laila.DefaultPoolRouter) -> None:
-    laila.memory.alpha_pool = "memory://named"  # type: ignore[assignment]  # the getter gives a pool
+    laila.memory.alpha_pool = "memory://named"
     assert laila.alpha_pool.nickname == "named"
     assert router.pools[laila.alpha_pool.global_id] is laila.alpha_pool
     with pytest.raises(ImportError, match="pip install laila-pool-s3"):
-        laila.memory.alpha_pool = "s3://bucket"  # type: ignore[assignment]
+        laila.memory.alpha_pool = "s3://bucket"
     assert laila.alpha_pool.nickname == "named"
 
 

@@ -1,8 +1,8 @@
 """Plugins: pools, task forces, protocols and hooks that installed distributions bring.
 
 Names lead to classes through entry points (:mod:`~laila.plugins.discovery`,
-:mod:`~laila.plugins.registry`); hooks register and observe (:mod:`~laila.plugins.observers`). A plugin that fails
-to import, hangs or breaks its contract is left out: it is reported once through ``logging`` and by
+:mod:`~laila.plugins.registry`); hooks register and observe (:mod:`~laila.plugins.observers`). A plugin that
+fails to import, hangs or breaks its contract is left out: it is reported once through ``logging`` and by
 ``laila plugins``, and using it raises :class:`~laila.errors.PluginError` with the cause.
 
 Importing this package is cheap and scans nothing; the first question does, and its answer is kept until
