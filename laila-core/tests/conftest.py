@@ -1,4 +1,4 @@
-"""A policy of its own for each test that asks for one."""
+"""A policy of its own, or none, for each test that asks for it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import laila
+from laila.active import clear_policy, peek_policy
 
 
 @pytest.fixture
@@ -18,4 +19,14 @@ def policy() -> Iterator[laila.DefaultPolicy]:
     yield made
     made.close()
     if not before.closed:
+        laila.activate_policy(before)
+
+
+@pytest.fixture
+def no_policy() -> Iterator[None]:
+    """No active policy, as in a program that uses futures alone: what is spawned runs in the caller."""
+    before = peek_policy()
+    clear_policy()
+    yield
+    if before is not None and not before.closed:
         laila.activate_policy(before)

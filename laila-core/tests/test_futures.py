@@ -30,6 +30,8 @@ from laila.errors import (
 )
 from laila.futures import Future, FutureStatus, Task, as_completed, set_observer, set_submitter, spawn
 
+pytestmark = pytest.mark.usefixtures("no_policy")
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

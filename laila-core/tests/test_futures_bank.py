@@ -26,6 +26,8 @@ from laila.futures import (
 )
 from laila.identity import make_global_id, new_uuid
 
+pytestmark = pytest.mark.usefixtures("no_policy")
+
 
 def unknown_id() -> str:
     return make_global_id(("FUTURE",), new_uuid())

@@ -16,6 +16,8 @@ from laila.entry import Entry
 from laila.errors import FutureCancelledError, FutureResultError, FutureTimeoutError, TaskForceError
 from laila.futures import Future, GroupFuture, Task, as_completed, future_bank
 
+pytestmark = pytest.mark.usefixtures("no_policy")
+
 
 class Falsy(Exception):
     """An error that is false, as one with an empty ``__len__`` may be."""

@@ -20,6 +20,8 @@ from laila.errors import FutureTimeoutError
 from laila.futures import Future, GroupFuture, Task, guarantee, guarantee_async, spawn
 from laila.futures.scope import current_scope
 
+pytestmark = pytest.mark.usefixtures("no_policy")
+
 
 class Boom(Exception):
     """What the tasks of these tests raise."""

@@ -15,6 +15,8 @@ from laila.errors import InvalidTaskError, TaskForceError
 from laila.futures import Future, GroupFuture, guarantee
 from laila.taskforce.inline import InlineTaskForce
 
+pytestmark = pytest.mark.usefixtures("no_policy")
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
