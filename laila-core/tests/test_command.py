@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from laila.errors import InvalidTaskError, MissingPluginError, TaskForceError
-from laila.futures import Future, GroupFuture, Task
+from laila.futures import Future, FutureStatus, GroupFuture, Task
 from laila.policy.command import DefaultCentralCommand
 from laila.taskforce.inline import InlineTaskForce
 
@@ -124,3 +124,22 @@ def test_many_threads_get_one_alpha() -> None:
     for thread in threads:
         thread.join(30)
     assert len(made) == 1
+
+
+def test_what_is_no_task_is_refused_with_advice() -> None:
+    command = DefaultCentralCommand([InlineTaskForce()])
+
+    async def work() -> int:
+        return 1
+
+    with pytest.raises(TypeError, match=r"functools\.partial"):
+        command.submit(print, 5)  # type: ignore[call-overload]
+    for tasks in (work, [work]):
+        with pytest.raises(TypeError, match="async function"):
+            command.submit(tasks)
+    assert command.queue_len == 0
+
+
+def test_an_unknown_status_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"finish'; there are .*finished"):
+        FutureStatus("finish")

@@ -346,3 +346,11 @@ def test_closed_file_has_no_slack(tmp_path: Path, make_blob: MakeBlob) -> None:
         during = os.path.getsize(pool.path)
     with h5py.File(pool.path, "r") as opened:
         assert opened.id.get_filesize() == os.path.getsize(pool.path) < during
+
+
+def test_a_relative_path_is_written_down_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with HDF5Pool("here.h5") as pool:
+        assert pool.options()["path"] == str(tmp_path / "here.h5")
+    with HDF5Pool() as pool:
+        assert "path" not in pool.options()  # the default file is each machine's own

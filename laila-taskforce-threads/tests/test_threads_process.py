@@ -180,7 +180,7 @@ def test_an_interrupt_gives_up_waiting_at_exit() -> None:
             PRELUDE
             + """
 taskforce = PythonThreadPoolTaskForce(1)
-taskforce.submit(threading.Event().wait)
+taskforce.submit([threading.Event().wait, lambda: say("never")])
 time.sleep(0.1)
 say("leaving")
 """,
@@ -194,7 +194,53 @@ say("leaving")
     time.sleep(0.3)
     assert process.poll() is None, "it waits for its task"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=30)
+    assert output == ""
+    assert errors == "interrupted at exit: 1 tasks that had not started were dropped, and what runs is left\n"
+
+
+def test_after_an_interrupt_the_user_hears_at_once_what_is_waited_for() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            PRELUDE
+            + """
+taskforce = PythonThreadPoolTaskForce(1)
+taskforce.submit(lambda: (time.sleep(1.5), say("done")))
+raise KeyboardInterrupt
+""",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "done\n"
+    assert "1 tasks of" in done.stderr.splitlines()[-1]
+    assert "Ctrl-C to give up" in done.stderr.splitlines()[-1]
+
+
+def test_first_use_in_a_thread_that_outlives_the_main_thread() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            """
+import threading, time
+def late():
+    time.sleep(0.4)
+    from laila.taskforce.threads import PythonThreadPoolTaskForce
+    print(PythonThreadPoolTaskForce(1).submit(lambda: 42, wait=True))
+threading.Thread(target=late).start()
+""",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("42\n", "")
 
 
 def test_children_of_multiprocessing_complete_their_work(tmp_path: Path) -> None:

@@ -141,6 +141,11 @@ class TaskForce(Component):
             InvalidTaskError: When one of them is no callable (a ``TypeError``); none was queued then.
             TaskForceError: When the task force was shut down.
         """
+        if wait is not True and wait is not False:
+            raise InvalidTaskError(
+                f"wait is True or False, not {wait!r}; for arguments of a task wrap the call: "
+                "submit(functools.partial(work, x))"
+            )
         future = self._future_of(tasks)
         if not wait:
             register(future)  # what is waited for here needs no guarantee
@@ -153,7 +158,7 @@ class TaskForce(Component):
     def _future_of(
         self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]]
     ) -> Future[Any] | GroupFuture[Any]:
-        functions = [tasks] if callable(tasks) else _functions(tasks)
+        functions = [check_task(tasks)] if callable(tasks) else _functions(tasks)
         self._ensure_started()
         context = copy_context()
         made = [Task(fn, context) for fn in functions]
@@ -263,6 +268,5 @@ def _functions(tasks: object) -> list[Callable[[], Any]]:
             f"expected a callable without arguments, or an iterable of them, not {type(tasks).__name__}"
         ) from error
     for fn in functions:
-        if not callable(fn):
-            check_task(fn)
+        check_task(fn)
     return functions

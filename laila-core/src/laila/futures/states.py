@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from laila.errors import SettingsError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypedDict
+    from typing import NoReturn, TypedDict
 
     class Percentages(TypedDict):
         """The share of a group's children in each state, 0 to 100."""
@@ -39,6 +41,10 @@ class FutureStatus(StrEnum):
     FINISHED = "finished"
     ERROR = "error"
     CANCELLED = "cancelled"
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise SettingsError(f"there is no status {value!r}; there are {', '.join(cls)}", option="status")
 
 
 # States are small ints in order: from FINISHED on, a future is settled and never changes again.

@@ -102,12 +102,21 @@ def _nothing() -> None:
     """What is left of a task that was cancelled."""
 
 
+_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without importing inspect
+
+
 def check_task(fn: object) -> Callable[[], Any]:
     """Return ``fn`` if it can be called; raises :class:`InvalidTaskError` (a ``TypeError``) otherwise."""
     if not callable(fn):
         raise InvalidTaskError(
             f"a task is a callable without arguments, not {type(fn).__name__}: wrap the call, "
             "as in `lambda: work(x)` or `functools.partial(work, x)`"
+        )
+    code = getattr(fn, "__code__", None)
+    if code is not None and code.co_flags & _CO_COROUTINE:
+        raise InvalidTaskError(
+            f"{fn.__qualname__} is an async function, which gives a coroutine and runs nothing: await it in "
+            "your event loop, or submit `lambda: asyncio.run(…)`"
         )
     return fn
 

@@ -131,6 +131,13 @@ class HDF5Pool(Pool):
         """The absolute path of the file."""
         return self._store.path
 
+    def options(self) -> dict[str, object]:
+        """See :meth:`laila.contract.Pool.options`; a path that was given is written down in full."""
+        options = super().options()
+        if self.settings.path is not None:
+            options["path"] = self.path
+        return options
+
     def _place(self) -> str:
         return os.path.basename(self.path)
 

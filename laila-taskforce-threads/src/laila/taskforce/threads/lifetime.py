@@ -15,12 +15,9 @@ are left, and in the submitting thread when there are none.
 from __future__ import annotations
 
 import atexit
-
-# Its own exit hook must be there before ours: hooks run in reverse order, and after its hook no executor
-# takes work, which tasks that are still to be done may need.
-import concurrent.futures.thread  # noqa: F401
 import gc
 import os
+import sys
 import threading
 from contextlib import suppress
 from weakref import WeakSet
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 _PATIENCE = 10.0  # seconds before the user is told what an exit waits for
+_PATIENCE_AFTER_INTERRUPT = 0.3
 
 _crews: WeakSet[Crew] = WeakSet()
 _given_up = False
@@ -60,7 +58,11 @@ def _finish() -> None:
                 _wait_for(crew)
     except KeyboardInterrupt:
         _given_up = True  # a second hook must not begin to wait again
-        raise
+        dropped = sum(crew.abandon() for crew in tuple(_crews))
+        _log(
+            "interrupted at exit: %d tasks that had not started were dropped, and what runs is left", dropped
+        )
+        return
     if worked:
         # Errors of nested tasks are in reference cycles; one that nobody looked at is logged when it goes,
         # and once the interpreter is further on, it is too late for that.
@@ -69,8 +71,10 @@ def _finish() -> None:
 
 def _wait_for(crew: Crew) -> None:
     told = False
+    # Whoever has just interrupted the program expects it to end, and hears at once why it does not.
+    interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
     while others := crew.others():
-        others[0].join(_PATIENCE)
+        others[0].join(_PATIENCE_AFTER_INTERRUPT if interrupted else _PATIENCE)
         if others[0].is_alive() and not told:
             told = True
             _say_what_is_waited_for(crew)
@@ -79,13 +83,18 @@ def _wait_for(crew: Crew) -> None:
 
 
 def _say_what_is_waited_for(crew: Crew) -> None:
-    import logging
-
-    logging.getLogger("laila.taskforce").warning(
-        "the program has ended, but %d tasks of %r have not: waiting for them (interrupt to give up)",
-        crew.waiting() + sum(len(worker.tasks) for worker in tuple(crew.workers)),
+    under_way = crew.waiting() + sum(len(worker.tasks) for worker in tuple(crew.workers))
+    _log(
+        "the program has ended, but %d tasks of %r have not: waiting for them (Ctrl-C to give up)",
+        under_way,
         crew.name,
     )
+
+
+def _log(message: str, *values: object) -> None:
+    import logging
+
+    logging.getLogger("laila.taskforce").warning(message, *values)
 
 
 def _after_fork() -> None:
@@ -99,6 +108,10 @@ def _after_fork() -> None:
 
 
 with suppress(AttributeError, RuntimeError):  # no such hook, or too late for it: atexit alone
+    # Its own exit hook must be there before ours: hooks run in reverse order, and after its hook no executor
+    # takes work, which tasks that are still to be done may need.
+    import concurrent.futures.thread  # noqa: F401
+
     threading._register_atexit(_finish)  # type: ignore[attr-defined]
 atexit.register(_finish)
 if hasattr(os, "register_at_fork"):  # there is no fork on Windows

@@ -132,6 +132,7 @@ class Crew:
         self.paused = False
         self.closed = False  # takes no more tasks
         self.leaving = False  # workers go home when the queue is empty, instead of sleeping
+        self.abandoned = False  # the user gave up on it at exit: nobody waits for its workers any more
         self.workers: set[_Worker] = set()
         self.blocked = 0
         self.idle: list[Lock] = []
@@ -247,6 +248,13 @@ class Crew:
         self.resume()
         self.leave()
 
+    def abandon(self) -> int:
+        """Drop what has not started, and have nobody wait for the rest; return how many were dropped."""
+        dropped = self.waiting()
+        self.abandoned = True
+        self.close(cancel_pending=True)
+        return dropped
+
     def leave(self) -> None:
         """Let workers go home when there is nothing left to do."""
         with self.lock:
@@ -286,7 +294,7 @@ class Crew:
         return other is self or any(self._is_joined_by(crew) for crew in other.joins)
 
     def _join_all(self) -> None:
-        while others := self.others():
+        while not self.abandoned and (others := self.others()):
             others[0].join()
 
     def lose_threads(self) -> list[Task]:
