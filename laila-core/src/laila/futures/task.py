@@ -115,7 +115,7 @@ def check_task(fn: object) -> Callable[[], Any]:
     code = getattr(fn, "__code__", None)
     if code is not None and code.co_flags & _CO_COROUTINE:
         raise InvalidTaskError(
-            f"{fn.__qualname__} is an async function, which gives a coroutine and runs nothing: await it in "
+            f"{code.co_name} is an async function, which gives a coroutine and runs nothing: await it in "
             "your event loop, or submit `lambda: asyncio.run(…)`"
         )
     return fn
