@@ -44,6 +44,8 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── DirectoryError (OSError)                  a default directory that cannot be made
     ├── SettingsError (ValueError)                an option or argument whose value is wrong
     ├── InvalidArgumentError (TypeError)          an argument of the wrong kind
+    ├── InvalidValueError (ValueError)            an argument whose value cannot be used
+    ├── GuaranteeError (RuntimeError)             a guarantee used where it cannot keep its word
     ├── EnvironmentSnapshotError (ValueError)     an environment that cannot be rebuilt
     ├── NotSupportedError (NotImplementedError)   what this laila, or this pool, cannot do
     └── PeerError (ConnectionError)               a peer that cannot be reached or refused
@@ -68,11 +70,13 @@ __all__ = [
     "FutureResultError",
     "FutureSettledError",
     "FutureTimeoutError",
+    "GuaranteeError",
     "IdentityConflictError",
     "IdentityError",
     "ImmutableEntryError",
     "InvalidArgumentError",
     "InvalidTaskError",
+    "InvalidValueError",
     "LailaError",
     "ManifestError",
     "ManifestKeyError",
@@ -323,6 +327,14 @@ class SettingsError(LailaError, ValueError):
 
 class InvalidArgumentError(LailaError, TypeError):
     """An argument of the wrong kind, such as an object to memorize that is no Entry."""
+
+
+class InvalidValueError(LailaError, ValueError):
+    """An argument of the right kind whose value cannot be used."""
+
+
+class GuaranteeError(LailaError, RuntimeError):
+    """A guarantee used where it cannot keep its word: left in another context, or outside an asyncio task."""
 
 
 class EnvironmentSnapshotError(LailaError, ValueError):

@@ -6,7 +6,7 @@ from _thread import RLock
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
-from laila.errors import MissingArgumentError
+from laila.errors import InvalidArgumentError, MissingArgumentError
 
 __all__ = ["Arguments", "Found"]
 
@@ -97,7 +97,7 @@ class Arguments(MutableMapping[str, Any]):
 
     def __setitem__(self, name: str, value: object) -> None:
         if not isinstance(name, str) or not name:
-            raise TypeError(f"the name of an argument is a text that is not empty, not {name!r}")
+            raise InvalidArgumentError(f"the name of an argument is a text that is not empty, not {name!r}")
         text: str | None = None
         if isinstance(value, Text):
             value, text = value

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from laila.arguments.arguments import Text
 from laila.arguments.text import read_value
-from laila.errors import ArgumentsError, ArgumentsNotFoundError, MissingPluginError
+from laila.errors import ArgumentsError, ArgumentsNotFoundError, InvalidArgumentError, MissingPluginError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -135,7 +135,7 @@ def read_terminal(tokens: Iterable[str]) -> Table:
             )
 
         if not isinstance(token, str):
-            raise TypeError(f"terminal arguments are texts, not {type(token).__name__}")
+            raise InvalidArgumentError(f"terminal arguments are texts, not {type(token).__name__}")
         key, separator, text = token.partition("=")
         if not separator:
             # The token itself may be a secret that lost its name: it is not shown.

@@ -18,6 +18,7 @@ from laila.codec.decoder import Decoder, expect
 from laila.codec.limits import shown
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.contract.blob import byte_view
+from laila.errors import InvalidValueError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _encode_array(value: Array, encoder: Encoder) -> Row:
         data = value.copy(order)
     else:
         if not _frozen(value):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{encoder.path()} is a writable array, which copy=False cannot keep: call "
                 "setflags(write=False) on it "
                 "and what it is a view of, or leave copy=True"

@@ -12,6 +12,7 @@ from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.registry import DECODERS, ENCODERS
+from laila.errors import InvalidValueError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _storage(value: torch.Tensor, encoder: Encoder) -> int:
     number = encoder.shared_buffer(owner)
     if number is None:
         if not encoder.copy:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{encoder.path()} is a tensor, which is always writable: copy=False cannot keep it"
             )
         # One copy: to the CPU where it is elsewhere, else a clone.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from weakref import WeakValueDictionary
 
-from laila.errors import FutureNotFoundError
+from laila.errors import FutureNotFoundError, InvalidArgumentError
 from laila.futures.base import FutureBase, mutex
 from laila.futures.failure import Failure
 from laila.futures.outcomes import Outcomes
@@ -96,7 +96,7 @@ class FutureBank:
         if isinstance(ref, FutureIdentity):
             return ref.future
         if not isinstance(ref, str):
-            raise TypeError(
+            raise InvalidArgumentError(
                 f"expected a future, a group, a future_identity or a global id, not {type(ref).__name__}"
             )
         future = self.get(ref)

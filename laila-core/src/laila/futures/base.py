@@ -7,6 +7,7 @@ from _thread import RLock
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
+from laila.errors import InvalidArgumentError
 from laila.futures.waiting import blocked, check_timeout, current_host
 from laila.identity import Identifiable, make_global_id, new_uuid
 
@@ -205,7 +206,7 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         return to_concurrent(self)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError(
+        raise InvalidArgumentError(
             f"{self!r} belongs to this process and cannot be pickled or copied: send its future_identity"
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TypeVar
 
+from laila.errors import InvalidArgumentError
 from laila.futures.base import FutureBase, mutex
 from laila.futures.failure import log_error
 from laila.futures.states import FINISHED, FutureStatus
@@ -55,7 +56,7 @@ class WithCallbacks(FutureBase[T_co]):
         """
         callback = Callback(FutureStatus(status), fn)
         if not callable(fn):
-            raise TypeError(f"a callback is a callable that takes the future, not {fn!r}")
+            raise InvalidArgumentError(f"a callback is a callable that takes the future, not {fn!r}")
         fresh: list[Listener | Callback] = [callback]
         with mutex:
             passed = self._passed(callback.status)

@@ -11,7 +11,14 @@ from __future__ import annotations
 from _thread import allocate_lock
 from typing import TypeVar
 
-from laila.errors import FutureCancelledError, FutureResultError, FutureSettledError, FutureTimeoutError
+from laila.errors import (
+    FutureCancelledError,
+    FutureResultError,
+    FutureSettledError,
+    FutureTimeoutError,
+    InvalidArgumentError,
+    InvalidValueError,
+)
 from laila.futures.base import mutex
 from laila.futures.callbacks import Callback, WithCallbacks
 from laila.futures.failure import Failure
@@ -108,7 +115,7 @@ class Future(WithCallbacks[T]):
             if not self._start() and self._state >= FINISHED:
                 self._refuse()
         else:
-            raise ValueError(
+            raise InvalidValueError(
                 f"the status of a future cannot be set to {status!r}: set result or exception, "
                 "or the status to 'running' or 'cancelled'"
             )
@@ -172,7 +179,7 @@ class Future(WithCallbacks[T]):
     @exception.setter
     def exception(self, error: BaseException) -> None:
         if not isinstance(error, BaseException):
-            raise TypeError(f"exception is an exception instance, not {error!r}")
+            raise InvalidArgumentError(f"exception is an exception instance, not {error!r}")
         if not self._settle(FAILED, Failure(error)):
             self._refuse()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from laila.errors import FutureTimeoutError
+from laila.errors import FutureTimeoutError, InvalidArgumentError, InvalidValueError
 from laila.futures.base import FutureBase, mutex
 from laila.futures.batch import Batch
 from laila.futures.future import Future, entry_data
@@ -71,7 +71,7 @@ class GroupFuture(FutureBase[list[T]]):
             elif isinstance(future, Future):
                 parts.append(future)
             else:
-                raise TypeError(f"a group is made of futures, not of {type(future).__name__}")
+                raise InvalidArgumentError(f"a group is made of futures, not of {type(future).__name__}")
         return GroupFuture(parts)
 
     @classmethod
@@ -316,9 +316,11 @@ class GroupFuture(FutureBase[list[T]]):
         """
         status = FutureStatus(status)
         if status not in {FutureStatus.FINISHED, FutureStatus.ERROR, FutureStatus.CANCELLED}:
-            raise ValueError(f"a group calls back when it is finished, error or cancelled, not {status}")
+            raise InvalidValueError(
+                f"a group calls back when it is finished, error or cancelled, not {status}"
+            )
         if not callable(fn):
-            raise TypeError(f"a callback is a callable that takes the group, not {fn!r}")
+            raise InvalidArgumentError(f"a callback is a callable that takes the group, not {fn!r}")
         self._join().add_callback(status, _ForGroup(self, fn))
 
     def remove_callback(self, status: FutureStatus | str, fn: Callable[[GroupFuture[T]], object]) -> bool:

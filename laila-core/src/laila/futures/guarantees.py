@@ -7,7 +7,7 @@ task was submitted, because tasks run in a copy of their submitter's context.
 
 from __future__ import annotations
 
-from laila.errors import FutureTimeoutError
+from laila.errors import FutureTimeoutError, GuaranteeError
 from laila.futures.group import GroupFuture
 from laila.futures.scope import Scope, current_scope, set_scope
 from laila.futures.waiting import deadline_in, seconds_left
@@ -110,7 +110,7 @@ def _step(left: float | None, watched: bool) -> float | None:
 def _leave() -> Scope:
     scope = current_scope()
     if scope is None:
-        raise RuntimeError("a guarantee was left in another context than it was entered in")
+        raise GuaranteeError("a guarantee was left in another context than it was entered in")
     set_scope(scope.outer)
     return scope
 
@@ -184,7 +184,7 @@ class AsyncGuarantee:
 
         task = current_task()
         if task is None:
-            raise RuntimeError("guarantee_async needs to run inside an asyncio task")
+            raise GuaranteeError("guarantee_async needs to run inside an asyncio task")
         set_scope(_AsyncScope(current_scope(), task))
         return self
 
@@ -195,7 +195,7 @@ class AsyncGuarantee:
 
         scope = _leave()
         if not isinstance(scope, _AsyncScope):
-            raise RuntimeError("guarantee_async was left in another context than it was entered in")
+            raise GuaranteeError("guarantee_async was left in another context than it was entered in")
         scope.in_body = False
         task = scope.task
         ours = scope.uncancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from laila.errors import SettingsError
+from laila.errors import InvalidValueError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class FutureStatus(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:
-        raise SettingsError(f"there is no status {value!r}; there are {', '.join(cls)}", option="status")
+        raise InvalidValueError(f"there is no status {value!r}; there are {', '.join(cls)}")
 
 
 # States are small ints in order: from FINISHED on, a future is settled and never changes again.

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from _thread import TIMEOUT_MAX, _local
 
+from laila.errors import InvalidArgumentError, InvalidValueError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
@@ -79,9 +81,9 @@ def check_timeout(timeout: float | None) -> float | None:
     if timeout is None:
         return None
     if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout is a number of seconds or None, not {type(timeout).__name__}")
+        raise InvalidArgumentError(f"timeout is a number of seconds or None, not {type(timeout).__name__}")
     if timeout != timeout:
-        raise ValueError("timeout is a number of seconds or None, not NaN")
+        raise InvalidValueError("timeout is a number of seconds or None, not NaN")
     return None if timeout > TIMEOUT_MAX else max(timeout, 0)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from _thread import RLock
 
-from laila.errors import PluginError
+from laila.errors import InvalidValueError, PluginError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Hooks:
         """Take a plugin's implementations out. Raises ``ValueError`` where it is not registered."""
         with _lock:
             if not self.manager.is_registered(plugin):
-                raise ValueError(f"{plugin!r} is not registered")
+                raise InvalidValueError(f"{plugin!r} is not registered")
             self.manager.unregister(plugin)
             self._refresh()
 

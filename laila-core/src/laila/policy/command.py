@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from laila.contract.component import Component
 from laila.contract.taskforce import TaskForce
-from laila.errors import PluginError, TaskForceError
+from laila.errors import InvalidArgumentError, PluginError, TaskForceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ class DefaultCentralCommand(Component):
             TaskForceError: After :meth:`shutdown`.
         """
         if not isinstance(taskforce, TaskForce):
-            raise TypeError(f"a task force is an instance of laila.contract.TaskForce, not {taskforce!r}")
+            raise InvalidArgumentError(
+                f"a task force is an instance of laila.contract.TaskForce, not {taskforce!r}"
+            )
         with self._lock:
             self._refuse_if_shut_down()
             self._taskforces[taskforce.global_id] = taskforce

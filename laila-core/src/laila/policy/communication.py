@@ -6,7 +6,7 @@ from threading import Lock
 
 from laila.contract.component import Component
 from laila.contract.protocol import Protocol, Request
-from laila.errors import PeerError, SettingsError
+from laila.errors import InvalidArgumentError, PeerError, SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class DefaultCentralCommunication(Component):
     def add_connection(self, protocol: Protocol) -> None:
         """Register ``protocol`` and start it: it is live when this returns. Again: a no-op."""
         if not isinstance(protocol, Protocol):
-            raise TypeError(f"a connection is a laila protocol, not a {type(protocol).__name__}")
+            raise InvalidArgumentError(f"a connection is a laila protocol, not a {type(protocol).__name__}")
         with self._lock:
             known = protocol.global_id in self._connections
             self._connections[protocol.global_id] = protocol

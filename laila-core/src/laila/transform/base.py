@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from functools import cache
 
-from laila.errors import CorruptEntryError, TransformationError
+from laila.errors import CorruptEntryError, InvalidArgumentError, InvalidValueError, TransformationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def register_transformation(cls: C) -> C:
         or not issubclass(cls, Transformation)
         or not isinstance(getattr(cls, "name", None), str)
     ):
-        raise TypeError(f"{cls!r} is no Transformation with a name")
+        raise InvalidArgumentError(f"{cls!r} is no Transformation with a name")
     other = _known.setdefault(cls.name, cls)
     if other is not cls and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise ValueError(f"a transformation named {cls.name!r} is already registered: {other!r}")
+        raise InvalidValueError(f"a transformation named {cls.name!r} is already registered: {other!r}")
     _known[cls.name] = cls
     return cls
 
