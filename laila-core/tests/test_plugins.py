@@ -441,7 +441,7 @@ show(attempt(lambda: plugins.hooks().unregister(raising)))
     assert shown[:2] == [True, 3]
     assert shown[2][0] == "PluginError"
     assert shown[3] == ["first"]
-    assert shown[4][0] == "ValueError"
+    assert shown[4][0] == "InvalidValueError"
     assert stderr.count("ValueError: observer trouble") == 1
 
 
