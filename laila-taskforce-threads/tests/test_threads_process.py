@@ -179,6 +179,8 @@ def test_an_interrupt_gives_up_waiting_at_exit() -> None:
             "-c",
             PRELUDE
             + """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 taskforce = PythonThreadPoolTaskForce(1)
 taskforce.submit([threading.Event().wait, lambda: say("never")])
 time.sleep(0.1)
