@@ -8,7 +8,8 @@ from laila.policy.ids import may_evolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from laila.contract.blob import Blob
     from laila.contract.pool import Pool
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     Found = Blob | BaseException | None
 
-__all__ = ["forget", "forget_named", "remember", "remember_named"]
+__all__ = ["forget", "forget_named", "in_slices", "remember", "remember_named"]
 
 
 def remember(
@@ -139,3 +140,14 @@ def _ambiguous(name: str) -> IdentityError:
         f"the nickname {name!r} names an entry and a manifest: say scope='ENTRY' or scope='MANIFEST'",
         value=name,
     )
+
+
+def in_slices(keys: Sequence[str], size: int, work: Callable[[Sequence[str]], list[Any]]) -> list[Any]:
+    """Do ``work`` slice by slice; a slice whose backend fails ends the rest with the same error."""
+    outcomes: list[Any] = []
+    while len(outcomes) < len(keys):
+        try:
+            outcomes += work(keys[len(outcomes) : len(outcomes) + size])
+        except Exception as error:  # noqa: BLE001 - the outcome of all that was not tried
+            outcomes += [error] * (len(keys) - len(outcomes))
+    return outcomes

@@ -1,40 +1,29 @@
 """Central memory: the verbs memorize, remember and forget.
 
-``memorize`` encodes in the caller: that is the snapshot. What then has to wait for a disk or a server goes to
-the task force as one task a call; a chain that never blocks answers in the caller with a finished future.
+``memorize`` encodes in the caller: that is the snapshot. Where the rest runs: :mod:`laila.policy.running`.
 """
 
 from __future__ import annotations
 
 from laila.contract.component import Component
 from laila.entry import Entry, EntryState, Manifest, to_blob
-from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError, TaskForceError
-from laila.futures import Future, GroupFuture, spawn
-from laila.futures.task import run_here
+from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError
 from laila.identity import stem
-from laila.plugins import watch
 from laila.policy import loading, storing
 from laila.policy.ids import as_entries, candidates, check_batch_size, check_no_scope, wanted
-from laila.policy.pending import MAX_PENDING_BYTES, PendingWrites
+from laila.policy.pending import MAX_PENDING_BYTES
 from laila.policy.router import DefaultPoolRouter, open_pool
+from laila.policy.running import Runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, ClassVar, Literal, overload
+    from collections.abc import Iterable, Sequence
+    from typing import Any, ClassVar, Literal
 
-    from laila.contract.blob import Blob
     from laila.contract.pool import Pool
-    from laila.futures import Task
+    from laila.futures import Future, GroupFuture
     from laila.policy.command import DefaultCentralCommand
     from laila.policy.events import Events
-
-    Work = Callable[[], list[Any]]
-else:
-
-    def overload(fn: object) -> object:
-        return fn
-
 
 __all__ = ["DefaultCentralMemory"]
 
@@ -59,9 +48,7 @@ class DefaultCentralMemory(Component):
         max_pending_bytes: int = MAX_PENDING_BYTES,
     ) -> None:
         super().__init__()
-        self._command = command
-        self._events = events
-        self._pending = PendingWrites(max_pending_bytes)
+        self._runner = Runner(command, events, max_pending_bytes)
         self.router = DefaultPoolRouter() if router is None else router
         self.pickle = pickle
 
@@ -79,7 +66,7 @@ class DefaultCentralMemory(Component):
     @property
     def max_pending_bytes(self) -> int:
         """How many bytes of snapshots may wait to be written before ``memorize`` holds its caller back."""
-        return self._pending.limit
+        return self._runner.pending.limit
 
     def extend(
         self,
@@ -161,7 +148,7 @@ class DefaultCentralMemory(Component):
             return storing.store(pool, given, blobs, overwrite=overwrite, on_conflict=on_conflict)
 
         keys = [blob.key for blob in blobs]
-        return self._run("memorize", pool, keys, write, one=one, entries=given, blobs=blobs)
+        return self._runner.run("memorize", pool, keys, write, one=one, entries=given, blobs=blobs)
 
     def remember(
         self,
@@ -194,13 +181,13 @@ class DefaultCentralMemory(Component):
             def read() -> list[Any]:
                 return loading.remember(pool, keys, copy=copy, missing_ok=missing_ok)
 
-            return self._run("remember", pool, keys, read, one=one)
+            return self._runner.run("remember", pool, keys, read, one=one)
         meant = candidates(names, scope)
 
         def read_named() -> list[Any]:
             return loading.remember_named(pool, names, meant, copy=copy, missing_ok=missing_ok)
 
-        return self._run("remember", pool, _flat(meant), read_named, one=one, count=len(names))
+        return self._runner.run("remember", pool, _flat(meant), read_named, one=one, count=len(names))
 
     def forget(
         self,
@@ -226,13 +213,13 @@ class DefaultCentralMemory(Component):
             def delete() -> list[Any]:
                 return loading.forget(pool, keys, missing_ok=missing_ok)
 
-            return self._run("forget", pool, keys, delete, one=one)
+            return self._runner.run("forget", pool, keys, delete, one=one)
         meant = candidates(names, scope)
 
         def delete_named() -> list[Any]:
             return loading.forget_named(pool, names, meant, missing_ok=missing_ok)
 
-        return self._run("forget", pool, _flat(meant), delete_named, one=one, count=len(names))
+        return self._runner.run("forget", pool, _flat(meant), delete_named, one=one, count=len(names))
 
     def history(
         self,
@@ -295,7 +282,7 @@ class DefaultCentralMemory(Component):
             return outcomes if one else plan.of_given(outcomes)
 
         count = len(plan.keys) if one else len(given)
-        return self._run(
+        return self._runner.run(
             "memorize", pool, plan.keys, write, count=count, entries=plan.entries, blobs=plan.blobs
         )
 
@@ -314,9 +301,9 @@ class DefaultCentralMemory(Component):
         size, keys = check_batch_size(batch_size), list(manifest)
 
         def read() -> list[Any]:
-            return _in_slices(keys, size, lambda part: loading.remember(pool, part, copy=copy))
+            return loading.in_slices(keys, size, lambda part: loading.remember(pool, part, copy=copy))
 
-        return self._run("remember", pool, keys, read)
+        return self._runner.run("remember", pool, keys, read)
 
     def forget_manifest(
         self,
@@ -335,88 +322,11 @@ class DefaultCentralMemory(Component):
             # The manifest goes first: one that is stored refers to nothing that was deleted through it.
             last = loading.forget(pool, [manifest.global_id], missing_ok=False)
             every = list(dict.fromkeys(leaves))
-            gone = _in_slices(every, size, lambda part: loading.forget(pool, part, missing_ok=False))
+            gone = loading.in_slices(every, size, lambda part: loading.forget(pool, part, missing_ok=False))
             outcomes = dict(zip(every, gone, strict=True))
             return [*(outcomes[leaf] for leaf in leaves), *last]
 
-        return self._run("forget", pool, [*leaves, manifest.global_id], delete)
-
-    # -- where the work runs ---------------------------------------------------------------------------------
-
-    @overload
-    def _run(
-        self,
-        verb: str,
-        pool: Pool,
-        keys: Sequence[str],
-        work: Work,
-        *,
-        one: bool,
-        count: int | None = None,
-        entries: Sequence[Entry] = (),
-        blobs: Sequence[Blob | None] = (),
-    ) -> Future[Any] | GroupFuture[Any]: ...
-    @overload
-    def _run(
-        self,
-        verb: str,
-        pool: Pool,
-        keys: Sequence[str],
-        work: Work,
-        *,
-        count: int | None = None,
-        entries: Sequence[Entry] = (),
-        blobs: Sequence[Blob | None] = (),
-    ) -> GroupFuture[Any]: ...
-    def _run(
-        self,
-        verb: str,
-        pool: Pool,
-        keys: Sequence[str],
-        work: Work,
-        *,
-        one: bool = False,
-        count: int | None = None,
-        entries: Sequence[Entry] = (),
-        blobs: Sequence[Blob | None] = (),
-    ) -> Future[Any] | GroupFuture[Any]:
-        """Do ``work``, which is about ``keys`` and gives ``count`` outcomes (as many as keys, unless said).
-
-        Here where the pool never blocks, else in the task force: once there is room for ``blobs`` among what
-        waits to be written. Should the task be cancelled, ``entries`` are not on their way any more.
-        """
-        count = len(keys) if count is None else count
-        if watch.anybody:
-            work = self._events.observe(verb, pool, keys, work)
-        if count and _waits(pool, writes=verb == "memorize"):
-            size = sum(_weight(blob) for blob in blobs if blob is not None)
-            if size:
-                self._pending.make_room(size, self._command)
-            future = (
-                spawn(lambda: _only(work()), self._dispatch)
-                if one
-                else GroupFuture.batch(count, work, self._dispatch)
-            )
-            if entries:
-                future.add_callback("cancelled", lambda _: storing.unmark(entries))
-            if size:
-                self._pending.add(future, size)
-            return future
-        try:
-            outcomes = work() if count else []
-        except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept for whoever asks the future
-            outcomes = [error] * count
-        if not one:
-            return GroupFuture.completed(outcomes)
-        (outcome,) = outcomes
-        return Future.failed(outcome) if isinstance(outcome, BaseException) else Future.completed(outcome)
-
-    def _dispatch(self, tasks: Sequence[Task]) -> None:
-        """Hand tasks to the alpha task force. One that was shut down leaves them to the caller."""
-        try:
-            self._command.dispatch(tasks)
-        except TaskForceError:
-            run_here(tasks)
+        return self._runner.run("forget", pool, [*leaves, manifest.global_id], delete)
 
     def _close(self) -> None:
         self.router.close()
@@ -424,32 +334,3 @@ class DefaultCentralMemory(Component):
 
 def _flat(some: Iterable[Iterable[str]]) -> list[str]:
     return [one for part in some for one in part]
-
-
-def _in_slices(keys: Sequence[str], size: int, work: Callable[[Sequence[str]], list[Any]]) -> list[Any]:
-    """Do ``work`` slice by slice; a slice whose backend fails ends the rest with the same error."""
-    outcomes: list[Any] = []
-    while len(outcomes) < len(keys):
-        try:
-            outcomes += work(keys[len(outcomes) : len(outcomes) + size])
-        except Exception as error:  # noqa: BLE001 - the outcome of all that was not tried
-            outcomes += [error] * (len(keys) - len(outcomes))
-    return outcomes
-
-
-def _weight(blob: Blob) -> int:
-    return len(blob.tree) + sum(buffer.nbytes for buffer in blob.buffers)
-
-
-def _only(outcomes: list[Any]) -> Any:
-    (outcome,) = outcomes
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
-
-
-def _waits(pool: Pool, *, writes: bool) -> bool:
-    """Whether a verb may wait for a disk or a server: in the chain, or the pool where it works alone."""
-    if pool._origin is None or (writes and not pool._write_through):
-        return pool.blocking
-    return any(tier.blocking for tier in pool.chain())
