@@ -75,9 +75,8 @@ def encode_pickled(value: object, encoder: Encoder) -> Row:
         import cloudpickle
     except ImportError as error:
         encoder.refuse(
-            f"{registry.type_name(kind)} needs cloudpickle, which is not installed: pip install "
-            "'laila-core[pickle]'; "
-            "or register the class with laila.register_type",
+            f"{registry.type_name(kind)} needs cloudpickle, which is not installed: "
+            "pip install 'laila-core[pickle]'; or store plain data in its place",
             error,
         )
     children: Row = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import pathlib
+import sys
 import uuid
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["arrays", "assert_same", "hashables", "payloads", "plain_payloads", "scalars"]
 
 _MUTABLE = (list, dict, set, bytearray, deque, array, SimpleNamespace, np.ndarray)
+
+
+TEXT_CODE = "w" if sys.version_info >= (3, 13) else "u"
+"""The type code of an array of characters: 'u' is deprecated where there is 'w'."""
 
 
 def assert_same(a: object, b: object) -> None:
@@ -330,7 +335,7 @@ def payloads() -> st.SearchStrategy[Any]:
         st.frozensets(hashables(), max_size=4),
         st.dictionaries(hashables(), st.integers(-3, 3), max_size=3).map(Counter),
         st.lists(st.integers(0, 100), max_size=3).map(lambda found: array("h", found)),
-        st.sampled_from([array("u", "aé"), array("d", [0.0, -0.0]), b"x" * 70_000, bytearray(70_000)]),
+        st.sampled_from([array(TEXT_CODE, "aé"), array("d", [0.0, -0.0]), b"x" * 70_000, bytearray(70_000)]),
         arrays(),
     )
     return st.recursive(leaves, _containers, max_leaves=12)
