@@ -430,3 +430,30 @@ def test_a_paused_task_force_holds_nobody_back() -> None:
 def test_a_bad_bound_is_refused(limit: Any) -> None:
     with pytest.raises(ValueError, match="max_pending_bytes"):
         laila.DefaultPolicy(max_pending_bytes=limit)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_does_not_wait_for_the_writes_of_its_parent() -> None:
+    script = """
+        import os, signal, threading
+        import laila
+        from laila.policy.pending import PendingWrites
+
+        pending = PendingWrites(10)
+        pending.add(laila.Future(), 10)  # under way in the parent, and for ever so in the child
+        pending._lock.acquire()          # as if another thread counted at this very moment
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            pending.make_room(5, laila.command)
+            os._exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("7\n", "")

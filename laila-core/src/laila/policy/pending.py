@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from threading import Lock
+from weakref import WeakSet
 
 from laila.errors import SettingsError
 
@@ -21,6 +23,8 @@ __all__ = ["MAX_PENDING_BYTES", "PendingWrites"]
 MAX_PENDING_BYTES = 256 * 1024 * 1024
 _LOOK_SECONDS = 0.5  # how long to wait before looking whether the task force was paused
 
+_every: WeakSet[PendingWrites] = WeakSet()
+
 
 class PendingWrites:
     """The writes under way, oldest first, and how many bytes of snapshots they hold.
@@ -36,6 +40,11 @@ class PendingWrites:
                 option="max_pending_bytes",
             )
         self.limit = limit
+        self._begin()
+        _every.add(self)
+
+    def _begin(self) -> None:
+        """Count from nothing; again in a forked child, where the parent's writes never settle."""
         self._lock = Lock()
         self._writes: deque[tuple[Write, int]] = deque()
         self._bytes = 0
@@ -61,3 +70,12 @@ class PendingWrites:
                 self._bytes -= self._writes.popleft()[1]
             full = self._writes and self._bytes + size > self.limit
             return self._writes[0][0] if full else None
+
+
+def _after_fork() -> None:
+    for pending in list(_every):
+        pending._begin()
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)
