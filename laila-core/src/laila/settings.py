@@ -158,6 +158,13 @@ class Settings:
             _refuse_unknown(cls, name, fields)
         return _from_text(fields[name], text, cls._types()[name], "in the URL")
 
+    @classmethod
+    def parse_query(cls, query: str) -> dict[str, object]:
+        """Convert a URL's query (``durable=process&lock=error``) to options, which :meth:`resolve` takes."""
+        from urllib.parse import parse_qsl
+
+        return {name: cls.parse_text(name, text) for name, text in parse_qsl(query, keep_blank_values=True)}
+
     def public(self) -> dict[str, object]:
         """Return the options that are no secrets as a JSON-able dict, which ``resolve`` takes."""
         return {

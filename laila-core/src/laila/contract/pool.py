@@ -7,6 +7,8 @@ without an underscore is the same for all pools: transformations, the chain of t
 
 from __future__ import annotations
 
+from errno import EFBIG
+
 from laila.contract.backend import Backend, as_blob
 from laila.contract.blob import Blob, BlobHead
 from laila.contract.component import Component
@@ -18,6 +20,7 @@ from laila.errors import (
     LailaError,
     NotSupportedError,
     PoolClosedError,
+    PoolError,
     PoolKeyError,
     SettingsError,
     TransformationError,
@@ -67,8 +70,23 @@ class Pool(TierMixin, Component, Backend):
 
     blocking: ClassVar[bool] = True
     """Whether a call may wait for a disk or a server. The verbs call a pool that never does in the caller."""
+
+    # What the pool promises, beyond what every pool owes. The conformance suite holds it to each of these.
     durability: ClassVar[Literal["none", "process", "power"]] = "process"
     """What a finished write survives: nothing, the death of this process, or a power failure too."""
+    writers: ClassVar[Literal["process", "host", "network"]] = "process"
+    """Who may use what is stored at the same time, through pools of their own: the threads of one process,
+    the processes of one host, or processes anywhere."""
+    creation: ClassVar[Literal["process", "host", "network"]] = "process"
+    """Among whom ``_create`` is atomic, so that of any number who create one key exactly one succeeds. The
+    default of ``_create`` is atomic in one process."""
+    batches: ClassVar[Literal["entry", "batch"]] = "entry"
+    """What is written whole or not at all, also when the process dies: each entry, or each batch."""
+    max_blob_bytes: ClassVar[int | None] = None
+    """The largest blob that can be filed; None where only space limits it. A larger one is refused before
+    anything of it is written."""
+    listing: ClassVar[Literal["any", "sorted"]] = "any"
+    """The order of ``keys()``: any, or that of their UTF-8 bytes."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Build the in-memory pool where the abstract class itself is called."""
@@ -168,20 +186,47 @@ class Pool(TierMixin, Component, Backend):
         """File plain ``blobs`` here alone; say what became of each. Raises what the backend raises."""
         self._check_open()
         items = [(blob.key, self._inward(blob)) for blob in blobs]
+        refused = self._too_large(items)
+        if refused:
+            kept = [i for i in range(len(items)) if i not in refused]
+            stored = iter(self._store_items([blobs[i] for i in kept], [items[i] for i in kept], replace))
+            return [refused[i] if i in refused else next(stored) for i in range(len(items))]
+        return self._store_items(blobs, items, replace)
+
+    def _store_items(
+        self, blobs: Sequence[Blob], items: Sequence[tuple[str, Blob]], replace: bool
+    ) -> list[StoreOutcome | LailaError]:
         if replace:
             self._write_many(items)
             return [StoreOutcome.CREATED] * len(items)
         created = self._create_many(items)
-        if all(created):
-            return [StoreOutcome.CREATED] * len(items)
-        return [
-            StoreOutcome.CREATED if made else self._compare(blob, inward)
-            for made, blob, (_, inward) in zip(created, blobs, items, strict=True)
-        ]
+        outcomes: list[StoreOutcome | LailaError] = [StoreOutcome.CREATED] * len(items)
+        there = [] if all(created) else [i for i, made in enumerate(created) if not made]
+        heads = self.heads_here([items[i][0] for i in there]) if there else ()
+        for i, head in zip(there, heads, strict=True):
+            outcomes[i] = self._compare(blobs[i], items[i][1], head)
+        return outcomes
 
-    def _compare(self, blob: Blob, inward: Blob) -> StoreOutcome | LailaError:
+    def _too_large(self, items: Sequence[tuple[str, Blob]]) -> dict[int, LailaError]:
+        """Return by place the errors of the blobs that are larger than this pool can file."""
+        limit = self.max_blob_bytes
+        if limit is None:
+            return {}
+        return {
+            i: PoolError(
+                f"{key} has {size} bytes, and pool {self.label!r} takes at most {limit}; split the payload, "
+                "or store it in another pool",
+                pool=self.label,
+                errno=EFBIG,
+            )
+            for i, (key, blob) in enumerate(items)
+            if (size := blob.nbytes) > limit
+        }
+
+    def _compare(
+        self, blob: Blob, inward: Blob, head: Blob | BlobHead | LailaError | None
+    ) -> StoreOutcome | LailaError:
         """Decide by the content digest whether what is filed under ``blob.key`` is the same."""
-        head = self.heads_here([blob.key])[0]
         if head is None:  # deleted since: the place is free, unless somebody else is quicker again
             return StoreOutcome.CREATED if self._create(blob.key, inward) else StoreOutcome.CONFLICT
         if isinstance(head, LailaError):
@@ -328,7 +373,10 @@ class Pool(TierMixin, Component, Backend):
             raise PoolKeyError(
                 f"cannot file {blob.key} under {key!r}: the key must equal the global id", key=key
             )
-        self._write(key, self._inward(self._outward(blob)))
+        item = (key, self._inward(self._outward(blob)))
+        for error in self._too_large([item]).values():
+            raise error
+        self._write(*item)
 
     def __delitem__(self, key: str) -> None:
         """Delete ``key`` in this pool alone. Raises :class:`EntryNotFoundError` where it is not there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Literal, Self
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from laila.contract import Pool, Settings, option
 from laila.errors import SettingsError
@@ -64,7 +64,9 @@ class HDF5Pool(Pool):
     """
 
     laila_contract = 1
-    blocking = True
+    writers = "host"
+    creation = "host"
+    batches = "batch"
 
     settings: HDF5Settings
 
@@ -118,10 +120,7 @@ class HDF5Pool(Pool):
                 f"{url!r} is no URL of an HDF5 pool: write hdf5:///absolute/path.h5 or hdf5:relative.h5",
                 option="url",
             )
-        given: dict[str, object] = {
-            name: HDF5Settings.parse_text(name, text)
-            for name, text in parse_qsl(parts.query, keep_blank_values=True)
-        }
+        given = HDF5Settings.parse_query(parts.query)
         if parts.path and not (url.startswith("hdf5://") and parts.path == "/"):
             given["path"] = unquote(parts.path)
         return cls(**{**given, **options})  # type: ignore[arg-type]  # checked by HDF5Settings
