@@ -29,11 +29,11 @@ class Recording(laila.MemoryPool):
 
     def __init__(self, nickname: str | None = None) -> None:
         super().__init__(nickname=nickname)
-        self.batches: list[list[str]] = []
+        self.calls: list[list[str]] = []
         self.refuse: set[str] = set()
 
     def _create_many(self, items: Any) -> list[bool]:
-        self.batches.append([key for key, _ in items])
+        self.calls.append([key for key, _ in items])
         if self.refuse & {key for key, _ in items}:
             raise OSError(28, "No space left on device")
         return [self._create(key, blob) for key, blob in items]
@@ -150,7 +150,7 @@ def test_memorize_stores_entries_then_the_manifest(pool: Recording) -> None:
     group = laila.memorize(m)
     assert isinstance(group, laila.GroupFuture)
     assert group.result == [a.global_id, b.global_id, c.global_id, m.global_id]
-    assert pool.batches == [[a.global_id, b.global_id, c.global_id], [m.global_id]]
+    assert pool.calls == [[a.global_id, b.global_id, c.global_id], [m.global_id]]
     assert {x.state for x in (a, b, c, m)} == {EntryState.POOLED}
     assert m.memorize().result == group.result
     again = laila.remember(nickname="run", scope="MANIFEST").result
@@ -167,7 +167,7 @@ def test_batch_size(pool: Recording) -> None:
     leaves = entries(5)
     m = laila.manifest({"l": leaves})
     assert len(m.memorize(batch_size=2)) == 6
-    assert [len(batch) for batch in pool.batches] == [2, 2, 1, 1]
+    assert [len(batch) for batch in pool.calls] == [2, 2, 1, 1]
     assert [e.data for e in m.remember(batch_size=2).result] == [0, 1, 2, 3, 4]
     assert m.forget(batch_size=2).result == [None] * 6
     assert list(pool.keys()) == []
@@ -425,8 +425,8 @@ def test_manifests_in_a_list_go_in_one_batch_with_the_rest(pool: Recording) -> N
     group = laila.memorize([c, shared, d, laila.manifest({"b": b, "s": shared}), c])
     assert [gid.split(":")[1] for gid in group.result] == ["ENTRY", "MANIFEST", "ENTRY", "MANIFEST", "ENTRY"]
     assert group.result[0] == group.result[4] == c.global_id
-    assert sorted(pool.batches[0]) == sorted(x.global_id for x in (a, b, c, d))
-    assert [len(batch) for batch in pool.batches] == [4, 1, 1]
+    assert sorted(pool.calls[0]) == sorted(x.global_id for x in (a, b, c, d))
+    assert [len(batch) for batch in pool.calls] == [4, 1, 1]
     with pytest.raises(ValueError, match="on_conflict"):
         laila.memorize([c, shared], on_conflict="next")
 

@@ -59,7 +59,8 @@ class MemoryPool(Pool):
         self._index(key)
 
     def _create(self, key: str, blob: Blob) -> bool:
-        if self._blobs.setdefault(key, blob) is not blob:
+        # The very blob that is there already is not filed a second time.
+        if key in self._blobs or self._blobs.setdefault(key, blob) is not blob:
             return False
         self._index(key)
         return True

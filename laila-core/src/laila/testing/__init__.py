@@ -1,0 +1,42 @@
+"""Suites that prove a plugin: subclass one, say how to open the plugin, and run pytest.
+
+    import pytest
+    from laila.testing import PoolConformance
+
+
+    class TestBoxPool(PoolConformance):
+        @pytest.fixture
+        def open_pool(self, tmp_path):
+            return lambda **options: BoxPool(tmp_path / "box", **options)
+
+Every test is about one promise of the contract, and a failure says which one is broken. Needs the extra
+``testing`` (pytest and hypothesis) and nothing else: no numpy, no server. The suites are versioned as the
+contract is: within one major version a suite may find more faults, and asks for nothing new.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.testing.pools import PoolConformance
+
+__all__ = ["PoolConformance"]
+
+_HOMES = {
+    "PoolConformance": "laila.testing.pools",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'laila.testing' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(home), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

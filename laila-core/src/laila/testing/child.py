@@ -1,0 +1,264 @@
+"""Other processes at a pool's store: racing, reading, and writing until they are killed.
+
+Run as ``python -m laila.testing.child`` with a description of the pool and what to do on standard input; it
+builds the pool from its class and :meth:`~laila.contract.Component.options`, as another process would.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import random
+import select
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from laila.testing.promises import PATIENCE, broken, promise
+from laila.testing.samples import make_blob, stored_many
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import IO, Any
+
+    from laila.contract import Pool
+
+__all__ = ["Writer", "describe", "leave_open", "race", "read", "writing"]
+
+
+# -- the side of the test ----------------------------------------------------------------------------
+
+
+def describe(pool: Pool) -> dict[str, Any]:
+    """What another process needs to open the pool's store: the class, its options, and its secrets."""
+    settings = pool.settings
+    secrets = {} if settings is None else {name: getattr(settings, name) for name in pool.missing_secrets()}
+    options = pool.options()
+    options.pop("transformations", None)
+    return {
+        "module": type(pool).__module__,
+        "name": type(pool).__qualname__,
+        "options": {**options, **secrets},
+    }
+
+
+def _start(pool: Pool, action: str, **arguments: Any) -> subprocess.Popen[str]:
+    search = os.pathsep.join(path for path in sys.path if path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "laila.testing.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": search},
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps({"pool": describe(pool), "action": action, "arguments": arguments}) + "\n")
+    process.stdin.flush()
+    return process
+
+
+def _finish(process: subprocess.Popen[str], what: str) -> str:
+    """Wait for a process that should end by itself, and return what it printed."""
+    __tracebackhide__ = True
+    try:
+        output, errors = process.communicate(timeout=2 * PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, errors = process.communicate()
+        broken(f"{what} ends; after {2 * PATIENCE:.0f} s it had not: {errors[-2000:]}")
+    promise(process.returncode == 0, f"{what} works in a process of its own; it failed: {errors[-2000:]}")
+    promise(not errors.strip(), f"{what} writes nothing to stderr; it wrote: {errors[-2000:]}")
+    return output
+
+
+def race(pool: Pool, keys: Sequence[str], racers: int) -> list[list[bool]]:
+    """Let several processes create all keys at a time; return what each was told."""
+    __tracebackhide__ = True
+    processes = [_start(pool, "race", keys=list(keys), seed=seed) for seed in range(racers)]
+    try:
+        for process in processes:
+            _expect_line(process, "ready")
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        return [json.loads(_finish(process, "_create")) for process in processes]
+    finally:
+        for process in processes:
+            _end(process)
+
+
+def read(pool: Pool, keys: Sequence[str]) -> list[bytes | None]:
+    """What another process reads under the keys."""
+    __tracebackhide__ = True
+    process = _start(pool, "read", keys=list(keys))
+    try:
+        found = json.loads(_finish(process, "_read_many"))
+    finally:
+        _end(process)
+    return [None if one is None else bytes.fromhex(one) for one in found]
+
+
+def leave_open(pool: Pool, key: str) -> None:
+    """Let another process write ``key`` and end without closing the pool; it must end by itself."""
+    __tracebackhide__ = True
+    process = _start(pool, "leave_open", key=key)
+    try:
+        _finish(process, "a program that leaves its pool open")
+    finally:
+        _end(process)
+
+
+class Writer:
+    """A process that writes until it is killed, and says of each operation when it has returned."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.acknowledged = 0
+        """The number of the last operation that has returned."""
+
+    def write_for(self, seconds: float, at_least: int) -> None:
+        """Follow it for a while, until some operations have returned and it is inside of another."""
+        __tracebackhide__ = True
+        start = time.monotonic()
+        while (now := time.monotonic()) < start + seconds or self.acknowledged < at_least:
+            promise(now < start + PATIENCE, f"a process that writes gets on; it did {self.acknowledged}")
+            self._read(0.05)
+        # What was read last is that an operation returned; as good a moment as any other comes later.
+        time.sleep(random.uniform(0, 2 * seconds / self.acknowledged))
+
+    def kill(self) -> None:
+        """End it as ``kill -9`` does; what it had said until then counts as acknowledged."""
+        self._process.kill()
+        self._process.wait()
+        while self._read(0.0):
+            pass
+
+    def _read(self, timeout: float) -> bool:
+        __tracebackhide__ = True
+        out = self._process.stdout
+        assert out is not None
+        if not select.select([out], [], [], timeout)[0]:
+            return False
+        data = os.read(out.fileno(), 65536).decode()
+        if not data:
+            if self._process.poll() not in {None, -9}:
+                assert self._process.stderr is not None
+                broken(
+                    f"writing works in a process of its own; it failed: {self._process.stderr.read()[-2000:]}"
+                )
+            return False
+        self._text = getattr(self, "_text", "") + data
+        whole, _, self._text = self._text.rpartition("\n")
+        if whole:
+            self.acknowledged = int(whole.rpartition("\n")[2])
+        return True
+
+
+@contextmanager
+def writing(pool: Pool, prefix: str) -> Iterator[Writer]:
+    """Start a process that writes operation after operation, see :func:`operation`, and end it after all."""
+    process = _start(pool, "write", prefix=prefix)
+    try:
+        yield Writer(process)
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def _expect_line(process: subprocess.Popen[str], wanted: str) -> None:
+    __tracebackhide__ = True
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
+    if not ready or process.stdout.readline().strip() != wanted:
+        process.kill()
+        _, errors = process.communicate()
+        broken(f"another process can open the pool from its class and options(); it failed: {errors[-2000:]}")
+
+
+# -- the side of the process -------------------------------------------------------------------------
+
+
+def operation(prefix: str, number: int) -> tuple[str, list[str]]:
+    """The ``number``-th thing a writer does: what, and to which keys. The same for who writes and who checks.
+
+    Each third operation deletes what the one before the last has written; the others write one to five keys.
+    """
+    if number % 3 == 0:
+        return "delete", operation(prefix, number - 2)[1]
+    return "write", [f"{prefix}-{number}-{i}" for i in range(1 + number % 5)]
+
+
+def size_of(number: int) -> int:
+    """The bytes that the ``number``-th operation writes under each key."""
+    return (100, 3000, 90_000, 400_000)[number % 4]
+
+
+def _write(pool: Pool, prefix: str) -> None:
+    number = 0
+    while True:
+        number += 1
+        action, keys = operation(prefix, number)
+        if action == "delete":
+            pool._delete_many(keys)
+        else:
+            blobs = [make_blob(key, size_of(number)) for key in keys]
+            if number % 2:
+                pool._write_many([(blob.key, blob) for blob in blobs])
+            else:
+                pool._create_many([(blob.key, blob) for blob in blobs])
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
+
+
+def _race(pool: Pool, keys: list[str], seed: int) -> None:
+    blobs = [make_blob(key, 300, seed) for key in keys]
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    answers = [bool(pool._create(blob.key, blob)) for blob in blobs[: len(blobs) // 2]]
+    answers += map(bool, pool._create_many([(blob.key, blob) for blob in blobs[len(blobs) // 2 :]]))
+    sys.stdout.write(json.dumps(answers))
+
+
+def _read(pool: Pool, keys: list[str]) -> None:
+    found = stored_many(pool, keys)
+    sys.stdout.write(json.dumps([None if one is None else one.hex() for one in found]))
+
+
+def _leave_open(pool: Pool, key: str) -> None:
+    pool._write(key, make_blob(key, 70_000))
+
+
+_ACTIONS: dict[str, Callable[..., None]] = {
+    "write": _write,
+    "race": _race,
+    "read": _read,
+    "leave_open": _leave_open,
+}
+
+
+def _main(given: IO[str]) -> None:
+    task = json.loads(given.readline())
+    found: Any = importlib.import_module(task["pool"]["module"])
+    for name in task["pool"]["name"].split("."):
+        found = getattr(found, name)
+    pool = found(**task["pool"]["options"])
+    _ACTIONS[task["action"]](pool, **task["arguments"])
+    if task["action"] != "leave_open":
+        pool.close()
+
+
+if __name__ == "__main__":
+    _main(sys.stdin)

@@ -1,0 +1,47 @@
+"""The pytest plugin that comes with the suites: their failures are told well, and in few words.
+
+The entry point ``laila`` of the group ``pytest11``. It imports nothing but pytest until a suite is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["pytest_configure", "pytest_terminal_summary"]
+
+# Plain asserts in the helpers of the suites show what they compared, as those in test files do.
+for _name in ("child", "pools", "promises", "protocols", "samples", "taskforces"):
+    pytest.register_assert_rewrite(f"laila.testing.{_name}")
+
+_PREFIX = "Failed: promise broken: "
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker by which the suites are selected or left out."""
+    config.addinivalue_line("markers", "conformance: a promise of laila's contract; the suites bear it")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the promises that are broken, each once, with the tests that found it."""
+    broken: dict[str, list[str]] = {}
+    for report in terminalreporter.getreports("failed"):
+        for line in _lines(report):
+            broken.setdefault(line, []).append(report.nodeid)
+    if broken:
+        terminalreporter.section("promises of laila's contract that are broken")
+        for line, tests in broken.items():
+            terminalreporter.write_line(f"- {line}")
+            for test in tests:
+                terminalreporter.write_line(f"    {test}")
+
+
+def _lines(report: pytest.TestReport) -> Iterator[str]:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    message = getattr(crash, "message", "")
+    if message.startswith(_PREFIX):
+        yield message.removeprefix(_PREFIX).splitlines()[0]
