@@ -72,8 +72,9 @@ class Pool(TierMixin, Component, Backend):
     """Whether a call may wait for a disk or a server. The verbs call a pool that never does in the caller."""
 
     # What the pool promises, beyond what every pool owes. The conformance suite holds it to each of these.
-    durability: ClassVar[Literal["none", "process", "power"]] = "process"
-    """What a finished write survives: nothing, the death of this process, or a power failure too."""
+    durability: Literal["none", "process", "power"] = "process"
+    """What a finished write survives: nothing, the death of this process, or a power failure too. An option
+    may change it for one pool."""
     writers: ClassVar[Literal["process", "host", "network"]] = "process"
     """Who may use what is stored at the same time, through pools of their own: the threads of one process,
     the processes of one host, or processes anywhere."""

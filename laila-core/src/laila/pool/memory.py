@@ -26,7 +26,7 @@ class MemoryPool(Pool):
     """
 
     blocking: ClassVar[bool] = False
-    durability: ClassVar[Literal["none", "process", "power"]] = "none"
+    durability = "none"
 
     def __init__(
         self,

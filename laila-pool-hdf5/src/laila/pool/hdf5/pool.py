@@ -67,6 +67,7 @@ class HDF5Pool(Pool):
     writers = "host"
     creation = "host"
     batches = "batch"
+    durability: Literal["none", "process", "power"] = "power"  # unless the settings say otherwise
 
     settings: HDF5Settings
 
@@ -98,7 +99,7 @@ class HDF5Pool(Pool):
                 f"lock_timeout={settings.lock_timeout!r} is less than 0 seconds", option="lock_timeout"
             )
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
-        self.durability = settings.durable  # type: ignore[misc]  # this pool's, in place of the class's
+        self.durability = settings.durable
         self._store = Store(
             _default_path(nickname) if settings.path is None else os.path.expanduser(settings.path),
             durable=settings.durable == "power",
