@@ -10,7 +10,7 @@ PY := .venv/bin/python
 INSTALL := -c constraints.txt --build-constraint constraints.txt --group dev \
   -e "./laila-core[all,testing]" $(patsubst %,-e ./%,$(filter-out laila-core,$(DISTS)))
 
-.PHONY: help install demo test test-torch lint format clean moved
+.PHONY: help install demo test bench test-torch lint format clean moved
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ demo: install ## train, store and recover a digits classifier; another store: ma
 test: install ## run every test but those that need torch; one file: make test ARGS=tests/test_imports.py
 	@$(PY) -m pytest $(ARGS)
 
+bench: install ## laila beside its raw backends; one workload: make bench ONLY=P7; an older tree: make bench BASE=HEAD~20
+	@$(PY) -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(BASE),--base "$(BASE)") $(ARGS)
+
 # A layer over .venv: torch and what it needs are here, everything else is found there.
 .venv-torch/.installed: .venv/.installed
 	@echo "making .venv-torch"
@@ -56,6 +59,7 @@ lint: install ## ruff, formatting, mypy --strict, the arrows between packages, n
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy $(DISTS:%=%/src) tests tools
 	@MYPYPATH=examples/digits $(PY) -m mypy examples/digits
+	@$(PY) -m mypy -p benchmarks
 	@for part in conftest.py $(DISTS:%=%/tests); do $(PY) -m mypy "$$part" || exit 1; done
 	@.venv/bin/lint-imports --no-logo
 	@$(PY) tools/check_names.py

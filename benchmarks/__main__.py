@@ -1,0 +1,162 @@
+"""``make bench``: runs each workload and its raw counterpart in turn, and says which targets hold.
+
+    python -m benchmarks [--only P7,P8] [--rounds 5] [--base REV] [--quick]
+
+``--base REV`` runs an older tree of laila in place of the raw counterpart. Exits 1 where a target was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import pkgutil
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import workloads
+from benchmarks.report import Row, make_row, table, write
+from benchmarks.servers import started
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--only", default="", help="workloads, such as P7 or P7,P8; all of them by default")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of A B (default: 5)")
+    parser.add_argument(
+        "--base", default="", metavar="REV", help="an older revision, in place of the raw side"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where results go")
+    options = parser.parse_args(arguments)
+    names = chosen(options.only)
+    if not names:
+        parser.error(f"no workload is called {options.only!r}; there are {', '.join(chosen(''))}")
+    rows: list[Row] = []
+    with older_tree(options.base) as base, started(needed(names)) as servers:
+        for name in names:
+            workload = importlib.import_module(f"benchmarks.workloads.{name}")
+            rows += measure(name, workload, options.rounds, servers, base)
+    other = f"laila at {options.base}" if options.base else "its raw backend"
+    text = table(rows, "base" if options.base else "raw")
+    print(text)
+    write(rows, machine(), options.results, other)
+    print(f"written to {options.results}")
+    missed = [row for row in rows if row.verdict == "missed"]
+    for row in missed:
+        print(f"missed: {row.workload} {row.figure}: {row.target}")
+    return int(bool(missed) and not options.base)
+
+
+def chosen(only: str) -> list[str]:
+    """The modules of the workloads that ``only`` names, in their order."""
+    every = sorted(info.name for info in pkgutil.iter_modules(workloads.__path__))
+    if not only:
+        return every
+    wanted = [re.sub(r"^p(\d)$", r"p0\1", one.strip().lower()) for one in only.split(",")]
+    return [name for name in every if name.partition("_")[0] in wanted or name in wanted]
+
+
+def needed(names: Sequence[str]) -> set[str]:
+    """The servers that the workloads use."""
+    found: set[str] = set()
+    for name in names:
+        found |= set(getattr(importlib.import_module(f"benchmarks.workloads.{name}"), "SERVERS", ()))
+    return found
+
+
+def measure(
+    name: str, workload: Any, rounds: int, servers: dict[str, dict[str, str]], base: dict[str, str] | None
+) -> list[Row]:
+    """Run the two sides of one workload in turn, and judge each of its figures."""
+    title = name.partition("_")[0].upper().replace("P0", "P")
+    ours: list[dict[str, list[float]]] = []
+    raw: list[dict[str, list[float]]] = []
+    for number in range(rounds):
+        print(
+            f"{title} {workload.__doc__.splitlines()[0]} round {number + 1} of {rounds}",
+            file=sys.stderr,
+            flush=True,
+        )
+        ours.append(run(name, "ours", servers, {}))
+        if base is not None:
+            raw.append(run(name, "ours", servers, base))
+        elif hasattr(workload, "raw"):
+            raw.append(run(name, "raw", servers, {}))
+    return [
+        make_row(
+            title,
+            figure,
+            [one[figure.name] for one in ours],
+            [one.get(figure.name, []) for one in raw],
+        )
+        for figure in workload.FIGURES
+    ]
+
+
+def run(
+    name: str, side: str, servers: dict[str, dict[str, str]], extra: dict[str, str]
+) -> dict[str, list[float]]:
+    """Run one side in a process of its own."""
+    environment = {**os.environ, "LAILA_BENCH_SERVERS": json.dumps(servers), **extra}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.worker", name, side],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    if done.returncode:
+        raise SystemExit(f"{name} {side} failed with exit code {done.returncode}")
+    samples: dict[str, list[float]] = json.loads(done.stdout.rstrip().rpartition("\n")[2])
+    return samples
+
+
+@contextlib.contextmanager
+def older_tree(revision: str) -> Iterator[dict[str, str] | None]:
+    """Check ``revision`` out beside; give the variables with which a process imports laila from there."""
+    if not revision:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "base"
+        subprocess.run(
+            ["git", "worktree", "add", "--detach", "--quiet", str(tree), revision], cwd=ROOT, check=True
+        )
+        try:
+            sources = sorted(str(path) for path in tree.glob("laila-*/src"))
+            yield {"PYTHONPATH": os.pathsep.join(sources)}
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, check=True)
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    revision = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    load = "" if not hasattr(os, "getloadavg") else f", load {os.getloadavg()[0]:.1f} at the end"
+    return {
+        "revision": revision,
+        "python": platform.python_version(),
+        "processors": f"{len(os.sched_getaffinity(0))} × {platform.machine()}{load}",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

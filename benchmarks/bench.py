@@ -1,0 +1,94 @@
+"""What a workload is made of: figures, each with a target, and how a piece of code is timed.
+
+A workload is a module of ``benchmarks.workloads`` with a docstring, ``FIGURES`` and two functions, ``ours``
+and ``raw``, each of which takes a :class:`Bench`, times the same figures, and runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Bench", "Figure"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One thing that is measured, in seconds unless ``unit`` says otherwise."""
+
+    name: str
+    ratio: float | None = None
+    """The greatest ratio to the raw counterpart that is on target; None where there is none."""
+    at_most: float | None = None
+    """The greatest value of our own that is on target, in the figure's unit."""
+    unit: str = "s"
+    per: str = ""
+    """What one value is for, such as ``entry``."""
+
+
+@dataclass
+class Bench:
+    """Where one side of a workload runs: it collects samples, and knows folders and servers."""
+
+    folder: Path
+    """An empty folder on a disk, removed afterwards."""
+    servers: dict[str, dict[str, str]] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+    def time(
+        self,
+        figure: str,
+        work: Callable[[], object],
+        *,
+        times: int = 7,
+        warm: int = 2,
+        per: int = 1,
+        before: Callable[[], object] | None = None,
+    ) -> None:
+        """Time ``work`` ``times`` times after ``warm`` runs that do not count.
+
+        ``before`` runs before each, outside the clock.
+
+        ``per`` divides: a sample is the seconds for one of so many things that one call does.
+        """
+        clock = time.perf_counter
+        gc.collect()
+        gc.freeze()
+        for number in range(warm + times):
+            if before is not None:
+                before()
+            start = clock()
+            kept = work()
+            taken = clock() - start
+            del kept
+            if number >= warm:
+                self.samples.setdefault(figure, []).append(taken / per)
+
+    def note(self, figure: str, value: float) -> None:
+        """Add a sample that was measured otherwise."""
+        self.samples.setdefault(figure, []).append(value)
+
+    def process(self, figure: str, code: str, times: int = 9) -> None:
+        """Time ``code`` in fresh interpreters, over what a bare interpreter takes, the two in turn."""
+        for number in range(times + 1):
+            bare = _run("pass")
+            taken = _run(code)
+            if number:  # the first one reads the files
+                self.note(figure, max(taken - bare, 0.0))
+
+
+def _run(code: str) -> float:
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    )
+    return time.perf_counter() - start

@@ -1,0 +1,1 @@
+"""One file a workload, named by its number: see ``benchmarks.bench``."""
