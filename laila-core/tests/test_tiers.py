@@ -16,8 +16,9 @@ import pytest
 
 import laila
 from laila.codec import decode, encode
-from laila.contract import Blob
-from laila.errors import CorruptEntryError, EntryNotFoundError, SettingsError
+from laila.contract import Blob, counters, flights
+from laila.contract.flights import Flight
+from laila.errors import CorruptEntryError, EntryNotFoundError, PoolClosedError, SettingsError
 
 pytestmark = pytest.mark.usefixtures("policy")
 
@@ -300,6 +301,44 @@ def test_a_failing_cache_never_fails_a_read(through: bool, caplog: pytest.LogCap
     assert holders(entry, a, b, c) == "xxx"
 
 
+def test_a_failing_cache_is_reported_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(counters, "monotonic", lambda: now[0])
+    a, b = chain("a", "b")
+    entry = laila.constant("x")
+    b.store([laila.entry.to_blob(entry)])
+    a.down = {"read", "write"}
+    with caplog.at_level(logging.WARNING, "laila.pool"):
+        for _ in range(100):
+            assert laila.remember(entry).data == "x"
+        assert [record.getMessage() for record in caplog.records] == [
+            "cache tier a could not read 1 item(s) and was skipped: a is down for read"
+        ]
+        now[0] += 61
+        laila.remember(entry).wait()
+        assert "could not read 200 item(s)" in caplog.records[1].getMessage()
+    assert (a.failures, a.fills, a.hits, a.misses) == (202, 0, 0, 101)
+
+
+def test_a_closed_cache_is_skipped_like_one_that_is_down() -> None:
+    a, b, c = chain("a", "b", "c", through=True)
+    entry, later = laila.constant("x"), laila.constant("y")
+    laila.memorize(entry).wait()
+    b.close()
+    assert laila.remember(entry).data == "x"
+    laila.memorize(later).wait()
+    assert [holders(one, a, c) for one in (entry, later)] == ["xx", "xx"]
+    a.empty()
+    assert laila.remember([entry, later]).data == ["x", "y"]
+    assert holders(entry, a, c) == "xx"
+    c.close()
+    a.empty()
+    with pytest.raises(PoolClosedError):
+        laila.remember(entry).wait()
+
+
 def test_a_failing_cache_does_not_fail_a_write_either() -> None:
     a, b = chain("a", "b", through=True)
     a.down = {"write"}
@@ -350,6 +389,17 @@ def test_a_cache_that_cannot_take_what_replaces_its_copy_gives_the_copy_up() -> 
     a.down = {"write", "delete"}
     with pytest.raises(ConnectionError):
         laila.memorize(laila.constant("newer", uuid=entry.uuid), overwrite=True).wait()
+
+
+def test_a_cache_that_keeps_what_was_replaced_does_not_keep_the_others_from_learning_of_it() -> None:
+    a, b, c = chain("a", "b", "c", through=True)
+    entry = laila.constant("old")
+    laila.memorize(entry).wait()
+    b.down = {"write", "delete"}
+    with pytest.raises(ConnectionError, match="b is down for delete"):
+        laila.memorize(laila.constant("new", uuid=entry.uuid), overwrite=True).wait()
+    assert [decode(tier[entry.global_id]) for tier in (a, b, c)] == ["new", "old", "new"]
+    assert laila.remember(entry).data == "new"
 
 
 class Bytes(Tier):
@@ -497,6 +547,115 @@ def test_an_origin_that_fails_under_many_threads_hangs_nobody() -> None:
     b.down = set()
     b.store([laila.entry.to_blob(entry)])
     assert laila.remember(entry).data == 1
+
+
+def test_a_slow_origin_that_fails_is_asked_once_and_all_are_told() -> None:
+    a, b = chain("a", "b")
+    entry, other = laila.constant(1), laila.constant(2)
+    b.store([laila.entry.to_blob(entry), laila.entry.to_blob(other)])
+    gate, asked = threading.Barrier(80), []
+
+    def fail() -> None:
+        asked.append(1)
+        time.sleep(0.3)
+        raise ConnectionError("the line is cut")
+
+    b.on_read = fail
+    failed: list[list[BaseException]] = [[] for _ in range(80)]
+
+    def miss(i: int) -> None:
+        gate.wait()
+        failed[i] = laila.remember([entry, other]).exceptions
+
+    run_threads(80, miss)
+    assert {str(error) for errors in failed for error in errors} == {"the line is cut"}
+    assert {len(errors) for errors in failed} == {2}
+    assert len(asked) < 5  # who comes when all is over asks again
+    b.on_read = lambda: None
+    assert laila.remember([entry, other]).data == [1, 2]
+    assert holders(entry, a, b) == "xx"
+
+
+def test_three_tiers_asked_at_every_height_for_the_same_keys_wait_for_nobody_in_a_circle() -> None:
+    a, b, c = chain("a", "b", "c")
+    entries = [laila.constant(i) for i in range(30)]
+    keys = [entry.global_id for entry in entries]
+    c.store([laila.entry.to_blob(entry) for entry in entries])
+    for tier in (b, c):
+        tier.on_read = lambda: time.sleep(0.001)
+
+    def ask(i: int) -> None:
+        for step in range(12):
+            tier = (a, b, a, b, c)[(i + step) % 5]
+            part = (keys[::-1] if i % 2 else keys)[(i * 3 + step) % 11 :: 1 + step % 3]
+            if step % 4 == 3:
+                tier.delete_here(part[:5]) if tier is not c else None
+            found = tier.load(part, refresh=step % 6 == 5)
+            assert [one.key for one in found if isinstance(one, Blob)] == part
+
+    run_threads(12, ask)
+    assert not any(tier._flights._under_way or tier._flights._renewals for tier in (a, b, c))
+
+
+def test_a_batch_of_which_the_owner_of_a_part_is_interrupted_is_read_whole() -> None:
+    a, b = chain("a", "b")
+    entries = [laila.constant(i) for i in range(6)]
+    keys = [entry.global_id for entry in entries]
+    b.store([laila.entry.to_blob(entry) for entry in entries])
+    entered, go = threading.Event(), threading.Event()
+
+    def interrupt() -> None:
+        b.on_read = lambda: None
+        entered.set()
+        assert go.wait(10)
+        raise KeyboardInterrupt
+
+    b.on_read = interrupt
+    interrupted: list[BaseException] = []
+
+    def owner() -> None:
+        try:
+            a.load(keys[:4])
+        except KeyboardInterrupt as error:
+            interrupted.append(error)
+
+    one = threading.Thread(target=owner)
+    one.start()
+    assert entered.wait(10)
+    given: list[Any] = []
+    two = threading.Thread(target=lambda: given.extend(laila.remember(entries[2:]).data))
+    two.start()
+    while keys[5] not in a:  # the second thread has fetched its own, and waits for the others
+        time.sleep(0.001)
+    go.set()
+    one.join(10)
+    two.join(10)
+    assert len(interrupted) == 1
+    assert given == [2, 3, 4, 5]
+    assert b.reads == Counter(dict.fromkeys(keys[:4], 1)) + Counter(keys[2:])
+
+
+def test_an_interrupt_at_the_very_beginning_of_a_fetch_leaves_nothing_to_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b = chain("a", "b")
+    entries = [laila.constant(i) for i in range(3)]
+    b.store([laila.entry.to_blob(entry) for entry in entries])
+    made: list[Flight] = []
+
+    def interrupted() -> Flight:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(Flight())
+        return made[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flights, "Flight", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            a.load([entry.global_id for entry in entries])
+    assert len(made) == 2
+    assert all(flight.done.is_set() for flight in made)
+    assert laila.remember(entries).data == [0, 1, 2]
 
 
 def test_an_interrupted_fetch_is_not_the_outcome_of_others() -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "get_active_namespace",
     "last_scope",
     "make_global_id",
+    "may_evolve",
     "new_uuid",
     "nickname_uuid",
     "parse_global_id",
@@ -117,6 +118,12 @@ def parse_valid(key: str) -> tuple[tuple[str, ...], str, int | None]:
     if len(key) == _CONSTANT_LENGTH and key.startswith(_CONSTANT):
         return _ENTRY_SCOPES, key[len(_CONSTANT) :], None
     return parse_global_id(key)
+
+
+def may_evolve(key: str) -> bool:
+    """Whether a valid id is an entry's without evolution: a constant, or all evolutions of a variable."""
+    # Such an id ends in a colon and the 36 characters of a uuid, and a manifest never evolves.
+    return key[-37] == ":" and ":MANIFEST:" not in key
 
 
 def stem(global_id: str) -> str:

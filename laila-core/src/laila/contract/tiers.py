@@ -4,6 +4,9 @@ A pool may have an origin. A key missing in a pool is looked for in its origin, 
 every tier keeps a copy. A failing or damaged cache tier is skipped and reported, never the cause of a failed
 read. When ``write="through"`` stands at the head, the chain is one store: the last tier is written first and
 decides, the caches are filled after it.
+
+Threads wait for each other down the chain only: who fetches for a tier may wait for a fetch of the next one,
+never the other way round, and ends its own fetches before it waits for others' of the same tier.
 """
 
 from __future__ import annotations
@@ -11,30 +14,29 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from enum import Enum
-from threading import Event, Lock
-from time import monotonic
+from functools import partial
+from threading import Lock
 from weakref import WeakValueDictionary
 
-from laila.errors import InvalidArgumentError, LailaError, SettingsError
+from laila.contract.counters import Throttle, TierCounter
+from laila.contract.flights import Flight, Flights
+from laila.contract.links import LinkMixin
+from laila.errors import LailaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
-    from typing import TypeVar, cast
+    from typing import TypeVar
 
     from laila.contract.blob import Blob
+    from laila.contract.flights import Renewal
     from laila.contract.pool import Pool
 
     T = TypeVar("T")
     Found = Blob | BaseException | None
-else:
 
-    def cast(_: object, value: object) -> object:
-        return value
-
-
-__all__ = ["StoreOutcome", "TierCounter", "TierMixin"]
+__all__ = ["StoreOutcome", "TierMixin"]
 
 
 class StoreOutcome(Enum):
@@ -48,43 +50,10 @@ class StoreOutcome(Enum):
     """Another content is there; nothing was written."""
 
 
-class TierCounter:
-    """How often a tier had what it was asked for. Exact under threads."""
-
-    __slots__ = ("_lock", "hits", "misses")
-
-    def __init__(self) -> None:
-        self.hits = 0
-        self.misses = 0
-        self.renew_lock()
-
-    def renew_lock(self) -> None:
-        """Make the lock, also in a forked child, where nobody is left who might hold it."""
-        self._lock = Lock()
-
-    def count(self, hits: int, misses: int) -> None:
-        """Add to both counters."""
-        with self._lock:
-            self.hits += hits
-            self.misses += misses
-
-
-class _Flight:
-    """One fetch of one key from the origin, which every thread that misses the key waits for."""
-
-    __slots__ = ("done", "fill", "found")
-
-    def __init__(self) -> None:
-        self.done = Event()
-        self.fill = True  # cleared when the key is deleted meanwhile: what arrives must not be kept
-        self.found: Found = None
-
-
-_REPORT_SECONDS = 60.0
 _tiers: WeakValueDictionary[int, TierMixin] = WeakValueDictionary()
 
 
-class TierMixin(ABC):
+class TierMixin(LinkMixin, ABC):
     """The part of a pool that knows the next tier.
 
     ``load``, ``store``, ``delete``, ``newest`` and ``history`` are what the verbs call: the whole chain where
@@ -106,11 +75,10 @@ class TierMixin(ABC):
         """Delete in this pool alone."""
 
     def _init_tiers(self, *, write_through: bool) -> None:
-        self._origin: Pool | None = None
+        self._origin = None
         self._write_through = write_through
         self._counter = TierCounter()
-        self._unreported = 0
-        self._report_after = 0.0
+        self._failures = Throttle()
         self._init_locks()
         _tiers[id(self)] = self
 
@@ -118,72 +86,10 @@ class TierMixin(ABC):
         """Make the locks; again in a forked child, where nobody is left who held one, or fetched."""
         self._counter.renew_lock()
         self._create_lock = Lock()
-        self._flights: dict[str, _Flight] = {}
-        self._flight_lock = Lock()
+        self._flights = Flights()
         self._fill_lock = Lock()
 
-    # -- the chain itself ------------------------------------------------------------------------------------
-
-    @property
-    def _me(self) -> Pool:
-        return cast("Pool", self)
-
-    @property
-    def proxy_to(self) -> Pool | None:
-        """The origin that this pool caches, or None. Assigning links; a cycle is a ``ValueError``."""
-        return self._origin
-
-    @proxy_to.setter
-    def proxy_to(self, origin: Pool | None) -> None:
-        if origin is not None:
-            if not isinstance(origin, TierMixin):
-                raise InvalidArgumentError(f"the origin of a pool is a pool, not {type(origin).__name__}")
-            if any(tier is self for tier in origin.chain()):
-                raise SettingsError(
-                    f"{self._me.label!r} << {origin.label!r} would close a cycle: "
-                    + " << ".join(tier.label for tier in origin.chain()),
-                    option="proxy_to",
-                )
-        self._origin = origin
-
-    def _set_proxy(self, cache: Pool) -> None:
-        if not isinstance(cache, TierMixin):
-            raise InvalidArgumentError(f"the proxy of a pool is a pool, not {type(cache).__name__}")
-        cache.proxy_to = self._me
-
-    proxy = property(
-        None, _set_proxy, doc="Write-only: ``origin.proxy = cache`` makes it a cache of ``origin``."
-    )
-
-    def __lshift__(self, other: Pool) -> Pool:
-        """``cache << origin``: become a cache of the other, which is returned, so that chains read on."""
-        if not isinstance(other, TierMixin):
-            return NotImplemented
-        self.proxy_to = other
-        return other
-
-    def __rshift__(self, other: Pool) -> Pool:
-        """``origin >> cache``: the same link said from the other side; returns the cache."""
-        if not isinstance(other, TierMixin):
-            return NotImplemented
-        other.proxy_to = self._me
-        return other
-
-    def chain(self) -> list[Pool]:
-        """Return this pool and its origins, nearest first."""
-        tiers = [self._me]
-        while (origin := tiers[-1].proxy_to) is not None:
-            tiers.append(origin)
-        return tiers
-
-    @property
-    def write_through(self) -> bool:
-        """Whether the chain that begins here is one store: see :func:`laila.tiers`. Assignable."""
-        return self._write_through
-
-    @write_through.setter
-    def write_through(self, through: bool) -> None:
-        self._write_through = bool(through)
+    # -- what it counts -------------------------------------------------------------------------------------
 
     @property
     def hits(self) -> int:
@@ -195,13 +101,25 @@ class TierMixin(ABC):
         """How many keys were looked for in this tier and not found."""
         return self._counter.misses
 
+    @property
+    def fills(self) -> int:
+        """How many copies this tier has kept of what was found in the next ones."""
+        return self._counter.fills
+
+    @property
+    def failures(self) -> int:
+        """For how many items this tier was skipped, because it failed or its copy was damaged."""
+        return self._counter.failures
+
     # -- what the verbs call ---------------------------------------------------------------------------------
 
-    def load(self, keys: Sequence[str]) -> list[Found]:
+    def load(self, keys: Sequence[str], *, refresh: bool = False) -> list[Found]:
         """Read plain blobs along the chain: for each key the blob, None where it is nowhere, or its error.
 
         Raises what the last tier's backend raises. Each key missing here is fetched from the origin once,
-        however many threads miss it, and kept here.
+        however many threads miss it, and kept here. ``refresh`` reads the last tier alone and renews the
+        caches: their copies are replaced by what it has; where it has nothing they are deleted if the chain
+        is one store (else they may be a cache's own, and stay). Of a pool without origin it changes nothing.
         """
         origin = self._origin
         if origin is None:
@@ -209,6 +127,8 @@ class TierMixin(ABC):
             absent = found.count(None)
             self._counter.count(len(found) - absent, absent)
             return found
+        if refresh:
+            return self._refresh(keys)
         nothing: list[Found] = [None] * len(keys)
         found = self._guarded("read", len(keys), lambda: self.load_here(keys), nothing)
         # What this copy lost is still at the origin: damage here is a miss, and the fill repairs it.
@@ -229,7 +149,8 @@ class TierMixin(ABC):
         """File plain blobs: in the last tier and then in the caches when the chain is one store, else here.
 
         Says of each what became of it; the error of one that cannot be compared with what is there is its
-        own.
+        own. A cache that can neither hold what replaces its copy nor delete that is an error when the other
+        tiers are done.
         """
         if self._origin is None or not self._write_through:
             return self.store_here(blobs, replace=replace)
@@ -237,8 +158,14 @@ class TierMixin(ABC):
         outcomes = last.store_here(blobs, replace=replace)
         kept = (StoreOutcome.CREATED, StoreOutcome.SAME)
         stored = [blob for blob, outcome in zip(blobs, outcomes, strict=True) if outcome in kept]
+        failure: Exception | None = None
         for cache in reversed(caches):
-            cache._renew(stored, replaced=replace)
+            try:
+                cache._renew(stored, replaced=replace)
+            except Exception as error:  # noqa: BLE001 - the other tiers are renewed first; raised below
+                failure = failure or error
+        if failure is not None:
+            raise failure
         return outcomes
 
     def delete(self, keys: Sequence[str]) -> list[bool]:
@@ -263,8 +190,13 @@ class TierMixin(ABC):
             raise failure
         return deleted
 
-    def newest(self, stems: Sequence[str]) -> list[str | None]:
-        """Return for each of ``stems`` the key of its newest evolution, or None; see :meth:`history`."""
+    def newest(self, stems: Sequence[str], *, refresh: bool = False) -> list[str | None]:
+        """Return for each of ``stems`` the key of its newest evolution, or None; see :meth:`history`.
+
+        ``refresh`` asks the last tier alone.
+        """
+        if refresh:
+            return self.chain()[-1].newest_here(stems)
         nothing: list[str | None] = [None for _ in stems]
         answers = self._asked(lambda tier: tier.newest_here(stems), nothing)
         return [
@@ -301,26 +233,20 @@ class TierMixin(ABC):
             answers += [cache._guarded("list", 1, lambda c=cache: ask(c), otherwise) for cache in caches]  # type: ignore[misc]
         return answers
 
+    def _overtake(self, keys: Sequence[str]) -> None:
+        """Wait for a fill that is being written; let none come later of what is fetched of ``keys`` now."""
+        with self._fill_lock:
+            self._flights.overtake(keys)
+
     def _delete_tier(self, keys: Sequence[str]) -> list[bool]:
-        # A fill that is being written is waited for, and then deleted; one that comes later is dropped.
-        with self._fill_lock, self._flight_lock:
-            for key in keys:
-                if (flight := self._flights.get(key)) is not None:
-                    flight.fill = False
+        self._overtake(keys)
         return self.delete_here(keys)
 
     def _fetch(self, keys: Sequence[str], origin: Pool, damaged: AbstractSet[str]) -> dict[str, Found]:
         """Fetch ``keys`` from the origin, sharing the fetches that other threads have under way."""
-        mine: dict[str, _Flight] = {}
-        theirs: dict[str, _Flight] = {}
-        with self._flight_lock:
-            for key in keys:
-                flight = self._flights.get(key)
-                if flight is None:
-                    mine[key] = self._flights[key] = _Flight()
-                else:
-                    theirs[key] = flight
+        mine: dict[str, Flight] = {}
         try:
+            theirs = self._flights.board(keys, mine)
             if mine:
                 for flight, one in zip(mine.values(), origin.load(list(mine)), strict=True):
                     flight.found = one
@@ -331,11 +257,7 @@ class TierMixin(ABC):
             raise
         finally:
             # Our own are finished before others' are waited for: two threads never wait for each other.
-            with self._flight_lock:
-                for key in mine:
-                    del self._flights[key]
-            for flight in mine.values():
-                flight.done.set()
+            self._flights.land(mine)
         for flight in theirs.values():
             flight.done.wait()
         found = {key: flight.found for key, flight in (mine | theirs).items()}
@@ -345,7 +267,7 @@ class TierMixin(ABC):
         ]
         return found | self._fetch(again, origin, damaged) if again else found
 
-    def _fill(self, flights: dict[str, _Flight], damaged: AbstractSet[str]) -> None:
+    def _fill(self, flights: dict[str, Flight], damaged: AbstractSet[str]) -> None:
         """Keep copies of what was fetched; what fails is reported and costs only the copy."""
 
         def write() -> None:
@@ -354,25 +276,74 @@ class TierMixin(ABC):
                 fresh = [blob for blob in blobs if blob.key not in damaged]
                 # What another writer filed here meanwhile stays; only a damaged copy is replaced.
                 if fresh:
-                    self.store_here(fresh)
+                    self._count_fills(self.store_here(fresh))
                 if len(fresh) < len(blobs):
-                    self.store_here([blob for blob in blobs if blob.key in damaged], replace=True)
+                    broken = [blob for blob in blobs if blob.key in damaged]
+                    self._count_fills(self.store_here(broken, replace=True))
 
         self._guarded("fill", len(flights), write, None)
+
+    def _count_fills(self, outcomes: Sequence[object]) -> None:
+        self._counter.count_fills(outcomes.count(StoreOutcome.CREATED))
+
+    def _refresh(self, keys: Sequence[str]) -> list[Found]:
+        """Read the last tier alone, and renew the caches with what it gives."""
+        *caches, last = self.chain()
+        every = list(dict.fromkeys(keys))
+        renewals: list[tuple[Pool, Renewal]] = []
+        try:
+            renewals += ((cache, cache._flights.begin(every)) for cache in caches)
+            found = dict(zip(every, last.load(every), strict=True))
+            for cache, renewal in reversed(renewals):
+                take = partial(cache._take, found, renewal, drop=self._write_through)
+                cache._guarded("renew", len(every), take, None)
+        finally:
+            for cache, renewal in renewals:
+                cache._flights.end(renewal)
+        return [found[key] for key in keys]
+
+    def _take(self, found: Mapping[str, Found], renewal: Renewal, *, drop: bool) -> None:
+        """Hold what a refresh has ``found`` in the last tier; ``drop`` what is not there."""
+        with self._fill_lock:
+            may_keep = self._flights.end(renewal)
+            there = [blob for blob in found.values() if _is_blob(blob)]
+            kept = [blob for blob in there if blob.key in may_keep]
+            # Whatever happens now, what this tier had is not what it goes on giving.
+            stale = {blob.key for blob in there}
+            if drop:
+                stale.update(key for key, one in found.items() if one is None)
+            try:
+                if kept:
+                    outcomes = self.store_here(kept, replace=True)
+                    self._count_fills(outcomes)
+                    stale.difference_update(
+                        blob.key
+                        for blob, outcome in zip(kept, outcomes, strict=True)
+                        if outcome is StoreOutcome.CREATED
+                    )
+            finally:
+                if stale:
+                    self.delete_here(list(stale))
 
     def _renew(self, blobs: Sequence[Blob], *, replaced: bool) -> None:
         """Hold ``blobs``, which the last tier has just stored, in this cache tier.
 
-        Where they replace others there and this tier can neither hold nor delete them, it would go on giving
-        the old ones: that is raised.
+        What this tier is too small for it does not hold, nor what it held in its place. Where they replace
+        others there and this tier can neither hold nor delete them, it would go on giving the old ones: that
+        is raised.
         """
+        keys = [blob.key for blob in blobs]
         try:
-            if blobs:
-                self.store_here(blobs, replace=True)
+            self._overtake(keys)
+            outcomes = self.store_here(blobs, replace=True) if blobs else []
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way its backend does
             self._report("fill", error, len(blobs))
             if replaced:
-                self._delete_tier([blob.key for blob in blobs])
+                self.delete_here(keys)
+            return
+        refused = [key for key, one in zip(keys, outcomes, strict=True) if isinstance(one, LailaError)]
+        if refused:
+            self.delete_here(refused)
 
     def _guarded(self, verb: str, count: int, call: Callable[[], T], otherwise: T) -> T:
         """Call a cache tier; where it fails, report it and answer ``otherwise``."""
@@ -384,16 +355,18 @@ class TierMixin(ABC):
 
     def _report(self, verb: str, error: Exception, count: int = 1) -> None:
         # A cache that is down fails at every call: once a minute says as much as a thousand times.
-        now = monotonic()
-        self._unreported += count
-        if now < self._report_after:
-            return
-        count, self._unreported, self._report_after = self._unreported, 0, now + _REPORT_SECONDS
-        from logging import getLogger
+        self._counter.count_failures(count)
+        count = self._failures.due(count)
+        if count:
+            from logging import getLogger
 
-        getLogger("laila.pool").warning(
-            "cache tier %s could not %s %d item(s) and was skipped: %s", self._me.label, verb, count, error
-        )
+            getLogger("laila.pool").warning(
+                "cache tier %s could not %s %d item(s) and was skipped: %s",
+                self._me.label,
+                verb,
+                count,
+                error,
+            )
 
 
 if TYPE_CHECKING:

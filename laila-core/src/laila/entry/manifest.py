@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Node: TypeAlias = "str | list[str] | dict[str, Node]"
 
-__all__ = ["Manifest"]
+__all__ = ["Manifest", "leaves_of"]
 
 _LEAF_SCOPES = ("ENTRY", "MANIFEST")
 _MAX_DEPTH = 200
@@ -124,7 +124,7 @@ class Manifest(Entry):
 
     def __iter__(self) -> Iterator[str]:
         """Yield the global id of every leaf, depth first, in insertion order."""
-        return _leaves(self.blueprint)
+        return leaves_of(self.blueprint)
 
     def __contains__(self, global_id: object) -> bool:
         """Whether a leaf has this global id (an Entry stands for its id)."""
@@ -187,14 +187,17 @@ class Manifest(Entry):
         """The tree with an Entry at each leaf, fetched now from the alpha pool: ``resolve()``."""
         return self.resolve()
 
-    def resolve(self, *, pool_nickname: str | None = None, pool_id: str | None = None) -> dict[str, Any]:
+    def resolve(
+        self, *, pool_nickname: str | None = None, pool_id: str | None = None, refresh: bool = False
+    ) -> dict[str, Any]:
         """Return the tree with an Entry at each leaf, fetched now. Blocks.
 
-        Raises ``RuntimeError`` for an empty manifest, :class:`~laila.errors.EntryNotFoundError` (a
-        ``KeyError``) for a leaf that is missing. Each call fetches again.
+        ``refresh`` fetches from the last tier alone, as for ``laila.remember``. Raises ``RuntimeError`` for
+        an empty manifest, :class:`~laila.errors.EntryNotFoundError` (a ``KeyError``) for a leaf that is
+        missing. Each call fetches again.
         """
         self.check_not_empty("resolve")
-        group = self.remember(pool_nickname=pool_nickname, pool_id=pool_id)
+        group = self.remember(pool_nickname=pool_nickname, pool_id=pool_id, refresh=refresh)
         tree: dict[str, Any] = _map_leaves(self.blueprint, dict(zip(self, group.result, strict=True)))
         return tree
 
@@ -221,14 +224,22 @@ class Manifest(Entry):
         )
 
     def remember(
-        self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int = 128
+        self,
+        *,
+        pool_nickname: str | None = None,
+        pool_id: str | None = None,
+        batch_size: int = 128,
+        refresh: bool = False,
     ) -> GroupFuture[Any]:
-        """Fetch every leaf. One child a leaf, in the order of iteration, which resolves to its Entry."""
+        """Fetch every leaf. One child a leaf, in the order of iteration, which resolves to its Entry.
+
+        ``refresh`` is as for ``laila.remember``.
+        """
         from laila.active import get_active_policy
 
         memory = get_active_policy().central.memory
         return memory.remember_manifest(
-            self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size
+            self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size, refresh=refresh
         )
 
     def forget(
@@ -298,7 +309,8 @@ class Manifest(Entry):
         return self
 
 
-def _leaves(node: Node) -> Iterator[str]:
+def leaves_of(node: Node) -> Iterator[str]:
+    """Yield the global id of every leaf below ``node``, depth first, in insertion order."""
     # Iterative, so that a deep tree costs no recursion.
     stack: list[Iterator[Node]] = [iter((node,))]
     while stack:

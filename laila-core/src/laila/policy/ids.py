@@ -17,7 +17,6 @@ __all__ = [
     "candidates",
     "check_batch_size",
     "check_no_scope",
-    "may_evolve",
     "wanted",
 ]
 
@@ -52,12 +51,6 @@ def as_keys(named: object) -> list[str]:
             "to look up by name use nickname="
         )
     return [as_key(one) for one in named]
-
-
-def may_evolve(key: str) -> bool:
-    """Whether a valid id is an entry's without evolution: a constant, or all evolutions of a variable."""
-    # Such an id ends in a colon and the 36 characters of a uuid, and a manifest never evolves.
-    return key[-37] == ":" and ":MANIFEST:" not in key
 
 
 def check_no_scope(scope: str | None) -> None:

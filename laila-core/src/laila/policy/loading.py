@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laila.entry import from_blob
 from laila.errors import EntryNotFoundError, IdentityError, LailaError
-from laila.policy.ids import may_evolve
+from laila.identity import may_evolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,21 +21,30 @@ __all__ = ["forget", "forget_named", "in_slices", "remember", "remember_named"]
 
 
 def remember(
-    pool: Pool, keys: Sequence[str], *, copy: bool, missing_ok: bool = False
+    pool: Pool, keys: Sequence[str], *, copy: bool, missing_ok: bool = False, refresh: bool = False
 ) -> list[Entry | BaseException | None]:
     """Return for each key its entry, or its error; None for a missing one where ``missing_ok``.
 
-    A key without evolution means the constant, else the newest evolution. Raises what the backend raises.
+    A key without evolution means the constant, else the newest evolution. ``refresh`` reads the last tier
+    alone and renews the caches. Raises what the backend raises.
     """
-    found = _load(pool, keys)
+    found = _load(pool, keys, refresh)
+    pool = pool.chain()[-1] if refresh else pool  # where it was looked for
     return [_entry(pool, key, one, copy, missing_ok) for key, one in zip(keys, found, strict=True)]
 
 
 def remember_named(
-    pool: Pool, names: Sequence[str], keys: Sequence[Sequence[str]], *, copy: bool, missing_ok: bool = False
+    pool: Pool,
+    names: Sequence[str],
+    keys: Sequence[Sequence[str]],
+    *,
+    copy: bool,
+    missing_ok: bool = False,
+    refresh: bool = False,
 ) -> list[Entry | BaseException | None]:
     """The same for nicknames: ``keys`` has for each name the ids that it may mean."""
-    found = iter(_load(pool, [key for some in keys for key in some]))
+    found = iter(_load(pool, [key for some in keys for key in some], refresh))
+    pool = pool.chain()[-1] if refresh else pool
     outcomes: list[Entry | BaseException | None] = []
     for name, some in zip(names, keys, strict=True):
         there = [(key, one) for key, one in [(key, next(found)) for key in some] if one is not None]
@@ -91,16 +100,17 @@ def forget_named(
     return outcomes
 
 
-def _load(pool: Pool, keys: Sequence[str]) -> list[Found]:
-    found = pool.load(keys)
+def _load(pool: Pool, keys: Sequence[str], refresh: bool) -> list[Found]:
+    found = pool.load(keys, refresh=refresh)
     if None not in found:
         return found
     # What is no constant may be a variable: those are asked for once more, by their newest evolution.
     absent = [i for i, one in enumerate(found) if one is None and may_evolve(keys[i])]
     if absent:
-        last = zip(absent, pool.newest([keys[i] for i in absent]), strict=True)
+        last = zip(absent, pool.newest([keys[i] for i in absent], refresh=refresh), strict=True)
         newest = {i: key for i, key in last if key is not None}
-        for i, one in zip(newest, pool.load(list(newest.values())) if newest else (), strict=True):
+        again = pool.load(list(newest.values()), refresh=refresh) if newest else ()
+        for i, one in zip(newest, again, strict=True):
             found[i] = one
     return found
 

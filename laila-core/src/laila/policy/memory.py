@@ -161,13 +161,15 @@ class DefaultCentralMemory(Component):
         affinity: float | None = None,
         missing_ok: bool = False,
         copy: bool = True,
+        refresh: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
         """Fetch one entry (a Future of it) or many as one batch (a GroupFuture, in input order).
 
         An id without evolution means the constant, else the newest evolution. ``nickname`` looks for an
         entry, then a manifest, of that name in the active namespace; ``scope`` says which where both are
         there. ``missing_ok`` gives None for what is missing; ``copy=False`` gives read-only views without
-        copying where the pool can.
+        copying where the pool can. ``refresh`` asks the last tier of a chain alone and renews the caches
+        before it with what is there; a pool that stands alone has no caches, and it changes nothing.
 
         Raises at once: ``ValueError`` for malformed ids, ``TypeError`` for what names nothing,
         :class:`~laila.errors.PoolNotFoundError`. In the future: :class:`~laila.errors.EntryNotFoundError`,
@@ -179,13 +181,15 @@ class DefaultCentralMemory(Component):
             check_no_scope(scope)
 
             def read() -> list[Any]:
-                return loading.remember(pool, keys, copy=copy, missing_ok=missing_ok)
+                return loading.remember(pool, keys, copy=copy, missing_ok=missing_ok, refresh=refresh)
 
             return self._runner.run("remember", pool, keys, read, one=one)
         meant = candidates(names, scope)
 
         def read_named() -> list[Any]:
-            return loading.remember_named(pool, names, meant, copy=copy, missing_ok=missing_ok)
+            return loading.remember_named(
+                pool, names, meant, copy=copy, missing_ok=missing_ok, refresh=refresh
+            )
 
         return self._runner.run("remember", pool, _flat(meant), read_named, one=one, count=len(names))
 
@@ -294,6 +298,7 @@ class DefaultCentralMemory(Component):
         pool_nickname: str | None = None,
         batch_size: int = 128,
         copy: bool = True,
+        refresh: bool = False,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.remember`."""
         manifest.check_not_empty("remember")
@@ -301,7 +306,9 @@ class DefaultCentralMemory(Component):
         size, keys = check_batch_size(batch_size), list(manifest)
 
         def read() -> list[Any]:
-            return loading.in_slices(keys, size, lambda part: loading.remember(pool, part, copy=copy))
+            return loading.in_slices(
+                keys, size, lambda part: loading.remember(pool, part, copy=copy, refresh=refresh)
+            )
 
         return self._runner.run("remember", pool, keys, read)
 

@@ -150,12 +150,14 @@ class DefaultPolicy(Component):
         global_fetch: bool = False,
         pool_subset: Iterable[str] | None = None,
         hint: str | None = None,
+        refresh: bool = False,
     ) -> Entry | None:
         """Fetch one entry itself, or None where it is nowhere. Blocks.
 
         Looks in the pool with the nickname ``hint``, the alpha pool, the pools with the nicknames in
         ``pool_subset`` (a dict keyed by them will do), and with ``global_fetch`` in every pool by falling
-        affinity and then every peer. Where no place has the entry and one failed, its error is raised.
+        affinity and then every peer. ``refresh`` asks the last tier of each chain alone. Where no place has
+        the entry and one failed, its error is raised.
         """
         key = as_key(global_id)
         if isinstance(pool_subset, str):
@@ -169,7 +171,7 @@ class DefaultPolicy(Component):
         failure: BaseException | None = None
         for pool in dict.fromkeys(places):
             try:
-                (found,) = remember(pool, [key], copy=True)
+                (found,) = remember(pool, [key], copy=True, refresh=refresh)
             except (LailaError, OSError) as error:
                 found = error
             if not isinstance(found, BaseException):

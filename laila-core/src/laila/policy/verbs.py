@@ -87,6 +87,7 @@ def remember(  # type: ignore[overload-overlap]
     affinity: float | None = ...,
     missing_ok: bool = ...,
     copy: bool = ...,
+    refresh: bool = ...,
 ) -> Future[Entry]: ...
 @overload
 def remember(
@@ -97,6 +98,7 @@ def remember(
     affinity: float | None = ...,
     missing_ok: bool = ...,
     copy: bool = ...,
+    refresh: bool = ...,
 ) -> GroupFuture[Any]: ...
 @overload
 def remember(  # type: ignore[overload-overlap]
@@ -108,6 +110,7 @@ def remember(  # type: ignore[overload-overlap]
     affinity: float | None = ...,
     missing_ok: bool = ...,
     copy: bool = ...,
+    refresh: bool = ...,
 ) -> Future[Manifest]: ...
 @overload
 def remember(  # type: ignore[overload-overlap]
@@ -119,6 +122,7 @@ def remember(  # type: ignore[overload-overlap]
     affinity: float | None = ...,
     missing_ok: bool = ...,
     copy: bool = ...,
+    refresh: bool = ...,
 ) -> Future[Any]: ...
 @overload
 def remember(
@@ -130,6 +134,7 @@ def remember(
     affinity: float | None = ...,
     missing_ok: bool = ...,
     copy: bool = ...,
+    refresh: bool = ...,
 ) -> GroupFuture[Any]: ...
 def remember(entry_ids: Any = None, **kwargs: Any) -> Any:
     """Fetch entries from a pool of the active policy; see :meth:`DefaultCentralMemory.remember`."""

@@ -1,15 +1,20 @@
-"""The in-memory pool: blobs in a dict. It never blocks, and nothing in it outlives the process."""
+"""The in-memory pool: blobs in a dict. It never blocks, and nothing in it outlives the process.
+
+With ``max_bytes`` it is a cache: it holds no more than that and lets go of what was used least recently.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from laila.contract.backend import counts_evolution
+from laila.contract.counters import Throttle
 from laila.contract.pool import Pool
 from laila.errors import SettingsError
+from laila.pool.bounded import ENTRY_BYTES, BoundedBlobs, weight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import ClassVar, Literal, Self
 
     from laila.contract.blob import Blob
@@ -23,6 +28,12 @@ class MemoryPool(Pool):
 
     It keeps blob objects as they are: no bytes are joined and no checksums made. Thread-safety: each method
     is atomic (one dict operation, or a short lock where it keeps the index of evolutions in step).
+
+    ``max_bytes`` bounds what is held: the blobs as they are here, transformed and written out, and 1 KiB for
+    each. Where a new one needs room, those used least recently go: reading is a use, and so is writing. They
+    are copies where the pool is a cache of another; where it stands alone they are lost, and a warning in the
+    log of ``laila.pool`` says so once a minute. What is larger than the bound is refused with a
+    :class:`~laila.errors.PoolError`; a cache goes without it.
     """
 
     blocking: ClassVar[bool] = False
@@ -33,26 +44,74 @@ class MemoryPool(Pool):
         nickname: str | None = None,
         transformations: Iterable[str | Transformation] = (),
         write: Literal["through"] | None = None,
+        *,
+        max_bytes: int | None = None,
     ) -> None:
+        self._bounded = None if max_bytes is None else BoundedBlobs(_checked(max_bytes), self._let_go)
+        self._losses = Throttle()
         super().__init__(nickname=nickname, transformations=transformations, write=write)
-        self._blobs: dict[str, Blob] = {}
+        # What is used here of a dict a BoundedBlobs has too.
+        self._blobs: dict[str, Blob] = {} if self._bounded is None else self._bounded  # type: ignore[assignment]
         self._numbers: dict[str, set[int]] = {}
+        if max_bytes is not None:
+            self.max_blob_bytes = max_bytes - ENTRY_BYTES  # type: ignore[misc]  # this pool's, not the class's
+
+    def _init_locks(self) -> None:
+        super()._init_locks()
+        if self._bounded is not None:
+            self._bounded.after_fork()
 
     @classmethod
     def from_url(cls, url: str, **options: object) -> Self:
-        """``memory://`` builds an empty pool, ``memory://name`` one with that nickname."""
-        name = url.partition(":")[2].strip("/")
-        if "?" in name or "#" in name:
-            raise SettingsError(f"{url!r}: a memory pool takes no options in its URL", option="url")
+        """``memory://`` builds an empty pool, ``memory://name`` one with that nickname.
+
+        ``?max_bytes=1000000`` bounds it.
+        """
+        name, _, query = url.partition(":")[2].partition("?")
+        name = name.strip("/")
+        option, _, text = query.partition("=")
+        if "#" in url or (query and option != "max_bytes"):
+            raise SettingsError(
+                f"{url!r}: the URL of a memory pool takes max_bytes and no more", option="url"
+            )
         if name:
             options.setdefault("nickname", name)
+        if query:
+            options.setdefault("max_bytes", int(text) if text.isascii() and text.isdecimal() else text)
         return cls(**options)  # type: ignore[arg-type]
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The bound, or None."""
+        return None if self._bounded is None else self._bounded.limit
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes are held, as ``max_bytes`` counts them. Without a bound this takes time."""
+        if self._bounded is not None:
+            return self._bounded.nbytes
+        return sum(weight(blob) for blob in list(self._blobs.values()))
+
+    @property
+    def evictions(self) -> int:
+        """How many blobs had to go for others."""
+        return 0 if self._bounded is None else self._bounded.evictions
+
+    def _facts(self) -> Mapping[str, object]:
+        facts: dict[str, object] = {"entries": len(self._blobs)}
+        if self._bounded is not None:
+            facts["bytes"] = f"{self._bounded.nbytes:,} of {self._bounded.limit:,}"
+            facts["evictions"] = self._bounded.evictions
+        return facts
 
     def _read(self, key: str) -> Blob | None:
         return self._blobs.get(key)
 
     def _read_many(self, keys: Sequence[str]) -> Sequence[Blob | None]:
         return [self._blobs.get(key) for key in keys]
+
+    def _read_head(self, key: str) -> Blob | None:
+        return self._blobs.get(key)
 
     def _write(self, key: str, blob: Blob) -> None:
         self._blobs[key] = blob
@@ -68,14 +127,7 @@ class MemoryPool(Pool):
     def _delete(self, key: str) -> bool:
         if self._blobs.pop(key, None) is None:
             return False
-        stem, _, number = key.rpartition("-")
-        numbers = self._numbers.get(stem)
-        if numbers is not None and counts_evolution(number):
-            with self._create_lock:
-                if key not in self._blobs:  # else another thread has stored it again
-                    numbers.discard(int(number))
-                if not numbers:
-                    self._numbers.pop(stem, None)
+        self._unindex(key)
         return True
 
     def _exists(self, key: str) -> bool:
@@ -108,5 +160,41 @@ class MemoryPool(Pool):
                 if key in self._blobs:
                     self._numbers.setdefault(stem, set()).add(int(number))
 
+    def _unindex(self, key: str) -> None:
+        stem, _, number = key.rpartition("-")
+        if stem not in self._numbers or not counts_evolution(number):
+            return
+        with self._create_lock:
+            numbers = self._numbers.get(stem)
+            if numbers is not None and key not in self._blobs:  # else another thread has stored it again
+                numbers.discard(int(number))
+                if not numbers:
+                    del self._numbers[stem]
+
+    def _let_go(self, keys: Sequence[str]) -> None:
+        """Finish what an eviction began."""
+        for key in keys:
+            self._unindex(key)
+        if self._origin is None and (lost := self._losses.due(len(keys))):
+            from logging import getLogger
+
+            getLogger("laila.pool").warning(
+                "pool %s holds at most %d bytes and let go of %d entries, the least recently used, which no "
+                "tier behind it has; give it a larger max_bytes, or an origin: laila.tiers(pool, origin)",
+                self.label,
+                self.max_bytes,
+                lost,
+            )
+
     def _close(self) -> None:
         self._empty()
+
+
+def _checked(max_bytes: object) -> int:
+    if type(max_bytes) is not int or max_bytes <= ENTRY_BYTES:
+        raise SettingsError(
+            f"max_bytes={max_bytes!r}: give a whole number of bytes above {ENTRY_BYTES}, which each entry "
+            "counts beside its own",
+            option="max_bytes",
+        )
+    return max_bytes

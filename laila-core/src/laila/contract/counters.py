@@ -1,0 +1,59 @@
+"""What a tier counts of itself, and how often it may say so."""
+
+from __future__ import annotations
+
+from threading import Lock
+from time import monotonic
+
+__all__ = ["Throttle", "TierCounter"]
+
+_REPORT_SECONDS = 60.0
+
+
+class TierCounter:
+    """What a tier was asked for, and what became of it. Exact under threads."""
+
+    __slots__ = ("_lock", "failures", "fills", "hits", "misses")
+
+    def __init__(self) -> None:
+        self.hits = self.misses = self.fills = self.failures = 0
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """Make the lock, also in a forked child, where nobody is left who might hold it."""
+        self._lock = Lock()
+
+    def count(self, hits: int, misses: int) -> None:
+        """Add to hits and misses."""
+        with self._lock:
+            self.hits += hits
+            self.misses += misses
+
+    def count_fills(self, fills: int) -> None:
+        """Add to the copies that were kept."""
+        with self._lock:
+            self.fills += fills
+
+    def count_failures(self, failures: int) -> None:
+        """Add to the items for which the tier was skipped."""
+        with self._lock:
+            self.failures += failures
+
+
+class Throttle:
+    """Says a thing at once, and then once a minute how often it happened. Not exact under threads."""
+
+    __slots__ = ("_after", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._after = 0.0
+
+    def due(self, count: int) -> int:
+        """Add ``count``; return how many there were since it was last said, 0 where it is too early."""
+        now = monotonic()
+        self._waiting += count
+        if now < self._after:
+            return 0
+        count, self._waiting, self._after = self._waiting, 0, now + _REPORT_SECONDS
+        return count

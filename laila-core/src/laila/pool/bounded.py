@@ -1,0 +1,111 @@
+"""Blobs within a bound of bytes: what was used least recently goes when there is no room."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+from weakref import WeakMethod
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from laila.contract.blob import Blob
+
+__all__ = ["ENTRY_BYTES", "BoundedBlobs", "weight"]
+
+ENTRY_BYTES = 1024
+"""What a blob counts beside its bytes: its Python objects, and its places in the indexes."""
+
+
+def weight(blob: Blob) -> int:
+    """Return what ``blob`` counts: its stored form, were it written out, and :data:`ENTRY_BYTES`."""
+    return blob.nbytes + ENTRY_BYTES
+
+
+class BoundedBlobs:
+    """What a dict is to an unbounded memory pool. Thread-safe; each operation takes constant time.
+
+    Reading a key and setting it are uses; asking whether it is there is none. ``evicted`` is called with the
+    keys that had to go, after they went and without a lock held; it is the method of an object.
+    """
+
+    __slots__ = ("_blobs", "_evicted", "_lock", "evictions", "limit", "nbytes")
+
+    def __init__(self, limit: int, evicted: Callable[[list[str]], object]) -> None:
+        self.limit = limit
+        self.nbytes = 0
+        """What the blobs that are here count together."""
+        self.evictions = 0
+        self._evicted = WeakMethod(evicted)  # whose method it is holds this: no cycle keeps the blobs alive
+        self._blobs: OrderedDict[str, tuple[Blob, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child, where another thread of the parent may have been in the middle."""
+        self._lock = Lock()
+        self.nbytes = sum(size for _, size in self._blobs.values())
+
+    def get(self, key: str) -> Blob | None:
+        """Return the blob under ``key``, or None."""
+        with self._lock:
+            found = self._blobs.get(key)
+            if found is None:
+                return None
+            self._blobs.move_to_end(key)
+            return found[0]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._blobs
+
+    def __len__(self) -> int:
+        return len(self._blobs)
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the keys as they are now, the least recently used first."""
+        with self._lock:
+            return iter(list(self._blobs))
+
+    def __setitem__(self, key: str, blob: Blob) -> None:
+        self._put(key, blob, replace=True)
+
+    def setdefault(self, key: str, blob: Blob) -> Blob:
+        """Set ``key`` unless it is there; return what is under it."""
+        return self._put(key, blob, replace=False)
+
+    def _put(self, key: str, blob: Blob, *, replace: bool) -> Blob:
+        size = weight(blob)
+        gone: list[str] = []
+        with self._lock:
+            there = self._blobs.get(key)
+            if there is not None:
+                if not replace:
+                    self._blobs.move_to_end(key)
+                    return there[0]
+                self.nbytes -= there[1]
+            self._blobs[key] = (blob, size)
+            self._blobs.move_to_end(key)
+            self.nbytes += size
+            while self.nbytes > self.limit:
+                oldest, (_, freed) = self._blobs.popitem(last=False)
+                self.nbytes -= freed
+                gone.append(oldest)
+            self.evictions += len(gone)
+        if gone and (evicted := self._evicted()) is not None:
+            evicted(gone)
+        return blob
+
+    def pop(self, key: str, default: None = None) -> Blob | None:
+        """Remove ``key`` and return its blob, or None."""
+        with self._lock:
+            found = self._blobs.pop(key, None)
+            if found is None:
+                return default
+            self.nbytes -= found[1]
+            return found[0]
+
+    def clear(self) -> None:
+        """Remove everything."""
+        with self._lock:
+            self._blobs.clear()
+            self.nbytes = 0
