@@ -64,17 +64,17 @@ def test_everything_arrives_and_a_second_copy_moves_nothing() -> None:
 
 def test_an_interrupted_copy_goes_on() -> None:
     src, dest = Counting("src"), Counting("dest")
-    fill(src, 100)
-    dest.fail_after = 40
+    fill(src, 1500)
+    dest.fail_after = 700
     group = dest <= src
     errors = group.exceptions
     assert errors
     assert {type(error) for error in errors} == {OSError}
-    assert len(errors) < 100
+    assert len(errors) < 1000
     dest.fail_after = None
     dest.written.clear()
-    assert len((dest <= src).result) == 100
-    assert len(dest.written) == 60
+    assert len((dest <= src).result) == 1500
+    assert len(dest.written) == 800
 
 
 def test_another_content_replaces_a_constant_and_never_an_evolution() -> None:

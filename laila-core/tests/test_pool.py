@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import laila
 from laila.codec import decode, encode
 from laila.contract import Blob
-from laila.contract.pool import PoolWrapper, StoreOutcome
+from laila.contract.pool import StoreOutcome
+from laila.contract.wrapper import PoolWrapper
 from laila.errors import (
     CorruptEntryError,
     EntryNotFoundError,

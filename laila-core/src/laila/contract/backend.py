@@ -38,6 +38,12 @@ def as_blob(key: str, found: Blob | BytesLike | Sequence[BytesLike]) -> Blob:
     return Blob.from_bytes(found, key=key)  # type: ignore[arg-type]  # any contiguous buffer will do
 
 
+def _size(found: Blob | BlobHead | BytesLike | None) -> int | None:
+    if found is None or isinstance(found, (Blob, BlobHead)):
+        return None if found is None else found.nbytes
+    return Blob.read_head(found).nbytes
+
+
 class Backend(ABC):
     """The author's side of a pool. Six methods are required; each of the others has a default that works."""
 
@@ -100,11 +106,26 @@ class Backend(ABC):
     def _read_head(self, key: str) -> Blob | BlobHead | BytesLike | None:
         """Return at least the head of what is filed under ``key``; its buffers may be left out."""
         found = self._read(key)
-        return None if found is None else as_blob(key, found)
+        if found is None:
+            return None
+        blob = as_blob(key, found)
+        # A blob that is an object here stays as it is; of one that was read only the head is held on to.
+        return blob if blob is found else Blob.read_head(blob.head, key=key)
 
     def _read_heads(self, keys: Sequence[str]) -> Sequence[Blob | BlobHead | BytesLike | None]:
         """Read several heads; one answer a key, in their order."""
         return [self._read_head(key) for key in keys]
+
+    def _sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
+        """Return how many bytes each takes as it is stored; None where it is not there or nobody knows.
+
+        A copy asks, to read no more at a time than memory bears. The default reads heads, unless that would
+        be reading everything: then sizes are not known, and a copy reads one blob after the other.
+        """
+        kind = type(self)
+        if kind._read_head is Backend._read_head and kind._read_heads is Backend._read_heads:
+            return [None] * len(keys)
+        return [_size(found) for found in self._read_heads(keys)]
 
     def _newest(self, stem: str) -> str | None:
         """Return the key ``<stem>-<n>`` with the greatest ``n``, or None."""

@@ -9,12 +9,21 @@ they are undone and done again, so that an encrypting pool never holds a plain b
 from __future__ import annotations
 
 from laila.contract.blob import Blob
-from laila.errors import EntryNotFoundError, EvolutionConflictError, IdentityError, LailaError
+from laila.contract.pool import how_made
+from laila.contract.tiers import StoreOutcome
+from laila.errors import (
+    CorruptEntryError,
+    EntryNotFoundError,
+    EvolutionConflictError,
+    IdentityError,
+    LailaError,
+    TransformationError,
+)
 from laila.identity import parse_global_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from laila.contract.blob import BlobHead
     from laila.contract.pool import Pool
@@ -22,10 +31,10 @@ if TYPE_CHECKING:
 
     Head = Blob | BlobHead | LailaError | None
 
-__all__ = ["copy_pool"]
+__all__ = ["Copy", "copy_pool", "holder"]
 
 _CHUNK_BYTES = 16 * 1024 * 1024
-_MAX_CHUNK = 512
+_CHUNK_KEYS = 512
 
 
 def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> GroupFuture[str]:
@@ -34,96 +43,159 @@ def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> Gr
     Returns a group with one child a key, which resolves to the key. A key that disappears meanwhile, is
     damaged, or is an evolution that ``dest`` has with another content, fails its own child only; a backend
     that fails, those not copied yet. A chain that is one store (``write="through"``) is copied from its last
-    tier, and into as ``memorize`` does. Memory: about 16 MiB of blobs at a time, or the largest single blob.
+    tier, and into as ``memorize`` does. Memory: about 16 MiB of blobs at a time read, and as much to be
+    written, or the largest single blob.
     """
     from laila.futures import GroupFuture
 
-    source = _home(source)
+    source = holder(source)
     wanted = list(source.keys() if keys is None else keys)
-    return GroupFuture.batch(len(wanted), lambda: _copy(dest, source, wanted))
+
+    def run() -> list[object]:
+        copy = Copy(dest, source)
+        copy.run(wanted)
+        return [copy.outcomes[key] for key in wanted]
+
+    return GroupFuture.batch(len(wanted), run)
 
 
-def _home(pool: Pool) -> Pool:
-    """The pool that has everything: the last tier where the chain is one store."""
+def holder(pool: Pool) -> Pool:
+    """Return the pool that has everything: the last tier where the chain is one store."""
     return pool.chain()[-1] if pool.write_through else pool
 
 
-def _copy(dest: Pool, source: Pool, keys: Sequence[str]) -> list[object]:
-    outcomes: list[object] = []
-    chunk = 8
-    while (start := len(outcomes)) < len(keys):
-        part = keys[start : start + chunk]
+class Copy:
+    """A copy out of one pool alone. ``outcomes`` has for each key the key itself, or its error."""
+
+    def __init__(self, dest: Pool, source: Pool) -> None:
+        self.outcomes: dict[str, object] = {}
+        self._dest = dest
+        self._holder = holder(dest)
+        self._source = source
+        # Where the tiers of a chain that is one store differ, blobs go in plain and each tier makes its own.
+        self._as_they_stand = not dest.write_through and dest.transformations == source.transformations
+
+    def run(self, keys: Sequence[str]) -> None:
+        """Copy ``keys``. Raises nothing of a backend: what fails is the outcome of all that is left."""
+        every = list(dict.fromkeys(keys))
         try:
-            copied, moved = _copy_chunk(dest, source, part)
+            for start in range(0, len(every), _CHUNK_KEYS):
+                self._copy_some(every[start : start + _CHUNK_KEYS])
         except Exception as error:  # noqa: BLE001 - the outcome of all that is left
-            return outcomes + [error] * (len(keys) - start)
-        outcomes += copied
-        # The next chunk is sized by what this one weighed: few large blobs or many small ones alike.
-        mean = moved // len(part) + 1
-        chunk = max(1, min(_MAX_CHUNK, chunk * 4, _CHUNK_BYTES // mean))
-    return outcomes
+            self.outcomes.update((key, error) for key in every if key not in self.outcomes)
 
+    def _copy_some(self, keys: Sequence[str]) -> None:
+        there = dict(zip(keys, self._holder.heads_here(keys), strict=True))
+        known = [key for key in keys if _is_head(there[key])]
+        here = dict(zip(known, self._source.heads_here(known), strict=True)) if known else {}
+        wanted = [key for key in keys if key not in here or not self._is_settled(key, there[key], here[key])]
+        new = {key for key in wanted if there[key] is None}
+        for group in self._groups(wanted):
+            self._move(group, new)
 
-def _copy_chunk(dest: Pool, source: Pool, keys: Sequence[str]) -> tuple[list[object], int]:
-    outcomes: dict[str, object] = dict.fromkeys(keys)
-    there = dict(zip(keys, _home(dest).heads_here(keys), strict=True))
-    known = [key for key in keys if _has_digest(there[key])]
-    here = dict(zip(known, source.heads_here(known), strict=True)) if known else {}
-    for key in known:
-        if _is_same(dest, source, key, there[key], here[key]):
-            outcomes[key] = key
-        elif _has_digest(here[key]) and _is_evolution(key):
-            outcomes[key] = EvolutionConflictError(
-                f"pool {dest.label!r} has {key} with another content, which was kept",
+    def _is_settled(self, key: str, there: Head, here: Head) -> bool:
+        """Whether ``key`` needs no copying, because it is the same there, or must not be overwritten."""
+        if there is None or here is None or isinstance(there, LailaError) or isinstance(here, LailaError):
+            return False
+        try:
+            same = self._is_same(key, there, here)
+            refused: LailaError | None = None
+        except CorruptEntryError:  # what is there is damaged: it is replaced
+            return False
+        except TransformationError as error:  # without its key nobody knows what is there
+            same, refused = False, error
+        if same:
+            self.outcomes[key] = key
+        elif _is_evolution(key):
+            self.outcomes[key] = refused or self._conflict(key)
+        return key in self.outcomes
+
+    def _is_same(self, key: str, there: Blob | BlobHead, here: Blob | BlobHead) -> bool:
+        """Whether both are of one content, told by the heads as far as they tell."""
+        if there.digest == here.digest:
+            return True
+        if how_made(there) == how_made(here):
+            return False
+        plain = self._source.plain_digest(here)
+        if plain is not None:
+            return self._holder.digest_as(there, plain) == there.digest
+        plain = self._holder.plain_digest(there)
+        if plain is None:
+            # Both are keyed, under unlike keys: one of them has to be opened.
+            (opened,) = self._holder.load_here([key])
+            if opened is None:
+                return False
+            if isinstance(opened, BaseException):
+                raise opened
+            plain = opened.digest
+        return self._source.digest_as(here, plain) == here.digest
+
+    def _groups(self, keys: Sequence[str]) -> Iterator[list[str]]:
+        """Divide ``keys`` into what is read at a time; one of unknown size is read alone."""
+        group: list[str] = []
+        total = 0
+        for key, size in zip(keys, self._source.sizes_here(keys) if keys else (), strict=True):
+            size = _CHUNK_BYTES if size is None else size
+            if group and total + size > _CHUNK_BYTES:
+                yield group
+                group, total = [], 0
+            group.append(key)
+            total += size
+        if group:
+            yield group
+
+    def _move(self, keys: Sequence[str], new: set[str]) -> None:
+        """Read ``keys`` as they are stored, open one after the other, and write what has come together."""
+        stored = self._source.load_here(keys, keep=lambda _: True)
+        ready: list[Blob] = []
+        total = 0
+        for i, key in enumerate(keys):
+            blob, stored[i] = self._opened(key, stored[i]), None
+            if not isinstance(blob, Blob):
+                self.outcomes[key] = blob
+                continue
+            ready.append(blob)
+            total += blob.nbytes
+            if total >= _CHUNK_BYTES:
+                self._put(ready, new)
+                ready, total = [], 0
+        self._put(ready, new)
+
+    def _opened(self, key: str, found: Blob | BaseException | None) -> Blob | BaseException:
+        if found is None:
+            return EntryNotFoundError(
+                f"{key} is not in pool {self._source.label!r}; did it go while it was copied?",
                 key=key,
-                pool=dest.label,
+                pool=self._source.label,
             )
-    wanted = [key for key in keys if outcomes[key] is None]
-    blobs: list[Blob] = []
-    for key, one in zip(wanted, _load(dest, source, wanted) if wanted else (), strict=True):
-        if isinstance(one, Blob):
-            blobs.append(one)
-            outcomes[key] = key
-        elif one is None:
-            outcomes[key] = EntryNotFoundError(
-                f"{key} went from pool {source.label!r} while it was copied", key=key, pool=source.label
-            )
-        else:
-            outcomes[key] = one
-    if blobs:
-        _store(dest, blobs)
-    return [outcomes[key] for key in keys], sum(blob.nbytes for blob in blobs)
+        if not isinstance(found, Blob) or (self._as_they_stand and self._dest.would_make(found)):
+            return found
+        return self._source.opened(found)
+
+    def _put(self, blobs: Sequence[Blob], new: set[str]) -> None:
+        """Write ``blobs``; those whose key is ``new`` to the destination replace no evolution.
+
+        Raises what the backend raises.
+        """
+        created = [blob for blob in blobs if blob.key in new and _is_evolution(blob.key)]
+        replaced = [blob for blob in blobs if blob.key not in new or not _is_evolution(blob.key)]
+        for some, replace in ((created, False), (replaced, True)):
+            outcomes = self._dest.store(some, replace=replace) if some else ()
+            for blob, outcome in zip(some, outcomes, strict=True):
+                if outcome is StoreOutcome.CONFLICT:
+                    self.outcomes[blob.key] = self._conflict(blob.key)
+                else:
+                    self.outcomes[blob.key] = outcome if isinstance(outcome, LailaError) else blob.key
+
+    def _conflict(self, key: str) -> EvolutionConflictError:
+        where = self._holder.label
+        return EvolutionConflictError(
+            f"pool {where!r} has {key} with another content, which was kept", key=key, pool=where
+        )
 
 
-def _load(dest: Pool, source: Pool, keys: Sequence[str]) -> list[Blob | BaseException | None]:
-    """Read from ``source``: as they stand the blobs that ``dest`` would make the same, plain the others."""
-    if dest.write_through or dest.transformations is None or dest.transformations != source.transformations:
-        return source.load_here(keys)
-    return source.load_here(keys, keep=dest.would_make)
-
-
-def _store(dest: Pool, blobs: Sequence[Blob]) -> None:
-    if dest.write_through:
-        dest.store(blobs, replace=True)
-    else:
-        dest.store_here(blobs, replace=True)
-
-
-def _has_digest(head: Head) -> bool:
+def _is_head(head: Head) -> bool:
     return head is not None and not isinstance(head, LailaError)
-
-
-def _is_same(dest: Pool, source: Pool, key: str, there: Head, here: Head) -> bool:
-    """Whether both hold the same content, told by the heads where they compare."""
-    if there is None or here is None or isinstance(there, LailaError) or isinstance(here, LailaError):
-        return False
-    if there.digest == here.digest:
-        return True
-    if not there.transformations and not here.transformations:
-        return False
-    # A digest may be keyed: only the contents themselves tell.
-    ours, theirs = _home(dest).load_here([key])[0], source.load_here([key])[0]
-    return isinstance(ours, Blob) and isinstance(theirs, Blob) and ours.digest == theirs.digest
 
 
 def _is_evolution(key: str) -> bool:

@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import ClassVar, Literal, Self, overload
 
+    from laila.contract.wrapper import PoolWrapper
     from laila.entry import Entry, Manifest
     from laila.futures import GroupFuture
     from laila.settings import Settings
     from laila.transform import Transformation, TransformationSequence
 
-__all__ = ["MAX_KEY_BYTES", "Pool", "PoolWrapper", "StoreOutcome"]
+__all__ = ["MAX_KEY_BYTES", "Pool", "StoreOutcome", "how_made"]
 
 MAX_KEY_BYTES = 512
 """The longest key, in bytes of UTF-8, that every pool must take."""
@@ -154,11 +155,12 @@ class Pool(TierMixin, Component, Backend):
         )
 
     def _outward(self, blob: Blob) -> Blob:
-        if not blob.transformations:
-            return blob
+        return self._sequence().invert(blob) if blob.transformations else blob
+
+    def _sequence(self) -> TransformationSequence:
         from laila.transform import TransformationSequence
 
-        return (self._transformations or TransformationSequence(())).invert(blob)
+        return self._transformations or TransformationSequence(())
 
     def _check_open(self) -> None:
         if self._closed:
@@ -168,6 +170,10 @@ class Pool(TierMixin, Component, Backend):
     def label(self) -> str:
         """How messages name the pool: its nickname, what a policy calls it, or its class and place."""
         return self._nickname or self.known_as or f"{type(self).__name__} {self._place()}"
+
+    def _facts(self) -> Mapping[str, object]:
+        """What people want to see of this pool beside its counters: what is known at once, by its name."""
+        return {}
 
     def _place(self) -> str:
         """Where the pool keeps what it holds, in a word for messages; by default the start of its uuid."""
@@ -239,11 +245,27 @@ class Pool(TierMixin, Component, Backend):
     def _is_same(self, head: Blob | BlobHead, blob: Blob, inward: Blob) -> bool:
         if head.digest == inward.digest:
             return True
-        if _how(head) == _how(inward):
+        if how_made(head) == how_made(inward):
             return False
-        # Digests made under other keys do not compare: undo the transformations and compare the contents'.
-        stored = self.load_here([blob.key])[0]
-        return isinstance(stored, Blob) and stored.digest == blob.digest
+        # A digest made under another key is compared with what this content's would be under that key.
+        try:
+            return head.digest == self.digest_as(head, blob.digest)
+        except TransformationError:  # the key is not here
+            return False
+
+    def digest_as(self, head: Blob | BlobHead, digest: bytes) -> bytes:
+        """Return what a content with the plain ``digest`` would bear were it transformed as ``head`` says.
+
+        Raises :class:`~laila.errors.TransformationError` where a key or a transformation is not here.
+        """
+        return self._sequence().digest_as(head.transformations, digest, key=head.key)
+
+    def plain_digest(self, head: Blob | BlobHead) -> bytes | None:
+        """Return the content's own digest, or None where ``head`` has one that is keyed.
+
+        Raises as :meth:`digest_as` does.
+        """
+        return None if self._sequence().is_keyed(head.transformations, key=head.key) else head.digest
 
     def load_here(
         self, keys: Sequence[str], *, keep: Callable[[Blob], bool] | None = None
@@ -263,12 +285,29 @@ class Pool(TierMixin, Component, Backend):
         for key, found in zip(keys, every, strict=True):
             try:
                 blob = None if found is None else as_blob(key, found)
-                if blob is not None and blob.transformations and not (keep is not None and keep(blob)):
-                    blob = self._outward(blob)
-                loaded.append(blob)
-            except (CorruptEntryError, TransformationError) as error:
+            except CorruptEntryError as error:
                 loaded.append(self._placed(error))
+                continue
+            if blob is not None and blob.transformations and not (keep is not None and keep(blob)):
+                loaded.append(self.opened(blob))
+            else:
+                loaded.append(blob)
         return loaded
+
+    def opened(self, blob: Blob) -> Blob | LailaError:
+        """Return ``blob``, as it was read from here, with its transformations undone; or what is wrong."""
+        try:
+            return self._outward(blob)
+        except (CorruptEntryError, TransformationError) as error:
+            return self._placed(error)
+
+    def sizes_here(self, keys: Sequence[str]) -> list[int | None]:
+        """Return how many bytes each takes as it is stored; None where it is not here, or nobody knows."""
+        self._check_open()
+        try:
+            return list(self._sizes(keys))
+        except CorruptEntryError:  # reading the blobs will tell which
+            return [None] * len(keys)
 
     def heads_here(self, keys: Sequence[str]) -> list[Blob | BlobHead | LailaError | None]:
         """Return for each key what tells its digest, None where this pool alone lacks it, or its damage."""
@@ -352,7 +391,9 @@ class Pool(TierMixin, Component, Backend):
 
             if not isinstance(key, Manifest):
                 raise InvalidArgumentError(f"pool[…] takes a key or a manifest, not {type(key).__name__}")
-            return PoolWrapper(self, key.blueprint)
+            from laila.contract.wrapper import PoolWrapper
+
+            return PoolWrapper(self, key.blueprint, key.global_id)
         found = self.load([check_key(key)])[0]
         if isinstance(found, BaseException):
             raise found
@@ -422,42 +463,23 @@ class Pool(TierMixin, Component, Backend):
     def __le__(self, other: Pool) -> GroupFuture[str]:
         """Copy everything in ``other`` into this pool: ``dest <= src``. See :mod:`laila.contract.copying`."""
         if not isinstance(other, Pool):
-            return NotImplemented
+            return NotImplemented  # a PoolWrapper then says what it takes
         from laila.contract.copying import copy_pool
 
         return copy_pool(self, other)
 
     def __repr__(self) -> str:
-        counts = self._counter
-        chain = f" << {self._origin.label}" if self._origin is not None else ""
-        return f"{super().__repr__()[:-1]}{chain} hits={counts.hits} misses={counts.misses}>"
+        from laila.contract.display import chain_text
+
+        return chain_text(self)
+
+    def _repr_html_(self) -> str:
+        """The chain as a table, for notebooks."""
+        from laila.contract.display import chain_html
+
+        return chain_html(self)
 
 
-def _how(head: Blob | BlobHead) -> list[tuple[str, object]]:
-    """How a digest was made: each transformation, and the key it was made under."""
+def how_made(head: Blob | BlobHead) -> list[tuple[str, object]]:
+    """Return how a digest was made: each transformation, and the key it was made under."""
     return [(name, params.get("key")) for name, params in head.transformations]
-
-
-class PoolWrapper:
-    """A manifest's tree as one pool holds it: keys and indexes lead to leaves, which are read on access."""
-
-    def __init__(self, pool: Pool, tree: object) -> None:
-        self._pool = pool
-        self._tree = tree
-
-    def __getitem__(self, key: object) -> object:
-        """Go one step down the tree: a PoolWrapper for a branch, the plain blob for a leaf."""
-        node = self._tree[key]  # type: ignore[index]
-        return self._pool[node] if isinstance(node, str) else PoolWrapper(self._pool, node)
-
-    def __iter__(self) -> Iterator[object]:
-        return iter(self._tree)  # type: ignore[call-overload, no-any-return]
-
-    def __len__(self) -> int:
-        return len(self._tree)  # type: ignore[arg-type]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._tree  # type: ignore[operator]
-
-    def __repr__(self) -> str:
-        return f"<PoolWrapper of {self._pool.label!r}: {self._tree!r}>"

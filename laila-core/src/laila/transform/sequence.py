@@ -117,6 +117,27 @@ class TransformationSequence:
         inner.undone = names
         return inner
 
+    def digest_as(
+        self, steps: Iterable[tuple[str, Mapping[str, object]]], digest: bytes, *, key: str
+    ) -> bytes:
+        """What a blob filed under ``key`` whose content has ``digest`` bears after ``steps``.
+
+        Only keys are taken from this sequence. Raises :class:`TransformationError` for a step that is not
+        known, :class:`SecretError` where its key is not here.
+        """
+        for name, params in steps:
+            digest = self._for(name, params).bind(key=key, params=params).digest(digest)
+        return digest
+
+    def is_keyed(self, steps: Iterable[tuple[str, Mapping[str, object]]], *, key: str) -> bool:
+        """Whether the digest of a blob after ``steps`` tells nothing without a key.
+
+        Raises :class:`TransformationError` for a step that is not known.
+        """
+        return any(
+            type(self._for(name, params)).digest is not Transformation.digest for name, params in steps
+        )
+
     def _for(self, name: str, params: Mapping[str, object]) -> Transformation:
         """The transformation that undoes a step.
 
