@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 import laila
+from laila.entry import to_blob
 from laila.errors import EntryNotFoundError, EvolutionConflictError, ImmutableEntryError
 from laila.pool.hdf5 import HDF5Pool
 from laila.testing.payloads import assert_same, payloads, plain_payloads
@@ -147,11 +148,11 @@ class Store(RuleBasedStateMachine):
         prefix = f"{STEM}{entry.uuid}-"
         return sorted(int(key[len(prefix) :]) for key in self.stored if key.startswith(prefix))
 
-    @rule(entry=variables)
-    def history_and_newest(self, entry: laila.Entry) -> None:
+    @rule(entry=variables, refresh=st.booleans())
+    def history_and_newest(self, entry: laila.Entry, refresh: bool) -> None:
         numbers = self.numbers(entry)
         assert self.memory.history(entry) == numbers
-        found: Any = self.memory.remember(STEM + entry.uuid, missing_ok=True).result
+        found: Any = self.memory.remember(STEM + entry.uuid, missing_ok=True, refresh=refresh).result
         if numbers:
             assert found.evolution == numbers[-1]
             assert_same(self.stored[found.global_id], found.data)
@@ -173,9 +174,9 @@ class Store(RuleBasedStateMachine):
 
     # -- both ------------------------------------------------------------------------------------------------
 
-    @rule(gid=constants)
-    def remember_one(self, gid: str) -> None:
-        future = self.memory.remember(gid)
+    @rule(gid=constants, refresh=st.booleans())
+    def remember_one(self, gid: str, refresh: bool) -> None:
+        future = self.memory.remember(gid, refresh=refresh)
         if gid in self.stored:
             assert_same(self.stored[gid], future.data)
         else:
@@ -236,12 +237,27 @@ class HDF5Store(Store):
 
 
 class TieredStore(HDF5Store):
-    """Memory and HDF5 as one store; the cache may lose everything at any moment."""
+    """A little memory and HDF5 as one store; the cache may lose anything at any moment."""
 
     def build(self) -> laila.Pool:
-        cache = laila.MemoryPool(write="through")
+        cache = laila.MemoryPool(write="through", max_bytes=8000)
         cache << super().build()
         return cache
+
+    @rule(gid=Store.constants, gone=st.booleans())
+    def changed_behind_the_cache(self, gid: str, gone: bool) -> None:
+        """What another process does to the last tier is seen by who asks past the cache, and from then on."""
+        last = self.memory.alpha_pool.chain()[-1]
+        if gone:
+            last.delete_here([gid])
+            self.stored.pop(gid, None)
+            assert self.memory.remember(gid, refresh=True, missing_ok=True).result is None
+            assert self.memory.remember(gid, missing_ok=True).result is None
+        else:
+            last.store_here([to_blob(laila.constant("written elsewhere", global_id=gid))], replace=True)
+            self.stored[gid] = "written elsewhere"
+            assert self.memory.remember(gid, refresh=True).data == "written elsewhere"
+            assert self.memory.remember(gid).data == "written elsewhere"
 
     @rule()
     def lose_the_cache(self) -> None:
@@ -250,7 +266,10 @@ class TieredStore(HDF5Store):
     @invariant()
     def the_cache_holds_nothing_else(self) -> None:
         if hasattr(self, "memory"):
-            assert set(self.memory.alpha_pool.keys()) <= set(self.stored)
+            cache = self.memory.alpha_pool
+            assert set(cache.keys()) <= set(self.stored)
+            assert isinstance(cache, laila.MemoryPool)
+            assert cache.nbytes <= 8000
 
 
 TestMemoryStore = MemoryStore.TestCase

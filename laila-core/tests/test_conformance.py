@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -17,3 +18,11 @@ class TestMemoryPool(PoolConformance):
     @pytest.fixture
     def open_pool(self) -> Callable[..., Pool]:
         return MemoryPool
+
+
+class TestBoundedMemoryPool(PoolConformance):
+    """The same, keeping count of its bytes."""
+
+    @pytest.fixture
+    def open_pool(self) -> Callable[..., Pool]:
+        return partial(MemoryPool, max_bytes=1 << 30)

@@ -164,7 +164,9 @@ class Pool(TierMixin, Component, Backend):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise PoolClosedError(f"{self!r} was closed; open it again before using it", pool=self.label)
+            raise PoolClosedError(
+                f"pool {self.label!r} was closed; open it again before using it", pool=self.label
+            )
 
     @property
     def label(self) -> str:

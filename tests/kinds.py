@@ -1,0 +1,42 @@
+"""The pools that the tests across packages put into chains and copy between: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import laila
+from laila.pool.hdf5 import HDF5Pool
+from laila.transform import AesGcm
+
+
+@dataclass
+class Place:
+    """Where a pool is made, and what is closed when the test ends. ``request`` gives servers: fixtures."""
+
+    folder: Path
+    request: pytest.FixtureRequest
+    opened: list[laila.Pool] = field(default_factory=list)
+
+    def open(self, kind: str, name: str, **options: Any) -> laila.Pool:
+        """Open the pool of this kind and name: the same store when it is opened again."""
+        pool = KINDS[kind](self, name, options)
+        self.opened.append(pool)
+        return pool
+
+
+KINDS: dict[str, Callable[[Place, str, dict[str, Any]], laila.Pool]] = {
+    "memory": lambda place, name, options: laila.MemoryPool(name, **options),
+    "hdf5": lambda place, name, options: HDF5Pool(place.folder / f"{name}.h5", durable="process", **options),
+}
+
+TRANSFORMED: dict[str, Sequence[Any]] = {
+    "plain": (),
+    "zstd": ("zstd",),
+    "aes a": (AesGcm(key=b"a" * 32),),
+    "zlib, aes b": ("zlib", AesGcm(key=b"b" * 32)),
+}
