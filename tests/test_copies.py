@@ -416,6 +416,10 @@ def test_the_manifest_that_is_stored_is_the_one_that_is_copied(place: Place) -> 
     ).wait()
     assert len((dest[manifest] <= src[manifest]).result) == 3
     assert set(dest.keys()) == {*manifest, more.global_id, manifest.global_id}
+    # Another one under its id gives way to it.
+    dest.store([to_blob(manifest)], replace=True)
+    (dest[manifest] <= src[manifest]).wait()
+    assert digests(dest, [manifest.global_id]) == digests(src, [manifest.global_id])
     # It was never stored there.
     unknown = laila.Manifest({"a": manifest.blueprint["a"]})
     group = dest[unknown] <= src[unknown]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -226,6 +226,78 @@ def test_memory_stays_bounded() -> None:
         tracemalloc.stop()
     assert sink.count == 120
     assert peak < 80 << 20
+
+
+def test_memory_stays_bounded_when_little_becomes_much() -> None:
+    """Zeros compress a thousandfold: what is read at once is not what may be undone at once."""
+    src = laila.MemoryPool(transformations=["zlib"])
+    for i in range(40):
+        src.store([encode(bytes(8 << 20), key=f"k{i}")])
+
+    class Sink(laila.MemoryPool):
+        count = 0
+
+        def _write_many(self, items: Any) -> None:
+            self.count += len(items)
+
+    sink = Sink()
+    tracemalloc.start()
+    try:
+        assert len((sink <= src).result) == 40
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sink.count == 40
+    assert peak < 64 << 20
+
+
+def test_few_large_after_many_small_are_not_read_at_once() -> None:
+    class Files(laila.Pool):
+        """Knows sizes without reading, and says how much was read at a time."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept: dict[str, bytes] = {}
+            self.most = 0
+
+        def _read(self, key: str) -> bytes | None:
+            return self.kept.get(key)
+
+        def _read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+            found = [self.kept.get(key) for key in keys]
+            self.most = max(self.most, sum(len(one) for one in found if one is not None))
+            return found
+
+        def _sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
+            return [None if (one := self.kept.get(key)) is None else len(one) for key in keys]
+
+        def _write(self, key: str, blob: Blob) -> None:
+            self.kept[key] = bytes(blob)
+
+        def _delete(self, key: str) -> bool:
+            return self.kept.pop(key, None) is not None
+
+        def _exists(self, key: str) -> bool:
+            return key in self.kept
+
+        def _keys(self) -> Iterator[str]:
+            return iter(list(self.kept))
+
+        def _empty(self) -> None:
+            self.kept.clear()
+
+    class Unsized(Files):
+        _sizes = laila.Pool._sizes
+
+    for src, bound in ((Files(), 17 << 20), (Unsized(), 7 << 20)):
+        for i in range(600):
+            src[f"s{i}"] = b"small"
+        for i in range(12):
+            src[f"l{i}"] = bytes(6 << 20)
+        dest = laila.MemoryPool()
+        (dest <= src).wait()
+        assert sorted(dest.keys()) == sorted(src.keys())
+        assert (6 << 20) < src.most < bound
 
 
 def test_what_is_no_pool() -> None:

@@ -322,6 +322,7 @@ def test_a_fork_in_the_middle_of_a_write() -> None:
     held.nbytes = 10**9
     pid = os.fork()
     if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(10)  # a hang ends the child with a signal
         pool["x1"] = blob("x1")
         os._exit(0 if sorted(pool.keys()) == ["x0", "x1"] and pool.nbytes == 2 * weight(blob("x0")) else 3)

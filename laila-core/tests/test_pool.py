@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 import laila
 from laila.codec import decode, encode
+from laila.codec.trust import encryption_keys
 from laila.contract import Blob
 from laila.contract.pool import StoreOutcome
 from laila.contract.wrapper import PoolWrapper
@@ -26,7 +28,7 @@ from laila.errors import (
     PoolKeyError,
     SettingsError,
 )
-from laila.transform import TransformationSequence
+from laila.transform import AesGcm, TransformationSequence
 
 pytestmark = pytest.mark.usefixtures("policy")
 
@@ -302,6 +304,43 @@ def test_transformations_are_the_pools_business(kind: Any, steps: list[Any]) -> 
     assert [n for n, _ in pool.read_head(entry.global_id).transformations] == [
         i.name for i in pool.transformations
     ]
+
+
+def test_what_is_the_same_is_told_by_heads_whatever_the_keys() -> None:
+    """A pool whose transformations have changed knows a constant again, and reads none to do so."""
+    pytest.importorskip("cryptography")
+    a, b = b"a" * 32, b"b" * 32
+
+    class Heads(laila.MemoryPool):
+        def _read_many(self, keys: Sequence[str]) -> Any:
+            raise AssertionError("a whole blob is read")
+
+    entry, other = laila.constant({"x": "needle" * 10}), laila.constant(2)
+    blobs = [laila.entry.to_blob(one) for one in (entry, other)]
+    another = encode("another", key=entry.global_id)
+    was: list[list[Any]] = [[], ["zlib"], [AesGcm(a)], ["zlib", AesGcm(b)]]
+    for before in was:
+        old = laila.MemoryPool(transformations=before)
+        old.store(blobs)
+        for now in was:
+            pool = Heads(transformations=now)
+            pool._blobs = old._blobs
+            # The key that a blob was made under must be here to compare with it.
+            known = not any(isinstance(one, AesGcm) and one not in now for one in before)
+            with encryption_keys_here(*([] if known else [a, b])):
+                assert pool.store(blobs) == [StoreOutcome.SAME] * 2
+                assert pool.store([another]) == [StoreOutcome.CONFLICT]
+            if not known:
+                assert pool.store(blobs) == [StoreOutcome.CONFLICT] * 2
+
+
+@contextmanager
+def encryption_keys_here(*keys: bytes) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        known = {encryption_keys.key_id(key): key for key in keys}
+        if keys:
+            patch.setattr(encryption_keys, "find", known.get)
+        yield
 
 
 def test_damage_is_this_entrys_failure_and_names_the_pool() -> None:

@@ -340,6 +340,25 @@ def test_a_fetch_that_was_overtaken_fills_no_cache_that_has_let_go_of_the_newer(
     assert laila.remember(entry).data == "new"
 
 
+def test_a_fetch_that_a_refresh_has_overtaken_fills_no_cache_either(chain: Sequence[Tier]) -> None:
+    c = chain[-1]
+    cache = Tier("small", max_bytes=8000)
+    cache << c
+    entry, others = laila.constant("old"), [laila.constant("x" * 1000) for _ in range(4)]
+    c.store([to_blob(one) for one in (entry, *others)])
+    held = Held(c)
+    thread, given = start(lambda: cache.load([entry.global_id]))
+    assert held.read.wait(10)
+    c.rewrite(entry, "new")
+    assert cache.load([entry.global_id], refresh=True)[0].digest == encode("new", key="k").digest  # type: ignore[union-attr]
+    cache.load([one.global_id for one in others])
+    assert entry.global_id not in cache
+    held.go.set()
+    thread.join(10)
+    assert [decode(blob) for blob in given[0]] == ["old"]
+    assert entry.global_id not in cache
+
+
 def test_readers_refreshers_and_writers_agree_in_the_end() -> None:
     a, b, c = one_store(Tier("a", max_bytes=9000), Tier("b"), Tier("c"))
     entries = [laila.constant(-1) for _ in range(6)]

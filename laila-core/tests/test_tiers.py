@@ -784,6 +784,7 @@ def test_a_fork_while_a_fetch_is_under_way_does_not_hang_the_child() -> None:
     if pid == 0:
         import signal
 
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(10)  # a hang ends the child with a signal
         b.on_read = lambda: None
         blob = a.load([entry.global_id])[0]
