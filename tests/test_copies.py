@@ -198,7 +198,7 @@ from laila.pool.hdf5 import HDF5Pool
 from kinds import TRANSFORMED
 
 folder, here, there = sys.argv[1:]
-copying._CHUNK_BYTES = 1 << 18
+copying._WRITE_BYTES = 1 << 18
 src = HDF5Pool(folder + "/s.h5", durable="process", transformations=TRANSFORMED[here])
 dest = HDF5Pool(folder + "/d.h5", durable="process", transformations=TRANSFORMED[there])
 write = dest._write_many

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Copy", "copy_pool", "holder"]
 
-_CHUNK_BYTES = 16 * 1024 * 1024
-_CHUNK_KEYS = 512
+_KEYS = 512
+_READ_BYTES = 8 * 1024 * 1024
+_WRITE_BYTES = 16 * 1024 * 1024
 
 
 def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> GroupFuture[str]:
@@ -43,8 +44,7 @@ def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> Gr
     Returns a group with one child a key, which resolves to the key. A key that disappears meanwhile, is
     damaged, or is an evolution that ``dest`` has with another content, fails its own child only; a backend
     that fails, those not copied yet. A chain that is one store (``write="through"``) is copied from its last
-    tier, and into as ``memorize`` does. Memory: about 16 MiB of blobs at a time read, and as much to be
-    written, or the largest single blob.
+    tier, and into as ``memorize`` does. Memory: about 24 MiB of blobs at a time, or the largest single blob.
     """
     from laila.futures import GroupFuture
 
@@ -79,8 +79,8 @@ class Copy:
         """Copy ``keys``. Raises nothing of a backend: what fails is the outcome of all that is left."""
         every = list(dict.fromkeys(keys))
         try:
-            for start in range(0, len(every), _CHUNK_KEYS):
-                self._copy_some(every[start : start + _CHUNK_KEYS])
+            for start in range(0, len(every), _KEYS):
+                self._copy_some(every[start : start + _KEYS])
         except Exception as error:  # noqa: BLE001 - the outcome of all that is left
             self.outcomes.update((key, error) for key in every if key not in self.outcomes)
 
@@ -90,8 +90,15 @@ class Copy:
         here = dict(zip(known, self._source.heads_here(known), strict=True)) if known else {}
         wanted = [key for key in keys if key not in here or not self._is_settled(key, there[key], here[key])]
         new = {key for key in wanted if there[key] is None}
-        for group in self._groups(wanted):
-            self._move(group, new)
+        ready: list[Blob] = []
+        total = 0
+        for blob in self._read(wanted):
+            ready.append(blob)
+            total += blob.nbytes
+            if total >= _WRITE_BYTES:
+                self._put(ready, new)
+                ready, total = [], 0
+        self._put(ready, new)
 
     def _is_settled(self, key: str, there: Head, here: Head) -> bool:
         """Whether ``key`` needs no copying, because it is the same there, or must not be overwritten."""
@@ -135,8 +142,8 @@ class Copy:
         group: list[str] = []
         total = 0
         for key, size in zip(keys, self._source.sizes_here(keys) if keys else (), strict=True):
-            size = _CHUNK_BYTES if size is None else size
-            if group and total + size > _CHUNK_BYTES:
+            size = _READ_BYTES if size is None else size
+            if group and total + size > _READ_BYTES:
                 yield group
                 group, total = [], 0
             group.append(key)
@@ -144,22 +151,16 @@ class Copy:
         if group:
             yield group
 
-    def _move(self, keys: Sequence[str], new: set[str]) -> None:
-        """Read ``keys`` as they are stored, open one after the other, and write what has come together."""
-        stored = self._source.load_here(keys, keep=lambda _: True)
-        ready: list[Blob] = []
-        total = 0
-        for i, key in enumerate(keys):
-            blob, stored[i] = self._opened(key, stored[i]), None
-            if not isinstance(blob, Blob):
-                self.outcomes[key] = blob
-                continue
-            ready.append(blob)
-            total += blob.nbytes
-            if total >= _CHUNK_BYTES:
-                self._put(ready, new)
-                ready, total = [], 0
-        self._put(ready, new)
+    def _read(self, keys: Sequence[str]) -> Iterator[Blob]:
+        """Read ``keys`` group by group as they are stored; give them one by one as they are to be written."""
+        for group in self._groups(keys):
+            stored = self._source.load_here(group, keep=lambda _: True)
+            for i, key in enumerate(group):
+                blob, stored[i] = self._opened(key, stored[i]), None
+                if isinstance(blob, Blob):
+                    yield blob
+                else:
+                    self.outcomes[key] = blob
 
     def _opened(self, key: str, found: Blob | BaseException | None) -> Blob | BaseException:
         if found is None:

@@ -252,7 +252,7 @@ class Pool(TierMixin, Component, Backend):
         # A digest made under another key is compared with what this content's would be under that key.
         try:
             return head.digest == self.digest_as(head, blob.digest)
-        except TransformationError:  # the key is not here
+        except (CorruptEntryError, TransformationError):  # its key is not here, or not even named
             return False
 
     def digest_as(self, head: Blob | BlobHead, digest: bytes) -> bytes:
@@ -267,7 +267,7 @@ class Pool(TierMixin, Component, Backend):
 
         Raises as :meth:`digest_as` does.
         """
-        return None if self._sequence().is_keyed(head.transformations, key=head.key) else head.digest
+        return None if self._sequence().is_keyed(head.transformations) else head.digest
 
     def load_here(
         self, keys: Sequence[str], *, keep: Callable[[Blob], bool] | None = None

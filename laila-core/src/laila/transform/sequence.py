@@ -129,7 +129,7 @@ class TransformationSequence:
             digest = self._for(name, params).bind(key=key, params=params).digest(digest)
         return digest
 
-    def is_keyed(self, steps: Iterable[tuple[str, Mapping[str, object]]], *, key: str) -> bool:
+    def is_keyed(self, steps: Iterable[tuple[str, Mapping[str, object]]]) -> bool:
         """Whether the digest of a blob after ``steps`` tells nothing without a key.
 
         Raises :class:`TransformationError` for a step that is not known.
