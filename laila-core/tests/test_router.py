@@ -147,7 +147,7 @@ def test_options_go_with_a_url() -> None:
     assert pool.options() == {"transformations": [["zlib", {"level": 6}]]}
     with pytest.raises(TypeError, match="built already"):
         laila.memory.extend(laila.MemoryPool(), transformations=["zlib"])
-    with pytest.raises(ValueError, match="no options in its URL"):
+    with pytest.raises(ValueError, match="takes max_bytes and no more"):
         laila.memory.extend("memory://scratch?size=10")
 
 
