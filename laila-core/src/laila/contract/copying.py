@@ -9,7 +9,7 @@ they are undone and done again, so that an encrypting pool never holds a plain b
 from __future__ import annotations
 
 from laila.contract.blob import Blob
-from laila.contract.pool import how_made
+from laila.contract.holding import how_made
 from laila.contract.tiers import StoreOutcome
 from laila.errors import (
     CorruptEntryError,

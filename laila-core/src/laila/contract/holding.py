@@ -1,0 +1,242 @@
+"""What a pool itself holds: blobs transformed on their way in and out, compared by digest, one tier alone.
+
+The methods that end in ``_here`` are what tiers and copies are made of: none of them looks at an origin.
+"""
+
+from __future__ import annotations
+
+from errno import EFBIG
+
+from laila.contract.backend import Backend, as_blob
+from laila.contract.blob import Blob, BlobHead
+from laila.contract.component import Component
+from laila.contract.tiers import StoreOutcome
+from laila.errors import CorruptEntryError, LailaError, PoolClosedError, PoolError, TransformationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import ClassVar
+
+    from laila.transform import TransformationSequence
+
+__all__ = ["Holding", "how_made"]
+
+
+class Holding(Component, Backend):
+    """The part of a pool that files and finds blobs in this pool alone. Thread-safe as its backend is."""
+
+    max_blob_bytes: ClassVar[int | None]
+    _transformations: TransformationSequence | None
+    _tells_deletes: bool | None
+
+    @property
+    def label(self) -> str:
+        """How messages name the pool."""
+        raise NotImplementedError
+
+    def _inward(self, blob: Blob) -> Blob:
+        if self._transformations is None or self.would_make(blob):
+            return blob
+        return self._transformations.apply(blob)
+
+    def would_make(self, blob: Blob) -> bool:
+        """Whether ``blob`` is transformed, by what this pool applies and under the keys that it uses now."""
+        steps = blob.transformations
+        if not steps or self._transformations is None or len(steps) != len(self._transformations):
+            return False
+        return all(
+            item.name == name and item.params().get("key") == params.get("key")
+            for item, (name, params) in zip(self._transformations, steps, strict=True)
+        )
+
+    def _outward(self, blob: Blob) -> Blob:
+        return self._sequence().invert(blob) if blob.transformations else blob
+
+    def _sequence(self) -> TransformationSequence:
+        from laila.transform import TransformationSequence
+
+        return self._transformations or TransformationSequence(())
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PoolClosedError(
+                f"pool {self.label!r} was closed; open it again before using it", pool=self.label
+            )
+
+    def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
+        """File plain ``blobs`` here alone; say what became of each. Raises what the backend raises."""
+        self._check_open()
+        items = [(blob.key, self._inward(blob)) for blob in blobs]
+        refused = self._too_large(items)
+        if refused:
+            kept = [i for i in range(len(items)) if i not in refused]
+            stored = iter(self._store_items([blobs[i] for i in kept], [items[i] for i in kept], replace))
+            return [refused[i] if i in refused else next(stored) for i in range(len(items))]
+        return self._store_items(blobs, items, replace)
+
+    def _store_items(
+        self, blobs: Sequence[Blob], items: Sequence[tuple[str, Blob]], replace: bool
+    ) -> list[StoreOutcome | LailaError]:
+        if replace:
+            self._write_many(items)
+            return [StoreOutcome.CREATED] * len(items)
+        created = self._create_many(items)
+        outcomes: list[StoreOutcome | LailaError] = [StoreOutcome.CREATED] * len(items)
+        there = [] if all(created) else [i for i, made in enumerate(created) if not made]
+        heads = self.heads_here([items[i][0] for i in there]) if there else ()
+        for i, head in zip(there, heads, strict=True):
+            outcomes[i] = self._compare(blobs[i], items[i][1], head)
+        return outcomes
+
+    def _too_large(self, items: Sequence[tuple[str, Blob]]) -> dict[int, LailaError]:
+        """Return by place the errors of the blobs that are larger than this pool can file."""
+        limit = self.max_blob_bytes
+        if limit is None:
+            return {}
+        return {
+            i: PoolError(
+                f"{key} has {size} bytes, and pool {self.label!r} takes at most {limit}; split the payload, "
+                "or store it in another pool",
+                pool=self.label,
+                errno=EFBIG,
+            )
+            for i, (key, blob) in enumerate(items)
+            if (size := blob.nbytes) > limit
+        }
+
+    def _compare(
+        self, blob: Blob, inward: Blob, head: Blob | BlobHead | LailaError | None
+    ) -> StoreOutcome | LailaError:
+        """Decide by the content digest whether what is filed under ``blob.key`` is the same."""
+        if head is None:  # deleted since: the place is free, unless somebody else is quicker again
+            return StoreOutcome.CREATED if self._create(blob.key, inward) else StoreOutcome.CONFLICT
+        if isinstance(head, LailaError):
+            return head
+        if self._is_same(head, blob, inward):
+            return StoreOutcome.SAME
+        return StoreOutcome.CONFLICT
+
+    def _is_same(self, head: Blob | BlobHead, blob: Blob, inward: Blob) -> bool:
+        if head.digest == inward.digest:
+            return True
+        if how_made(head) == how_made(inward):
+            return False
+        # A digest made under another key is compared with what this content's would be under that key.
+        try:
+            return head.digest == self.digest_as(head, blob.digest)
+        except (CorruptEntryError, TransformationError):  # its key is not here, or not even named
+            return False
+
+    def digest_as(self, head: Blob | BlobHead, digest: bytes) -> bytes:
+        """Return what a content with the plain ``digest`` would bear were it transformed as ``head`` says.
+
+        Raises :class:`~laila.errors.TransformationError` where a key or a transformation is not here.
+        """
+        return self._sequence().digest_as(head.transformations, digest, key=head.key)
+
+    def plain_digest(self, head: Blob | BlobHead) -> bytes | None:
+        """Return the content's own digest, or None where ``head`` has one that is keyed.
+
+        Raises as :meth:`digest_as` does.
+        """
+        return None if self._sequence().is_keyed(head.transformations) else head.digest
+
+    def load_here(
+        self, keys: Sequence[str], *, keep: Callable[[Blob], bool] | None = None
+    ) -> list[Blob | BaseException | None]:
+        """Read plain blobs from this pool alone: for each key the blob, None, or what is wrong with it.
+
+        What ``keep`` says yes to is left as it is stored. Raises what the backend raises.
+        """
+        self._check_open()
+        try:
+            every = self._read_many(keys)
+        except CorruptEntryError as error:
+            if len(keys) == 1:
+                return [self._placed(error)]
+            return [self.load_here([key])[0] for key in keys]  # the others are not damaged
+        loaded: list[Blob | BaseException | None] = []
+        for key, found in zip(keys, every, strict=True):
+            try:
+                blob = None if found is None else as_blob(key, found)
+            except CorruptEntryError as error:
+                loaded.append(self._placed(error))
+                continue
+            if blob is not None and blob.transformations and not (keep is not None and keep(blob)):
+                loaded.append(self.opened(blob))
+            else:
+                loaded.append(blob)
+        return loaded
+
+    def opened(self, blob: Blob) -> Blob | LailaError:
+        """Return ``blob``, as it was read from here, with its transformations undone; or what is wrong."""
+        try:
+            return self._outward(blob)
+        except (CorruptEntryError, TransformationError) as error:
+            return self._placed(error)
+
+    def sizes_here(self, keys: Sequence[str]) -> list[int | None]:
+        """Return how many bytes each takes as it is stored; None where it is not here, or nobody knows."""
+        self._check_open()
+        try:
+            return list(self._sizes(keys))
+        except CorruptEntryError:  # reading the blobs will tell which
+            return [None] * len(keys)
+
+    def heads_here(self, keys: Sequence[str]) -> list[Blob | BlobHead | LailaError | None]:
+        """Return for each key what tells its digest, None where this pool alone lacks it, or its damage."""
+        self._check_open()
+        try:
+            return [
+                Blob.read_head(found, key=key)
+                if found is not None and not isinstance(found, (Blob, BlobHead))
+                else found
+                for key, found in zip(keys, self._read_heads(keys), strict=True)
+            ]
+        except CorruptEntryError as error:
+            if len(keys) == 1:
+                return [self._placed(error)]
+            return [self.heads_here([key])[0] for key in keys]  # the others are not damaged
+
+    def _placed(self, error: LailaError) -> LailaError:
+        """Say in which pool it happened."""
+        error.args = (f"{error} (in pool {self.label!r})",)
+        error.pool = self.label  # type: ignore[attr-defined]  # parts of an error are attributes
+        return error
+
+    def delete_here(self, keys: Sequence[str]) -> list[bool]:
+        """Delete ``keys`` in this pool alone and say of each whether it was there."""
+        self._check_open()
+        # A backend that does not tell is asked before; whether this one tells is learnt from an answer.
+        known = None if self._tells_deletes else [self._exists(key) for key in keys]
+        told = self._delete_many(keys)
+        if told and self._tells_deletes is None:
+            self._tells_deletes = all(answer is not None for answer in told)
+        if known is None:
+            return [bool(answer) for answer in told]
+        return [before if answer is None else answer for before, answer in zip(known, told, strict=True)]
+
+    def history_here(self, stem: str) -> list[int]:
+        """Return the stored evolutions of ``stem`` in this pool alone, ascending."""
+        return self.histories_here([stem])[0]
+
+    def histories_here(self, stems: Sequence[str]) -> list[list[int]]:
+        """Return for each of ``stems`` its stored evolutions in this pool alone, ascending."""
+        self._check_open()
+        if type(self)._evolutions is Backend._evolutions:
+            return self._scan_evolutions(stems) if stems else []
+        return [self._evolutions(stem) for stem in stems]
+
+    def newest_here(self, stems: Sequence[str]) -> list[str | None]:
+        """Return for each of ``stems`` the key of its newest evolution in this pool alone, or None."""
+        self._check_open()
+        if type(self)._newest is not Backend._newest:
+            return [self._newest(stem) for stem in stems]
+        histories = zip(stems, self.histories_here(stems), strict=True)
+        return [f"{stem}-{numbers[-1]}" if numbers else None for stem, numbers in histories]
+
+
+def how_made(head: Blob | BlobHead) -> list[tuple[str, object]]:
+    """Return how a digest was made: each transformation, and the key it was made under."""
+    return [(name, params.get("key")) for name, params in head.transformations]
