@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -153,9 +154,11 @@ def test_plugins_lists_what_is_installed_and_imports_nothing(home: dict[str, str
     }
     done = laila(env, "plugins")
     assert done.returncode == 0
-    assert re.search(r"^pool +folder +folder:// +folder-pool +1\.0 +available$", done.stdout, re.MULTILINE)
-    assert re.search(r"^hooks +observer +hook-plugins +2\.0 +available$", done.stdout, re.MULTILINE)
+    assert re.search(r"^pool +folder +folder:// +folder-pool +1\.0 +- +available$", done.stdout, re.MULTILINE)
+    assert re.search(r"^pool +memory +memory:// +laila-core .* 1 +available$", done.stdout, re.MULTILINE)
+    assert re.search(r"^hooks +observer +hook-plugins +2\.0 +- +available$", done.stdout, re.MULTILINE)
     assert re.search(r"^pool +raising .* available$", done.stdout, re.MULTILINE)
+    assert "laila plugins --check" in done.stdout.splitlines()[-1]
     assert "distribution broken-plugins" in done.stdout
     assert done.stderr == ""
 
@@ -166,9 +169,21 @@ def test_plugins_check_imports_them_and_says_what_is_wrong(home: dict[str, str])
     assert done.returncode == 1
     assert re.search(r"^pool +folder +folder:// +folder-pool +1\.0 +1 +loaded$", done.stdout, re.MULTILINE)
     assert re.search(r"^pool +raising .* failed$", done.stdout, re.MULTILINE)
-    assert "pool raising of broken-plugins: RuntimeError: this plugin is broken on purpose" in done.stdout
+    assert re.search(r"^pool +future .* 99 +failed$", done.stdout, re.MULTILINE)
+    reason = "cannot be imported: RuntimeError: this plugin is broken on purpose"
+    assert done.stdout.count(f"\npool raising of broken-plugins: {reason}\n") == 1
     assert "lacks _delete, _empty, _keys, _read, _write" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_plugins_as_json(home: dict[str, str]) -> None:
+    done = laila(home, "plugins", "--json")
+    rows = {(row["kind"], row["name"]): row for row in json.loads(done.stdout)}
+    assert rows["pool", "folder"] == {
+        "kind": "pool", "name": "folder", "schemes": ["folder"], "distribution": "folder-pool",
+        "version": "1.0", "contract": None, "status": "available", "reason": "",
+    }  # fmt: skip
+    assert (done.returncode, rows["pool", "memory"]["contract"]) == (0, 1)
 
 
 def test_plugins_all_names_the_pip_lines(home: dict[str, str]) -> None:

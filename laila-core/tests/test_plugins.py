@@ -31,7 +31,10 @@ def show(value):
 
 
 def run(code: str, *fixtures: str, **variables: str) -> tuple[list[Any], str]:
-    """Run ``code`` with the distributions of ``fixtures`` installed; return what it showed, and stderr."""
+    """Run ``code`` with the distributions of ``fixtures`` installed; return what it showed, and stderr.
+
+    A fixture is a folder of ``plugin_fixtures``, or a full path.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("LAILA_")}
     env["PYTHONPATH"] = os.pathsep.join(str(FIXTURES / name) for name in fixtures)
     done = subprocess.run(
@@ -44,6 +47,17 @@ def run(code: str, *fixtures: str, **variables: str) -> tuple[list[Any], str]:
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def install(folder: Path, entry_point: str, **modules: str) -> str:
+    """Put a distribution that brings a pool, and its modules, into ``folder``."""
+    info = folder / "made_for_this-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: made-for-this\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[laila.pools]\n{entry_point}\n")
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text)
+    return str(folder)
 
 
 def test_importing_plugins_scans_and_loads_nothing() -> None:
@@ -241,6 +255,57 @@ def test_a_preference_for_nobody_settles_nothing() -> None:
     assert shown[0][0] == "PluginError"
 
 
+LONE = """
+import importlib_metadata
+real = importlib_metadata.distributions
+own = ("laila-core", "chaos-claimant")
+importlib_metadata.distributions = lambda **k: [d for d in real(**k) if d.name in own]
+from laila import plugins
+"""
+
+
+def test_a_name_of_lailas_own_is_not_anothers_because_its_owner_is_not_installed() -> None:
+    code = """
+show(attempt(lambda: plugins.pools().get("s3")))
+show(attempt(lambda: exec("from laila.pool import S3Pool")))
+show([[row.name, row.distribution, row.status] for row in plugins.report(missing=True) if row.name == "s3"])
+import laila_chaos_claimant
+show(laila_chaos_claimant.GrabbingPool.__name__)
+"""
+    shown, stderr = run(LONE + code, "chaos")
+    kind, message, _cause = shown[0]
+    assert kind == "PluginError"
+    assert "the name 's3' belongs to laila-pool-s3 (pip install laila-pool-s3)" in message
+    assert "LAILA_PLUGIN_PREFER=s3=chaos-claimant" in message
+    assert shown[1][0] == "MissingPluginError"
+    assert shown[2:] == [
+        [["s3", "chaos-claimant", "conflict"], ["s3", "laila-pool-s3", "not installed"]],
+        "GrabbingPool",
+    ]
+    assert stderr.count("belongs to laila-pool-s3") == 1
+
+
+def test_a_name_of_lailas_own_is_anothers_where_the_operator_says_so() -> None:
+    code = """
+show([plugins.pools().get("s3").__name__, plugins.pools().get("memory").__name__])
+show(attempt(lambda: exec("from laila.pool import S3Pool"))[0])
+from laila.pool import GrabbingPool
+show(GrabbingPool is plugins.pools().get("s3"))
+"""
+    shown, stderr = run(LONE + code, "chaos", LAILA_PLUGIN_PREFER="s3=chaos-claimant")
+    assert shown == [["GrabbingPool", "MemoryPool"], "MissingPluginError", True]
+    assert stderr == ""
+
+
+@pytest.mark.parametrize("scheme", ["file", "rediss"])
+def test_every_scheme_of_lailas_own_is_its_owners(scheme: str, tmp_path: Path) -> None:
+    folder = install(tmp_path, f"{scheme} = laila.pool.memory:MemoryPool")
+    code = f"from laila import plugins\nshow(attempt(lambda: plugins.pools().get({scheme!r})))"
+    ((kind, message, _cause),), _ = run(code, folder)
+    assert kind == "PluginError"
+    assert f"the name {scheme!r} belongs to laila-pool-" in message
+
+
 def test_nobody_takes_over_what_the_core_brings() -> None:
     code = """
 from laila import plugins
@@ -327,6 +392,135 @@ threads = [threading.Thread(target=work) for _ in range(8)]
 show([len(found), len(set(found))])
 """
     assert run(code, "good")[0] == [[8, 1]]
+
+
+def test_a_class_that_hangs_at_import_hurts_nobody_else() -> None:
+    code = """
+import threading, time
+from laila import plugins
+started = time.monotonic()
+show(attempt(lambda: plugins.pools().get("hanging")))
+show(time.monotonic() - started)
+# At once from now on, whoever asks; and everything else can be imported, in any thread.
+started = time.monotonic()
+threads = [threading.Thread(target=attempt, args=[lambda: plugins.pools().get("hanging")]) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+show(attempt(lambda: exec("from laila.pool import HangingPool"))[0])
+show(plugins.pools().get("box").__name__)
+import colorsys
+thread = threading.Thread(target=lambda: exec("import cmd"))
+thread.start()
+thread.join(20)
+show([thread.is_alive(), time.monotonic() - started])
+plugins.rescan()
+show(attempt(lambda: plugins.pools().get("hanging"))[0])
+"""
+    started = time.monotonic()
+    shown, stderr = run(code, "chaos", "good", LAILA_PLUGINS_DEADLINE="1")
+    assert time.monotonic() - started < 20, "a hanging module must not hold up the end of the process"
+    kind, message, _cause = shown[0]
+    assert kind == "PluginError"
+    assert "was still being imported after 1 s" in message
+    assert 0.9 < shown[1] < 5
+    assert shown[2:4] == ["PluginError", "BoxPool"]
+    alive, seconds = shown[4]
+    assert not alive
+    assert seconds < 0.9
+    assert shown[5] == "PluginError"
+    assert stderr.count("'hanging'") == 2, "once, and once again after rescan()"
+
+
+SLOW = """
+import sys, time, types
+
+for number in range(6):
+    time.sleep(0.3)
+    sys.modules[f"laila_fixture_part_{number}"] = types.ModuleType("part")
+
+from laila.pool.memory import MemoryPool
+
+
+class SlowPool(MemoryPool):
+    pass
+"""
+
+# An application whose pool is loaded while the application itself is being imported.
+APPLICATION = """
+import laila.plugins
+
+READY = False
+pool_class = laila.plugins.pools().get("mine")
+READY = True
+"""
+ITS_POOL = """
+import laila_fixture_application
+from laila.pool.memory import MemoryPool
+
+
+class MyPool(MemoryPool):
+    was_ready = laila_fixture_application.READY
+"""
+
+
+def test_an_import_that_is_slow_and_gets_on_is_waited_for(tmp_path: Path) -> None:
+    folder = install(tmp_path, "slow = laila_fixture_slow:SlowPool", laila_fixture_slow=SLOW)
+    code = "from laila import plugins\nshow(plugins.pools().get('slow').__name__)"
+    assert run(code, folder, LAILA_PLUGINS_DEADLINE="1") == (["SlowPool"], "")
+
+
+def test_a_plugin_may_import_the_application_that_is_being_imported(tmp_path: Path) -> None:
+    folder = install(
+        tmp_path,
+        "mine = laila_fixture_its_pool:MyPool",
+        laila_fixture_application=APPLICATION,
+        laila_fixture_its_pool=ITS_POOL,
+    )
+    code = """
+import time
+started = time.monotonic()
+import laila_fixture_application
+show([laila_fixture_application.pool_class.was_ready, time.monotonic() - started < 8])
+"""
+    assert run(code, folder)[0] == [[False, True]]
+
+
+def test_a_plugin_is_loaded_where_no_thread_can_be_started() -> None:
+    code = """
+import threading
+def refuse(*_):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+threading.Thread.start = refuse
+from laila import plugins
+show(plugins.pools().get("box").__name__)
+"""
+    assert run(code, "good")[0] == ["BoxPool"]
+
+
+def test_what_needs_no_import_starts_no_thread() -> None:
+    code = """
+import threading
+def refuse(*_):
+    raise AssertionError("a thread was started")
+threading.Thread.start = refuse
+from laila import plugins
+import laila_fixture_box
+show([plugins.pools().get(name).__name__ for name in ("memory", "box")])
+show(plugins.taskforces().get("inline").__name__)
+"""
+    assert run(code, "good")[0] == [["MemoryPool", "BoxPool"], "InlineTaskForce"]
+
+
+def test_the_contract_version_of_a_plugin_that_was_refused_is_known() -> None:
+    code = """
+from laila import plugins
+def versions(**how):
+    return {row.name: row.contract for row in plugins.report(**how) if row.name in ("newer", "memory", "box")}
+show(versions())
+show(versions(check=True))
+"""
+    shown, _ = run(code, "chaos", "good", LAILA_PLUGINS_BLOCK="hanging")
+    assert shown == [{"box": None, "memory": 1, "newer": None}, {"box": 1, "memory": 1, "newer": 99}]
 
 
 def test_the_report_names_what_is_missing_and_what_was_loaded() -> None:

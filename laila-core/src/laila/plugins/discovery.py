@@ -10,7 +10,7 @@ import os
 import re
 from typing import NamedTuple
 
-from laila.plugins.first_party import CORE
+from laila.plugins.first_party import CORE, owner, pip_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,7 +160,17 @@ def _decide(rivals: list[Claim], settings: PluginSettings | None) -> Iterable[Ca
         for claim in free:
             yield Candidate(claim, "conflict", reason)
     elif free:
-        yield Candidate(free[0], "", "")
+        (claim,) = free
+        belongs_to = owner(claim.group, name)
+        if belongs_to in ("", claim.distribution):
+            yield Candidate(claim, "", "")
+        else:
+            # What a documented name means does not depend on what else happens to be installed.
+            reason = (
+                f"the name {name!r} belongs to {belongs_to} ({pip_line(belongs_to)}); to use it for "
+                f"{claim.distribution} all the same: LAILA_PLUGIN_PREFER={name}={claim.distribution}"
+            )
+            yield Candidate(claim, "conflict", reason)
 
 
 def _left_out(claim: Claim, settings: PluginSettings | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["CORE", "FIRST_PARTY", "FirstParty", "first_party", "pip_line"]
+__all__ = ["CORE", "FIRST_PARTY", "FirstParty", "first_party", "owner", "pip_line"]
 
 CORE = "laila-core"
 
@@ -39,6 +39,14 @@ FIRST_PARTY = (
 def first_party(group: str, name: str) -> FirstParty | None:
     """Return the plugin of this short name, if it is one of laila's own."""
     return next((party for party in FIRST_PARTY if party.group == group and party.name == name), None)
+
+
+def owner(group: str, name: str) -> str:
+    """Return whose a short name or URL scheme is, empty for what any distribution may claim."""
+    for party in FIRST_PARTY:
+        if party.group == group and name in (party.name, *party.schemes):
+            return party.distribution
+    return ""
 
 
 def pip_line(distribution: str) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from _thread import RLock
 
 from laila.errors import InvalidValueError, PluginError
+from laila.plugins.loading import deadline, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from pluggy import HookImpl, PluginManager
@@ -196,63 +196,26 @@ def load_hooks() -> None:
     plugins = [plugin for plugin in hook_plugins() if plugin.error is None]
     if not plugins:
         return
-    from laila.plugins.discovery import operator_settings
-    from laila.plugins.settings import DEADLINE
-
-    settings = operator_settings()
-    deadline = DEADLINE if settings is None else settings.deadline
+    seconds = deadline()
     for plugin in plugins:
-        _load_module(plugin, deadline)
+        _load_module(plugin, seconds)
 
 
-def _load_module(plugin: Plugin, deadline: float) -> None:
-    from laila.plugins.plugin import contract_fault
-
+def _load_module(plugin: Plugin, seconds: float) -> None:
     claim = plugin.candidate.claim
-    outcome = _within(deadline, claim.entry_point.load, f"laila-plugin-{claim.name}")
-    if outcome is None:
-        plugin.fail(
-            f"was still being imported after {deadline:g} s and is left out (a module must not wait "
-            "for laila while it is imported; LAILA_PLUGINS_DEADLINE sets the time)"
-        )
-        return
-    module, error = outcome
-    if error is not None:
-        # SystemExit and the like end the module's own thread, and nothing but its loading.
-        plugin.fail(f"cannot be imported: {type(error).__name__}: {error}", error)
-        return
     try:
-        fault = contract_fault(module)
-        if fault:
-            plugin.fail(fault)
-            return
+        outcome = within(seconds, claim.entry_point.load, f"laila-plugin-{claim.name}")
+        module = plugin.imported(outcome, seconds)
+    except PluginError:
+        return  # kept in the plugin, and logged
+    try:
         hooks().register(module, claim.name)
     except PluginError as refusal:
         plugin.fail(f"cannot be used: {refusal}", refusal.__cause__)
     except Exception as failure:  # noqa: BLE001 - a plugin never stops a policy; it is kept and reported
         plugin.fail(f"cannot be used: {type(failure).__name__}: {failure}", failure)
     else:
-        plugin.accept(module)
-
-
-def _within(
-    seconds: float, work: Callable[[], object], name: str
-) -> tuple[object, BaseException | None] | None:
-    """Run ``work`` in a daemon thread; return its result and error, or ``None`` where it takes longer."""
-    from threading import Thread
-
-    outcome: list[tuple[object, BaseException | None]] = []
-
-    def run() -> None:
-        try:
-            outcome.append((work(), None))
-        except BaseException as error:  # noqa: BLE001 - carried to the waiting thread
-            outcome.append((None, error))
-
-    thread = Thread(target=run, name=name, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return outcome[0] if outcome else None
+        plugin.loaded = module
 
 
 def _complain(plugin: str, hook: str, error: Exception) -> None:

@@ -8,8 +8,13 @@ from typing import NamedTuple
 from laila.errors import PluginError
 from laila.plugins.discovery import HOOKS, Candidate
 from laila.plugins.first_party import CORE, first_party
+from laila.plugins.loading import deadline, load_here_or_within
 
-__all__ = ["BASES", "KINDS", "Plugin", "PluginReport", "contract_fault", "forget_logged", "log_once"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.plugins.loading import Outcome
+
+__all__ = ["BASES", "KINDS", "Plugin", "PluginReport", "forget_logged", "log_once"]
 
 KINDS = {
     "laila.pools": "pool",
@@ -33,7 +38,8 @@ class PluginReport(NamedTuple):
 
     ``status`` is ``available`` (found, not imported), ``loaded``, ``failed``, ``conflict``, ``blocked``,
     ``refused``, ``not preferred`` or ``not installed``; ``reason`` says why it is not usable. ``contract`` is
-    the contract version it was built for, ``None`` while it is not imported.
+    the contract version it was built for, ``None`` while that is not known: it was not imported so far, or
+    cannot be.
     """
 
     kind: str
@@ -49,13 +55,14 @@ class PluginReport(NamedTuple):
 class Plugin:
     """One usable claim of a name: imported at most once, its class or its error kept."""
 
-    __slots__ = ("candidate", "contract", "error", "loaded")
+    __slots__ = ("candidate", "contract", "error", "loaded", "reason")
 
     def __init__(self, candidate: Candidate) -> None:
         self.candidate = candidate
         self.contract: int | None = None
         self.loaded: object | None = None
         self.error: PluginError | None = None
+        self.reason = candidate.reason
         if candidate.status:
             claim = candidate.claim
             self.error = _error(candidate, f"cannot be used: {candidate.reason}")
@@ -74,11 +81,11 @@ class Plugin:
         error = _error(self.candidate, reason)
         error.__cause__ = cause
         with _lock:
-            first = self.error is None
-            kept = self.error = self.error or error
-        if first:
-            log_once(f"{self.candidate.claim.group}:{self.candidate.claim.name}", error)
-        return kept
+            if self.error is not None:
+                return self.error
+            self.error, self.reason = error, reason
+        log_once(f"{self.candidate.claim.group}:{self.candidate.claim.name}", error)
+        return error
 
     def load(self) -> type:
         """Return the class, imported and held to its contract now if it was not, or raise PluginError."""
@@ -91,24 +98,41 @@ class Plugin:
         if self.loaded is None:
             # No lock while importing: the import system has its own, and two orders of locks would deadlock.
             # Importing twice is harmless, it gives the same class.
+            seconds = deadline()
             claim = self.candidate.claim
+            loaded = self.imported(load_here_or_within(seconds, claim), seconds)
             try:
-                loaded = claim.entry_point.load()
                 fault = _fault(loaded, claim.group)
-            except (Exception, SystemExit) as error:
-                raise self.fail(f"cannot be imported: {type(error).__name__}: {error}", error) from error
+            except Exception as error:
+                raise self.fail(f"cannot be used: {type(error).__name__}: {error}", error) from error
             if fault:
                 raise self.fail(fault)
-            self.accept(loaded)
+            self.loaded = loaded
         assert isinstance(self.loaded, type)
         return self.loaded
 
-    def accept(self, loaded: object) -> None:
-        """Keep what was imported and found to keep its contract."""
-        from laila.contract import CONTRACT_VERSION
+    def imported(self, outcome: Outcome | None, seconds: float) -> object:
+        """Return what an import gave, if it was built for this contract; else leave the plugin out and raise.
 
-        self.contract = CONTRACT_VERSION
-        self.loaded = loaded
+        Raises :class:`~laila.errors.PluginError`.
+        """
+        if outcome is None:
+            raise self.fail(
+                f"was still being imported after {seconds:g} s and is left out (a module must not wait for "
+                "laila while it is imported; LAILA_PLUGINS_DEADLINE sets the time)"
+            )
+        loaded, error = outcome
+        if error is not None:
+            raise self.fail(f"cannot be imported: {type(error).__name__}: {error}", error) from error
+        try:
+            version = _contract_version(loaded)
+        except Exception as failure:
+            raise self.fail(f"cannot be used: {type(failure).__name__}: {failure}", failure) from failure
+        self.contract = version if type(version) is int else None
+        fault = _contract_fault(version)
+        if fault:
+            raise self.fail(fault)
+        return loaded
 
     def report(self) -> PluginReport:
         """Say what is known about it, without importing it."""
@@ -122,36 +146,35 @@ class Plugin:
         own = getattr(self.loaded, "schemes", ())
         if isinstance(own, tuple) and own:
             schemes = own
-        reason = self.candidate.reason
-        if self.error is not None and not self.candidate.status:
-            cause = self.error.__cause__
-            reason = str(self.error) if cause is None else f"{type(cause).__name__}: {cause}"
+        from laila.contract import CONTRACT_VERSION
+
         return PluginReport(
             kind=KINDS[claim.group],
             name=claim.name,
             schemes=schemes,
             distribution=claim.distribution,
             version=claim.version,
-            contract=self.contract,
+            contract=CONTRACT_VERSION if claim.distribution == CORE else self.contract,
             status=self.status,
-            reason=reason,
+            reason=self.reason,
         )
 
 
-def contract_fault(loaded: object) -> str:
-    """Say what is wrong with the contract version of a class or module, or nothing.
-
-    It is the ``laila_contract`` of a class, else of its module; 1 where neither says.
-    """
+def _contract_version(loaded: object) -> object:
+    """The ``laila_contract`` of a class, else of its module; 1 where neither says."""
     import sys
-
-    from laila.contract import CONTRACT_VERSION
 
     own = getattr(loaded, "laila_contract", None)
     if own is None:
         module = sys.modules.get(getattr(loaded, "__module__", "") or "")
         own = getattr(module, "laila_contract", None)
-    version = 1 if own is None else own
+    return 1 if own is None else own
+
+
+def _contract_fault(version: object) -> str:
+    """Say what is wrong with the contract version that a plugin was built for, or nothing."""
+    from laila.contract import CONTRACT_VERSION
+
     if type(version) is not int:
         return f"breaks its contract: laila_contract must be an integer, not {version!r}"
     if version == CONTRACT_VERSION:
@@ -169,9 +192,6 @@ def _fault(loaded: object, group: str) -> str:
 
     module, name = BASES[group]
     base = getattr(importlib.import_module(module), name)
-    fault = contract_fault(loaded)
-    if fault:
-        return fault
     if not isinstance(loaded, type) or not issubclass(loaded, base):
         return f"breaks its contract: it must be a subclass of laila.contract.{name}"
     lacking = sorted(getattr(loaded, "__abstractmethods__", ()))

@@ -54,12 +54,16 @@ class Registry:
         Made for a package's ``__getattr__``: a name that is none of a class costs no scan.
         """
         if not class_name.startswith("_"):
-            for party in FIRST_PARTY:
-                if party.group == self.group and party.class_name == class_name:
-                    return self.get(party.name)
-            for name, plugin in _usable(self.group).items():
-                if plugin.candidate.claim.attribute == class_name:
-                    return self.get(name)
+            own = (p for p in FIRST_PARTY if p.group == self.group and p.class_name == class_name)
+            party = next(own, None)
+            for plugin in (*_usable(self.group).values(), *_unusable):
+                claim = plugin.candidate.claim
+                if (claim.group, claim.attribute) == (self.group, class_name) and (
+                    party is None or claim.name == party.name
+                ):
+                    return plugin.load()
+            if party is not None:
+                self._refuse(party.name, {})
         raise AttributeError(
             f"there is no {KINDS[self.group]} class {class_name!r}, in laila or in an installed plugin "
             "(`laila plugins` lists them)"
@@ -175,6 +179,7 @@ def report(*, check: bool = False, missing: bool = False) -> list[PluginReport]:
                         continue  # kept in the plugin, and in its row
         rows += [plugin.report() for plugin in usable.values() if not plugin.candidate.status]
         rows += [plugin.report() for plugin in _unusable if plugin.candidate.claim.group == group]
+        found = {(row.name, row.distribution) for row in rows}
         if missing:
             rows += [
                 PluginReport(
@@ -188,7 +193,7 @@ def report(*, check: bool = False, missing: bool = False) -> list[PluginReport]:
                     pip_line(p.distribution),
                 )
                 for p in FIRST_PARTY
-                if p.group == group and p.name not in usable
+                if p.group == group and (p.name, p.distribution) not in found
             ]
     rows += [
         PluginReport("distribution", name, (), name, "", None, "failed", reason)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import attrs
 
+from laila.plugins.loading import DEADLINE
 from laila.settings import Settings, option
 
-__all__ = ["DEADLINE", "PluginSettings"]
-
-DEADLINE = 10.0
+__all__ = ["PluginSettings"]
 
 
 class PluginSettings(Settings):
@@ -29,6 +28,6 @@ class PluginSettings(Settings):
     )
     deadline: float = option(
         default=DEADLINE,
-        help="seconds that the import of one hook module may take",
+        help="seconds that the import of a plugin may go on without any module being imported",
         validator=attrs.validators.gt(0),
     )

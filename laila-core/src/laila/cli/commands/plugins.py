@@ -13,11 +13,12 @@ __all__ = ["configure", "run"]
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add ``--check`` and ``--all``."""
+    """Add ``--check``, ``--all`` and ``--json``."""
     parser.add_argument("--check", action="store_true", help="import each plugin to see whether it works")
     parser.add_argument(
         "--all", action="store_true", help="also list laila's own plugins that are not installed"
     )
+    parser.add_argument("--json", action="store_true", help="print a list of objects, for programs")
 
 
 def run(options: Namespace) -> int:
@@ -25,6 +26,12 @@ def run(options: Namespace) -> int:
     from laila.plugins import report
 
     rows = report(check=options.check, missing=options.all)
+    code = int(options.check and any(row.status == "failed" for row in rows))
+    if options.json:
+        from json import dumps
+
+        print(dumps([row._asdict() for row in rows], indent=2))
+        return code
     show_table(
         ("KIND", "NAME", "SCHEMES", "DISTRIBUTION", "VERSION", "CONTRACT", "STATUS"),
         [
@@ -34,7 +41,7 @@ def run(options: Namespace) -> int:
                 " ".join(f"{scheme}://" for scheme in row.schemes),
                 row.distribution,
                 row.version,
-                "" if row.contract is None else row.contract,
+                row.contract or ("-" if row.version else ""),
                 row.status,
             )
             for row in rows
@@ -43,4 +50,6 @@ def run(options: Namespace) -> int:
     for row in rows:
         if row.reason:
             say(f"{row.kind} {row.name} of {row.distribution}: {row.reason}")
-    return int(options.check and any(row.status == "failed" for row in rows))
+    if any(row.status == "available" and row.contract is None for row in rows):
+        say("CONTRACT is known once a plugin was imported: laila plugins --check imports them all.")
+    return code

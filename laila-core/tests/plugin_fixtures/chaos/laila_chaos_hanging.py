@@ -1,0 +1,5 @@
+"""Hangs at import, and with it whoever imports it."""
+
+import threading
+
+threading.Event().wait()
