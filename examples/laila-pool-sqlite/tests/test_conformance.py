@@ -1,0 +1,55 @@
+"""The contract that every laila pool is held to."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+from laila.contract import Pool
+from laila.testing import PoolConformance
+
+from laila_pool_sqlite import SQLitePool
+
+
+class TestSQLitePool(PoolConformance):
+    """A file on a local disk."""
+
+    @pytest.fixture
+    def open_pool(self, tmp_path: Path) -> Callable[..., Pool]:
+        return lambda **options: SQLitePool(tmp_path / "pool.db", **options)
+
+    @pytest.fixture
+    def damage(self, tmp_path: Path) -> Callable[[str], None]:
+        def change_a_byte(key: str) -> None:
+            with closing(sqlite3.connect(tmp_path / "pool.db")) as file, file:
+                ((head, body),) = file.execute("SELECT head, body FROM entries WHERE key = ?", (key,))
+                changed = bytearray(body or head)
+                changed[-1] ^= 1
+                column = "body" if body else "head"
+                file.execute(f"UPDATE entries SET {column} = ? WHERE key = ?", (changed, key))
+
+        return change_a_byte
+
+    @pytest.fixture
+    def outage(self, tmp_path: Path) -> Callable[[], AbstractContextManager[object]]:
+        @contextmanager
+        def without_the_file() -> Iterator[None]:
+            file = tmp_path / "pool.db"
+            aside = file.rename(tmp_path / "aside.db")
+            yield
+            aside.rename(file)
+
+        return without_the_file
+
+
+class TestQuickSQLitePool(PoolConformance):
+    """One that leaves the syncing to the system."""
+
+    examples = 10
+
+    @pytest.fixture
+    def open_pool(self, tmp_path: Path) -> Callable[..., Pool]:
+        return lambda **options: SQLitePool(tmp_path / "pool.db", durable="process", **options)
