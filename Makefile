@@ -60,6 +60,7 @@ lint: install ## ruff, formatting, mypy --strict, the arrows between packages, n
 	@$(PY) -m mypy $(DISTS:%=%/src) tests tools
 	@MYPYPATH=examples/digits $(PY) -m mypy examples/digits
 	@$(PY) -m mypy -p benchmarks
+	@MYPYPATH=examples/laila-pool-sqlite/src $(PY) -m mypy examples/laila-pool-sqlite/src examples/laila-pool-sqlite/tests
 	@for part in conftest.py $(DISTS:%=%/tests); do $(PY) -m mypy "$$part" || exit 1; done
 	@.venv/bin/lint-imports --no-logo
 	@$(PY) tools/check_names.py

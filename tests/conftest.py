@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from workspace import DISTRIBUTIONS, Distribution, Environment
+from workspace import CORE, DISTRIBUTIONS, ROOT, Distribution, Environment, build, needs, top_level
 
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every distribution's wheel, built by way of its sdist: name to file."""
-    built: dict[str, Path] = {}
-    for distribution in DISTRIBUTIONS:
-        folder = tmp_path_factory.mktemp(distribution.name)
-        command = [
-            sys.executable,
-            "-m",
-            "build",
-            "--no-isolation",
-            "--outdir",
-            str(folder),
-            str(distribution.folder),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        (built[distribution.name],) = folder.glob("*.whl")
-    return built
+    return {
+        distribution.name: build(distribution.folder, tmp_path_factory.mktemp(distribution.name))
+        for distribution in DISTRIBUTIONS
+    }
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +28,16 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for item in path.iterdir():
             if "laila" not in item.name and item.suffix != ".pth":
                 (folder / item.name).symlink_to(item)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with links to what ``pip install laila-core[testing]`` brings beside laila-core."""
+    folder = tmp_path_factory.mktemp("few-libraries")
+    for name in needs(f"{CORE}[testing]") - {CORE}:
+        for item in top_level(name):
+            (folder / item).symlink_to(Path(sysconfig.get_path("purelib")) / item)
     return folder
 
 
@@ -66,3 +62,9 @@ def installed(
 ) -> Environment:
     """One environment with every wheel, for tests that change nothing in it."""
     return make_environment([wheels[distribution.name] for distribution in DISTRIBUTIONS])
+
+
+@pytest.fixture(scope="session")
+def sqlite_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the plugin in ``examples``, with its sdist beside it."""
+    return build(ROOT / "examples" / "laila-pool-sqlite", tmp_path_factory.mktemp("laila-pool-sqlite"))

@@ -25,10 +25,11 @@ OTHER_COMMANDS = {
     "uv": "it installs from a registry",
     "git": "it fetches from a host",
     "cd": "it goes where the commands above have made a folder",
+    "pytest": "it runs tests, which run elsewhere",
     "h5dump": "a program that comes with HDF5, not with laila",
     "h5ls": "a program that comes with HDF5, not with laila",
 }
-LANGUAGES_THAT_ARE_NOT_RUN = {"", "text", "toml", "json", "xml", "ini", "env", "mermaid", "html"}
+LANGUAGES_THAT_ARE_NOT_RUN = {"", "text", "toml", "json", "xml", "ini", "env", "mermaid", "html", "sql"}
 
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```\s*$",

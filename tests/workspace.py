@@ -6,12 +6,16 @@ leaves every laila distribution out, so that what it knows of laila is what a te
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = "laila-core"
@@ -67,6 +71,40 @@ def clean_environment(home: Path, **extra: str) -> dict[str, str]:
         if not name.startswith(("PYTHON", "LAILA_", "VIRTUAL_ENV", "COVERAGE_", "UV_"))
     }
     return kept | {"HOME": str(home), **extra}
+
+
+def build(project: Path, folder: Path) -> Path:
+    """Build the wheel of a project into ``folder``, by way of its sdist and without network; return it."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(project)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def needs(requirement: str) -> set[str]:
+    """The names of the distributions that pip would install for a requirement, itself included."""
+    found: set[str] = set()
+    done: set[str] = set()
+    todo = [requirement]
+    while todo:
+        text = todo.pop()
+        if text in done:
+            continue
+        done.add(text)
+        wanted = Requirement(text)
+        found.add(canonicalize_name(wanted.name))
+        for each in importlib.metadata.requires(wanted.name) or []:
+            marker = Requirement(each).marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *wanted.extras)):
+                todo.append(each)
+    return found
+
+
+def top_level(name: str) -> set[str]:
+    """The files and folders in site-packages that are an installed distribution's."""
+    files = importlib.metadata.files(name) or []
+    return {file.parts[0] for file in files if file.parts[0] not in {"..", "__pycache__"}}
 
 
 @dataclass

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
+
 from laila.contract import Pool
 from laila.testing import PoolConformance
-
 from laila_pool_sqlite import SQLitePool
 
 

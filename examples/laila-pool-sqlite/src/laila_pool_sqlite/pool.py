@@ -96,7 +96,7 @@ class SQLitePool(Pool):
                 option="lock_timeout",
             )
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
-        self.durability = settings.durable  # type: ignore[misc]  # this pool's, in place of the class's
+        self.durability = settings.durable  # this pool's, in place of the class's
         self._database = Database(
             os.path.abspath(os.path.expanduser(settings.path or _default_path(nickname))),
             durable=settings.durable == "power",

@@ -1,0 +1,112 @@
+"""A third party's plugin, seen from outside: its wheel beside the core's, and hardly anything else."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from test_docs import script_of
+from workspace import CORE, Environment
+
+LAILA = "import sys; from laila.cli import main; sys.exit(main(sys.argv[1:]))"
+PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+
+
+@pytest.fixture(scope="module")
+def environment(
+    wheels: dict[str, Path],
+    sqlite_wheel: Path,
+    few_libraries: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Environment:
+    """What `pip install laila-core[testing] laila-pool-sqlite` leaves."""
+    made = Environment.create(tmp_path_factory.mktemp("third-party"), few_libraries)
+    made.install(wheels[CORE])
+    made.install(sqlite_wheel)
+    return made
+
+
+def test_nothing_else_is_there(environment: Environment) -> None:
+    """No sibling, and no library that laila-core does not ask for: numpy among them."""
+    code = """
+import importlib.metadata, importlib.util
+print(*sorted({each.name for each in importlib.metadata.distributions() if "laila" in each.name}))
+for name in ("numpy", "h5py", "redis", "obstore", "rich", "cryptography", "laila.pool.hdf5"):
+    assert importlib.util.find_spec(name) is None, name
+"""
+    assert environment.check(code).split() == ["laila-core", "laila-pool-sqlite"]
+
+
+def test_it_is_listed(environment: Environment) -> None:
+    """Before it was imported and, with `--check`, after."""
+    before = environment.check(LAILA, "plugins")
+    assert re.search(
+        r"^pool +sqlite +sqlite:// +laila-pool-sqlite +0\.1\.0 +- +available$", before, re.MULTILINE
+    )
+    after = environment.check(LAILA, "plugins", "--check")
+    assert re.search(r"^pool +sqlite +sqlite:// +laila-pool-sqlite +0\.1\.0 +1 +loaded$", after, re.MULTILINE)
+
+
+def test_a_url_opens_it(environment: Environment, tmp_path: Path) -> None:
+    """And so does its class, by laila's namespace and by its own; another process finds what was stored."""
+    write = """
+import sys
+import laila
+laila.memory.extend(f"sqlite://{sys.argv[1]}", pool_nickname="notes")
+entries = [laila.constant({"n": n}, nickname=f"note {n}") for n in range(10)]
+laila.memorize(entries, pool_nickname="notes").wait(20)
+import json
+print(json.dumps(laila.environment))
+"""
+    read = """
+import json, sys
+import laila
+from laila.pool import SQLitePool
+import laila_pool_sqlite
+assert SQLitePool is laila_pool_sqlite.SQLitePool
+policy = laila.DefaultPolicy.from_environment(json.loads(sys.argv[1]))
+laila.activate_policy(policy)
+assert laila.remember(nickname="note 7", pool_nickname="notes").data == {"n": 7}
+"""
+    snapshot = environment.check(write, f"{tmp_path}/notes.db")
+    environment.check(read, snapshot)
+    shown = environment.check(LAILA, "show", f"sqlite://{tmp_path}/notes.db")
+    assert "note 9" in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.db"]
+
+
+def test_its_readme_holds(environment: Environment, sqlite_wheel: Path) -> None:
+    """Its example runs; its table of options and its schema are those of the code."""
+    readme = (_unpacked(sqlite_wheel, environment.folder / "readme") / "README.md").read_text()
+    environment.check(script_of(readme, "README.md"))
+    code = """
+from laila.settings import settings_table
+from laila_pool_sqlite import SQLiteSettings
+from laila_pool_sqlite.database import SCHEMA
+print(settings_table(SQLiteSettings), SCHEMA.partition("PRAGMA")[0], sep="=====")
+"""
+    for part in environment.check(code).split("====="):
+        assert part.strip() in readme
+
+
+def test_its_own_tests_pass(environment: Environment, sqlite_wheel: Path) -> None:
+    """The conformance suite too, as they come in its sdist."""
+    project = _unpacked(sqlite_wheel, environment.folder / "tests")
+    printed = environment.check(PYTEST, "-q", "-p", "no:cacheprovider", "-rs", str(project))
+    passed = re.search(r"^(\d+) passed", printed, re.MULTILINE)
+    assert passed is not None, printed
+    assert int(passed[1]) > 100
+    assert "failed" not in printed
+
+
+def _unpacked(wheel: Path, folder: Path) -> Path:
+    """What is in the sdist beside a wheel, but for its sources: only the wheel has these."""
+    (sdist,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        members = [member for member in archive.getmembers() if "/src/" not in member.name]
+        archive.extractall(folder, members, filter="data")
+    (project,) = folder.iterdir()
+    return project
