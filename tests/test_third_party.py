@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from test_docs import script_of
-from workspace import CORE, Environment
+from workspace import CORE, ROOT, Environment, build
 
 LAILA = "import sys; from laila.cli import main; sys.exit(main(sys.argv[1:]))"
 PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
@@ -100,6 +103,35 @@ def test_its_own_tests_pass(environment: Environment, sqlite_wheel: Path) -> Non
     assert passed is not None, printed
     assert int(passed[1]) > 100
     assert "failed" not in printed
+
+
+def test_a_new_pool_is_a_plugin_at_once(environment: Environment, tmp_path: Path) -> None:
+    """`laila new-pool` writes a project that linters let pass, whose wheel is found and whose tests pass."""
+    said = environment.check(LAILA, "new-pool", "card-index", "--scheme", "cards", "--folder", str(tmp_path))
+    project = tmp_path / "laila-pool-card-index"
+    assert str(project) in said
+    for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "src", "tests"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=project,
+            env={**os.environ, "MYPYPATH": str(ROOT / CORE / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+    wheel = build(project, tmp_path / "dist")
+    environment.install(wheel)
+    listed = environment.check(LAILA, "plugins", "--check")
+    assert re.search(
+        r"^pool +cards +cards:// +laila-pool-card-index +0\.1\.0 +1 +loaded$", listed, re.MULTILINE
+    )
+    environment.check(script_of((project / "README.md").read_text(), "README.md"))
+    tests = _unpacked(wheel, environment.folder / "new")
+    printed = environment.check(PYTEST, "-q", "-p", "no:cacheprovider", str(tests))
+    assert re.search(r"^\d+ passed", printed, re.MULTILINE), printed
+    assert "failed" not in printed
+    environment.uninstall("laila-pool-card-index")
 
 
 def _unpacked(wheel: Path, folder: Path) -> Path:

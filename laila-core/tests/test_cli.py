@@ -99,9 +99,11 @@ def put(entry: str) -> str:
 def test_help_and_version(home: dict[str, str]) -> None:
     done = laila(home, "--help")
     assert done.returncode == 0
-    assert {"keys", "plugins", "show"} <= set(re.findall(r"^    ([\w-]+) ", done.stdout, re.MULTILINE))
+    assert {"keys", "new-pool", "plugins", "show"} <= set(
+        re.findall(r"^    ([\w-]+) ", done.stdout, re.MULTILINE)
+    )
     assert re.fullmatch(r"laila-core \d+\.\d+\S*\n", laila(home, "--version").stdout)
-    for command in ("keys", "plugins", "show"):
+    for command in ("keys", "new-pool", "plugins", "show"):
         assert laila(home, command, "--help").returncode == 0
     assert not Path(home["HOME"]).exists()
 
@@ -122,7 +124,7 @@ def test_the_installed_script_is_the_same_command(home: dict[str, str]) -> None:
 
 
 def test_a_command_is_one_file(home: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "new_pool.py").write_text(
+    (tmp_path / "say_hello.py").write_text(
         '"""Say hello.\n\nAt length."""\n\ndef configure(parser):\n    parser.add_argument("name")\n\n'
         'def run(options):\n    print("hello", options.name)\n    return 5\n'
     )
@@ -130,7 +132,7 @@ def test_a_command_is_one_file(home: dict[str, str], tmp_path: Path) -> None:
 import sys
 from laila.cli import commands, main
 commands.__path__.append({str(tmp_path)!r})
-sys.exit(main(["new-pool", "you"]))
+sys.exit(main(["say-hello", "you"]))
 """
     done = subprocess.run([sys.executable, "-c", code], env=home, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("hello you\n", 5)

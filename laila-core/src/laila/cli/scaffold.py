@@ -1,0 +1,92 @@
+"""A new distribution from a template: what the commands that begin a plugin share.
+
+A template is a folder below ``templates``. Its files bear the suffix ``.txt``, so that no tool takes them for
+a module or a project; in their text ``$name`` stands for what the command fills in, and so does ``PACKAGE``
+in their paths.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from argparse import ArgumentTypeError
+from importlib.resources import files
+from string import Template
+from typing import TYPE_CHECKING
+
+from laila.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from importlib.resources.abc import Traversable
+    from pathlib import Path
+
+__all__ = ["name_for", "scheme_for", "write_project"]
+
+# A name that pip, Python (with underscores), entry points and URLs all take.
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+def name_for(group: str, prefix: str) -> Callable[[str], str]:
+    """Return what argparse checks the name of a new plugin with; its distribution will be prefix and name."""
+
+    def check(text: str) -> str:
+        if not _NAME.fullmatch(text.removeprefix(prefix)):
+            raise ArgumentTypeError(f"{text!r} is no name: lowercase letters, digits and single hyphens")
+        if text.startswith(prefix):
+            raise ArgumentTypeError(f"{prefix} is put before it: give {text.removeprefix(prefix)!r} alone")
+        return _free(group, text)
+
+    return check
+
+
+def scheme_for(group: str) -> Callable[[str], str]:
+    """Return what argparse checks a URL scheme with."""
+
+    def check(text: str) -> str:
+        if not _SCHEME.fullmatch(text):
+            raise ArgumentTypeError(f"{text!r} is no URL scheme: lowercase letters, digits, '+', '-' and '.'")
+        return _free(group, text)
+
+    return check
+
+
+def _free(group: str, name: str) -> str:
+    from laila.plugins.first_party import owner
+
+    belongs_to = owner(group, name)
+    if belongs_to:
+        raise ArgumentTypeError(f"{name!r} is a name of {belongs_to}: take another")
+    return name
+
+
+def write_project(template: str, target: Path, values: Mapping[str, str]) -> None:
+    """Write the project ``target`` from a template. Nothing that is there is touched.
+
+    Raises :class:`~laila.errors.InvalidValueError` where ``target`` is there already, or its folder is not;
+    ``OSError`` where the system refuses, and what was written is removed then.
+    """
+    if not target.parent.is_dir():
+        raise InvalidValueError(f"there is no folder {target.parent} to write {target.name} into")
+    try:
+        target.mkdir()
+    except FileExistsError:
+        raise InvalidValueError(f"{target} is there already, and was left as it is") from None
+    try:
+        for path, text in _files(files("laila.cli") / "templates" / template):
+            file = target / path.replace("PACKAGE", values["package"])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(Template(text).substitute(values), "utf-8")
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def _files(folder: Traversable, place: str = "") -> Iterator[tuple[str, str]]:
+    """The files of a template: the path each is written to, and its text."""
+    for item in folder.iterdir():
+        if item.is_dir():
+            yield from _files(item, f"{place}{item.name}/")
+        else:
+            yield f"{place}{item.name.removesuffix('.txt')}", item.read_text("utf-8")
