@@ -1,8 +1,9 @@
 """Every example in README.md and docs/ runs as a newcomer runs it: in a fresh process, with an empty HOME.
 
 The Python blocks of a page run in order, in one namespace. In blocks marked `console` the lines that begin
-with `$ laila` run; the other commands must be among those of `OTHER_COMMANDS`. A block stays unrun only where
-the line before it is a comment that gives the reason:
+with `$ laila` run; the other commands must be among those of `OTHER_COMMANDS`. A block whose first line is
+`# file: PATH` is written to that file, and one with `# add to: PATH` is put at its end. A block stays unrun only
+where the line before it is a comment that gives the reason:
 
     <!-- not run: needs a server -->
 """
@@ -26,6 +27,9 @@ OTHER_COMMANDS = {
     "git": "it fetches from a host",
     "cd": "it goes where the commands above have made a folder",
     "pytest": "it runs tests, which run elsewhere",
+    "python": "it is what runs this test",
+    "source": "it is about the reader's own shell",
+    "twine": "it publishes",
     "h5dump": "a program that comes with HDF5, not with laila",
     "h5ls": "a program that comes with HDF5, not with laila",
 }
@@ -35,6 +39,7 @@ FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```\s*$",
     re.MULTILINE | re.DOTALL,
 )
+FILE = re.compile(r"# (?P<how>file|add to): (?P<path>\S+)\n")
 OPT_OUT = re.compile(r"<!--\s*not run:\s*(?P<reason>\S.*?)\s*-->\s*\Z", re.DOTALL)
 
 
@@ -76,7 +81,10 @@ def script_of(text: str, page: str) -> str:
     for block in blocks_of(text):
         if block.reason is not None:
             continue
-        if block.language in {"python", "py"}:
+        file = FILE.match(block.body)
+        if file is not None:
+            steps.append((file["how"], f"{file['path']}\n{block.body[file.end() :]}", block.line))
+        elif block.language in {"python", "py"}:
             steps.append(("python", block.body, block.line))
         elif block.language == "console":
             for number, line in enumerate(block.body.splitlines(), block.line):
@@ -95,7 +103,7 @@ def script_of(text: str, page: str) -> str:
             )
     # Blank lines before a block make the line numbers of a traceback those of the page.
     return f"""
-import linecache, subprocess, sys
+import linecache, pathlib, subprocess, sys
 steps = {steps!r}
 page = {page!r}
 namespace = {{"__name__": "__main__"}}
@@ -106,6 +114,11 @@ for kind, text, line in steps:
         source = "\\n" * (line - 1) + text
         linecache.cache[page] = (len(source), None, source.splitlines(keepends=True), page)
         exec(compile(source, page, "exec"), namespace)
+    elif kind != "command":
+        path, _, text = text.partition("\\n")
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w" if kind == "file" else "a") as file:
+            file.write(text)
     else:
         done = subprocess.run(text, shell=True, executable="/bin/sh", capture_output=True, text=True)
         assert done.returncode == 0, f"{{page}}:{{line}}: $ {{text}}\\n{{done.stdout}}{{done.stderr}}"
@@ -183,6 +196,17 @@ def test_a_page_runs_in_order_in_one_namespace(tmp_path: Path) -> None:
     done = run_page(page, "page.md", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ran ")
+
+
+def test_a_block_may_be_a_file(tmp_path: Path) -> None:
+    """In place of being run; another block may add to it."""
+    page = (
+        "```python\n# file: sub/made.py\ndef f():\n    x = 1\n```\n"
+        "```python\n# add to: sub/made.py\n    return x + 1\n```\n"
+        "```python\nimport sys\nsys.path.insert(0, 'sub')\nimport made\nprint(made.f())\n```\n"
+    )
+    done = run_page(page, "page.md", tmp_path)
+    assert (done.stdout, done.stderr) == ("2\n", "")
 
 
 @pytest.mark.parametrize(

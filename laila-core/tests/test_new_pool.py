@@ -16,7 +16,7 @@ from laila.plugins.first_party import FIRST_PARTY
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """A command silences the library's log, which is right for a process and wrong for the tests after these."""
+    """A command silences the library's log: right for its process, wrong for the tests after these."""
     logger = logging.getLogger("laila")
     before = logger.propagate, list(logger.handlers)
     yield

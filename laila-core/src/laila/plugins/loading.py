@@ -78,7 +78,7 @@ def _initializing(module: object) -> bool:
 
 
 def _importing() -> bool:
-    """Whether this thread is in the midst of importing a module."""
+    """Whether this thread is in the midst of importing a module: a frame of the import system's tells."""
     frame = sys._getframe()
     while frame is not None:
         code = frame.f_code
