@@ -2,8 +2,8 @@
 
 The Python blocks of a page run in order, in one namespace. In blocks marked `console` the lines that begin
 with `$ laila` run; the other commands must be among those of `OTHER_COMMANDS`. A block whose first line is
-`# file: PATH` is written to that file, and one with `# add to: PATH` to its end. A block stays unrun only where
-the line before it is a comment that gives the reason:
+`# file: PATH` is written to that file, and one with `# add to: PATH` to its end. A block stays unrun only
+where the line before it is a comment that gives the reason:
 
     <!-- not run: needs a server -->
 """
