@@ -101,7 +101,7 @@ def test_its_own_tests_pass(environment: Environment, sqlite_wheel: Path) -> Non
     printed = environment.check(PYTEST, "-q", "-p", "no:cacheprovider", "-rs", str(project))
     passed = re.search(r"^(\d+) passed", printed, re.MULTILINE)
     assert passed is not None, printed
-    assert int(passed[1]) > 100
+    assert int(passed[1]) > 80
     assert "failed" not in printed
 
 

@@ -43,13 +43,3 @@ class TestSQLitePool(PoolConformance):
             aside.rename(file)
 
         return without_the_file
-
-
-class TestQuickSQLitePool(PoolConformance):
-    """One that leaves the syncing to the system."""
-
-    examples = 10
-
-    @pytest.fixture
-    def open_pool(self, tmp_path: Path) -> Callable[..., Pool]:
-        return lambda **options: SQLitePool(tmp_path / "pool.db", durable="process", **options)

@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,31 @@ def test_urls_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here?.db", "there.db"]
 
 
+@pytest.mark.parametrize(("durable", "synchronous"), [("power", 2), ("process", 1)])
+def test_a_commit_is_synced_where_that_is_promised(durable: str, synchronous: int, file: Path) -> None:
+    """SQLite's FULL syncs the log at each commit, NORMAL when the log is moved into the file."""
+    with SQLitePool.from_url(f"sqlite://{file}?durable={durable}") as pool, pool._database.reading() as asked:
+        assert pool.durability == durable
+        assert asked.execute("PRAGMA synchronous").fetchall() == [(synchronous,)]
+        assert asked.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+
+
+def test_many_processes_make_one_file(tmp_path: Path) -> None:
+    """At once: one of them makes it, and all of them use it."""
+
+    def use(file: Path, worker: int) -> None:
+        for turn in range(3):
+            with SQLitePool(file) as pool:
+                pool._create(f"{worker} {turn}", make_blob(f"{worker} {turn}"))
+
+    for attempt in range(10):
+        file = tmp_path / f"{attempt}.db"
+        children = [fork(partial(use, file, worker)) for worker in range(6)]
+        assert [exit_code(child) for child in children] == [0] * 6
+        with SQLitePool(file) as pool:
+            assert len(list(pool._keys())) == 18
+
+
 def test_without_a_path_it_is_a_file_of_its_nickname() -> None:
     with SQLitePool(nickname="a/b") as pool:
         assert Path(pool.path).parts[-2:] == ("pools", "a%2Fb.db")
@@ -94,8 +120,7 @@ def no_sqlite_file(file: Path) -> None:
     ids=["no SQLite", "other tables", "in WAL mode", "another program's"],
 )
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_file_of_others_is_left_as_it_is(make: object, file: Path, read_only: bool) -> None:
-    assert callable(make)
+def test_a_file_of_others_is_left_as_it_is(make: Callable[[Path], None], file: Path, read_only: bool) -> None:
     make(file)
     before = file.read_bytes()
     with pytest.raises(PoolFormatError, match="left as it is"):
@@ -238,6 +263,28 @@ def test_another_process_that_writes_for_too_long(file: Path) -> None:
         pool._write("l", make_blob("l"))
 
 
+def test_a_file_in_another_journal_mode_is_waited_for(file: Path) -> None:
+    """It was changed by hand, or another process is just making it; SQLite itself would fail at once."""
+    SQLitePool(file).close()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    with another_process_writing(file), pytest.raises(PoolLockedError):
+        SQLitePool(file, lock_timeout=0.2)
+    opened: list[str] = []
+
+    def open_it() -> None:
+        with SQLitePool(file, lock_timeout=20) as pool, pool._database.reading() as asked:
+            opened.extend(mode for (mode,) in asked.execute("PRAGMA journal_mode"))
+
+    opener = threading.Thread(target=open_it)
+    with another_process_writing(file):
+        opener.start()
+        opener.join(0.3)
+        assert opener.is_alive()
+    opener.join(20)
+    assert opened == ["wal"]
+
+
 def test_threads_queue_no_longer_than_the_timeout(file: Path) -> None:
     with SQLitePool(file, lock_timeout=0.3) as pool, pool._database.writing():
         failed: list[BaseException] = []
@@ -284,8 +331,7 @@ def test_close_waits_for_calls_under_way(file: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def in_a_fork(work: object) -> int:
-    assert callable(work)
+def fork(work: Callable[[], object]) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # beside threads, which is what is tested
         pid = os.fork()
@@ -296,6 +342,10 @@ def in_a_fork(work: object) -> int:
             code = 0
         finally:
             os._exit(code)
+    return pid
+
+
+def exit_code(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -323,7 +373,7 @@ def test_children_and_parent_write_side_by_side(pool: SQLitePool) -> None:
     threads = [threading.Thread(target=write, args=[worker]) for worker in range(4)]
     for thread in threads:
         thread.start()
-    codes = [in_a_fork(lambda turn=turn: child(turn)) for turn in range(12)]
+    codes = [exit_code(fork(partial(child, turn))) for turn in range(12)]
     stop.set()
     for thread in threads:
         thread.join(30)
@@ -343,7 +393,7 @@ def test_a_child_forked_in_the_midst_of_a_call_is_told_so(
             pool._read("k")
 
     with pool._database.writing() as connection:
-        assert in_a_fork(child) == 0
+        assert exit_code(fork(child)) == 0
         connection.execute("DELETE FROM entries")
     pool._write("k", make_blob("k"))
 

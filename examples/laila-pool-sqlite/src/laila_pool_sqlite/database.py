@@ -92,13 +92,14 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection for one transaction: all of it is committed at the end, or nothing."""
         # SQLite lets waiting writers poll; those of this process queue here in place of that.
-        if not self._writer.acquire(timeout=self._timeout):
+        writer = self._writer
+        if not writer.acquire(timeout=self._timeout):
             raise self._locked()
         try:
             with self._connection() as connection, _transaction(connection, "BEGIN IMMEDIATE"):
                 yield connection
         finally:
-            self._writer.release()
+            writer.release()
 
     def close(self) -> None:
         """Close every connection; wait for calls under way, up to the timeout, to close theirs."""
@@ -190,7 +191,6 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Make an empty file a pool; else make sure that it is one, without changing it."""
         if self._is_empty(connection) and not self._read_only:
-            self._use_wal(connection)
             with _transaction(connection, "BEGIN IMMEDIATE"):
                 if self._is_empty(connection):  # else another process was quicker
                     for statement in SCHEMA.split(";\n"):
@@ -208,6 +208,8 @@ class Database:
                 f"version {FORMAT_VERSION}: upgrade it",
                 pool=self.path,
             )
+        if not self._read_only:
+            self._use_wal(connection)
 
     @staticmethod
     def _is_empty(connection: sqlite3.Connection) -> bool:
@@ -222,7 +224,7 @@ class Database:
             try:
                 ((mode,),) = connection.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                # SQLite does not wait here: two processes that make one file would wait for each other.
+                # SQLite does not always wait here, as when two processes make one file at a time.
                 if _primary(error) != sqlite3.SQLITE_BUSY or monotonic() > deadline:
                     raise
                 sleep(0.005)
