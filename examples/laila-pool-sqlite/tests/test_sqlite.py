@@ -201,15 +201,18 @@ def test_listing_and_looking_up_read_an_index_and_no_blob(query: str, pool: SQLi
     assert plan[0].startswith("SEARCH entries USING COVERING INDEX")
 
 
-def test_a_head_is_read_without_its_array(pool: SQLitePool) -> None:
-    pool._write("large", make_blob("large", 50_000_000))
+def test_a_head_and_a_size_are_read_without_the_array(pool: SQLitePool) -> None:
+    blob = make_blob("large", 50_000_000)
+    pool._write("large", blob)
     found = pool._read_head("large")
     assert found is not None
     assert len(found) < 1000
+    assert pool._sizes(["large", "none"]) == [blob.nbytes, None]
     start = time.perf_counter()
     for _ in range(100):
         pool._read_head("large")
-    assert time.perf_counter() - start < 1.0, "100 times 50 MB would take longer"
+        pool._sizes(["large"])
+    assert time.perf_counter() - start < 1.0, "200 times 50 MB would take longer"
 
 
 def test_a_listing_that_is_left_holds_up_nothing(pool: SQLitePool, file: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 from weakref import finalize
 
@@ -23,6 +23,7 @@ _CREATE = f"{_INSERT} DO NOTHING"
 _REPLACE = f"{_INSERT} DO UPDATE SET head = excluded.head, body = excluded.body"
 _READ = "SELECT head, body FROM entries WHERE key = ?"
 _READ_HEAD = "SELECT head FROM entries WHERE key = ?"
+_SIZE = "SELECT length(head) + length(body) FROM entries WHERE key = ?"
 _EXISTS = "SELECT 1 FROM entries WHERE key = ?"
 _KEYS = "SELECT key FROM entries WHERE key > ? ORDER BY key LIMIT 1000"
 _EVOLUTIONS = "SELECT evolution FROM entries WHERE stem = ? ORDER BY evolution"
@@ -141,28 +142,29 @@ class SQLitePool(Pool):
 
     # -- reading ---------------------------------------------------------------------------------------------
 
+    def _rows(self, query: str, keys: Sequence[str]) -> list[tuple[Any, ...] | None]:
+        """The row that each key has, or None; all of the same state of the file."""
+        with self._database.reading() as connection:
+            found = [connection.execute(query, (key,)).fetchall() for key in keys]
+        return [rows[0] if rows else None for rows in found]
+
     def _read(self, key: str) -> list[bytes] | None:
         return self._read_many([key])[0]
 
     def _read_many(self, keys: Sequence[str]) -> list[list[bytes] | None]:
-        found: list[list[bytes] | None] = []
-        with self._database.reading() as connection:
-            for key in keys:
-                rows = connection.execute(_READ, (key,)).fetchall()
-                found.append([part for part in rows[0] if part] if rows else None)
-        return found
+        return [[part for part in row if part] if row else None for row in self._rows(_READ, keys)]
 
     def _read_head(self, key: str) -> bytes | None:
         return self._read_heads([key])[0]
 
     def _read_heads(self, keys: Sequence[str]) -> list[bytes | None]:
-        with self._database.reading() as connection:
-            found = [connection.execute(_READ_HEAD, (key,)).fetchall() for key in keys]
-        return [rows[0][0] if rows else None for rows in found]
+        return [row[0] if row else None for row in self._rows(_READ_HEAD, keys)]
+
+    def _sizes(self, keys: Sequence[str]) -> list[int | None]:
+        return [row[0] if row else None for row in self._rows(_SIZE, keys)]
 
     def _exists(self, key: str) -> bool:
-        with self._database.reading() as connection:
-            return bool(connection.execute(_EXISTS, (key,)).fetchall())
+        return self._rows(_EXISTS, [key]) != [None]
 
     def _keys(self) -> Iterator[str]:
         # In pieces: a read transaction that stays open for long lets the write-ahead log grow. In the order
@@ -182,9 +184,8 @@ class SQLitePool(Pool):
         return [int(evolution[3:]) for (evolution,) in rows]
 
     def _newest(self, stem: str) -> str | None:
-        with self._database.reading() as connection:
-            rows = connection.execute(_NEWEST, (stem,)).fetchall()
-        return f"{stem}-{rows[0][0][3:]}" if rows else None
+        (row,) = self._rows(_NEWEST, [stem])
+        return f"{stem}-{row[0][3:]}" if row else None
 
     # -- writing ---------------------------------------------------------------------------------------------
 
