@@ -38,10 +38,7 @@ def load_here_or_within(seconds: float, claim: Claim) -> Outcome | None:
     """
     module = sys.modules.get(claim.value.partition(":")[0])
     if claim.distribution == CORE or (module is not None and not _initializing(module)) or _importing():
-        try:
-            return claim.entry_point.load(), None
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - handed on to the caller
-            return None, error
+        return _here(claim.entry_point.load)
     return within(seconds, claim.entry_point.load, f"laila-plugin-{claim.name}")
 
 
@@ -64,13 +61,19 @@ def within(seconds: float, work: Callable[[], object], name: str) -> Outcome | N
     try:
         thread.start()
     except RuntimeError:  # no thread is to be had, as while the interpreter exits
-        run()
-    else:
-        modules = -1
-        while thread.is_alive() and modules != len(sys.modules):
-            modules = len(sys.modules)
-            thread.join(seconds)
+        return _here(work)
+    modules = -1
+    while thread.is_alive() and modules != len(sys.modules):
+        modules = len(sys.modules)
+        thread.join(seconds)
     return outcome[0] if outcome else None
+
+
+def _here(work: Callable[[], object]) -> Outcome:
+    try:
+        return work(), None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - handed on to the caller
+        return None, error
 
 
 def _initializing(module: object) -> bool:

@@ -7,6 +7,7 @@ step. Nothing that is there is overwritten.
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from laila.cli.output import say
@@ -57,7 +58,12 @@ def run(options: Namespace) -> int:
         },
     )
     say(f"{target} is written: a pool over a dict, which keeps laila's contract. Next:")
-    for line in (f"cd {target}", "pip install -e '.[testing]'", "pytest", "laila plugins --check"):
+    for line in (
+        f"cd {quote(str(target))}",
+        "pip install -e '.[testing]'",
+        "pytest",
+        "laila plugins --check",
+    ):
         say(f"    {line}")
     say(f"Then put your backend into src/{distribution.replace('-', '_')}/pool.py, and run pytest again.")
     return 0
