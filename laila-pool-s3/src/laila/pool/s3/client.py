@@ -1,0 +1,261 @@
+"""Requests to one bucket: tried again while that may help, bounded in time, with errors that say what to do.
+
+The client library (obstore, the Rust ``object_store``) makes the requests; trying again is done here, where
+one knows what a failure means, how much time is left and that the pool is being closed. A listing and an
+upload in parts are several requests each, which the library tries again by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from obstore.exceptions import BaseError
+
+from laila.errors import PoolClosedError, PoolError
+from laila.pool.s3.messages import failure
+from laila.pool.s3.replies import RETRIED, Kind, Reply, read_reply
+from laila.pool.s3.stores import FIRST_PAUSE, LONGEST_PAUSE, Stores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from obstore import Bytes
+    from obstore.store import ObjectStoreMethods
+
+    from laila.pool.s3.messages import Place
+    from laila.pool.s3.settings import ObjectSettings
+    from laila.pool.s3.stores import Open
+
+__all__ = ["Client", "Failed", "Piece"]
+
+T = TypeVar("T")
+
+LISTED_AT_ONCE = 1000
+"""Objects in a page of a listing."""
+
+_DELETED_AT_ONCE = 1000  # what DeleteObjects takes
+_PARTS_AT_ONCE = 8  # of one upload
+_FRESH_RETRIES = 1  # while nothing ever answered: a wrong address is more likely than an outage
+
+# The library's threads do not survive a fork, and a child that calls it waits for them for ever.
+_used = False
+_lost = False
+
+
+def _after_fork() -> None:
+    global _lost
+    _lost = _used
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Piece(NamedTuple):
+    """What was read of an object: bytes, or None; the size of the whole; what tells its versions apart."""
+
+    data: memoryview | None
+    size: int
+    version: str | None
+
+
+class Failed(Exception):
+    """A failure that the caller expects: missing, there already, too short. Never leaves the package."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.kind.value)
+        self.reply = reply
+
+
+class _CutShort(Exception):
+    """An answer that ended before its end."""
+
+
+class Client:
+    """The requests that a pool makes. Thread-safe.
+
+    ``open_store`` opens the library's store for the bucket, with the time limits and retries it is given;
+    ``place`` says in errors where it is. In all requests ``name`` is the object's and ``key`` laila's, for
+    errors.
+    """
+
+    def __init__(self, open_store: Open, place: Place, settings: ObjectSettings) -> None:
+        self._stores = Stores(open_store, settings)
+        self._place = place
+        self._settings = settings
+        self._most = settings.large_bytes
+        self._closing = threading.Event()
+        self._answered = False  # something ever came back, …
+        self._found = False  # … and from the bucket that was meant
+
+    def close(self) -> None:
+        """Begin nothing more; what waits to be tried again fails."""
+        self._closing.set()
+
+    # -- requests --------------------------------------------------------------------------------------------
+
+    def get(self, name: str, key: str | None) -> Piece | None:
+        """Read an object, or of a large one what it is; None where it is missing."""
+
+        def ask(store: ObjectStoreMethods) -> Piece:
+            result = store.get(name)
+            meta = result.meta
+            data = None if meta["size"] > self._most else _all_of(result.bytes(), meta["size"])
+            return Piece(data, meta["size"], meta["e_tag"])
+
+        try:
+            return self._call("read", key, ask, self._stores.reading(self._most), expected=(Kind.MISSING,))
+        except Failed:
+            return None
+
+    def get_part(self, name: str, key: str | None, start: int, stop: int) -> Piece | None:
+        """Read the bytes ``start`` to ``stop`` of an object, fewer where it ends before; None if missing.
+
+        Raises :class:`Failed` where it has no byte ``start``.
+        """
+
+        def ask(store: ObjectStoreMethods) -> Piece:
+            result = store.get(name, options={"range": (start, stop)})
+            meta = result.meta
+            data = _all_of(result.bytes(), min(stop, meta["size"]) - start)
+            return Piece(data, meta["size"], meta["e_tag"])
+
+        store = self._stores.reading(self._most)
+        try:
+            return self._call("read", key, ask, store, expected=(Kind.MISSING, Kind.RANGE))
+        except Failed as failed:
+            if failed.reply.kind is Kind.MISSING:
+                return None
+            raise
+
+    def exists(self, name: str, key: str) -> bool:
+        """Whether an object is there."""
+        # HEAD is quicker, but its answer has no body, which would say whether the key or the bucket is
+        # missing, …
+        if self._found:
+            unsaid = (Kind.UNSAID, Kind.DENIED)
+            try:
+                self._call(
+                    "look for", key, lambda store: store.head(name), self._stores.reading(0), expected=unsaid
+                )
+            except Failed as failed:
+                if failed.reply.kind is Kind.UNSAID:
+                    return False
+            else:
+                return True
+        # … or what is wrong with the credentials.
+        try:
+            return self.get_part(name, key, 0, 1) is not None
+        except Failed:  # an object of no bytes has no first one
+            return True
+
+    def put(self, name: str, key: str, parts: Sequence[memoryview | bytes], *, create: bool) -> bool:
+        """Write an object in one request; with ``create`` only where there is none. Whether it was written.
+
+        False may also mean that it was written by a try of this very call whose answer was lost.
+        """
+        body = parts[0] if len(parts) == 1 else parts
+
+        def ask(store: ObjectStoreMethods) -> None:
+            store.put(name, body, mode="create" if create else "overwrite", use_multipart=False)
+
+        store = self._stores.sending(sum(map(len, parts)))
+        try:
+            self._call("write", key, ask, store, expected=(Kind.EXISTS,) if create else ())
+        except Failed:
+            return False
+        return True
+
+    def put_in_parts(self, name: str, key: str, parts: Sequence[memoryview | bytes]) -> None:
+        """Write a large object in several requests at a time, whole or not at all; clean up what fails."""
+        size = self._settings.part_bytes
+        at_once = min(self._settings.concurrency, _PARTS_AT_ONCE)
+
+        def ask(store: ObjectStoreMethods) -> None:
+            store.put(name, parts, use_multipart=True, chunk_size=size, max_concurrency=at_once)
+
+        self._call("write", key, ask, self._stores.trying_again(size, self._retries()), once=True)
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects; what is not there counts as deleted."""
+        for i in range(0, len(names), _DELETED_AT_ONCE):
+            some = list(names[i : i + _DELETED_AT_ONCE])
+            self._call("delete", None, lambda store, some=some: store.delete(some), self._stores.sending(0))  # type: ignore[misc]
+
+    def list(self, folder: str) -> Iterator[list[str]]:
+        """Yield the names of all objects below ``folder``, page by page as they are asked for."""
+        store = self._stores.trying_again(0, self._retries())
+        pages = store.list(folder, chunk_size=LISTED_AT_ONCE)
+        while (page := self._call("list", None, lambda _: next(pages, None), store, once=True)) is not None:
+            yield [item["path"] for item in page]
+
+    # -- trying, and trying again ----------------------------------------------------------------------------
+
+    def _call(
+        self,
+        verb: str,
+        key: str | None,
+        ask: Callable[[ObjectStoreMethods], T],
+        store: ObjectStoreMethods,
+        *,
+        expected: Sequence[Kind] = (),
+        once: bool = False,
+    ) -> T:
+        """Make a request, and again while that may help and there is time, if not ``once``.
+
+        Raises :class:`Failed` for the kinds that are ``expected``.
+        """
+        global _used
+        if _lost:
+            raise PoolError(
+                f"pool {self._place.pool!r} cannot be used in a forked process: connections and their "
+                "threads stay with the parent. Start processes with multiprocessing's 'spawn' or "
+                "'forkserver', or use no S3 pool before the fork",
+                pool=self._place.pool,
+            )
+        _used = True
+        latest = monotonic() + max(self._settings.deadline - self._settings.timeout, 0.0)
+        tries = 0
+        while True:
+            if self._closing.is_set():
+                raise PoolClosedError(
+                    f"pool {self._place.pool!r} was closed meanwhile", pool=self._place.pool
+                )
+            tries += 1
+            try:
+                result = ask(store)
+            except (BaseError, OSError, _CutShort) as error:
+                reply = self._reply(error)
+                text = str(error)
+            else:
+                self._answered = self._found = True
+                return result
+            self._answered = self._answered or reply.status is not None
+            self._found = self._found or reply.kind is Kind.MISSING
+            if reply.kind in expected:
+                raise Failed(reply)
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            again = reply.kind in RETRIED and tries <= self._retries() and not once
+            if not again or monotonic() + pause > latest:
+                raise failure(self._place, verb, key, reply, tries, text)
+            self._closing.wait(pause)
+
+    def _retries(self) -> int:
+        most = self._settings.retries
+        return most if self._answered else min(_FRESH_RETRIES, most)
+
+    def _reply(self, error: BaseException) -> Reply:
+        if isinstance(error, _CutShort):
+            return Reply(Kind.NETWORK, message=str(error))
+        return read_reply(error, self._place.bucket)
+
+
+def _all_of(data: Bytes, nbytes: int) -> memoryview:
+    view = memoryview(data)
+    if len(view) != nbytes:
+        raise _CutShort(f"{len(view)} bytes came of {nbytes}")
+    return view

@@ -1,0 +1,152 @@
+"""The errors of failed requests: what happened, where, what to do, and nothing secret."""
+
+from __future__ import annotations
+
+import re
+from errno import ENOSPC
+from typing import TYPE_CHECKING, NamedTuple
+
+from laila.pool.s3.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    CredentialsError,
+    ObjectStoreError,
+    SlowDownError,
+    StalledError,
+    UnreachableError,
+)
+from laila.pool.s3.replies import Kind, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Place", "failure"]
+
+
+class Place(NamedTuple):
+    """Where a pool's objects are, in words: for messages."""
+
+    label: Callable[[], str]
+    bucket: str
+    endpoint: str
+    credentials: str
+    """Where the credentials come from."""
+    secrets: tuple[str, ...] = ()
+    """What no message may hold."""
+
+    @property
+    def pool(self) -> str:
+        """What the pool is called now: a policy may have given it a name since it was opened."""
+        return self.label()
+
+    def __repr__(self) -> str:
+        return f"Place({self.pool!r}, {self.bucket!r}, {self.endpoint!r}, {self.credentials!r})"
+
+
+_CLASSES = {
+    Kind.NO_BUCKET: BucketNotFoundError,
+    Kind.CREDENTIALS: CredentialsError,
+    Kind.DENIED: AccessDeniedError,
+    Kind.SLOW_DOWN: SlowDownError,
+    Kind.TIMEOUT: StalledError,
+    Kind.NETWORK: UnreachableError,
+}
+
+_CREDENTIALS = {
+    "SignatureDoesNotMatch": "the secret access key is not that of the access key id",
+    "InvalidAccessKeyId": "the access key id is unknown there",
+    "ExpiredToken": "the credentials have expired; fetch new ones and open the pool again",
+    "TokenRefreshRequired": "the credentials have expired; fetch new ones and open the pool again",
+    "InvalidToken": "the session token is not that of the access key id, or has expired",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong: set it",
+}
+
+
+def failure(
+    place: Place, verb: str, key: str | None, reply: Reply, tries: int, text: str
+) -> ObjectStoreError:
+    """Make the error for ``reply``; ``text`` is what the client said: the cause, without what is secret."""
+    what = f"{verb} {key}" if key is not None else f"{verb} objects"
+    again = f", {tries} times" if tries > 1 else ""
+    said = f" ({reply.code})" if reply.code else f" (HTTP {reply.status})" if reply.status else ""
+    message = (
+        f"pool {place.pool!r} could not {what} in bucket {place.bucket!r} at {place.endpoint}{again}: "
+        f"{_meaning(place, reply)}{said}"
+    )
+    error = _CLASSES.get(reply.kind, ObjectStoreError)(
+        _without(message, place.secrets),
+        pool=place.pool,
+        bucket=place.bucket,
+        key=key,
+        code=reply.code,
+        status=reply.status,
+    )
+    if reply.kind is Kind.FULL:
+        error.errno = ENOSPC
+    error.__cause__ = RuntimeError(_scrubbed(text, place.secrets))
+    return error
+
+
+def _meaning(place: Place, reply: Reply) -> str:
+    told = f"the service says {reply.message!r}" if reply.message else "the service does not say why"
+    match reply.kind:
+        case Kind.NO_BUCKET:
+            return "there is no such bucket; make it, or correct bucket_name, region_name or endpoint_url"
+        case Kind.CREDENTIALS:
+            why = _CREDENTIALS.get(reply.code or "", told)
+            return f"{why}. The credentials came from {place.credentials}"
+        case Kind.DENIED:
+            return (
+                "the credentials may not do this; the pool needs s3:GetObject, s3:PutObject, s3:DeleteObject "
+                "and s3:ListBucket (without the last, a key that is not there is denied too). They came from "
+                f"{place.credentials}; {told}"
+            )
+        case Kind.REGION:
+            expected = re.search(r"expecting '([\w-]+)'", reply.message)
+            region = f"region_name={expected[1]!r}" if expected else "region_name="
+            return f"the bucket is in another region; pass {region}"
+        case Kind.SLOW_DOWN:
+            return "the service asks for fewer requests; lower concurrency=, or try again later"
+        case Kind.SERVER:
+            return f"the service failed; try again later. {told[0].upper()}{told[1:]}"
+        case Kind.FULL:
+            return f"there is no space left; {told}"
+        case Kind.UNSUPPORTED:
+            return (
+                "the service does not do this; where it lacks If-None-Match on PutObject pass "
+                f"conditional_create=False, where it lacks DeleteObjects bulk_delete=False; {told}"
+            )
+        case Kind.TIMEOUT:
+            return "no answer in time; is the service up? Else raise timeout= or deadline="
+        case Kind.NETWORK:
+            return f"{reply.message}; is endpoint_url right, and the service up?"
+        case Kind.NAME:
+            return (
+                f"somebody else's object there has a name that cannot be read: {reply.message!r}; rename or delete "
+                "it, or give the pool another prefix="
+            )
+        case Kind.MISSING | Kind.UNSAID:
+            return (
+                f"the answer is 404, and not in the way of S3; is endpoint_url that of an S3 service? {told}"
+            )
+        case _:
+            return told
+
+
+def _without(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return text
+
+
+_COMPUTED = re.compile(
+    r"<(CanonicalRequest|CanonicalRequestBytes|StringToSign|StringToSignBytes|SignatureProvided|AWSAccessKeyId)>"
+    r".*?</\1>|(?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential|Signature|sig)=[^&\s\"'<]+",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def _scrubbed(text: str, secrets: tuple[str, ...]) -> str:
+    """What the client said, for people who look for the cause: its first part, without anything secret."""
+    shown = text.partition("\n\nDebug source:")[0]
+    return _without(_COMPUTED.sub("…", shown), secrets)[:2000]

@@ -1,0 +1,264 @@
+"""What pools on object stores do, whatever the service: the contract's methods, as requests for objects."""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from laila.contract import Blob, Pool
+from laila.contract.blobhead import PREFIX_BYTES, announced_head
+from laila.errors import CorruptEntryError
+from laila.pool.s3.client import Client, Failed
+from laila.pool.s3.crew import Crew
+from laila.pool.s3.errors import AccessDeniedError, ObjectStoreError
+from laila.pool.s3.names import FOLDER, evolutions_folder, name_of, parse_name
+from laila.pool.s3.settings import MIB, ObjectSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from laila.contract import Transformation
+    from laila.pool.s3.client import Piece
+    from laila.pool.s3.messages import Place
+    from laila.pool.s3.names import Named
+    from laila.pool.s3.stores import Open
+    from laila.transform import TransformationSequence
+
+__all__ = ["ObjectPool"]
+
+_log = logging.getLogger("laila.pool.s3")
+
+_HEAD = 4096  # what is read of an object to see its head; a longer one is read again
+_REPLACED = 20  # how often a reader begins again because the object was replaced under its hands
+
+
+class _Replaced(Exception):
+    """Another version of the object answered than the one that is being read."""
+
+
+class ObjectPool(Pool):
+    """A pool whose blobs are objects in a bucket. Thread-safe; not usable in a forked child."""
+
+    laila_contract = 1
+    durability: ClassVar[Literal["none", "process", "power"]] = "power"
+    writers: ClassVar[Literal["process", "host", "network"]] = "network"
+    creation: ClassVar[Literal["process", "host", "network"]] = "network"
+    max_blob_bytes: ClassVar[int | None] = 5 * 1024 * MIB
+
+    settings: ObjectSettings
+
+    def __init__(
+        self,
+        settings: ObjectSettings,
+        prefix: str,
+        *,
+        nickname: str | None,
+        transformations: Iterable[str | Transformation] | TransformationSequence,
+        write: Literal["through"] | None,
+    ) -> None:
+        super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
+        self._root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._crew = Crew(settings.concurrency, f"laila-{settings.prefix}")
+        self._tells_deletes = True  # _delete does; else it would be found out by asking for each key first
+
+    def _connect(self, open_store: Open, place: Place) -> None:
+        """Second half of the constructor: from here on requests can be made."""
+        self._bucket = place.bucket
+        self._client = Client(open_store, place, self.settings)
+
+    def _close(self) -> None:
+        self._client.close()
+
+    def _name(self, key: str) -> str:
+        return self._root + name_of(key)
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def _read(self, key: str) -> memoryview | bytes | None:
+        return self._get(self._name(key), key)
+
+    def _read_many(self, keys: Sequence[str]) -> list[memoryview | bytes | None]:
+        return self._crew.map(self._read, keys)
+
+    def _read_head(self, key: str) -> memoryview | bytes | None:
+        return self._get_head(self._name(key), key)
+
+    def _read_heads(self, keys: Sequence[str]) -> list[memoryview | bytes | None]:
+        return self._crew.map(self._read_head, keys)
+
+    def _exists(self, key: str) -> bool:
+        return self._client.exists(self._name(key), key)
+
+    def _get(self, name: str, key: str | None) -> memoryview | bytes | None:
+        """Read an object, all of it of one version; None where it is missing."""
+        for _ in range(_REPLACED):
+            whole = self._client.get(name, key)
+            if whole is None:
+                return None
+            if whole.data is not None:
+                return whole.data
+            try:
+                return self._get_in_parts(name, key, whole, whole.size)
+            except _Replaced:
+                continue
+        raise self._replaced(name, key)
+
+    def _get_head(self, name: str, key: str | None) -> memoryview | bytes | None:
+        """Read the head of an object; None where it is missing."""
+        for _ in range(_REPLACED):
+            try:
+                start = self._client.get_part(name, key, 0, _HEAD)
+            except Failed:  # an object of no bytes
+                return b""
+            if start is None:
+                return None
+            data = start.data or memoryview(b"")
+            nbytes = announced_head(data) if len(data) >= PREFIX_BYTES else 0
+            if min(nbytes, start.size) <= len(data):
+                return data
+            try:
+                return self._get_in_parts(name, key, start, min(nbytes, start.size))
+            except _Replaced:
+                continue
+        raise self._replaced(name, key)
+
+    def _get_in_parts(self, name: str, key: str | None, version: Piece, nbytes: int) -> memoryview:
+        """Read the first ``nbytes`` of one version of a large object, in parallel."""
+        if self.max_blob_bytes is not None and nbytes > self.max_blob_bytes:
+            raise self._error(
+                f"has {nbytes} bytes, and no blob has more than {self.max_blob_bytes}: it is somebody "
+                "else's. Delete it",
+                name,
+                key,
+            )
+        # Without what tells versions apart, only one request is sure to give no mix of two.
+        count = 1 if version.version is None else math.ceil(nbytes / self.settings.part_bytes)
+        edges = [nbytes * i // count for i in range(count + 1)]
+        buffer = memoryview(bytearray(nbytes))
+
+        def read(part: int) -> None:
+            start, stop = edges[part], edges[part + 1]
+            try:
+                piece = self._client.get_part(name, key, start, stop)
+            except Failed:
+                raise _Replaced from None
+            if piece is None or piece.data is None or piece[1:] != version[1:]:
+                raise _Replaced
+            buffer[start:stop] = piece.data
+
+        self._crew.map(read, range(count))
+        return buffer
+
+    def _replaced(self, name: str, key: str | None) -> ObjectStoreError:
+        return self._error(
+            f"was replaced each of {_REPLACED} times while it was read; try again when its writers are done",
+            name,
+            key,
+        )
+
+    def _error(self, what: str, name: str, key: str | None) -> ObjectStoreError:
+        return ObjectStoreError(
+            f"{key or name} in pool {self.label!r}, bucket {self._bucket!r}, {what}",
+            pool=self.label,
+            bucket=self._bucket,
+            key=key,
+            code=None,
+            status=None,
+        )
+
+    # -- listing -------------------------------------------------------------------------------------------
+
+    def _names(self, folder: str) -> Iterator[dict[str, Named]]:
+        """Yield what is this pool's in ``folder``, by full name, page by page."""
+        skip = len(self._root)
+        for page in self._client.list(self._root + folder):
+            yield {name: named for name in page if (named := parse_name(name[skip:])) is not None}
+
+    def _keys(self) -> Iterator[str]:
+        for names in self._names(FOLDER):
+            hashed = [name for name, named in names.items() if named.key is None]
+            told = dict(zip(hashed, self._crew.map(self._key_in, hashed), strict=True))
+            for name, named in names.items():
+                key = told[name] if named.key is None else named.key
+                if key is not None:
+                    yield key
+
+    def _key_in(self, name: str) -> str | None:
+        """The key in the head of an object whose name does not say it; None where it is gone, or damaged."""
+        found = self._get_head(name, None)
+        try:
+            return None if found is None else Blob.read_head(found).key
+        except CorruptEntryError as error:
+            _log.warning("object %s in bucket %s is left out of a listing: %s", name, self._bucket, error)
+            return None
+
+    def _evolutions(self, stem: str) -> list[int]:
+        folder = self._root + evolutions_folder(stem)
+        numbers = [
+            named.number
+            for names in self._names(evolutions_folder(stem))
+            for name, named in names.items()
+            if named.number is not None and name.startswith(f"{folder}/")
+        ]
+        return sorted(numbers)
+
+    def histories_here(self, stems: Sequence[str]) -> list[list[int]]:
+        """See :meth:`laila.contract.Pool.histories_here`; several stems are listed at a time."""
+        self._check_open()
+        return self._crew.map(self._evolutions, stems)
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def _write(self, key: str, blob: Blob) -> None:
+        parts = [part for part in blob.parts if len(part)]
+        if sum(map(len, parts)) > self.settings.large_bytes:
+            self._client.put_in_parts(self._name(key), key, parts)
+        else:
+            self._client.put(self._name(key), key, parts, create=False)
+
+    def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
+        last = dict(items)  # of two under one key the later one stays
+        self._crew.map(lambda item: self._write(*item), list(last.items()))
+
+    def _create(self, key: str, blob: Blob) -> bool:
+        if self.creation == "process":
+            return super()._create(key, blob)
+        parts = [part for part in blob.parts if len(part)]
+        return self._client.put(self._name(key), key, parts, create=True)
+
+    def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
+        first: dict[str, int] = {}  # of two under one key the earlier one is made
+        for place, (key, _) in enumerate(items):
+            first.setdefault(key, place)
+        made = self._crew.map(lambda place: self._create(*items[place]), list(first.values()))
+        created = dict(zip(first.values(), made, strict=True))
+        return [created.get(place, False) for place in range(len(items))]
+
+    def _delete(self, key: str) -> bool:
+        return self._delete_many([key])[0]
+
+    def _delete_many(self, keys: Sequence[str]) -> list[bool]:
+        # Deleting does not tell what was there: it is asked before.
+        there = self._existing(list(dict.fromkeys(keys)))
+        self._client.delete([self._name(key) for key in there])
+        first = {key: place for place, key in reversed(list(enumerate(keys)))}
+        deleted = {first[key] for key in there}
+        return [place in deleted for place in range(len(keys))]
+
+    def _existing(self, keys: Sequence[str]) -> list[str]:
+        """Those of ``keys`` that are there, in any order."""
+        listed: set[str] = set()
+        if len(keys) > self.settings.concurrency:
+            # The first page of a listing takes no longer than a few questions, and a small pool has but one.
+            with suppress(AccessDeniedError):  # who may not list may ask
+                listed.update(next(self._client.list(self._root + FOLDER), ()))
+        there = [key for key in keys if self._name(key) in listed]
+        others = [key for key in keys if self._name(key) not in listed]
+        answers = self._crew.map(self._exists, others)
+        return there + [key for key, answer in zip(others, answers, strict=True) if answer]
+
+    def _empty(self) -> None:
+        for names in self._names(FOLDER):
+            self._client.delete(list(names))

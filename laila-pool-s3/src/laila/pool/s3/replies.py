@@ -1,0 +1,168 @@
+"""What a failed request means, read from the client's exception.
+
+The client has a class for some failures and text for the others: the HTTP status, S3's XML, or the kind of
+the network's fault, all in one string that may also quote what a signature was computed from. It is read
+here, and nothing of it goes further but the status, the service's code and its message.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from html import unescape
+from typing import NamedTuple
+
+from obstore.exceptions import InvalidPathError
+
+__all__ = ["Kind", "Reply", "read_reply"]
+
+
+class Kind(Enum):
+    """What a failure is, as far as one acts on it."""
+
+    MISSING = "missing"
+    """The object is not there."""
+    EXISTS = "exists"
+    """The object is there already."""
+    CONFLICT = "conflict"
+    """Somebody else is writing it at this moment: may succeed later."""
+    RANGE = "range"
+    """The object is shorter than what was asked of it."""
+    NO_BUCKET = "no bucket"
+    CREDENTIALS = "credentials"
+    DENIED = "denied"
+    REGION = "region"
+    SLOW_DOWN = "slow down"
+    SERVER = "server"
+    """The service's own fault: may succeed later."""
+    FULL = "full"
+    UNSUPPORTED = "unsupported"
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    """No connection, or one that broke."""
+    UNSAID = "unsaid"
+    """404, without a word about what is missing."""
+    NAME = "name"
+    """An object whose name the client cannot take, such as one with a line break."""
+    OTHER = "other"
+
+
+RETRIED = frozenset({Kind.CONFLICT, Kind.SLOW_DOWN, Kind.SERVER, Kind.TIMEOUT, Kind.NETWORK})
+"""What may succeed later."""
+
+
+class Reply(NamedTuple):
+    """A failure: its kind, and what the service said, if it did."""
+
+    kind: Kind
+    status: int | None = None
+    code: str | None = None
+    message: str = ""
+
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>\s*([\w.-]{1,80})\s*</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]{0,2000})</Message>")
+_DELETE = re.compile(r"DeleteObjects request failed for key .*?: (.*) \(code: ([\w.-]{1,80})\)")
+_HTTP_KIND = re.compile(r"kind: (Connect|Request|Timeout|Interrupted|Decode|Unknown|Body)\b")
+_NETWORK_WORDS = (
+    ("dns error", "its name is unknown"),
+    ("ConnectionRefused", "it refuses connections"),
+    ("certificate", "its certificate is not trusted"),
+    ("NetworkUnreachable", "there is no way to it"),
+    ("HostUnreachable", "there is no way to it"),
+)
+_ADDRESS = re.compile(r"Error performing [A-Z]+ (\S+)")
+
+_BY_CODE = {
+    **dict.fromkeys(("NoSuchKey", "BlobNotFound"), Kind.MISSING),
+    **dict.fromkeys(("NoSuchBucket", "ContainerNotFound", "InvalidBucketName"), Kind.NO_BUCKET),
+    **dict.fromkeys(
+        (
+            "SignatureDoesNotMatch",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "ExpiredToken",
+            "TokenRefreshRequired",
+            "RequestTimeTooSkewed",
+            "InvalidSecurity",
+            "AuthFailure",
+            "MissingSecurityHeader",
+            "AuthenticationFailed",
+            "InvalidAuthenticationInfo",
+        ),
+        Kind.CREDENTIALS,
+    ),
+    **dict.fromkeys(("PermanentRedirect", "AuthorizationHeaderMalformed"), Kind.REGION),
+    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "AccountProblem", "MethodNotAllowed"), Kind.DENIED),
+    **dict.fromkeys(
+        (
+            "SlowDown",
+            "SlowDownRead",
+            "SlowDownWrite",
+            "Throttling",
+            "ThrottlingException",
+            "RequestLimitExceeded",
+            "TooManyRequests",
+            "ServiceUnavailable",
+            "ServerBusy",
+        ),
+        Kind.SLOW_DOWN,
+    ),
+    **dict.fromkeys(("InternalError", "RequestTimeout", "OperationTimedOut"), Kind.SERVER),
+    **dict.fromkeys(("ConditionalRequestConflict", "OperationAborted"), Kind.CONFLICT),
+    **dict.fromkeys(("QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"), Kind.FULL),
+    **dict.fromkeys(("NotImplemented", "XNotImplemented"), Kind.UNSUPPORTED),
+    "InvalidRange": Kind.RANGE,
+    "PreconditionFailed": Kind.EXISTS,
+}  # fmt: skip
+
+_BY_STATUS = {
+    301: Kind.REGION,
+    307: Kind.REGION,
+    401: Kind.CREDENTIALS,
+    403: Kind.DENIED,
+    404: Kind.UNSAID,
+    408: Kind.SERVER,
+    409: Kind.EXISTS,
+    412: Kind.EXISTS,
+    416: Kind.RANGE,
+    429: Kind.SLOW_DOWN,
+    501: Kind.UNSUPPORTED,
+    503: Kind.SLOW_DOWN,
+    507: Kind.FULL,
+}
+
+
+def read_reply(error: BaseException, bucket: str) -> Reply:
+    """Read what the client raised: about a request to ``bucket``, or about one for credentials."""
+    text = str(error)
+    if isinstance(error, InvalidPathError):
+        return Reply(Kind.NAME, message=text.partition("\n\nDebug source:")[0][:300])
+    # The first part is for people and holds each fact once; the second repeats it as the client's own
+    # structures.
+    shown, _, structures = text.partition("\n\nDebug source:")
+    status = int(found[1]) if (found := _STATUS.search(shown)) else None
+    code = found[1] if (found := _CODE.search(shown)) else None
+    message = unescape(found[1]) if (found := _MESSAGE.search(shown)) else ""
+    if found := _DELETE.search(shown):
+        message, code = found[1], found[2]
+    message = " ".join(message.split())[:300]
+    if "redirect without LOCATION" in shown:
+        return Reply(Kind.REGION, 301, "PermanentRedirect")
+    if (found := _ADDRESS.search(shown)) and bucket not in found[1]:
+        return Reply(Kind.CREDENTIALS, status, code, message or "the keys of the role could not be fetched")
+    if code is not None and code in _BY_CODE:
+        return Reply(_BY_CODE[code], status, code, message)
+    if status is not None:
+        kind = _BY_STATUS.get(status, Kind.SERVER if status >= 500 else Kind.OTHER)
+        return Reply(kind, status, code, message)
+    if code is not None:
+        return Reply(Kind.OTHER, None, code, message)
+    network = _HTTP_KIND.search(structures)
+    if network is None or network[1] in ("Decode", "Unknown"):
+        return Reply(Kind.OTHER, message=shown[:300])
+    if network[1] == "Timeout":
+        return Reply(Kind.TIMEOUT)
+    said = next((meaning for word, meaning in _NETWORK_WORDS if word in structures), "the connection broke")
+    return Reply(Kind.NETWORK, message=said)

@@ -1,0 +1,150 @@
+"""The options of the pools of this package."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from laila.contract import Settings, option
+from laila.errors import SettingsError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["MIB", "ObjectSettings", "S3Settings", "check_endpoint"]
+
+MIB = 1024 * 1024
+_LONGEST_PREFIX = 512  # of S3's 1,024 bytes for a name; what comes after it needs less than 300
+
+
+def _check_prefix(settings: object, field: Any, value: str) -> None:
+    segments = value.strip("/").split("/") if value.strip("/") else []
+    if any(segment in ("", ".", "..") for segment in segments):
+        raise ValueError(f"{value!r} has an empty segment, or `.` or `..`, which object names cannot have")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError(f"{value!r} has a control character")
+    if len(value.encode()) > _LONGEST_PREFIX:
+        raise ValueError(f"it has {len(value.encode())} bytes; {_LONGEST_PREFIX} is the most")
+
+
+def _at_least(least: float) -> Any:
+    def check(settings: object, field: Any, value: float) -> None:
+        if not value >= least:
+            raise ValueError(f"{value!r} is less than {least}")
+
+    return check
+
+
+class ObjectSettings(Settings):
+    """What the pools on object stores have in common."""
+
+    concurrency: int = option(
+        default=32, help="how many requests one call has under way at most", validator=_at_least(1)
+    )
+    part_bytes: int = option(
+        default=16 * MIB,
+        help="blobs of more than four parts of this size are read, and written over others, in parts",
+        validator=_at_least(5 * MIB),
+    )
+    timeout: float = option(
+        default=20.0,
+        help="seconds that one try of a request may take, and four more for each MiB in it",
+        validator=_at_least(0.1),
+    )
+    retries: int = option(
+        default=8, help="how often a request that may succeed later is tried again", validator=_at_least(0)
+    )
+    deadline: float = option(
+        default=90.0, help="seconds until a request is given up, all tries together", validator=_at_least(0.1)
+    )
+    allow_http: bool = option(
+        default=False, help="whether the endpoint may be plain http and not on this machine"
+    )
+
+    @property
+    def large_bytes(self) -> int:
+        """What is larger goes in parts: below, their overhead is more than what they gain."""
+        return 4 * self.part_bytes
+
+
+class S3Settings(ObjectSettings):
+    """The options of :class:`S3Pool`."""
+
+    prefix = "s3"
+
+    bucket_name: str = option(help="the bucket, which must be there")
+    key_prefix: str = option(
+        default="",
+        arg="s3.prefix",
+        env="LAILA_S3_PREFIX",
+        help="what the pool's object names begin with, such as `team/results`; `prefix=` in a call",
+        validator=_check_prefix,
+    )
+    access_key_id: str | None = option(
+        default=None, secret=True, help="with `secret_access_key`; else a profile or the `AWS_*` variables"
+    )
+    secret_access_key: str | None = option(default=None, secret=True, help="what requests are signed with")
+    session_token: str | None = option(default=None, secret=True, help="what temporary keys were issued with")
+    profile_name: str | None = option(
+        default=None, help="a profile of the AWS files, which then comes before the `AWS_*` variables"
+    )
+    anonymous: bool = option(default=False, help="do not sign requests: for public buckets")
+    region_name: str | None = option(
+        default=None,
+        shown="the profile's, or `us-east-1`",
+        env=("LAILA_S3_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        help="the region of the bucket",
+    )
+    endpoint_url: str | None = option(
+        default=None,
+        shown="the profile's, or AWS",
+        env=("LAILA_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        help="the service, such as `https://minio.example.org`",
+    )
+    virtual_hosted: bool = option(
+        default=False, help="put the bucket into the host's name, for services that want it there"
+    )
+    ca_bundle: str | None = option(
+        default=None,
+        env=("LAILA_S3_CA_BUNDLE", "AWS_CA_BUNDLE"),
+        help="a PEM file of certificate authorities to trust beside the system's",
+    )
+    conditional_create: bool = option(
+        default=True,
+        help="false for a service without `If-None-Match` on PUT: creating is atomic in one process alone",
+    )
+    bulk_delete: bool = option(default=True, help="false for a service without DeleteObjects")
+
+
+def check_endpoint(url: str, *, allow_http: bool) -> None:
+    """Raise ``SettingsError`` where ``url`` is no endpoint, or would send payloads in the clear."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(f"endpoint_url {_shown(url)!r} is no http(s) URL", option="endpoint_url")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise SettingsError(
+            "endpoint_url is a host alone: give keys as access_key_id= and secret_access_key=, options as "
+            "arguments",
+            option="endpoint_url",
+        )
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+        raise SettingsError(
+            f"endpoint_url {url!r} is plain http: what is stored would cross the network for all to read and "
+            "to change; use https, or pass allow_http=True where the network is trusted",
+            option="endpoint_url",
+        )
+
+
+def _shown(url: str) -> str:
+    """Without what may be a password."""
+    return url if "@" not in url else f"…@{url.rpartition('@')[2]}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,78 @@
+"""The client library's stores: one for each kind and size of request, since time limits are a store's own."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from laila.pool.s3.settings import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from obstore.store import ClientConfig, ObjectStoreMethods, RetryConfig
+
+    from laila.pool.s3.settings import ObjectSettings
+
+    Open = Callable[[ClientConfig, RetryConfig], ObjectStoreMethods]
+
+__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "Stores"]
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between two tries: doubled from the one to the other."""
+
+_SECONDS_PER_MIB = 4.0  # beyond `timeout`: the slowest line that is reckoned with carries 256 KiB a second
+_CONNECT_SECONDS = 5.0
+
+
+class Stores:
+    """Opens the library's stores by ``open_store`` as they are needed. Thread-safe.
+
+    Raises what ``open_store`` raises, for wrong options, when it is made.
+    """
+
+    def __init__(self, open_store: Open, settings: ObjectSettings) -> None:
+        self._open = open_store
+        self._settings = settings
+        self._opened: dict[object, ObjectStoreMethods] = {}
+        self._lock = threading.Lock()
+        self.sending(0)
+
+    def reading(self, most: int) -> ObjectStoreMethods:
+        """For answers of up to ``most`` bytes; one that gives no more for `timeout` seconds has stalled."""
+        return self._of(("reading", most), most, stall=True)
+
+    def sending(self, nbytes: int) -> ObjectStoreMethods:
+        """For requests of so many bytes, and short answers."""
+        mib = 0
+        if nbytes > MIB:  # a few stores do for all sizes: the limit is rounded up to a power of four
+            mib = 4 ** (((nbytes - 1) // MIB).bit_length() + 1 >> 1)
+        return self._of(("sending", mib), mib * MIB)
+
+    def trying_again(self, nbytes: int, retries: int) -> ObjectStoreMethods:
+        """For what takes several requests: the library tries each again by itself."""
+        return self._of(("again", nbytes, retries), nbytes, retries=retries)
+
+    def _of(self, kind: object, nbytes: int, *, stall: bool = False, retries: int = 0) -> ObjectStoreMethods:
+        with self._lock:
+            store = self._opened.get(kind)
+            if store is None:
+                timeout = min(self._settings.timeout, self._settings.deadline)
+                limits: ClientConfig = {
+                    "timeout": timedelta(seconds=timeout + nbytes / MIB * _SECONDS_PER_MIB),
+                    "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, timeout)),
+                }
+                if stall:
+                    limits["read_timeout"] = timedelta(seconds=timeout)
+                again: RetryConfig = {
+                    "max_retries": retries,
+                    "retry_timeout": timedelta(seconds=max(self._settings.deadline - timeout, 0.0)),
+                    "backoff": {
+                        "init_backoff": timedelta(seconds=FIRST_PAUSE),
+                        "max_backoff": timedelta(seconds=LONGEST_PAUSE),
+                        "base": 2,
+                    },
+                }
+                store = self._opened[kind] = self._open(limits, again)
+            return store
