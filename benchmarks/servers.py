@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from obstore.store import S3Store
+
+    from laila.pool.s3 import S3Pool
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-__all__ = ["started"]
+__all__ = ["s3_pool", "s3_store", "started"]
 
 
 @contextlib.contextmanager
@@ -22,4 +27,34 @@ def started(names: set[str]) -> Iterator[dict[str, dict[str, str]]]:
         yield {name: stack.enter_context(_STARTERS[name]()) for name in sorted(names)}
 
 
-_STARTERS: dict[str, Callable[[], contextlib.AbstractContextManager[dict[str, str]]]] = {}
+@contextlib.contextmanager
+def _s3() -> Iterator[dict[str, str]]:
+    from servers.s3 import S3Server
+
+    with S3Server() as server:
+        yield {"bucket_name": server.make_bucket(), **server.options()}
+
+
+def s3_pool(server: dict[str, str]) -> S3Pool:
+    """A pool in the bucket, empty."""
+    from laila.pool.s3 import S3Pool
+
+    return S3Pool(**server, prefix=uuid.uuid4().hex)  # type: ignore[arg-type]  # all of them are text
+
+
+def s3_store(server: dict[str, str]) -> S3Store:
+    """The bucket, as the client library opens it alone."""
+    from obstore.store import S3Store
+
+
+    return S3Store(
+        server["bucket_name"],
+        endpoint=server["endpoint_url"],
+        region=server["region_name"],
+        access_key_id=server["access_key_id"],
+        secret_access_key=server["secret_access_key"],
+        client_options={"allow_http": True},
+    )
+
+
+_STARTERS: dict[str, Callable[[], contextlib.AbstractContextManager[dict[str, str]]]] = {"s3": _s3}

@@ -93,8 +93,9 @@ class Client:
         self._found = False  # … and from the bucket that was meant
 
     def close(self) -> None:
-        """Begin nothing more; what waits to be tried again fails."""
+        """Begin nothing more; what waits to be tried again fails. Connections close when they are idle."""
         self._closing.set()
+        self._stores.close()
 
     # -- requests --------------------------------------------------------------------------------------------
 

@@ -122,8 +122,8 @@ def _meaning(place: Place, reply: Reply) -> str:
             return f"{reply.message}; is endpoint_url right, and the service up?"
         case Kind.NAME:
             return (
-                f"somebody else's object there has a name that cannot be read: {reply.message!r}; rename or delete "
-                "it, or give the pool another prefix="
+                f"somebody else's object there has a name that cannot be read: {reply.message!r}; rename or "
+                "delete it, or give the pool another prefix="
             )
         case Kind.MISSING | Kind.UNSAID:
             return (

@@ -37,6 +37,7 @@ class Stores:
         self._settings = settings
         self._opened: dict[object, ObjectStoreMethods] = {}
         self._lock = threading.Lock()
+        self._closed = False
         self.sending(0)
 
     def reading(self, most: int) -> ObjectStoreMethods:
@@ -53,6 +54,12 @@ class Stores:
     def trying_again(self, nbytes: int, retries: int) -> ObjectStoreMethods:
         """For what takes several requests: the library tries each again by itself."""
         return self._of(("again", nbytes, retries), nbytes, retries=retries)
+
+    def close(self) -> None:
+        """Let go of them: each closes its connections when the last request by it is done."""
+        with self._lock:
+            self._opened.clear()
+            self._closed = True
 
     def _of(self, kind: object, nbytes: int, *, stall: bool = False, retries: int = 0) -> ObjectStoreMethods:
         with self._lock:
@@ -74,5 +81,7 @@ class Stores:
                         "base": 2,
                     },
                 }
-                store = self._opened[kind] = self._open(limits, again)
+                store = self._open(limits, again)
+                if not self._closed:
+                    self._opened[kind] = store
             return store
