@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laila.contract import Blob, Buffer
 from laila.pool.s3 import S3Pool
+from servers.faults import Faults
+from servers.proxy import Proxy
 from servers.rgw import RGW
 from servers.s3 import S3Server
 
@@ -39,7 +40,7 @@ def server() -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def _shared_bucket(server: S3Server) -> str:
+def shared_bucket(server: S3Server) -> str:
     return server.make_bucket()
 
 
@@ -56,7 +57,7 @@ def prefix(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def open_pool(server: S3Server, _shared_bucket: str, prefix: str) -> Iterator[OpenPool]:
+def open_pool(server: S3Server, shared_bucket: str, prefix: str) -> Iterator[OpenPool]:
     """Opens pools on one and the same empty store; they are closed after the test.
 
     Faults of the server end soon: few retries, and short ones.
@@ -65,7 +66,7 @@ def open_pool(server: S3Server, _shared_bucket: str, prefix: str) -> Iterator[Op
 
     def open_one(**options: Any) -> S3Pool:
         given = {
-            "bucket_name": _shared_bucket,
+            "bucket_name": shared_bucket,
             "prefix": prefix,
             "timeout": 10.0,
             "deadline": 20.0,
@@ -81,13 +82,20 @@ def open_pool(server: S3Server, _shared_bucket: str, prefix: str) -> Iterator[Op
 
 
 @pytest.fixture
+def faults(server: S3Server) -> Iterator[Faults]:
+    """Stands before the server, and answers by itself where it is told to."""
+    with Faults(("127.0.0.1", server.port)) as faults:
+        yield faults
+
+
+@pytest.fixture
+def proxy(server: S3Server) -> Iterator[Proxy]:
+    """Stands before the server, and cuts, stalls or refuses what passes."""
+    with Proxy(("127.0.0.1", server.port)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
 def pool(open_pool: OpenPool) -> S3Pool:
     """One pool."""
     return open_pool()
-
-
-def make_blob(key: str, *buffers: bytes, tree: bytes = b"\x90") -> Blob:
-    """A blob of known content."""
-    return Blob(
-        key, tree, tuple(Buffer(memoryview(data)) for data in buffers), None, (1.5, "test", 0, "test", None)
-    )

@@ -1,8 +1,8 @@
 """Requests to one bucket: tried again while that may help, bounded in time, with errors that say what to do.
 
 The client library (obstore, the Rust ``object_store``) makes the requests; trying again is done here, where
-one knows what a failure means, how much time is left and that the pool is being closed. A listing and an
-upload in parts are several requests each, which the library tries again by itself.
+one knows what a failure means, how much time is left and that the pool is being closed. An upload in parts is
+several requests, which the library tries again by itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -18,12 +19,13 @@ from obstore.exceptions import BaseError
 from laila.errors import PoolClosedError, PoolError
 from laila.pool.s3.messages import failure
 from laila.pool.s3.replies import RETRIED, Kind, Reply, read_reply
+from laila.pool.s3.settings import MIB
 from laila.pool.s3.stores import FIRST_PAUSE, LONGEST_PAUSE, Stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from obstore import Bytes
+    from obstore import Bytes, ObjectMeta
     from obstore.store import ObjectStoreMethods
 
     from laila.pool.s3.messages import Place
@@ -89,8 +91,7 @@ class Client:
         self._settings = settings
         self._most = settings.large_bytes
         self._closing = threading.Event()
-        self._answered = False  # something ever came back, …
-        self._found = False  # … and from the bucket that was meant
+        self._answered = False
 
     def close(self) -> None:
         """Begin nothing more; what waits to be tried again fails. Connections close when they are idle."""
@@ -135,20 +136,11 @@ class Client:
 
     def exists(self, name: str, key: str) -> bool:
         """Whether an object is there."""
-        # HEAD is quicker, but its answer has no body, which would say whether the key or the bucket is
-        # missing, …
-        if self._found:
-            unsaid = (Kind.UNSAID, Kind.DENIED)
-            try:
-                self._call(
-                    "look for", key, lambda store: store.head(name), self._stores.reading(0), expected=unsaid
-                )
-            except Failed as failed:
-                if failed.reply.kind is Kind.UNSAID:
-                    return False
-            else:
-                return True
-        # … or what is wrong with the credentials.
+        # HEAD is the quicker question, but a "no" without a body does not say what is missing, or why.
+        no = tuple(kind for kind in Kind if kind not in RETRIED)
+        with suppress(Failed):
+            self._call("look for", key, lambda store: store.head(name), self._stores.reading(0), expected=no)
+            return True
         try:
             return self.get_part(name, key, 0, 1) is not None
         except Failed:  # an object of no bytes has no first one
@@ -189,10 +181,25 @@ class Client:
 
     def list(self, folder: str) -> Iterator[list[str]]:
         """Yield the names of all objects below ``folder``, page by page as they are asked for."""
-        store = self._stores.trying_again(0, self._retries())
-        pages = store.list(folder, chunk_size=LISTED_AT_ONCE)
-        while (page := self._call("list", None, lambda _: next(pages, None), store, once=True)) is not None:
-            yield [item["path"] for item in page]
+        store = self._stores.reading(MIB)
+        pages: Iterator[Sequence[ObjectMeta]] | None = None
+        last: str | None = None
+        sorted_so_far = True
+
+        def ask(store: ObjectStoreMethods) -> Sequence[ObjectMeta] | None:
+            nonlocal pages
+            asked = pages if pages is not None else store.list(folder, offset=last, chunk_size=LISTED_AT_ONCE)
+            pages = None  # one that has failed cannot go on
+            page = next(asked, None)
+            pages = asked
+            return page
+
+        # After a failure it goes on behind the last name, where that leaves nothing out.
+        while (page := self._call("list", None, ask, store, once=not sorted_so_far)) is not None:
+            names = [item["path"] for item in page]
+            sorted_so_far = sorted_so_far and names == sorted(names) and (last or "") < names[0]
+            last = names[-1]
+            yield names
 
     # -- trying, and trying again ----------------------------------------------------------------------------
 
@@ -233,10 +240,9 @@ class Client:
                 reply = self._reply(error)
                 text = str(error)
             else:
-                self._answered = self._found = True
+                self._answered = True
                 return result
             self._answered = self._answered or reply.status is not None
-            self._found = self._found or reply.kind is Kind.MISSING
             if reply.kind in expected:
                 raise Failed(reply)
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

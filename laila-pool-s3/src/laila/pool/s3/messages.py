@@ -140,7 +140,7 @@ def _without(text: str, secrets: tuple[str, ...]) -> str:
 
 
 _COMPUTED = re.compile(
-    r"<(CanonicalRequest|CanonicalRequestBytes|StringToSign|StringToSignBytes|SignatureProvided|AWSAccessKeyId)>"
+    r"<(CanonicalRequest|CanonicalRequestBytes|StringToSign|StringToSignBytes|SignatureProvided|AWSAccessKeyId|Token-\d+)>"
     r".*?</\1>|(?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential|Signature|sig)=[^&\s\"'<]+",
     re.DOTALL | re.IGNORECASE,
 )

@@ -42,10 +42,10 @@ class ObjectPool(Pool):
     """A pool whose blobs are objects in a bucket. Thread-safe; not usable in a forked child."""
 
     laila_contract = 1
-    durability: ClassVar[Literal["none", "process", "power"]] = "power"
-    writers: ClassVar[Literal["process", "host", "network"]] = "network"
+    durability = "power"
+    writers = "network"
     creation: ClassVar[Literal["process", "host", "network"]] = "network"
-    max_blob_bytes: ClassVar[int | None] = 5 * 1024 * MIB
+    max_blob_bytes = 5 * 1024 * MIB  # what one PUT takes, and only one PUT can be conditional
 
     settings: ObjectSettings
 

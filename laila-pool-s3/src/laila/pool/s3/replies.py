@@ -68,7 +68,7 @@ _HTTP_KIND = re.compile(r"kind: (Connect|Request|Timeout|Interrupted|Decode|Unkn
 _NETWORK_WORDS = (
     ("dns error", "its name is unknown"),
     ("ConnectionRefused", "it refuses connections"),
-    ("certificate", "its certificate is not trusted"),
+    ("InvalidCertificate", "its certificate is not trusted (ca_bundle= names an authority)"),
     ("NetworkUnreachable", "there is no way to it"),
     ("HostUnreachable", "there is no way to it"),
 )

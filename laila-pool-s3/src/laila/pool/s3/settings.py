@@ -119,14 +119,15 @@ class S3Settings(ObjectSettings):
 
 def check_endpoint(url: str, *, allow_http: bool) -> None:
     """Raise ``SettingsError`` where ``url`` is no endpoint, or would send payloads in the clear."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(f"endpoint_url {_shown(url)!r} is no http(s) URL", option="endpoint_url")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+    if "@" in url:
         raise SettingsError(
-            "endpoint_url is a host alone: give keys as access_key_id= and secret_access_key=, options as "
-            "arguments",
+            "endpoint_url holds no user and password: give access_key_id= and secret_access_key=",
             option="endpoint_url",
+        )
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise SettingsError(
+            f"endpoint_url {url!r} is not of the form https://host:port", option="endpoint_url"
         )
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         raise SettingsError(
@@ -134,11 +135,6 @@ def check_endpoint(url: str, *, allow_http: bool) -> None:
             "to change; use https, or pass allow_http=True where the network is trusted",
             option="endpoint_url",
         )
-
-
-def _shown(url: str) -> str:
-    """Without what may be a password."""
-    return url if "@" not in url else f"…@{url.rpartition('@')[2]}"
 
 
 def _is_loopback(host: str) -> bool:
