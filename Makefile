@@ -10,7 +10,7 @@ PY := .venv/bin/python
 INSTALL := -c constraints.txt --build-constraint constraints.txt --group dev \
   -e "./laila-core[all,testing]" $(patsubst %,-e ./%,$(filter-out laila-core,$(DISTS)))
 
-.PHONY: help install demo test bench test-torch lint format clean moved
+.PHONY: help install demo test test-full bench test-torch lint format clean moved
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,10 +33,13 @@ endif
 	@printf '%s\n' "$(CURDIR)" > $@
 
 demo: install ## train, store and recover a digits classifier; another store: make demo POOL=hdf5:///tmp/digits.h5
-	@$(PY) examples/digits/demo.py $(if $(POOL),--pool "$(POOL)")
+	@$(if $(filter s3://,$(POOL)),$(PY) tools/with_s3.py -- )$(PY) examples/digits/demo.py $(if $(POOL),--pool "$(POOL)")
 
 test: install ## run every test but those that need torch; one file: make test ARGS=tests/test_imports.py
 	@$(PY) -m pytest $(ARGS)
+
+test-full: install ## run the tests of the S3 pool against Ceph RGW too; as root, Debian's packages are installed
+	@LAILA_TEST_S3=rgw $(PY) -m pytest laila-pool-s3/tests $(ARGS)
 
 bench: install ## laila beside its raw backends; one workload: make bench ONLY=P7; an older tree: make bench BASE=HEAD~20
 	@$(PY) -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(BASE),--base "$(BASE)") $(ARGS)

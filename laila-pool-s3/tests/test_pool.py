@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import laila
 from laila.contract import Pool
 from laila.errors import SettingsError
-from laila.pool.s3 import S3Pool, UnreachableError
+from laila.pool.s3 import ObjectStoreError, S3Pool, UnreachableError
 from laila.pool.s3.names import name_of
 from laila.testing.samples import entry_key, make_blob, stored
 from servers.faults import Fault, Faults
@@ -235,6 +235,17 @@ def test_without_conditional_create(faults: Faults, open_pool: OpenPool) -> None
     assert pool._create("k", make_blob("k", seed=1)) is False
     assert pool._create_many([("k", make_blob("k")), ("l", make_blob("l"))]) == [False, True]
     assert not any("if-none-match" in request.headers for request in faults.requests)
+
+
+def test_a_service_that_ignores_conditions_is_found_out(faults: Faults, open_pool: OpenPool) -> None:
+    """By `check()`, which leaves nothing behind."""
+    pool = open_pool(endpoint_url=faults.url)
+    pool.check()
+    faults.add(Fault("PUT", "laila-check", 200, headers={"ETag": '"new"'}, after=1))
+    with pytest.raises(ObjectStoreError, match="conditional_create=False"):
+        pool.check()
+    open_pool(endpoint_url=faults.url, conditional_create=False).check()
+    assert list(pool.keys()) == []
 
 
 def test_without_bulk_delete(faults: Faults, open_pool: OpenPool) -> None:

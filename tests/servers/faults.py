@@ -38,6 +38,8 @@ class Fault:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 1
+    after: int = 0
+    """How many are passed on before."""
     served: bool = False
     """Whether the real server gets the request all the same: done, and answered as failed."""
 
@@ -126,6 +128,9 @@ class Faults:
             self.requests.append(request)
             for fault in self._faults:
                 if fault.times and fault.method == request.method and fault.part in request.path:
+                    if fault.after:
+                        fault.after -= 1
+                        break
                     fault.times -= 1
                     return fault
         return None

@@ -6,6 +6,7 @@ import logging
 import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, Literal
+from uuid import uuid4
 
 from laila.contract import Blob, Pool
 from laila.contract.blobhead import PREFIX_BYTES, announced_head
@@ -73,6 +74,32 @@ class ObjectPool(Pool):
 
     def _name(self, key: str) -> str:
         return self._root + name_of(key)
+
+    def check(self) -> None:
+        """Try out on the service what the pool relies on, with an object that is deleted again.
+
+        Some services take a request and leave out what it asks for: without conditional writes two writers
+        would overwrite each other's constants, and neither would be told. Raises :class:`ObjectStoreError`,
+        which says what the service does not do and which option does without, and what any request raises.
+        """
+        self._check_open()
+        key = f"laila-check-{uuid4()}"
+        first, second = Blob(key, b"\x90"), Blob(key, b"\x91\xc0")
+        name = self._name(key)
+        try:
+            if not self._create(key, first):
+                raise self._error("could not be created, although it is new", name, key)
+            if self._create(key, second) or bytes(self._read(key) or b"") != bytes(first):
+                raise self._error(
+                    "was overwritten by a conditional write: the service does not honour If-None-Match. Pass "
+                    "conditional_create=False, and let only one process write at a time",
+                    name,
+                    key,
+                )
+            if key not in self._keys():
+                raise self._error("is not listed: the service's listings are not up to date", name, key)
+        finally:
+            self._delete(key)
 
     # -- reading -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,265 @@
+"""Threads that come and go, forks, interrupts, and programs that end while requests are under way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from laila.errors import LailaError, PoolClosedError
+from laila.pool.s3 import S3Pool
+from laila.pool.s3.crew import Crew
+from laila.testing.samples import make_blob, stored
+from servers.proxy import Proxy
+
+if TYPE_CHECKING:
+    from servers.s3 import S3Server
+
+    OpenPool = Callable[..., S3Pool]
+
+
+# -- the crew --------------------------------------------------------------------------------------------
+
+
+def test_a_crew_answers_in_order() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.001 * (number % 3))
+        return number * number
+
+    assert Crew(8, "crew").map(work, range(50)) == [number * number for number in range(50)]
+    assert Crew(8, "crew").map(work, []) == []
+
+
+def test_a_crew_leaves_no_thread_behind() -> None:
+    crew = Crew(8, "crew")
+    before = threading.active_count()
+    crew.map(lambda _: time.sleep(0.01), range(20))
+    with pytest.raises(ZeroDivisionError):
+        crew.map(lambda number: 1 // number, range(20))
+    assert threading.active_count() == before
+    assert crew._free == 7
+
+
+def test_the_first_error_ends_the_rest() -> None:
+    """What is under way ends, nothing more is begun, the error of the first item is raised."""
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        if number in (2, 3):
+            raise ValueError(number)
+        time.sleep(0.01)
+        done.append(number)
+
+    with pytest.raises(ValueError, match="2"):
+        Crew(4, "crew").map(work, range(1000))
+    assert len(done) < 50
+
+
+def test_a_crew_in_a_crew_never_waits_for_itself() -> None:
+    """Whoever asks does the work itself where no helper is free, however deep."""
+    crew = Crew(3, "crew")
+
+    def nest(depth: int) -> int:
+        return 1 if depth == 0 else sum(crew.map(nest, [depth - 1] * 4))
+
+    results: list[list[int]] = []
+    callers = [threading.Thread(target=lambda: results.append(crew.map(nest, [4] * 4))) for _ in range(6)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert results == [[256] * 4] * 6
+    assert crew._free == 2
+
+
+def test_a_crew_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started, as at the end of the interpreter, the caller does all of it."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    crew = Crew(8, "crew")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert crew.map(lambda number: number, range(20)) == [*range(20)]
+    assert crew._free == 7
+
+
+# -- processes -------------------------------------------------------------------------------------------
+
+
+def run(server: S3Server, code: str, *arguments: str) -> subprocess.Popen[str]:
+    """Run a program that finds the server by its variables."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, **server.variables()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+FORK = """
+import multiprocessing, os, sys, time
+from laila.pool.s3 import S3Pool
+from laila.errors import PoolError
+
+def child(pool, opened_before):
+    for use in (lambda: pool["k"], lambda: S3Pool(sys.argv[1], prefix=sys.argv[2])["k"]):
+        try:
+            use()
+        except PoolError as error:
+            print("refused" if "spawn" in str(error) else error, flush=True)
+        else:
+            print("read", flush=True)
+    pool.close()
+
+pool = S3Pool(sys.argv[1], prefix=sys.argv[2])
+if sys.argv[3] == "used":
+    pool["k"] = "text"
+    pool._read_many(["k"] * 40)
+pid = os.fork()
+if pid == 0:
+    child(pool, True)
+    sys.stdout.flush()
+    sys.exit(0)
+deadline = time.monotonic() + 20
+while not (done := os.waitpid(pid, os.WNOHANG))[0]:
+    if time.monotonic() > deadline:
+        os.kill(pid, 9)
+        print("hung")
+    time.sleep(0.01)
+print("child ended", os.waitstatus_to_exitcode(done[1]))
+print(len(bytes(pool["k"])) > 0)
+pool.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize(("state", "said"), [("used", "refused"), ("fresh", "read")])
+def test_a_forked_child(
+    server: S3Server, shared_bucket: str, prefix: str, pool: S3Pool, state: str, said: str
+) -> None:
+    """Is refused at once where the parent has made requests, and ends; else it may use the pool."""
+    pool["k"] = "text"
+    program = run(server, FORK, shared_bucket, prefix, state)
+    output, errors = program.communicate(timeout=60)
+    assert output.split("\n")[:4] == [said, said, "child ended 0", "True"], (output, errors)
+    assert program.returncode == 0
+
+
+EXIT = """
+import sys, threading, laila
+from laila.pool.s3 import S3Pool
+
+laila.alpha_pool = laila.memory.extend(S3Pool(sys.argv[1], prefix=sys.argv[2]))
+entries = [laila.constant({"number": n}, nickname=f"e{n}") for n in range(300)]
+laila.memorize(entries)  # nobody waits for it
+print("end", flush=True)
+"""
+
+
+def test_what_is_queued_is_written_before_the_end(
+    server: S3Server, shared_bucket: str, prefix: str, pool: S3Pool
+) -> None:
+    """A program that ends with writes under way ends by itself, with all of them done."""
+    program = run(server, EXIT, shared_bucket, prefix)
+    output, errors = program.communicate(timeout=60)
+    assert (output, program.returncode) == ("end\n", 0), errors
+    assert not errors
+    assert len(list(pool.keys())) == 300
+
+
+INTERRUPT = """
+import sys, time
+from laila.pool.s3 import S3Pool
+
+pool = S3Pool(sys.argv[1], prefix=sys.argv[2], endpoint_url=sys.argv[3], timeout=3.0, deadline=6.0)
+print("ready", flush=True)
+try:
+    while True:
+        pool._read_many([f"k{number}" for number in range(40)])
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize("stalled", [False, True])
+def test_an_interrupt(
+    server: S3Server, proxy: Proxy, shared_bucket: str, prefix: str, pool: S3Pool, stalled: bool
+) -> None:
+    """Ctrl-C ends a batch when the requests under way end, and the program then ends by itself."""
+    program = run(server, INTERRUPT, shared_bucket, prefix, f"http://127.0.0.1:{proxy.port}")
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    while proxy.connections < 2:
+        time.sleep(0.01)
+    proxy.stall = stalled
+    time.sleep(0.2)
+    start = time.monotonic()
+    program.send_signal(signal.SIGINT)
+    output, errors = program.communicate(timeout=30)
+    assert time.monotonic() - start < (7.0 if stalled else 2.0)
+    assert "interrupted" in output, errors
+    assert program.returncode == 0
+
+
+def test_closing_beside_calls(pool: S3Pool) -> None:
+    """Each of them ends: done, or told that the pool was closed."""
+    pool._write_many([(f"k{number}", make_blob(f"k{number}", 2000)) for number in range(40)])
+    keys = [f"k{number}" for number in range(40)]
+    outcomes: list[object] = []
+
+    def read() -> None:
+        try:
+            for _ in range(1000):
+                pool._read_many(keys)
+        except LailaError as error:
+            outcomes.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    time.sleep(0.2)
+    pool.close()
+    for reader in readers:
+        reader.join(20)
+        assert not reader.is_alive()
+    assert [type(outcome) for outcome in outcomes] == [PoolClosedError] * 4
+
+
+def test_a_pool_that_is_forgotten_is_freed(server: S3Server, shared_bucket: str) -> None:
+    """Neither threads nor the library hold on to it."""
+    import gc
+    import weakref
+
+    pool = S3Pool(shared_bucket, **server.options())  # type: ignore[arg-type]  # text
+    pool._read_many([f"k{number}" for number in range(10)])
+    seen = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert seen() is None
+
+
+def test_tasks_that_wait_for_tasks_do_not_wait_for_threads(open_pool: OpenPool) -> None:
+    """Many tasks of the default task force, each with a batch: no deadlock, however few workers there are."""
+    import laila
+
+    pool = open_pool(concurrency=4)
+    with laila.DefaultPolicy(alpha_pool=pool) as policy:
+        memory, command = policy.central.memory, policy.central.command
+
+        def task(number: int) -> int:
+            entries = [laila.constant(one, nickname=f"t{number}-{one}") for one in range(10)]
+            ids = memory.memorize(entries).wait(60)
+            return sum(entry.data for entry in memory.remember(ids).wait(60))
+
+        futures = command.submit([lambda number=number: task(number) for number in range(30)])  # type: ignore[misc]
+        assert futures.wait(100) == [45] * 30
+    assert stored(open_pool(), "none") is None
