@@ -1,8 +1,8 @@
 """Run a command with an S3 server of its own: ``python tools/with_s3.py -- COMMAND …``.
 
 Starts the server that the tests use (on loopback, with nothing to set up), makes a bucket, and runs the
-command with the ``AWS_*`` variables that lead there; an argument ``s3://`` becomes the URL of that. The server
-and all that was stored in it end with the command.
+command with the ``AWS_*`` variables that lead there; an argument ``s3://`` becomes the bucket's URL. The
+server and all that was stored in it end with the command.
 """
 
 from __future__ import annotations
