@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStoreMethods
 
     from laila.pool.s3.messages import Place
-    from laila.pool.s3.settings import ObjectSettings
+    from laila.pool.s3.settings import S3Settings
     from laila.pool.s3.stores import Open
 
 __all__ = ["Client", "Failed", "Piece"]
@@ -85,7 +85,7 @@ class Client:
     errors.
     """
 
-    def __init__(self, open_store: Open, place: Place, settings: ObjectSettings) -> None:
+    def __init__(self, open_store: Open, place: Place, settings: S3Settings) -> None:
         self._stores = Stores(open_store, settings)
         self._place = place
         self._settings = settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Literal
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from laila.pool.s3.client import Client, Failed
 from laila.pool.s3.crew import Crew
 from laila.pool.s3.errors import AccessDeniedError, ObjectStoreError
 from laila.pool.s3.names import FOLDER, evolutions_folder, name_of, parse_name
-from laila.pool.s3.settings import MIB, ObjectSettings
+from laila.pool.s3.settings import MIB, S3Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -48,20 +49,21 @@ class ObjectPool(Pool):
     creation: ClassVar[Literal["process", "host", "network"]] = "network"
     max_blob_bytes = 5 * 1024 * MIB  # what one PUT takes, and only one PUT can be conditional
 
-    settings: ObjectSettings
+    settings: S3Settings
 
     def __init__(
         self,
-        settings: ObjectSettings,
-        prefix: str,
+        settings: S3Settings,
         *,
         nickname: str | None,
         transformations: Iterable[str | Transformation] | TransformationSequence,
         write: Literal["through"] | None,
     ) -> None:
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
-        self._root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        prefix = settings.key_prefix.strip("/")
+        self._root = f"{prefix}/" if prefix else ""
         self._crew = Crew(settings.concurrency, f"laila-{settings.prefix}")
+        self._creating = [Lock() for _ in range(64)]  # of keys, where the service does not see to it
         self._tells_deletes = True  # _delete does; else it would be found out by asking for each key first
 
     def _connect(self, open_store: Open, place: Place) -> None:
@@ -83,11 +85,13 @@ class ObjectPool(Pool):
         which says what the service does not do and which option does without, and what any request raises.
         """
         self._check_open()
-        key = f"laila-check-{uuid4()}"
-        first, second = Blob(key, b"\x90"), Blob(key, b"\x91\xc0")
+        stem = f"laila-check-{uuid4()}"
+        key = f"{stem}-1"
         name = self._name(key)
+        first, second = Blob(key, b"\x90"), Blob(key, b"\x91\xc0")
+        created = self._create(key, first)
         try:
-            if not self._create(key, first):
+            if not created:
                 raise self._error("could not be created, although it is new", name, key)
             if self._create(key, second) or bytes(self._read(key) or b"") != bytes(first):
                 raise self._error(
@@ -96,10 +100,10 @@ class ObjectPool(Pool):
                     name,
                     key,
                 )
-            if key not in self._keys():
+            if self._evolutions(stem) != [1]:
                 raise self._error("is not listed: the service's listings are not up to date", name, key)
         finally:
-            self._delete(key)
+            self._client.delete([name])
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -251,7 +255,11 @@ class ObjectPool(Pool):
 
     def _create(self, key: str, blob: Blob) -> bool:
         if self.creation == "process":
-            return super()._create(key, blob)
+            with self._creating[hash(key) % len(self._creating)]:
+                if self._exists(key):
+                    return False
+                self._write(key, blob)
+                return True
         parts = [part for part in blob.parts if len(part)]
         return self._client.put(self._name(key), key, parts, create=True)
 

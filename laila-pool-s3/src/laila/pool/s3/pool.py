@@ -13,7 +13,7 @@ from laila.errors import SettingsError
 from laila.pool.s3.credentials import Credentials, Profile, find_credentials, read_profile
 from laila.pool.s3.messages import Place
 from laila.pool.s3.objects import ObjectPool
-from laila.pool.s3.settings import S3Settings, check_endpoint
+from laila.pool.s3.settings import S3Settings, check_endpoint, check_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,6 +74,11 @@ class S3Pool(ObjectPool):
         deadline: float | None = None,
         allow_http: bool | None = None,
     ) -> None:
+        if prefix is not None:
+            try:
+                check_prefix(prefix)
+            except ValueError as error:
+                raise SettingsError(f"prefix is wrong: {error}", option="prefix") from error
         settings = S3Settings.resolve(
             {
                 "bucket_name": bucket_name,
@@ -106,9 +111,7 @@ class S3Pool(ObjectPool):
         if endpoint is not None:
             check_endpoint(endpoint, allow_http=settings.allow_http)
         region = settings.region_name or options.get("region") or _DEFAULT_REGION
-        super().__init__(
-            settings, settings.key_prefix, nickname=nickname, transformations=transformations, write=write
-        )
+        super().__init__(settings, nickname=nickname, transformations=transformations, write=write)
         if not settings.conditional_create:
             self.creation = "process"  # type: ignore[misc]  # this pool's, in place of the class's
         place = Place(

@@ -1,4 +1,4 @@
-"""The options of the pools of this package."""
+"""The options of the pool."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from laila.errors import SettingsError
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["MIB", "ObjectSettings", "S3Settings", "check_endpoint"]
+__all__ = ["MIB", "S3Settings", "check_endpoint", "check_prefix"]
 
 MIB = 1024 * 1024
 _LONGEST_PREFIX = 512  # of S3's 1,024 bytes for a name; what comes after it needs less than 300
 
 
-def _check_prefix(settings: object, field: Any, value: str) -> None:
+def check_prefix(value: str) -> None:
+    """Raise ``ValueError`` where object names cannot begin with ``value``."""
     segments = value.strip("/").split("/") if value.strip("/") else []
     if any(segment in ("", ".", "..") for segment in segments):
         raise ValueError(f"{value!r} has an empty segment, or `.` or `..`, which object names cannot have")
@@ -36,39 +37,7 @@ def _at_least(least: float) -> Any:
     return check
 
 
-class ObjectSettings(Settings):
-    """What the pools on object stores have in common."""
-
-    concurrency: int = option(
-        default=32, help="how many requests one call has under way at most", validator=_at_least(1)
-    )
-    part_bytes: int = option(
-        default=16 * MIB,
-        help="blobs of more than four parts of this size are read, and written over others, in parts",
-        validator=_at_least(5 * MIB),
-    )
-    timeout: float = option(
-        default=20.0,
-        help="seconds that one try of a request may take, and four more for each MiB in it",
-        validator=_at_least(0.1),
-    )
-    retries: int = option(
-        default=8, help="how often a request that may succeed later is tried again", validator=_at_least(0)
-    )
-    deadline: float = option(
-        default=90.0, help="seconds until a request is given up, all tries together", validator=_at_least(0.1)
-    )
-    allow_http: bool = option(
-        default=False, help="whether the endpoint may be plain http and not on this machine"
-    )
-
-    @property
-    def large_bytes(self) -> int:
-        """What is larger goes in parts: below, their overhead is more than what they gain."""
-        return 4 * self.part_bytes
-
-
-class S3Settings(ObjectSettings):
+class S3Settings(Settings):
     """The options of :class:`S3Pool`."""
 
     prefix = "s3"
@@ -79,7 +48,7 @@ class S3Settings(ObjectSettings):
         arg="s3.prefix",
         env="LAILA_S3_PREFIX",
         help="what the pool's object names begin with, such as `team/results`; `prefix=` in a call",
-        validator=_check_prefix,
+        validator=lambda settings, field, value: check_prefix(value),
     )
     access_key_id: str | None = option(
         default=None, secret=True, help="with `secret_access_key`; else a profile or the `AWS_*` variables"
@@ -115,6 +84,33 @@ class S3Settings(ObjectSettings):
         help="false for a service without `If-None-Match` on PUT: creating is atomic in one process alone",
     )
     bulk_delete: bool = option(default=True, help="false for a service without DeleteObjects")
+    concurrency: int = option(
+        default=32, help="how many requests one call has under way at most", validator=_at_least(1)
+    )
+    part_bytes: int = option(
+        default=16 * MIB,
+        help="blobs of more than four parts of this size are read, and written over others, in parts",
+        validator=_at_least(5 * MIB),
+    )
+    timeout: float = option(
+        default=20.0,
+        help="seconds that one try of a request may take, and four more for each MiB that it carries",
+        validator=_at_least(0.1),
+    )
+    retries: int = option(
+        default=8, help="how often a request that may succeed later is tried again", validator=_at_least(0)
+    )
+    deadline: float = option(
+        default=90.0, help="seconds until a request is given up, all tries together", validator=_at_least(0.1)
+    )
+    allow_http: bool = option(
+        default=False, help="whether the endpoint may be plain http and not on this machine"
+    )
+
+    @property
+    def large_bytes(self) -> int:
+        """What is larger goes in parts: below, their overhead is more than what they gain."""
+        return 4 * self.part_bytes
 
 
 def check_endpoint(url: str, *, allow_http: bool) -> None:

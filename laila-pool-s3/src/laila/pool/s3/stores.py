@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from obstore.store import ClientConfig, ObjectStoreMethods, RetryConfig
 
-    from laila.pool.s3.settings import ObjectSettings
+    from laila.pool.s3.settings import S3Settings
 
     Open = Callable[[ClientConfig, RetryConfig], ObjectStoreMethods]
 
@@ -32,7 +32,7 @@ class Stores:
     Raises what ``open_store`` raises, for wrong options, when it is made.
     """
 
-    def __init__(self, open_store: Open, settings: ObjectSettings) -> None:
+    def __init__(self, open_store: Open, settings: S3Settings) -> None:
         self._open = open_store
         self._settings = settings
         self._opened: dict[object, ObjectStoreMethods] = {}
