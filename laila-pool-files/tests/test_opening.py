@@ -125,7 +125,8 @@ def test_many_processes_begin_one_pool(tmp_path: Path) -> None:
     )
     names = ["a", "b", "c", "d"]
     started = [
-        subprocess.Popen([sys.executable, "-c", script, tmp_path, name], stdin=subprocess.PIPE) for name in names
+        subprocess.Popen([sys.executable, "-c", script, tmp_path, name], stdin=subprocess.PIPE)
+        for name in names
     ]
     for one in started:
         assert one.stdin is not None
@@ -191,7 +192,8 @@ def test_who_may_only_read_reads(tmp_path: Path, make_blob: MakeBlob) -> None:
         "from laila.errors import PoolError\nFilesystemPool(sys.argv[1])['k']\nos.setuid(65534)\n"
         "with FilesystemPool(sys.argv[1]) as pool:\n"
         "    assert pool.keys() == ['k'] and bytes(pool['k'].buffers[0].data) == b'x'\n"
-        "    for change in (lambda: pool._write('l', Blob('l', b'x')), lambda: pool._delete('k'), pool.empty):\n"
+        "    write, delete = lambda: pool._write('l', Blob('l', b'x')), lambda: pool._delete('k')\n"
+        "    for change in (write, delete, pool.empty):\n"
         "        try: change()\n"
         "        except PoolError as error: print(error.errno, error)\n"
         "os.chdir('/')\n"

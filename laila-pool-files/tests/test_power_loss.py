@@ -1,9 +1,9 @@
 """A disk that forgets: after a power failure each change that was not synced is there or is not.
 
-``kill -9`` cannot show whether the syncs are in the right places. So the pool runs on a model of a file system
-that promises no more than POSIX does: a sync of a file keeps its content, a sync of a folder the names in it, and
-of what is not synced any part may be there, in any order. The model is cut off at a random call, a folder is made
-of what was left, and a pool opened on it. That each sync matters is shown by leaving it out.
+``kill -9`` cannot show whether the syncs are in the right places. So the pool runs on a model of a file
+system that promises no more than POSIX does: a sync of a file keeps its content, a sync of a folder the names
+in it, and of what is not synced any part may be there, in any order. The model is cut off at a random call, a
+folder is made of what was left, and a pool opened on it. That each sync matters is shown by leaving it out.
 """
 
 from __future__ import annotations

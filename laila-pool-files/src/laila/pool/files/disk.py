@@ -14,7 +14,7 @@ from collections import deque
 from contextlib import suppress
 from functools import wraps
 from itertools import islice
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 MAP_FROM = 1 << 20
-"""A file of this many bytes or more is mapped: no copy is made, and its pages come from the system's cache."""
+"""A file of so many bytes is mapped: no copy is made, and its pages come from the system's cache."""
 # Before Python 3.13 every map keeps a descriptor open, and a process has some thousand of them.
 MOST_MAPS = 256
 _LOOKUPS = 4
@@ -44,7 +44,7 @@ _PARTS_AT_ONCE = 1024
 _BYTES_AT_ONCE = 1 << 30
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-_REMOTE = ("nfs", "cifs", "smb", "afs", "9p", "ceph", "lustre", "beegfs", "gpfs", "fuse.")
+_REMOTE = {"nfs", "nfs4", "cifs", "smb3", "afs", "9p", "ceph", "lustre", "beegfs", "gpfs", "fuse"}
 
 _maps: WeakSet[mmap.mmap] = WeakSet()
 
@@ -87,8 +87,9 @@ class NewFile:
     def start_sync(self) -> None:
         """Let the system begin to write to the disk, so that the syncs of several files wait together."""
         if hasattr(os, "posix_fadvise"):
-            # For what has not been written to the disk yet this advice means: now.
-            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            # About what is not on the disk yet this advice, to forget it, means: write it there now.
+            with suppress(OSError):
+                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def finish(self, *, sync: bool) -> None:
         """Close the file; with ``sync`` its content then survives a power failure."""
@@ -180,7 +181,7 @@ def sync_folder(path: str) -> None:
     try:
         _sync(fd)
     except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.EBADF}:  # this file system syncs no folders
+        if error.errno not in {errno.EINVAL, errno.EBADF, errno.ENOTSUP}:  # nothing here syncs a folder
             raise
     finally:
         os.close(fd)
@@ -201,38 +202,49 @@ else:
 # -- reading -------------------------------------------------------------------------------------------------
 
 
-def _looked_up_again(function: Callable[P, T]) -> Callable[P, T]:
-    """Over NFS a name may lead to a file that another machine has replaced: follow it anew, a few times."""
+def _looked_up_again(function: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
+    """Over NFS a name may lead to a file that another machine has replaced: follow it anew, a few times.
+
+    Any error then names the path.
+    """
 
     @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        for _ in range(_LOOKUPS - 1):
+    def call(path: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        lookups_left = _LOOKUPS
+        while True:
             try:
-                return function(*args, **kwargs)
+                return function(path, *args, **kwargs)
             except OSError as error:
-                if error.errno != errno.ESTALE:
+                lookups_left -= 1
+                if error.errno != errno.ESTALE or not lookups_left:
+                    error.filename = path
                     raise
-        return function(*args, **kwargs)
 
     return call
 
 
-def _open(path: str) -> int:
+def _open(path: str) -> tuple[int, int]:
+    """Open a regular file; return the descriptor, and the size of the file."""
     # A pipe must not be waited for; a link may lead anywhere.
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "no regular file")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, found.st_size
 
 
 @_looked_up_again
 def read(path: str, *, mapped: bool) -> bytes | memoryview:
     """Return a file's content: with ``mapped`` as a map, where it is large enough for that."""
-    fd = _open(path)
+    fd, size = _open(path)
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", path)
-        if found.st_size < MAP_FROM:
-            return os.read(fd, found.st_size)
-        view = _map(fd, found.st_size) if mapped else None
+        if size < MAP_FROM:
+            return os.read(fd, size)
+        view = _map(fd, size) if mapped else None
         if view is not None:
             return view
         with open(fd, "rb", buffering=0, closefd=False) as file:
@@ -258,7 +270,7 @@ def _map(fd: int, size: int) -> memoryview | None:
 @_looked_up_again
 def read_start(path: str, length: int) -> bytes:
     """Return the first ``length`` bytes of a file, or all of a shorter one."""
-    fd = _open(path)
+    fd, _ = _open(path)
     try:
         return os.read(fd, length)
     finally:
@@ -279,7 +291,9 @@ def exists(path: str) -> bool:
 def list_files(folder: str, suffix: str) -> list[str]:
     """Return the names of the regular files in ``folder`` that end in ``suffix``, each once."""
     with os.scandir(folder) as found:
-        names = [each.name for each in found if each.name.endswith(suffix) and each.is_file(follow_symlinks=False)]
+        names = [
+            each.name for each in found if each.name.endswith(suffix) and each.is_file(follow_symlinks=False)
+        ]
     # A file that is replaced meanwhile may be seen twice.
     return list(dict.fromkeys(names))
 
@@ -291,9 +305,9 @@ def is_remote(path: str) -> bool:
     """
     device = os.stat(path).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
-    with suppress(FileNotFoundError), open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+    with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
         for line in file:  # see proc_pid_mountinfo(5)
-            fields, _, rest = line.partition(" - ")
-            if fields.split()[2] == number:
-                return rest.startswith(_REMOTE)
+            mount, _, source = line.partition(" - ")
+            if mount.split()[2] == number:
+                return source.split()[0].partition(".")[0] in _REMOTE  # such as fuse.sshfs
     return False

@@ -6,11 +6,11 @@
     entries/3c/ENTRY-3c78a603-….laila    one entry: its blob, byte for byte; see laila.pool.files.names
     tmp/                                 files that are being written
 
-An entry is written under a temporary name in ``tmp`` and then given its own in one step, so that whoever looks
-finds all of it or nothing, and nothing that has a name of its own ever changes. No lock is taken by anybody.
+An entry is written under a temporary name in ``tmp`` and then given its own in one step, so that whoever
+looks finds all of it or nothing, and a file that is an entry never changes. Nobody takes a lock.
 
-What a power failure must not take is synced in this order: the file; then, once it has its name, the folder with
-that name, and those above it when they may be new. Nothing is acknowledged before the last of these syncs.
+What a power failure must not take is synced in this order: the file; then, once it has its name, the folder
+with that name, and those above it when they may be new. Nothing is acknowledged before the last of these.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Folder:
             others = set(os.listdir(self.path)) - _NOTHING
             if others and not self._is_marked():  # else another process has just begun the pool
                 raise PoolFormatError(
-                    f"{self.path} is no pool: it has no {MARKER}, and is not empty (there is {min(others)!r}). "
+                    f"{self.path} is no pool: it has no {MARKER}, and is not empty (it has {min(others)!r}). "
                     "It was left as it is; name an empty folder, or one that is not there yet",
                     pool=self.path,
                 )
@@ -140,8 +140,8 @@ class Folder:
         """Raise unless the pool is there: what is not found in a folder that is gone is not known."""
         if not disk.exists(self._marker):
             raise PoolError(
-                f"the pool at {self.path} is gone: its {MARKER} is not there. Was the folder removed, or is its "
-                "file system not mounted?",
+                f"the pool at {self.path} is gone: its {MARKER} is not there. Was the folder removed, or is "
+                "its file system not mounted?",
                 pool=self.path,
                 errno=errno.ENOENT,
             )
@@ -230,7 +230,7 @@ class Folder:
                 return []
 
     def _key_of(self, folder: str, name: str) -> str | None:
-        """Return the key of a file; None where it is not ours, or somebody has put it where it is not found."""
+        """Return the key of a file; None where it is not ours, or lies where it would not be looked for."""
         if is_long(name):
             key = self._long_key(folder, name)
             return key if key is not None and self.file_of(key).endswith(f"/{folder}/{name}") else None
@@ -251,7 +251,7 @@ class Folder:
     # -- writing -------------------------------------------------------------------------------------------
 
     def put(self, items: Sequence[tuple[str, Blob]], *, replace: bool) -> list[bool]:
-        """Write blobs, in place of what is there only with ``replace``; return of each whether it was written.
+        """Write blobs, only with ``replace`` in place of what is there; say of each whether it was written.
 
         An error may leave some of them written, each whole.
         """
@@ -260,7 +260,7 @@ class Folder:
             touched: set[str] = set()
             for start in range(0, len(items), _FILES_AT_ONCE):
                 written += self._put_some(items[start : start + _FILES_AT_ONCE], replace, touched)
-            # Also where nothing was written: what is there may be another writer's who has not come so far yet.
+            # Also where nothing was written: who wrote what is there may not have come so far yet.
             self._sync(touched)
             self._reachable |= touched
             return written

@@ -26,7 +26,8 @@ class FilesystemSettings(Settings):
 
     path: str | None = option(
         default=None,
-        help="the folder, made if missing; by default `laila-files` or `<nickname>-files` in the `pools` directory",
+        help="the folder, made if missing; by default `laila-files` or `<nickname>-files` in the `pools` "
+        "directory",
     )
     durable: Literal["power", "process"] = option(
         default="power",
@@ -52,6 +53,7 @@ class FilesystemPool(Pool):
     schemes = ("file",)
     writers = "network"
     creation = "network"
+    durability: Literal["none", "process", "power"] = "power"  # unless the settings say otherwise
 
     settings: FilesystemSettings
 
@@ -70,7 +72,7 @@ class FilesystemPool(Pool):
         if settings.path is not None and (not settings.path or "\0" in settings.path):
             raise SettingsError(f"path={settings.path!r} is no name of a folder", option="path")
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
-        self.durability = settings.durable  # type: ignore[misc]  # this pool's, in place of the class's
+        self.durability = settings.durable
         self._folder = Folder(
             _default_path(nickname) if settings.path is None else os.path.expanduser(settings.path),
             durable=settings.durable == "power",
@@ -92,8 +94,8 @@ class FilesystemPool(Pool):
             )
         if parts.netloc not in ("", "localhost"):
             raise SettingsError(
-                f"{url!r} names the host {parts.netloc!r}: a folder is on this machine, or mounted here; write "
-                f"file:{parts.netloc}{parts.path} if the path is relative, else file:///absolute/folder",
+                f"{url!r} names the host {parts.netloc!r}, and a folder is on this machine or mounted here: "
+                f"write file:{parts.netloc}{parts.path} if the path is relative, else file:///absolute/folder",
                 option="url",
             )
         given = FilesystemSettings.parse_query(parts.query)

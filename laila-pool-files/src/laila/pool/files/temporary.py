@@ -1,9 +1,9 @@
 """Names of files that are being written, and which of them nobody writes any more.
 
-A name says who writes: the host for people to read, a digest that stands for the running system and its process
-ids (two machines, or two containers, may bear one host name), the process id, and when that process started, as
-process ids come again. What a dead process of this system has left can go at once. Of a process elsewhere nothing
-can be known, so its files go when they have not been written to for a day.
+A name says who writes: the host, for people to read; a digest that stands for the running system and its
+process ids (two machines, or two containers, may bear one host name); the process id; and when that process
+started, as process ids come again. What a dead process of this system has left can go at once. Of a process
+elsewhere nothing can be known, so its files go when they have not been written to for a day.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ __all__ = ["clean", "temporary_name"]
 
 DAY = 24 * 60 * 60
 
-_match = re.compile(r"[A-Za-z0-9-]+\.([0-9a-f]{12})\.([0-9]+)\.([0-9]+)\.[0-9a-f]{16}\.tmp", re.ASCII).fullmatch
+_match = re.compile(
+    r"[A-Za-z0-9-]+\.([0-9a-f]{12})\.([0-9]+)\.([0-9]+)\.[0-9a-f]{16}\.tmp", re.ASCII
+).fullmatch
 
 
 def temporary_name() -> str:
