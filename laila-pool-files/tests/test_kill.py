@@ -92,7 +92,11 @@ class Writers:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
         )
         self._rest = b""
 
@@ -100,26 +104,29 @@ class Writers:
         """Let a writer run for ``seconds``, kill it, and return its last acknowledgement; -1: none."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{seed} {path}\n".encode())
-        child = int(self._line(30).removeprefix("pid "))
-        kill_at = time.monotonic() + seconds
+        child = 0
         acknowledged = -1
-        killed = False
-        while (line := self._line(30 if killed else max(0, kill_at - time.monotonic()))) != "end":
-            if line:
-                acknowledged = int(line)
-            elif killed:
-                raise AssertionError("the writer hangs")
-            if time.monotonic() >= kill_at and not killed:
+        deadline = time.monotonic() + 30
+        kill_at = deadline
+        while True:
+            line = self._line(kill_at)
+            if line is None:
+                assert time.monotonic() < deadline, "the writer hangs"
                 os.kill(child, signal.SIGKILL)
-                killed = True
-        return acknowledged
+                kill_at = deadline
+            elif line.startswith("pid "):
+                child = int(line[4:])
+                kill_at = time.monotonic() + seconds
+            elif line == "end":
+                return acknowledged
+            else:
+                acknowledged = int(line)
 
-    def _line(self, seconds: float) -> str:
+    def _line(self, until: float) -> str | None:
         assert self._process.stdout is not None
-        until = time.monotonic() + seconds
         while b"\n" not in self._rest:
             if not select.select([self._process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
-                return ""
+                return None
             data = os.read(self._process.stdout.fileno(), 65536)
             assert data, "the process that forks the writers died"
             self._rest += data
@@ -127,7 +134,7 @@ class Writers:
         return line.decode()
 
     def close(self) -> None:
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)  # with a writer, where a check has failed
         self._process.communicate()
 
 
