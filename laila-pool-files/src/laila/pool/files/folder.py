@@ -305,6 +305,7 @@ class Folder:
         try:
             return file.publish(path, replace=replace)
         except FileNotFoundError:
+            self._reachable.discard(self.path)
             self._make(folder, touched)  # somebody has deleted it
             return file.publish(path, replace=replace)
 
@@ -312,7 +313,9 @@ class Folder:
         self.check()
         for each in (self._entries, folder):
             disk.make_folder(each, self._mode)
-        touched |= {self._entries, self.path}
+        touched.add(self._entries)
+        if self.path not in self._reachable:
+            touched.add(self.path)
 
     def delete(self, keys: Sequence[str]) -> list[bool]:
         """Delete keys; return of each whether it was there."""
