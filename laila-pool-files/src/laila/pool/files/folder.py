@@ -3,7 +3,7 @@
 ::
 
     laila.json                           what this is, and the version of the layout
-    entries/3c/ENTRY-3c78a603-….laila    one entry: its blob, byte for byte; see laila.pool.files.names
+    entries/9c/ENTRY-3c78a603-….laila    one entry: its blob, byte for byte; see laila.pool.files.names
     tmp/                                 files that are being written
 
 An entry is written under a temporary name in ``tmp`` and then given its own in one step, so that whoever
