@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,6 @@ from laila.pool.files import FilesystemPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     MakeBlob = Callable[..., Blob]
     Left = Callable[[], list[str]]
@@ -38,3 +39,11 @@ def pool(tmp_path: Path) -> Iterator[FilesystemPool]:
 def left(tmp_path: Path) -> Left:
     """What is left in the pool's folder for temporary files; nothing, as a rule."""
     return lambda: os.listdir(tmp_path / "pool/tmp")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that every user may enter, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

@@ -22,7 +22,7 @@ from laila.pool.files import FilesystemPool, disk, folder
 from laila.pool.files.names import file_name, folder_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     MakeBlob = Callable[..., Blob]
 
@@ -52,10 +52,19 @@ def test_a_file_is_a_blob_byte_for_byte(pool: FilesystemPool, make_blob: MakeBlo
 def test_a_blob_of_thousands_of_parts_is_written(
     pool: FilesystemPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sizes: list[int] = []
+    real = os.writev
+
+    def writev(fd: int, parts: Sequence[memoryview]) -> int:
+        sizes.append(sum(part.nbytes for part in parts))
+        return real(fd, parts)
+
     monkeypatch.setattr(disk, "_BYTES_AT_ONCE", 50_000)
+    monkeypatch.setattr(os, "writev", writev)
     arrays = [np.full(size, size % 251, "u1") for size in [*range(3000), 200_000]]
     entry = laila.constant(arrays, nickname="parts")
     pool[entry.global_id] = entry
+    assert max(sizes) == 50_000
     back = laila.Entry.recover(entry.serialize(transformations=["base64"]))
     assert all((a == b).all() for a, b in zip(back.data, arrays, strict=True))
     assert (

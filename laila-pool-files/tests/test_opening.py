@@ -115,6 +115,23 @@ def test_a_link_to_the_folder_is_followed_once(tmp_path: Path, make_blob: MakeBl
         assert (one.keys(), two.keys()) == (["k"], [])
 
 
+def test_another_process_may_begin_the_pool_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.listdir
+    begun = False
+
+    def listdir(path: str) -> list[str]:
+        nonlocal begun
+        if not begun:
+            begun = True
+            with FilesystemPool(tmp_path / "p") as first:
+                first["k"] = b"x"
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    with FilesystemPool(tmp_path / "p") as pool:
+        assert pool.keys() == ["k"]
+
+
 def test_many_processes_begin_one_pool(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom laila.pool.files import FilesystemPool\nfrom laila.contract import Blob\n"
@@ -180,12 +197,10 @@ def test_what_is_made_is_as_open_as_the_folder(tmp_path: Path, make_blob: MakeBl
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to become another user")
-def test_who_may_only_read_reads(tmp_path: Path, make_blob: MakeBlob) -> None:
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p").chmod(0o755)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    with FilesystemPool(tmp_path / "p") as pool:
+def test_who_may_only_read_reads(open_folder: Path, make_blob: MakeBlob) -> None:
+    (open_folder / "p").mkdir()
+    (open_folder / "p").chmod(0o755)
+    with FilesystemPool(open_folder / "p") as pool:
         pool._write("k", make_blob("k", b"x"))
     script = (
         "import os, sys\nfrom laila.contract import Blob\nfrom laila.pool.files import FilesystemPool\n"
@@ -201,7 +216,7 @@ def test_who_may_only_read_reads(tmp_path: Path, make_blob: MakeBlob) -> None:
         "except PoolError as error: print(error.errno, error)\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "p"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, open_folder / "p"], capture_output=True, text=True, check=False
     )
     assert not run.stderr
     lines = run.stdout.splitlines()

@@ -106,14 +106,12 @@ def test_without_a_folder_there_is_nothing_to_clean(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to become another user")
-def test_a_process_of_another_user_is_not_taken_for_dead(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
-    name = put(tmp_path)
+def test_a_process_of_another_user_is_not_taken_for_dead(open_folder: Path) -> None:
+    open_folder.chmod(0o777)
+    name = put(open_folder)
     script = (
         "import os, sys\nfrom laila.pool.files.temporary import clean, temporary_name\n"
         "os.setuid(65534)\ntemporary_name()\nclean(sys.argv[1])\n"
     )
-    subprocess.run([sys.executable, "-c", script, tmp_path], check=True)
-    assert os.listdir(tmp_path) == [name]
+    subprocess.run([sys.executable, "-c", script, open_folder], check=True)
+    assert os.listdir(open_folder) == [name]
