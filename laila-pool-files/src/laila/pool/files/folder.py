@@ -1,0 +1,343 @@
+"""The folder of a pool: what lies in it, how it begins, and how entries get into it and out.
+
+::
+
+    laila.json                           what this is, and the version of the layout
+    entries/9c/ENTRY-3c78a603-….laila    one entry: its blob, byte for byte; see laila.pool.files.names
+    tmp/                                 files that are being written
+
+An entry is written under a temporary name in ``tmp`` and then given its own in one step, so that whoever
+looks finds all of it or nothing, and a file that is an entry never changes. Nobody takes a lock.
+
+What a power failure must not take is synced in this order: the file; then, once it has its name, the folder
+with that name, and those above it when they may be new. Nothing is acknowledged before the last of these.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from laila.contract import Blob
+from laila.contract.backend import counts_evolution
+from laila.errors import CorruptEntryError, PoolError, PoolFormatError
+from laila.pool.files import disk
+from laila.pool.files.names import (
+    SUFFIX,
+    evolution_prefix,
+    file_name,
+    folder_name,
+    is_folder_name,
+    is_long,
+    key_of,
+)
+from laila.pool.files.reporting import reporting
+from laila.pool.files.temporary import clean, temporary_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from laila.contract import BlobHead
+
+__all__ = ["Folder"]
+
+_log = logging.getLogger(__name__)
+
+MARKER = "laila.json"
+FORMAT = "laila-pool-files"
+VERSION = 1
+_ABOUT = "A laila pool. Each file under entries/ is one entry; tmp/ holds what is being written."
+
+# What an empty folder may have in it: a file system of its own has the first, a pool that begins the second.
+_NOTHING = {"lost+found", "tmp"}
+_HEAD_BYTES = 4096
+# So many files of a batch are open at a time.
+_FILES_AT_ONCE = 64
+
+
+class Folder:
+    """The pool's folder at ``path``, made if it is not there. Safe in any thread, and in a forked child.
+
+    Raises :class:`~laila.errors.PoolFormatError` for a folder that is something else, which is left as it is.
+    """
+
+    def __init__(self, path: str, *, durable: bool) -> None:
+        self.path = os.path.realpath(path)
+        self._entries = os.path.join(self.path, "entries")
+        self._tmp = os.path.join(self.path, "tmp")
+        self._marker = os.path.join(self.path, MARKER)
+        self._durable = durable
+        self._mode = 0o700
+        self._reachable: set[str] = set()  # folders that are known to survive a power failure
+        with reporting("open", self.path):
+            self._open()
+            self._maps = not disk.is_remote(self.path)
+            clean(self._tmp)
+
+    # -- beginning -----------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if not self._is_marked():
+            disk.make_folder(self.path, self._mode)
+            others = set(os.listdir(self.path)) - _NOTHING
+            if others and not self._is_marked():  # else another process has just begun the pool
+                raise PoolFormatError(
+                    f"{self.path} is no pool: it has no {MARKER}, and is not empty (it has {min(others)!r}). "
+                    "It was left as it is; name an empty folder, or one that is not there yet",
+                    pool=self.path,
+                )
+            self._mode = self._mode_of_folder()
+            self._begin()
+        self._mode = self._mode_of_folder()
+
+    def _mode_of_folder(self) -> int:
+        # What is made is as open as the folder is, as far as the umask allows.
+        return os.stat(self.path).st_mode & 0o777
+
+    def _is_marked(self) -> bool:
+        """Whether this is a pool; raises for another one."""
+        try:
+            text = disk.read_start(self._marker, _HEAD_BYTES)
+        except FileNotFoundError:
+            return False
+        try:
+            marker = json.loads(text)
+        except (ValueError, RecursionError):
+            marker = None
+        if not isinstance(marker, dict) or marker.get("format") != FORMAT:
+            raise PoolFormatError(
+                f"{self.path} is no pool of files: its {MARKER} says something else. It was left as it is",
+                pool=self.path,
+            )
+        if marker.get("version") != VERSION:
+            raise PoolFormatError(
+                f"{self.path} has version {marker.get('version')!r} of the layout, and this laila-pool-files "
+                f"knows version {VERSION}: install a newer one. The folder was left as it is",
+                pool=self.path,
+            )
+        return True
+
+    def _begin(self) -> None:
+        # Who finds the marker relies on the name of its folder.
+        with suppress(PermissionError):  # a folder that this user may not read cannot be synced
+            self._sync([os.path.dirname(self.path)])
+        disk.make_folder(self._tmp, self._mode)
+        text = json.dumps({"format": FORMAT, "version": VERSION, "about": _ABOUT}, indent=2) + "\n"
+        file = self._new_file()
+        try:
+            file.write([text.encode()])
+            file.finish(sync=self._durable)
+            file.publish(self._marker, replace=False)  # or another process has
+        finally:
+            file.discard()
+        self._sync([self.path])
+
+    def check(self) -> None:
+        """Raise unless the pool is there: what is not found in a folder that is gone is not known."""
+        if not disk.exists(self._marker):
+            raise PoolError(
+                f"the pool at {self.path} is gone: its {MARKER} is not there. Was the folder removed, or is "
+                "its file system not mounted?",
+                pool=self.path,
+                errno=errno.ENOENT,
+            )
+
+    def file_of(self, key: str) -> str:
+        """Return the path of the file of ``key``."""
+        return f"{self._entries}/{folder_name(key)}/{file_name(key)}"
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def read(self, key: str) -> bytes | memoryview | None:
+        """Return the blob of ``key``: a map of the file where that is large."""
+        with reporting("read from", self.path):
+            try:
+                return disk.read(self.file_of(key), mapped=self._maps)
+            except FileNotFoundError:
+                self.check()
+                return None
+
+    def read_head(self, key: str) -> BlobHead | None:
+        """Return the head of the blob of ``key``. Raises :class:`CorruptEntryError`."""
+        with reporting("read from", self.path):
+            try:
+                return self._head(self.file_of(key), key)
+            except FileNotFoundError:
+                self.check()
+                return None
+
+    def _head(self, path: str, key: str | None = None) -> BlobHead:
+        start = disk.read_start(path, _HEAD_BYTES)
+        try:
+            return Blob.read_head(start, key=key)
+        except CorruptEntryError:
+            if len(start) < _HEAD_BYTES:
+                raise
+        return Blob.read_head(disk.read(path, mapped=self._maps), key=key)  # a longer head
+
+    def exists(self, key: str) -> bool:
+        """Return whether ``key`` is there."""
+        with reporting("read from", self.path):
+            there = disk.exists(self.file_of(key))
+            if not there:
+                self.check()
+            return there
+
+    def keys(self) -> Iterator[str]:
+        """Yield every key once; one of the 256 folders is in memory at a time."""
+        for folder in self._folders():
+            for name in self._names(folder):
+                key = self._key_of(folder, name)
+                if key is not None:
+                    yield key
+
+    def evolutions(self, stem: str) -> list[int]:
+        """Return the numbers of the evolutions of ``stem``, ascending."""
+        folder, prefix = folder_name(f"{stem}-0"), evolution_prefix(stem)
+        numbers: list[int] = []
+        for name in self._names(folder):
+            if is_long(name):
+                start, _, number = (self._key_of(folder, name) or "").rpartition("-")
+                if start != stem:
+                    continue
+            elif name.startswith(prefix):
+                number = name[len(prefix) : -len(SUFFIX)]
+            else:
+                continue
+            if counts_evolution(number):
+                numbers.append(int(number))
+        return sorted(numbers)
+
+    def _folders(self) -> list[str]:
+        with reporting("list", self.path):
+            try:
+                names = os.listdir(self._entries)
+            except FileNotFoundError:
+                self.check()
+                names = []  # nothing has been written yet
+            return sorted(filter(is_folder_name, names))
+
+    def _names(self, folder: str) -> list[str]:
+        with reporting("list", self.path):
+            try:
+                return disk.list_files(f"{self._entries}/{folder}", SUFFIX)
+            except (FileNotFoundError, NotADirectoryError):
+                self.check()
+                return []
+
+    def _key_of(self, folder: str, name: str) -> str | None:
+        """Return the key of a file; None where it is not ours, or lies where it would not be looked for."""
+        if is_long(name):
+            key = self._long_key(folder, name)
+            return key if key is not None and self.file_of(key).endswith(f"/{folder}/{name}") else None
+        key = key_of(name)
+        return key if key is not None and folder_name(key) == folder else None
+
+    def _long_key(self, folder: str, name: str) -> str | None:
+        path = f"{self._entries}/{folder}/{name}"
+        with reporting("list", self.path):
+            try:
+                return self._head(path).key
+            except FileNotFoundError:
+                return None  # deleted meanwhile
+            except CorruptEntryError as error:
+                _log.warning("%s is left out of the keys: the key is in the file, and %s", path, error)
+                return None
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def put(self, items: Sequence[tuple[str, Blob]], *, replace: bool) -> list[bool]:
+        """Write blobs, only with ``replace`` in place of what is there; say of each whether it was written.
+
+        An error may leave some of them written, each whole.
+        """
+        with reporting("write to", self.path):
+            written: list[bool] = []
+            touched: set[str] = set()
+            for start in range(0, len(items), _FILES_AT_ONCE):
+                written += self._put_some(items[start : start + _FILES_AT_ONCE], replace, touched)
+            # Also where nothing was written: who wrote what is there may not have come so far yet.
+            self._sync(touched)
+            self._reachable |= touched
+            return written
+
+    def _put_some(self, items: Sequence[tuple[str, Blob]], replace: bool, touched: set[str]) -> list[bool]:
+        files: list[tuple[str, disk.NewFile | None]] = []
+        try:
+            for key, blob in items:
+                path = self.file_of(key)
+                file = None if not replace and disk.exists(path) else self._new_file()
+                files.append((path, file))
+                if file is not None:
+                    file.write(blob.parts)
+                    if self._durable and len(items) > 1:
+                        file.start_sync()
+            for _, file in files:
+                if file is not None:
+                    file.finish(sync=self._durable)
+            return [self._publish(file, path, replace, touched) for path, file in files]
+        finally:
+            for _, file in files:
+                if file is not None:
+                    file.discard()
+
+    def _new_file(self) -> disk.NewFile:
+        path = f"{self._tmp}/{temporary_name()}"
+        try:
+            return disk.NewFile(path, self._mode & 0o666)
+        except FileNotFoundError:
+            self.check()
+            disk.make_folder(self._tmp, self._mode)  # a copy may have left it out
+            return disk.NewFile(path, self._mode & 0o666)
+
+    def _publish(self, file: disk.NewFile | None, path: str, replace: bool, touched: set[str]) -> bool:
+        """Give a written file its name; note in ``touched`` the folders to sync after that."""
+        folder = os.path.dirname(path)
+        touched.add(folder)
+        if folder not in self._reachable:
+            self._make(folder, touched)
+        if file is None:
+            return False
+        try:
+            return file.publish(path, replace=replace)
+        except FileNotFoundError:
+            self._reachable.discard(self.path)
+            self._make(folder, touched)  # somebody has deleted it
+            return file.publish(path, replace=replace)
+
+    def _make(self, folder: str, touched: set[str]) -> None:
+        self.check()
+        for each in (self._entries, folder):
+            disk.make_folder(each, self._mode)
+        touched.add(self._entries)
+        if self.path not in self._reachable:
+            touched.add(self.path)
+
+    def delete(self, keys: Sequence[str]) -> list[bool]:
+        """Delete keys; return of each whether it was there."""
+        with reporting("delete from", self.path):
+            paths = [self.file_of(key) for key in keys]
+            deleted = [disk.remove(path) for path in paths]
+            if not all(deleted):
+                self.check()
+            self._sync({os.path.dirname(path) for path, gone in zip(paths, deleted, strict=True) if gone})
+            return deleted
+
+    def empty(self) -> None:
+        """Delete every entry, and nothing else."""
+        for folder in self._folders():
+            ours = [n for n in self._names(folder) if is_long(n) or self._key_of(folder, n) is not None]
+            with reporting("delete from", self.path):
+                for name in ours:
+                    disk.remove(f"{self._entries}/{folder}/{name}")
+                if ours:
+                    self._sync([f"{self._entries}/{folder}"])
+
+    def _sync(self, folders: Iterable[str]) -> None:
+        if self._durable:
+            for folder in folders:
+                disk.sync_folder(folder)

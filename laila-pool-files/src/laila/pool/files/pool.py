@@ -1,0 +1,167 @@
+"""The pool itself: options, URL, and the contract's methods, each one call of the folder."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal, Self
+from urllib.parse import quote, unquote, urlsplit
+
+from laila.contract import Pool, Settings, directory, option
+from laila.errors import SettingsError
+from laila.pool.files.folder import Folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from laila.contract import Blob, BlobHead, Transformation
+    from laila.transform import TransformationSequence
+
+__all__ = ["FilesystemPool", "FilesystemSettings"]
+
+
+class FilesystemSettings(Settings):
+    """The options of :class:`FilesystemPool`."""
+
+    prefix = "files"
+
+    path: str | None = option(
+        default=None,
+        help="the folder, made if missing; by default `laila-files` or `<nickname>-files` in the `pools` "
+        "directory",
+    )
+    durable: Literal["power", "process"] = option(
+        default="power",
+        help="what a finished write survives: a power failure, or (quicker) only the death of the process",
+    )
+
+
+class FilesystemPool(Pool):
+    """A pool in a folder: one file an entry, written beside, synced, and given its name in one step.
+
+    Threads, processes and hosts may use one folder at the same time; nobody takes a lock. See
+    ``docs/reference/pool-files.md``.
+
+    ``path`` is the folder; the other options are those of :class:`FilesystemSettings`. Thread-safe. Usable in
+    a forked child.
+
+    Raises:
+        PoolFormatError: the folder is something else, or of a newer version; it was left as it is.
+        PoolError: the system refused, with its ``errno``.
+    """
+
+    laila_contract = 1
+    schemes = ("file",)
+    writers = "network"
+    creation = "network"
+    durability: Literal["none", "process", "power"] = "power"  # unless the settings say otherwise
+
+    settings: FilesystemSettings
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        nickname: str | None = None,
+        *,
+        transformations: Iterable[str | Transformation] | TransformationSequence = (),
+        write: Literal["through"] | None = None,
+        durable: Literal["power", "process"] | None = None,
+    ) -> None:
+        settings = FilesystemSettings.resolve(
+            {"path": None if path is None else os.fspath(path), "durable": durable}
+        )
+        if settings.path is not None and (not settings.path or "\0" in settings.path):
+            raise SettingsError(f"path={settings.path!r} is no name of a folder", option="path")
+        super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
+        self.durability = settings.durable
+        self._folder = Folder(
+            _default_path(nickname) if settings.path is None else os.path.expanduser(settings.path),
+            durable=settings.durable == "power",
+        )
+
+    @classmethod
+    def from_url(cls, url: str, **options: object) -> Self:
+        """Open ``file:///absolute/folder``, ``file:relative/folder``, or ``file:`` for the default folder.
+
+        The query may hold options (``?durable=process``); those in ``options`` come first. In the path ``%``
+        writes what a URL cannot. Raises :class:`~laila.errors.SettingsError` for anything else.
+        """
+        parts = urlsplit(url)
+        if parts.scheme != "file" or parts.fragment:
+            raise SettingsError(
+                f"{url!r} is no URL of a folder: write file:///absolute/folder or file:relative/folder, and "
+                "%23 for #",
+                option="url",
+            )
+        if parts.netloc not in ("", "localhost"):
+            raise SettingsError(
+                f"{url!r} names the host {parts.netloc!r}, and a folder is on this machine or mounted here: "
+                f"write file:{parts.netloc}{parts.path} if the path is relative, else file:///absolute/folder",
+                option="url",
+            )
+        given = FilesystemSettings.parse_query(parts.query)
+        if parts.path and not (url.startswith("file://") and parts.path == "/"):
+            given["path"] = unquote(parts.path)
+        return cls(**{**given, **options})  # type: ignore[arg-type]  # checked by FilesystemSettings
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the folder."""
+        return self._folder.path
+
+    def file_of(self, key: str) -> str:
+        """Return the path of the file that holds the entry ``key`` when it is there."""
+        return self._folder.file_of(key)
+
+    def options(self) -> dict[str, object]:
+        """See :meth:`laila.contract.Pool.options`; a path that was given is written down in full."""
+        options = super().options()
+        if self.settings.path is not None:
+            options["path"] = self.path
+        return options
+
+    def _place(self) -> str:
+        return os.path.basename(self.path)
+
+    # -- the contract --------------------------------------------------------------------------------------
+
+    def _read(self, key: str) -> bytes | memoryview | None:
+        return self._folder.read(key)
+
+    def _read_head(self, key: str) -> BlobHead | None:
+        return self._folder.read_head(key)
+
+    def _exists(self, key: str) -> bool:
+        return self._folder.exists(key)
+
+    def _keys(self) -> Iterator[str]:
+        return self._folder.keys()
+
+    def _evolutions(self, stem: str) -> list[int]:
+        return self._folder.evolutions(stem)
+
+    def _write(self, key: str, blob: Blob) -> None:
+        self._folder.put([(key, blob)], replace=True)
+
+    def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
+        self._folder.put(items, replace=True)
+
+    def _create(self, key: str, blob: Blob) -> bool:
+        return self._folder.put([(key, blob)], replace=False)[0]
+
+    def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
+        return self._folder.put(items, replace=False)
+
+    def _delete(self, key: str) -> bool:
+        return self._folder.delete([key])[0]
+
+    def _delete_many(self, keys: Sequence[str]) -> list[bool]:
+        return self._folder.delete(keys)
+
+    def _empty(self) -> None:
+        self._folder.empty()
+
+
+def _default_path(nickname: str | None) -> str:
+    # Any nickname is the name of a folder once what a path cannot hold is quoted.
+    name = "laila" if nickname is None else quote(nickname, safe=" !#$&'()+,;=@[]{}~").replace(".", "%2E")
+    return os.path.join(directory("pools"), f"{name}-files")
