@@ -23,6 +23,9 @@ def test_usual_keys_stay_readable() -> None:
     """A person, or another program, finds an entry by its id."""
     assert name_of(ID) == f"laila/{ID}.blob"
     assert name_of(f"{ID}-12") == f"laila/{ID}.evolutions/12.blob"
+    digits = f"{ID[:-12]}123456789012"  # as one uuid of three hundred ends
+    assert name_of(digits) == f"laila/{digits}.blob"
+    assert name_of(f"{digits}-0") == f"laila/{digits}.evolutions/0.blob"
 
 
 @given(KEYS | NUMBERED)
@@ -33,6 +36,7 @@ def test_usual_keys_stay_readable() -> None:
 @example(f"x-{'9' * 32}")
 @example(f"x-{'9' * 33}")
 @example("\x00-0")
+@example(f"{ID[:-12]}123456789012")
 def test_a_name_is_legal_and_leads_back(key: str) -> None:
     """No character needs care, no segment is longer than 255 bytes, all of it leaves room for a prefix."""
     name = name_of(key)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from time import perf_counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ __all__ = ["Crew"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+_FEW = 7
+"""Helpers that a call begins with: where the service is near, more would but wait for one another."""
+
+_FAR = 0.004
+"""Seconds below which no request to a service that is not near ends: worth a helper for each."""
 
 
 class Crew:
@@ -38,9 +46,13 @@ class Crew:
         if len(items) <= 1:
             return [work(item) for item in items]
         job = _Job(work, items)
-        helpers = self._enlist(job, len(items) - 1)
+        wanted = len(items) - 1
+        helpers = self._enlist(job, min(wanted, _FEW))
         try:
-            job.run()
+            while job.step():
+                if job.fastest > _FAR and len(helpers) < wanted:
+                    helpers += self._enlist(job, wanted - len(helpers))
+                    wanted = len(helpers)  # no more than there were
             for helper in helpers:
                 helper.join()
         finally:
@@ -68,7 +80,8 @@ class Crew:
 
     def _help(self, job: _Job[T, R]) -> None:
         try:
-            job.run()
+            while job.step():
+                pass
         finally:
             with self._lock:
                 self._free += 1
@@ -83,16 +96,23 @@ class _Job(Generic[T, R]):
         self._next = itertools.count()  # next() of it is atomic
         self._results: list[R | None] = [None] * len(items)
         self._failures: dict[int, BaseException] = {}
+        self.fastest = 1e9
+        """Seconds that the quickest item took so far."""
         self.stopped = False
 
-    def run(self) -> None:
-        """Do items until there are no more, or one has failed."""
-        while not self.stopped and (place := next(self._next)) < len(self._items):
-            try:
-                self._results[place] = self._work(self._items[place])
-            except Exception as error:  # noqa: BLE001 - raised by outcome(), in the calling thread
-                self._failures[place] = error
-                self.stopped = True
+    def step(self) -> bool:
+        """Do one item; False when there are no more, or one has failed."""
+        if self.stopped or (place := next(self._next)) >= len(self._items):
+            return False
+        begun = perf_counter()
+        try:
+            self._results[place] = self._work(self._items[place])
+        except Exception as error:  # noqa: BLE001 - raised by outcome(), in the calling thread
+            self._failures[place] = error
+            self.stopped = True
+            return False
+        self.fastest = min(self.fastest, perf_counter() - begun)
+        return True
 
     def outcome(self) -> list[R]:
         """Return the results, or raise the first failure."""

@@ -31,6 +31,8 @@ _SUFFIX = ".blob"
 _EVOLUTIONS = ".evolutions"
 _LONGEST = 200
 _DIGITS = 32  # of an evolution's number; what has more is a key as any other
+# The last group of a uuid may be all digits, and counts no evolution then.
+_WHOLE_ID = re.compile(r":[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 _HASHED = re.compile(r"~[0-9a-f]{64}")
 
 
@@ -46,7 +48,7 @@ class Named(NamedTuple):
 def name_of(key: str) -> str:
     """Return the name of the object that holds ``key``, below the pool's prefix."""
     stem, hyphen, number = key.rpartition("-")
-    if hyphen and len(number) <= _DIGITS and counts_evolution(number):
+    if hyphen and len(number) <= _DIGITS and counts_evolution(number) and not _WHOLE_ID.search(key):
         return f"{evolutions_folder(stem)}/{number}{_SUFFIX}"
     return f"{FOLDER}/{_label(key)}{_SUFFIX}"
 
