@@ -21,11 +21,13 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.testing.pools import PoolConformance
+    from laila.testing.taskforces import TaskForceConformance
 
-__all__ = ["PoolConformance"]
+__all__ = ["PoolConformance", "TaskForceConformance"]
 
 _HOMES = {
     "PoolConformance": "laila.testing.pools",
+    "TaskForceConformance": "laila.testing.taskforces",
 }
 
 if not TYPE_CHECKING:
