@@ -1,6 +1,6 @@
 """Task forces that each break one promise, under the suite that shall find it.
 
-See test_conformance_taskforces.py. Those that make a test hang give it little patience.
+See test_conformance_finds_more.py. Those that make a test hang give it little patience.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from right_taskforces import Processes, ThreadEach, Worker
 
 from laila.contract.taskforce import Task, TaskForce
 from laila.errors import TaskForceError
-from laila.testing.taskforces import TaskForceConformance
+from laila.testing import TaskForceConformance
 
 
 class RunsTwice(ThreadEach):

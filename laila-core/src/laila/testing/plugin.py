@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["pytest_configure", "pytest_terminal_summary"]
 
 # Plain asserts in the helpers of the suites show what they compared, as those in test files do.
-for _name in ("bounded", "child", "pools", "promises", "protocols", "samples", "taskforces"):
+for _name in ("bounded", "child", "pools", "programs", "promises", "protocols", "samples", "taskforces"):
     pytest.register_assert_rewrite(f"laila.testing.{_name}")
 
 _PREFIX = "Failed: promise broken: "

@@ -1,13 +1,11 @@
 """Programs that use a task force in a process of their own: how they end, and what their forks do.
 
-Run as ``python -m laila.testing.taskforce_child`` with a description of the task force and of what to do as
-its one argument. Imports neither pytest nor hypothesis, so that it starts quickly.
+Run as ``python -m laila.testing.taskforce_child`` with a description of the task force and of what to do on
+standard input. Imports neither pytest nor hypothesis, so that it starts quickly.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
 import signal
 import sys
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING
 from laila.active import activate_policy
 from laila.errors import TaskForceError
 from laila.testing import tasks
+from laila.testing.building import build, hear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +24,7 @@ if TYPE_CHECKING:
 
     from laila.contract import Future, TaskForce
 
-__all__ = ["NOT_IMPORTABLE"]
-
-NOT_IMPORTABLE = 77
-"""The exit code of a process that cannot import the task force."""
+__all__: list[str] = []
 
 
 def _work(taskforce: TaskForce, notes: str, code: int) -> None:
@@ -135,17 +131,10 @@ _PROGRAMS: dict[str, Callable[..., None]] = {
 }
 
 
-def _main(given: str) -> None:
-    order = json.loads(given)
-    try:
-        made: Any = importlib.import_module(order["module"])
-        for name in order["name"].split("."):
-            made = getattr(made, name)
-    except (ImportError, AttributeError) as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(NOT_IMPORTABLE)
-    _PROGRAMS[order["program"]](made(**order["options"]), **order["arguments"])
+def _main() -> None:
+    order = hear()
+    _PROGRAMS[order["program"]](build(order["taskforce"]), **order["arguments"])
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _main()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,8 +12,8 @@ import pytest
 from laila.errors import LailaError
 from laila.testing import tasks
 from laila.testing.bounded import bounded
+from laila.testing.programs import Program, describe
 from laila.testing.promises import broken
-from laila.testing.taskforce_child import NOT_IMPORTABLE
 from laila.testing.taskforces.base import Gate, Notes, TaskForceSuite, promise
 
 if TYPE_CHECKING:
@@ -41,50 +37,27 @@ class Processes(TaskForceSuite):
         It must end by itself, with the exit code ``expected``. Returns how many seconds it took.
         """
         __tracebackhide__ = True
-        module, _, name = (self.importable or "").partition(":")
-        order = {
-            "module": module or type(taskforce).__module__,
-            "name": name or type(taskforce).__qualname__,
-            "options": {} if self.importable else taskforce.options(),
-            "program": program,
-            "arguments": arguments,
-        }
-        process = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-W", "ignore", "-m", "laila.testing.taskforce_child", json.dumps(order)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            text=True,
-            start_new_session=True,
-        )
-        began = time.monotonic()
-        try:
-            _, errors = process.communicate(timeout=2 * self.patience)
-        except subprocess.TimeoutExpired:
-            # With its children, who would hold the pipes open.
-            os.killpg(process.pid, signal.SIGKILL)
-            _, errors = process.communicate()
-            broken(
-                f"a program with this task force ends by itself; it hung, and wrote: {errors[-2000:]}; "
-                f"see {EXIT}"
-            )
-        if process.returncode == NOT_IMPORTABLE:
-            pytest.skip(
-                f"another process cannot import {order['module']}.{order['name']} ({errors.strip()}): set "
-                "`importable` to 'module:callable'"
-            )
+        described = describe(taskforce)
+        if self.importable is not None:
+            module, _, name = self.importable.partition(":")
+            described = {"module": module, "name": name, "options": {}}
+        order = {"taskforce": described, "program": program, "arguments": arguments}
+        with Program("laila.testing.taskforce_child", order) as running:
+            ended = running.end(2 * self.patience)
+        if ended is None:
+            broken(f"a program with this task force ends by itself; it hung; see {EXIT}")
         promise(
-            process.returncode == expected,
-            f"a program with this task force ends with its own exit code, {expected}, and not "
-            f"{process.returncode}; it wrote: {errors[-2000:]}",
+            ended.code == expected,
+            f"a program with this task force ends with its own exit code, {expected}, and not {ended.code}; "
+            f"it wrote: {ended.errors[-2000:]}",
             EXIT,
         )
         promise(
-            not errors,
-            f"a program with this task force ends without a word; it wrote: {errors[-2000:]}",
+            not ended.errors,
+            f"a program with this task force ends without a word; it wrote: {ended.errors[-2000:]}",
             EXIT,
         )
-        return time.monotonic() - began
+        return ended.seconds
 
     @pytest.mark.parametrize("code", [0, 3], ids=["end", "sys.exit"])
     def test_exit_completes_what_is_queued(self, taskforce: TaskForce, notes: Notes, code: int) -> None:
