@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List the promises that are broken, each once, with the tests that found it."""
     broken: dict[str, list[str]] = {}
-    for report in terminalreporter.getreports("failed"):
+    for report in [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]:
         for line in _lines(report):
             broken.setdefault(line, []).append(report.nodeid)
     if broken:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from laila.testing.protocols.base import ProtocolSuite
 from laila.testing.protocols.calls import Calls
 from laila.testing.protocols.connecting import Connecting
@@ -15,6 +17,7 @@ from laila.testing.protocols.strangers import Strangers
 __all__ = ["ProtocolConformance"]
 
 
+@pytest.mark.conformance
 class ProtocolConformance(Connecting, Calls, Strangers, Failing, ProtocolSuite):
     """Holds a protocol to its contract.
 

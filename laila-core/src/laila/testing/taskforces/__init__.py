@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from laila.testing.taskforces.base import TaskForceSuite
 from laila.testing.taskforces.ending import Ending
 from laila.testing.taskforces.failures import Failures
@@ -18,6 +20,7 @@ from laila.testing.taskforces.work import Work
 __all__ = ["TaskForceConformance"]
 
 
+@pytest.mark.conformance
 class TaskForceConformance(Work, Failures, Watching, Waiting, Ending, Machine, Processes, TaskForceSuite):
     """Holds a task force to its contract.
 

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["Waiting"]
 
 PAGE = "docs/explanation/futures.md, “Waiting inside a task”"
+ACTIVE = pytest.mark.usefixtures("active")
 NO_DEADLOCK = "tasks may submit tasks and wait for them, whatever the number of workers"
 
 
 @bounded
-@pytest.mark.usefixtures("active")
 class Waiting(TaskForceSuite):
     """Tasks that wait, each through the active policy's command as a user's would."""
 
+    @ACTIVE
     @pytest.mark.parametrize("limit", [None, tasks.LIMIT], ids=["without", "with a limit"])
     def test_a_chain(self, taskforce: TaskForce, limit: float | None) -> None:
         """A task that waits for a task that waits … a hundred deep."""
@@ -35,6 +36,7 @@ class Waiting(TaskForceSuite):
         )
         promise(found == 100, f"a chain of 100 tasks gives 100, not {found}", PAGE)
 
+    @ACTIVE
     def test_a_tree(self, taskforce: TaskForce) -> None:
         """Tasks that each wait for a group of three."""
         found = self.value(
@@ -42,6 +44,7 @@ class Waiting(TaskForceSuite):
         )
         promise(found == 3**4, f"a tree of 3⁴ tasks gives {3**4}, not {found}", PAGE)
 
+    @ACTIVE
     def test_every_way_to_wait(self, taskforce: TaskForce) -> None:
         """`result`, `exception`, groups, `as_completed` and `map` all work inside a task."""
         group = self.submit_all(taskforce, [tasks.every_way] * 4)
@@ -52,6 +55,7 @@ class Waiting(TaskForceSuite):
                 PAGE,
             )
 
+    @ACTIVE
     def test_event_loops_inside_tasks(self, taskforce: TaskForce) -> None:
         """A task may run an event loop that awaits other tasks."""
         self.needs_background()  # a loop that submits would run the task, and its loop, inside itself
@@ -60,6 +64,7 @@ class Waiting(TaskForceSuite):
         )
         promise(found == 2**3, f"event loops inside tasks give {2**3}, not {found}", PAGE)
 
+    @ACTIVE
     def test_many_at_once(self, taskforce: TaskForce) -> None:
         """Random trees of tasks that wait in random ways, from several threads at once."""
         found = in_threads(
@@ -74,6 +79,7 @@ class Waiting(TaskForceSuite):
         )
         promise(all(count >= 1 for count in found), f"random trees have leaves; they gave {found}", PAGE)
 
+    @ACTIVE
     def test_a_pause_lets_go_on_what_began(self, taskforce: TaskForce, gate: Gate) -> None:
         """During a pause, a task that runs goes on, with the tasks that it waits for."""
         self.needs_background()
@@ -85,6 +91,7 @@ class Waiting(TaskForceSuite):
         promise(found == 9, f"a task that waited for square(3) during a pause gives 9, not {found}", PAGE)
         taskforce.start()
 
+    @ACTIVE
     def test_waiting_with_a_lock(self, taskforce: TaskForce) -> None:
         """A waiting task holds its locks: whoever runs its sub-task runs nothing else in its place."""
         self.needs_one_process()
