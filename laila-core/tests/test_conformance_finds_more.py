@@ -152,8 +152,8 @@ BROKEN = {"wrong_taskforces.py": TASKFORCES, "wrong_protocols.py": PROTOCOLS}
 EACH = [(file, name) for file, found in BROKEN.items() for name in found]
 
 
-def run(folder: Path, tests: Sequence[str]) -> str:
-    """Run tests in a pytest of its own and return what it printed.
+def run(folder: Path, arguments: Sequence[str]) -> str:
+    """Run a pytest of its own and return what it printed.
 
     That process is ended without ceremony, and what it has left behind with it: a wrong task force would
     keep it alive.
@@ -163,7 +163,7 @@ def run(folder: Path, tests: Sequence[str]) -> str:
     printed = folder / "printed"
     with printed.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", end, *options, *tests],
+            [sys.executable, "-c", end, *options, *arguments],
             cwd=folder,
             env={**os.environ, "COLUMNS": "2000", "PYTHONPATH": str(FOLDER)},
             stdin=subprocess.DEVNULL,
@@ -189,7 +189,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             file: executor.submit(
                 run,
                 tmp_path_factory.mktemp("wrong"),
-                [f"{FOLDER / file}::Test{name}::test_{test}" for name, (test, _) in found.items()],
+                [
+                    *("-W", "ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+                    *("-W", "ignore::pytest.PytestUnraisableExceptionWarning"),
+                    *(f"{FOLDER / file}::Test{name}::test_{test}" for name, (test, _) in found.items()),
+                ],
             )
             for file, found in BROKEN.items()
         }
