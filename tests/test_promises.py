@@ -1,4 +1,4 @@
-"""The table of what pools promise says what the classes say, and the suite holds the classes to it."""
+"""The table of what pools promise says what the classes say, and the suites hold every plugin to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from laila.contract import Pool
-from laila.plugins import pools
+from laila.plugins import pools, protocols, taskforces
 from workspace import DISTRIBUTIONS, ROOT
 
 PAGE = ROOT / "docs" / "reference" / "pools.md"
@@ -46,17 +46,28 @@ def test_every_pool_of_the_table_is_one_of_ours() -> None:
     assert set(table()) == {pools().get(name).__name__ for name in NAMES}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_pool_is_under_the_suite(name: str) -> None:
+SUITES = {
+    "laila.pools": ("PoolConformance", pools),
+    "laila.taskforces": ("TaskForceConformance", taskforces),
+    "laila.protocols": ("ProtocolConformance", protocols),
+}
+PLUGINS = sorted(
+    {(group, name) for one in DISTRIBUTIONS for group in SUITES for name in one.entry_points.get(group, {})}
+)
+
+
+@pytest.mark.parametrize(("group", "name"), PLUGINS)
+def test_every_plugin_is_under_its_suite(group: str, name: str) -> None:
     """Of the same classes that third parties subclass, with nothing left out of them."""
-    kind = pools().get(name).__name__
+    suite, registry = SUITES[group]
+    kind = registry().get(name).__name__
     suites = [path.read_text() for path in ROOT.glob("laila-*/tests/test_conformance*.py")]
     own = [
         text
         for text in suites
-        if re.search(r"^class Test\w*\(PoolConformance\)", text, re.MULTILINE) and kind in text
+        if re.search(rf"^class Test\w*\({suite}\)", text, re.MULTILINE) and kind in text
     ]
-    assert own, f"no suite over {kind}"
+    assert own, f"no {suite} over {kind}"
     for text in own:
         assert not re.search(r"skip|xfail|def test_|pytestmark", text), (
             f"{kind} makes an exception of its own"

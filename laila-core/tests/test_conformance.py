@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
-from laila.contract import Pool
+from laila.contract import Pool, TaskForce
 from laila.pool.memory import MemoryPool
-from laila.testing import PoolConformance
+from laila.taskforce.inline import InlineTaskForce
+from laila.testing import PoolConformance, TaskForceConformance
 
 
 class TestMemoryPool(PoolConformance):
@@ -26,3 +27,13 @@ class TestBoundedMemoryPool(PoolConformance):
     @pytest.fixture
     def open_pool(self) -> Callable[..., Pool]:
         return partial(MemoryPool, max_bytes=1 << 30)
+
+
+class TestInlineTaskForce(TaskForceConformance):
+    """The task force that runs tasks in their submitter."""
+
+    background = False
+
+    @pytest.fixture
+    def make_taskforce(self) -> Callable[..., TaskForce]:
+        return InlineTaskForce

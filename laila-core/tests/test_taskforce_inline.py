@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import itertools
 import threading
 from functools import partial
@@ -12,13 +11,13 @@ import pytest
 
 from laila.contract.taskforce import Task, TaskForce
 from laila.errors import InvalidTaskError, TaskForceError
-from laila.futures import Future, GroupFuture, guarantee
+from laila.futures import GroupFuture, guarantee
 from laila.taskforce.inline import InlineTaskForce
 
 pytestmark = pytest.mark.usefixtures("no_policy")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class HandTaskForce(TaskForce):
@@ -56,22 +55,6 @@ class HandTaskForce(TaskForce):
         return self._ahead
 
 
-def test_what_submit_returns() -> None:
-    with InlineTaskForce() as taskforce:
-        assert isinstance(taskforce.submit(lambda: 1), Future)
-        assert isinstance(taskforce.submit([lambda: 1]), Future)
-        assert isinstance(taskforce.submit([]), GroupFuture)
-        group = taskforce.submit([lambda: 1, lambda: 2])
-        assert isinstance(group, GroupFuture)
-        assert group.result == [1, 2]
-        assert taskforce.submit(lambda: 1, wait=True) == 1
-        assert taskforce.submit([lambda: 1], wait=True) == 1
-        assert taskforce.submit((partial(int, n) for n in range(3)), wait=True) == [0, 1, 2]
-        assert taskforce.submit([], wait=True) == []
-        with pytest.raises(ZeroDivisionError):
-            taskforce.submit(lambda: 1 // 0, wait=True)
-
-
 @pytest.mark.parametrize("tasks", [3, None, "work", [print, 3], {"a": 1}])
 def test_nothing_is_queued_when_one_task_is_none(tasks: Any) -> None:
     taskforce = HandTaskForce()
@@ -102,55 +85,6 @@ def test_inline_runs_in_the_caller() -> None:
     assert len(taskforce) == 0
 
 
-def test_tasks_run_in_a_copy_of_the_context() -> None:
-    variable = contextvars.ContextVar("variable", default="outer")
-    taskforce = InlineTaskForce()
-    variable.set("set")
-
-    def change() -> str:
-        seen = variable.get()
-        variable.set("changed")
-        return seen
-
-    assert taskforce.submit([change, change], wait=True) == ["set", "set"]
-    assert variable.get() == "set"
-
-
-def test_pause_and_start() -> None:
-    taskforce = InlineTaskForce()
-    ran: list[int] = []
-    taskforce.pause()
-    future = taskforce.submit(lambda: ran.append(1))
-    cancelled = taskforce.submit(lambda: ran.append(2))
-    assert len(taskforce) == taskforce.queue_len == 2
-    assert future.not_started()
-    assert cancelled.cancel()
-    assert len(taskforce) == 1
-    taskforce.start()
-    assert ran == [1]
-    assert future.finished()
-
-
-def test_shutdown() -> None:
-    taskforce = InlineTaskForce()
-    taskforce.pause()
-    future = taskforce.submit(lambda: 1)
-    taskforce.shutdown()
-    assert future.result == 1, "what was queued is done"
-    uses: list[Callable[[], object]] = [partial(taskforce.submit, int), partial(taskforce.imap, [])]
-    for use in [*uses, taskforce.start, taskforce.pause]:
-        with pytest.raises(TaskForceError, match="shut down"):
-            use()
-    taskforce.shutdown()
-    taskforce.close()
-
-    other = InlineTaskForce()
-    other.pause()
-    dropped = other.submit(lambda: 1)
-    other.shutdown(cancel_pending=True)
-    assert dropped.cancelled()
-
-
 def test_an_author_is_started_once() -> None:
     taskforce = HandTaskForce()
     taskforce.submit(print)
@@ -178,22 +112,6 @@ def test_work_done_elsewhere_is_claimed_and_settled_by_the_setters() -> None:
     assert group[0].result == 10
     with pytest.raises(OSError, match="the other side is gone"):
         group.wait()
-
-
-def test_imap_is_lazy_in_order_and_bounded() -> None:
-    taskforce = InlineTaskForce()
-    made = []
-
-    def tasks() -> Iterator[Any]:
-        for n in itertools.count():
-            made.append(n)
-            yield partial(int, n)
-
-    given = taskforce.imap(tasks())
-    assert made == []
-    assert [next(given).result for _ in range(5)] == [0, 1, 2, 3, 4]
-    assert len(made) <= 6
-    assert list(itertools.islice(taskforce.map(tasks()), 4)) == [0, 1, 2, 3]
 
 
 def test_imap_looks_ahead_and_gives_up_cleanly() -> None:
@@ -246,9 +164,6 @@ def test_imap_gives_what_came_before_an_error(bad: str) -> None:
 
 
 def test_what_is_submitted_belongs_to_the_guarantee() -> None:
-    taskforce = InlineTaskForce()
-    with pytest.raises(ZeroDivisionError), guarantee:
-        taskforce.submit([lambda: 1, lambda: 1 // 0])
     hand = HandTaskForce()
     with guarantee:
         future = hand.submit(lambda: 1)

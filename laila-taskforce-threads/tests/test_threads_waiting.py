@@ -1,12 +1,10 @@
-"""Tasks that wait for tasks: never a deadlock, whatever the number of workers."""
+"""Tasks that wait for tasks: how deep, on whose thread, and what is told of a wait that cannot end."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -14,10 +12,6 @@ from laila.errors import TaskForceError
 from laila.futures import Future, GroupFuture, as_completed
 from laila.taskforce.threads import PythonThreadPoolTaskForce
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-T = TypeVar("T")
 ONE_AND_MORE = pytest.mark.parametrize("workers", [1, 2, 4])
 
 
@@ -55,73 +49,6 @@ def test_a_chain_of_deep_stacks() -> None:
         assert taskforce.submit(lambda: deep(150, 60)).wait(60) == 60
 
 
-@ONE_AND_MORE
-def test_a_tree(workers: int) -> None:
-    with PythonThreadPoolTaskForce(workers) as taskforce:
-
-        def tree(depth: int) -> int:
-            if depth == 0:
-                return 1
-            return sum(GroupFuture.of([taskforce.submit([lambda: tree(depth - 1)] * 3)]).result)
-
-        assert taskforce.submit(lambda: tree(5)).wait(60) == 3**5
-        assert settled(taskforce)
-
-
-@ONE_AND_MORE
-def test_waits_with_a_time_limit(workers: int) -> None:
-    with PythonThreadPoolTaskForce(workers) as taskforce:
-
-        def chain(left: int) -> int:
-            return 0 if left == 0 else taskforce.submit(lambda: chain(left - 1)).wait(60) + 1
-
-        assert taskforce.submit(lambda: chain(100)).wait(60) == 100
-        assert settled(taskforce)
-
-
-@ONE_AND_MORE
-def test_every_way_to_wait(workers: int) -> None:
-    with PythonThreadPoolTaskForce(workers) as taskforce:
-
-        def submit(fn: Callable[[], T]) -> Future[T]:
-            return taskforce.submit(fn)
-
-        def parent() -> list[Any]:
-            group = GroupFuture.batch(3, lambda: [1, 2, 3], taskforce.dispatch)
-            item = GroupFuture.batch(2, lambda: ["a", "b"], taskforce.dispatch)[1]
-            given = sorted(
-                future.result for future in as_completed([submit(partial(int, n)) for n in range(5)])
-            )
-            return [
-                submit(lambda: 1).result,
-                submit(lambda: 2).exception,
-                group.result,
-                item.result,
-                taskforce.submit([lambda: 1, lambda: 2]).wait(30),
-                given,
-                list(taskforce.map([partial(int, n) for n in range(20)])),
-            ]
-
-        expected = [1, None, [1, 2, 3], "b", [1, 2], [0, 1, 2, 3, 4], list(range(20))]
-        assert taskforce.submit([parent] * 4).wait(60) == [expected] * 4
-        assert settled(taskforce)
-
-
-@ONE_AND_MORE
-def test_event_loops_inside_tasks(workers: int) -> None:
-    with PythonThreadPoolTaskForce(workers) as taskforce:
-
-        async def fetch(depth: int) -> int:
-            return await taskforce.submit(lambda: asyncio.run(gather(depth - 1))) if depth else 1
-
-        async def gather(depth: int) -> int:
-            group: GroupFuture[int] = GroupFuture.of([taskforce.submit([lambda: 1, lambda: 1])])
-            return sum(await asyncio.gather(fetch(depth), fetch(depth))) + sum(await group)
-
-        assert taskforce.submit(lambda: asyncio.run(gather(3))).wait(60) == 2**4 + 2 * (2**4 - 1)
-        assert settled(taskforce)
-
-
 def test_two_task_forces_that_wait_for_each_other() -> None:
     with PythonThreadPoolTaskForce(1) as one, PythonThreadPoolTaskForce(1) as other:
 
@@ -132,25 +59,6 @@ def test_two_task_forces_that_wait_for_each_other() -> None:
         assert one.submit(lambda: bounce(200)).wait(60) == 200
         assert settled(one)
         assert settled(other)
-
-
-def test_waiting_with_a_lock_that_other_tasks_want() -> None:
-    """A waiter runs only what it waits for, never a task that may want the lock it holds."""
-    lock = threading.Lock()
-    with PythonThreadPoolTaskForce(1) as taskforce:
-
-        def greedy() -> int:
-            with lock:
-                return 1
-
-        def holder() -> int:
-            with lock:
-                queued.append(taskforce.submit(greedy))
-                return taskforce.submit(lambda: 2).result
-
-        queued: list[Future[int]] = []
-        assert taskforce.submit(holder).wait(30) == 2
-        assert queued[0].wait(30) == 1
 
 
 def test_as_completed_runs_nothing_in_the_waiter() -> None:
@@ -192,58 +100,6 @@ def test_the_limit_holds_for_what_is_not_waiting() -> None:
         assert settled(taskforce)
     # Whoever comes back from a wait is one too many until somebody finishes a task.
     assert most <= 4
-
-
-def test_paused_task_force_finishes_what_it_began() -> None:
-    with PythonThreadPoolTaskForce(1) as taskforce:
-        entered, go = threading.Event(), threading.Event()
-
-        def parent() -> int:
-            entered.set()
-            go.wait(30)
-            return taskforce.submit(lambda: 1).result
-
-        future = taskforce.submit(parent)
-        entered.wait(30)
-        taskforce.pause()
-        go.set()
-        assert future.wait(30) == 1
-
-
-def test_deadlock_free_under_load() -> None:
-    """Random trees of tasks, waited for in random ways, on few workers, from many threads."""
-    import random
-
-    with PythonThreadPoolTaskForce(2) as taskforce:
-
-        def node(depth: int, seed: int) -> int:
-            rng = random.Random(seed)
-            if depth == 0:
-                return 1
-            tasks = [partial(node, depth - 1, rng.getrandbits(32)) for _ in range(rng.randint(1, 3))]
-            kind = rng.randint(0, 3)
-            if kind == 0:
-                return sum(taskforce.submit(task).result for task in tasks)
-            if kind == 1:
-                return sum(GroupFuture.of([taskforce.submit(task) for task in tasks]).wait(60))
-            if kind == 2:
-                given = as_completed([taskforce.submit(task) for task in tasks], timeout=60)
-                return sum(result for future in given if isinstance(result := future.wait(), int))
-            return sum(taskforce.map(tasks))
-
-        results: list[int] = []
-
-        def begin(seed: int) -> None:
-            results.append(taskforce.submit(partial(node, 5, seed)).wait(60))
-
-        threads = [threading.Thread(target=begin, args=(seed,)) for seed in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(90)
-        assert len(results) == 8
-        assert all(result >= 1 for result in results)
-        assert settled(taskforce)
 
 
 @pytest.mark.timeout(20)

@@ -113,13 +113,15 @@ class DefaultCentralCommunication(Component):
         """Connect to the policy at ``host`` and ``port`` over WebSockets; see :meth:`add_peer`."""
         return self.add_peer(f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}", secret)
 
-    def peer_joined(self, peer: str, proxy: object) -> None:
+    def peer_joined(self, peer: str, protocol: Protocol) -> None:
         """For protocols: a peer is connected and authenticated."""
         with self._lock:
-            self._peers[peer] = proxy
-        self._events.tell("laila_peer_joined", peer=peer)
+            known = peer in self._peers
+            self._peers[peer] = protocol
+        if not known:
+            self._events.tell("laila_peer_joined", peer=peer)
 
-    def peer_left(self, peer: str, error: BaseException | None = None) -> None:
+    def peer_left(self, peer: str, protocol: Protocol, error: BaseException | None = None) -> None:
         """For protocols: a peer is gone."""
         with self._lock:
             known = self._peers.pop(peer, None) is not None

@@ -21,11 +21,15 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.testing.pools import PoolConformance
+    from laila.testing.protocols import ProtocolConformance
+    from laila.testing.taskforces import TaskForceConformance
 
-__all__ = ["PoolConformance"]
+__all__ = ["PoolConformance", "ProtocolConformance", "TaskForceConformance"]
 
 _HOMES = {
     "PoolConformance": "laila.testing.pools",
+    "ProtocolConformance": "laila.testing.protocols",
+    "TaskForceConformance": "laila.testing.taskforces",
 }
 
 if not TYPE_CHECKING:

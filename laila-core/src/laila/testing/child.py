@@ -17,6 +17,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from laila.testing.programs import describe
 from laila.testing.promises import PATIENCE, broken, promise
 from laila.testing.samples import make_blob, stored_many
 
@@ -26,23 +27,10 @@ if TYPE_CHECKING:
 
     from laila.contract import Pool
 
-__all__ = ["Writer", "describe", "leave_open", "race", "read", "writing"]
+__all__ = ["Writer", "leave_open", "race", "read", "writing"]
 
 
 # -- the side of the test ----------------------------------------------------------------------------
-
-
-def describe(pool: Pool) -> dict[str, Any]:
-    """What another process needs to open the pool's store: the class, its options, and its secrets."""
-    settings = pool.settings
-    secrets = {} if settings is None else {name: getattr(settings, name) for name in pool.missing_secrets()}
-    options = pool.options()
-    options.pop("transformations", None)
-    return {
-        "module": type(pool).__module__,
-        "name": type(pool).__qualname__,
-        "options": {**options, **secrets},
-    }
 
 
 def _start(pool: Pool, action: str, **arguments: Any) -> subprocess.Popen[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["pytest_configure", "pytest_terminal_summary"]
 
 # Plain asserts in the helpers of the suites show what they compared, as those in test files do.
-for _name in ("child", "pools", "promises", "protocols", "samples", "taskforces"):
+for _name in ("bounded", "child", "pools", "programs", "promises", "protocols", "samples", "taskforces"):
     pytest.register_assert_rewrite(f"laila.testing.{_name}")
 
 _PREFIX = "Failed: promise broken: "
@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List the promises that are broken, each once, with the tests that found it."""
     broken: dict[str, list[str]] = {}
-    for report in terminalreporter.getreports("failed"):
+    for report in [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]:
         for line in _lines(report):
             broken.setdefault(line, []).append(report.nodeid)
     if broken:

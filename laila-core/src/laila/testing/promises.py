@@ -84,8 +84,8 @@ class Leaks:
         self._files = _open_files()
         self._children = _children()
 
-    def check(self, what: str, *, files: int = 0) -> None:
-        """Break the promise that ``what`` gives everything back, unless it does within a few seconds.
+    def check(self, what: str, *, files: int = 0, seconds: float = 8.0) -> None:
+        """Break the promise that ``what`` gives everything back, unless it does within ``seconds``.
 
         ``files`` more descriptors than before are not counted: what a library keeps for the whole process.
         """
@@ -101,8 +101,15 @@ class Leaks:
             now = _open_files()
             return now - self._files if len(now) > len(self._files) + files else set()
 
-        for left, kind in ((threads, "thread"), (children, "process"), (opened, "file and socket")):
-            until(lambda: not left(), lambda: f"{what} leaves no {kind} behind; left: {_some(left())}", 8.0)  # noqa: B023 - called at once
+        def leaves_no(kind: str, left: Callable[[], set[str]]) -> None:
+            __tracebackhide__ = True
+            until(
+                lambda: not left(), lambda: f"{what} leaves no {kind} behind; left: {_some(left())}", seconds
+            )
+
+        leaves_no("thread", threads)
+        leaves_no("process", children)
+        leaves_no("file and socket", opened)
 
 
 def _some(left: Iterable[object]) -> str:

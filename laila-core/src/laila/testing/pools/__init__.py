@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from laila.testing.pools.base import PoolSuite
 from laila.testing.pools.contents import Contents
 from laila.testing.pools.creation import Creation
@@ -17,5 +19,6 @@ from laila.testing.pools.verbs import Verbs
 __all__ = ["PoolConformance"]
 
 
+@pytest.mark.conformance
 class PoolConformance(Contents, Creation, Verbs, Sharing, Lifecycle, Faults, Machine, PoolSuite):
     """Holds a pool to its contract. Subclass it, and define ``open_pool``; see :class:`PoolSuite`."""

@@ -1,0 +1,79 @@
+"""Tests that end: what hangs fails, and says where it stands."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from laila.testing.promises import broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    S = TypeVar("S")
+    T = TypeVar("T")
+
+__all__ = ["bounded", "within"]
+
+
+def bounded(suite: type[S]) -> type[S]:
+    """Give each test of a class three times its ``patience``; class decorator.
+
+    A test that has not ended by then fails, with the promise that its docstring tells. It is left behind in a
+    thread that keeps no process alive.
+    """
+    for name, test in list(vars(suite).items()):
+        if name.startswith("test_"):
+            setattr(suite, name, _bounded(test))
+    return suite
+
+
+def _bounded(test: Callable[..., None]) -> Callable[..., None]:
+    told = (test.__doc__ or test.__name__).partition("\n")[0].rstrip(".")
+
+    @functools.wraps(test)
+    def run(self: Any, *args: Any, **kwargs: Any) -> None:
+        __tracebackhide__ = True
+        within(3 * self.patience, f"nothing hangs, and here: {told}", lambda: test(self, *args, **kwargs))
+
+    return run
+
+
+def within(seconds: float, what: str, fn: Callable[[], T]) -> T:
+    """Run ``fn`` in a thread of its own, and return or raise its outcome.
+
+    What has not ended after ``seconds`` breaks the promise ``what``.
+    """
+    __tracebackhide__ = True
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        __tracebackhide__ = True
+        try:
+            results.append(fn())
+        except BaseException as error:  # noqa: BLE001 - raised below, in the thread of the test
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="conformance", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors.pop()
+    if not results:
+        broken(f"{what} (it has not ended after {seconds:g} s, and stands in {_place(thread)})")
+    return results.pop()
+
+
+def _place(thread: threading.Thread) -> str:
+    """The innermost frames of a thread, innermost first."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    places: list[str] = []
+    while frame is not None and len(places) < 4:
+        if frame.f_code.co_filename != threading.__file__:
+            places.append(f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})")
+        frame = frame.f_back
+    return ", called by ".join(places) or "no Python code"
