@@ -46,7 +46,6 @@ def s3_store(server: dict[str, str]) -> S3Store:
     """The bucket, as the client library opens it alone."""
     from obstore.store import S3Store
 
-
     return S3Store(
         server["bucket_name"],
         endpoint=server["endpoint_url"],
