@@ -17,6 +17,8 @@ from laila.pool.redis.server import find_program, reachable
 if TYPE_CHECKING:
     from types import TracebackType
 
+    Option = str | int | tuple[str, ...]
+
 __all__ = ["RedisServer"]
 
 _READY_SECONDS = 20.0
@@ -26,18 +28,18 @@ class RedisServer:
     """A server with its data in ``folder``, on a free port of loopback and on a Unix socket beside the data.
 
     ``password`` is that of the default user; ``aof`` writes every command to disk before it is answered;
-    ``options`` are the server's own (``maxmemory="10mb"`` is ``--maxmemory 10mb``). :meth:`kill` and
-    :meth:`start` again keep port and data.
+    ``options`` are the server's own (``maxmemory="10mb"`` is ``--maxmemory 10mb``; several words are a
+    tuple). :meth:`kill` and :meth:`start` again keep port and data.
     """
 
     def __init__(
-        self, folder: Path, *, password: str | None = None, aof: bool = False, **options: str | int
+        self, folder: Path, *, password: str | None = None, aof: bool = False, **options: Option
     ) -> None:
         self.folder = folder
         self.password = password
         self.socket = str(folder / "redis.sock")
         folder.mkdir(parents=True, exist_ok=True)
-        settings: dict[str, str | int] = {"save": "", "dir": ".", "unixsocket": "redis.sock"}
+        settings: dict[str, Option] = {"save": "", "dir": ".", "unixsocket": "redis.sock"}
         if aof:
             settings |= {"appendonly": "yes", "appendfsync": "always"}
         if password is not None:
@@ -69,7 +71,9 @@ class RedisServer:
         assert program is not None, "no Redis server: `make install` installs one"
         for _ in range(5):  # somebody may take the port that was free
             port = self.port or _free_port()
-            arguments = [f for name, value in self._settings.items() for f in (f"--{name}", str(value))]
+            arguments: list[str] = []
+            for name, value in self._settings.items():
+                arguments += (f"--{name}", *(value if isinstance(value, tuple) else [str(value)]))
             with (self.folder / "log").open("ab") as log:
                 self._process = subprocess.Popen(
                     [program, "--port", str(port), "--bind", "127.0.0.1", *arguments],

@@ -92,7 +92,7 @@ class Front:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await asyncio.gather(_pass(reader, server_writer), _pass(server_reader, writer))
         for one in (writer, server_writer):
-            one.close()
+            one.transport.abort()  # without a farewell, for which TLS would wait
 
     def close(self) -> None:
         """End it and every connection."""
@@ -116,9 +116,7 @@ class Front:
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    finally:
-        writer.close()
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.transport.abort()

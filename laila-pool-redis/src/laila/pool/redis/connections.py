@@ -124,13 +124,13 @@ class Connections:
     def pages(self, build: Callable[[int], Command]) -> Iterator[list[bytes]]:
         """Yield what SCAN finds, page by page; ``build`` makes the command from the cursor.
 
-        A cursor means something to the very process that gave it. So a scan has a connection of its own, and
-        begins anew where that is lost; something may come twice, as with SCAN itself.
+        A cursor means something to the very process that gave it. So a scan keeps its connection, above the
+        limit, and begins anew where that is lost; something may come twice, as with SCAN itself.
         """
         patience = _Patience(self)
         while True:
             try:
-                with self._open(self._make()) as connection:
+                with self._open(self._take()) as connection:
                     cursor = -1
                     while cursor:
                         if connection.pid != os.getpid():
@@ -164,12 +164,16 @@ class Connections:
         if not room.acquire(timeout=self._timeout):
             raise TooManyCallsError
         try:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
-            with self._open(connection or self._make()) as opened:
-                yield opened
+            with self._open(self._take()) as connection:
+                yield connection
         finally:
             room.release()
+
+    def _take(self) -> Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self._make()
 
     @contextmanager
     def _open(self, connection: Connection) -> Iterator[Connection]:

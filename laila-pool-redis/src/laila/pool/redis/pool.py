@@ -77,7 +77,7 @@ class RedisPool(Pool):
                 program=settings.server,
                 start_timeout=settings.start_timeout,
             )
-            self.durability = settings.durable  # type: ignore[misc]  # this pool's, in place of the class's
+            self.durability = settings.durable  # this pool's, in place of the class's
         if settings.private or str(settings.url).startswith("unix:"):
             self.writers = self.creation = "host"  # type: ignore[misc, assignment]  # the same
         self._connections = Connections(

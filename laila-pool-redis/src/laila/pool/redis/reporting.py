@@ -61,18 +61,18 @@ def _explain(error: Exception, where: str, settings: RedisSettings) -> tuple[int
     said = str(error)
     if isinstance(error, exceptions.AuthenticationError):
         return errno.EACCES, _authentication(said, where, settings)
-    if isinstance(error, exceptions.NoPermissionError):
+    if isinstance(error, exceptions.NoPermissionError) or _in_script(said, "NOPERM", "ACL failure in script"):
         user = settings.username or "default"
         return errno.EACCES, (
             f"the user {user!r} may not do this in {where} ({said}); give it the keys and commands that the "
             "page of this pool names (ACL SETUSER), or another user by username="
         )
-    if isinstance(error, exceptions.OutOfMemoryError):
+    if isinstance(error, exceptions.OutOfMemoryError) or _in_script(said, "OOM"):
         return errno.ENOSPC, (
             f"{where} is full ({said}): what is there stays; make room, raise its maxmemory, or let a cache "
             "forget (ttl= and a maxmemory-policy)"
         )
-    if isinstance(error, exceptions.ReadOnlyError):
+    if isinstance(error, exceptions.ReadOnlyError) or _in_script(said, "READONLY"):
         return errno.EROFS, f"{where} is a replica, which only reads ({said}); give the URL of its primary"
     if isinstance(error, exceptions.BusyLoadingError):
         return errno.EAGAIN, f"{where} is still loading its data; try again, or raise retry_for="
@@ -86,6 +86,11 @@ def _explain(error: Exception, where: str, settings: RedisSettings) -> tuple[int
     if isinstance(error, exceptions.InvalidResponse):
         return errno.EPROTO, f"what answers at {where} is no Redis server ({said}); correct url="
     return _connection(error, said, where, settings)
+
+
+def _in_script(said: str, code: str, words: str | None = None) -> bool:
+    """Whether a command in a script was refused so: older servers put its error into the script's."""
+    return f"-{code} " in said or (words is not None and words in said)
 
 
 def _authentication(said: str, where: str, settings: RedisSettings) -> str:
@@ -123,9 +128,10 @@ def _connection(error: Exception, said: str, where: str, settings: RedisSettings
             return errno.EPROTO, f"no TLS with {where} ({cause.reason or cause}); is redis:// meant?"
     number = next((one.errno for one in _chain(error) if isinstance(one, OSError) and one.errno), None)
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
+        tls = "; does it speak TLS there?" if where.startswith("rediss:") else ""
         return errno.ETIMEDOUT, (
             f"{where} did not answer in time: timeout={settings.timeout:g}, "
-            f"connect_timeout={settings.connect_timeout:g} seconds. {_PERHAPS}"
+            f"connect_timeout={settings.connect_timeout:g} seconds{tls}. {_PERHAPS}"
         )
     if number in (errno.ECONNREFUSED, errno.ENOENT):
         return number, f"no server at {where} ({said}); start it, or correct url="

@@ -32,18 +32,18 @@ class Script:
 CREATE, CREATE_AGAIN, REPLACE = b"create", b"again", b"replace"
 
 _COMMON = r"""
--- The names of the pieces that a record refers to, and what they share; none where the value is a blob.
-local function pieces(key, value)
-  local names = {}
-  if string.byte(value, 7) ~= 47 then return names end
-  local id, count = string.match(value, '^\147LAILA/pieces (%x+) (%d+) ')
-  local base = string.match(key, '^[^/]*/') .. 'p/' .. (id or '') .. '/'
-  for i = 0, (count or 0) - 1 do names[i + 1] = base .. i end
-  return names, id
+-- The id of a record and the number of its pieces; nothing where the value is a blob.
+local function record(value)
+  if string.byte(value, 7) == 47 then return string.match(value, '^\147LAILA/pieces (%x+) (%d+) ') end
 end
 
-local function drop(names)
-  for _, name in ipairs(names) do redis.pcall('UNLINK', name) end
+-- Run `command` for one piece after the other, as long as they are there; return whether all of them were.
+local function each(run, command, key, id, count, ...)
+  local base = string.match(key, '^[^/]*/') .. 'p/' .. id .. '/'
+  for i = 0, count - 1 do
+    if run(command, base .. i, ...) ~= 1 then return false end
+  end
+  return true
 end
 
 -- After the entries, KEYS has the indexes of those that are evolutions, and `arguments` for each of them the
@@ -95,34 +95,36 @@ local function store(i)
   if how == 'replace' then
     old = redis.call('GETRANGE', key, 0, 127)
   elseif redis.call('EXISTS', key) == 1 then
-    return how == 'again' and redis.call('GET', key) == value and 1 or 0
+    if how == 'again' and redis.call('GET', key) == value then return 1 end
+    return 0
   end
-  local names, id = pieces(key, value)
-  for _, name in ipairs(names) do
-    if redis.call('EXISTS', name) == 0 then return -1 end
-  end
+  local id, count = record(value)
+  if id and not each(redis.call, 'EXISTS', key, id, count) then return -1 end
   if index[i] then list(index[i][1], index[i][2]) end
-  for _, name in ipairs(names) do
-    if ttl > 0 then redis.call('PEXPIRE', name, ttl) else redis.call('PERSIST', name) end
-  end
+  -- Pieces live as long as their record.
   local done
   if ttl > 0 then
+    if id then each(redis.call, 'PEXPIRE', key, id, count, ttl) end
     done = redis.pcall('SET', key, value, 'PX', ttl)
   else
+    if id then each(redis.call, 'PERSIST', key, id, count) end
     done = redis.pcall('SET', key, value)
   end
   if done.err then
-    for _, name in ipairs(names) do redis.pcall('EXPIRE', name, 600) end
-    error(done.err)
+    if id then each(redis.pcall, 'EXPIRE', key, id, count, 600) end
+    return done
   end
-  local before, was = pieces(key, old)
-  if was ~= id then drop(before) end
+  local was, pieces = record(old)
+  if was and was ~= id then each(redis.pcall, 'UNLINK', key, was, pieces) end
   if index[i] and ttl > 0 then weed(index[i][1]) end
   return 1
 end
 
 local answers = {}
-for i = 1, n do answers[i] = store(i) end
+for i = 1, n do
+  answers[i] = store(i)
+  if type(answers[i]) == 'table' then return answers[i] end
+end
 return answers
 """
 )
@@ -138,7 +140,8 @@ for i = 1, n do
   local old = redis.call('GETRANGE', KEYS[i], 0, 127)
   if index[i] then redis.call('ZREM', index[i][1], index[i][2]) end
   answers[i] = redis.call('UNLINK', KEYS[i])
-  drop((pieces(KEYS[i], old)))
+  local was, pieces = record(old)
+  if was then each(redis.pcall, 'UNLINK', KEYS[i], was, pieces) end
 end
 return answers
 """
