@@ -299,9 +299,10 @@ def test_a_listing_goes_on_after_a_restart(start: Callable[..., RedisServer], op
 def test_a_server_that_loads_its_data_is_waited_for(
     start: Callable[..., RedisServer], opened: OpenPool
 ) -> None:
+    """It answers that it is loading, a few times in what it takes to load 15 MB."""
     server = start(aof=True)
     pool, client = opened(server.url), server.client()
-    pool._write_many([(f"{n}", make(f"{n}")) for n in range(3000)])
+    pool._write_many([(f"{n}", make(f"{n}", 5000)) for n in range(3000)])
     client.bgrewriteaof()
     deadline = time.monotonic() + 20
     info: Any = client.info("persistence")
@@ -310,12 +311,11 @@ def test_a_server_that_loads_its_data_is_waited_for(
         time.sleep(0.02)
         info = client.info("persistence")
     server.kill()
-    # 0.2 ms a key, and a look at the connections after every 1 KiB.
-    server._settings |= {"key-load-delay": "200", "loading-process-events-interval-bytes": "1024"}
+    server._settings["key-load-delay"] = 200  # microseconds a key
     starting = threading.Thread(target=server.start)
     starting.start()
     try:
-        assert read(pool, "77") == bytes(make("77"))
+        assert read(pool, "77") == bytes(make("77", 5000))
     finally:
         starting.join(30)
 

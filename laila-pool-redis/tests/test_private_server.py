@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import redis
 import laila
 from laila.contract import Blob, Buffer
 from laila.contract.backend import as_blob
-from laila.errors import PoolError
+from laila.errors import PoolClosedError, PoolError
 from laila.pool.redis import RedisPool
 from laila.pool.redis.server import PrivateServer, find_program, reachable
 from workspace import clean_environment
@@ -371,6 +372,47 @@ def test_several_pools_find_the_new_server(folder: Path, opened: OpenPool) -> No
     assert len(processes(folder)) == 2
 
 
+def test_a_folder_that_was_deleted_and_made_again(folder: Path, opened: OpenPool) -> None:
+    """What held the old one neither ends the new server, nor is taken for a user of it."""
+    old = opened(path=folder)
+    servers = processes(folder)
+    shutil.rmtree(folder)
+    new = opened(path=folder)
+    new._write("k", make("k"))
+    assert not set(servers.values()) & set(processes(folder).values())
+    old.close()
+    assert read(new, "k") == bytes(make("k"))
+    wait(lambda: not any(Path(f"/proc/{pid}/fd").exists() for pid in servers.values()))
+    assert len(processes(folder)) == 2
+
+
+def test_close_does_not_wait_for_a_server_that_does_not_come(folder: Path) -> None:
+    pool = RedisPool(path=folder, retry_for=60)
+    here = processes(folder)
+    os.kill(here["server"], signal.SIGSTOP)
+    pool._connections._drop_idle()
+    outcomes: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            pool._read("k")
+        except PoolClosedError as error:
+            outcomes.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    time.sleep(0.3)
+    began = time.monotonic()
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    thread.join(10)
+    os.kill(here["server"], signal.SIGCONT)
+    closing.join(10)
+    assert len(outcomes) == 1
+    assert time.monotonic() - began < 8
+    wait(lambda: not processes(folder))
+
+
 # -- when it cannot start ------------------------------------------------------------------------------------
 
 
@@ -410,12 +452,12 @@ def test_a_wrong_program_is_told(folder: Path, server: str, said: str) -> None:
 def test_damage_is_told_with_the_words_of_the_server(folder: Path) -> None:
     with RedisPool(path=folder) as pool:
         pool._write("k", make("k"))
-    (file,) = (folder / "appendonlydir").glob("*.incr.aof")
+    (file,) = (*(folder / "appendonlydir").glob("*.incr.aof"), *folder.glob("appendonly.aof"))
     file.write_bytes(b"*3\r\n$3\r\nSET\r\nno length\r\n" + file.read_bytes())
     with pytest.raises(PoolError, match=r"does not start.*Bad file format") as caught:
         RedisPool(path=folder)
     assert str(folder) in str(caught.value)
-    assert processes(folder) == {}
+    wait(lambda: not processes(folder))
 
 
 def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:

@@ -131,7 +131,9 @@ class RedisPool(Pool):
         return str(self.settings.url).partition("://")[2]
 
     def _reporting(self, what: str) -> AbstractContextManager[None]:
-        where = f"the private server in {self.path}" if self._server else str(self.settings.url)
+        where = str(self.settings.url)
+        if self._server is not None:
+            where = f"the private server in {self.path} (its log: server.log there)"
         return reporting(what, where, self.label, self.settings)
 
     def _make_connection(self) -> Connection:

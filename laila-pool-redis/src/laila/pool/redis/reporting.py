@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["reporting"]
 
+# What a command in a script was refused for stands in the text of the script's error, in older servers.
+_NOT_ALLOWED = ("-NOPERM ", "ACL failure in script", "The user executing the script can't")
 _PERHAPS = "A write may have happened or not; to store the same again does no harm"
 
 
@@ -61,18 +63,18 @@ def _explain(error: Exception, where: str, settings: RedisSettings) -> tuple[int
     said = str(error)
     if isinstance(error, exceptions.AuthenticationError):
         return errno.EACCES, _authentication(said, where, settings)
-    if isinstance(error, exceptions.NoPermissionError) or _in_script(said, "NOPERM", "ACL failure in script"):
+    if isinstance(error, exceptions.NoPermissionError) or _has(said, *_NOT_ALLOWED):
         user = settings.username or "default"
         return errno.EACCES, (
             f"the user {user!r} may not do this in {where} ({said}); give it the keys and commands that the "
             "page of this pool names (ACL SETUSER), or another user by username="
         )
-    if isinstance(error, exceptions.OutOfMemoryError) or _in_script(said, "OOM"):
+    if isinstance(error, exceptions.OutOfMemoryError) or _has(said, "-OOM "):
         return errno.ENOSPC, (
             f"{where} is full ({said}): what is there stays; make room, raise its maxmemory, or let a cache "
             "forget (ttl= and a maxmemory-policy)"
         )
-    if isinstance(error, exceptions.ReadOnlyError) or _in_script(said, "READONLY"):
+    if isinstance(error, exceptions.ReadOnlyError) or _has(said, "-READONLY "):
         return errno.EROFS, f"{where} is a replica, which only reads ({said}); give the URL of its primary"
     if isinstance(error, exceptions.BusyLoadingError):
         return errno.EAGAIN, f"{where} is still loading its data; try again, or raise retry_for="
@@ -88,9 +90,8 @@ def _explain(error: Exception, where: str, settings: RedisSettings) -> tuple[int
     return _connection(error, said, where, settings)
 
 
-def _in_script(said: str, code: str, words: str | None = None) -> bool:
-    """Whether a command in a script was refused so: older servers put its error into the script's."""
-    return f"-{code} " in said or (words is not None and words in said)
+def _has(said: str, *words: str) -> bool:
+    return any(one in said for one in words)
 
 
 def _authentication(said: str, where: str, settings: RedisSettings) -> str:

@@ -55,6 +55,7 @@ class PrivateServer:
         self._program = program
         self._timeout = start_timeout
         self._users: int | None = None
+        self._leaving = False
         self._lock = Lock()
         _servers.add(self)
 
@@ -66,6 +67,8 @@ class PrivateServer:
         with self._lock:
             deadline = monotonic() + self._timeout
             try:
+                if self._users is not None and not self._is_there(self._users):
+                    self._close_users()  # the folder was deleted, and its server with it
                 if self._users is None:
                     os.makedirs(self.folder, mode=0o700, exist_ok=True)
                     self._users = self._join(deadline)
@@ -81,8 +84,9 @@ class PrivateServer:
 
     def leave(self) -> None:
         """Be no user any more; the last one ends the server, and returns when it has ended."""
+        self._leaving = True  # who waits for the server to start need not
         with self._lock:
-            users, self._users = self._users, None
+            users = self._users
             if users is None:
                 return
             try:
@@ -90,22 +94,26 @@ class PrivateServer:
                 if not _try_lock(users, fcntl.LOCK_EX):
                     # Others use it, and let us in at once; or its guardian is ending it already.
                     _wait_for_lock(users, fcntl.LOCK_SH, deadline)
-                elif _say(self.socket, b"SHUTDOWN\r\n") == b"":
-                    self._wait_for_end(deadline)
+                elif self._is_there(users) and _say(self.socket, b"SHUTDOWN\r\n") == b"":
+                    lock = self._open("server.lock")
+                    _wait_for_lock(lock, fcntl.LOCK_EX, deadline)
+                    os.close(lock)
+            except OSError:
+                pass  # the folder is going away; the guardian ends what was in it
             finally:
-                os.close(users)
+                self._close_users()
 
     def forget(self) -> None:
         """Be no user, without a word: in a forked child, whose parent is one and stays it."""
         self._lock = Lock()
+        self._close_users()
+
+    def _close_users(self) -> None:
         users, self._users = self._users, None
         if users is not None:
             os.close(users)
 
-    def __del__(self) -> None:
-        users, self._users = self._users, None
-        if users is not None:
-            os.close(users)
+    __del__ = _close_users
 
     # -- joining ---------------------------------------------------------------------------------------------
 
@@ -122,6 +130,8 @@ class PrivateServer:
         pipe: int | None = None
         try:
             while not _ready(answer := _say(self.socket, b"PING\r\n")):
+                if self._leaving:
+                    raise self._error(f"the private server in {self.folder} was left")
                 if monotonic() > deadline:
                     raise self._error(
                         f"the private server in {self.folder} was not ready after {self._timeout:g} seconds; "
@@ -185,20 +195,16 @@ class PrivateServer:
             os.close(theirs)
         return ours
 
-    # -- leaving ---------------------------------------------------------------------------------------------
-
-    def _wait_for_end(self, deadline: float) -> None:
-        with suppress(OSError):  # the folder may be gone, too
-            lock = self._open("server.lock")
-            try:
-                _wait_for_lock(lock, fcntl.LOCK_EX, deadline)
-            finally:
-                os.close(lock)
-
     # -- helpers ---------------------------------------------------------------------------------------------
 
     def _open(self, name: str) -> int:
         return os.open(os.path.join(self.folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _is_there(self, users: int) -> bool:
+        """Whether this is the file of the folder as it is now."""
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(users), os.stat(os.path.join(self.folder, "users.lock")))
+        return False
 
     def _log(self) -> str:
         try:
