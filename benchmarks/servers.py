@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,4 +23,12 @@ def started(names: set[str]) -> Iterator[dict[str, dict[str, str]]]:
         yield {name: stack.enter_context(_STARTERS[name]()) for name in sorted(names)}
 
 
-_STARTERS: dict[str, Callable[[], contextlib.AbstractContextManager[dict[str, str]]]] = {}
+@contextlib.contextmanager
+def _redis() -> Iterator[dict[str, str]]:
+    from servers.redis import RedisServer
+
+    with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder)) as server:
+        yield {"url": server.url}
+
+
+_STARTERS: dict[str, Callable[[], contextlib.AbstractContextManager[dict[str, str]]]] = {"redis": _redis}

@@ -1,15 +1,16 @@
-"""Wheels, built once a session without network, and environments to install them into."""
+"""Wheels, built once a session without network, environments to install them into, and servers."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from servers.redis import RedisServer
 from workspace import DISTRIBUTIONS, Distribution, Environment
 
 
@@ -66,3 +67,10 @@ def installed(
 ) -> Environment:
     """One environment with every wheel, for tests that change nothing in it."""
     return make_environment([wheels[distribution.name] for distribution in DISTRIBUTIONS])
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server; each test takes a prefix of its own."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as started:
+        yield started

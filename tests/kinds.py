@@ -11,6 +11,7 @@ import pytest
 
 import laila
 from laila.pool.hdf5 import HDF5Pool
+from laila.pool.redis import RedisPool
 from laila.transform import AesGcm
 
 
@@ -32,6 +33,9 @@ class Place:
 KINDS: dict[str, Callable[[Place, str, dict[str, Any]], laila.Pool]] = {
     "memory": lambda place, name, options: laila.MemoryPool(name, **options),
     "hdf5": lambda place, name, options: HDF5Pool(place.folder / f"{name}.h5", durable="process", **options),
+    "redis": lambda place, name, options: RedisPool(
+        place.request.getfixturevalue("redis_server").url, prefix=f"{place.folder.name}.{name}", **options
+    ),
 }
 
 TRANSFORMED: dict[str, Sequence[Any]] = {

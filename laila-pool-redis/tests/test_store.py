@@ -206,6 +206,7 @@ def test_a_large_blob_is_in_pieces(cutting: RedisPool, server: RedisServer, pref
     head = cutting.read_head("k")
     assert head is not None
     assert head.digest == blob.digest
+    assert cutting._sizes(["none", "k"]) == [None, blob.nbytes]
     # Replaced by another large one, then by a small one, then deleted: nothing is left behind.
     other = make("k", size, seed=1, pieces=pieces)
     cutting._write("k", other)

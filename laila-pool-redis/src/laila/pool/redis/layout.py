@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
     Buffer = bytes | memoryview
 
-__all__ = ["Names", "Record", "cut", "evolution", "number_of"]
+__all__ = ["LINE_BYTES", "Names", "Record", "cut", "evolution", "number_of"]
 
 # A blob begins with 93 4C 41 49 4C 41 0D 0A: the seventh byte tells a record from one.
 _MARK = b"\x93LAILA/"
 _LINE = re.compile(rb"\x93LAILA/pieces ([0-9a-f]{32}) ([1-9]\d{0,8}) ([1-9]\d{0,17})\n")
+
+LINE_BYTES = 128
+"""The first line of a record is shorter."""
 
 
 class Names:

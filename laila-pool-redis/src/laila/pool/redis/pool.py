@@ -184,6 +184,10 @@ class RedisPool(Pool):
         with self._reporting(f"read {_these(keys)}"):
             return self._store.heads(keys)
 
+    def _sizes(self, keys: Sequence[str]) -> list[int | None]:
+        with self._reporting(f"read {_these(keys)}"):
+            return self._store.sizes(keys)
+
     def _exists(self, key: str) -> bool:
         with self._reporting(f"look for {key}"):
             return self._store.exist([key])[0]

@@ -15,7 +15,7 @@ from uuid import uuid4
 from laila.contract import Blob
 from laila.contract.blobhead import PREFIX_BYTES, announced_head
 from laila.errors import CorruptEntryError, PoolError
-from laila.pool.redis.layout import Names, Record, cut, evolution, number_of
+from laila.pool.redis.layout import LINE_BYTES, Names, Record, cut, evolution, number_of
 from laila.pool.redis.scripts import CREATE, CREATE_AGAIN, DELETE, NEWEST, REPLACE, STORE
 from laila.pool.redis.wire import Command, call
 from redis.exceptions import RedisError, ResponseError
@@ -102,6 +102,19 @@ class Store:
             return value if record is None else record.head
         found = self._read_large(key, record)
         return b"".join(found) if isinstance(found, list) else found
+
+    def sizes(self, keys: Sequence[str]) -> list[int | None]:
+        """Return for each key how many bytes its blob has, or None."""
+        found: list[int | None] = []
+        for some in _slices(keys, self._chunk_count):
+            names = [self._names.entry(key) for key in some]
+            lengths = self._ask([Command(b"STRLEN", name) for name in names])
+            starts = self._ask([Command(b"GETRANGE", name, 0, LINE_BYTES - 1) for name in names])
+            for key, length, start in zip(some, lengths, starts, strict=True):
+                record = Record.parse(key, start)
+                line = 0 if record is None else len(start) - len(record.head)
+                found.append((length - line + (0 if record is None else record.nbytes)) or None)
+        return found
 
     def exist(self, keys: Sequence[str]) -> list[bool]:
         """Return of each key whether it is there."""
