@@ -56,6 +56,7 @@ def use(pool: RedisPool) -> None:
     assert [read(pool, key) for key in ("a", "none")] == [bytes(make("a", 7)), None]
     assert [getattr(head, "key", None) for head in pool.heads_here(["a", "large"])] == ["a", "large"]
     assert pool._exists("a")
+    assert pool._sizes(["a", "large"]) == [make("a", 7).nbytes, again.nbytes]
     assert pool._newest("s") == "s-2"
     assert pool._evolutions("s") == [1, 2]
     assert sorted(pool._keys()) == ["a", "large", "s-1", "s-2"]
@@ -73,10 +74,9 @@ def tell(server: RedisServer, *words: str) -> None:
 # -- who may do what -----------------------------------------------------------------------------------------
 
 
-def allowed() -> list[str]:
+def allowed(which: str = r"^ACL SETUSER .* ~laila/\* .*$") -> list[str]:
     """The commands that the page of this pool says a user needs."""
-    (line,) = re.findall(r"^ACL SETUSER .*$", PAGE.read_text(), re.MULTILINE)
-    assert " ~laila/* " in line
+    (line,) = re.findall(which, PAGE.read_text(), re.MULTILINE)
     return re.findall(r"\+(\w+)", line)
 
 
@@ -88,6 +88,24 @@ def test_the_commands_of_the_page_are_enough(start: Callable[..., RedisServer], 
     use(opened(url, piece_bytes=300_000, ttl=60))
     with refused(errno.EACCES, "'laila'", "ACL SETUSER"):
         opened(url, prefix="other")
+
+
+def test_fewer_are_enough_to_read(start: Callable[..., RedisServer], opened: OpenPool) -> None:
+    server = start()
+    writer = opened(server.url)
+    writer._create_many([(key, make(key, size)) for key, size in (("s-1", 10), ("s-12", 500_000))])
+    tell(server, "ACL", "SETUSER", "reader", "on", ">word", "~laila/*")
+    tell(server, "ACL", "SETUSER", "reader", *(f"+{name}" for name in allowed("^.* shall only read .*$")))
+    pool = opened(f"redis://reader:word@127.0.0.1:{server.port}")
+    assert sorted(pool._keys()) == ["s-1", "s-12"]
+    assert read(pool, pool._newest("s") or "") == bytes(make("s-12", 500_000))
+    assert pool._evolutions("s") == [1, 12]
+    assert pool._sizes(["s-1"]) == [make("s-1", 10).nbytes]
+    assert pool.read_head("s-12") is not None
+    for change in (lambda: pool._create("k", make("k")), lambda: pool._delete("s-1"), pool._empty):
+        with refused(errno.EACCES, "'reader'"):
+            change()
+    assert writer._exists("s-1")
 
 
 @pytest.mark.parametrize("command", ["mget", "set", "evalsha", "zadd", "persist", "unlink", "exists", "scan"])

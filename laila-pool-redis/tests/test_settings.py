@@ -13,7 +13,6 @@ import pytest
 import laila
 from laila.errors import EnvironmentSnapshotError, PoolError, SettingsError
 from laila.pool.redis import RedisPool, RedisSettings
-from laila.pool.redis.settings import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,16 +42,17 @@ QUOTED = "hunter2%2F%40%3A%3F%23%25"
     ],
 )
 def test_a_url_says(url: str | None, expected: dict[str, object]) -> None:
-    settings = resolve({"url": url})
+    settings = RedisSettings.of({"url": url})
     assert {name: getattr(settings, name) for name in expected} == expected
     # What is left is the server's place: it gives the same settings again.
-    again = resolve({**settings.public(), "password": settings.password})
+    again = RedisSettings.of({**settings.public(), "password": settings.password})
     assert again == settings
 
 
 @pytest.mark.parametrize(
     "url",
     [
+        b"redis://:hunter2@host",
         "hunter2@host:6379",
         "http://host?x=hunter2",
         "redis://:hunter2",
@@ -76,7 +76,7 @@ def test_a_url_says(url: str | None, expected: dict[str, object]) -> None:
         "rediss://:hunter2@host?tls_ca=/no/such/file",
     ],
 )
-def test_a_wrong_url_is_told_without_the_password(url: str) -> None:
+def test_a_wrong_url_is_told_without_the_password(url: Any) -> None:
     with pytest.raises(SettingsError) as caught:
         RedisPool(url)
     told = "".join(traceback.format_exception(caught.value))
@@ -91,14 +91,14 @@ def test_the_call_counts_more_than_the_url_and_that_more_than_the_environment(
     monkeypatch.setenv("LAILA_REDIS_URL", "redis://there/1?prefix=p")
     monkeypatch.setenv("LAILA_REDIS_DB", "5")
     monkeypatch.setenv("LAILA_REDIS_TIMEOUT", "7")
-    settings = resolve({"key_prefix": None, "url": None})
+    settings = RedisSettings.of({"key_prefix": None, "url": None})
     assert (settings.url, settings.db, settings.key_prefix, settings.timeout) == (
         "redis://there",
         1,
         "p",
         7.0,
     )
-    settings = resolve({"url": "redis://here?timeout=8", "db": 2})
+    settings = RedisSettings.of({"url": "redis://here?timeout=8", "db": 2})
     assert (settings.url, settings.db, settings.key_prefix, settings.timeout) == (
         "redis://here",
         2,
@@ -106,7 +106,36 @@ def test_the_call_counts_more_than_the_url_and_that_more_than_the_environment(
         8.0,
     )
     # A URL that asks for a private server is not overruled by one in the environment.
-    assert resolve({"url": "redis://"}).private
+    assert RedisSettings.of({"url": "redis://"}).private
+
+
+def test_what_has_no_use_is_refused_unless_it_is_for_other_pools_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="private server"):
+        RedisSettings.of({"url": "redis://host?path=/data"})
+    with pytest.raises(SettingsError, match="private server"):
+        RedisSettings.of({"url": "redis://host", "server": "redis-server"})
+    monkeypatch.setenv("LAILA_REDIS_PATH", str(tmp_path / "data"))
+    monkeypatch.setenv("LAILA_REDIS_TLS_CA", "/no/such/file")
+    assert RedisSettings.of({"url": "redis://host"}).url == "redis://host"
+    assert RedisSettings.of({}).private
+    monkeypatch.setenv("LAILA_REDIS_URL", "redis://host")
+    assert not RedisSettings.of({}).private
+    assert RedisSettings.of({"path": "data"}).private
+
+
+def test_what_is_written_down_can_be_read_again(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also where the environment has options for servers of other kinds."""
+    monkeypatch.setenv("LAILA_REDIS_PATH", str(tmp_path / "data"))
+    monkeypatch.setenv("LAILA_REDIS_TLS_CA", "/no/such/file")
+    with RedisPool(server.url, prefix="written") as pool, RedisPool(**pool.options()) as again:  # type: ignore[arg-type]
+        assert again.options() == pool.options()
+        assert not {"path", "server", "tls_ca"} & pool.options().keys()
+    with RedisPool() as private, RedisPool(**private.options()) as other:  # type: ignore[arg-type]
+        assert other.path == private.path == str(tmp_path / "data")
 
 
 def shown(pool: RedisPool) -> str:
@@ -200,4 +229,4 @@ def test_a_path_is_written_down_in_full(tmp_path: Path, monkeypatch: pytest.Monk
     with RedisPool(path="data", nickname="a b/ü") as pool:
         assert pool.options()["path"] == str(tmp_path / "data")
         assert pool.prefix == "a%20b%2F%C3%BC"
-        assert RedisSettings.resolve({"key_prefix": pool.prefix}).key_prefix == pool.prefix
+        assert RedisSettings.of({"key_prefix": pool.prefix}).key_prefix == pool.prefix

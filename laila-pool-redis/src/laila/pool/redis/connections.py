@@ -42,10 +42,14 @@ class Connection(Protocol):
     """What is used of redis-py's connections, which have no types."""
 
     pid: int
+    redis_connect_func: Callable[[Connection], None] | None
     _sock: socket.socket | None
 
     def connect(self) -> None:
-        """Open it, and log in."""
+        """Open it, and call ``redis_connect_func``."""
+
+    def on_connect(self) -> None:
+        """Log in."""
 
     def disconnect(self) -> None:
         """Close it, as often as one likes."""
@@ -173,7 +177,13 @@ class Connections:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        return self._make()
+        connection = self._make()
+        connection.redis_connect_func = self._log_in
+        return connection
+
+    def _log_in(self, connection: Connection) -> None:
+        self._check_open()  # close() may have come just before there was a socket to shut down
+        connection.on_connect()
 
     @contextmanager
     def _open(self, connection: Connection) -> Iterator[Connection]:
@@ -185,7 +195,6 @@ class Connections:
             if not _is_clean(connection):
                 self._ready()
                 connection.connect()
-                self._check_open()
             self._reached = True
             yield connection
         except BaseException:

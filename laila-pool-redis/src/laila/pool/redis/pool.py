@@ -12,7 +12,7 @@ from laila.pool.redis.connections import Connections
 from laila.pool.redis.layout import Names
 from laila.pool.redis.reporting import reporting
 from laila.pool.redis.server import PrivateServer, reachable
-from laila.pool.redis.settings import resolve
+from laila.pool.redis.settings import RedisSettings
 from laila.pool.redis.store import Store
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from laila.contract import Blob, Transformation
     from laila.pool.redis.connections import Connection
-    from laila.pool.redis.settings import RedisOptions, RedisSettings
+    from laila.pool.redis.settings import RedisOptions
     from laila.pool.redis.wire import Bytes
     from laila.transform import TransformationSequence
 
@@ -66,7 +66,7 @@ class RedisPool(Pool):
     ) -> None:
         given: dict[str, object] = {"url": url, **options}
         given["key_prefix"] = given.pop("prefix", None)
-        settings = resolve(given)
+        settings = RedisSettings.of(given)
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
         self._given = ((), {})  # the settings are what counts, and the URL that was given may hold a password
         self._server: PrivateServer | None = None
@@ -121,8 +121,10 @@ class RedisPool(Pool):
         options = super().options()
         if "key_prefix" in options:
             options["prefix"] = options.pop("key_prefix")
-        if "path" in options and self.path is not None:
+        if "path" in options:
             options["path"] = self.path
+        for name in self.settings.unused():
+            options.pop(name, None)
         return options
 
     def _place(self) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, Self, TypedDict
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from laila.contract import Settings, option
 from laila.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from os import PathLike
 
-__all__ = ["PRIVATE", "RedisOptions", "RedisSettings", "resolve"]
+__all__ = ["PRIVATE", "RedisOptions", "RedisSettings"]
 
 PRIVATE = "redis://"
 """The URL that names no server: the pool runs one of its own."""
@@ -116,6 +117,41 @@ class RedisSettings(Settings):
         """Whether the pool runs a server of its own."""
         return self.url is None or self.url == PRIVATE
 
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> Self:
+        """Resolve the options; what the URL holds, wherever that came from, counts less than ``given``.
+
+        The URL that is left names the server and nothing else; the password is in ``password``, which never
+        shows. Raises :class:`~laila.errors.SettingsError`; none of its messages shows the URL.
+        """
+        called = {name: value for name, value in given.items() if value is not None}
+        if not called.get("url") and (called.get("path") or called.get("server")):
+            called["url"] = PRIVATE  # what asks for a private server is not overruled by the environment
+        if not isinstance(called.get("url", ""), str):
+            raise _refusal("it is no text")
+        settings = cls.resolve(called)
+        if settings.url is not None:
+            called = {**_parts(settings.url), **called, **_server(settings.url)}
+            settings = cls.resolve(called)
+        settings._check(called)
+        return settings
+
+    def unused(self) -> list[str]:
+        """Name the options that are for servers of another kind."""
+        tls = [] if str(self.url).startswith("rediss://") else ["tls_ca", "tls_cert", "tls_key"]
+        return tls + ([] if self.private else ["path", "server"])
+
+    def _check(self, called: Mapping[str, object]) -> None:
+        """Refuse what was asked for and has no use; what the environment says may be for other pools."""
+        for name in self.unused():
+            if name in called:
+                kind = "TLS (rediss://)" if name.startswith("tls_") else "a private server"
+                raise SettingsError(f"{name}= is for {kind}, and the URL names none", option=name)
+        for name in ("tls_ca", "tls_cert", "tls_key"):
+            file = getattr(self, name)
+            if file is not None and name not in self.unused() and not os.path.isfile(file):
+                raise SettingsError(f"{name}={file!r} is no file", option=name)
+
 
 class RedisOptions(TypedDict, total=False):
     """What the constructor takes by keyword; None counts as not given."""
@@ -140,20 +176,6 @@ class RedisOptions(TypedDict, total=False):
     durable: Literal["power", "process"] | None
     server: str | PathLike[str] | None
     start_timeout: float | None
-
-
-def resolve(given: dict[str, object]) -> RedisSettings:
-    """Resolve the options; what the URL holds, wherever it came from, counts less than what is in ``given``.
-
-    The URL that is left names the server and nothing else; the password is in ``password``, which never
-    shows. Raises :class:`~laila.errors.SettingsError`; none of its messages shows the URL.
-    """
-    settings = RedisSettings.resolve(given)
-    if settings.url is not None:
-        given = {name: value for name, value in given.items() if value is not None}
-        settings = RedisSettings.resolve({**_parts(settings.url), **given, **_server(settings.url)})
-    _check_tls(settings)
-    return settings
 
 
 def _server(url: str) -> dict[str, object]:
@@ -207,14 +229,3 @@ def _refusal(why: str) -> SettingsError:
         + _FORMS,
         option="url",
     )
-
-
-def _check_tls(settings: RedisSettings) -> None:
-    for name in ("tls_ca", "tls_cert", "tls_key"):
-        file = getattr(settings, name)
-        if file is None:
-            continue
-        if settings.url is None or not settings.url.startswith("rediss://"):
-            raise SettingsError(f"{name} is for TLS: write rediss:// in the URL", option=name)
-        if not os.path.isfile(file):
-            raise SettingsError(f"{name}={file!r} is no file", option=name)
