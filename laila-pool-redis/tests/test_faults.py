@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis.connection
 
 from laila.contract import Blob, Buffer
 from laila.contract.backend import as_blob
@@ -378,6 +379,42 @@ def test_close_ends_the_calls_under_way(start: Callable[..., RedisServer], opene
     assert time.monotonic() - began < 5
     assert [type(one) for one in outcomes] == [PoolClosedError] * 4
     assert pool.label in str(outcomes[0])
+
+
+def test_close_ends_a_call_that_is_just_connecting(
+    start: Callable[..., RedisServer], opened: OpenPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There was no socket yet that close() might have shut down, and nobody will answer."""
+    server = start()
+    pool = opened(server.url, timeout=60)
+    pool._connections._drop_idle()
+    server.freeze()
+    connecting, closed = threading.Event(), threading.Event()
+    real: Any = redis.connection.Connection._connect
+
+    def connect(self: Any) -> Any:
+        made = real(self)
+        connecting.set()
+        closed.wait(20)
+        return made
+
+    monkeypatch.setattr(redis.connection.Connection, "_connect", connect)
+    outcomes: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            pool._read("k")
+        except PoolClosedError as error:
+            outcomes.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert connecting.wait(20)
+    pool.close()
+    closed.set()
+    thread.join(10)
+    server.thaw()
+    assert len(outcomes) == 1
 
 
 def test_a_call_that_waits_for_the_server_ends_with_the_pool(

@@ -229,6 +229,19 @@ def test_many_start_at_once(folder: Path) -> None:
         assert sorted(pool._keys()) == sorted(f"of {turn} {n}" for turn in range(2) for n in range(4))
 
 
+def test_there_are_never_two_servers(folder: Path, opened: OpenPool) -> None:
+    """Also where the one that is there cannot be found: two that write to one folder would ruin it."""
+    pool = opened(path=folder)
+    here = processes(folder)
+    (folder / "server.sock").unlink()
+    other = PrivateServer(str(folder), durable="power", program=None, start_timeout=0.7)
+    with pytest.raises(PoolError, match="was not ready"):
+        other.ensure()
+    assert processes(folder) == here
+    other.leave()
+    assert pool._create("k", make("k"))
+
+
 def test_opened_and_closed_by_several_threads(folder: Path) -> None:
     failures: list[BaseException] = []
 
@@ -379,11 +392,12 @@ def test_a_folder_that_was_deleted_and_made_again(folder: Path, opened: OpenPool
     shutil.rmtree(folder)
     new = opened(path=folder)
     new._write("k", make("k"))
-    assert not set(servers.values()) & set(processes(folder).values())
+    here = processes(folder)
+    assert not set(servers.values()) & set(here.values())
     old.close()
     assert read(new, "k") == bytes(make("k"))
     wait(lambda: not any(Path(f"/proc/{pid}/fd").exists() for pid in servers.values()))
-    assert len(processes(folder)) == 2
+    assert processes(folder) == here
 
 
 def test_close_does_not_wait_for_a_server_that_does_not_come(folder: Path) -> None:

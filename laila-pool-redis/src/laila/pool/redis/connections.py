@@ -12,8 +12,8 @@ import os
 import socket
 from contextlib import contextmanager, suppress
 from ssl import SSLSocket
-from threading import Event, Lock, Semaphore
-from time import monotonic
+from threading import Lock, Semaphore
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
@@ -33,7 +33,7 @@ LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 """What a call raises whose connection cannot be made, or is lost."""
 # Counted among these by redis-py, but it will be refused again.
 _FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError, LailaError)
-_BACKOFF = EqualJitterBackoff(cap=0.5, base=0.02)
+_BACKOFF = EqualJitterBackoff(cap=0.5, base=0.02)  # seconds; close() ends a call after one of them
 
 _every: WeakSet[Connections] = WeakSet()
 
@@ -103,7 +103,6 @@ class Connections:
         """Begin without connections; in a forked child, where the parent's must not be touched."""
         self._lock = Lock()
         self._room = Semaphore(self._limit)
-        self._closing = Event()
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
 
@@ -152,7 +151,6 @@ class Connections:
     def close(self) -> None:
         """Close every connection; calls under way fail at once, and so do later ones."""
         self._closed = True
-        self._closing.set()
         self._drop_idle()
         with self._lock:
             busy = list(self._busy)
@@ -242,7 +240,7 @@ class _Patience:
             ours._reached = False
             raise error
         self._failures += 1
-        ours._closing.wait(_BACKOFF.compute(self._failures))
+        sleep(_BACKOFF.compute(self._failures))
 
 
 def _is_clean(connection: Connection) -> bool:
