@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,14 @@ def started(names: set[str]) -> Iterator[dict[str, dict[str, str]]]:
     """Start them; give for each what a client needs."""
     with contextlib.ExitStack() as stack:
         yield {name: stack.enter_context(_STARTERS[name]()) for name in sorted(names)}
+
+
+@contextlib.contextmanager
+def _redis() -> Iterator[dict[str, str]]:
+    from servers.redis import RedisServer
+
+    with tempfile.TemporaryDirectory() as folder, RedisServer(Path(folder)) as server:
+        yield {"url": server.url}
 
 
 @contextlib.contextmanager
@@ -56,4 +65,7 @@ def s3_store(server: dict[str, str]) -> S3Store:
     )
 
 
-_STARTERS: dict[str, Callable[[], contextlib.AbstractContextManager[dict[str, str]]]] = {"s3": _s3}
+_STARTERS: dict[str, Callable[[], contextlib.AbstractContextManager[dict[str, str]]]] = {
+    "redis": _redis,
+    "s3": _s3,
+}

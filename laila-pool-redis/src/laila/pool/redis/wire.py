@@ -1,0 +1,85 @@
+"""Commands as the bytes that go over the connection, without joining or copying what is large.
+
+redis-py's own packers make one bytes object of every argument, which for a large array costs more than
+sending it. The protocol is RESP2, of which a request is no more than a list of lengths and bytes:
+<https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from laila.pool.redis.scripts import Script
+
+    Bytes = bytes | memoryview
+    Argument = bytes | int | Sequence[Bytes]
+
+__all__ = ["Command", "call", "packed"]
+
+# What is smaller is joined with what stands around it.
+_SMALL = 16 * 1024
+# One send has one timeout: so much should pass in it over any line.
+_BLOCK = 1 << 20
+
+
+class Command:
+    """A command with its arguments: bytes, numbers, or pieces of bytes that are one argument together.
+
+    ``large`` says that its answer is likely to be large, and may come as a bytearray.
+    """
+
+    __slots__ = ("arguments", "large", "script")
+
+    def __init__(self, *arguments: Argument, script: Script | None = None, large: bool = False) -> None:
+        self.arguments = arguments
+        self.script = script
+        self.large = large
+
+    def with_source(self) -> Command:
+        """The same call of a script with its text, for a server that does not know it yet."""
+        assert self.script is not None
+        return Command(b"EVAL", self.script.source, *self.arguments[2:])
+
+
+def call(script: Script, keys: Sequence[bytes], *arguments: Argument) -> Command:
+    """A call of ``script``."""
+    return Command(b"EVALSHA", script.sha, len(keys), *keys, *arguments, script=script)
+
+
+def packed(commands: Iterable[Command]) -> list[Bytes]:
+    """What to send, one after the other."""
+    blocks: list[Bytes] = []
+    small: list[Bytes] = []
+    for command in commands:
+        small.append(b"*%d\r\n" % len(command.arguments))
+        for argument in command.arguments:
+            if isinstance(argument, bytes):
+                small.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
+                continue
+            if isinstance(argument, int):
+                number = b"%d" % argument
+                small.append(b"$%d\r\n%b\r\n" % (len(number), number))
+                continue
+            views = [memoryview(part) for part in argument]
+            small.append(b"$%d\r\n" % sum(view.nbytes for view in views))
+            for view in views:
+                if view.nbytes < _SMALL:
+                    small.append(view)
+                else:
+                    blocks += _blocks(b"".join(small))
+                    blocks += _blocks(view)
+                    small.clear()
+            small.append(b"\r\n")
+    blocks += _blocks(b"".join(small))
+    return blocks
+
+
+def _blocks(data: Bytes) -> Iterator[Bytes]:
+    if len(data) <= _BLOCK:
+        yield data
+    else:
+        view = memoryview(data)
+        yield from (view[start : start + _BLOCK] for start in range(0, len(view), _BLOCK))
