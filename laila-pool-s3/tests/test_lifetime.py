@@ -47,6 +47,22 @@ def test_a_crew_leaves_no_thread_behind() -> None:
     assert crew._free == 7
 
 
+def test_a_crew_grows_where_each_item_takes_long() -> None:
+    """A far service gets all of the helpers at a time, never more; a near one is served by few."""
+    most: dict[float, int] = {}
+
+    def work(seconds: float) -> None:
+        most[seconds] = max(most.get(seconds, 0), threading.active_count())
+        time.sleep(seconds)
+
+    before = threading.active_count()
+    crew = Crew(20, "crew")
+    crew.map(work, [0.03] * 200)
+    crew.map(work, [0.0] * 200)
+    assert most[0.03] == before + 19
+    assert most[0.0] <= before + 7
+
+
 def test_the_first_error_ends_the_rest() -> None:
     """What is under way ends, nothing more is begun, the error of the first item is raised."""
     done: list[int] = []

@@ -142,11 +142,11 @@ class TaskForceSuite:
         policy = DefaultPolicy(taskforce=taskforce)
         activate_policy(policy)
         yield policy
-        within(self.patience, "a policy with this task force can be closed", policy.close)
         if before is not None and not before.closed:
             activate_policy(before)
         else:
             clear_policy()
+        within(self.patience, "a policy with this task force can be closed", policy.close)
 
     @pytest.fixture
     def notes(self, tmp_path: Path) -> Notes:

@@ -39,9 +39,8 @@ MAP_FROM = 1 << 20
 # Before Python 3.13 every map keeps a descriptor open, and a process has some thousand of them.
 MOST_MAPS = 256
 _LOOKUPS = 4
-# What every system takes in one call.
-_PARTS_AT_ONCE = 1024
-_BYTES_AT_ONCE = 1 << 30
+_PARTS_AT_ONCE = 1024  # what every system takes in one call
+_BYTES_AT_ONCE = 8 << 20  # so that the disk works on some while the next are copied
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "afs", "9p", "ceph", "lustre", "beegfs", "gpfs", "fuse"}
@@ -61,14 +60,19 @@ class NewFile:
     Whatever happens, :meth:`discard` must follow. Used by one thread.
     """
 
-    def __init__(self, path: str, mode: int) -> None:
+    def __init__(self, path: str, mode: int, *, sync: bool) -> None:
         self._path = path
+        self._sync = sync
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         self._inode = (0, 0)
 
-    def write(self, parts: Sequence[BytesLike]) -> None:
-        """Write ``parts`` one after the other, without joining them."""
+    def write(self, parts: Sequence[BytesLike], *, more: bool = False) -> None:
+        """Write ``parts`` one after the other, without joining them.
+
+        ``more`` says that other files will be written before this one is finished.
+        """
         views = deque(view for part in parts if (view := memoryview(part)).nbytes)
+        end = 0
         while views:
             room = _BYTES_AT_ONCE
             chosen: list[memoryview] = []
@@ -77,25 +81,28 @@ class NewFile:
                 room -= chosen[-1].nbytes
                 if not room:
                     break
-            written = os.writev(self._fd, chosen)
-            while written:
+            written = left = os.writev(self._fd, chosen)
+            while left:
                 view = views.popleft()
-                if written < view.nbytes:
-                    views.appendleft(view[written:])
-                written -= min(written, view.nbytes)
+                if left < view.nbytes:
+                    views.appendleft(view[left:])
+                left -= min(left, view.nbytes)
+            if self._sync and (views or more):
+                self._start_sync(end)
+            end += written
 
-    def start_sync(self) -> None:
-        """Let the system begin to write to the disk, so that the syncs of several files wait together."""
+    def _start_sync(self, offset: int) -> None:
+        """Let the disk begin with what was written from ``offset``, and work while there is more to write."""
         if hasattr(os, "posix_fadvise"):
             # About what is not on the disk yet this advice, to forget it, means: write it there now.
             with suppress(OSError):
-                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(self._fd, offset, 0, os.POSIX_FADV_DONTNEED)
 
-    def finish(self, *, sync: bool) -> None:
-        """Close the file; with ``sync`` its content then survives a power failure."""
+    def finish(self) -> None:
+        """Close the file; with ``sync`` its content survives a power failure from now on."""
         found = os.fstat(self._fd)
         self._inode = (found.st_dev, found.st_ino)
-        if sync:
+        if self._sync:
             _sync(self._fd)
         # Some file systems tell only now that there is no room; nobody has seen the file yet.
         fd, self._fd = self._fd, -1

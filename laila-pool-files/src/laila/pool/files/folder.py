@@ -130,7 +130,7 @@ class Folder:
         file = self._new_file()
         try:
             file.write([text.encode()])
-            file.finish(sync=self._durable)
+            file.finish()
             file.publish(self._marker, replace=False)  # or another process has
         finally:
             file.discard()
@@ -273,12 +273,10 @@ class Folder:
                 file = None if not replace and disk.exists(path) else self._new_file()
                 files.append((path, file))
                 if file is not None:
-                    file.write(blob.parts)
-                    if self._durable and len(items) > 1:
-                        file.start_sync()
+                    file.write(blob.parts, more=len(items) > 1)
             for _, file in files:
                 if file is not None:
-                    file.finish(sync=self._durable)
+                    file.finish()
             return [self._publish(file, path, replace, touched) for path, file in files]
         finally:
             for _, file in files:
@@ -288,11 +286,11 @@ class Folder:
     def _new_file(self) -> disk.NewFile:
         path = f"{self._tmp}/{temporary_name()}"
         try:
-            return disk.NewFile(path, self._mode & 0o666)
+            return disk.NewFile(path, self._mode & 0o666, sync=self._durable)
         except FileNotFoundError:
             self.check()
             disk.make_folder(self._tmp, self._mode)  # a copy may have left it out
-            return disk.NewFile(path, self._mode & 0o666)
+            return disk.NewFile(path, self._mode & 0o666, sync=self._durable)
 
     def _publish(self, file: disk.NewFile | None, path: str, replace: bool, touched: set[str]) -> bool:
         """Give a written file its name; note in ``touched`` the folders to sync after that."""

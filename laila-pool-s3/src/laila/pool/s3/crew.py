@@ -50,7 +50,7 @@ class Crew:
         helpers = self._enlist(job, min(wanted, _FEW))
         try:
             while job.step():
-                if job.fastest > _FAR and len(helpers) < wanted:
+                if job.is_far() and len(helpers) < wanted:
                     helpers += self._enlist(job, wanted - len(helpers))
                     wanted = len(helpers)  # no more than there were
             for helper in helpers:
@@ -96,8 +96,8 @@ class _Job(Generic[T, R]):
         self._next = itertools.count()  # next() of it is atomic
         self._results: list[R | None] = [None] * len(items)
         self._failures: dict[int, BaseException] = {}
-        self.fastest = 1e9
-        """Seconds that the quickest item took so far."""
+        self._fastest = 1e9  # seconds that the quickest item took so far
+        self._done = 0
         self.stopped = False
 
     def step(self) -> bool:
@@ -111,8 +111,13 @@ class _Job(Generic[T, R]):
             self._failures[place] = error
             self.stopped = True
             return False
-        self.fastest = min(self.fastest, perf_counter() - begun)
+        self._fastest = min(self._fastest, perf_counter() - begun)
+        self._done += 1
         return True
+
+    def is_far(self) -> bool:
+        """Whether enough items were done to say that none of them will be quick."""
+        return self._fastest > _FAR and self._done > _FEW
 
     def outcome(self) -> list[R]:
         """Return the results, or raise the first failure."""

@@ -62,6 +62,8 @@ class Stores:
             self._closed = True
 
     def _of(self, kind: object, nbytes: int, *, stall: bool = False, retries: int = 0) -> ObjectStoreMethods:
+        if (store := self._opened.get(kind)) is not None:
+            return store
         with self._lock:
             store = self._opened.get(kind)
             if store is None:
