@@ -25,7 +25,7 @@ from laila.errors import EntryNotFoundError
 
 NEEDLE = b"the treasure is under the palm tree"
 # What keeps what it has in files below the folder of the test, so that a test can damage it.
-IN_FILES = ["hdf5"]
+IN_FILES = ["files", "hdf5"]
 
 
 @pytest.fixture(autouse=True)
