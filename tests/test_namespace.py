@@ -18,7 +18,8 @@ files = {name: importlib.import_module(name).__file__ for name in sys.argv[1].sp
 loaded = {}
 for group in sys.argv[2].split(","):
     for point in importlib.metadata.entry_points(group=group):
-        loaded[f"{group}:{point.name}"] = f"{point.load().__module__}"
+        found = point.load()
+        loaded[f"{group}:{point.name}"] = getattr(found, "__module__", None) or found.__name__
 print(json.dumps({"files": files, "loaded": loaded}))
 """
 GROUPS = sorted({group for distribution in DISTRIBUTIONS for group in distribution.entry_points})

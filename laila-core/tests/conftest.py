@@ -8,6 +8,8 @@ import pytest
 
 import laila
 from laila.active import clear_policy, peek_policy
+from laila.plugins import registry
+from laila.plugins.plugin import Plugin
 
 
 @pytest.fixture
@@ -30,3 +32,14 @@ def no_policy() -> Iterator[None]:
     yield
     if before is not None and not before.closed:
         laila.activate_policy(before)
+
+
+@pytest.fixture
+def uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without laila-pool-s3 and laila-comm-tcpip."""
+    usable = registry._usable
+
+    def found(group: str) -> dict[str, Plugin]:
+        return {name: plugin for name, plugin in usable(group).items() if name not in {"s3", "tcpip"}}
+
+    monkeypatch.setattr(registry, "_usable", found)

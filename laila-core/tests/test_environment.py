@@ -153,6 +153,7 @@ def first_pool(**changes: Any) -> Any:
         ),
     ],
 )
+@pytest.mark.usefixtures("uninstalled")
 def test_a_failed_rebuild_names_everything_and_changes_nothing(
     policy: laila.DefaultPolicy, change: Any, named: list[str]
 ) -> None:

@@ -99,6 +99,7 @@ def test_bad_registrations(router: laila.DefaultPoolRouter) -> None:
     assert router.pools == before
 
 
+@pytest.mark.usefixtures("uninstalled")
 def test_urls(policy: laila.DefaultPolicy) -> None:
     pool = laila.memory.extend("memory://named", affinity=2)
     assert isinstance(pool, laila.MemoryPool)
@@ -122,6 +123,7 @@ def test_borrow_is_for_later(policy: laila.DefaultPolicy) -> None:
         laila.memory.borrow([])
 
 
+@pytest.mark.usefixtures("uninstalled")
 def test_the_alpha_pool_may_be_given_by_its_url(router: laila.DefaultPoolRouter) -> None:
     laila.memory.alpha_pool = "memory://named"
     assert laila.alpha_pool.nickname == "named"
