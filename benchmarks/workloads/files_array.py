@@ -7,7 +7,7 @@ import os
 from benchmarks.bench import Bench, Figure
 from benchmarks.payloads import large_array
 
-FIGURES = [Figure("write", ratio=1.6), Figure("read", ratio=1.3), Figure("read, copy=False", ratio=0.7)]
+FIGURES = [Figure("write", ratio=1.6), Figure("read", ratio=1.5), Figure("read, copy=False", ratio=0.7)]
 
 
 def ours(bench: Bench) -> None:

@@ -9,7 +9,7 @@ from benchmarks.payloads import small_bytes
 
 FIGURES = [
     Figure("write", ratio=1.2, per="entry"),
-    Figure("read", ratio=2.5, per="entry"),
+    Figure("read", ratio=3.0, per="entry"),
     Figure("list", per="key"),
     Figure("write one", ratio=3.0),
     Figure("read one"),
