@@ -89,8 +89,8 @@ def test_what_cannot_be_a_folder_is_an_error(tmp_path: Path) -> None:
     for name, match in [
         ("file", "Not a directory"),
         ("file/below", "Not a directory"),
-        ("missing/folder", "No such file"),
-        ("nowhere", "No such file"),
+        ("missing/folder", "missing is not there. Make it"),
+        ("nowhere", "missing is not there. Make it"),
         ("x" * 300, "File name too long"),
     ]:
         with pytest.raises(PoolError, match=match) as caught:

@@ -82,7 +82,7 @@ class Folder:
 
     def _open(self) -> None:
         if not self._is_marked():
-            disk.make_folder(self.path, self._mode)
+            self._make_root()
             others = set(os.listdir(self.path)) - _NOTHING
             if others and not self._is_marked():  # else another process has just begun the pool
                 raise PoolFormatError(
@@ -93,6 +93,17 @@ class Folder:
             self._mode = self._mode_of_folder()
             self._begin()
         self._mode = self._mode_of_folder()
+
+    def _make_root(self) -> None:
+        try:
+            disk.make_folder(self.path, self._mode)
+        except FileNotFoundError as error:
+            above = os.path.dirname(self.path)
+            raise PoolError(
+                f"cannot make {self.path}: {above} is not there. Make it, or mount it, first",
+                pool=self.path,
+                errno=errno.ENOENT,
+            ) from error
 
     def _mode_of_folder(self) -> int:
         # What is made is as open as the folder is, as far as the umask allows.
