@@ -1,0 +1,295 @@
+"""One authenticated connection on the event loop: a WebSocket, the session that speaks over it, its calls.
+
+The session does the thinking; this reads, writes, keeps time, and hands what may take long to a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from logging import getLogger
+
+from websockets.exceptions import ConnectionClosed
+
+from laila.comm.tcpip.codec import error_of, split
+from laila.comm.tcpip.connections import drop
+from laila.comm.tcpip.guard import Rate
+from laila.comm.tcpip.messages import BadMessage
+from laila.comm.tcpip.serving import Server
+from laila.comm.tcpip.session import Answered, Called, Cancelled, Session
+from laila.contract.wire import unpack
+from laila.errors import PeerDisconnectedError, PeerTimeoutError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from laila.comm.tcpip.background import Background
+    from laila.comm.tcpip.codec import Packed
+    from laila.comm.tcpip.connections import Connection
+    from laila.comm.tcpip.limits import Offer
+    from laila.comm.tcpip.once import Once
+    from laila.comm.tcpip.settings import TCPIPSettings
+    from laila.contract import Node, RemoteFuture, Role
+
+__all__ = ["Call", "Link"]
+
+_SMALL = 64 * 1024
+_CLOSE_SECONDS = 0.5
+
+
+class Call:
+    """A call of this side: what is sent, and the future that its outcome settles."""
+
+    __slots__ = ("future", "key", "method", "packed", "repeatable", "timeout", "timer")
+
+    def __init__(
+        self,
+        method: str,
+        packed: Packed,
+        future: RemoteFuture[Any],
+        *,
+        timeout: float | None,
+        repeatable: bool,
+        key: str | None,
+    ) -> None:
+        self.method = method
+        self.packed = packed
+        self.future = future
+        self.timeout = timeout
+        self.repeatable = repeatable
+        self.key = key
+        self.timer: asyncio.TimerHandle | None = None
+
+    def over(self) -> None:
+        """Stop its clock."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class Link:
+    """A connection to ``peer``. Belongs to the loop; :meth:`send` may be called from other threads."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        background: Background,
+        node: Node,
+        settings: TCPIPSettings,
+        *,
+        peer: str,
+        known: bool,
+        role: Role,
+        offer: Offer,
+        once: Once,
+        instance: str = "",
+    ) -> None:
+        self.peer = peer
+        self.known = known  # a policy with an identity, not a client without
+        self.offer = offer
+        self.instance = instance  # which run of the peer this is: what it remembers of keys ends with it
+        self.ended: PeerDisconnectedError | None = None
+        self.on_purpose = False
+        self.on_end: Callable[[Link, list[Call]], object] = lambda _link, _calls: None
+        self._connection = connection
+        self._background = background
+        self._settings = settings
+        self._session = Session(settings.limits(), offer)
+        self._rate = Rate(settings.max_calls_per_second)
+        self._wake = asyncio.Event()
+        self._calls: dict[int, Call] = {}
+        self._server = Server(
+            self._session, background, node, peer=peer, known=known, role=role, once=once, flush=self._flush
+        )
+
+    # -- calls of this side ----------------------------------------------------------------------------------
+
+    def send(self, call: Call) -> bool:
+        """Send a call, from any thread; False where the loop has ended."""
+        return self._background.soon(self._begin, call)
+
+    def _begin(self, call: Call) -> None:
+        if self.ended is not None:
+            self.on_end(self, [call])
+            return
+        packed = call.packed
+        number = self._session.call(
+            call.method, packed.tree, packed.parts, packed.sizes, timeout=call.timeout, key=call.key
+        )
+        self._calls[number] = call
+        call.future.on_cancel(lambda: self._background.soon(self._give_up, number))
+        if call.timeout is not None:
+            call.timer = self._background.loop.call_later(call.timeout, self._too_late, number)
+        self._flush()
+
+    def _give_up(self, number: int) -> None:
+        call = self._calls.pop(number, None)
+        if call is not None:
+            call.over()
+            self._session.cancel(number)
+            self._flush()
+
+    def _too_late(self, number: int) -> None:
+        call = self._calls.get(number)
+        if call is None:
+            return
+        self._give_up(number)
+        error = PeerTimeoutError(
+            f"{self.peer} did not answer {call.method} within {call.timeout:g} s; "
+            "whether it was done is not known",
+            peer=self.peer,
+        )
+        self._settle(call, lambda: call.future.fail(error))
+
+    def _answered(self, event: Answered) -> None:
+        call = self._calls.pop(event.number, None)
+        if call is None:  # it was given up
+            self._session.done(event.data)
+            return
+        call.over()
+        message, data = event.message, event.data
+
+        def settle() -> None:
+            try:
+                if message.error is not None:
+                    call.future.fail(error_of(message.error, self.peer))
+                else:
+                    call.future.deliver(unpack(message.result, split(data, message.sizes)))
+            except Exception as error:  # noqa: BLE001 - what the peer sent cannot be taken: the call's outcome
+                call.future.fail(error)
+
+        if not data:
+            self._settle(call, settle)
+        elif len(data) <= _SMALL and not call.future.has_callbacks:
+            settle()
+            self._session.done(data)
+        else:
+
+            def settle_and_release() -> None:
+                settle()
+                self._background.soon(self._session.done, data)
+
+            self._background.workers.submit(settle_and_release)
+
+    def _settle(self, call: Call, settle: Callable[[], object]) -> None:
+        # Callbacks are the user's: they may wait for the very loop that this is.
+        if call.future.has_callbacks:
+            self._background.workers.submit(settle)
+        else:
+            settle()
+
+    # -- the connection --------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read, write and keep time until the connection ends, for whatever reason."""
+        writer = asyncio.create_task(self._write())
+        clock = asyncio.create_task(self._keep_time())
+        reason = "the connection was closed"
+        try:
+            await self._read()
+        except ConnectionClosed as closed:
+            reason = self._why(closed)
+        except BadMessage as bad:
+            reason = f"it sent what is no message: {bad}"
+            getLogger("laila.comm.tcpip").warning("the connection to %s was closed: %s", self.peer, reason)
+            await self._connection.close_soon(1002, str(bad)[:100])
+        finally:
+            writer.cancel()
+            clock.cancel()
+            self._end(
+                PeerDisconnectedError(f"the connection to {self.peer} is gone: {reason}", peer=self.peer)
+            )
+            self._connection.abort()
+
+    def _why(self, closed: ConnectionClosed) -> str:
+        if self._connection.given_up:
+            return f"it was silent for {self._settings.heartbeat_timeout:g} s"
+        if self.on_purpose:
+            return "it was closed here"
+        if closed.rcvd is not None:
+            return f"the peer closed it{f' ({closed.rcvd.reason})' if closed.rcvd.reason else ''}"
+        return "it broke"
+
+    def _end(self, error: PeerDisconnectedError) -> None:
+        if self.ended is not None:
+            return
+        self.ended = error
+        calls, self._calls = list(self._calls.values()), {}
+        for call in calls:
+            call.over()
+        self._server.end()
+        self.on_end(self, calls)
+
+    def fail(self, call: Call, error: PeerDisconnectedError) -> None:
+        """Settle a call that will have no answer."""
+        self._settle(call, lambda: call.future.fail(error))
+
+    async def close(self) -> None:
+        """End the connection on purpose, and say so to the other side. Returns within a moment."""
+        self.on_purpose = True
+        await self._connection.close_soon(1001, "going away")
+        self._connection.abort()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.on_purpose = True
+        self._connection.abort()
+
+    def drop_socket(self) -> None:
+        """In a forked child: give up the copy of the parent's socket."""
+        drop(self._connection.raw)
+
+    async def _read(self) -> None:
+        connection, session = self._connection, self._session
+        loop = self._background.loop
+        while True:
+            message = await connection.recv()
+            if isinstance(message, str):
+                session.receive_text(message)
+            else:
+                session.receive_binary(message)
+            calls = 0
+            while session.events:
+                event = session.events.popleft()
+                if isinstance(event, Called):
+                    calls += 1
+                    self._server.called(event)
+                elif isinstance(event, Answered):
+                    self._answered(event)
+                elif isinstance(event, Cancelled):
+                    self._server.cancelled(event.id)
+            self._flush()
+            if pause := self._rate.wait(calls, loop.time()):
+                await asyncio.sleep(pause)
+
+    def _flush(self) -> None:
+        self._wake.set()
+
+    async def _write(self) -> None:
+        connection, session, wake = self._connection, self._session, self._wake
+        try:
+            while True:
+                message = session.next_message()
+                if message is None:
+                    wake.clear()
+                    await wake.wait()
+                    continue
+                await connection.send(message)
+                if type(message) is bytes:
+                    await asyncio.sleep(0)  # what else wants to be sent, or read, has its turn
+        except ConnectionClosed:
+            pass  # the reader says why
+
+    async def _keep_time(self) -> None:
+        settings, connection = self._settings, self._connection
+        while True:
+            silent = connection.silent_seconds()
+            if silent >= settings.heartbeat_timeout:
+                connection.give_up()
+                return
+            if silent >= settings.heartbeat:
+                connection.ask()
+                await asyncio.sleep(min(settings.heartbeat, settings.heartbeat_timeout - silent))
+            else:
+                await asyncio.sleep(settings.heartbeat - silent)
