@@ -70,6 +70,7 @@ class Session:
         self.offer = offer
         self.events: deque[Called | Answered | Cancelled] = deque()
         self.buffered = 0  # bytes of messages that are under way or not dealt with
+        self._whole = 0  # of those, the bytes of messages that are whole
         self._faults = 0
         # Out: texts go first, then chunks, one of each stream in turn.
         self._texts: deque[tuple[str, int | str | None]] = deque()
@@ -146,6 +147,7 @@ class Session:
     def done(self, data: Data) -> None:
         """Say that a message was dealt with: its blobs take no more room here."""
         self.buffered -= len(data)
+        self._whole -= len(data)
         self._grant_all()
 
     @property
@@ -321,20 +323,22 @@ class Session:
 
     def _grant(self, number: int, stream: InStream) -> None:
         more = stream.due(self.limits.window_bytes)
-        if not more:
-            return
-        oldest = next(iter(self._arriving))
-        if self.buffered > self.limits.max_buffered_bytes and number != oldest:
-            return  # the oldest goes on: so it ends, and makes room for the others
-        stream.announced += more
-        self._texts.append((dump({"method": CREDIT, "params": {"stream": number, "bytes": more}}), None))
+        if more and (self.buffered <= self.limits.max_buffered_bytes or self._must_go_on(number, stream)):
+            stream.announced += more
+            self._texts.append((dump({"method": CREDIT, "params": {"stream": number, "bytes": more}}), None))
+
+    def _must_go_on(self, number: int, stream: InStream) -> bool:
+        """Whether a stream goes on although there is no room: so that some message ends, and makes room."""
+        if stream.message is not None and stream.message.method is None:
+            return True  # an answer was asked for, and what waits for it may be what fills the room
+        return not self._whole and number == next(iter(self._arriving))
 
     def _grant_all(self) -> None:
-        if self.buffered <= self.limits.max_buffered_bytes or self._arriving:
-            for number, stream in self._arriving.items():
-                self._grant(number, stream)
+        for number, stream in self._arriving.items():
+            self._grant(number, stream)
 
     def _happened(self, message: Message, data: Data) -> None:
+        self._whole += len(data)
         if message.method is not None:
             self.events.append(Called(message, data))
             return
