@@ -53,16 +53,23 @@ def channel_of_server(context: ssl.SSLContext) -> bytes:
     client = stranger.wrap_bio(to_client, to_server)
     server = context.wrap_bio(to_server, to_client, server_side=True)
     for _ in range(10):
-        for side in (client, server):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            except ssl.SSLError:
-                break  # it wants a certificate of the client's, but has shown its own by now
-        if (shown := client.getpeercert(binary_form=True)) is not None:
-            return hashlib.sha256(shown).digest()
-    raise SettingsError("the TLS context of the listener shows no certificate", option="ssl_context")
+        try:
+            client.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        else:
+            shown = client.getpeercert(binary_form=True)
+            if shown is not None:
+                return hashlib.sha256(shown).digest()
+        try:
+            server.do_handshake()
+        except ssl.SSLError:
+            pass  # it wants to read; or a certificate of the client's, but has shown its own by now
+    raise SettingsError(
+        "the TLS context of the listener shows no certificate to bind handshakes to; give another context, or "
+        "channel_binding=False on both sides",
+        option="ssl_context",
+    )
 
 
 def channel_of_client(connection: object) -> bytes:
