@@ -126,10 +126,14 @@ class Plain:
                 data = data[size:]
         return answer["result"], found
 
+    def close(self) -> None:
+        """End the connection."""
+        self._opened.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._opened.close()
+        self.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from contextlib import suppress
 
 from laila.errors import SettingsError
 
@@ -61,13 +62,12 @@ def channel_of_server(context: ssl.SSLContext) -> bytes:
             shown = client.getpeercert(binary_form=True)
             if shown is not None:
                 return hashlib.sha256(shown).digest()
-        try:
+        # It wants to read; or a certificate of the client's, but has shown its own by now.
+        with suppress(ssl.SSLError):
             server.do_handshake()
-        except ssl.SSLError:
-            pass  # it wants to read; or a certificate of the client's, but has shown its own by now
     raise SettingsError(
-        "the TLS context of the listener shows no certificate to bind handshakes to; give another context, or "
-        "channel_binding=False on both sides",
+        "the TLS context of the listener shows no certificate to bind handshakes to; give another context, "
+        "or channel_binding=False on both sides",
         option="ssl_context",
     )
 
