@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from laila.contract.protocol import Request
 from laila.errors import NotSupportedError
+from laila.futures.remote import RemoteFuture
 from laila.identity import Identifiable, parse_global_id
 from laila.policy.ids import as_key
 from laila.policy.remote_command import RemoteCommand
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from laila.contract.protocol import Protocol
     from laila.entry import Entry
-    from laila.futures import Future, FutureBank, GroupFuture, RemoteFuture
+    from laila.futures import Future, FutureBank, GroupFuture
     from laila.policy.communication import DefaultCentralCommunication
 
 __all__ = ["RemotePolicyProxy"]
@@ -87,8 +88,6 @@ class RemotePolicyProxy(Identifiable):
         repeatable: bool = False,
     ) -> RemoteFuture[Any]:
         """Call an exported method by its dotted path; gives the future of what ``convert`` makes of it."""
-        from laila.futures import RemoteFuture
-
         future: RemoteFuture[Any] = RemoteFuture(convert)
         request = Request(path.split("."), args, kwargs, repeatable=repeatable, timeout=self.timeout)
         self.protocol.send(self.global_id, request, future)

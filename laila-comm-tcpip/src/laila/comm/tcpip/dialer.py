@@ -9,10 +9,10 @@ from logging import getLogger
 from time import monotonic
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
+from websockets.client import ClientProtocol
+from websockets.uri import parse_uri
 
-from laila.comm.tcpip.connections import COMMON, ClientSocket, Connection
+from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, quiet_logger
 from laila.comm.tcpip.handshake import ClientHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_client
@@ -74,7 +74,6 @@ class Dialer:
         self._context_for = context_for
         self._targets: dict[str, _Target] = {}  # by peer: those that are connected again
         self._stopping = False
-        self._running: set[asyncio.Task[None]] = set()
 
     async def connect(self, uri: str, secret: str) -> str:
         """Connect, and return the peer's id. Raises :class:`PeerError`."""
@@ -129,9 +128,7 @@ class Dialer:
         link.on_end = lambda link, calls: self._ended(target, link, calls)
         self._registry.add(link)
         target.instance = welcome.instance
-        task = asyncio.create_task(link.run())
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        link.begin()
         return link
 
     def _ended(self, target: _Target, link: Link, calls: list[Call]) -> None:
@@ -170,6 +167,8 @@ class Dialer:
                 parked, target.parked = target.parked, []
                 for call, deadline, instance in parked:
                     self._send_again(link, call, deadline, instance)
+                return
+            if self._stopping:
                 return
             if self._targets.get(target.peer) is target:
                 del self._targets[target.peer]
@@ -275,24 +274,23 @@ async def open_connection(
     context: ssl.SSLContext | None,
 ) -> tuple[Connection, Welcome]:
     """Connect and shake hands. Raises :class:`PeerError`; the caller bounds the time."""
+    target = parse_uri(uri)
+    protocol = ClientProtocol(target, max_size=MAX_SIZE, logger=quiet_logger)
     try:
-        socket = await connect(
-            uri,
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(protocol),
+            target.host,
+            target.port,
             ssl=context,
-            create_connection=ClientSocket,
-            proxy=None,
-            open_timeout=None,
-            user_agent_header=None,
-            **COMMON,
+            server_hostname=None if context is None else target.host,
         )
-    except (OSError, WebSocketException, InvalidURI) as error:
+    except OSError as error:
         raise PeerError(f"{uri} cannot be reached: {error}", peer=uri) from error
-    assert isinstance(socket, ClientSocket)
-    connection = Connection(socket)
     try:
+        await connection.opened()
         channel = b""
         if context is not None and settings.channel_binding:
-            channel = channel_of_client(socket.transport.get_extra_info("ssl_object"))
+            channel = channel_of_client(connection.info("ssl_object"))
         handshake = ClientHandshake(policy, identity, channel=channel, limits=settings.limits().offer())
         await connection.send(handshake.hello())
         salt = handshake.salt(await _text(connection))
@@ -301,9 +299,9 @@ async def open_connection(
         return connection, handshake.welcome(await _text(connection))
     except BaseException as error:
         connection.abort()
-        if isinstance(error, ConnectionClosed):
-            said = error.rcvd.reason if error.rcvd is not None else ""
-            raise PeerError(f"{uri} closed the connection{f': {said}' if said else ''}", peer=uri) from error
+        if isinstance(error, Closed):
+            said = f": {error.reason}" if error.reason else ""
+            raise PeerError(f"{uri} closed the connection{said}", peer=uri) from error
         if isinstance(error, PeerError):
             error.peer = error.peer or uri
         raise

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 from logging import getLogger
 
-from websockets.exceptions import ConnectionClosed
-
 from laila.comm.tcpip.codec import error_of, split
 from laila.comm.tcpip.connections import drop
 from laila.comm.tcpip.guard import Rate
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Link"]
 
 _SMALL = 64 * 1024
-_CLOSE_SECONDS = 0.5
 
 
 class Call:
@@ -97,7 +94,10 @@ class Link:
         self._settings = settings
         self._session = Session(settings.limits(), offer)
         self._rate = Rate(settings.max_calls_per_second)
-        self._wake = asyncio.Event()
+        self._over = asyncio.Event()
+        self._clock: asyncio.Task[None] | None = None
+        self._last: asyncio.Task[None] | None = None
+        self._flushing = self._again = False
         self._calls: dict[int, Call] = {}
         self._server = Server(
             self._session, background, node, peer=peer, known=known, role=role, once=once, flush=self._flush
@@ -181,35 +181,62 @@ class Link:
 
     # -- the connection --------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Read, write and keep time until the connection ends, for whatever reason."""
-        writer = asyncio.create_task(self._write())
-        clock = asyncio.create_task(self._keep_time())
-        reason = "the connection was closed"
-        try:
-            await self._read()
-        except ConnectionClosed as closed:
-            reason = self._why(closed)
-        except BadMessage as bad:
-            reason = f"it sent what is no message: {bad}"
-            getLogger("laila.comm.tcpip").warning("the connection to %s was closed: %s", self.peer, reason)
-            await self._connection.close_soon(1002, str(bad)[:100])
-        finally:
-            writer.cancel()
-            clock.cancel()
-            self._end(
-                PeerDisconnectedError(f"the connection to {self.peer} is gone: {reason}", peer=self.peer)
-            )
-            self._connection.abort()
+    def begin(self) -> None:
+        """Take the connection over: from now on it is read, written and timed."""
+        self._clock = asyncio.create_task(self._keep_time())
+        self._connection.attach(self._received, self._flush, self._lost)
 
-    def _why(self, closed: ConnectionClosed) -> str:
+    async def over(self) -> None:
+        """Wait until the connection has ended, for whatever reason."""
+        await self._over.wait()
+
+    def _lost(self) -> None:
+        self._finish(self._why())
+
+    def _finish(self, reason: str) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+        self._end(PeerDisconnectedError(f"the connection to {self.peer} is gone: {reason}", peer=self.peer))
+        self._connection.abort()
+        self._over.set()
+
+    def _why(self) -> str:
         if self._connection.given_up:
             return f"it was silent for {self._settings.heartbeat_timeout:g} s"
         if self.on_purpose:
             return "it was closed here"
-        if closed.rcvd is not None:
-            return f"the peer closed it{f' ({closed.rcvd.reason})' if closed.rcvd.reason else ''}"
-        return "it broke"
+        return f"the peer closed it ({self._connection.reason})" if self._connection.reason else "it broke"
+
+    def _received(self, message: str | bytes) -> None:
+        if self.ended is not None:
+            return
+        session = self._session
+        try:
+            if isinstance(message, str):
+                session.receive_text(message)
+            else:
+                session.receive_binary(message)
+        except BadMessage as bad:
+            reason = f"it sent what is no message: {bad}"
+            getLogger("laila.comm.tcpip").warning("the connection to %s was closed: %s", self.peer, reason)
+            self._last = asyncio.create_task(self._connection.close_soon(1002, str(bad)[:100]))
+            self._end(
+                PeerDisconnectedError(f"the connection to {self.peer} is gone: {reason}", peer=self.peer)
+            )
+            return
+        calls = 0
+        while session.events:
+            event = session.events.popleft()
+            if isinstance(event, Called):
+                calls += 1
+                self._server.called(event)
+            elif isinstance(event, Answered):
+                self._answered(event)
+            elif isinstance(event, Cancelled):
+                self._server.cancelled(event.id)
+        self._flush()
+        if pause := self._rate.wait(calls, self._background.loop.time()):
+            self._connection.pause_reading(pause)
 
     def _end(self, error: PeerDisconnectedError) -> None:
         if self.ended is not None:
@@ -229,57 +256,39 @@ class Link:
         """End the connection on purpose, and say so to the other side. Returns within a moment."""
         self.on_purpose = True
         await self._connection.close_soon(1001, "going away")
-        self._connection.abort()
+        self._finish("it was closed here")
 
     def abort(self) -> None:
         """End the connection at once."""
         self.on_purpose = True
-        self._connection.abort()
+        self._finish("it was closed here")
 
     def drop_socket(self) -> None:
         """In a forked child: give up the copy of the parent's socket."""
-        drop(self._connection.raw)
-
-    async def _read(self) -> None:
-        connection, session = self._connection, self._session
-        loop = self._background.loop
-        while True:
-            message = await connection.recv()
-            if isinstance(message, str):
-                session.receive_text(message)
-            else:
-                session.receive_binary(message)
-            calls = 0
-            while session.events:
-                event = session.events.popleft()
-                if isinstance(event, Called):
-                    calls += 1
-                    self._server.called(event)
-                elif isinstance(event, Answered):
-                    self._answered(event)
-                elif isinstance(event, Cancelled):
-                    self._server.cancelled(event.id)
-            self._flush()
-            if pause := self._rate.wait(calls, loop.time()):
-                await asyncio.sleep(pause)
+        drop(self._connection.info("socket"))
 
     def _flush(self) -> None:
-        self._wake.set()
-
-    async def _write(self) -> None:
-        connection, session, wake = self._connection, self._session, self._wake
+        """Send what there is to send, as far as there is room; after a large chunk the others have a turn."""
+        connection, session = self._connection, self._session
+        if self._flushing:
+            return  # what called this from inside goes on below
+        self._flushing = True
         try:
-            while True:
-                message = session.next_message()
-                if message is None:
-                    wake.clear()
-                    await wake.wait()
-                    continue
-                await connection.send(message)
-                if type(message) is bytes:
-                    await asyncio.sleep(0)  # what else wants to be sent, or read, has its turn
-        except ConnectionClosed:
-            pass  # the reader says why
+            while connection.has_room and (message := session.next_message()) is not None:
+                connection.put(message)
+                if len(message) > _SMALL:
+                    connection.flush()
+                    if not session.idle and not self._again:
+                        self._again = True
+                        self._background.loop.call_soon(self._flush_again)
+                    return
+            connection.flush()
+        finally:
+            self._flushing = False
+
+    def _flush_again(self) -> None:
+        self._again = False
+        self._flush()
 
     async def _keep_time(self) -> None:
         settings, connection = self._settings, self._connection

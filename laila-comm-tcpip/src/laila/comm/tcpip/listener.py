@@ -6,10 +6,9 @@ import asyncio
 import secrets
 from logging import getLogger
 
-from websockets.asyncio.server import serve
-from websockets.exceptions import ConnectionClosed
+from websockets.server import ServerProtocol
 
-from laila.comm.tcpip.connections import COMMON, Connection, ServerSocket, drop
+from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, drop, quiet_logger
 from laila.comm.tcpip.handshake import Refused, ServerHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_server
@@ -19,10 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
     from typing import Any
-
-    from websockets.asyncio.server import Server, ServerConnection
-    from websockets.http11 import Request as HttpRequest
-    from websockets.http11 import Response as HttpResponse
 
     from laila.comm.tcpip.background import Background
     from laila.comm.tcpip.guard import Guard
@@ -62,7 +57,8 @@ class Listener:
         self.guard = guard
         self._context = context
         self._instance = instance
-        self._server: Server | None = None
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._salt = secrets.token_bytes(32)
         self._keys = [(stretch(secret, self._salt), role) for secret, role in settings.roles().items()]
         self._channel = b""
@@ -91,31 +87,43 @@ class Listener:
             ) from error
         self.port = next(iter(self._server.sockets)).getsockname()[1]
 
-    async def _listen(self) -> Server:
+    async def _listen(self) -> asyncio.Server:
         settings = self._settings
-        origins: list[Any] = [*settings.origins, None]  # None: no browser, which always says its origin
-        return await serve(
-            self._accepted,
+        return await asyncio.get_running_loop().create_server(
+            self._made,
             settings.host,
             settings.port,
             ssl=self._context,
-            origins=origins,
-            process_request=self._admit,
-            create_connection=ServerSocket,
-            open_timeout=settings.connect_timeout,
-            server_header=None,
-            **COMMON,
+            ssl_handshake_timeout=None if self._context is None else settings.connect_timeout,
+            backlog=1024,
         )
 
-    def _admit(self, connection: ServerConnection, _request: HttpRequest) -> HttpResponse | None:
-        if self._connections >= self._settings.max_connections:
-            return connection.respond(503, "too many connections\n")
-        return None
+    def _made(self) -> Connection:
+        # None among the origins: no browser, which always says its own.
+        origins: list[Any] = [*self._settings.origins, None]
+        protocol = ServerProtocol(origins=origins, max_size=MAX_SIZE, logger=quiet_logger)
+        connection = Connection(protocol, opened=self._opened, admit=self._admit)
+        # Whoever connects and says nothing is not waited for.
+        self._background.loop.call_later(
+            self._settings.connect_timeout, self._check_open, connection, protocol
+        )
+        return connection
 
-    async def _accepted(self, socket: ServerConnection) -> None:
-        assert isinstance(socket, ServerSocket)
-        connection = Connection(socket)
-        address = str((socket.remote_address or ("unknown",))[0])
+    @staticmethod
+    def _check_open(connection: Connection, protocol: ServerProtocol) -> None:
+        if protocol.state.name == "CONNECTING":
+            connection.abort()
+
+    def _admit(self) -> bool:
+        return self._connections < self._settings.max_connections
+
+    def _opened(self, connection: Connection) -> None:
+        task = asyncio.create_task(self._accepted(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accepted(self, connection: Connection) -> None:
+        address = connection.address[0]
         self._connections += 1
         try:
             if not self.guard.enter(address):
@@ -127,8 +135,8 @@ class Listener:
             finally:
                 self.guard.leave(address)
             if link is not None:
-                await link.run()
-        except (TimeoutError, ConnectionClosed):
+                await link.over()
+        except (TimeoutError, Closed):
             pass  # nobody that was let in: nobody's loss
         finally:
             self._connections -= 1
@@ -163,7 +171,10 @@ class Listener:
         self._registry.add(link)
         if verified.policy is not None:
             await self._registry.told_soon(verified.policy)
-        await connection.send(verified.answer)
+        try:
+            await connection.send(verified.answer)
+        finally:
+            link.begin()
         return link
 
     async def _refuse(self, connection: Connection, refused: Refused, address: str) -> None:
@@ -182,7 +193,7 @@ class Listener:
             self._background,
             self._node,
             self._settings,
-            peer=verified.policy or f"a client at {connection.address}",
+            peer=verified.policy or "a client at {}:{}".format(*connection.address),
             known=verified.policy is not None,
             role=verified.role,
             offer=verified.offer,
@@ -201,13 +212,12 @@ class Listener:
     def close(self) -> None:
         """Accept no more."""
         if self._server is not None:
-            self._server.close(close_connections=False)
+            self._server.close()
 
     async def end(self) -> None:
-        """Wait until the address is free."""
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        """End what is no link yet."""
+        for task in self._tasks:
+            task.cancel()
 
     def drop_sockets(self) -> None:
         """In a forked child: give up the copy of the listening socket."""

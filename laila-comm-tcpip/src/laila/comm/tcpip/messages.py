@@ -79,19 +79,23 @@ class Message(NamedTuple):
     sizes: tuple[int, ...] = ()
 
 
-def dump(message: dict[str, object]) -> str:
-    """Return the text of a message."""
-    return json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":"), allow_nan=False)
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def load(text: str | bytes | bytearray, max_depth: int) -> object:
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode
+
+
+def dump(message: dict[str, object]) -> str:
+    """Return the text of a message."""
+    return _encode({"jsonrpc": "2.0", **message})
+
+
+def load(text: str, max_depth: int) -> object:
     """Return the JSON that ``text`` is. Raises :class:`BadMessage`."""
     try:
-        tree = json.loads(text, parse_constant=_no_constant)
+        tree = _decode(text)
         check_depth(tree, max_depth)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
@@ -99,7 +103,7 @@ def load(text: str | bytes | bytearray, max_depth: int) -> object:
     return tree
 
 
-def parse(text: str | bytes | bytearray, max_depth: int) -> Message:
+def parse(text: str, max_depth: int) -> Message:
     """Return the message that ``text`` is. Raises :class:`BadMessage`."""
     tree = load(text, max_depth)
     if type(tree) is list:

@@ -316,7 +316,9 @@ class Session:
         else:
             self.buffered -= stream.received
             try:
-                self._take(parse(bytes(stream.data), self.limits.max_depth))
+                self._take(parse(bytes(stream.data).decode(), self.limits.max_depth))
+            except UnicodeDecodeError:
+                self._fault(BadMessage("JSON is text in UTF-8", Code.PARSE))
             except BadMessage as bad:
                 self._fault(bad)
         self._grant_all()
