@@ -192,6 +192,9 @@ def _settled(value: object) -> object:
     if isinstance(value, FutureBase):
         return value.wait()
     if isawaitable(value):
+        close = getattr(value, "close", None)
+        if close is not None:
+            close()  # a coroutine that nobody will await
         raise RemoteError(
             f"the function gave a {type(value).__name__}, which cannot be sent: return its result",
             type_name=type(value).__name__,

@@ -114,10 +114,15 @@ class RemoteMemory:
         affinity: float | None = None,
         missing_ok: bool = False,
         copy: bool = True,
+        refresh: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
         """Fetch entries from over there; see :meth:`DefaultCentralMemory.remember`."""
         options = _given(
-            pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity, missing_ok=missing_ok or None
+            pool_id=pool_id,
+            pool_nickname=pool_nickname,
+            affinity=affinity,
+            missing_ok=missing_ok or None,
+            refresh=refresh or None,
         )
         return self._ask("remember", entry_ids, nickname, scope, options, lambda found: _opened(found, copy))
 
@@ -243,11 +248,12 @@ class RemoteMemory:
         pool_nickname: str | None = None,
         batch_size: int = 128,
         copy: bool = True,
+        refresh: bool = False,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.remember`; one request for each ``batch_size`` leaves."""
         manifest.check_not_empty("remember")
         size, keys = check_batch_size(batch_size), list(manifest)
-        options = _given(pool_id=pool_id, pool_nickname=pool_nickname)
+        options = _given(pool_id=pool_id, pool_nickname=pool_nickname, refresh=refresh or None)
         return GroupFuture.of(
             self._send_batch(
                 f"{_MEMORY}remember",

@@ -89,6 +89,7 @@ class ServedMemory:
         pool_nickname: str | None = None,
         affinity: float | None = None,
         missing_ok: bool = False,
+        refresh: bool = False,
     ) -> Any:
         """Fetch blobs. ``namespace`` (a uuid) is what the caller's nicknames are in."""
         pool = self._route(pool_id, pool_nickname, affinity)
@@ -97,14 +98,16 @@ class ServedMemory:
             check_no_scope(scope)
 
             def read() -> list[Any]:
-                found = loading.fetch(pool, keys, missing_ok=missing_ok is True)
+                found = loading.fetch(pool, keys, missing_ok=missing_ok is True, refresh=refresh is True)
                 return found if one else [found]
 
             return self._memory._runner.run("remember", pool, keys, read, one=True, count=1)
         meant = candidates(names, scope, _namespace(namespace))
 
         def read_named() -> list[Any]:
-            found = loading.fetch_named(pool, names, meant, missing_ok=missing_ok is True)
+            found = loading.fetch_named(
+                pool, names, meant, missing_ok=missing_ok is True, refresh=refresh is True
+            )
             return found if one else [found]
 
         keys = [key for some in meant for key in some]
