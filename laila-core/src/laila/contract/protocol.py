@@ -7,9 +7,12 @@ results cross as :mod:`laila.contract.wire` packs them: plain JSON, and blobs be
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from threading import RLock
 from typing import Literal, get_args
 from typing import Protocol as TypingProtocol
+from weakref import WeakSet
 
 from laila.contract.component import Component
 from laila.errors import IdentityError, NotSupportedError
@@ -100,8 +103,9 @@ class Node(TypingProtocol):
 class Protocol(Component, ABC):
     """A transport between policies.
 
-    Thread-safety: :meth:`start`, :meth:`stop`, :meth:`add_peer` and :meth:`send` may be called from any
-    thread.
+    Thread-safety: :meth:`start`, :meth:`stop`, :meth:`add_peer`, :meth:`send_rpc` and :meth:`send` may be
+    called from any thread. Connections are those of the process that made them: a forked child has none, and
+    does no harm to its parent's.
     """
 
     scope: ClassVar[str] = "COMM_PROTOCOL"
@@ -111,6 +115,8 @@ class Protocol(Component, ABC):
     def __init__(self, *, nickname: str | None = None, settings: Any = None) -> None:
         super().__init__(nickname=nickname, settings=settings)
         self._node: Node | None = None
+        self._turn = RLock()  # of starting and stopping
+        _every.add(self)
 
     @classmethod
     def outbound(cls) -> Self:
@@ -125,17 +131,24 @@ class Protocol(Component, ABC):
         """Whether it was started and not stopped."""
         return self._node is not None
 
+    @property
+    def uri(self) -> str | None:
+        """Where others connect to, once it is started; None where it serves no address."""
+        return None
+
     def start(self, node: Node) -> None:
         """Begin to serve ``node``. A second start without a stop is a no-op."""
-        if self._node is None:
-            self._start(node)
-            self._node = node
+        with self._turn:
+            if self._node is None:
+                self._start(node)
+                self._node = node
 
     def stop(self) -> None:
-        """End every connection and free the address. Idempotent."""
-        if self._node is not None:
-            self._node = None
-            self._stop()
+        """End every connection and free the address, within two seconds. Idempotent."""
+        with self._turn:
+            if self._node is not None:
+                self._node = None
+                self._stop()
 
     def add_peer(self, uri: str, secret: str) -> str:
         """Connect to the policy at ``uri`` and return its global id."""
@@ -184,3 +197,15 @@ class Protocol(Component, ABC):
     @abstractmethod
     def _call(self, peer: str, request: Request) -> object:
         """Send a request and return its result. Raises the peer's error or ``PeerDisconnectedError``."""
+
+
+_every: WeakSet[Protocol] = WeakSet()
+
+
+def _after_fork() -> None:
+    for protocol in list(_every):
+        protocol._turn = RLock()  # a thread of the parent's may have held it
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)

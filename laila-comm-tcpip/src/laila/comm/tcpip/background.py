@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Background", "at_fork", "background"]
 
-_WORKERS = 32
+_WORKERS = 256  # made as they are needed: as many calls that wait hold up no other
 _JOIN_SECONDS = 2.0
 
 

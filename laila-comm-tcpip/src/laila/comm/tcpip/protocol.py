@@ -121,8 +121,10 @@ class DefaultTCPIPProtocol(Protocol):
         return self.settings.port if self._listener is None else self._listener.port
 
     @property
-    def uri(self) -> str:
-        """What others connect to."""
+    def uri(self) -> str | None:
+        """What others connect to, once it listens."""
+        if self._listener is None:
+            return None
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'ws' if self._ssl is None else 'wss'}://{host}:{self.bound_port}"
 

@@ -126,7 +126,7 @@ class Server:
         """On the loop or in a worker."""
         try:
             result = self._node.dispatch(self._peer, request)
-        except Exception as error:  # noqa: BLE001 - the outcome of the call
+        except BaseException as error:  # noqa: BLE001 - the outcome of the call, whatever it is
             self._later(served, pack_failure(error))
             return
         if not isinstance(result, (Future, GroupFuture)):
