@@ -75,6 +75,7 @@ lint: install ## ruff, formatting, mypy --strict, the arrows between packages, n
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy $(DISTS:%=%/src) tests tools
 	@MYPYPATH=examples/digits $(PY) -m mypy examples/digits
+	@$(PY) -m mypy examples/peers
 	@$(PY) -m mypy -p benchmarks
 	@MYPYPATH=examples/laila-pool-sqlite/src $(PY) -m mypy examples/laila-pool-sqlite/src examples/laila-pool-sqlite/tests
 	@for part in conftest.py $(DISTS:%=%/tests); do $(PY) -m mypy "$$part" || exit 1; done
