@@ -112,6 +112,21 @@ def test_the_secret_shows_nowhere(listener: Callable[..., Any], policy: laila.De
     assert sorted(written["missing_secrets"]) == ["peer_secret_key", "secrets"]
 
 
+def test_an_environment_builds_the_protocol_again(
+    listener: Callable[..., Any], policy: laila.DefaultPolicy
+) -> None:
+    protocol = listener(max_in_flight=77)
+    environment = json.loads(json.dumps(laila.environment))
+    policy.close()
+    again = laila.DefaultPolicy.from_environment(environment, secrets={"peer_secret_key": SECRET})
+    (built,) = again.central.communication.connections.values()
+    assert built.global_id == protocol.global_id
+    assert built.uri is not None
+    with Plain(built.uri, SECRET) as plain:
+        assert plain.call("describe")[0]["policy"] == policy.global_id == again.global_id
+    again.close()
+
+
 def test_a_short_secret_is_warned_of(listener: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     listener(peer_secret_key="short")
     assert "less than 22 characters" in caplog.text

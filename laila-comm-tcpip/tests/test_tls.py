@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import laila
-from laila.errors import PeerError, PeerRefusedError, SettingsError
+from laila.errors import EnvironmentSnapshotError, PeerError, PeerRefusedError, SettingsError
 from servers.peers import SECRET
 from servers.tlsproxy import TLSProxy
 
@@ -123,6 +123,13 @@ def test_somebody_in_the_middle_with_a_certificate_of_his_own_is_found_out(
         other, peer = dial(f"wss://127.0.0.1:{proxy.port}", authorities=str(both), channel_binding=False)
         assert peer == policy.global_id
         other.close()
+
+
+def test_a_context_cannot_be_written_down(files: tuple[str, str]) -> None:
+    with pytest.raises(EnvironmentSnapshotError, match="certificate="):
+        laila.DefaultTCPIPProtocol(peer_secret_key=SECRET, **of_context(files)).options()
+    options = laila.DefaultTCPIPProtocol(peer_secret_key=SECRET, **of_files(files)).options()
+    assert options["certificate"] == files[0]
 
 
 def test_files_that_are_no_certificates_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from time import monotonic
 
 from websockets.exceptions import InvalidHandshake, InvalidMessage
-from websockets.frames import Frame, Opcode
+from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response as HttpResponse
 from websockets.protocol import State
@@ -45,9 +45,10 @@ quiet_logger.setLevel(logging.CRITICAL)
 class Closed(Exception):
     """The connection is over. ``reason`` is what the other side said, or what it did wrong."""
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str = "", code: int = 0) -> None:
         super().__init__(reason or "the connection is closed")
         self.reason = reason
+        self.code = code
 
 
 class Connection(asyncio.Protocol):
@@ -82,6 +83,7 @@ class Connection(asyncio.Protocol):
         self.last_received = monotonic()
         self.given_up = False
         self.reason = ""
+        self._code = 0
 
     # -- what the transport calls ----------------------------------------------------------------------------
 
@@ -156,7 +158,8 @@ class Connection(asyncio.Protocol):
 
     def _frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
-            self.reason = self._protocol.close_reason or ""
+            said = Close.parse(bytes(frame.data))  # the library has checked it
+            self.reason, self._code = said.reason, int(said.code)
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return  # the library answers pings and closes itself
         data = bytes(frame.data)
@@ -201,14 +204,14 @@ class Connection(asyncio.Protocol):
                     raise PeerError("what answers there is no WebSocket", peer="") from error
                 raise PeerError(f"the other side refused: {error}", peer="") from error
             if self._over:
-                raise Closed
+                raise self._closed()
             await self._wait()
 
     async def recv(self) -> Message:
         """Return the next message. Raises :class:`Closed`."""
         while not self._unread:
             if self._over or self._protocol.state in (State.CLOSING, State.CLOSED):
-                raise Closed(self._why())
+                raise self._closed()
             await self._wait()
         return self._unread.popleft()
 
@@ -268,15 +271,15 @@ class Connection(asyncio.Protocol):
     async def send(self, message: Message) -> None:
         """Send one message. Raises :class:`Closed`."""
         if self._over or self._protocol.state is not State.OPEN:
-            raise Closed(self._why())
+            raise self._closed()
         self.put(message)
         self.flush()
 
-    def _why(self) -> str:
+    def _closed(self) -> Closed:
         error = self._protocol.close_exc if self._protocol.state is State.CLOSED else None
         if error is not None and error.sent is not None and not error.rcvd_then_sent:
-            return error.sent.reason
-        return self.reason
+            return Closed(error.sent.reason)  # this side ended it
+        return Closed(self.reason, self._code)
 
     # -- time, and the end -----------------------------------------------------------------------------------
 

@@ -36,8 +36,13 @@ __all__ = ["Dialer", "open_connection"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 15.0
 _GIVE_UP_SECONDS = 3600.0
+_TRY_AGAIN = 1013  # the close code (RFC 6455, IANA registry)
 
 _stretched = lru_cache(maxsize=64)(stretch)  # so that connecting again costs no second stretching
+
+
+class _BusyError(PeerError):
+    """The other side asks to try again later."""
 
 
 class _Target:
@@ -86,18 +91,9 @@ class Dialer:
     async def _dial(self, target: _Target) -> Link:
         settings = self._settings
         secure = check_uri(target.uri)
-        connection: Connection | None = None
         try:
             async with asyncio.timeout(settings.connect_timeout):
-                connection, welcome = await open_connection(
-                    target.uri,
-                    target.secret,
-                    settings,
-                    self._background,
-                    policy=self._node.policy_id,
-                    identity=self._identity,
-                    context=self._context_for(secure),
-                )
+                connection, welcome = await self._when_there_is_room(target, self._context_for(secure))
         except TimeoutError:
             raise PeerTimeoutError(
                 f"{target.uri} did not answer within {settings.connect_timeout:g} s; is it a laila peer?",
@@ -130,6 +126,24 @@ class Dialer:
         target.instance = welcome.instance
         link.begin()
         return link
+
+    async def _when_there_is_room(
+        self, target: _Target, context: ssl.SSLContext | None
+    ) -> tuple[Connection, Welcome]:
+        """Connect; again after a moment while the other side has too many at its door."""
+        while True:
+            try:
+                return await open_connection(
+                    target.uri,
+                    target.secret,
+                    self._settings,
+                    self._background,
+                    policy=self._node.policy_id,
+                    identity=self._identity,
+                    context=context,
+                )
+            except _BusyError:
+                await asyncio.sleep(0.05 + 0.3 * random.random())  # noqa: S311 - to spread, not to hide
 
     def _ended(self, target: _Target, link: Link, calls: list[Call]) -> None:
         assert link.ended is not None
@@ -301,7 +315,8 @@ async def open_connection(
         connection.abort()
         if isinstance(error, Closed):
             said = f": {error.reason}" if error.reason else ""
-            raise PeerError(f"{uri} closed the connection{said}", peer=uri) from error
+            kind = _BusyError if error.code == _TRY_AGAIN else PeerError
+            raise kind(f"{uri} closed the connection{said}", peer=uri) from error
         if isinstance(error, PeerError):
             error.peer = error.peer or uri
         raise

@@ -21,7 +21,14 @@ from laila.comm.tcpip.registry import Registry
 from laila.comm.tcpip.settings import TCPIPSettings, check
 from laila.comm.tcpip.tls import client_context, server_context
 from laila.contract import Protocol, RemoteFuture
-from laila.errors import PayloadError, PeerDisconnectedError, PeerError, PeerTimeoutError, SettingsError
+from laila.errors import (
+    EnvironmentSnapshotError,
+    PayloadError,
+    PeerDisconnectedError,
+    PeerError,
+    PeerTimeoutError,
+    SettingsError,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -79,6 +86,7 @@ class DefaultTCPIPProtocol(Protocol):
                 **options,
             }
         )
+        self._contexts_given = ssl_context is not None or client_ssl_context is not None
         if ssl_context is None and settings.certificate is not None:
             ssl_context = server_context(settings.certificate, settings.private_key)
         check(settings, tls=ssl_context is not None)
@@ -134,7 +142,16 @@ class DefaultTCPIPProtocol(Protocol):
         return self._failed_before if self._listener is None else self._listener.guard.failed
 
     def options(self) -> dict[str, object]:
-        """See :meth:`laila.contract.Component.options`; contexts and secrets are not written down."""
+        """See :meth:`laila.contract.Component.options`; secrets are left out.
+
+        Raises :class:`~laila.errors.EnvironmentSnapshotError` for a context, which cannot be written down.
+        """
+        if self._contexts_given:
+            raise EnvironmentSnapshotError(
+                f"{self!r} was given an ssl.SSLContext, which cannot be written down; name files in its "
+                "place: certificate=, private_key=, authorities=",
+                problems=["ssl_context"],
+            )
         return super().options()
 
     # -- the contract ----------------------------------------------------------------------------------------
