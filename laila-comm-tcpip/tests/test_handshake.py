@@ -204,6 +204,11 @@ def test_an_id_belongs_to_the_key_it_was_first_seen_with() -> None:
     assert known.claim(ALICE, ALICES.public)
     assert not known.claim(ALICE, BOBS.public)
     assert known.claim(ALICE, ALICES.public)
+    # However many come: who is connected is not forgotten, and others are in the end.
+    for i in range(10_001):
+        known.claim(f"{BOB}{i}", bytes(32), connected={ALICE})
+    assert not known.claim(ALICE, BOBS.public)
+    assert known.claim(f"{BOB}0", bytes(31))
 
 
 def test_a_secret_is_stretched_as_the_wire_page_says() -> None:

@@ -490,6 +490,14 @@ def test_a_blob_of_another_id_is_not_taken_for_the_one_that_was_asked_for(peer: 
 # -- how much they may send ----------------------------------------------------------------------------------
 
 
+def gone(one: socket.socket) -> bool:
+    """Whether the other side ends a connection."""
+    try:
+        return one.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 def closed(plain: Plain) -> str:
     """Wait until the connection is closed; why."""
     deadline = time.monotonic() + 5
@@ -563,6 +571,25 @@ def test_connections_and_handshakes_are_bounded(listener: Callable[..., Any]) ->
     # Two of eight are the most that one address has.
     with Plain(protocol.uri, None), Plain(protocol.uri, None), Plain(protocol.uri, None) as third:
         assert "too many handshakes" in closed(third)
+
+
+def test_those_who_connect_and_say_nothing_are_bounded_too(listener: Callable[..., Any]) -> None:
+    protocol = listener(max_handshakes=4)
+    silent = [socket.create_connection(("127.0.0.1", protocol.bound_port)) for _ in range(100)]
+    ended = 0
+    for one in silent[64:]:
+        one.settimeout(5)
+        ended += gone(one)  # at once, and not after the ten seconds that others have
+    assert ended == 36
+    for one in silent:
+        one.close()
+
+
+def test_a_stranger_has_little_to_say(node: Node) -> None:
+    with Plain(node.uri, None) as stranger:
+        stranger.socket.send("x" * 100_000)
+        with pytest.raises(ConnectionClosed):
+            stranger.receive()
 
 
 def test_a_handshake_that_never_ends_is_ended(listener: Callable[..., Any]) -> None:

@@ -36,6 +36,7 @@ MAX_SIZE = 4 * CHUNK_BYTES
 """The most bytes of one WebSocket message."""
 _CLOSE_SECONDS = 0.5
 _MOST_UNREAD = 8  # messages of a handshake that nobody has asked for
+_MOST_UNREAD_BYTES = 64 * 1024  # of one of them
 
 quiet_logger = logging.getLogger("laila.comm.tcpip.websockets")
 # Whoever knocks with what is no WebSocket is told so, and is no news here.
@@ -174,6 +175,9 @@ class Connection(asyncio.Protocol):
             message = data.decode() if self._text else data
         except UnicodeDecodeError:
             self._protocol.fail(1007, "a text that is no UTF-8")
+            return
+        if self._take is None and len(data) > _MOST_UNREAD_BYTES:
+            self.abort()
             return
         if self._take is not None and not self._held:
             self._take(message)

@@ -85,7 +85,12 @@ class Dialer:
         target = _Target(uri, secret)
         link = await self._dial(target)
         target.peer = link.peer
+        before = self._targets.get(link.peer)
         self._targets[link.peer] = target
+        if before is not None:  # it may be connecting again: that has been done now
+            if before.task is not None:
+                before.task.cancel()
+            self._send_parked(before, link)
         return link.peer
 
     async def _dial(self, target: _Target) -> Link:
@@ -154,13 +159,16 @@ class Dialer:
             and not link.on_purpose
             and self._targets.get(link.peer) is target
         )
+        newer = self._registry.best(link.peer)
         deadline = monotonic() + self._settings.retry_seconds
         for call in calls:
-            if again and self._settings.retry_seconds and (call.repeatable or call.key is not None):
-                self._park(target, call, deadline, link.instance)
-            else:
+            if not (again and self._settings.retry_seconds and (call.repeatable or call.key is not None)):
                 link.fail(call, link.ended)
-        if again and target.task is None and self._registry.best(link.peer) is None:
+            elif newer is not None:
+                self._send_again(newer, call, link.instance)
+            else:
+                self._park(target, call, deadline, link.instance)
+        if again and target.task is None and newer is None:
             target.task = asyncio.create_task(self._connect_again(target))
 
     async def _connect_again(self, target: _Target) -> None:
@@ -178,9 +186,7 @@ class Dialer:
                 except PeerError as failed:
                     error = failed
                     continue
-                parked, target.parked = target.parked, []
-                for call, deadline, instance in parked:
-                    self._send_again(link, call, deadline, instance)
+                self._send_parked(target, link)
                 return
             if self._stopping:
                 return
@@ -195,7 +201,14 @@ class Dialer:
         finally:
             target.task = None
 
-    def _send_again(self, link: Link, call: Call, deadline: float, instance: str) -> None:
+    def _send_parked(self, target: _Target, link: Link) -> None:
+        parked, target.parked = target.parked, []
+        for call, _, instance in parked:
+            self._send_again(link, call, instance)
+
+    def _send_again(self, link: Link, call: Call, instance: str) -> None:
+        if call.future.cancelled():
+            return
         if call.repeatable or not instance or link.instance == instance:
             link.send(call)
             return

@@ -17,6 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from laila.contract import directory
 from laila.errors import SecretError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 __all__ = ["Identity", "KnownPeers", "identity_of"]
 
 _MOST_KNOWN = 10_000
@@ -102,11 +106,16 @@ class KnownPeers:
         self._lock = Lock()
         self._keys: OrderedDict[str, bytes] = OrderedDict()
 
-    def claim(self, policy: str, public: bytes) -> bool:
-        """Note that ``policy`` came with the key ``public``; False where it is known by another."""
+    def claim(self, policy: str, public: bytes, connected: Container[str] = ()) -> bool:
+        """Note that ``policy`` came with the key ``public``; False where it is known by another.
+
+        Those that are ``connected`` are never forgotten to make room.
+        """
         with self._lock:
             known = self._keys.setdefault(policy, public)
             self._keys.move_to_end(policy)
-            while len(self._keys) > _MOST_KNOWN:
-                self._keys.popitem(last=False)
+            if len(self._keys) > _MOST_KNOWN:
+                gone = next((one for one in self._keys if one != policy and one not in connected), None)
+                if gone is not None:
+                    del self._keys[gone]
             return known == public

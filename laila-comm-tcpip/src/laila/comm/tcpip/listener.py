@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener"]
 
+_SILENT = 16  # so many times the handshakes may be connected, and have said nothing
 _SHORT_SECRET = 22  # characters: 128 bits as base64
 
 
@@ -59,6 +60,7 @@ class Listener:
         self._instance = instance
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._silent: set[Connection] = set()  # connected, and no WebSocket so far
         self._salt = secrets.token_bytes(32)
         self._keys = [(stretch(secret, self._salt), role) for secret, role in settings.roles().items()]
         self._channel = b""
@@ -103,21 +105,24 @@ class Listener:
         origins: list[Any] = [*self._settings.origins, None]
         protocol = ServerProtocol(origins=origins, max_size=MAX_SIZE, logger=quiet_logger)
         connection = Connection(protocol, opened=self._opened, admit=self._admit)
-        # Whoever connects and says nothing is not waited for.
-        self._background.loop.call_later(
-            self._settings.connect_timeout, self._check_open, connection, protocol
-        )
+        # Whoever connects and says nothing is not waited for, and there are not too many of those.
+        wait = self._settings.connect_timeout
+        if len(self._silent) >= _SILENT * self._settings.max_handshakes:
+            wait = 0.0
+        self._silent.add(connection)
+        self._background.loop.call_later(wait, self._end_silent, connection)
         return connection
 
-    @staticmethod
-    def _check_open(connection: Connection, protocol: ServerProtocol) -> None:
-        if protocol.state.name == "CONNECTING":
+    def _end_silent(self, connection: Connection) -> None:
+        if connection in self._silent:
+            self._silent.discard(connection)
             connection.abort()
 
     def _admit(self) -> bool:
         return self._connections < self._settings.max_connections
 
     def _opened(self, connection: Connection) -> None:
+        self._silent.discard(connection)
         task = asyncio.create_task(self._accepted(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -157,9 +157,9 @@ class DefaultTCPIPProtocol(Protocol):
     # -- the contract ----------------------------------------------------------------------------------------
 
     def _start(self, node: Node) -> None:
-        self._open(node)
+        self._open(node, listen=self.settings.listen)
 
-    def _open(self, node: Node) -> None:
+    def _open(self, node: Node, *, listen: bool) -> None:
         with self._lock:
             if self._registry is not None:
                 return
@@ -170,7 +170,7 @@ class DefaultTCPIPProtocol(Protocol):
             instance = random.token_hex(8)
             self._dialer = Dialer(loop, node, registry, self.settings, identity, once, self._context_for)
             try:
-                if self.settings.listen:
+                if listen:
                     guard = Guard(self.settings.max_handshakes)
                     listener = Listener(
                         loop, node, registry, self.settings, identity, once, guard, self._ssl, instance
@@ -197,7 +197,9 @@ class DefaultTCPIPProtocol(Protocol):
                 return
             if listener is not None:
                 self._failed_before = listener.guard.failed
-            self._begin_stopped(listener)
+            failed = self._failed_before
+            self._begin()
+            self._failed_before = failed
         dialer.stop()
 
         async def end() -> None:
@@ -216,18 +218,13 @@ class DefaultTCPIPProtocol(Protocol):
             release(self)
         registry.tell_all_left()
 
-    def _begin_stopped(self, listener: Listener | None) -> None:
-        failed = self._failed_before
-        self._begin()
-        self._failed_before = failed
-
     def _connect(self, uri: str, secret: str) -> str:
         if not isinstance(secret, str) or not secret:
             raise SettingsError("the secret of a peer is a text of at least one character", option="secret")
         node = self._node
         if node is None:
             raise PeerError("the protocol was not started: add it with add_connection(…) first", peer=uri)
-        self._open(node)  # in a forked child nothing of the parent's is left
+        self._open(node, listen=False)  # in a forked child, which has nothing of its parent's
         loop, dialer = self._background, self._dialer
         assert loop is not None
         assert dialer is not None
@@ -275,8 +272,12 @@ class DefaultTCPIPProtocol(Protocol):
         call = Call(request.method, packed, future, timeout=timeout, repeatable=request.repeatable, key=key)
         if link is not None and link.send(call):
             return
-        assert dialer is not None
-        dialer.park(peer, call, monotonic() + retry)
+        if dialer is None:
+            future.fail(
+                PeerDisconnectedError(f"{peer} is not connected: the protocol was stopped", peer=peer)
+            )
+        else:
+            dialer.park(peer, call, monotonic() + retry)
 
     def _forked(self) -> None:
         for part in (self._listener, self._registry):

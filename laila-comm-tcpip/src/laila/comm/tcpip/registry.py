@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Registry"]
 
 _TELL_SECONDS = 5.0
+_STOP_SECONDS = 0.3
 
 
 class Registry:
@@ -43,7 +44,7 @@ class Registry:
 
     def claim(self, peer: str, identity: bytes) -> bool:
         """Whether ``peer`` may come with this identity key: the one it is known by, or the first."""
-        return self._known.claim(peer, identity)
+        return self._known.claim(peer, identity, self._links)
 
     def add(self, link: Link) -> None:
         """Use ``link`` for its peer from now on."""
@@ -73,6 +74,7 @@ class Registry:
             if links:
                 return False
             del self._links[link.peer]
+            self._joined.pop(link.peer, None)
         error = None if link.on_purpose else link.ended
         self._tell(lambda: self._node.peer_left(link.peer, self._protocol, error), None)
         return True
@@ -122,7 +124,7 @@ class Registry:
         """Wait until the node knows that all are gone."""
         done = Event()
         self._teller.submit(done.set)
-        done.wait(_TELL_SECONDS)
+        done.wait(_STOP_SECONDS)
 
     def drop_sockets(self) -> None:
         """In a forked child: give up the copies of the parent's sockets, without a word to anybody."""

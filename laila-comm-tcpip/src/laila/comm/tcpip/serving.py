@@ -222,10 +222,9 @@ class Server:
     def _drop(self, served: _Served, code: int, message: str) -> None:
         if served.done:
             return
+        self._answer(served, Packed(None, error=(code, message, None)))  # before what cancelling answers
         if served.future is not None:
             served.future.cancel()
-        if not served.done:
-            self._answer(served, Packed(None, error=(code, message, None)))
 
     def end(self) -> None:
         """The connection is gone: nobody waits for what is under way."""
