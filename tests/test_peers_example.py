@@ -5,10 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import pytest
-
+from servers.s3 import S3Server
 from workspace import ROOT, clean_environment
 
 FOLDER = ROOT / "examples" / "peers"
@@ -69,8 +67,7 @@ def test_nodes_use_a_file_that_only_the_hub_opens(tmp_path: Path) -> None:
 
 
 def test_nodes_without_credentials_use_the_bucket_of_the_hub(tmp_path: Path) -> None:
-    servers: Any = pytest.importorskip("servers.s3")
-    with servers.S3Server() as server:
+    with S3Server() as server:
         bucket = server.make_bucket()
         said = run(tmp_path, f"s3://{bucket}", **server.variables())
         check(*said, credentials=True)
