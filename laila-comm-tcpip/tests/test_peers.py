@@ -230,6 +230,7 @@ def test_code_is_shipped_where_both_sides_ask_for_it_and_share_the_key(
     policy: laila.DefaultPolicy, start_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin = "administers, and is long enough for that"
+    monkeypatch.setenv("LAILA_SECRET_KEY", "s" * 40)  # the node has it, too
     node = start_node(secrets={admin: "admin"})
     peer = laila.peers[laila.add_peer(node.uri, admin)]
     mine = 20
