@@ -10,7 +10,7 @@ PY := .venv/bin/python
 INSTALL := -c constraints.txt --build-constraint constraints.txt --group dev \
   -e "./laila-core[all,testing]" $(patsubst %,-e ./%,$(filter-out laila-core,$(DISTS)))
 
-.PHONY: help install demo test test-full bench test-torch lint format clean moved
+.PHONY: help install demo test test-full bench fuzz test-torch lint format clean moved
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,19 @@ test-full: install ## run the tests of the S3 pool against Ceph RGW too; as root
 bench: install ## laila beside its raw backends; one workload: make bench ONLY=P7; an older tree: make bench BASE=HEAD~20
 	@$(PY) -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(BASE),--base "$(BASE)") $(ARGS)
 
+# A layer over .venv, as below: the fuzzer has wheels for few versions of Python.
+.venv-fuzz/.installed: .venv/.installed
+	@echo "making .venv-fuzz"
+	@$(PY) -m venv .venv-fuzz
+	@.venv-fuzz/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt atheris
+	@site() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
+	  echo "import site; site.addsitedir('$$(site $(PY))')" > "$$(site .venv-fuzz/bin/python)/over-venv.pth"
+	@touch $@
+
+fuzz: .venv-fuzz/.installed ## install a fuzzer into .venv-fuzz and feed the decoders of peers; longer: make fuzz SECONDS=3600
+	@mkdir -p .fuzz
+	@.venv-fuzz/bin/python laila-comm-tcpip/fuzz/decode.py .fuzz -max_total_time=$(or $(SECONDS),60) -max_len=8192 -timeout=10 -rss_limit_mb=1024
+
 # A layer over .venv: torch and what it needs are here, everything else is found there.
 .venv-torch/.installed: .venv/.installed
 	@echo "making .venv-torch"
@@ -62,6 +75,7 @@ lint: install ## ruff, formatting, mypy --strict, the arrows between packages, n
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy $(DISTS:%=%/src) tests tools
 	@MYPYPATH=examples/digits $(PY) -m mypy examples/digits
+	@$(PY) -m mypy examples/peers
 	@$(PY) -m mypy -p benchmarks
 	@MYPYPATH=examples/laila-pool-sqlite/src $(PY) -m mypy examples/laila-pool-sqlite/src examples/laila-pool-sqlite/tests
 	@for part in conftest.py $(DISTS:%=%/tests); do $(PY) -m mypy "$$part" || exit 1; done
@@ -73,6 +87,6 @@ format: install ## let ruff format, and sort imports
 	@$(PY) -m ruff format .
 
 clean: ## remove what make and the tools have put into the tree
-	@rm -rf .venv .venv-torch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out
+	@rm -rf .venv .venv-fuzz .fuzz .venv-torch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out
 	@rm -rf build dist $(DISTS:%=%/build) $(DISTS:%=%/dist)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

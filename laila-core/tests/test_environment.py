@@ -149,7 +149,7 @@ def first_pool(**changes: Any) -> Any:
         (lambda env: env["taskforces"].append({"plugin": "dask", "uuid": "x"}), ["taskforces[0] dask"]),
         (
             lambda env: env["protocols"].append({"plugin": "tcpip", "uuid": "x"}),
-            ["protocols[0] tcpip", "laila-comm-tcpip"],
+            ["protocols[0] tcpip", "peer_secret_key"],
         ),
     ],
 )

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from laila.futures import Future as Future
     from laila.futures import FutureStatus as FutureStatus
     from laila.futures import GroupFuture as GroupFuture
+    from laila.futures import RemoteFuture as RemoteFuture
     from laila.futures import as_completed as as_completed
     from laila.futures import guarantee as guarantee
     from laila.futures import guarantee_async as guarantee_async
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
     from laila.policy import DefaultCentralMemory as DefaultCentralMemory
     from laila.policy import DefaultPolicy as DefaultPolicy
     from laila.policy import DefaultPoolRouter as DefaultPoolRouter
+    from laila.policy import RemotePolicyProxy as RemotePolicyProxy
+    from laila.policy.exports import export as export
     from laila.policy.verbs import add_peer as add_peer
     from laila.policy.verbs import add_tcpip_peer as add_tcpip_peer
     from laila.policy.verbs import constant as constant
@@ -96,11 +99,11 @@ if TYPE_CHECKING:
     memory: DefaultCentralMemory
     command: DefaultCentralCommand
     communication: DefaultCentralCommunication
-    peers: Mapping[str, Any]
+    peers: Mapping[str, RemotePolicyProxy]
     alpha_pool: Pool
     environment: dict[str, Any]
     local_policies: Mapping[str, DefaultPolicy]
-    remote_policies: Mapping[str, Any]
+    remote_policies: Mapping[str, RemotePolicyProxy]
     universe: Mapping[str, Any]
 else:
     # Where each name lives, and what it is called there where that differs.
@@ -128,6 +131,8 @@ else:
         "MemoryPool": "laila.pool.memory",
         "Pool": "laila.contract.pool",
         "PythonThreadPoolTaskForce": "laila.taskforce",
+        "RemoteFuture": "laila.futures",
+        "RemotePolicyProxy": "laila.policy",
         "Transformation": "laila.transform",
         "TransformationSequence": "laila.transform",
         "__version__": "laila.policy.verbs",
@@ -140,6 +145,7 @@ else:
         "constant": "laila.policy.verbs",
         "contingent": "laila.policy.verbs",
         "errors": ("laila.errors", None),
+        "export": "laila.policy.exports",
         "forget": "laila.policy.verbs",
         "future": ("laila.futures", "Future"),
         "get_active_namespace": "laila.identity",

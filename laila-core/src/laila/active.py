@@ -12,7 +12,7 @@ from laila.errors import InvalidArgumentError, NoActivePolicyError, PolicyClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.policy import DefaultPolicy
+    from laila.policy import DefaultPolicy, RemotePolicyProxy
 
 __all__ = ["activate_policy", "clear_policy", "get_active_policy", "peek_policy"]
 
@@ -50,24 +50,31 @@ def _initialize() -> DefaultPolicy:
         return policy
 
 
-def activate_policy(policy: DefaultPolicy) -> None:
+def activate_policy(policy: DefaultPolicy | RemotePolicyProxy) -> None:
     """Make ``policy`` the active one. The one before stays open; close it with ``policy.close()``.
 
-    Raises ``TypeError`` for what is no policy, ``RuntimeError`` for a closed one. Thread-safe.
+    It may be a peer, ``laila.peers[id]``: the verbs run over there then. Raises ``TypeError`` for what is no
+    policy, ``RuntimeError`` for a closed one. Thread-safe.
     """
     global _policy
     from laila.futures import set_submitter
     from laila.policy import DefaultPolicy
 
-    if not isinstance(policy, DefaultPolicy):
-        raise InvalidArgumentError(f"the active policy is a laila policy, not {type(policy).__name__}")
+    if isinstance(policy, DefaultPolicy):
+        submitter = policy.central.command.dispatch
+    else:
+        from laila.policy import RemotePolicyProxy
+
+        if not isinstance(policy, RemotePolicyProxy):
+            raise InvalidArgumentError(f"the active policy is a laila policy, not {type(policy).__name__}")
+        submitter = policy.run_here  # what is no verb runs here all the same
     if policy.closed:
         raise PolicyClosedError(
             "a closed policy cannot be the active one; make a new one: laila.DefaultPolicy()"
         )
     with _lock:
-        _policy = policy
-        set_submitter(policy.central.command.dispatch)
+        _policy = policy  # type: ignore[assignment]  # a peer has the parts of a policy that verbs use
+        set_submitter(submitter)
 
 
 def clear_policy() -> None:

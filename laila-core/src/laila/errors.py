@@ -48,7 +48,10 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── GuaranteeError (RuntimeError)             a guarantee used where it cannot keep its word
     ├── EnvironmentSnapshotError (ValueError)     an environment that cannot be rebuilt
     ├── NotSupportedError (NotImplementedError)   what this laila, or this pool, cannot do
+    ├── RemoteError (RuntimeError)                what a function of a peer raised, of a kind unknown here
     └── PeerError (ConnectionError)               a peer that cannot be reached or refused
+        ├── PeerRefusedError (PermissionError)    … because the secret, the identity or the role is wrong
+        ├── PeerTimeoutError (TimeoutError)       … because it did not answer in time
         └── PeerDisconnectedError                 … because the connection went away
 """
 
@@ -88,6 +91,8 @@ __all__ = [
     "PayloadError",
     "PeerDisconnectedError",
     "PeerError",
+    "PeerRefusedError",
+    "PeerTimeoutError",
     "PluginError",
     "PolicyClosedError",
     "PoolClosedError",
@@ -96,6 +101,7 @@ __all__ = [
     "PoolKeyError",
     "PoolLockedError",
     "PoolNotFoundError",
+    "RemoteError",
     "SecretError",
     "SettingsError",
     "TaskForceError",
@@ -351,6 +357,20 @@ class PeerError(LailaError, ConnectionError):
     """A peer that cannot be reached, or refused."""
 
     peer: str
+
+
+class PeerRefusedError(PeerError, PermissionError):
+    """A wrong secret, an identity that is another's, or a call that the role does not allow."""
+
+
+class PeerTimeoutError(PeerError, TimeoutError):
+    """The peer did not answer in time. Whether it did what was asked is not known."""
+
+
+class RemoteError(LailaError, RuntimeError):
+    """A function of a peer raised an error of a class that is not known here; ``type_name`` names it."""
+
+    type_name: str
 
 
 class PeerDisconnectedError(PeerError):

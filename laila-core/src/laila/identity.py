@@ -167,14 +167,14 @@ def set_active_namespace(namespace_key: str) -> None:
     _namespace = uuid5(NAMESPACE_DNS, namespace_key)
 
 
-def nickname_uuid(nickname: str) -> str:
-    """Return ``uuid5(active namespace, nickname)``: the same on every machine, for ever."""
+def nickname_uuid(nickname: str, namespace: UUID | None = None) -> str:
+    """Return ``uuid5(namespace, nickname)``, in the active one by default: the same everywhere, for ever."""
     if not isinstance(nickname, str) or not nickname:
         raise IdentityError(f"a nickname is a non-empty text, not {nickname!r}", value=nickname)
     from uuid import uuid5
 
     try:
-        return str(uuid5(get_active_namespace(), nickname))
+        return str(uuid5(get_active_namespace() if namespace is None else namespace, nickname))
     except UnicodeEncodeError as error:
         raise IdentityError(f"the nickname {nickname!r} is not valid Unicode", value=nickname) from error
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from laila.contract.component import Component
     from laila.contract.hookspecs import hookimpl
     from laila.contract.pool import Pool
-    from laila.contract.protocol import Node, Protocol, Request
+    from laila.contract.protocol import Node, Protocol, Request, Role
     from laila.contract.taskforce import Task, TaskForce
     from laila.directories import directory
     from laila.entry import Entry, Manifest
-    from laila.futures import Future, GroupFuture
+    from laila.futures import Future, GroupFuture, RemoteFuture
     from laila.settings import Settings, option
     from laila.transform import Transformation
 
@@ -37,7 +37,9 @@ __all__ = [
     "Node",
     "Pool",
     "Protocol",
+    "RemoteFuture",
     "Request",
+    "Role",
     "Settings",
     "Task",
     "TaskForce",
@@ -64,7 +66,9 @@ _HOMES = {
     "Node": "laila.contract.protocol",
     "Pool": "laila.contract.pool",
     "Protocol": "laila.contract.protocol",
+    "RemoteFuture": "laila.futures",
     "Request": "laila.contract.protocol",
+    "Role": "laila.contract.protocol",
     "Settings": "laila.settings",
     "Task": "laila.contract.taskforce",
     "TaskForce": "laila.contract.taskforce",

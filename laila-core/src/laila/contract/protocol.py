@@ -1,7 +1,8 @@
 """The protocol contract: how a transport connects this policy to others.
 
 A protocol carries requests between policies. It is given a :class:`Node`, the only way into the policy it
-serves: what arrives from an authenticated peer goes to :meth:`Node.dispatch` and nowhere else.
+serves: what arrives from an authenticated peer goes to :meth:`Node.dispatch` and nowhere else. Arguments and
+results cross as :mod:`laila.contract.wire` packs them: plain JSON, and blobs beside it.
 """
 
 from __future__ import annotations
@@ -9,41 +10,85 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from threading import RLock
+from typing import Literal, get_args
 from typing import Protocol as TypingProtocol
 from weakref import WeakSet
 
 from laila.contract.component import Component
+from laila.errors import IdentityError, NotSupportedError
+from laila.identity import parse_global_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, Self
 
-__all__ = ["Node", "Protocol", "Request"]
+    from laila.futures import RemoteFuture
+
+__all__ = ["ROLES", "Node", "Protocol", "Request", "Role", "is_policy_id"]
+
+Role = Literal["read", "write", "admin"]
+"""What a peer may do: each role includes the ones before it."""
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+def is_policy_id(text: str) -> bool:
+    """Whether ``text`` is the global id of a policy."""
+    try:
+        scopes, _, evolution = parse_global_id(text)
+    except IdentityError:
+        return False
+    return scopes[-1] == "POLICY" and evolution is None
 
 
 class Request:
-    """One call to or from a peer: a dotted ``path`` of an exported method and its arguments."""
+    """One call to or from a peer: the ``path`` of an exported method, and its arguments.
 
-    __slots__ = ("args", "kwargs", "path")
+    ``role`` is what the protocol that received the call has granted to its peer, never what the peer says.
+    ``repeatable`` says that doing it twice does no harm, so that a protocol may send it again when a
+    connection broke. ``timeout`` is in seconds, on both sides; None: no limit.
+    """
+
+    __slots__ = ("args", "kwargs", "path", "repeatable", "role", "timeout")
 
     def __init__(
-        self, path: Sequence[str], args: Sequence[object] = (), kwargs: dict[str, object] | None = None
+        self,
+        path: Sequence[str],
+        args: Sequence[object] = (),
+        kwargs: dict[str, object] | None = None,
+        *,
+        role: Role = "write",
+        repeatable: bool = False,
+        timeout: float | None = None,
     ) -> None:
         self.path = tuple(path)
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})
+        self.role = role
+        self.repeatable = repeatable
+        self.timeout = timeout
+
+    @property
+    def method(self) -> str:
+        """The path with dots between its parts."""
+        return ".".join(self.path)
 
 
 class Node(TypingProtocol):
-    """What a policy shows to its protocols."""
+    """What a policy shows to its protocols. Thread-safe."""
 
     @property
     def policy_id(self) -> str:
         """The global id that peers know this policy by."""
 
     def dispatch(self, peer: str, request: Request) -> object:
-        """Run an exported method for an authenticated peer and return its result, or raise its error."""
+        """Run an exported method for an authenticated peer and return its result, or raise its error.
+
+        A :class:`~laila.futures.Future` or group that it returns is the result once it has settled.
+        """
+
+    def prompt(self, request: Request) -> bool:
+        """Whether dispatching ``request`` never waits, so that an event loop may do it itself."""
 
     def peer_joined(self, peer: str, protocol: Protocol) -> None:
         """The policy with this global id is connected and authenticated; ``protocol`` reaches it.
@@ -58,9 +103,9 @@ class Node(TypingProtocol):
 class Protocol(Component, ABC):
     """A transport between policies.
 
-    Thread-safety: :meth:`start`, :meth:`stop`, :meth:`add_peer` and :meth:`send_rpc` may be called from any
-    thread. Connections are those of the process that made them: a forked child has none, and does no harm to
-    its parent's.
+    Thread-safety: :meth:`start`, :meth:`stop`, :meth:`add_peer`, :meth:`send_rpc` and :meth:`send` may be
+    called from any thread. Connections are those of the process that made them: a forked child has none, and
+    does no harm to its parent's.
     """
 
     scope: ClassVar[str] = "COMM_PROTOCOL"
@@ -72,6 +117,14 @@ class Protocol(Component, ABC):
         self._node: Node | None = None
         self._turn = RLock()  # of starting and stopping
         _every.add(self)
+
+    @classmethod
+    def outbound(cls) -> Self:
+        """Return a protocol that only connects and serves no address: what ``add_peer`` makes at need.
+
+        Raises :class:`~laila.errors.NotSupportedError` where there is no such thing.
+        """
+        raise NotSupportedError(f"a {cls.__name__} must be told how to connect")
 
     @property
     def running(self) -> bool:
@@ -102,10 +155,29 @@ class Protocol(Component, ABC):
         return self._connect(uri, secret)
 
     def send_rpc(
-        self, peer_id: str, path: list[str], args: Sequence[object], kwargs: dict[str, object]
+        self,
+        peer_id: str,
+        path: list[str],
+        args: Sequence[object] = (),
+        kwargs: dict[str, object] | None = None,
     ) -> object:
-        """Call an exported method of a peer and return its result."""
+        """Call an exported method of a peer and return its result. Blocks."""
         return self._call(peer_id, Request(path, args, kwargs))
+
+    def send(self, peer: str, request: Request, future: RemoteFuture[Any]) -> None:
+        """Send ``request``; its outcome settles ``future``. Does not wait for it.
+
+        The default has :meth:`_call` done by the task force, which takes a worker for each call under way.
+        """
+        from laila.futures import spawn
+
+        def call() -> None:
+            try:
+                future.deliver(self._call(peer, request))
+            except Exception as error:  # noqa: BLE001 - the outcome of the call
+                future.fail(error)
+
+        spawn(call)
 
     def _close(self) -> None:
         self.stop()

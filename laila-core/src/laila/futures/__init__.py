@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from laila.futures.completion import as_completed
     from laila.futures.guarantees import guarantee, guarantee_async
     from laila.futures.lookup import runtime, status, wait
+    from laila.futures.remote import RemoteFuture
 else:
     # What the first memorize does not need.
     _LAZY = {
@@ -28,6 +29,7 @@ else:
         "as_completed": "completion",
         "guarantee": "guarantees",
         "guarantee_async": "guarantees",
+        "RemoteFuture": "remote",
         "runtime": "lookup",
         "status": "lookup",
         "wait": "lookup",
@@ -48,6 +50,7 @@ __all__ = [
     "FutureIdentity",
     "FutureStatus",
     "GroupFuture",
+    "RemoteFuture",
     "Task",
     "as_completed",
     "future_bank",

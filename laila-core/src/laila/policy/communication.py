@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from threading import Lock
+from weakref import WeakSet
 
 from laila.contract.component import Component
 from laila.contract.protocol import Protocol, Request
-from laila.errors import InvalidArgumentError, PeerError, SettingsError
+from laila.errors import InvalidArgumentError, NotSupportedError, PeerError, PeerRefusedError, SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any, ClassVar
+    from collections.abc import Callable, Iterator
+    from typing import ClassVar
 
     from laila.policy.events import Events
+    from laila.policy.node import ExportedMethods
+    from laila.policy.policy import DefaultPolicy
+    from laila.policy.remote import RemotePolicyProxy
 
 __all__ = ["DefaultCentralCommunication"]
+
+_every: WeakSet[DefaultCentralCommunication] = WeakSet()
+
+
+class Peers(Mapping[str, "RemotePolicyProxy"]):
+    """The peers as they are at each look, so that ``laila.peers[laila.add_peer(…)]`` finds the new one."""
+
+    def __init__(self, now: Callable[[], dict[str, RemotePolicyProxy]]) -> None:
+        self._now = now
+
+    def __getitem__(self, peer: str) -> RemotePolicyProxy:
+        return self._now()[peer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._now()))
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __repr__(self) -> str:
+        return repr(self._now())
 
 
 class DefaultCentralCommunication(Component):
@@ -31,10 +58,29 @@ class DefaultCentralCommunication(Component):
         super().__init__()
         self.policy_id = policy_id  # what peers know the policy by
         self._events = events
-        self._lock = Lock()
+        self._policy: DefaultPolicy | None = None
+        self._methods: ExportedMethods | None = None
+        self._run_signed_code = False
         self._connections: dict[str, Protocol] = {}
-        self._peers: dict[str, Any] = {}
-        self._exported: dict[tuple[str, ...], Callable[..., object]] = {}
+        self._begin()
+        _every.add(self)
+
+    def _begin(self) -> None:
+        """Make the lock, and know no peer; again in a forked child, whose peers are the parent's."""
+        self._lock = Lock()
+        self._connect_lock = Lock()
+        self._peers: dict[str, RemotePolicyProxy] = {}
+
+    def serve(self, policy: DefaultPolicy) -> None:
+        """Say whose communication this is: peers reach the methods that ``policy`` exports."""
+        self._policy = policy
+
+    @property
+    def policy(self) -> DefaultPolicy:
+        """The policy that this is a part of. Raises :class:`NotSupportedError` where it stands alone."""
+        if self._policy is None:
+            raise NotSupportedError("this communication is part of no policy")
+        return self._policy
 
     @property
     def connections(self) -> Mapping[str, Protocol]:
@@ -42,9 +88,20 @@ class DefaultCentralCommunication(Component):
         return dict(self._connections)
 
     @property
-    def peers(self) -> Mapping[str, Any]:
-        """The connected policies by global id."""
-        return dict(self._peers)
+    def peers(self) -> Mapping[str, RemotePolicyProxy]:
+        """The connected policies by global id: a live view, read-only."""
+        return Peers(lambda: self._peers)
+
+    @property
+    def run_signed_code(self) -> bool:
+        """Whether peers with the role ``admin`` may ship code, signed by a key that is here."""
+        return self._run_signed_code
+
+    @run_signed_code.setter
+    def run_signed_code(self, run: bool) -> None:
+        if not isinstance(run, bool):
+            raise SettingsError(f"run_signed_code={run!r}: give True or False", option="run_signed_code")
+        self._run_signed_code = run
 
     def add_connection(self, protocol: Protocol) -> None:
         """Register ``protocol`` and start it: it is live when this returns. Again: a no-op."""
@@ -88,52 +145,93 @@ class DefaultCentralCommunication(Component):
     def add_peer(self, uri: str, secret: str) -> str:
         """Connect to the policy at ``uri`` and return its global id.
 
-        Raises ``ValueError`` for what is no URI, :class:`~laila.errors.MissingPluginError` where the scheme's
-        plugin is not installed, :class:`~laila.errors.PeerError` (a ``ConnectionError``) where no protocol
-        for it was added or the peer cannot be reached.
+        Where no protocol for it was added, one that only connects is. Raises ``ValueError`` for what is no
+        URI, :class:`~laila.errors.MissingPluginError` where the scheme's plugin is not installed,
+        :class:`~laila.errors.PeerError` (a ``ConnectionError``) where the peer cannot be reached, and its
+        kind :class:`~laila.errors.PeerRefusedError` for a wrong secret.
         """
         scheme, separator, _ = uri.partition("://")
         if not separator:
             raise SettingsError(
                 f"{uri!r} is no peer URI: give one such as 'ws://127.0.0.1:8765'", option="uri"
             )
-        for protocol in self.connections.values():
-            if scheme in protocol.schemes:
-                return protocol.add_peer(uri, secret)
-        from laila.plugins import protocols
+        return self._protocol_for(scheme, uri).add_peer(uri, secret)
 
-        kind = protocols().get(scheme)
-        raise PeerError(
-            f"no protocol for {scheme}:// is connected; add one first: "
-            f"laila.communication.add_connection(laila.{kind.__name__}(…))",
-            peer=uri,
-        )
+    def _protocol_for(self, scheme: str, uri: str) -> Protocol:
+        with self._connect_lock:
+            for protocol in self.connections.values():
+                if scheme in protocol.schemes:
+                    protocol.start(self)
+                    return protocol
+            from laila.plugins import protocols
+
+            kind = protocols().get(scheme)
+            try:
+                made: Protocol = kind.outbound()  # type: ignore[attr-defined]  # the registry checked its base
+            except NotSupportedError as error:
+                raise PeerError(
+                    f"no protocol for {scheme}:// is connected; add one first: "
+                    f"laila.communication.add_connection(laila.{kind.__name__}(…))",
+                    peer=uri,
+                ) from error
+            self.add_connection(made)
+            return made
 
     def add_tcpip_peer(self, host: str, port: int, secret: str) -> str:
         """Connect to the policy at ``host`` and ``port`` over WebSockets; see :meth:`add_peer`."""
         return self.add_peer(f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}", secret)
 
+    # -- for protocols ---------------------------------------------------------------------------------------
+
     def peer_joined(self, peer: str, protocol: Protocol) -> None:
-        """For protocols: a peer is connected and authenticated."""
+        """A peer is connected and authenticated; see :class:`~laila.contract.protocol.Node`."""
+        from laila.policy.remote import RemotePolicyProxy
+
         with self._lock:
-            known = peer in self._peers
-            self._peers[peer] = protocol
-        if not known:
-            self._events.tell("laila_peer_joined", peer=peer)
+            proxy = self._peers.get(peer)
+            if proxy is not None:
+                proxy.add_way(protocol)
+                return
+            self._peers[peer] = RemotePolicyProxy(peer, protocol, self)
+        self._events.tell("laila_peer_joined", peer=peer)
 
     def peer_left(self, peer: str, protocol: Protocol, error: BaseException | None = None) -> None:
-        """For protocols: a peer is gone."""
+        """A protocol reaches a peer no more; see :class:`~laila.contract.protocol.Node`."""
         with self._lock:
-            known = self._peers.pop(peer, None) is not None
-        if known:
-            self._events.tell("laila_peer_left", peer=peer, error=error)
+            proxy = self._peers.get(peer)
+            if proxy is None or proxy.remove_way(protocol):
+                return
+            del self._peers[peer]
+        self._events.tell("laila_peer_left", peer=peer, error=error)
 
     def dispatch(self, peer: str, request: Request) -> object:
-        """Run an exported method for an authenticated peer. Raises :class:`PeerError` for any other path."""
-        method = self._exported.get(request.path)
-        if method is None:
-            raise PeerError(f"{'.'.join(request.path)} is not exported by {self.policy_id}", peer=peer)
-        return method(*request.args, **request.kwargs)
+        """Run an exported method for an authenticated peer.
+
+        Raises :class:`PeerRefusedError` for a path that is not exported, or needs another role.
+        """
+        return self._exported(peer).dispatch(peer, request)
+
+    def prompt(self, request: Request) -> bool:
+        """Whether :meth:`dispatch` answers without waiting."""
+        return self._exported("").prompt(request)
+
+    def _exported(self, peer: str) -> ExportedMethods:
+        if self._methods is None:
+            if self._policy is None:
+                raise PeerRefusedError(f"{self.policy_id} exports nothing", peer=peer)
+            from laila.policy.node import ExportedMethods
+
+            self._methods = ExportedMethods(self._policy)
+        return self._methods
 
     def _close(self) -> None:
         self.stop()
+
+
+def _after_fork() -> None:
+    for communication in list(_every):
+        communication._begin()
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -9,6 +9,7 @@ from laila.identity import last_scope, make_global_id, nickname_uuid
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from uuid import UUID
 
 __all__ = [
     "as_entries",
@@ -59,7 +60,7 @@ def check_no_scope(scope: str | None) -> None:
         raise InvalidArgumentError("scope= goes with nickname=; an id says its scope itself")
 
 
-def candidates(nicknames: Iterable[str], scope: str | None) -> list[list[str]]:
+def candidates(nicknames: Iterable[str], scope: str | None, namespace: UUID | None = None) -> list[list[str]]:
     """Return for each nickname the keys it may mean: its ENTRY, then its MANIFEST, or the one ``scope`` says.
 
     Raises ``ValueError`` for what is no nickname, and for a scope that is neither of these.
@@ -67,7 +68,7 @@ def candidates(nicknames: Iterable[str], scope: str | None) -> list[list[str]]:
     if scope is not None and scope not in _SCOPES:
         raise IdentityError(f"scope={scope!r}: a nickname names an 'ENTRY' or a 'MANIFEST'", value=scope)
     scopes = _SCOPES if scope is None else (scope,)
-    return [[make_global_id((s,), nickname_uuid(name)) for s in scopes] for name in nicknames]
+    return [[make_global_id((s,), nickname_uuid(name, namespace)) for s in scopes] for name in nicknames]
 
 
 def as_entries(entries: object) -> list[Entry]:

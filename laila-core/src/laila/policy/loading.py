@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Found = Blob | BaseException | None
 
-__all__ = ["forget", "forget_named", "in_slices", "remember", "remember_named"]
+__all__ = ["fetch", "fetch_named", "forget", "forget_named", "in_slices", "remember", "remember_named"]
 
 
 def remember(
@@ -28,9 +28,16 @@ def remember(
     A key without evolution means the constant, else the newest evolution. ``refresh`` reads the last tier
     alone and renews the caches. Raises what the backend raises.
     """
+    return [_entry(one, copy) for one in fetch(pool, keys, missing_ok=missing_ok, refresh=refresh)]
+
+
+def fetch(pool: Pool, keys: Sequence[str], *, missing_ok: bool = False, refresh: bool = False) -> list[Found]:
+    """The same, but the blobs as they are stored: what is sent on to a peer is not decoded here."""
     found = _load(pool, keys, refresh)
-    pool = pool.chain()[-1] if refresh else pool  # where it was looked for
-    return [_entry(pool, key, one, copy, missing_ok) for key, one in zip(keys, found, strict=True)]
+    if missing_ok or None not in found:
+        return found
+    where = pool.chain()[-1] if refresh else pool  # where it was looked for
+    return [_missing(key, where) if one is None else one for key, one in zip(keys, found, strict=True)]
 
 
 def remember_named(
@@ -43,15 +50,28 @@ def remember_named(
     refresh: bool = False,
 ) -> list[Entry | BaseException | None]:
     """The same for nicknames: ``keys`` has for each name the ids that it may mean."""
+    found = fetch_named(pool, names, keys, missing_ok=missing_ok, refresh=refresh)
+    return [_entry(one, copy) for one in found]
+
+
+def fetch_named(
+    pool: Pool,
+    names: Sequence[str],
+    keys: Sequence[Sequence[str]],
+    *,
+    missing_ok: bool = False,
+    refresh: bool = False,
+) -> list[Found]:
+    """The same, but the blobs as they are stored."""
     found = iter(_load(pool, [key for some in keys for key in some], refresh))
     pool = pool.chain()[-1] if refresh else pool
-    outcomes: list[Entry | BaseException | None] = []
+    outcomes: list[Found] = []
     for name, some in zip(names, keys, strict=True):
         there = [(key, one) for key, one in [(key, next(found)) for key in some] if one is not None]
         if len(there) > 1:
             outcomes.append(_ambiguous(name))
         elif there:
-            outcomes.append(_entry(pool, there[0][0], there[0][1], copy, missing_ok))
+            outcomes.append(there[0][1])
         else:
             outcomes.append(None if missing_ok else _missing_name(name, some, pool))
     return outcomes
@@ -115,10 +135,8 @@ def _load(pool: Pool, keys: Sequence[str], refresh: bool) -> list[Found]:
     return found
 
 
-def _entry(pool: Pool, key: str, found: Found, copy: bool, missing_ok: bool) -> Entry | BaseException | None:
-    if found is None:
-        return None if missing_ok else _missing(key, pool)
-    if isinstance(found, BaseException):
+def _entry(found: Found, copy: bool) -> Entry | BaseException | None:
+    if found is None or isinstance(found, BaseException):
         return found
     try:
         return from_blob(found, copy=copy)

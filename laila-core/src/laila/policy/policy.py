@@ -87,6 +87,7 @@ class DefaultPolicy(Component):
             max_pending_bytes=max_pending_bytes,
         )
         communication = DefaultCentralCommunication(self.global_id, self._events)
+        communication.serve(self)
         self.central = self.Central(memory, command, communication)
         _policies[self.global_id] = self
         if _announce:
@@ -160,16 +161,8 @@ class DefaultPolicy(Component):
         the entry and one failed, its error is raised.
         """
         key = as_key(global_id)
-        if isinstance(pool_subset, str):
-            pool_subset = [pool_subset]
-        router = self.central.memory.router
-        places = [router.route(pool_nickname=hint)] if hint is not None else []
-        places.append(router.alpha_pool)
-        places += [router.route(pool_nickname=name) for name in pool_subset or ()]
-        if global_fetch:
-            places += router.by_affinity()
         failure: BaseException | None = None
-        for pool in dict.fromkeys(places):
+        for pool in self.central.memory.router.places(hint, pool_subset, everywhere=global_fetch):
             try:
                 (found,) = remember(pool, [key], copy=True, refresh=refresh)
             except (LailaError, OSError) as error:
@@ -178,10 +171,12 @@ class DefaultPolicy(Component):
                 return found
             if not isinstance(found, EntryNotFoundError):
                 failure = failure or found
-        if global_fetch:
-            for peer in self.central.communication.peers.values():
-                if (there := peer.remember(key)) is not None:
-                    return there  # type: ignore[no-any-return]
+        for peer in self.central.communication.peers.values() if global_fetch else ():
+            try:
+                if (there := peer.find(key)) is not None:
+                    return there
+            except (LailaError, OSError) as error:  # another peer may have it
+                failure = failure or error
         if failure is not None:
             raise failure
         return None
@@ -225,8 +220,11 @@ class DefaultPolicy(Component):
                 failures.append(error)
         from laila.active import clear_policy, peek_policy
 
-        if peek_policy() is self:
-            clear_policy()
+        active = peek_policy()
+        if active is self or (
+            active is not None and active.central.communication is self.central.communication
+        ):
+            clear_policy()  # itself, or a peer of it
         if failures:
             raise failures[0]
 

@@ -119,6 +119,18 @@ class DefaultPoolRouter(Component):
         with self._lock:
             return sorted(self._pools.values(), key=lambda pool: -self._affinities[pool.global_id])
 
+    def places(self, hint: str | None, pool_subset: Iterable[str] | None, *, everywhere: bool) -> list[Pool]:
+        """Return where to look for one entry, each pool once.
+
+        The pool with the nickname ``hint``, the alpha pool, the pools of ``pool_subset``, and with
+        ``everywhere`` all by falling affinity. Raises as :meth:`route` does.
+        """
+        found = [] if hint is None else [self.route(pool_nickname=hint)]
+        found.append(self.route())
+        subset = [pool_subset] if isinstance(pool_subset, str) else pool_subset or ()
+        found += [self.route(pool_nickname=name) for name in subset]
+        return list(dict.fromkeys(found + self.by_affinity() if everywhere else found))
+
     def route(
         self,
         entries: Sequence[Entry] | Sequence[str] = (),

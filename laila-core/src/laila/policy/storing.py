@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
     Outcome = str | BaseException
 
-__all__ = ["ON_CONFLICT", "Plan", "is_pooled", "store", "store_plan", "unmark"]
+__all__ = [
+    "ON_CONFLICT",
+    "Plan",
+    "conflict",
+    "evolution_of",
+    "is_pooled",
+    "refused",
+    "store",
+    "store_over",
+    "store_plan",
+    "unmark",
+]
 
 ON_CONFLICT = (None, "next")
 # A try fails only because another writer's succeeded: only a pool that breaks its word gets here.
@@ -40,7 +51,7 @@ def store(
     variable whose evolution another writer took under the next free one. Raises what the backend raises.
     """
     try:
-        found = _store_over(pool, blobs) if overwrite else pool.store(blobs)
+        found = store_over(pool, blobs) if overwrite else pool.store(blobs)
     except BaseException:
         unmark(entries)
         raise
@@ -57,12 +68,10 @@ def store(
         unmark((entry,))
         if isinstance(outcome, BaseException):
             outcomes.append(outcome)
-        elif _is_constant(key):
-            outcomes.append(_immutable(blob, pool))
-        elif on_conflict == "next":
+        elif on_conflict == "next" and not _is_constant(key):
             outcomes.append(_store_next(pool, entry, blob))
         else:
-            outcomes.append(_conflict(blob, pool))
+            outcomes.append(conflict(blob, pool))
     return outcomes
 
 
@@ -71,13 +80,14 @@ class Plan:
 
     ``entries`` come in the order of storing: first what is no manifest, each once, then the ``manifests``
     last of them, inner ones first. ``blobs`` are their snapshots; None for an entry that this process gave to
-    ``pool`` before, so that a manifest that grows costs what is new in it. ``needs`` says of each manifest
+    ``pool`` before, so that a manifest that grows costs what is new in it (a peer's pool is None: all of them
+    are sent). ``needs`` says of each manifest
     where in ``entries`` that stands which waits in it.
     """
 
     __slots__ = ("_copy", "_pickle", "_places", "blobs", "entries", "keys", "manifests", "needs")
 
-    def __init__(self, given: Iterable[Entry], pool: Pool, *, pickle: bool, copy: bool) -> None:
+    def __init__(self, given: Iterable[Entry], pool: Pool | None, *, pickle: bool, copy: bool) -> None:
         plain: dict[int, Entry] = {}
         manifests: dict[int, Manifest] = {}
         given = list(given)
@@ -99,7 +109,9 @@ class Plan:
         self._places = [place[id(entry)] for entry in given]
         asked = {place for place in self._places if place < len(plain)}
         self.blobs = [
-            None if i < len(plain) and i not in asked and is_pooled(entry, pool) else self.snapshot(i)
+            None
+            if pool is not None and i < len(plain) and i not in asked and is_pooled(entry, pool)
+            else self.snapshot(i)
             for i, entry in enumerate(self.entries)
         ]
 
@@ -155,7 +167,7 @@ def store_plan(pool: Pool, plan: Plan, size: int, *, overwrite: bool = False) ->
             except Exception as error:  # noqa: BLE001 - the outcome of this manifest
                 outcomes[i] = error
         else:
-            outcomes[i] = _refused(plan.keys[i], failed)
+            outcomes[i] = refused(plan.keys[i], failed)
     unmark(entries)  # those that were not stored
     return [outcomes[i] for i in range(len(entries))]
 
@@ -171,7 +183,13 @@ def _is_constant(key: str) -> bool:
     return key[-37] == ":"
 
 
-def _store_over(pool: Pool, blobs: Sequence[Blob]) -> list[object]:
+def evolution_of(blob: Blob) -> int | None:
+    """The evolution in the id of a valid blob; None for a constant or a manifest."""
+    return None if _is_constant(blob.key) else int(blob.key.rpartition("-")[2])
+
+
+def store_over(pool: Pool, blobs: Sequence[Blob]) -> list[object]:
+    """File ``blobs`` in place of what is there; an evolution is never replaced."""
     constants = [blob for blob in blobs if _is_constant(blob.key)]
     variables = [blob for blob in blobs if not _is_constant(blob.key)]
     replaced = iter(pool.store(constants, replace=True) if constants else ())
@@ -196,7 +214,12 @@ def _store_next(pool: Pool, entry: Entry, blob: Blob) -> Outcome:
                 entry._state = _POOLED
                 entry._pool = pool._uuid
             return again.key
-    return _conflict(blob, pool)
+    return conflict(blob, pool)
+
+
+def conflict(blob: Blob, pool: Pool) -> ImmutableEntryError | EvolutionConflictError:
+    """Return the error of a blob under whose id another content is stored."""
+    return _immutable(blob, pool) if _is_constant(blob.key) else _conflict(blob, pool)
 
 
 def _immutable(blob: Blob, pool: Pool) -> ImmutableEntryError:
@@ -224,9 +247,10 @@ def _decider(pool: Pool) -> str:
     return (pool.chain()[-1] if pool.write_through else pool).label
 
 
-def _refused(key: str, failed: object) -> ManifestError:
-    refused = ManifestError(
+def refused(key: str, failed: object) -> ManifestError:
+    """Return the error of a manifest of which an entry was not stored."""
+    error = ManifestError(
         f"the manifest {key} was not stored, because an entry of it could not be: {failed}", path=key
     )
-    refused.__cause__ = failed if isinstance(failed, BaseException) else None
-    return refused
+    error.__cause__ = failed if isinstance(failed, BaseException) else None
+    return error

@@ -1,0 +1,127 @@
+"""The one event loop of a process, shared by all connections: a daemon thread, ended with its last user."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from concurrent.futures import TimeoutError as WaitTimeoutError
+
+from laila.comm.tcpip.workers import Workers
+from laila.errors import PeerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+__all__ = ["Background", "at_fork", "background"]
+
+_WORKERS = 256  # made as they are needed: as many calls that wait hold up no other
+_JOIN_SECONDS = 2.0
+
+
+class Background:
+    """A running event loop and its thread. Thread-safe but for what says otherwise."""
+
+    def __init__(self) -> None:
+        self.workers = Workers(_WORKERS)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="laila-peers", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.run_until_complete(asyncio.sleep(0))
+            self.loop.close()
+
+    @property
+    def here(self) -> bool:
+        """Whether the caller runs on this loop, and so must not wait for it."""
+        return threading.current_thread() is self._thread
+
+    def soon(self, call: Callable[..., object], *args: object) -> bool:
+        """Have ``call`` called on the loop; False where it has ended."""
+        try:
+            self.loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:  # closed
+            return False
+        return True
+
+    def wait_for(self, work: Coroutine[Any, Any, T], timeout: float | None) -> T:
+        """Have a coroutine run on the loop, and wait for it. Raises ``TimeoutError``, and what it raises."""
+        if self.here:
+            work.close()
+            raise PeerError(
+                "this would wait for the network on the thread that reads it; await the future, or do it "
+                "from another thread",
+                peer="",
+            )
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result(timeout)
+        except WaitTimeoutError:
+            future.cancel()
+            raise
+
+    def end(self) -> None:
+        """End the loop and wait for its thread."""
+        self.soon(self.loop.stop)
+        if not self.here:
+            self._thread.join(_JOIN_SECONDS)
+
+
+_lock = threading.Lock()
+_users: set[int] = set()
+_current: Background | None = None
+# In a forked child the parent's loop stays where it is, untouched: its selector is shared with the parent.
+_left_behind: list[Background] = []
+_at_fork: list[Callable[[], object]] = []
+
+
+def background(user: object) -> Background:
+    """Return the loop, started at need, and count ``user`` among those who need it."""
+    global _current
+    with _lock:
+        if _current is None:
+            _current = Background()
+        _users.add(id(user))
+        return _current
+
+
+def release(user: object) -> None:
+    """Say that ``user`` needs the loop no more; the last one ends it."""
+    global _current
+    with _lock:
+        _users.discard(id(user))
+        if _users or _current is None:
+            return
+        ended, _current = _current, None
+    ended.end()
+
+
+def at_fork(call: Callable[[], object]) -> None:
+    """Have ``call`` called in each forked child."""
+    _at_fork.append(call)
+
+
+def _after_fork() -> None:
+    global _lock, _current
+    _lock = threading.Lock()
+    _users.clear()
+    if _current is not None:
+        _left_behind.append(_current)
+        _current = None
+    for call in _at_fork:
+        call()
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)

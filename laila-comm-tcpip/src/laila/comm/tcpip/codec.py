@@ -1,0 +1,105 @@
+"""Values of calls to what a session sends, and back: JSON beside blobs that stand one after the other."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from laila.comm.tcpip.messages import Code
+from laila.contract import Blob
+from laila.contract.wire import pack, pack_call, pack_error, unpack_error
+from laila.errors import (
+    CorruptEntryError,
+    FutureCancelledError,
+    LailaError,
+    PeerError,
+    PeerRefusedError,
+    PeerTimeoutError,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from laila.comm.tcpip.streams import Part
+
+    Data = bytearray | memoryview
+
+__all__ = ["Packed", "error_of", "pack_arguments", "pack_failure", "pack_value", "split"]
+
+_SMALL = 64 * 1024
+
+
+class Packed(NamedTuple):
+    """A value, ready to be sent; or an error in place of ``tree``: its code, message and data."""
+
+    tree: object
+    parts: Sequence[Part] = ()
+    sizes: Sequence[int] = ()
+    error: tuple[int, str, object] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all blobs."""
+        return sum(self.sizes)
+
+
+def pack_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> Packed:
+    """Return the arguments of a call. Raises :class:`~laila.errors.PayloadError`."""
+    return _with_blobs(*pack_call(args, kwargs))
+
+
+def pack_value(value: object) -> Packed:
+    """Return the result of a call. Raises :class:`~laila.errors.PayloadError`."""
+    return _with_blobs(*pack(value))
+
+
+def pack_failure(error: BaseException) -> Packed:
+    """Return an error as the outcome of a call."""
+    packed = pack_error(error)
+    code = Code.REFUSED if isinstance(error, PeerRefusedError) else Code.RAISED
+    return Packed(None, error=(code, str(packed["message"]), packed))
+
+
+def _with_blobs(tree: object, blobs: list[Blob]) -> Packed:
+    parts: list[Part] = []
+    sizes: list[int] = []
+    for blob in blobs:
+        of_blob = blob.parts
+        parts += of_blob
+        sizes.append(sum(len(part) for part in of_blob))
+    return Packed(tree, parts, sizes)
+
+
+def split(data: Data, sizes: Sequence[int]) -> list[Blob]:
+    """Return the blobs that stand in ``data``, verified. Raises :class:`~laila.errors.CorruptEntryError`."""
+    view = memoryview(data)
+    blobs: list[Blob] = []
+    start = 0
+    for size in sizes:
+        piece: bytes | memoryview = view[start : start + size]
+        if len(sizes) > 1 and size <= _SMALL:
+            piece = bytes(piece)  # so that one that is kept does not keep all of them
+        blobs.append(Blob.from_bytes(piece))
+        start += size
+    if start != len(view):
+        raise CorruptEntryError("the blobs of a message are not of the sizes that it says", key=None)
+    return blobs
+
+
+def error_of(error: object, peer: str) -> Exception:
+    """Return the error that an answer bears."""
+    if not isinstance(error, dict):
+        return PeerError(f"{peer} answered with an error that says nothing", peer=peer)
+    code, message = error.get("code"), str(error.get("message", ""))[:2000]
+    if isinstance(error.get("data"), dict):
+        found = unpack_error(error["data"])
+        if isinstance(found, LailaError) and isinstance(found, PeerError):
+            found.peer = peer
+        return found
+    if code == Code.TIMED_OUT:
+        return PeerTimeoutError(message, peer=peer)
+    if code == Code.CANCELLED:
+        return FutureCancelledError(message)
+    if code == Code.REFUSED:
+        return PeerRefusedError(message, peer=peer)
+    return PeerError(f"{peer}: {message}", peer=peer)

@@ -1,0 +1,334 @@
+"""The WebSocket under a link: the sans-I/O protocol of the `websockets` library, on an asyncio transport.
+
+What arrives is dealt with in the very callback that received it, and what that gives is written at once: a
+small call costs no task switch, and an answer and its blobs leave as one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from time import monotonic
+
+from websockets.exceptions import InvalidHandshake, InvalidMessage
+from websockets.frames import Close, Frame, Opcode
+from websockets.http11 import Request as HttpRequest
+from websockets.http11 import Response as HttpResponse
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from laila.comm.tcpip.limits import CHUNK_BYTES
+from laila.errors import PeerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from websockets.client import ClientProtocol
+
+    Message = str | bytes
+
+__all__ = ["MAX_SIZE", "Closed", "Connection", "drop", "quiet_logger"]
+
+MAX_SIZE = 4 * CHUNK_BYTES
+"""The most bytes of one WebSocket message."""
+_CLOSE_SECONDS = 0.5
+_MOST_UNREAD = 8  # messages of a handshake that nobody has asked for
+_MOST_UNREAD_BYTES = 64 * 1024  # of one of them
+
+quiet_logger = logging.getLogger("laila.comm.tcpip.websockets")
+# Whoever knocks with what is no WebSocket is told so, and is no news here.
+quiet_logger.setLevel(logging.CRITICAL)
+
+
+class Closed(Exception):
+    """The connection is over. ``reason`` is what the other side said, or what it did wrong."""
+
+    def __init__(self, reason: str = "", code: int = 0) -> None:
+        super().__init__(reason or "the connection is closed")
+        self.reason = reason
+        self.code = code
+
+
+class Connection(asyncio.Protocol):
+    """One WebSocket, from the opening handshake to the end. Belongs to the loop.
+
+    Until :meth:`attach`, messages are taken by :meth:`recv`; from then on each is given to a function.
+    ``admit`` is a listener's: whether one more may come in.
+    """
+
+    def __init__(
+        self,
+        protocol: ServerProtocol | ClientProtocol,
+        *,
+        opened: Callable[[Connection], object] | None = None,
+        admit: Callable[[], bool] | None = None,
+    ) -> None:
+        self._protocol = protocol
+        self._opened_hook = opened
+        self._admit = admit
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._pieces: list[bytes] = []  # of a message that comes in fragments
+        self._text = True
+        self._unread: deque[Message] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[Message], object] | None = None
+        self._writable: Callable[[], object] | None = None
+        self._lost: Callable[[], object] | None = None
+        self._paused = False
+        self._held = False
+        self._over = False
+        self.last_received = monotonic()
+        self.given_up = False
+        self.reason = ""
+        self._code = 0
+
+    # -- what the transport calls ----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The TCP or TLS connection is there."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=4 * CHUNK_BYTES)
+        if not isinstance(self._protocol, ServerProtocol):
+            self._protocol.send_request(self._protocol.connect())
+            self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived."""
+        self.last_received = monotonic()
+        self._protocol.receive_data(data)
+        self._happened()
+
+    def eof_received(self) -> bool:
+        """The other side sends no more."""
+        self._protocol.receive_eof()
+        self._happened()
+        return False
+
+    def pause_writing(self) -> None:
+        """More waits to be sent than the system takes."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self._paused = False
+        if self._writable is not None:
+            self._writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over, for whatever reason."""
+        self._over = True
+        if self._protocol.state is not State.CLOSED:
+            self._protocol.receive_eof()
+        self._wake()
+        lost, self._lost, self._take, self._writable = self._lost, None, None, None
+        if lost is not None:
+            lost()
+
+    # -- in --------------------------------------------------------------------------------------------------
+
+    def _happened(self) -> None:
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame):
+                self._frame(event)
+            elif isinstance(event, HttpRequest):
+                self._answer(event)
+            elif isinstance(event, HttpResponse):
+                self._wake()
+        self.flush()
+        if self._protocol.close_expected() and not self._over:
+            self._loop.call_later(_CLOSE_SECONDS, self.abort)
+        if self._protocol.handshake_exc is not None or self._protocol.state is State.CLOSED:
+            self._wake()
+            if not isinstance(self._protocol, ServerProtocol) and self._transport is not None:
+                self._transport.close()
+
+    def _answer(self, request: HttpRequest) -> None:
+        assert isinstance(self._protocol, ServerProtocol)
+        if self._admit is not None and not self._admit():
+            response = self._protocol.reject(503, "too many connections\n")
+        else:
+            response = self._protocol.accept(request)
+        self._protocol.send_response(response)
+        if self._protocol.state is State.OPEN and self._opened_hook is not None:
+            self._opened_hook(self)
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            said = Close.parse(bytes(frame.data))  # the library has checked it
+            self.reason, self._code = said.reason, int(said.code)
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return  # the library answers pings and closes itself
+        data = bytes(frame.data)
+        if frame.opcode is not Opcode.CONT:
+            self._text = frame.opcode is Opcode.TEXT
+        if not frame.fin or self._pieces:
+            self._pieces.append(data)
+            if not frame.fin:
+                return
+            data, self._pieces = b"".join(self._pieces), []
+        try:
+            message = data.decode() if self._text else data
+        except UnicodeDecodeError:
+            self._protocol.fail(1007, "a text that is no UTF-8")
+            return
+        if self._take is None and len(data) > _MOST_UNREAD_BYTES:
+            self.abort()
+            return
+        if self._take is not None and not self._held:
+            self._take(message)
+        elif self._held:
+            self._unread.append(message)  # no more than what one read has brought
+        elif len(self._unread) >= _MOST_UNREAD:
+            self.abort()
+        else:
+            self._unread.append(message)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def opened(self) -> None:
+        """Wait for the opening handshake. Raises :class:`PeerError` where the other side refused it."""
+        while self._protocol.state is State.CONNECTING:
+            if (error := self._protocol.handshake_exc) is not None:
+                if isinstance(error, InvalidMessage) or not isinstance(error, InvalidHandshake):
+                    raise PeerError("what answers there is no WebSocket", peer="") from error
+                raise PeerError(f"the other side refused: {error}", peer="") from error
+            if self._over:
+                raise self._closed()
+            await self._wait()
+
+    async def recv(self) -> Message:
+        """Return the next message. Raises :class:`Closed`."""
+        while not self._unread:
+            if self._over or self._protocol.state in (State.CLOSING, State.CLOSED):
+                raise self._closed()
+            await self._wait()
+        return self._unread.popleft()
+
+    def attach(
+        self,
+        take: Callable[[Message], object],
+        writable: Callable[[], object],
+        lost: Callable[[], object],
+    ) -> None:
+        """Give each message to ``take`` from now on; say when there is room to send, and when it is over."""
+        self._take, self._writable = take, writable
+        if self._over:
+            self._loop.call_soon(lost)
+            return
+        self._lost = lost
+        while self._unread and self._take is not None:
+            take(self._unread.popleft())
+
+    def pause_reading(self, seconds: float) -> None:
+        """Take nothing in for a while."""
+        if self._transport is not None and not self._over and not self._held:
+            self._held = True
+            self._transport.pause_reading()
+            self._loop.call_later(seconds, self._read_on)
+
+    def _read_on(self) -> None:
+        self._held = False
+        while self._unread and self._take is not None and not self._held:
+            self._take(self._unread.popleft())
+        if self._transport is not None and not self._over and not self._held:
+            self._transport.resume_reading()
+
+    # -- out -------------------------------------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message may be sent now: it is open, and not too much waits to be taken by the system."""
+        return not self._paused and not self._over and self._protocol.state is State.OPEN
+
+    def put(self, message: Message) -> None:
+        """Have a message ready to be sent by :meth:`flush`."""
+        if isinstance(message, str):
+            self._protocol.send_text(message.encode())
+        else:
+            self._protocol.send_binary(message)
+
+    def flush(self) -> None:
+        """Send what is ready."""
+        ready = self._protocol.data_to_send()
+        if not ready or self._transport is None or self._transport.is_closing():
+            return
+        ended = ready[-1] == b""  # the library's sign for the end of the stream
+        self._transport.writelines(ready)
+        if ended and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    async def send(self, message: Message) -> None:
+        """Send one message. Raises :class:`Closed`."""
+        if self._over or self._protocol.state is not State.OPEN:
+            raise self._closed()
+        self.put(message)
+        self.flush()
+
+    def _closed(self) -> Closed:
+        error = self._protocol.close_exc if self._protocol.state is State.CLOSED else None
+        if error is not None and error.sent is not None and not error.rcvd_then_sent:
+            return Closed(error.sent.reason)  # this side ended it
+        return Closed(self.reason, self._code)
+
+    # -- time, and the end -----------------------------------------------------------------------------------
+
+    def silent_seconds(self) -> float:
+        """How long ago the last byte arrived."""
+        return monotonic() - self.last_received
+
+    def ask(self) -> None:
+        """Send a ping, whose answer is a sign of life."""
+        if self.has_room:
+            self._protocol.send_ping(b"?")
+            self.flush()
+
+    def give_up(self) -> None:
+        """End a connection on which nothing arrives."""
+        self.given_up = True
+        self.abort()
+
+    def abort(self) -> None:
+        """End it at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def close_soon(self, code: int, reason: str) -> None:
+        """Say goodbye, and wait a moment for the answer."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason.encode()[:100].decode(errors="ignore"))
+            self.flush()
+        for _ in range(int(_CLOSE_SECONDS / 0.01)):
+            if self._over:
+                return
+            await asyncio.sleep(0.01)
+        self.abort()
+
+    def info(self, name: str) -> Any:
+        """Return what the transport knows of itself, such as its socket."""
+        return None if self._transport is None else self._transport.get_extra_info(name)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the other side is: host and port."""
+        host, port, *_ = self.info("peername") or ("unknown", 0)
+        return str(host), int(port)
+
+
+def drop(socket: Any) -> None:
+    """Close this process's copy of a socket that an event loop of the parent's uses, and nothing else."""
+    getattr(socket, "_sock", socket).close()  # asyncio shows its sockets through a wrapper that cannot close

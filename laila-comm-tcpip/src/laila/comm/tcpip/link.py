@@ -1,0 +1,304 @@
+"""One authenticated connection on the event loop: a WebSocket, the session that speaks over it, its calls.
+
+The session does the thinking; this reads, writes, keeps time, and hands what may take long to a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from logging import getLogger
+
+from laila.comm.tcpip.codec import error_of, split
+from laila.comm.tcpip.connections import drop
+from laila.comm.tcpip.guard import Rate
+from laila.comm.tcpip.messages import BadMessage
+from laila.comm.tcpip.serving import Server
+from laila.comm.tcpip.session import Answered, Called, Cancelled, Session
+from laila.contract.wire import unpack
+from laila.errors import PeerDisconnectedError, PeerTimeoutError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from laila.comm.tcpip.background import Background
+    from laila.comm.tcpip.codec import Packed
+    from laila.comm.tcpip.connections import Connection
+    from laila.comm.tcpip.limits import Offer
+    from laila.comm.tcpip.once import Once
+    from laila.comm.tcpip.settings import TCPIPSettings
+    from laila.contract import Node, RemoteFuture, Role
+
+__all__ = ["Call", "Link"]
+
+_SMALL = 64 * 1024
+
+
+class Call:
+    """A call of this side: what is sent, and the future that its outcome settles."""
+
+    __slots__ = ("future", "key", "method", "packed", "repeatable", "timeout", "timer")
+
+    def __init__(
+        self,
+        method: str,
+        packed: Packed,
+        future: RemoteFuture[Any],
+        *,
+        timeout: float | None,
+        repeatable: bool,
+        key: str | None,
+    ) -> None:
+        self.method = method
+        self.packed = packed
+        self.future = future
+        self.timeout = timeout
+        self.repeatable = repeatable
+        self.key = key
+        self.timer: asyncio.TimerHandle | None = None
+
+    def over(self) -> None:
+        """Stop its clock."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class Link:
+    """A connection to ``peer``. Belongs to the loop; :meth:`send` may be called from other threads."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        background: Background,
+        node: Node,
+        settings: TCPIPSettings,
+        *,
+        peer: str,
+        known: bool,
+        role: Role,
+        offer: Offer,
+        once: Once,
+        instance: str = "",
+    ) -> None:
+        self.peer = peer
+        self.known = known  # a policy with an identity, not a client without
+        self.offer = offer
+        self.instance = instance  # which run of the peer this is: what it remembers of keys ends with it
+        self.ended: PeerDisconnectedError | None = None
+        self.on_purpose = False
+        self.on_end: Callable[[Link, list[Call]], object] = lambda _link, _calls: None
+        self._connection = connection
+        self._background = background
+        self._settings = settings
+        self._session = Session(settings.limits(), offer)
+        self._rate = Rate(settings.max_calls_per_second)
+        self._over = asyncio.Event()
+        self._clock: asyncio.Task[None] | None = None
+        self._last: asyncio.Task[None] | None = None
+        self._flushing = self._again = False
+        self._calls: dict[int, Call] = {}
+        self._server = Server(
+            self._session, background, node, peer=peer, known=known, role=role, once=once, flush=self._flush
+        )
+
+    # -- calls of this side ----------------------------------------------------------------------------------
+
+    def send(self, call: Call) -> bool:
+        """Send a call, from any thread; False where the loop has ended."""
+        return self._background.soon(self._begin, call)
+
+    def _begin(self, call: Call) -> None:
+        if self.ended is not None:
+            self.on_end(self, [call])
+            return
+        packed = call.packed
+        number = self._session.call(
+            call.method, packed.tree, packed.parts, packed.sizes, timeout=call.timeout, key=call.key
+        )
+        self._calls[number] = call
+        call.future.on_cancel(lambda: self._background.soon(self._give_up, number))
+        if call.timeout is not None:
+            call.timer = self._background.loop.call_later(call.timeout, self._too_late, number)
+        self._flush()
+
+    def _give_up(self, number: int) -> None:
+        call = self._calls.pop(number, None)
+        if call is not None:
+            call.over()
+            self._session.cancel(number)
+            self._flush()
+
+    def _too_late(self, number: int) -> None:
+        call = self._calls.get(number)
+        if call is None:
+            return
+        self._give_up(number)
+        error = PeerTimeoutError(
+            f"{self.peer} did not answer {call.method} within {call.timeout:g} s; "
+            "whether it was done is not known",
+            peer=self.peer,
+        )
+        self._settle(call, lambda: call.future.fail(error))
+
+    def _answered(self, event: Answered) -> None:
+        call = self._calls.pop(event.number, None)
+        if call is None:  # it was given up
+            self._session.done(event.data)
+            return
+        call.over()
+        message, data = event.message, event.data
+
+        def settle() -> None:
+            try:
+                if message.error is not None:
+                    call.future.fail(error_of(message.error, self.peer))
+                else:
+                    call.future.deliver(unpack(message.result, split(data, message.sizes)))
+            except Exception as error:  # noqa: BLE001 - what the peer sent cannot be taken: the call's outcome
+                call.future.fail(error)
+
+        if not data:
+            self._settle(call, settle)
+        elif len(data) <= _SMALL and not call.future.has_callbacks:
+            settle()
+            self._session.done(data)
+        else:
+
+            def settle_and_release() -> None:
+                settle()
+                self._background.soon(self._session.done, data)
+
+            self._background.workers.submit(settle_and_release)
+
+    def _settle(self, call: Call, settle: Callable[[], object]) -> None:
+        # Callbacks are the user's: they may wait for the very loop that this is.
+        if call.future.has_callbacks:
+            self._background.workers.submit(settle)
+        else:
+            settle()
+
+    # -- the connection --------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Take the connection over: from now on it is read, written and timed."""
+        self._clock = asyncio.create_task(self._keep_time())
+        self._connection.attach(self._received, self._flush, self._lost)
+
+    async def over(self) -> None:
+        """Wait until the connection has ended, for whatever reason."""
+        await self._over.wait()
+
+    def _lost(self) -> None:
+        self._finish(self._why())
+
+    def _finish(self, reason: str) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+        self._end(PeerDisconnectedError(f"the connection to {self.peer} is gone: {reason}", peer=self.peer))
+        self._connection.abort()
+        self._over.set()
+
+    def _why(self) -> str:
+        if self._connection.given_up:
+            return f"it was silent for {self._settings.heartbeat_timeout:g} s"
+        if self.on_purpose:
+            return "it was closed here"
+        return f"the peer closed it ({self._connection.reason})" if self._connection.reason else "it broke"
+
+    def _received(self, message: str | bytes) -> None:
+        if self.ended is not None:
+            return
+        session = self._session
+        try:
+            if isinstance(message, str):
+                session.receive_text(message)
+            else:
+                session.receive_binary(message)
+        except BadMessage as bad:
+            reason = f"it sent what is no message: {bad}"
+            getLogger("laila.comm.tcpip").warning("the connection to %s was closed: %s", self.peer, reason)
+            self._last = asyncio.create_task(self._connection.close_soon(1002, str(bad)[:100]))
+            self._end(
+                PeerDisconnectedError(f"the connection to {self.peer} is gone: {reason}", peer=self.peer)
+            )
+            return
+        calls = 0
+        while session.events:
+            event = session.events.popleft()
+            if isinstance(event, Called):
+                calls += 1
+                self._server.called(event)
+            elif isinstance(event, Answered):
+                self._answered(event)
+            elif isinstance(event, Cancelled):
+                self._server.cancelled(event.id)
+        self._flush()
+        if pause := self._rate.wait(calls, self._background.loop.time()):
+            self._connection.pause_reading(pause)
+
+    def _end(self, error: PeerDisconnectedError) -> None:
+        if self.ended is not None:
+            return
+        self.ended = error
+        calls, self._calls = list(self._calls.values()), {}
+        for call in calls:
+            call.over()
+        self._server.end()
+        self.on_end(self, calls)
+
+    def fail(self, call: Call, error: PeerDisconnectedError) -> None:
+        """Settle a call that will have no answer."""
+        self._settle(call, lambda: call.future.fail(error))
+
+    async def close(self) -> None:
+        """End the connection on purpose, and say so to the other side. Returns within a moment."""
+        self.on_purpose = True
+        await self._connection.close_soon(1001, "going away")
+        self._finish("it was closed here")
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.on_purpose = True
+        self._finish("it was closed here")
+
+    def drop_socket(self) -> None:
+        """In a forked child: give up the copy of the parent's socket."""
+        drop(self._connection.info("socket"))
+
+    def _flush(self) -> None:
+        """Send what there is to send, as far as there is room; after a large chunk the others have a turn."""
+        connection, session = self._connection, self._session
+        if self._flushing:
+            return  # what called this from inside goes on below
+        self._flushing = True
+        try:
+            while connection.has_room and (message := session.next_message()) is not None:
+                connection.put(message)
+                if len(message) > _SMALL:
+                    connection.flush()
+                    if not session.idle and not self._again:
+                        self._again = True
+                        self._background.loop.call_soon(self._flush_again)
+                    return
+            connection.flush()
+        finally:
+            self._flushing = False
+
+    def _flush_again(self) -> None:
+        self._again = False
+        self._flush()
+
+    async def _keep_time(self) -> None:
+        settings, connection = self._settings, self._connection
+        while True:
+            silent = connection.silent_seconds()
+            if silent >= settings.heartbeat_timeout:
+                connection.give_up()
+                return
+            if silent >= settings.heartbeat:
+                connection.ask()
+                await asyncio.sleep(min(settings.heartbeat, settings.heartbeat_timeout - silent))
+            else:
+                await asyncio.sleep(settings.heartbeat - silent)

@@ -1,0 +1,165 @@
+"""JSON-RPC 2.0 messages: text in, checked parts out; and the header of binary messages. Does no I/O.
+
+What is wrong with a message is a :class:`BadMessage`, which says whether it can be answered. Nothing here
+takes more time or memory than a small multiple of the message.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import NamedTuple
+
+from laila.comm.tcpip.limits import CHUNK_BYTES, HEADER_BYTES
+from laila.contract.wire import check_depth
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+__all__ = [
+    "BLOBS",
+    "JSON",
+    "LAST",
+    "BadMessage",
+    "Code",
+    "Message",
+    "chunk_header",
+    "dump",
+    "parse",
+    "parse_chunk",
+]
+
+EXTENSION = "laila"
+"""The member of a message that has what JSON-RPC lacks: time limit, idempotency key, stream and sizes."""
+
+BLOBS, JSON = 1, 2  # the kinds of binary messages
+LAST = 1  # the flag of the last chunk of a stream
+_HEADER = struct.Struct(">BBHQ")  # kind, flags, zero, stream
+assert _HEADER.size == HEADER_BYTES
+
+_MAX_BLOBS = 1_000_000
+
+
+class Code:
+    """The error codes: those of JSON-RPC, and laila's own."""
+
+    PARSE = -32700
+    INVALID_REQUEST = -32600
+    NO_METHOD = -32601
+    INVALID_PARAMS = -32602
+    INTERNAL = -32603
+    RAISED = -32000
+    TIMED_OUT = -32003
+    CANCELLED = -32004
+    REFUSED = -32010
+    NO_VERSION = -32011
+
+
+class BadMessage(Exception):
+    """A message that is none. ``fatal``: what follows cannot be made sense of either."""
+
+    def __init__(self, reason: str, code: int = Code.INVALID_REQUEST, *, fatal: bool = False) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.fatal = fatal
+
+
+class Message(NamedTuple):
+    """One message. ``method`` is None for an answer, whose outcome is ``result`` or ``error``."""
+
+    id: int | str | None
+    method: str | None = None
+    params: object = None
+    result: object = None
+    error: object = None
+    timeout: float | None = None
+    key: str | None = None
+    stream: int | None = None
+    sizes: tuple[int, ...] = ()
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode
+
+
+def dump(message: dict[str, object]) -> str:
+    """Return the text of a message."""
+    return _encode({"jsonrpc": "2.0", **message})
+
+
+def load(text: str, max_depth: int) -> object:
+    """Return the JSON that ``text`` is. Raises :class:`BadMessage`."""
+    try:
+        tree = _decode(text)
+        check_depth(tree, max_depth)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise BadMessage(f"this is no JSON that is taken here: {reason[:200]}", Code.PARSE) from None
+    return tree
+
+
+def parse(text: str, max_depth: int) -> Message:
+    """Return the message that ``text`` is. Raises :class:`BadMessage`."""
+    tree = load(text, max_depth)
+    if type(tree) is list:
+        raise BadMessage("batches are not taken: send the messages one after the other")
+    if type(tree) is not dict or tree.get("jsonrpc") != "2.0":
+        raise BadMessage("this is no JSON-RPC 2.0 message")
+    number = tree.get("id")
+    if number is not None and type(number) not in (int, str):
+        raise BadMessage("an id is a number or a text")
+    if type(number) is str and len(number) > 200:
+        raise BadMessage("an id has at most 200 characters")
+    extension = _extension(tree.get(EXTENSION))
+    if "method" in tree:
+        if type(tree["method"]) is not str:
+            raise BadMessage("a method is a text")
+        return Message(number, tree["method"], tree.get("params"), None, None, *extension)
+    if ("result" in tree) == ("error" in tree):
+        raise BadMessage("a message has a method, a result or an error")
+    if "error" in tree and type(tree["error"]) is not dict:
+        raise BadMessage("an error is an object")
+    return Message(number, None, None, tree.get("result"), tree.get("error"), *extension)
+
+
+def _extension(given: object) -> tuple[float | None, str | None, int | None, tuple[int, ...]]:
+    if given is None:
+        return None, None, None, ()
+    if type(given) is not dict:
+        raise BadMessage(f"{EXTENSION!r} must be an object")
+    timeout, key = given.get("timeout"), given.get("key")
+    stream, sizes = given.get("stream"), given.get("sizes")
+    if timeout is not None and (type(timeout) not in (int, float) or not 0 <= timeout <= 1e9):
+        raise BadMessage("a timeout is a number of seconds")
+    if key is not None and (type(key) is not str or not 0 < len(key) <= 64):
+        raise BadMessage("an idempotency key is a text of 1 to 64 characters")
+    if stream is None and sizes is None:
+        return timeout, key, None, ()
+    if type(stream) is not int or not 0 <= stream < 2**63:
+        raise BadMessage("a stream is a number", fatal=True)
+    if type(sizes) is not list or not 0 < len(sizes) <= _MAX_BLOBS:
+        raise BadMessage("the sizes of blobs are a list of numbers", fatal=True)
+    if any(type(size) is not int or not 0 < size < 2**62 for size in sizes):
+        raise BadMessage("the size of a blob is a positive number", fatal=True)
+    return timeout, key, stream, tuple(sizes)
+
+
+def chunk_header(kind: int, stream: int, *, last: bool) -> bytes:
+    """Return the header of a binary message."""
+    return _HEADER.pack(kind, LAST if last else 0, 0, stream)
+
+
+def parse_chunk(data: bytes) -> tuple[int, int, bool, memoryview]:
+    """Return kind, stream, whether it is the last, and the data. Raises :class:`BadMessage`."""
+    size = len(data) - HEADER_BYTES
+    if not 0 < size <= CHUNK_BYTES:
+        raise BadMessage("a binary message has a header and 1 byte to 256 KiB of data", fatal=True)
+    kind, flags, zero, stream = _HEADER.unpack_from(data)
+    if kind not in (BLOBS, JSON) or flags not in (0, LAST) or zero:
+        raise BadMessage("this is no header of a binary message", fatal=True)
+    return kind, stream, flags == LAST, memoryview(data)[HEADER_BYTES:]

@@ -1,0 +1,350 @@
+"""One connection after its handshake, as a pure object: messages in, events and messages out. Does no I/O.
+
+Either side may call the other. Calls run at the same time and are answered in any order. What is large goes
+as a stream of chunks, between which small messages pass. The caller of a session feeds it what arrives
+(:meth:`Session.receive_text`, :meth:`Session.receive_binary`), takes its :attr:`Session.events`, and sends
+what :meth:`Session.next_message` gives until that is None. Not thread-safe: it belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from laila.comm.tcpip.limits import CHUNK_BYTES
+from laila.comm.tcpip.messages import BLOBS, EXTENSION, JSON, BadMessage, Code, dump, parse, parse_chunk
+from laila.comm.tcpip.streams import InStream, OutStream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from laila.comm.tcpip.limits import Limits, Offer
+    from laila.comm.tcpip.messages import Message
+    from laila.comm.tcpip.streams import Part
+
+    Data = bytearray | memoryview
+
+__all__ = ["Answered", "Called", "Cancelled", "Session"]
+
+CREDIT, CANCEL = "laila.credit", "laila.cancel"
+_MAX_FAULTS = 16
+_NOTHING = memoryview(b"")
+
+
+class Called(NamedTuple):
+    """The other side calls; with no id it wants no answer. ``data`` is the blobs, one after the other."""
+
+    message: Message
+    data: Data
+
+
+class Answered(NamedTuple):
+    """A call of this side has its outcome."""
+
+    number: int
+    message: Message
+    data: Data
+
+
+class Cancelled(NamedTuple):
+    """The other side does not wait for this answer any more."""
+
+    id: int | str
+
+
+class _Outgoing(NamedTuple):
+    """A message that waits to be sent: its text, and the parts of its blobs."""
+
+    head: dict[str, object]
+    parts: Sequence[Part]
+    sizes: Sequence[int]
+    answers: int | str | None
+
+
+class Session:
+    """See the module. ``limits`` are this side's, ``offer`` the other's."""
+
+    def __init__(self, limits: Limits, offer: Offer) -> None:
+        self.limits = limits
+        self.offer = offer
+        self.events: deque[Called | Answered | Cancelled] = deque()
+        self.buffered = 0  # bytes of messages that are under way or not dealt with
+        self._whole = 0  # of those, the bytes of messages that are whole
+        self._faults = 0
+        # Out: texts go first, then chunks, one of each stream in turn.
+        self._texts: deque[tuple[str, int | str | None]] = deque()
+        self._sending: deque[OutStream] = deque()  # with credit
+        self._streams: dict[int, OutStream] = {}
+        self._follow: dict[int, tuple[OutStream | None, int | str | None]] = {}
+        self._waiting: deque[_Outgoing] = deque()
+        self._open = 0  # messages that are being sent as streams
+        self._next_stream = 0
+        # Calls of this side.
+        self._next_call = 0
+        self._calls: set[int] = set()
+        self._held: deque[tuple[int, dict[str, object], Sequence[Part], Sequence[int]]] = deque()
+        # Calls of the other side: an answer counts until it is on its way.
+        self._serving: set[int | str] = set()
+        # Streams of the other side.
+        self._arriving: dict[int, InStream] = {}
+
+    # -- calls of this side ----------------------------------------------------------------------------------
+
+    def call(
+        self,
+        method: str,
+        params: object,
+        parts: Sequence[Part] = (),
+        sizes: Sequence[int] = (),
+        *,
+        timeout: float | None = None,
+        key: str | None = None,
+    ) -> int:
+        """Send a call and return its number. It waits here while the other side has as many as it takes."""
+        number = self._next_call
+        self._next_call += 1
+        extension: dict[str, object] = {}
+        if timeout is not None:
+            extension["timeout"] = timeout
+        if key is not None:
+            extension["key"] = key
+        head: dict[str, object] = {"id": number, "method": method, "params": params}
+        if extension:
+            head[EXTENSION] = extension
+        self._held.append((number, head, parts, sizes))
+        self._release_calls()
+        return number
+
+    def _release_calls(self) -> None:
+        while self._held and len(self._calls) < self.offer.max_in_flight:
+            number, head, parts, sizes = self._held.popleft()
+            self._calls.add(number)
+            self._post(_Outgoing(head, parts, sizes, None))
+
+    def cancel(self, number: int) -> None:
+        """Tell the other side that nobody waits for this call; the call itself is over when it answers."""
+        if number in self._calls:
+            self._post(_Outgoing({"method": CANCEL, "params": {"id": number}}, (), (), None))
+        else:
+            self._held = deque(held for held in self._held if held[0] != number)
+
+    # -- answers of this side --------------------------------------------------------------------------------
+
+    def answer(
+        self, to: int | str, result: object, parts: Sequence[Part] = (), sizes: Sequence[int] = ()
+    ) -> None:
+        """Answer a call, once."""
+        self._post(_Outgoing({"id": to, "result": result}, parts, sizes, to))
+
+    def answer_error(self, to: int | str, code: int, message: str, data: object = None) -> None:
+        """Answer a call by an error."""
+        error: dict[str, object] = {"code": code, "message": message}
+        if data is not None:
+            error["data"] = data
+        self._post(_Outgoing({"id": to, "error": error}, (), (), to))
+
+    def done(self, data: Data) -> None:
+        """Say that a message was dealt with: its blobs take no more room here."""
+        self.buffered -= len(data)
+        self._whole -= len(data)
+        self._grant_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return not (self._texts or self._sending)
+
+    # -- out -------------------------------------------------------------------------------------------------
+
+    def _post(self, message: _Outgoing) -> None:
+        if not message.sizes:
+            text = dump(message.head)
+            if len(text) <= CHUNK_BYTES:
+                self._texts.append((text, message.answers))
+                return
+        if self._waiting or self._open >= self.offer.max_streams:
+            self._waiting.append(message)
+        else:
+            self._begin(message)
+
+    def _begin(self, message: _Outgoing) -> None:
+        self._open += 1
+        blobs: OutStream | None = None
+        head = message.head
+        if message.sizes:
+            blobs = self._new_stream(BLOBS, message.parts)
+            known = head.get(EXTENSION, {})
+            assert isinstance(known, dict)
+            head = {**head, EXTENSION: {**known, "stream": blobs.number, "sizes": list(message.sizes)}}
+        text = dump(head)
+        if len(text) > CHUNK_BYTES:
+            # The text itself goes in chunks, and the blobs after it.
+            stream = self._new_stream(JSON, [text.encode()])
+            self._follow[stream.number] = (blobs, message.answers)
+            self._sending.append(stream)
+            return
+        self._texts.append((text, message.answers))
+        if blobs is not None:
+            self._sending.append(blobs)
+
+    def _new_stream(self, kind: int, parts: Sequence[Part]) -> OutStream:
+        stream = OutStream(self._next_stream, kind, parts, self.offer.window_bytes)
+        self._next_stream += 1
+        self._streams[stream.number] = stream
+        return stream
+
+    def next_message(self) -> str | bytes | None:
+        """Return the next message to send, or None while there is nothing to send or no credit."""
+        if self._texts:
+            text, answers = self._texts.popleft()
+            self._serving.discard(answers)
+            return text
+        if not self._sending:
+            return None
+        stream = self._sending.popleft()
+        chunk = stream.chunk()
+        if not stream.left:
+            self._ended(stream)
+        elif stream.credit:
+            self._sending.append(stream)
+        return chunk
+
+    def _ended(self, stream: OutStream) -> None:
+        del self._streams[stream.number]
+        blobs, answers = self._follow.pop(stream.number, (None, None))
+        self._serving.discard(answers)
+        if blobs is not None:
+            self._sending.append(blobs)
+            return
+        self._open -= 1
+        while self._waiting and self._open < self.offer.max_streams:
+            self._begin(self._waiting.popleft())
+
+    # -- in --------------------------------------------------------------------------------------------------
+
+    def receive_text(self, text: str) -> None:
+        """Take a text message in. Raises :class:`BadMessage` where the connection has to end."""
+        try:
+            if len(text) > min(self.limits.max_json_bytes, 4 * CHUNK_BYTES):
+                raise BadMessage("a text message of this length goes as a stream", fatal=True)
+            self._take(parse(text, self.limits.max_depth))
+        except BadMessage as bad:
+            self._fault(bad)
+
+    def _fault(self, bad: BadMessage) -> None:
+        self._faults += 1
+        if bad.fatal or self._faults > _MAX_FAULTS:
+            raise bad
+        error = {"code": bad.code, "message": str(bad)}
+        self._texts.append((dump({"id": None, "error": error}), None))
+
+    def _take(self, message: Message) -> None:
+        if message.method in (CREDIT, CANCEL):
+            self._control(message)
+            return
+        if message.method is None:
+            number = message.id
+            if number is None:
+                return  # the other side says what it thinks of something that was no message
+            if type(number) is not int or number not in self._calls:
+                raise BadMessage("an answer to what was not asked", fatal=True)
+        elif message.id is not None:
+            if message.id in self._serving:
+                raise BadMessage("a call has the id of one that is under way", fatal=True)
+            if len(self._serving) >= self.limits.max_in_flight:
+                raise BadMessage(f"more than {self.limits.max_in_flight} calls in flight", fatal=True)
+            self._serving.add(message.id)
+        if message.stream is None:
+            self._happened(message, _NOTHING)
+            return
+        total = sum(message.sizes)
+        if total > self.limits.max_message_bytes:
+            raise BadMessage(
+                f"a message with {total} bytes of blobs: at most {self.limits.max_message_bytes} are taken",
+                fatal=True,
+            )
+        self._arrive(message.stream, InStream(BLOBS, total, total, message))
+
+    def _arrive(self, number: int, stream: InStream) -> None:
+        if number in self._arriving:
+            raise BadMessage("a stream has the number of one that is under way", fatal=True)
+        if len(self._arriving) >= self.limits.max_streams:
+            raise BadMessage(f"more than {self.limits.max_streams} streams at a time", fatal=True)
+        self._arriving[number] = stream
+
+    def _control(self, message: Message) -> None:
+        params = message.params
+        if type(params) is not dict:
+            raise BadMessage(f"{message.method} needs an object", Code.INVALID_PARAMS)
+        if message.method == CANCEL:
+            number = params.get("id")
+            if type(number) not in (int, str):
+                raise BadMessage("which call is cancelled?", Code.INVALID_PARAMS)
+            if number in self._serving:
+                self.events.append(Cancelled(number))
+            return
+        number, more = params.get("stream"), params.get("bytes")
+        if type(number) is not int or type(more) is not int or not 0 < more < 2**62:
+            raise BadMessage("credit names a stream and a number of bytes", Code.INVALID_PARAMS)
+        stream = self._streams.get(number)
+        if stream is not None:
+            if not stream.credit and stream.left:
+                self._sending.append(stream)
+            stream.credit += more
+
+    def receive_binary(self, data: bytes) -> None:
+        """Take a binary message in. Raises :class:`BadMessage` where the connection has to end."""
+        kind, number, last, view = parse_chunk(data)
+        stream = self._arriving.get(number)
+        if stream is None:
+            if kind != JSON:
+                raise BadMessage("a chunk of a stream that was not announced", fatal=True)
+            stream = InStream(JSON, self.limits.max_json_bytes)
+            self._arrive(number, stream)
+        if stream.kind != kind:
+            raise BadMessage("a stream changed its kind", fatal=True)
+        if stream.received + len(view) - stream.announced > self.limits.window_bytes:
+            raise BadMessage("more of a stream than there was credit for", fatal=True)
+        self.buffered += len(view)
+        if not stream.take(view, last=last):
+            self._grant(number, stream)
+            return
+        del self._arriving[number]
+        if stream.message is not None:
+            self._happened(stream.message, stream.data)
+        else:
+            self.buffered -= stream.received
+            try:
+                self._take(parse(bytes(stream.data).decode(), self.limits.max_depth))
+            except UnicodeDecodeError:
+                self._fault(BadMessage("JSON is text in UTF-8", Code.PARSE))
+            except BadMessage as bad:
+                self._fault(bad)
+        self._grant_all()
+
+    def _grant(self, number: int, stream: InStream) -> None:
+        more = stream.due(self.limits.window_bytes)
+        if more and (self.buffered <= self.limits.max_buffered_bytes or self._must_go_on(number, stream)):
+            stream.announced += more
+            self._texts.append((dump({"method": CREDIT, "params": {"stream": number, "bytes": more}}), None))
+
+    def _must_go_on(self, number: int, stream: InStream) -> bool:
+        """Whether a stream goes on although there is no room: so that some message ends, and makes room."""
+        if stream.message is not None and stream.message.method is None:
+            return True  # an answer was asked for, and what waits for it may be what fills the room
+        return not self._whole and number == next(iter(self._arriving))
+
+    def _grant_all(self) -> None:
+        for number, stream in self._arriving.items():
+            self._grant(number, stream)
+
+    def _happened(self, message: Message, data: Data) -> None:
+        self._whole += len(data)
+        if message.method is not None:
+            self.events.append(Called(message, data))
+            return
+        assert type(message.id) is int
+        self._calls.discard(message.id)
+        self._release_calls()
+        self.events.append(Answered(message.id, message, data))

@@ -1,0 +1,155 @@
+"""The options of :class:`~laila.comm.tcpip.DefaultTCPIPProtocol`."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from laila.comm.tcpip.limits import Limits
+from laila.contract import Settings, option
+from laila.contract.protocol import Role  # noqa: TC001 - settings resolve their types when they run
+from laila.errors import SettingsError
+
+__all__ = ["TCPIPSettings", "is_loopback"]
+
+
+class TCPIPSettings(Settings):
+    """Where to listen, under which secrets, and what others may take."""
+
+    prefix = "tcpip"
+
+    host: str = option(default="127.0.0.1", help="the address to listen at")
+    port: int = option(default=0, help="the TCP port; with 0 the system chooses, see `bound_port`")
+    peer_secret_key: str | None = option(
+        default=None, secret=True, help="whoever knows it may connect, with the role `write`"
+    )
+    secrets: dict[str, Role] | None = option(
+        default=None, secret=True, help="several secrets, each with the role that it grants"
+    )
+    listen: bool = option(default=True, help="false: connect to others, and serve no address")
+    grants: Role = option(
+        default="write", help="the role that those have here to whom this side has connected"
+    )
+    certificate: str | None = option(default=None, help="a PEM file: listen with TLS, as `wss://`")
+    private_key: str | None = option(
+        default=None, help="the PEM file of its key, where the certificate's file has none"
+    )
+    authorities: str | None = option(
+        default=None, help="a PEM file of authorities that certificates of others are verified by"
+    )
+    allow_plaintext: bool = option(
+        default=False, help="listen at an address that other machines reach, without TLS"
+    )
+    channel_binding: bool = option(
+        default=True, help="bind handshakes to the TLS certificate; false where a proxy ends TLS"
+    )
+    origins: list[str] = option(
+        factory=list, help="origins of web pages that may connect; without any, no browser can"
+    )
+    reconnect: bool = option(
+        default=True, help="connect again when a connection that this side made has broken"
+    )
+    retry_seconds: float = option(
+        default=0.0,
+        help="seconds that a call whose connection broke waits for the next one, to be sent again: a read, "
+        "or a write under an idempotency key; with 0 it fails at once",
+    )
+    connect_timeout: float = option(default=10.0, help="seconds for a connection and its handshake")
+    request_timeout: float | None = option(
+        default=None, help="seconds after which a call is given up, on both sides"
+    )
+    heartbeat: float = option(default=5.0, help="seconds of silence after which the other side is asked")
+    heartbeat_timeout: float = option(
+        default=15.0, help="seconds of silence after which a connection is given up"
+    )
+    max_connections: int = option(default=1024, help="connections of others at a time")
+    max_handshakes: int = option(default=64, help="handshakes at a time; a quarter of them from one address")
+    max_message_bytes: int = option(default=Limits().max_message_bytes, help="the blobs of one message")
+    max_json_bytes: int = option(default=Limits().max_json_bytes, help="the JSON of one message")
+    max_depth: int = option(default=Limits().max_depth, help="how deep JSON may nest")
+    max_in_flight: int = option(
+        default=Limits().max_in_flight, help="calls of one peer that wait for their answer"
+    )
+    max_streams: int = option(
+        default=Limits().max_streams, help="messages with blobs that one peer sends at a time"
+    )
+    window_bytes: int = option(
+        default=Limits().window_bytes, help="how much of a stream is sent ahead of what was taken in"
+    )
+    max_buffered_bytes: int = option(
+        default=Limits().max_buffered_bytes, help="memory for messages of one peer that are not dealt with"
+    )
+    max_calls_per_second: float | None = option(
+        default=None, help="calls of one peer; one that is faster is read more slowly"
+    )
+
+    def limits(self) -> Limits:
+        """What this side accepts."""
+        return Limits(*(getattr(self, name) for name in Limits._fields))
+
+    def roles(self) -> dict[str, Role]:
+        """The secrets, and the role that each grants."""
+        found: dict[str, Role] = dict(self.secrets or {})
+        if self.peer_secret_key is not None:
+            found.setdefault(self.peer_secret_key, "write")
+        return found
+
+
+_POSITIVE = (
+    "connect_timeout",
+    "heartbeat",
+    "heartbeat_timeout",
+    "max_buffered_bytes",
+    "max_connections",
+    "max_depth",
+    "max_handshakes",
+    "max_in_flight",
+    "max_json_bytes",
+    "max_message_bytes",
+    "max_streams",
+    "window_bytes",
+    "request_timeout",
+    "max_calls_per_second",
+)
+
+
+def check(settings: TCPIPSettings, *, tls: bool) -> None:
+    """Raise :class:`SettingsError` for options that make no sense, alone or together."""
+    for name in _POSITIVE:
+        value = getattr(settings, name)
+        if value is not None and not value > 0:
+            raise SettingsError(f"{name}={value!r}: give a number above 0", option=name)
+    if settings.retry_seconds < 0:
+        raise SettingsError(
+            f"retry_seconds={settings.retry_seconds!r} is less than 0", option="retry_seconds"
+        )
+    if not 0 <= settings.port <= 65535:
+        raise SettingsError(f"port={settings.port!r}: a TCP port is a number from 0 to 65535", option="port")
+    if settings.max_buffered_bytes < settings.window_bytes:
+        raise SettingsError("max_buffered_bytes is less than window_bytes", option="max_buffered_bytes")
+    if any(not secret for secret in settings.roles()):
+        raise SettingsError("a secret is a text of at least one character", option="secrets")
+    if not settings.listen:
+        return
+    if not settings.roles():
+        raise SettingsError(
+            "a listener needs a secret: peer_secret_key=… (python -c 'import secrets; "
+            "print(secrets.token_hex())' makes one), or secrets={…: 'read'}; listen=False only connects",
+            option="peer_secret_key",
+        )
+    if not tls and not settings.allow_plaintext and not is_loopback(settings.host):
+        raise SettingsError(
+            f"host={settings.host!r} can be reached by other machines, and without TLS whoever is on the way "
+            "reads and changes what passes (the secret itself is never sent): give certificate= and "
+            "private_key=, or an ssl_context=; or say allow_plaintext=True where the network is trusted",
+            option="host",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

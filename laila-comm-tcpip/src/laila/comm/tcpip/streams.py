@@ -1,0 +1,91 @@
+"""Streams: what is too large for one message, cut into chunks, with credit so that nobody is flooded.
+
+A sender may have ``window`` bytes of a stream under way; the receiver grants more as it takes them in. One
+stream that stands still holds up no other, and small messages pass between the chunks. Does no I/O.
+"""
+
+from __future__ import annotations
+
+from laila.comm.tcpip.limits import CHUNK_BYTES
+from laila.comm.tcpip.messages import BadMessage, chunk_header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from laila.comm.tcpip.messages import Message
+
+    Part = bytes | memoryview
+
+__all__ = ["InStream", "OutStream"]
+
+
+class OutStream:
+    """Parts that are sent chunk by chunk, as far as there is credit."""
+
+    __slots__ = ("_index", "_offset", "_parts", "credit", "kind", "left", "number")
+
+    def __init__(self, number: int, kind: int, parts: Sequence[Part], window: int) -> None:
+        self.number = number
+        self.kind = kind
+        self.left = sum(len(part) for part in parts)
+        self.credit = window
+        self._parts = parts
+        self._index = 0
+        self._offset = 0
+
+    def chunk(self) -> bytes:
+        """Return the next binary message; only while there is credit and something left."""
+        room = min(CHUNK_BYTES, self.credit, self.left)
+        self.credit -= room
+        self.left -= room
+        pieces: list[Part] = [chunk_header(self.kind, self.number, last=not self.left)]
+        while room:
+            part = self._parts[self._index]
+            piece = part[self._offset : self._offset + room]
+            pieces.append(piece)
+            room -= len(piece)
+            self._offset += len(piece)
+            if self._offset == len(part):
+                self._index += 1
+                self._offset = 0
+        return b"".join(pieces)
+
+
+class InStream:
+    """What has arrived of a stream. ``total`` is what was announced, None for JSON, whose end is marked."""
+
+    __slots__ = ("announced", "data", "kind", "limit", "message", "received", "total")
+
+    def __init__(
+        self, kind: int, limit: int, total: int | None = None, message: Message | None = None
+    ) -> None:
+        self.kind = kind
+        self.limit = limit
+        self.total = total
+        self.message = message  # what the blobs belong to
+        self.data: bytearray | memoryview = bytearray()
+        self.received = 0
+        self.announced = 0  # how much of it the sender knows to be taken in
+
+    def take(self, data: memoryview, *, last: bool) -> bool:
+        """Take a chunk in; whether the stream is whole now. Raises :class:`BadMessage`."""
+        size = len(data)
+        self.received += size
+        if self.received > (self.limit if self.total is None else self.total):
+            raise BadMessage("a stream is longer than it may be", fatal=True)
+        if last and self.total is not None and self.received != self.total:
+            raise BadMessage("a stream ended before its announced size", fatal=True)
+        if self.received == self.total and not last:
+            raise BadMessage("the last chunk of a stream is not marked", fatal=True)
+        if last and size == self.received:
+            self.data = data  # the whole in one chunk: no copy
+        else:
+            assert isinstance(self.data, bytearray)
+            self.data += data
+        return last
+
+    def due(self, window: int) -> int:
+        """How much more the sender may send, once that is worth a message; else 0."""
+        taken = self.received - self.announced
+        return taken if 2 * taken >= window else 0

@@ -1,0 +1,117 @@
+"""`laila serve` and `laila peers`, as processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import laila
+from servers.peers import SECRET
+
+VARIABLE = "LAILA_TCPIP_PEER_SECRET_KEY"
+
+
+class Served:
+    """A `laila serve` of its own."""
+
+    def __init__(self, folder: Path, *words: str, **variables: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "laila", "serve", *words],
+            cwd=folder,
+            env={**os.environ, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.line = self.process.stdout.readline()
+        self.uri = self.line.split()[0] if self.line else ""
+
+    def end(self, how: int = signal.SIGTERM) -> tuple[int, str]:
+        """Tell it to stop; its exit code, and what it said."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        _, errors = self.process.communicate(timeout=20)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    (tmp_path / "work.py").write_text(
+        "import laila\n\n@laila.export\ndef triple(x):\n    'Give three times as much.'\n    return 3 * x\n"
+    )
+    (tmp_path / "secret").write_text(SECRET + "\n")
+    one = Served(
+        tmp_path, "--port", "0", "--pool", "main=hdf5:served.h5", "--pool", "memory://", "--import", "work",
+        "--secret-file", "secret",
+    )  # fmt: skip
+    yield one
+    one.end()
+
+
+def test_a_node_is_served_from_the_shell(served: Served, policy: laila.DefaultPolicy, tmp_path: Path) -> None:
+    uri, gid = served.line.split()
+    peer = laila.peers[laila.add_peer(uri, SECRET)]
+    assert peer.global_id == gid
+    entry = laila.constant([1, 2], nickname="kept")
+    peer.central.memory.memorize(entry).wait()
+    assert peer.central.command.submit(peer.central.command.task("triple", 2), wait=True) == 6
+    began = time.monotonic()
+    assert served.end() == (0, "")
+    assert time.monotonic() - began < 5
+    pool = laila.memory.extend(f"hdf5://{tmp_path}/served.h5")
+    assert entry.global_id in pool
+
+
+@pytest.mark.parametrize("how", ["variable", "file"])
+def test_what_a_node_offers_is_shown(served: Served, tmp_path: Path, how: str) -> None:
+    words = ["--secret-file", "secret"] if how == "file" else []
+    done = subprocess.run(
+        [sys.executable, "-m", "laila", "peers", served.uri, *words],
+        cwd=tmp_path,
+        env={**os.environ, **({VARIABLE: SECRET} if how == "variable" else {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in (
+        "LAILA:POLICY:",
+        "write",
+        "main (alpha)",
+        "HDF5Pool",
+        "power",
+        "MemoryPool",
+        "triple",
+        "three times",
+    ):
+        assert part in done.stdout
+    assert SECRET not in done.stdout
+
+
+def test_ctrl_c_ends_it(served: Served) -> None:
+    assert served.end(signal.SIGINT) == (0, "")
+
+
+def test_what_is_wrong_is_said_in_a_line(tmp_path: Path) -> None:
+    secret = {VARIABLE: SECRET}
+    for words, variables, said in (
+        ([], {}, VARIABLE),
+        (["--secret-file", "none"], {}, "cannot be read"),
+        (["--host", "0.0.0.0"], secret, "allow_plaintext"),
+        (["--pool", "nonsense"], secret, "no pool URL"),
+        (["--import", "no_such_module"], secret, "no_such_module"),
+    ):
+        served = Served(tmp_path, *words, **variables)
+        code, errors = served.end()
+        assert code == 1
+        assert said in errors
+        assert len(errors.splitlines()) == 1
+        assert SECRET not in errors

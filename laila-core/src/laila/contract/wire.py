@@ -1,0 +1,242 @@
+"""Values between policies: plain JSON, and blobs beside it. Any protocol packs and unpacks by this module.
+
+What JSON has, and gives back exactly, stands as it is. Everything else is a blob beside the tree, which
+refers to it by its number:
+
+    {"$entry": n}   an Entry                {"$value": n}   any other value
+    {"$blob": n}    a blob, not decoded     {"$error": {…}} an error that is a value, as in a list of outcomes
+
+A blob that arrives obeys the rule for blobs from pools: its checksums are verified, and decoding runs no code
+that was not signed with a key of this side. An error arrives as one of laila's own classes, one of a few
+built-in ones, or a :class:`~laila.errors.RemoteError`; never by a name that the peer chose.
+"""
+
+from __future__ import annotations
+
+import builtins
+import re
+
+from laila import errors
+from laila.contract.blob import Blob
+from laila.errors import LailaError, PeerError, RemoteError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+__all__ = [
+    "MAX_DEPTH",
+    "check_depth",
+    "pack",
+    "pack_call",
+    "pack_error",
+    "unpack",
+    "unpack_call",
+    "unpack_error",
+]
+
+MAX_DEPTH = 64
+"""How deep a tree may nest."""
+POSITIONAL = "*"
+"""The name that positional arguments have among named ones: no keyword can be called so."""
+
+_LARGEST_INT = 2**53 - 1
+_LONGEST_MESSAGE = 4096
+_VALUE_KEY = "value"  # what a blob that is no entry is filed under
+_ATOMS = frozenset((str, bool, type(None)))
+# What a function may well raise, and what those who call it catch.
+_NAMES = """ArithmeticError AssertionError AttributeError BufferError ConnectionError EOFError FileExistsError
+    FileNotFoundError FloatingPointError IndexError IsADirectoryError KeyError LookupError MemoryError
+    NotADirectoryError NotImplementedError OSError OverflowError PermissionError RecursionError
+    RuntimeError StopIteration TimeoutError TypeError ValueError ZeroDivisionError"""
+_BUILTINS = frozenset(re.findall(r"\w+", _NAMES))
+
+
+def pack(value: object) -> tuple[object, list[Blob]]:
+    """Return ``value`` as a tree of plain JSON, and the blobs that the tree refers to.
+
+    Raises :class:`~laila.errors.PayloadError` for a value that would not come back exactly.
+    """
+    blobs: list[Blob] = []
+    return _pack(value, blobs), blobs
+
+
+def pack_call(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[dict[str, object], list[Blob]]:
+    """Return the arguments of a call as the members of one object; see :data:`POSITIONAL`."""
+    blobs: list[Blob] = []
+    tree = {name: _pack(value, blobs) for name, value in kwargs.items()}
+    if args:
+        tree[POSITIONAL] = [_pack(value, blobs) for value in args]
+    return tree, blobs
+
+
+def _pack(value: object, blobs: list[Blob]) -> object:
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is list:
+        # A list is taken item by item, so that entries in it stay entries.
+        items: list[object] = value  # type: ignore[assignment]
+        if _is_plain(items, 1):
+            return items
+        if any(isinstance(item, (Blob, BaseException)) or _is_entry(item) for item in items):
+            return [_pack(item, blobs) for item in items]
+    elif isinstance(value, Blob):
+        blobs.append(value)
+        return {"$blob": len(blobs) - 1}
+    elif isinstance(value, BaseException):
+        return {"$error": pack_error(value)}
+    elif _is_entry(value):
+        from laila.entry import to_blob
+
+        blobs.append(to_blob(value))  # type: ignore[arg-type]  # it was looked at
+        return {"$entry": len(blobs) - 1}
+    elif _is_plain(value, 0):
+        return value
+    from laila.codec import encode
+
+    blobs.append(encode(value, key=_VALUE_KEY))
+    return {"$value": len(blobs) - 1}
+
+
+def _is_entry(value: object) -> bool:
+    from laila.entry import Entry
+
+    return isinstance(value, Entry)
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Whether JSON gives ``value`` back exactly, in every language."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is int:
+        return bool(-_LARGEST_INT <= value <= _LARGEST_INT)  # type: ignore[operator]
+    if kind is float:
+        return bool(value - value == 0)  # type: ignore[operator]  # neither infinite nor NaN
+    if depth >= MAX_DEPTH // 2:
+        return False
+    if kind is list:
+        return all(_is_plain(item, depth + 1) for item in value)  # type: ignore[attr-defined]
+    if kind is dict:
+        return all(
+            type(name) is str and name[:1] != "$" and _is_plain(item, depth + 1)
+            for name, item in value.items()  # type: ignore[attr-defined]
+        )
+    return False
+
+
+# -- what arrives ------------------------------------------------------------------------------------------
+
+
+def check_depth(tree: object, limit: int = MAX_DEPTH) -> None:
+    """Raise ``ValueError`` for a tree that is nested deeper than ``limit``."""
+    level = [tree]
+    for _ in range(limit):
+        deeper: list[object] = []
+        for node in level:
+            if type(node) is list:
+                deeper += [child for child in node if type(child) in (list, dict)]
+            elif type(node) is dict:
+                deeper += [child for child in node.values() if type(child) in (list, dict)]
+        if not deeper:
+            return
+        level = deeper
+    raise ValueError(f"it is nested deeper than {limit}")
+
+
+def unpack(tree: object, blobs: Sequence[Blob]) -> Any:
+    """Return the value that :func:`pack` made ``tree`` and ``blobs`` of.
+
+    Raises ``ValueError`` for a tree that refers to what is not there, and what decoding raises:
+    :class:`~laila.errors.CorruptEntryError`, :class:`~laila.errors.UntrustedPayloadError`.
+    """
+    kind = type(tree)
+    if kind is dict:
+        if len(tree) == 1:  # type: ignore[arg-type]
+            ((name, what),) = tree.items()  # type: ignore[attr-defined]
+            if name[:1] == "$":
+                return _unpack_reference(name, what, blobs)
+        return {name: unpack(value, blobs) for name, value in tree.items()}  # type: ignore[attr-defined]
+    if kind is list:
+        return [unpack(item, blobs) for item in tree]  # type: ignore[attr-defined]
+    return tree
+
+
+def _unpack_reference(name: str, what: object, blobs: Sequence[Blob]) -> object:
+    if name == "$error":
+        return unpack_error(what)
+    if type(what) is not int or not 0 <= what < len(blobs):
+        raise ValueError(f"{name} refers to no blob of this message")
+    blob = blobs[what]
+    if name == "$blob":
+        return blob
+    if name == "$entry":
+        from laila.entry import from_blob
+
+        return from_blob(blob)
+    if name == "$value":
+        from laila.codec import decode
+
+        return decode(blob)
+    raise ValueError(f"{name[:40]} is no kind of value")
+
+
+def unpack_call(params: object, blobs: Sequence[Blob]) -> tuple[list[object], dict[str, object]]:
+    """Return the positional and the named arguments of a call. Raises as :func:`unpack`."""
+    if params is None:
+        return [], {}
+    if type(params) is list:
+        return [unpack(item, blobs) for item in params], {}
+    if type(params) is not dict:
+        raise ValueError("params must be an object or an array")
+    positional = params.get(POSITIONAL, [])
+    if type(positional) is not list:
+        raise ValueError(f"{POSITIONAL!r} among the params must be an array")
+    args = [unpack(item, blobs) for item in positional]
+    return args, {name: unpack(value, blobs) for name, value in params.items() if name != POSITIONAL}
+
+
+# -- errors ------------------------------------------------------------------------------------------------
+
+
+def pack_error(error: BaseException) -> dict[str, object]:
+    """Return ``error`` as plain JSON: the name of its class, its message, and those parts that JSON has."""
+    kind = type(error)
+    known = kind.__module__ == errors.__name__ or (
+        kind.__module__ == "builtins" and kind.__name__ in _BUILTINS
+    )
+    message = str(error) if isinstance(error, LailaError) or len(error.args) != 1 else str(error.args[0])
+    packed: dict[str, object] = {"type": kind.__name__, "message": message[:_LONGEST_MESSAGE]}
+    if not known:
+        packed["type"] = "RemoteError"
+        packed["parts"] = {"type_name": f"{kind.__module__}.{kind.__qualname__}"}
+    elif isinstance(error, LailaError):
+        parts = error.__reduce__()[2]
+        packed["parts"] = {
+            name: value for name, value in parts.items() if name[:1] != "_" and _is_plain(value, 0)
+        }
+    return packed
+
+
+def unpack_error(given: object) -> Exception:
+    """Return the error that :func:`pack_error` wrote down. Raises nothing: what is none gives a PeerError."""
+    if type(given) is not dict or type(given.get("type")) is not str:
+        return PeerError("the peer answered with an error that says nothing", peer="")
+    name, message = given["type"], str(given.get("message", ""))[:_LONGEST_MESSAGE]
+    if name in errors.__all__:
+        kind: type[LailaError] = getattr(errors, name)
+        parts = given.get("parts")
+        named = parts if type(parts) is dict else {}
+        return kind(
+            message,
+            **{n: v for n, v in named.items() if n.isidentifier() and n[:1] != "_" and n not in _RESERVED},
+        )
+    if name in _BUILTINS:
+        built: Exception = getattr(builtins, name)(message)
+        return built
+    return RemoteError(message, type_name=name[:200])
+
+
+_RESERVED = frozenset(("args", "message", "self", "with_traceback", "add_note"))

@@ -1,0 +1,301 @@
+"""The verbs as peers call them: on blobs, which are filed and sent on as they are, and not decoded here.
+
+So a policy serves entries whose classes it does not have, and what a blob needs in order to be decoded is
+asked of the one who decodes it.
+"""
+
+from __future__ import annotations
+
+from laila.contract.blob import Blob
+from laila.contract.pool import StoreOutcome
+from laila.entry import Entry, Manifest, from_blob, to_blob
+from laila.errors import (
+    EntryNotFoundError,
+    IdentityError,
+    InvalidArgumentError,
+    LailaError,
+    SettingsError,
+)
+from laila.policy import loading, storing
+from laila.policy.ids import as_key, candidates, check_no_scope, wanted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+    from uuid import UUID
+
+    from laila.contract.pool import Pool
+    from laila.policy.memory import DefaultCentralMemory
+
+    Outcome = str | BaseException
+
+__all__ = ["ServedMemory"]
+
+_NEXT_TRIES = 100
+
+
+class ServedMemory:
+    """The memory of a policy as its peers reach it. Thread-safe.
+
+    Each verb takes one item or a list and gives a future of one outcome, or of the list of them, in which an
+    exception stands for an item that failed.
+    """
+
+    def __init__(self, memory: DefaultCentralMemory) -> None:
+        self._memory = memory
+
+    def never_waits(self, **routing: object) -> bool:
+        """Whether the pool that is meant answers at once."""
+        names = ("pool_id", "pool_nickname", "affinity")
+        try:
+            pool = self._memory.router.route(**{name: routing.get(name) for name in names})  # type: ignore[arg-type]
+        except LailaError:
+            return True  # it fails at once
+        return not any(tier.blocking for tier in pool.chain())
+
+    def memorize(
+        self,
+        entries: Blob | Entry | Sequence[Blob | Entry],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        overwrite: bool = False,
+        on_conflict: str | None = None,
+    ) -> Any:
+        """File blobs; manifests among them last, each if everything of this call that it refers to was."""
+        pool = self._route(pool_id, pool_nickname, affinity)
+        if on_conflict not in storing.ON_CONFLICT:
+            raise SettingsError(f'on_conflict={on_conflict!r}: give "next" or nothing', option="on_conflict")
+        one = isinstance(entries, (Blob, Entry))
+        blobs = [_plain_blob(given) for given in ([entries] if one else entries)]  # type: ignore[union-attr]
+
+        def write() -> list[Any]:
+            outcomes = _store(pool, blobs, overwrite=overwrite is True, on_conflict=on_conflict)
+            return outcomes if one else [outcomes]
+
+        keys = [blob.key for blob in blobs]
+        return self._memory._runner.run("memorize", pool, keys, write, one=True, count=1, blobs=blobs)
+
+    def remember(
+        self,
+        entry_ids: str | Sequence[str] | None = None,
+        *,
+        nickname: str | Sequence[str] | None = None,
+        scope: str | None = None,
+        namespace: str | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        missing_ok: bool = False,
+        refresh: bool = False,
+    ) -> Any:
+        """Fetch blobs. ``namespace`` (a uuid) is what the caller's nicknames are in."""
+        pool = self._route(pool_id, pool_nickname, affinity)
+        one, keys, names = wanted("remember", entry_ids, nickname)
+        if names is None:
+            check_no_scope(scope)
+
+            def read() -> list[Any]:
+                found = loading.fetch(pool, keys, missing_ok=missing_ok is True, refresh=refresh is True)
+                return found if one else [found]
+
+            return self._memory._runner.run("remember", pool, keys, read, one=True, count=1)
+        meant = candidates(names, scope, _namespace(namespace))
+
+        def read_named() -> list[Any]:
+            found = loading.fetch_named(
+                pool, names, meant, missing_ok=missing_ok is True, refresh=refresh is True
+            )
+            return found if one else [found]
+
+        keys = [key for some in meant for key in some]
+        return self._memory._runner.run("remember", pool, keys, read_named, one=True, count=1)
+
+    def forget(
+        self,
+        entry_ids: str | Sequence[str] | None = None,
+        *,
+        nickname: str | Sequence[str] | None = None,
+        scope: str | None = None,
+        namespace: str | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        missing_ok: bool = False,
+    ) -> Any:
+        """Delete: the outcome of each is None, or its error."""
+        pool = self._route(pool_id, pool_nickname, affinity)
+        one, keys, names = wanted("forget", entry_ids, nickname)
+        if names is None:
+            check_no_scope(scope)
+
+            def delete() -> list[Any]:
+                gone = loading.forget(pool, keys, missing_ok=missing_ok is True)
+                return gone if one else [gone]
+
+            return self._memory._runner.run("forget", pool, keys, delete, one=True, count=1)
+        meant = candidates(names, scope, _namespace(namespace))
+
+        def delete_named() -> list[Any]:
+            gone = loading.forget_named(pool, names, meant, missing_ok=missing_ok is True)
+            return gone if one else [gone]
+
+        keys = [key for some in meant for key in some]
+        return self._memory._runner.run("forget", pool, keys, delete_named, one=True, count=1)
+
+    def forget_manifest(
+        self,
+        manifest_id: str,
+        leaves: Sequence[str],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> Any:
+        """Delete the manifest, and then its leaves: the outcomes of the leaves, and the manifest's last."""
+        pool = self._route(pool_id, pool_nickname, affinity)
+        _, (key,), _ = wanted("forget", manifest_id, None)
+        _, keys, _ = wanted("forget", list(leaves), None)
+
+        def delete() -> list[Any]:
+            last = loading.forget(pool, [key], missing_ok=False)
+            gone = loading.forget(pool, keys, missing_ok=False)
+            return [[*gone, *last]]
+
+        return self._memory._runner.run("forget", pool, [*keys, key], delete, one=True, count=1)
+
+    def history(
+        self,
+        entry_id: str | None = None,
+        *,
+        nickname: str | None = None,
+        namespace: str | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> list[int]:
+        """Return the stored evolutions of a variable, ascending."""
+        if nickname is not None and entry_id is None:
+            if not isinstance(nickname, str):
+                raise InvalidArgumentError("history() takes one entry at a time")
+            ((entry_id,),) = candidates([nickname], "ENTRY", _namespace(namespace))
+        return self._memory.history(entry_id, pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+
+    def find(
+        self,
+        global_id: str,
+        *,
+        hint: str | None = None,
+        pool_subset: Sequence[str] = (),
+        everywhere: bool = False,
+    ) -> Blob | None:
+        """Return one blob, or None: of the pool ``hint``, the alpha pool, ``pool_subset``, or of any pool."""
+        failure: BaseException | None = None
+        for pool in self._memory.router.places(hint, pool_subset, everywhere=everywhere is True):
+            try:
+                (found,) = loading.fetch(pool, [as_key(global_id)])
+            except (LailaError, OSError) as error:
+                found = error
+            if isinstance(found, Blob):
+                return found
+            if not isinstance(found, EntryNotFoundError):
+                failure = failure or found
+        if failure is not None:
+            raise failure
+        return None
+
+    def _route(self, pool_id: object, pool_nickname: object, affinity: Any) -> Pool:
+        for name, given in (("pool_id", pool_id), ("pool_nickname", pool_nickname)):
+            if given is not None and not isinstance(given, str):
+                raise InvalidArgumentError(f"{name} is a text, not a {type(given).__name__}")
+        return self._memory.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)  # type: ignore[arg-type]
+
+
+def _namespace(text: object) -> UUID | None:
+    if text is None:
+        return None
+    from uuid import UUID
+
+    try:
+        return UUID(text)  # type: ignore[arg-type]  # what is no text is told so here
+    except (ValueError, AttributeError, TypeError) as error:
+        raise IdentityError(f"{text!r} is no uuid of a namespace", value=text) from error
+
+
+def _plain_blob(given: object) -> Blob:
+    if isinstance(given, Entry):
+        given = to_blob(given)
+    if not isinstance(given, Blob):
+        raise InvalidArgumentError(f"memorize() takes entries and blobs, not a {type(given).__name__}")
+    as_key(given.key)
+    if given.transformations:
+        raise InvalidArgumentError(
+            f"{given.key} was sent in a transformed state: send what it is, the pool transforms it"
+        )
+    return given
+
+
+def _store(pool: Pool, blobs: Sequence[Blob], *, overwrite: bool, on_conflict: str | None) -> list[Outcome]:
+    """Store what is no manifest as one batch, then the manifests in order; see :func:`storing.store`."""
+    outcomes: dict[int, Outcome] = {}
+    manifests = [i for i, blob in enumerate(blobs) if ":MANIFEST:" in blob.key]
+    plain = [i for i in range(len(blobs)) if i not in set(manifests)]
+    if manifests and on_conflict is not None:
+        raise SettingsError("on_conflict= does not go with manifests", option="on_conflict")
+    if plain:
+        outcomes.update(
+            zip(plain, _store_blobs(pool, [blobs[i] for i in plain], overwrite, on_conflict), strict=True)
+        )
+    by_key = {blobs[i].key: i for i in [*plain, *manifests]}
+    for i in manifests:
+        try:
+            manifest = from_blob(blobs[i])
+        except LailaError as error:  # damaged, or what it holds needs code: this one's outcome
+            outcomes[i] = error
+            continue
+        needs = [
+            by_key[leaf] for leaf in (manifest if isinstance(manifest, Manifest) else ()) if leaf in by_key
+        ]
+        failed = [outcomes.get(n) for n in needs]
+        cause = next((one for one in failed if not isinstance(one, str)), None) if needs else None
+        if cause is None and all(isinstance(one, str) for one in failed):
+            (outcomes[i],) = _store_blobs(pool, [blobs[i]], overwrite, None)
+        else:
+            outcomes[i] = storing.refused(blobs[i].key, cause)
+    return [outcomes[i] for i in range(len(blobs))]
+
+
+def _store_blobs(
+    pool: Pool, blobs: Sequence[Blob], overwrite: bool, on_conflict: str | None
+) -> list[Outcome]:
+    found = storing.store_over(pool, blobs) if overwrite else pool.store(blobs)
+    outcomes: list[Outcome] = []
+    for blob, outcome in zip(blobs, found, strict=True):
+        if outcome is StoreOutcome.CREATED or outcome is StoreOutcome.SAME:
+            outcomes.append(blob.key)
+        elif isinstance(outcome, BaseException):
+            outcomes.append(outcome)
+        elif on_conflict == "next" and storing.evolution_of(blob) is not None:
+            outcomes.append(_store_next(pool, blob))
+        else:
+            outcomes.append(storing.conflict(blob, pool))
+    return outcomes
+
+
+def _store_next(pool: Pool, blob: Blob) -> Outcome:
+    """Store a snapshot under the evolution after the newest. A signature covers the id: that one stays."""
+    if blob.signature is not None:
+        return storing.conflict(blob, pool)
+    stem = blob.key.rpartition("-")[0]
+    for _ in range(_NEXT_TRIES):
+        (numbers,) = pool.history([stem])
+        key = f"{stem}-{numbers[-1] + 1 if numbers else 0}"
+        moved = Blob(key, blob.tree, blob.buffers, blob.nickname, blob._meta, (), None, blob.digest)
+        (outcome,) = pool.store([moved])
+        if isinstance(outcome, BaseException):
+            return outcome
+        if outcome is not StoreOutcome.CONFLICT:
+            return key
+    return storing.conflict(blob, pool)

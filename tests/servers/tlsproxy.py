@@ -1,0 +1,58 @@
+"""A proxy that ends TLS with a certificate of its own: somebody in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from types import TracebackType
+from typing import Self
+
+
+class TLSProxy:
+    """Passes what it decrypts on to a TLS port on loopback, whose certificate it does not look at."""
+
+    def __init__(self, port: int, files: tuple[str, str]) -> None:
+        self._target = port
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(*files)
+        self._trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._trusting.check_hostname = False
+        self._trusting.verify_mode = ssl.CERT_NONE
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plain, _ = self._listener.accept()
+                client = self._context.wrap_socket(plain, server_side=True)
+                server = self._trusting.wrap_socket(socket.create_connection(("127.0.0.1", self._target)))
+                self._open += [client, server]
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while block := source.recv(65536):
+                sink.sendall(block)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End it."""
+        for one in [self._listener, *self._open]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
