@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from laila.contract.hookspecs import hookimpl
     from laila.contract.pool import Pool
     from laila.contract.protocol import Node, Protocol, Request
+    from laila.contract.remote import Parcel, RemoteSettings, RemoteTaskForce
     from laila.contract.taskforce import Task, TaskForce
     from laila.directories import directory
     from laila.entry import Entry, Manifest
@@ -35,8 +36,11 @@ __all__ = [
     "GroupFuture",
     "Manifest",
     "Node",
+    "Parcel",
     "Pool",
     "Protocol",
+    "RemoteSettings",
+    "RemoteTaskForce",
     "Request",
     "Settings",
     "Task",
@@ -62,8 +66,11 @@ _HOMES = {
     "GroupFuture": "laila.futures",
     "Manifest": "laila.entry",
     "Node": "laila.contract.protocol",
+    "Parcel": "laila.contract.remote",
     "Pool": "laila.contract.pool",
     "Protocol": "laila.contract.protocol",
+    "RemoteSettings": "laila.contract.remote",
+    "RemoteTaskForce": "laila.contract.remote",
     "Request": "laila.contract.protocol",
     "Settings": "laila.settings",
     "Task": "laila.contract.taskforce",

@@ -121,7 +121,9 @@ def _entry(pool: Pool, key: str, found: Found, copy: bool, missing_ok: bool) -> 
     if isinstance(found, BaseException):
         return found
     try:
-        return from_blob(found, copy=copy)
+        entry = from_blob(found, copy=copy)
+        entry._pool = pool._uuid
+        return entry
     except LailaError as error:  # damaged or untrusted: this entry's failure, not its batch's
         return error
 

@@ -15,6 +15,7 @@ from laila.policy.loading import remember
 from laila.policy.memory import DefaultCentralMemory
 from laila.policy.pending import MAX_PENDING_BYTES
 from laila.policy.router import DefaultPoolRouter
+from laila.policy.travel import Travels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class DefaultPolicy(Component):
         )
         communication = DefaultCentralCommunication(self.global_id, self._events)
         self.central = self.Central(memory, command, communication)
+        command.belong_to(self)
+        self._travels = Travels(self)
         _policies[self.global_id] = self
         if _announce:
             self.announce()
@@ -131,6 +134,31 @@ class DefaultPolicy(Component):
         from laila.policy.environment import rebuild
 
         return rebuild(cls, environment, secrets or {})
+
+    def ticket(self, taskforce: str, *, share_secrets: bool = False) -> bytes:
+        """Return what a task in another process needs to act through this policy there, as JSON.
+
+        ``taskforce`` is the uuid of the task force that runs the task. ``share_secrets`` puts the secrets of
+        the pools into it, encrypted with ``aes-gcm`` under the key of ``LAILA_ENCRYPTION_KEY`` or of the
+        ``secrets`` directory. See :meth:`from_ticket`.
+        """
+        return self._travels.ticket(taskforce, share_secrets=share_secrets)
+
+    def reachable_pools(self) -> frozenset[str]:
+        """Return the uuids of the pools that a task in another process reaches by itself."""
+        return self._travels.reachable()
+
+    @classmethod
+    def from_ticket(cls, ticket: Mapping[str, Any], taskforce: TaskForce | None = None) -> Self:
+        """Build, in the process of a worker, the policy that a task came with.
+
+        ``taskforce`` stands here for the one that runs the task: it does what the task submits to that.
+        A pool that this process cannot reach, or that cannot be built here, refuses every use with the reason
+        (:class:`~laila.errors.PoolUnreachableError`).
+        """
+        from laila.policy.travel import arrive
+
+        return arrive(cls, ticket, taskforce)
 
     def extend(
         self,
