@@ -13,8 +13,7 @@ from laila.errors import InvalidArgumentError, NoActivePolicyError, PolicyClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
+    from collections.abc import Callable
 
     from laila.contract.taskforce import TaskForce
     from laila.policy import DefaultPolicy
@@ -116,7 +115,7 @@ def local_policy(global_id: str) -> DefaultPolicy | None:
     return local_policies().get(global_id)
 
 
-def policy_here(ticket: Mapping[str, Any], taskforce: TaskForce | None) -> DefaultPolicy:
+def policy_here(ticket: bytes, taskforce: TaskForce | None) -> DefaultPolicy:
     """Build the policy that a task came with (:meth:`DefaultPolicy.ticket`) where the task runs.
 
     ``taskforce`` stands for the one that runs it. Raises :class:`~laila.errors.EnvironmentSnapshotError`.

@@ -96,8 +96,11 @@ class _Site:
     def __init__(self, ticket: bytes, nested: Nested | None) -> None:
         import json
 
-        self.ticket: dict[str, Any] = json.loads(ticket)
-        self.uuid: str = self.ticket["policy"]["uuid"]
+        read: dict[str, Any] = json.loads(ticket)
+        self.uuid: str = read["policy"]["uuid"]
+        self._global_id: str = read["global_id"]
+        self._home: str = read["process"]
+        self._ticket = ticket
         self._nested = nested
         self._lock = RLock()
         self._policy: DefaultPolicy | None = None
@@ -109,10 +112,10 @@ class _Site:
         """The policy, built by the first who asks."""
         with self._lock:
             if self._policy is None:
-                if self.ticket["process"] == process_identity():
-                    self._policy = local_policy(self.ticket["global_id"])
+                if self._home == process_identity():
+                    self._policy = local_policy(self._global_id)
                 if self._policy is None:
-                    self._policy = policy_here(self.ticket, self._nested and self._nested())
+                    self._policy = policy_here(self._ticket, self._nested and self._nested())
                     self._own = True
             return self._policy
 

@@ -90,7 +90,7 @@ class DefaultPolicy(Component):
         communication = DefaultCentralCommunication(self.global_id, self._events)
         self.central = self.Central(memory, command, communication)
         command.belong_to(self)
-        self._travels = Travels(self)
+        self.travels = Travels(self)
         _policies[self.global_id] = self
         if _announce:
             self.announce()
@@ -142,14 +142,14 @@ class DefaultPolicy(Component):
         the pools into it, encrypted with ``aes-gcm`` under the key of ``LAILA_ENCRYPTION_KEY`` or of the
         ``secrets`` directory. See :meth:`from_ticket`.
         """
-        return self._travels.ticket(taskforce, share_secrets=share_secrets)
+        return self.travels.ticket(taskforce, share_secrets=share_secrets)
 
     def reachable_pools(self) -> frozenset[str]:
         """Return the uuids of the pools that a task in another process reaches by itself."""
-        return self._travels.reachable()
+        return self.travels.reachable()
 
     @classmethod
-    def from_ticket(cls, ticket: Mapping[str, Any], taskforce: TaskForce | None = None) -> Self:
+    def from_ticket(cls, ticket: bytes, taskforce: TaskForce | None = None) -> Self:
         """Build, in the process of a worker, the policy that a task came with.
 
         ``taskforce`` stands here for the one that runs the task: it does what the task submits to that.

@@ -53,6 +53,8 @@ class Travels:
     def __init__(self, policy: DefaultPolicy) -> None:
         self._policy = ref(policy)
         self._sealed: tuple[str, str] | None = None
+        self.received: bytes | None = None
+        """The ticket that the policy came with, where it was built in a worker: its tasks' tasks have the same."""
 
     def _owner(self) -> DefaultPolicy:
         policy = self._policy()
@@ -69,6 +71,8 @@ class Travels:
 
     def ticket(self, taskforce: str, *, share_secrets: bool) -> bytes:
         """See :meth:`DefaultPolicy.ticket`."""
+        if self.received is not None:
+            return self.received
         policy = self._owner()
         memory, command = policy.central.memory, policy.central.command
         reasons: dict[str, str] = {}
@@ -141,8 +145,9 @@ def _unseal(global_id: str, sealed: str | None) -> dict[str, dict[str, Any]]:
     return secrets
 
 
-def arrive(kind: type[P], ticket: Mapping[str, Any], taskforce: TaskForce | None) -> P:
+def arrive(kind: type[P], received: bytes, taskforce: TaskForce | None) -> P:
     """See :meth:`DefaultPolicy.from_ticket`."""
+    ticket: dict[str, Any] = json.loads(received)
     model = read(ticket["policy"])
     secrets = _unseal(ticket["global_id"], ticket["secrets"])
     built: list[Component] = []
@@ -165,6 +170,7 @@ def arrive(kind: type[P], ticket: Mapping[str, Any], taskforce: TaskForce | None
             _announce=False,
         )
         policy.restore(model.uuid)
+        policy.travels.received = received
         policy.central.memory.router.adopt(
             [(here[one.uuid], one.affinity, one.nicknames) for one in model.pools if one.registered],
             here[model.alpha_pool],

@@ -19,6 +19,7 @@ class UnreachablePool(Pool):
     """A pool of the submitter's policy in a worker that cannot use it. Raises ``PoolUnreachableError``."""
 
     blocking: ClassVar[bool] = False
+    durability = "none"
 
     def __init__(self, reason: str, *, nickname: str | None = None) -> None:
         super().__init__(nickname=nickname)
