@@ -54,7 +54,7 @@ class Travels:
         self._policy = ref(policy)
         self._sealed: tuple[str, str] | None = None
         self.received: bytes | None = None
-        """The ticket that the policy came with, where it was built in a worker: its tasks' tasks have the same."""
+        """The ticket that the policy came with, where it was built in a worker."""
 
     def _owner(self) -> DefaultPolicy:
         policy = self._policy()
@@ -71,7 +71,7 @@ class Travels:
 
     def ticket(self, taskforce: str, *, share_secrets: bool) -> bytes:
         """See :meth:`DefaultPolicy.ticket`."""
-        if self.received is not None:
+        if self.received is not None:  # what tasks submit is on behalf of the same submitter
             return self.received
         policy = self._owner()
         memory, command = policy.central.memory, policy.central.command

@@ -38,7 +38,7 @@ def _path(folder: Path, key: str) -> Path:
 
 
 def read_note(key: str) -> bytes | None:
-    """Return the outcome of a task that was begun on this host; empty where none is known, None if it was not."""
+    """Return the outcome of a task that was begun on this host, empty where none is known; else None."""
     try:
         note = _path(_folder(), key).read_bytes()
     except FileNotFoundError:

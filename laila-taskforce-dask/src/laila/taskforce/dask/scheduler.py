@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from distributed import Scheduler
 
 __all__ = ["LOST_ON", "MARK", "MarkLost"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -19,6 +18,10 @@ from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, option
 from laila.errors import InvalidArgumentError, TaskForceError
 from laila.taskforce.dask.scheduler import MARK, MarkLost
 from laila.taskforce.dask.worker import LOST, run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["DaskSettings", "DaskTaskForce"]
 
@@ -52,12 +55,12 @@ class DaskTaskForce(RemoteTaskForce):
     """A task force on a Dask cluster: one that is there, or a local one of processes.
 
     A worker that dies fails the task it ran with :class:`~laila.errors.WorkerLostError`; what it had not
-    started is done elsewhere. A task that waits for laila's futures gives its place to others; what it submits
-    goes to the same cluster. Queued work is done before the interpreter exits.
+    started is done elsewhere. A task that waits for laila's futures gives its place to others; what it
+    submits goes to the same cluster. Queued work is done before the interpreter exits.
 
     Args:
-        cluster: The scheduler's address, or a :class:`distributed.Client`, which stays its owner's; by default
-            a local cluster, which ends with the task force.
+        cluster: The scheduler's address, or a :class:`distributed.Client`, which stays its owner's; by
+            default a local cluster, which ends with the task force.
         workers: How many processes a local cluster has.
         ahead: How many tasks the scheduler has at a time.
         retries: How often a task whose worker died while it ran is started again; by default never.
@@ -91,7 +94,7 @@ class DaskTaskForce(RemoteTaskForce):
             )
         given = cluster if isinstance(cluster, Client) else None
         if given is not None:
-            address = str(given.scheduler.address)
+            address = str(given.scheduler.address) if given.scheduler is not None else None
         elif cluster is not None:
             address = str(cluster)
         settings = DaskSettings.resolve(
@@ -104,8 +107,8 @@ class DaskTaskForce(RemoteTaskForce):
             }
         )
         super().__init__(settings=settings, nickname=nickname)
-        self._given = given
-        self._client: Client | None = None
+        self._mine = given is None
+        self._client: Client | None = given
         self._cluster: LocalCluster | None = None
         self._forked = False
         self._marked = False
@@ -130,16 +133,16 @@ class DaskTaskForce(RemoteTaskForce):
     def _open(self) -> None:
         if self._forked:
             raise TaskForceError(
-                "a Dask client does not survive a fork: make a new DaskTaskForce in the child, or start it by "
-                "multiprocessing's method spawn"
+                "a Dask client does not survive a fork: make a new DaskTaskForce in the child, or start that "
+                "by multiprocessing's method spawn"
             )
-        self._client = self._given or self._connect()
+        self._client = self._client or self._connect()
         self._collector = Thread(target=self._collect, name="laila-dask-collector", daemon=True)
         self._collector.start()
 
     def _connect(self) -> Client:
         if self.settings.address is not None:
-            return Client(self.settings.address, set_as_default=False)
+            return self._client_of(self.settings.address)
         if self._cluster is None:
             self._cluster = LocalCluster(
                 n_workers=self.settings.workers,
@@ -147,12 +150,16 @@ class DaskTaskForce(RemoteTaskForce):
                 host="127.0.0.1",
                 dashboard_address=None,
             )
-        return Client(self._cluster, set_as_default=False)
+        return self._client_of(self._cluster)
+
+    @staticmethod
+    def _client_of(cluster: str | LocalCluster) -> Client:
+        return Client(cluster, set_as_default=False)
 
     def _ship(self, parcels: Sequence[Parcel]) -> None:
         client = self._client
         assert client is not None
-        if client.status == "closed" and self._given is None:
+        if client.status == "closed" and self._mine:
             # The scheduler was away for longer than a client waits.
             client = self._client = self._connect()
             self._marked = False
@@ -217,8 +224,8 @@ class DaskTaskForce(RemoteTaskForce):
             self.lost(parcel, "died, and so did those that were to take over", started=True)
             return
         told = TaskForceError(
-            f"Dask could not run the task {parcel.name} ({type(error).__name__}: {error}); laila-taskforce-dask "
-            "must be installed where the workers and the scheduler run, in the version that is installed here"
+            f"Dask could not run the task {parcel.name} ({type(error).__name__}: {error}); "
+            "laila-taskforce-dask must be installed where the workers and the scheduler run, as it is here"
         )
         told.__cause__ = error
         self.refused(parcel, told)
@@ -227,7 +234,7 @@ class DaskTaskForce(RemoteTaskForce):
         self._done.put(None)
         if self._collector is not None:
             self._collector.join()
-        if self._client is not None and self._given is None:
+        if self._client is not None and self._mine:
             self._client.close()
         if self._cluster is not None:
             self._cluster.close()

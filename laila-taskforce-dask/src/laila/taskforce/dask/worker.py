@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 
 from distributed import get_client, get_worker, rejoin, secede
-from distributed.comm import get_address_host
+from distributed.comm.addressing import get_address_host
 from distributed.protocol.pickle import dumps, loads
 
 from laila.contract.worker import Shipment, perform
