@@ -65,25 +65,27 @@ def test_what_is_no_cluster() -> None:
         DaskTaskForce(8786)
 
 
-def test_a_local_cluster_of_its_own(tmp_path: Path) -> None:
-    """Without an address one is begun; it is gone when the task force is closed, and at exit."""
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import os\nfrom laila.taskforce.dask import DaskTaskForce\n"
-        "def main():\n"
-        "    with DaskTaskForce(workers=2) as taskforce:\n"
-        "        print(*{*taskforce.submit([os.getpid] * 20).wait(60)}, flush=True)\n"
-        "    left = DaskTaskForce(workers=1)\n"
-        "    print(left.submit(os.getpid).wait(60), flush=True)\n"
-        "if __name__ == '__main__':\n    main()\n"
-    )
+def run(program: str) -> tuple[list[int], str]:
+    """Run a program that prints ids of processes; return them, and its stderr, once the program has ended."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", program], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=100, check=False
     )
-    assert done.returncode == 0, done.stderr
-    pids = [int(pid) for pid in done.stdout.split()]
-    assert len(pids) >= 2
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "workers outlive their cluster")
+    return [int(pid) for pid in done.stdout.split()], done.stderr
+
+
+@pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), 9)"], ids=["at exit", "killed"])
+def test_a_local_cluster_ends_with_its_submitter(end: str) -> None:
+    """Without an address one is begun, by a plain script; its processes are gone with the submitter."""
+    pids, errors = run(
+        "import os\nfrom laila.taskforce import DaskTaskForce\n"
+        "with DaskTaskForce(workers=1) as taskforce:\n"
+        "    print(taskforce.submit(lambda: os.getpid()).wait(60), flush=True)\n"
+        "left = DaskTaskForce(workers=2)\n"
+        f"print(*{{*left.submit([os.getpid, os.getppid] * 20).wait(60)}}, flush=True)\n{end}\n"
+    )
+    assert len(pids) >= 3, errors
+    assert errors == "" or end
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "workers outlive their submitter")
 
 
 @pytest.mark.usefixtures("policy")

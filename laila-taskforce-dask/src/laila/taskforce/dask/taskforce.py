@@ -9,13 +9,14 @@ from typing import Any
 from uuid import uuid4
 
 import attrs
-from distributed import Client, LocalCluster
+from distributed import Client, SpecCluster
 from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker
 
 import dask
 from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, option
 from laila.errors import InvalidArgumentError, TaskForceError
+from laila.taskforce.dask.local import local_cluster
 from laila.taskforce.dask.scheduler import MARK, MarkLost
 from laila.taskforce.dask.worker import LOST, run
 
@@ -109,7 +110,7 @@ class DaskTaskForce(RemoteTaskForce):
         super().__init__(settings=settings, nickname=nickname)
         self._mine = given is None
         self._client: Client | None = given
-        self._cluster: LocalCluster | None = None
+        self._cluster: SpecCluster | None = None
         self._forked = False
         self._marked = False
         self._done: SimpleQueue[tuple[Parcel, Any] | None] = SimpleQueue()
@@ -144,16 +145,11 @@ class DaskTaskForce(RemoteTaskForce):
         if self.settings.address is not None:
             return self._client_of(self.settings.address)
         if self._cluster is None:
-            self._cluster = LocalCluster(
-                n_workers=self.settings.workers,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address=None,
-            )
+            self._cluster = local_cluster(self.settings.workers)
         return self._client_of(self._cluster)
 
     @staticmethod
-    def _client_of(cluster: str | LocalCluster) -> Client:
+    def _client_of(cluster: str | SpecCluster) -> Client:
         return Client(cluster, set_as_default=False)
 
     def _ship(self, parcels: Sequence[Parcel]) -> None:
