@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import laila
-from laila.taskforce import DaskTaskForce
+from laila.taskforce.dask import DaskTaskForce
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -143,7 +143,8 @@ def test_errors_that_do_not_unpickle(processes: ProcessTaskForce) -> None:
 def test_a_large_argument_does_not_stop_the_others(processes: ProcessTaskForce) -> None:
     """32 MiB in and out, several at a time."""
     data = os.urandom(32 << 20)
-    assert [len(one) for one in processes.submit([partial(bytes, data)] * 3).wait(60)] == [len(data)] * 3
+    group: Any = processes.submit([partial(bytes, data)] * 3)
+    assert [len(one) for one in group.wait(60)] == [len(data)] * 3
 
 
 def test_callbacks_may_wait_for_other_tasks(processes: ProcessTaskForce) -> None:

@@ -15,7 +15,6 @@ from laila.policy.loading import remember
 from laila.policy.memory import DefaultCentralMemory
 from laila.policy.pending import MAX_PENDING_BYTES
 from laila.policy.router import DefaultPoolRouter
-from laila.policy.travel import Travels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from laila.contract.taskforce import TaskForce
     from laila.entry import Entry
     from laila.futures import Future, FutureBank, GroupFuture
+    from laila.policy.travel import Travels
 
 __all__ = ["DefaultPolicy", "local_policies"]
 
@@ -90,7 +90,7 @@ class DefaultPolicy(Component):
         communication = DefaultCentralCommunication(self.global_id, self._events)
         self.central = self.Central(memory, command, communication)
         command.belong_to(self)
-        self.travels = Travels(self)
+        self._travels: Travels | None = None
         _policies[self.global_id] = self
         if _announce:
             self.announce()
@@ -134,6 +134,15 @@ class DefaultPolicy(Component):
         from laila.policy.environment import rebuild
 
         return rebuild(cls, environment, secrets or {})
+
+    @property
+    def travels(self) -> Travels:
+        """How this policy is written down for tasks in other processes."""
+        if self._travels is None:
+            from laila.policy.travel import Travels
+
+            self._travels = Travels(self)
+        return self._travels
 
     def ticket(self, taskforce: str, *, share_secrets: bool = False) -> bytes:
         """Return what a task in another process needs to act through this policy there, as JSON.
