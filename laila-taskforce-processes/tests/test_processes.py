@@ -193,7 +193,7 @@ def test_a_forked_child_begins_anew() -> None:
         "import os, time\nfrom functools import partial\nfrom laila.taskforce import ProcessTaskForce\n"
         "from laila.errors import TaskForceError\n"
         "taskforce = ProcessTaskForce(1)\n"
-        "running = taskforce.submit(partial(time.sleep, 1))\n"
+        "running = taskforce.submit(partial(time.sleep, 0.5))\n"
         "queued = taskforce.submit(partial(pow, 2, 3))\n"
         "while running.not_started(): time.sleep(0.01)\n"
         "if os.fork() == 0:\n"

@@ -7,9 +7,11 @@ it but its own task, and another one takes its place.
 
 from __future__ import annotations
 
+import multiprocessing.process
+import os
 from contextlib import suppress
 from multiprocessing.connection import wait
-from threading import Lock, Thread
+from threading import Lock, RLock, Thread
 
 from loky.backend.context import get_context
 from loky.backend.reduction import dumps
@@ -32,6 +34,16 @@ __all__ = ["Crew"]
 
 _PATIENCE = 10.0  # seconds that a worker has to end by itself
 
+# A fork waits while a worker is started: in the child, modules that are just imported and loky's own locks
+# would stay locked for ever.
+_starting = RLock()
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(
+        before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release
+    )
+
+_parents: list[Crew] = []
+
 
 class _Worker:
     """One process and what it has to do. ``parcel`` is None while it is idle."""
@@ -41,8 +53,9 @@ class _Worker:
         self.pipe: Connection
         self.pipe, theirs = context.Pipe()
         try:
-            self.process = context.Process(target=main, args=(theirs,), name=name)
-            self.process.start()
+            with _starting:
+                self.process = context.Process(target=main, args=(theirs,), name=name)
+                self.process.start()
         except BaseException:
             self.pipe.close()
             raise
@@ -154,6 +167,15 @@ class Crew:
         how = worker.death()
         if parcel is not None:
             self._lost(parcel, how, worker.started)
+
+    def forget(self) -> None:
+        """In a forked child: leave the workers to the parent, whose they are."""
+        _parents.append(self)  # kept, so that nothing is done to its pipes
+        with suppress(
+            AttributeError
+        ):  # not public; without it, an error of multiprocessing's is seen at exit
+            known = multiprocessing.process._children  # type: ignore[attr-defined]
+            known.difference_update([worker.process for worker in self._workers.values()])
 
     def close(self) -> None:
         """Send the workers home; all are idle. Returns when their processes are gone."""

@@ -95,7 +95,7 @@ class ProcessTaskForce(RemoteTaskForce):
 
     def _drop(self) -> None:
         if self._crew is not None:
-            _parents.append(self._crew)
+            self._crew.forget()
             self._crew = None
 
     @staticmethod
@@ -108,7 +108,3 @@ class ProcessTaskForce(RemoteTaskForce):
     def loads(data: Any) -> Any:
         """The inverse."""
         return loads(data)
-
-
-# In a forked child, the crews of its parent: kept, so that nothing is done to the parent's processes.
-_parents: list[Crew] = []
