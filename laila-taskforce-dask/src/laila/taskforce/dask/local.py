@@ -21,7 +21,7 @@ class _Worker(ProcessInterface):
     """One worker and its nanny."""
 
     def __init__(self, scheduler: str, name: str | None = None) -> None:
-        super().__init__(scheduler=scheduler, name=name)
+        super().__init__(scheduler=scheduler, name=name)  # type: ignore[no-untyped-call]
         self._scheduler = scheduler
         self._process: asyncio.subprocess.Process | None = None
 
@@ -33,7 +33,7 @@ class _Worker(ProcessInterface):
             *(sys.executable, *quiet, "-m", "laila.taskforce.dask.nanny", self._scheduler),
             stdin=asyncio.subprocess.PIPE,  # its end tells that of this process
         )
-        await super().start()
+        await super().start()  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         """Called by the cluster."""

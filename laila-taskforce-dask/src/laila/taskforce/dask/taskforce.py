@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from queue import SimpleQueue
 from threading import Thread
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
 import attrs
 from distributed import Client, SpecCluster
+from distributed.client import ClosedClientError
 from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["DaskSettings", "DaskTaskForce"]
+
+_PATIENCE = 60.0  # seconds that a scheduler may be away before what waits for it fails
 
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1TB"}
 """Dask advises against large arguments in a warning, which nobody could act on from here."""
@@ -153,6 +157,18 @@ class DaskTaskForce(RemoteTaskForce):
         return Client(cluster, set_as_default=False)
 
     def _ship(self, parcels: Sequence[Parcel]) -> None:
+        deadline = monotonic() + _PATIENCE
+        while True:
+            try:
+                self._send(parcels)
+                return
+            except (OSError, ClosedClientError):
+                # The scheduler is away, perhaps to be restarted. Nothing has been sent.
+                if monotonic() > deadline:
+                    raise
+                sleep(0.1)
+
+    def _send(self, parcels: Sequence[Parcel]) -> None:
         client = self._client
         assert client is not None
         if client.status == "closed" and self._mine:
