@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from typing import Any
 import pytest
 
 import laila
+from servers.redis import RedisServer
+from servers.s3 import S3Server
 from workspace import ROOT, clean_environment
 
 SCRIPT = ROOT / "examples" / "cluster" / "preprocess.py"
@@ -56,11 +57,6 @@ def test_with_files(tmp_path: Path) -> None:
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
     """An S3 server's bucket and variables, and the URL of a Redis server."""
-    if not all(importlib.util.find_spec(f"servers.{name}") for name in ("s3", "redis")):
-        pytest.skip("the servers of the tests of the pools on S3 and Redis are not here yet")
-    from servers.redis import RedisServer
-    from servers.s3 import S3Server
-
     with S3Server() as s3, RedisServer(tmp_path / "redis") as redis:
         yield s3.make_bucket(), s3.variables(), redis.url
 
