@@ -295,9 +295,6 @@ class InvalidTaskError(LailaError, TypeError):
 class RemoteTraceback(LailaError, RuntimeError):
     """The cause of an error that a task raised in another process: the traceback there, as text."""
 
-    def __str__(self) -> str:
-        return f'\n"""\n{super().__str__()}"""'
-
 
 class FutureNotFoundError(LailaError, KeyError):
     """No future is known under this id: it settled long ago, or belongs to another process."""

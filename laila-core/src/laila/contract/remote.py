@@ -280,7 +280,7 @@ class RemoteTaskForce(TaskForce):
         if good:
             self._settle(parcel, FINISHED, value)
             return
-        value.__cause__ = RemoteTraceback(trace)
+        value.__cause__ = RemoteTraceback(f'\n"""\n{trace}"""')
         self._settle(parcel, FAILED, Failure(value, parcel.name))
 
     def _lost(self, parcel: Parcel, how: str, started: bool) -> None:
