@@ -105,10 +105,18 @@ def test_its_own_tests_pass(environment: Environment, sqlite_wheel: Path) -> Non
     assert "failed" not in printed
 
 
-def test_a_new_pool_is_a_plugin_at_once(environment: Environment, tmp_path: Path) -> None:
-    """`laila new-pool` writes a project that linters let pass, whose wheel is found and whose tests pass."""
-    said = environment.check(LAILA, "new-pool", "card-index", "--scheme", "cards", "--folder", str(tmp_path))
-    project = tmp_path / "laila-pool-card-index"
+@pytest.mark.parametrize(
+    ("kind", "more", "listing"),
+    [("pool", ["--scheme", "cards"], "pool +cards +cards://"), ("taskforce", [], "task force +card-index +")],
+    ids=["pool", "taskforce"],
+)
+def test_a_new_plugin_is_one_at_once(
+    environment: Environment, tmp_path: Path, kind: str, more: list[str], listing: str
+) -> None:
+    """`laila new-…` writes a project that linters let pass, whose wheel is found and whose tests pass."""
+    said = environment.check(LAILA, f"new-{kind}", "card-index", *more, "--folder", str(tmp_path))
+    distribution = f"laila-{kind}-card-index"
+    project = tmp_path / distribution
     assert str(project) in said
     for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "src", "tests"]):
         done = subprocess.run(
@@ -123,15 +131,13 @@ def test_a_new_pool_is_a_plugin_at_once(environment: Environment, tmp_path: Path
     wheel = build(project, tmp_path / "dist")
     environment.install(wheel)
     listed = environment.check(LAILA, "plugins", "--check")
-    assert re.search(
-        r"^pool +cards +cards:// +laila-pool-card-index +0\.1\.0 +1 +loaded$", listed, re.MULTILINE
-    )
+    assert re.search(rf"^{listing} *{distribution} +0\.1\.0 +1 +loaded$", listed, re.MULTILINE), listed
     environment.check(script_of((project / "README.md").read_text(), "README.md"))
-    tests = _unpacked(wheel, environment.folder / "new")
+    tests = _unpacked(wheel, environment.folder / f"new-{kind}")
     printed = environment.check(PYTEST, "-q", "-p", "no:cacheprovider", str(tests))
     assert re.search(r"^\d+ passed", printed, re.MULTILINE), printed
     assert "failed" not in printed
-    environment.uninstall("laila-pool-card-index")
+    environment.uninstall(distribution)
 
 
 def _unpacked(wheel: Path, folder: Path) -> Path:

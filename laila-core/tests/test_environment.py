@@ -146,7 +146,7 @@ def first_pool(**changes: Any) -> Any:
             lambda env: (env["pools"][0].update(plugin="no such"), env["pools"][1].update(plugin="nor that")),
             ["pools[0] no such", "pools[1] nor that"],
         ),
-        (lambda env: env["taskforces"].append({"plugin": "dask", "uuid": "x"}), ["taskforces[0] dask"]),
+        (lambda env: env["taskforces"].append({"plugin": "no such", "uuid": "x"}), ["taskforces[0] no such"]),
         (
             lambda env: env["protocols"].append({"plugin": "tcpip", "uuid": "x"}),
             ["protocols[0] tcpip", "peer_secret_key"],

@@ -325,7 +325,7 @@ def first_party_settings() -> list[tuple[str, type[Settings]]]:
         found += [
             (party.name, value)
             for value in vars(module).values()
-            if isinstance(value, type) and issubclass(value, Settings) and value is not Settings
+            if isinstance(value, type) and issubclass(value, Settings) and value.prefix  # none: a base
         ]
     return found
 

@@ -259,6 +259,10 @@ else:
             self.__dict__[name] = value
             return value
 
+        def __reduce_ex__(self, protocol):
+            # As a module is to those who pickle functions: by its name.
+            return import_module, (__name__,)
+
         def __dir__(self):
             return sorted({*self.__dict__, *__all__})
 

@@ -6,28 +6,46 @@ without knowing how one is built.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from threading import RLock
 
 from laila.errors import InvalidArgumentError, NoActivePolicyError, PolicyClosedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from laila.contract.taskforce import TaskForce
     from laila.policy import DefaultPolicy, RemotePolicyProxy
 
-__all__ = ["activate_policy", "clear_policy", "get_active_policy", "peek_policy"]
+__all__ = [
+    "activate_policy",
+    "clear_policy",
+    "get_active_policy",
+    "local_policy",
+    "peek_policy",
+    "policy_here",
+    "set_policy_here",
+]
 
 AUTO_INITIALIZE_POLICY = True
 """Whether a first use builds a policy; the façade's attribute of this name sets it."""
 
 _policy: DefaultPolicy | None = None
 _lock = RLock()
+_here: ContextVar[Callable[[], DefaultPolicy] | None] = ContextVar("laila_policy_here", default=None)
 
 
 def get_active_policy() -> DefaultPolicy:
     """Return the active policy; build a ``DefaultPolicy`` on first use.
 
+    In a task that another process submitted it is that process's, rebuilt here.
+
     Raises :class:`NoActivePolicyError` where there is none and ``laila.AUTO_INITIALIZE_POLICY`` is false.
     """
+    here = _here.get()
+    if here is not None:
+        return here()
     policy = _policy
     if policy is not None:
         return policy
@@ -90,3 +108,25 @@ def clear_policy() -> None:
 def peek_policy() -> DefaultPolicy | None:
     """Return the active policy without building one."""
     return _policy
+
+
+def set_policy_here(give: Callable[[], DefaultPolicy]) -> None:
+    """Have ``give()`` say what the active policy is in this context (:mod:`contextvars`) alone."""
+    _here.set(give)
+
+
+def local_policy(global_id: str) -> DefaultPolicy | None:
+    """Return the open policy of this process that has this global id, if there is one."""
+    from laila.policy.policy import local_policies
+
+    return local_policies().get(global_id)
+
+
+def policy_here(ticket: bytes, taskforce: TaskForce | None) -> DefaultPolicy:
+    """Build the policy that a task came with (:meth:`DefaultPolicy.ticket`) where the task runs.
+
+    ``taskforce`` stands for the one that runs it. Raises :class:`~laila.errors.EnvironmentSnapshotError`.
+    """
+    from laila.policy import DefaultPolicy
+
+    return DefaultPolicy.from_ticket(ticket, taskforce)

@@ -25,14 +25,17 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── PoolError (OSError)                       a backend that failed to read or write
     │   ├── PoolFormatError (ValueError)          a file that is not this pool's
     │   ├── PoolLockedError (TimeoutError)        a file that another process holds
-    │   └── PoolClosedError (ValueError)          a pool used after close()
+    │   ├── PoolClosedError (ValueError)          a pool used after close()
+    │   └── PoolUnreachableError                  a pool of another process, which this one cannot reach
     ├── PoolKeyError (ValueError)                 a key that no pool takes, or another entry's
     ├── NoActivePolicyError (RuntimeError)        no policy, and none may be built
     ├── PolicyClosedError (RuntimeError)          a policy used after close()
     ├── PluginError (ImportError)                 a plugin that cannot be used
     │   └── MissingPluginError                    … because its distribution is not installed
     ├── TaskForceError (RuntimeError)             a task force that is shut down or cannot take the task
-    ├── InvalidTaskError (TypeError)              a task that cannot be called
+    │   └── WorkerLostError                       … or whose worker died while it ran the task
+    ├── InvalidTaskError (TypeError)              a task that cannot be called, or not be sent
+    ├── RemoteTraceback (RuntimeError)            the cause of a task's error: where it was raised, as text
     ├── FutureNotFoundError (KeyError)            no future known under that id
     ├── FutureSettledError (RuntimeError)         a future told its result twice
     ├── FutureResultError (RuntimeError)          the payload of a result that is no Entry
@@ -101,12 +104,15 @@ __all__ = [
     "PoolKeyError",
     "PoolLockedError",
     "PoolNotFoundError",
+    "PoolUnreachableError",
     "RemoteError",
+    "RemoteTraceback",
     "SecretError",
     "SettingsError",
     "TaskForceError",
     "TransformationError",
     "UntrustedPayloadError",
+    "WorkerLostError",
 ]
 
 
@@ -249,6 +255,10 @@ class PoolClosedError(PoolError, ValueError):
     """The pool was closed."""
 
 
+class PoolUnreachableError(PoolError):
+    """A pool of the policy that submitted the task, which the process that runs it cannot reach."""
+
+
 class PoolKeyError(LailaError, ValueError):
     """A key that is no text of 1 to 512 bytes, or not that of the entry to be filed under it."""
 
@@ -278,8 +288,18 @@ class TaskForceError(LailaError, RuntimeError):
     """A task force that is shut down, or cannot take what it was given."""
 
 
+class WorkerLostError(TaskForceError):
+    """The process that ran the task ``task`` died; the task force goes on."""
+
+    task: str
+
+
 class InvalidTaskError(LailaError, TypeError):
-    """A task that is no callable without arguments."""
+    """A task that is no callable without arguments, or that cannot be sent to where it is to run."""
+
+
+class RemoteTraceback(LailaError, RuntimeError):
+    """The cause of an error that a task raised in another process: the traceback there, as text."""
 
 
 class FutureNotFoundError(LailaError, KeyError):

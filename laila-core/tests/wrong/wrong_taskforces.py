@@ -132,7 +132,7 @@ class EagerImap(ThreadEach):
 
 
 class QueuesHalfABatch(ThreadEach):
-    def submit(self, tasks: Any, wait: bool = False) -> Any:  # type: ignore[misc]
+    def submit(self, tasks: Any, wait: bool = False, **options: Any) -> Any:  # type: ignore[misc]
         if not callable(tasks) and isinstance(tasks, list):
             return [super(ThreadEach, self).submit(task) for task in tasks][-1]
         return super().submit(tasks, wait)

@@ -11,9 +11,11 @@ import re
 import shutil
 from argparse import ArgumentTypeError
 from importlib.resources import files
+from shlex import quote
 from string import Template
 from typing import TYPE_CHECKING
 
+from laila.cli.output import say
 from laila.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
     from pathlib import Path
 
-__all__ = ["name_for", "scheme_for", "write_project"]
+__all__ = ["name_for", "say_next", "scheme_for", "write_project"]
 
 # A name that pip, Python (with underscores), entry points and URLs all take.
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -81,6 +83,19 @@ def write_project(template: str, target: Path, values: Mapping[str, str]) -> Non
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
+
+
+def say_next(target: Path, what: str, then: str) -> None:
+    """Say that ``what`` is written, which commands come next, and what is to be done ``then``."""
+    say(f"{target} is written: {what}. Next:")
+    for line in (
+        f"cd {quote(str(target))}",
+        "pip install -e '.[testing]'",
+        "pytest",
+        "laila plugins --check",
+    ):
+        say(f"    {line}")
+    say(f"Then {then}, and run pytest again.")
 
 
 def _files(folder: Traversable, place: str = "") -> Iterator[tuple[str, str]]:

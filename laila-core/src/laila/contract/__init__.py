@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from laila.contract.hookspecs import hookimpl
     from laila.contract.pool import Pool
     from laila.contract.protocol import Node, Protocol, Request, Role
+    from laila.contract.remote import Parcel, RemoteSettings, RemoteTaskForce
     from laila.contract.taskforce import Task, TaskForce
     from laila.directories import directory
     from laila.entry import Entry, Manifest
@@ -35,9 +36,12 @@ __all__ = [
     "GroupFuture",
     "Manifest",
     "Node",
+    "Parcel",
     "Pool",
     "Protocol",
     "RemoteFuture",
+    "RemoteSettings",
+    "RemoteTaskForce",
     "Request",
     "Role",
     "Settings",
@@ -64,9 +68,12 @@ _HOMES = {
     "GroupFuture": "laila.futures",
     "Manifest": "laila.entry",
     "Node": "laila.contract.protocol",
+    "Parcel": "laila.contract.remote",
     "Pool": "laila.contract.pool",
     "Protocol": "laila.contract.protocol",
     "RemoteFuture": "laila.futures",
+    "RemoteSettings": "laila.contract.remote",
+    "RemoteTaskForce": "laila.contract.remote",
     "Request": "laila.contract.protocol",
     "Role": "laila.contract.protocol",
     "Settings": "laila.settings",

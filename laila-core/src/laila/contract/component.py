@@ -89,6 +89,13 @@ class Component(Identifiable):
             return [name for name in self.settings.secret_names() if getattr(self.settings, name) is not None]
         return sorted(k for k, v in self._arguments().items() if v is not None and _SECRET_NAME.search(k))
 
+    def secrets(self) -> dict[str, object]:
+        """Return the values of the options that :meth:`missing_secrets` names. Show them to nobody."""
+        given = self._arguments() if self.settings is None else {}
+        return {
+            name: given[name] if given else getattr(self.settings, name) for name in self.missing_secrets()
+        }
+
     def _arguments(self) -> dict[str, object]:
         """The constructor's arguments by name, as they were given."""
         from inspect import Parameter, signature

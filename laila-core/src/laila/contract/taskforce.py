@@ -27,9 +27,10 @@ from laila.futures.waiting import blocked, current_host, set_host
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Any, Literal, TypeVar, overload
+    from typing import Any, ClassVar, Literal, TypeVar, overload
 
     from laila.futures.future import Future
+    from laila.policy import DefaultPolicy
 
     T = TypeVar("T")
 
@@ -48,6 +49,10 @@ class TaskForce(Component):
     """
 
     scope = "TASK_FORCE"
+
+    in_process: ClassVar[bool] = True
+    """Whether tasks run in this process, so that they share its objects. A policy carries out its verbs,
+    which are about pools of this process, with a task force of which that is true."""
 
     # ---------------------------------------------------------------------------- what an author implements
 
@@ -122,23 +127,38 @@ class TaskForce(Component):
         def submit(self, tasks: Iterable[Callable[[], T]], wait: Literal[True]) -> T | list[T]: ...
         @overload
         def submit(
-            self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]], wait: bool = False
+            self,
+            tasks: Callable[[], Any] | Iterable[Callable[[], Any]],
+            wait: bool = False,
+            *,
+            memorize_to: str | None = None,
         ) -> Any: ...
 
     @final
-    def submit(self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]], wait: bool = False) -> Any:
+    def submit(
+        self,
+        tasks: Callable[[], Any] | Iterable[Callable[[], Any]],
+        wait: bool = False,
+        *,
+        memorize_to: str | None = None,
+    ) -> Any:
         """Have ``tasks`` done.
 
         Args:
             tasks: A callable without arguments, or several.
             wait: Wait for the end and return what they gave.
+            memorize_to: The nickname of a pool. What the tasks return, an Entry or a list of entries, is
+                memorized there where the task runs, and the value is its global id, or the list of them.
 
         Returns:
             For a callable or a list of one a :class:`Future`, for several or none a :class:`GroupFuture`;
-            with ``wait=True`` the value, or the list of values. They run in a copy of the caller's context.
+            with ``wait=True`` the value, or the list of values. In this process they run in a copy of the
+            caller's context.
 
         Raises:
-            InvalidTaskError: When one of them is no callable (a ``TypeError``); none was queued then.
+            InvalidTaskError: When one of them is no callable (a ``TypeError``), or cannot be sent to the
+                process that is to run it; none was queued then.
+            PoolNotFoundError: When there is no pool ``memorize_to``.
             TaskForceError: When the task force was shut down.
         """
         if wait is not True and wait is not False:
@@ -146,7 +166,7 @@ class TaskForce(Component):
                 f"wait is True or False, not {wait!r}; for arguments of a task wrap the call: "
                 "submit(functools.partial(work, x))"
             )
-        future = self._future_of(tasks)
+        future = self._future_of(tasks, memorize_to)
         if not wait:
             register(future)  # what is waited for here needs no guarantee
             return future
@@ -155,10 +175,17 @@ class TaskForce(Component):
         finally:
             del future  # this frame is in the traceback of an error that the future holds
 
+    def serve(self, policy: DefaultPolicy) -> None:
+        """Called when this is added to ``policy``, for a task force that takes it along with its tasks."""
+
     def _future_of(
-        self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]]
+        self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]], memorize_to: str | None = None
     ) -> Future[Any] | GroupFuture[Any]:
         functions = [check_task(tasks)] if callable(tasks) else _functions(tasks)
+        if memorize_to is not None:
+            from laila.contract.memorizing import memorizing
+
+            functions = [memorizing(fn, memorize_to) for fn in functions]
         self._ensure_started()
         context = copy_context()
         made = [Task(fn, context) for fn in functions]

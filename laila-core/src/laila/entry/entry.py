@@ -6,6 +6,7 @@ up, and every evolution has a global id, and so a place in a pool, of its own.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from enum import Enum
 from time import time
 
@@ -28,7 +29,7 @@ from laila.identity import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
-    from typing import Any, ClassVar, Self
+    from typing import Any, ClassVar, Self, SupportsIndex
 
     from laila.contract.blob import StoredFacts
     from laila.transform import Transformation, TransformationSequence
@@ -99,7 +100,7 @@ class Entry(Identifiable):
     _payload: Any
     _state: EntryState
     _created: float
-    _pool: str  # the uuid of the pool that was last given it; unset before
+    _pool: str  # the uuid of the pool that was last given it, or that gave it; unset before
     _stored: StoredFacts | None  # what an entry was remembered with, until it changes
     _user_metadata: dict[str, object] | None
 
@@ -347,10 +348,28 @@ class Entry(Identifiable):
 
         get_active_policy().notify_entry(self)
 
+    def stored_in(self) -> str | None:
+        """The uuid of the pool that holds this entry; None where it was not stored, or has evolved since.
+
+        What was done to the payload in place is not seen.
+        """
+        if self._state is EntryState.POOLED or self._stored is not None:
+            return getattr(self, "_pool", None)
+        return None
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        stand_in = _stand_in.get()
+        return (stand_in and stand_in(self)) or super().__reduce_ex__(protocol)
+
     def __repr__(self) -> str:
         name = f" {self._nickname!r}" if self._nickname else ""
         kind = type(self._payload).__name__
         return f"<{type(self).__name__} {self.global_id}{name} {self._state.name}: {kind}>"
+
+
+# While a task is packed: gives what is pickled in place of an entry, or None for the entry itself.
+_stand_in: ContextVar[Callable[[Entry], tuple[Any, ...] | None] | None]
+_stand_in = ContextVar("laila_entry_stand_in", default=None)
 
 
 def _check_state(state: object) -> EntryState:

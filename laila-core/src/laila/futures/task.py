@@ -43,9 +43,12 @@ class Task:
 
     @property
     def name(self) -> str:
-        """What the task is called in messages: the name of its function."""
+        """What the task is called in messages: the name of its function, in however many partials."""
         try:
-            return str(self.fn.__qualname__)
+            fn: Any = self.fn
+            while not hasattr(fn, "__qualname__") and callable(getattr(fn, "func", None)):
+                fn = fn.func
+            return str(fn.__qualname__)
         except Exception:  # noqa: BLE001 - a callable may answer in any way, and a name is not worth an error
             return type(self.fn).__qualname__
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from threading import RLock
 from types import MappingProxyType
+from weakref import ref
 
 from laila.contract.component import Component
 from laila.contract.taskforce import TaskForce
@@ -18,10 +19,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Literal, TypeVar, overload
+    from weakref import ReferenceType
 
     from laila.futures.future import Future
     from laila.futures.group import GroupFuture
     from laila.futures.task import Task
+    from laila.policy.policy import DefaultPolicy
 
     T = TypeVar("T")
 
@@ -52,11 +55,20 @@ class DefaultCentralCommand(Component):
         self._lock = RLock()
         self._taskforces: dict[str, TaskForce] = {}
         self._alpha: TaskForce | None = None
+        self._local: TaskForce | None = None
+        self._policy: ReferenceType[DefaultPolicy] | None = None
         self._alpha_factory = alpha_factory
         self._advice: str | None = None
         self._over = False
         for taskforce in taskforces:
             self.add_taskforce(taskforce)
+
+    def belong_to(self, policy: DefaultPolicy) -> None:
+        """Let the task forces know whose they are."""
+        with self._lock:
+            self._policy = ref(policy)
+            for taskforce in self._taskforces.values():
+                taskforce.serve(policy)
 
     # ---------------------------------------------------------------------------------------- task forces
 
@@ -81,6 +93,8 @@ class DefaultCentralCommand(Component):
         with self._lock:
             self._refuse_if_shut_down()
             self._taskforces[taskforce.global_id] = taskforce
+            if self._policy is not None and (policy := self._policy()) is not None:
+                taskforce.serve(policy)
             if alpha or self._alpha is None:
                 self._alpha = taskforce
         return taskforce.global_id
@@ -156,6 +170,7 @@ class DefaultCentralCommand(Component):
             wait: bool = False,
             *,
             taskforce_id: str | None = None,
+            memorize_to: str | None = None,
         ) -> Any: ...
 
     def submit(
@@ -164,6 +179,7 @@ class DefaultCentralCommand(Component):
         wait: bool = False,
         *,
         taskforce_id: str | None = None,
+        memorize_to: str | None = None,
     ) -> Any:
         """Have ``tasks`` done by a task force.
 
@@ -171,18 +187,24 @@ class DefaultCentralCommand(Component):
             tasks: A callable without arguments, or several.
             wait: Wait for the end and return what they gave.
             taskforce_id: The global id of the task force; the alpha otherwise.
+            memorize_to: The nickname of the pool to which the entries that the tasks return are memorized
+                where they run; the value is the global id then. See :meth:`TaskForce.submit`.
 
         Returns:
             For a callable or a list of one a ``Future``, for several or none a ``GroupFuture``; with
             ``wait=True`` the value, or the list of values.
 
         Raises:
-            InvalidTaskError: When one of them is no callable (a ``TypeError``); none was queued then.
+            InvalidTaskError: When one of them is no callable (a ``TypeError``), or cannot be sent to the
+                process that is to run it; none was queued then.
+            PoolNotFoundError: When there is no pool ``memorize_to``.
             TaskForceError: For an unknown task force, or one that was shut down.
         """
         taskforce = self._taskforce(taskforce_id)
         self._advise()
-        return taskforce.submit(tasks, wait)
+        if memorize_to is None:
+            return taskforce.submit(tasks, wait)
+        return taskforce.submit(tasks, wait, memorize_to=memorize_to)
 
     def imap(
         self, tasks: Iterable[Callable[[], T]], *, taskforce_id: str | None = None
@@ -199,8 +221,24 @@ class DefaultCentralCommand(Component):
         return taskforce.map(tasks)
 
     def dispatch(self, tasks: Sequence[Task]) -> None:
-        """Have the alpha task force run tasks that were made elsewhere: what laila's own verbs use."""
-        self.alpha_taskforce.dispatch(tasks)
+        """Have tasks run in this process that were made elsewhere: what laila's own verbs use."""
+        self._local_taskforce().dispatch(tasks)
+
+    def _local_taskforce(self) -> TaskForce:
+        """The alpha task force where its tasks run in this process; else another one whose tasks do."""
+        alpha = self.alpha_taskforce
+        if alpha.in_process:
+            return alpha
+        local = self._local
+        if local is None:
+            with self._lock:
+                self._refuse_if_shut_down()
+                local = next((one for one in self._taskforces.values() if one.in_process), None)
+                if local is None:
+                    local = self._make_alpha()
+                    self.add_taskforce(local)
+                self._local = local
+        return local
 
     def _advise(self) -> None:
         if self._advice is not None:
@@ -219,8 +257,10 @@ class DefaultCentralCommand(Component):
 
     @property
     def paused(self) -> bool:
-        """Whether what goes to the alpha task force queues until :meth:`start`."""
-        return self._alpha is not None and self._alpha.paused
+        """Whether what the verbs have to do queues until :meth:`start`."""
+        alpha = self._alpha
+        local = alpha if alpha is None or alpha.in_process else self._local
+        return local is not None and local.paused
 
     def start(self) -> None:
         """Start all task forces, or let them go on after :meth:`pause`."""

@@ -28,11 +28,25 @@ if TYPE_CHECKING:
 
     from laila.contract.component import Component
     from laila.policy.policy import DefaultPolicy
+    from laila.policy.router import DefaultPoolRouter
 
+    Parts = tuple[str, str, dict[str, Any], list[str]]
     P = TypeVar("P", bound=DefaultPolicy)
     C = TypeVar("C", bound=Component)
 
-__all__ = ["EnvironmentModel", "rebuild", "snapshot"]
+__all__ = [
+    "ComponentModel",
+    "EnvironmentModel",
+    "PoolModel",
+    "build",
+    "component",
+    "link",
+    "pool_model",
+    "read",
+    "rebuild",
+    "snapshot",
+    "write",
+]
 
 FORMAT = 1
 
@@ -85,36 +99,46 @@ def snapshot(policy: DefaultPolicy) -> dict[str, Any]:
         policy.central.communication,
     )
     router = memory.router
-    registered = router.pools
-    every = {tier.global_id: tier for pool in registered.values() for tier in pool.chain()}
+    every = {tier.global_id: tier for pool in router.pools.values() for tier in pool.chain()}
     model = EnvironmentModel(
         uuid=policy.uuid,
         nickname=policy.nickname,
         pickle=memory.pickle,
         max_pending_bytes=memory.max_pending_bytes,
         alpha_pool=router.alpha_pool.uuid,
-        pools=[
-            PoolModel(
-                *_component(pool, pools()),
-                registered=gid in registered,
-                nicknames=[name for name, named in router.nicknames.items() if named is pool],
-                affinity=router.affinities.get(gid, 0.0),
-                write_through=pool.write_through,
-                origin=None if pool.proxy_to is None else pool.proxy_to.uuid,
-            )
-            for gid, pool in every.items()
-        ],
-        taskforces=[ComponentModel(*_component(one, taskforces())) for one in command.taskforces.values()],
+        pools=[pool_model(router, pool, component(pool, pools())) for pool in every.values()],
+        taskforces=[ComponentModel(*component(one, taskforces())) for one in command.taskforces.values()],
         alpha_taskforce=command.alpha_taskforce.uuid if command.taskforces else None,
         protocols=[
-            ComponentModel(*_component(one, protocols())) for one in communication.connections.values()
+            ComponentModel(*component(one, protocols())) for one in communication.connections.values()
         ],
     )
+    return write(model)
+
+
+def write(model: EnvironmentModel) -> dict[str, Any]:
+    """Return ``model`` as a JSON-able dict."""
     written: dict[str, Any] = _converter.unstructure(model)
     return written
 
 
-def _component(one: Component, registry: Registry) -> tuple[str, str, dict[str, Any], list[str]]:
+def pool_model(router: DefaultPoolRouter, pool: Pool, parts: Parts) -> PoolModel:
+    """Return what is written of ``pool``: its parts, and its place in ``router`` and in its chain."""
+    return PoolModel(
+        *parts,
+        registered=pool.global_id in router.pools,
+        nicknames=[name for name, named in router.nicknames.items() if named is pool],
+        affinity=router.affinities.get(pool.global_id, 0.0),
+        write_through=pool.write_through,
+        origin=None if pool.proxy_to is None else pool.proxy_to.uuid,
+    )
+
+
+def component(one: Component, registry: Registry) -> Parts:
+    """Return the plugin, uuid, options and missing secrets of a component.
+
+    Raises :class:`EnvironmentSnapshotError` where another process could not build it.
+    """
     plugin = registry.name_of(type(one))
     if plugin is None:
         raise EnvironmentSnapshotError(
@@ -127,14 +151,14 @@ def _component(one: Component, registry: Registry) -> tuple[str, str, dict[str, 
 
 def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str, Any]) -> P:
     """Build the policy that ``environment`` describes; see :meth:`DefaultPolicy.from_environment`."""
-    model = _read(environment)
+    model = read(environment)
     built: list[Component] = []
     problems: list[str] = []
     policy: P | None = None
     try:
-        all_pools = _build(model.pools, pools(), Pool, "pools", secrets, built, problems)  # type: ignore[type-abstract]
-        all_forces = _build(model.taskforces, taskforces(), TaskForce, "taskforces", secrets, built, problems)  # type: ignore[type-abstract]
-        all_protocols = _build(model.protocols, protocols(), Protocol, "protocols", secrets, built, problems)  # type: ignore[type-abstract]
+        all_pools = build(model.pools, pools(), Pool, "pools", secrets, built, problems)  # type: ignore[type-abstract]
+        all_forces = build(model.taskforces, taskforces(), TaskForce, "taskforces", secrets, built, problems)  # type: ignore[type-abstract]
+        all_protocols = build(model.protocols, protocols(), Protocol, "protocols", secrets, built, problems)  # type: ignore[type-abstract]
         try:
             check_uuid(model.uuid)
         except IdentityError as error:
@@ -142,7 +166,7 @@ def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str,
         if model.alpha_pool not in {one.uuid for one in model.pools}:
             problems.append(f"alpha_pool: no pool has the uuid {model.alpha_pool}")
         _fail_on(problems)
-        _link(model.pools, all_pools, problems)
+        link(model.pools, all_pools, problems)
         _fail_on(problems)
         policy = kind(
             nickname=model.nickname,
@@ -172,7 +196,8 @@ def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str,
     return policy
 
 
-def _read(environment: Mapping[str, Any]) -> EnvironmentModel:
+def read(environment: Mapping[str, Any]) -> EnvironmentModel:
+    """Read what :func:`write` wrote. Raises :class:`EnvironmentSnapshotError` that lists every fault."""
     if not isinstance(environment, dict):
         raise EnvironmentSnapshotError(
             f"an environment is a dict such as laila.environment gives, not a {type(environment).__name__}",
@@ -193,7 +218,7 @@ def _read(environment: Mapping[str, Any]) -> EnvironmentModel:
     return model
 
 
-def _build(
+def build(
     models: Iterable[ComponentModel],
     registry: Registry,
     kind: type[C],
@@ -202,6 +227,7 @@ def _build(
     built: list[Component],
     problems: list[str],
 ) -> dict[str, C]:
+    """Build components by uuid; add them to ``built``, and what is wrong to ``problems``."""
     found: dict[str, C] = {}
     for i, model in enumerate(models):
         given = {secret: secrets[secret] for secret in model.missing_secrets if secret in secrets}
@@ -232,7 +258,8 @@ def _build(
     return found
 
 
-def _link(models: Iterable[PoolModel], built: Mapping[str, Pool], problems: list[str]) -> None:
+def link(models: Iterable[PoolModel], built: Mapping[str, Pool], problems: list[str]) -> None:
+    """Make the chains of tiers again."""
     for i, model in enumerate(models):
         built[model.uuid].write_through = model.write_through
         if model.origin is None:

@@ -28,7 +28,7 @@ def remember(
     A key without evolution means the constant, else the newest evolution. ``refresh`` reads the last tier
     alone and renews the caches. Raises what the backend raises.
     """
-    return [_entry(one, copy) for one in fetch(pool, keys, missing_ok=missing_ok, refresh=refresh)]
+    return [_entry(one, copy, pool) for one in fetch(pool, keys, missing_ok=missing_ok, refresh=refresh)]
 
 
 def fetch(pool: Pool, keys: Sequence[str], *, missing_ok: bool = False, refresh: bool = False) -> list[Found]:
@@ -51,7 +51,7 @@ def remember_named(
 ) -> list[Entry | BaseException | None]:
     """The same for nicknames: ``keys`` has for each name the ids that it may mean."""
     found = fetch_named(pool, names, keys, missing_ok=missing_ok, refresh=refresh)
-    return [_entry(one, copy) for one in found]
+    return [_entry(one, copy, pool) for one in found]
 
 
 def fetch_named(
@@ -135,11 +135,13 @@ def _load(pool: Pool, keys: Sequence[str], refresh: bool) -> list[Found]:
     return found
 
 
-def _entry(found: Found, copy: bool) -> Entry | BaseException | None:
+def _entry(found: Found, copy: bool, pool: Pool) -> Entry | BaseException | None:
     if found is None or isinstance(found, BaseException):
         return found
     try:
-        return from_blob(found, copy=copy)
+        entry = from_blob(found, copy=copy)
+        entry._pool = pool._uuid
+        return entry
     except LailaError as error:  # damaged or untrusted: this entry's failure, not its batch's
         return error
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from laila.contract.taskforce import TaskForce
     from laila.entry import Entry
     from laila.futures import Future, FutureBank, GroupFuture
+    from laila.policy.travel import Travels
 
 __all__ = ["DefaultPolicy", "local_policies"]
 
@@ -89,6 +90,8 @@ class DefaultPolicy(Component):
         communication = DefaultCentralCommunication(self.global_id, self._events)
         communication.serve(self)
         self.central = self.Central(memory, command, communication)
+        command.belong_to(self)
+        self._travels: Travels | None = None
         _policies[self.global_id] = self
         if _announce:
             self.announce()
@@ -132,6 +135,40 @@ class DefaultPolicy(Component):
         from laila.policy.environment import rebuild
 
         return rebuild(cls, environment, secrets or {})
+
+    @property
+    def travels(self) -> Travels:
+        """How this policy is written down for tasks in other processes."""
+        if self._travels is None:
+            from laila.policy.travel import Travels
+
+            self._travels = Travels(self)
+        return self._travels
+
+    def ticket(self, taskforce: str, *, share_secrets: bool = False) -> bytes:
+        """Return what a task in another process needs to act through this policy there, as JSON.
+
+        ``taskforce`` is the uuid of the task force that runs the task. ``share_secrets`` puts the secrets of
+        the pools into it, encrypted with ``aes-gcm`` under the key of ``LAILA_ENCRYPTION_KEY`` or of the
+        ``secrets`` directory. See :meth:`from_ticket`.
+        """
+        return self.travels.ticket(taskforce, share_secrets=share_secrets)
+
+    def reachable_pools(self) -> frozenset[str]:
+        """Return the uuids of the pools that a task in another process reaches by itself."""
+        return self.travels.reachable()
+
+    @classmethod
+    def from_ticket(cls, ticket: bytes, taskforce: TaskForce | None = None) -> Self:
+        """Build, in the process of a worker, the policy that a task came with.
+
+        ``taskforce`` stands here for the one that runs the task: it does what the task submits to that.
+        A pool that this process cannot reach, or that cannot be built here, refuses every use with the reason
+        (:class:`~laila.errors.PoolUnreachableError`).
+        """
+        from laila.policy.travel import arrive
+
+        return arrive(cls, ticket, taskforce)
 
     def extend(
         self,

@@ -7,11 +7,9 @@ step. Nothing that is there is overwritten.
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
-from laila.cli.output import say
-from laila.cli.scaffold import name_for, scheme_for, write_project
+from laila.cli.scaffold import name_for, say_next, scheme_for, write_project
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -57,13 +55,9 @@ def run(options: Namespace) -> int:
             "settings": f"{camel}Settings",
         },
     )
-    say(f"{target} is written: a pool over a dict, which keeps laila's contract. Next:")
-    for line in (
-        f"cd {quote(str(target))}",
-        "pip install -e '.[testing]'",
-        "pytest",
-        "laila plugins --check",
-    ):
-        say(f"    {line}")
-    say(f"Then put your backend into src/{distribution.replace('-', '_')}/pool.py, and run pytest again.")
+    say_next(
+        target,
+        "a pool over a dict, which keeps laila's contract",
+        f"put your backend into src/{distribution.replace('-', '_')}/pool.py",
+    )
     return 0

@@ -1,0 +1,120 @@
+"""Hands: threads that do small things for a task force, in order, and more of them while some wait.
+
+A task force whose work is done elsewhere learns of outcomes in threads that it does not own and must not
+keep: its engine's. It leaves the rest (unpacking an outcome, settling its future, calling the user's
+callbacks) to its hands. One thread is enough until a callback waits for another future: then a second one
+takes its place, as with the workers of a thread task force.
+"""
+
+from __future__ import annotations
+
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+
+from laila.futures.failure import log_error
+from laila.futures.waiting import set_host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from laila.futures.task import Task
+
+__all__ = ["Hands"]
+
+
+class _Hand:
+    """The host (:class:`laila.futures.waiting.Host`) of one thread's callbacks."""
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._waits = 0  # more than one when an event loop runs in a callback
+
+    def adopt(self, task: Task, *, force: bool = False) -> bool:
+        """False: tasks are done elsewhere."""
+        return False
+
+    def block(self) -> bool:
+        self._waits += 1
+        return self._waits > 1 or self._hands.give_up_one()
+
+    def unblock(self) -> None:
+        self._waits -= 1
+        if self._waits == 0:
+            self._hands.take_back_one()
+
+
+class Hands:
+    """Does what :meth:`call` is given, in order, on daemon threads started when needed. Thread-safe."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._lock = Lock()
+        self._free = 0  # threads that do not wait inside of what they do
+        self._over = False
+
+    def call(self, fn: Callable[[], object]) -> None:
+        """Have ``fn`` called soon, by another thread; what it raises is logged."""
+        if self._over:
+            self._do(fn)
+            return
+        self._calls.put(fn)
+        if self._free == 0 and not self._grow():
+            self._drain()  # no thread can be had, as when the interpreter is on its way out
+
+    def stop(self) -> None:
+        """Let the threads go when they have done what they were given."""
+        self._over = True
+        self._calls.put(None)
+
+    def give_up_one(self) -> bool:
+        """Count a thread as waiting; whether another takes its place."""
+        with self._lock:
+            self._free -= 1
+        return self._grow()
+
+    def take_back_one(self) -> None:
+        """Count it as free again."""
+        with self._lock:
+            self._free += 1
+
+    def _grow(self) -> bool:
+        with self._lock:
+            if self._free > 0:
+                return True
+            thread = Thread(target=self._live, name=f"{self._name}-hand", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._free += 1
+            return True
+
+    def _live(self) -> None:
+        set_host(_Hand(self))
+        while (fn := self._calls.get()) is not None:
+            self._do(fn)
+            del fn  # or an idle thread would keep the last outcome
+            with self._lock:
+                if self._free > 1:
+                    self._free -= 1
+                    return
+        self._calls.put(None)  # for the next thread
+        with self._lock:
+            self._free -= 1
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                fn = self._calls.get_nowait()
+            except Empty:
+                return
+            if fn is not None:
+                self._do(fn)
+
+    def _do(self, fn: Callable[[], object]) -> None:
+        try:
+            fn()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the next call is made
+            log_error(f"{self._name} failed at its own work", error, error.__traceback__)

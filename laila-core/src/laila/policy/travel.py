@@ -1,0 +1,228 @@
+"""A policy that travels with tasks: its ticket, and the policy that a worker builds from it.
+
+The ticket is the environment (:mod:`laila.policy.environment`) less what stays at home: protocols, and task
+forces but those that run in their own process. A pool that a worker cannot reach is written down all the
+same, with the reason; in the worker it refuses every use with that reason, so that it never seems empty.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from platform import node
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from laila.contract.pool import Pool
+from laila.contract.taskforce import TaskForce
+from laila.contract.worker import process_identity
+from laila.errors import EnvironmentSnapshotError, PluginError
+from laila.plugins import pools, taskforces
+from laila.policy.environment import (
+    ComponentModel,
+    EnvironmentModel,
+    PoolModel,
+    build,
+    component,
+    link,
+    pool_model,
+    read,
+    write,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeVar
+
+    from laila.contract.component import Component
+    from laila.policy.policy import DefaultPolicy
+
+    P = TypeVar("P", bound=DefaultPolicy)
+
+__all__ = ["Travels", "arrive"]
+
+_IN_MEMORY = (
+    "it lives in the memory of the process that submitted the task, and is reached from elsewhere only "
+    "through a peer, which tasks do not use yet; memorize to a pool that other processes share"
+)
+
+
+class Travels:
+    """Writes down one policy for the tasks that it submits. Thread-safe."""
+
+    def __init__(self, policy: DefaultPolicy) -> None:
+        self._policy = ref(policy)
+        self._sealed: tuple[str, str] | None = None
+        self.received: bytes | None = None
+        """The ticket that the policy came with, where it was built in a worker."""
+
+    def _owner(self) -> DefaultPolicy:
+        policy = self._policy()
+        assert policy is not None, "a policy asks for its own ticket"
+        return policy
+
+    def _pools(self) -> list[Pool]:
+        router = self._owner().central.memory.router
+        return list({tier.uuid: tier for pool in router.pools.values() for tier in pool.chain()}.values())
+
+    def reachable(self) -> frozenset[str]:
+        """The uuids of the pools that another process reaches by itself."""
+        return frozenset(pool.uuid for pool in self._pools() if pool.durability != "none")
+
+    def ticket(self, taskforce: str, *, share_secrets: bool) -> bytes:
+        """See :meth:`DefaultPolicy.ticket`."""
+        if self.received is not None:  # what tasks submit is on behalf of the same submitter
+            return self.received
+        policy = self._owner()
+        memory, command = policy.central.memory, policy.central.command
+        reasons: dict[str, str] = {}
+        every = self._pools()
+        model = EnvironmentModel(
+            uuid=policy.uuid,
+            nickname=policy.nickname,
+            pickle=memory.pickle,
+            max_pending_bytes=memory.max_pending_bytes,
+            alpha_pool=memory.router.alpha_pool.uuid,
+            pools=[self._pool(pool, reasons) for pool in every],
+            taskforces=[
+                ComponentModel(*component(one, taskforces()))
+                for one in command.taskforces.values()
+                if one.in_process and taskforces().name_of(type(one)) is not None
+            ],
+            alpha_taskforce=command.alpha_taskforce.uuid if command.taskforces else None,
+        )
+        ticket = {
+            "global_id": policy.global_id,
+            "process": process_identity(),
+            "host": node(),
+            "taskforce": taskforce,
+            "policy": write(model),
+            "reasons": reasons,
+            "secrets": self._seal(policy.global_id, every) if share_secrets else None,
+        }
+        return json.dumps(ticket, sort_keys=True).encode()
+
+    def _pool(self, pool: Pool, reasons: dict[str, str]) -> PoolModel:
+        parts: tuple[str, str, dict[str, Any], list[str]]
+        try:
+            parts = component(pool, pools())
+        except EnvironmentSnapshotError as error:
+            parts = ("", pool.uuid, {} if pool.nickname is None else {"nickname": pool.nickname}, [])
+            reasons[pool.uuid] = str(error)
+        else:
+            # In a chain that is one store, a cache in memory is one of each worker's own.
+            if pool.durability == "none" and not (pool.write_through and pool.proxy_to is not None):
+                reasons[pool.uuid] = _IN_MEMORY
+        return pool_model(self._owner().central.memory.router, pool, parts)
+
+    def _seal(self, global_id: str, every: list[Pool]) -> str:
+        """The secrets of all pools, encrypted: the same text while they are the same."""
+        from base64 import b64encode
+
+        from laila.codec import encode
+        from laila.transform import TransformationSequence
+
+        secrets = {pool.uuid: pool.secrets() for pool in every if pool.missing_secrets()}
+        plain = json.dumps(secrets, sort_keys=True)
+        if self._sealed is None or self._sealed[0] != plain:
+            blob = TransformationSequence(["aes-gcm"]).apply(encode(plain, key=global_id, pickle=False))
+            self._sealed = plain, b64encode(bytes(blob)).decode()
+        return self._sealed[1]
+
+
+def _unseal(global_id: str, sealed: str | None) -> dict[str, dict[str, Any]]:
+    """Raises :class:`~laila.errors.SecretError` where the key is not here."""
+    if sealed is None:
+        return {}
+    from base64 import b64decode
+
+    from laila.codec import decode
+    from laila.contract.blob import Blob
+    from laila.transform import TransformationSequence
+
+    blob = TransformationSequence(["aes-gcm"]).invert(Blob.from_bytes(b64decode(sealed), key=global_id))
+    secrets: dict[str, dict[str, Any]] = json.loads(str(decode(blob)))
+    return secrets
+
+
+def arrive(kind: type[P], received: bytes, taskforce: TaskForce | None) -> P:
+    """See :meth:`DefaultPolicy.from_ticket`."""
+    ticket: dict[str, Any] = json.loads(received)
+    model = read(ticket["policy"])
+    secrets = _unseal(ticket["global_id"], ticket["secrets"])
+    built: list[Component] = []
+    policy: P | None = None
+    try:
+        here = {one.uuid: _pool_here(one, ticket, secrets.get(one.uuid, {}), built) for one in model.pools}
+        link([one for one in model.pools if one.uuid not in ticket["reasons"]], here, [])
+        problems: list[str] = []
+        forces = build(model.taskforces, taskforces(), TaskForce, "taskforces", {}, built, problems)  # type: ignore[type-abstract]
+        nested = taskforce or _local_taskforce()
+        built.append(nested)
+        nested._restore_identity(ticket["taskforce"])
+        forces[nested.uuid] = nested
+        policy = kind(
+            nickname=model.nickname,
+            alpha_pool=here[model.alpha_pool],
+            taskforce=forces.get(model.alpha_taskforce or "", nested),
+            pickle=model.pickle,
+            max_pending_bytes=model.max_pending_bytes,
+            _announce=False,
+        )
+        policy.restore(model.uuid)
+        policy.travels.received = received
+        policy.central.memory.router.adopt(
+            [(here[one.uuid], one.affinity, one.nicknames) for one in model.pools if one.registered],
+            here[model.alpha_pool],
+        )
+        for force in forces.values():
+            policy.central.command.add_taskforce(force)
+        policy.announce()
+    except BaseException:
+        for one in [policy, *built]:
+            if one is not None:
+                one.close()
+        raise
+    return policy
+
+
+def _pool_here(
+    model: PoolModel, ticket: Mapping[str, Any], secrets: Mapping[str, Any], built: list[Component]
+) -> Pool:
+    reason: str | None = ticket["reasons"].get(model.uuid) or _elsewhere(model, ticket["host"])
+    if reason is None:
+        problems: list[str] = []
+        found = build([model], pools(), Pool, "pools", secrets, built, problems)  # type: ignore[type-abstract]
+        if not problems:
+            return found[model.uuid]
+        reason = "; ".join(problems)
+    return _stand_in(model, reason)
+
+
+def _stand_in(model: PoolModel, reason: str) -> Pool:
+    """A pool that the worker cannot open itself: the place for one that is reached through the submitter."""
+    from laila.pool.unreachable import UnreachablePool
+
+    nickname = model.options.get("nickname")
+    pool = UnreachablePool(reason, nickname=str(nickname) if nickname is not None else None)
+    pool._restore_identity(model.uuid)
+    return pool
+
+
+def _elsewhere(model: PoolModel, host: str) -> str | None:
+    """Why a pool of files cannot be what it was on the host ``host``; None where it can."""
+    path = model.options.get("path")
+    if host == node() or not isinstance(path, str) or os.path.exists(path):
+        return None
+    return f"{path} is a file or folder of the host {host}, and not on this one, {node()}"
+
+
+def _local_taskforce() -> TaskForce:
+    """What does the work that tasks submit, where their engine has nothing better: this process's threads."""
+    from laila.taskforce.inline import InlineTaskForce
+
+    try:
+        made: TaskForce = taskforces().get("threads")()
+    except PluginError:
+        made = InlineTaskForce()
+    return made

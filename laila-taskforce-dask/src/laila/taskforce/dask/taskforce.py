@@ -1,0 +1,272 @@
+"""DaskTaskForce: tasks on a Dask cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from queue import SimpleQueue
+from threading import Thread
+from time import monotonic, sleep
+from typing import Any
+from uuid import uuid4
+
+import attrs
+from distributed import Client, SpecCluster
+from distributed.client import ClosedClientError
+from distributed.protocol.pickle import dumps, loads
+from distributed.scheduler import KilledWorker
+
+import dask
+from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, option
+from laila.errors import InvalidArgumentError, TaskForceError
+from laila.taskforce.dask.local import local_cluster
+from laila.taskforce.dask.scheduler import MARK, MarkLost
+from laila.taskforce.dask.worker import LOST, run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["DaskSettings", "DaskTaskForce"]
+
+_PATIENCE = 60.0  # seconds that a scheduler may be away before what waits for it fails
+
+_QUIET = {"distributed.admin.large-graph-warning-threshold": "1TB"}
+"""Dask advises against large arguments in a warning, which nobody could act on from here."""
+
+
+class DaskSettings(RemoteSettings):
+    """The options of the Dask task force."""
+
+    prefix = "dask"
+
+    address: str | None = option(
+        default=None,
+        help="the scheduler's address, such as tcp://host:8786; without it a local cluster is begun",
+    )
+    workers: int | None = option(
+        default=None,
+        shown="the cores of this machine",
+        help="how many processes of one thread each a local cluster has",
+        validator=attrs.validators.optional(attrs.validators.ge(1)),
+    )
+    ahead: int = option(
+        default=512,
+        help="how many tasks the scheduler has at a time; what waits beyond can be cancelled and paused",
+        validator=attrs.validators.ge(1),
+    )
+
+
+class DaskTaskForce(RemoteTaskForce):
+    """A task force on a Dask cluster: one that is there, or a local one of processes.
+
+    A worker that dies fails the task it ran with :class:`~laila.errors.WorkerLostError`; what it had not
+    started is done elsewhere. A task that waits for laila's futures gives its place to others; what it
+    submits goes to the same cluster. Queued work is done before the interpreter exits.
+
+    Args:
+        cluster: The scheduler's address, or a :class:`distributed.Client`, which stays its owner's; by
+            default a local cluster, which ends with the task force.
+        workers: How many processes a local cluster has.
+        ahead: How many tasks the scheduler has at a time.
+        retries: How often a task whose worker died while it ran is started again; by default never.
+        share_secrets: Send the secrets of the policy's pools along, encrypted; by default workers take them
+            from their own environment.
+        address: The scheduler's address by another name, as the environment has it.
+        nickname: As for every task force.
+
+    Raises:
+        TypeError: For a ``cluster`` that is neither an address nor a client.
+        SettingsError: For an option that is wrong (a ``ValueError``).
+    """
+
+    short_name = "dask"
+    settings: DaskSettings
+
+    def __init__(
+        self,
+        cluster: str | Client | None = None,
+        *,
+        workers: int | None = None,
+        ahead: int | None = None,
+        retries: int | None = None,
+        share_secrets: bool | None = None,
+        address: str | None = None,
+        nickname: str | None = None,
+    ) -> None:
+        if not isinstance(cluster, str | Client | None):
+            raise InvalidArgumentError(
+                f"a Dask cluster is given by its scheduler's address or by a Client, not by {cluster!r}"
+            )
+        given = cluster if isinstance(cluster, Client) else None
+        if given is not None:
+            address = str(given.scheduler.address) if given.scheduler is not None else None
+        elif cluster is not None:
+            address = str(cluster)
+        settings = DaskSettings.resolve(
+            {
+                "address": address,
+                "workers": workers,
+                "ahead": ahead,
+                "retries": retries,
+                "share_secrets": share_secrets,
+            }
+        )
+        super().__init__(settings=settings, nickname=nickname)
+        self._mine = given is None
+        self._client: Client | None = given
+        self._cluster: SpecCluster | None = None
+        self._forked = False
+        self._marked = False
+        self._done: SimpleQueue[tuple[Parcel, Any] | None] = SimpleQueue()
+        self._collector: Thread | None = None
+
+    @property
+    def client(self) -> Client | None:
+        """The Dask client, once there is one."""
+        return self._client
+
+    @property
+    def capacity(self) -> int:
+        """How many tasks the scheduler has at a time; adaptive clusters grow with what it has."""
+        return self.settings.ahead
+
+    @property
+    def batch(self) -> int:
+        """A quarter of that: Dask takes many tasks in about the time of one."""
+        return max(self.settings.ahead // 4, 1)
+
+    def _open(self) -> None:
+        if self._forked:
+            raise TaskForceError(
+                "a Dask client does not survive a fork: make a new DaskTaskForce in the child, or start that "
+                "by multiprocessing's method spawn"
+            )
+        self._client = self._client or self._connect()
+        self._collector = Thread(target=self._collect, name="laila-dask-collector", daemon=True)
+        self._collector.start()
+
+    def _connect(self) -> Client:
+        if self.settings.address is not None:
+            return self._client_of(self.settings.address)
+        if self._cluster is None:
+            self._cluster = local_cluster(self.settings.workers)
+        return self._client_of(self._cluster)
+
+    @staticmethod
+    def _client_of(cluster: str | SpecCluster) -> Client:
+        return Client(cluster, set_as_default=False)
+
+    def _ship(self, parcels: Sequence[Parcel]) -> None:
+        deadline = monotonic() + _PATIENCE
+        while True:
+            try:
+                self._send(parcels)
+                return
+            except (OSError, ClosedClientError):
+                # The scheduler is away, perhaps to be restarted. Nothing has been sent.
+                if monotonic() > deadline:
+                    raise
+                sleep(0.1)
+
+    def _send(self, parcels: Sequence[Parcel]) -> None:
+        client = self._client
+        assert client is not None
+        if client.status == "closed" and self._mine:
+            # The scheduler was away for longer than a client waits.
+            client = self._client = self._connect()
+            self._marked = False
+        if not self._marked:
+            client.register_plugin(MarkLost())
+            self._marked = True
+        with dask.config.set(_QUIET):
+            futures = client.map(
+                run,
+                [dumps(tuple(parcel.shipment)) for parcel in parcels],
+                key=[f"{parcel.name}{MARK}{uuid4().hex}" for parcel in parcels],
+                pure=False,
+                retries=0,
+            )
+        for parcel, future in zip(parcels, futures, strict=True):
+            future.add_done_callback(lambda future, parcel=parcel: self._done.put((parcel, future)))
+
+    def _collect(self) -> None:
+        """Fetch outcomes, as many at a time as there are."""
+        while True:
+            got = [self._done.get()]
+            while not self._done.empty():
+                got.append(self._done.get())
+            ready = []
+            for one in got:
+                if one is None:
+                    return
+                parcel, future = one
+                if future.status in ("error", "cancelled"):
+                    self._failed(parcel, future)
+                else:  # finished; or lost with its worker, and on its way again: fetching it waits for it
+                    ready.append((parcel, future))
+            if ready:
+                self._fetch(ready)
+            del got, ready
+
+    def _fetch(self, ready: list[tuple[Parcel, Any]]) -> None:
+        assert self._client is not None
+        try:
+            outcomes = self._client.gather([future for _, future in ready])
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever it was: each is asked for itself
+            if len(ready) == 1:
+                self._failed(*ready[0])
+            else:
+                for one in ready:
+                    self._fetch([one])
+            return
+        for (parcel, _), outcome in zip(ready, outcomes, strict=True):
+            if outcome == LOST:
+                self.lost(parcel, "died, or may have died, while it ran the task", started=True)
+            else:
+                self.returned(parcel, outcome)
+
+    def _failed(self, parcel: Parcel, future: Any) -> None:
+        """A task that Dask has given up: its worker, or the scheduler, is gone."""
+        if future.status != "error":
+            self._marked = False  # it may be another scheduler that answers from now on
+            self.lost(parcel, "was lost with the scheduler, which stopped or was restarted", started=True)
+            return
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            self.lost(parcel, "died, and so did those that were to take over", started=True)
+            return
+        told = TaskForceError(
+            f"Dask could not run the task {parcel.name} ({type(error).__name__}: {error}); "
+            "laila-taskforce-dask must be installed where the workers and the scheduler run, as it is here"
+        )
+        told.__cause__ = error
+        self.refused(parcel, told)
+
+    def _shut(self) -> None:
+        self._done.put(None)
+        if self._collector is not None:
+            self._collector.join()
+        if self._client is not None and self._mine:
+            self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def _drop(self) -> None:
+        self._forked = True
+        _parents.append((self._client, self._cluster))
+        self._client = self._cluster = None
+
+    @staticmethod
+    def dumps(value: object) -> bytes:
+        """Pickle by Dask's means: pickle, or cloudpickle for what that does not take."""
+        data: bytes = dumps(value)
+        return data
+
+    @staticmethod
+    def loads(data: Any) -> Any:
+        """The inverse."""
+        return loads(data)
+
+
+# In a forked child, the clients of its parent: kept, so that nothing is done to the parent's connections.
+_parents: list[Any] = []

@@ -1,0 +1,29 @@
+"""The Dask task force keeps the contract of task forces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from distributed import LocalCluster
+
+from laila.taskforce.dask import DaskTaskForce
+from laila.testing import TaskForceConformance
+
+
+class TestDask(TaskForceConformance):
+    """On a cluster that is there."""
+
+    in_process = False
+    examples = 5
+    patience = 40.0  # a task takes milliseconds, and the machine may be busy
+
+    @pytest.fixture
+    def make_taskforce(self, cluster: LocalCluster) -> Callable[..., DaskTaskForce]:
+        """Give one that takes what every task force takes."""
+
+        def make(**options: Any) -> DaskTaskForce:
+            return DaskTaskForce(cluster.scheduler_address, **options)
+
+        return make

@@ -1,0 +1,193 @@
+"""Crew: worker processes that each do one task at a time, and one thread that listens to all of them.
+
+Each worker is a process of loky's with a pipe of its own. loky's executor is not used: when one of its
+workers dies it ends all others too, with the tasks that they run. Here a worker that dies takes nothing with
+it but its own task, and another one takes its place.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.process
+import os
+from contextlib import suppress
+from multiprocessing.connection import wait
+from threading import Lock, RLock, Thread
+
+from loky.backend.context import get_context
+from loky.backend.reduction import dumps
+
+from laila.errors import TaskForceError
+from laila.taskforce.processes.child import STARTED, main
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
+    from typing import Any
+
+    from laila.contract import Parcel
+
+    Returned = Callable[[Parcel, bytes], None]
+    Lost = Callable[[Parcel, str, bool], None]
+
+__all__ = ["Crew"]
+
+_PATIENCE = 10.0  # seconds that a worker has to end by itself
+
+# A fork waits while a worker is started: in the child, modules that are just imported and loky's own locks
+# would stay locked for ever.
+_starting = RLock()
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(
+        before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release
+    )
+
+_parents: list[Crew] = []
+
+
+class _Worker:
+    """One process and what it has to do. ``parcel`` is None while it is idle."""
+
+    def __init__(self, name: str) -> None:
+        context: Any = get_context("loky")
+        self.pipe: Connection
+        self.pipe, theirs = context.Pipe()
+        try:
+            with _starting:
+                self.process = context.Process(target=main, args=(theirs,), name=name)
+                self.process.start()
+        except BaseException:
+            self.pipe.close()
+            raise
+        finally:
+            theirs.close()
+        self.parcel: Parcel | None = None
+        self.started = False
+
+    def send(self, parcel: Parcel, message: bytes) -> None:
+        self.parcel = parcel
+        self.started = False
+        with suppress(ConnectionError):  # it died while it was idle: the listener finds out
+            self.pipe.send_bytes(message)
+
+    def death(self) -> str:
+        """How the process ended, to complete "its worker process …"."""
+        self.process.join(_PATIENCE)
+        if self.process.exitcode is None:
+            # Something in it, such as a thread that a task left, does not end.
+            self.process.terminate()
+            self.process.join(_PATIENCE)
+        code = self.process.exitcode
+        if code is None:
+            return f"{self.process.pid} does not answer any more"
+        if code < 0:
+            return f"{self.process.pid} was killed by signal {-code} (9 may mean that memory ran out)"
+        return f"{self.process.pid} ended with exit code {code}"
+
+
+class Crew:
+    """At most ``size`` workers, started when there is work for them. Thread-safe.
+
+    ``returned(parcel, outcome)`` and ``lost(parcel, how, started)`` are called by the listening thread.
+    """
+
+    def __init__(self, size: int, name: str, returned: Returned, lost: Lost) -> None:
+        self._size = size
+        self._name = name
+        self._returned = returned
+        self._lost = lost
+        self._lock = Lock()
+        self._workers: dict[Connection, _Worker] = {}
+        self._idle: list[_Worker] = []
+        self._count = 0
+        self._over = False
+        # A byte on this pipe has the listener look again at whom it listens to.
+        context: Any = get_context("loky")
+        self._bell: Connection
+        self._ring: Connection
+        self._bell, self._ring = context.Pipe(duplex=False)
+        self._thread = Thread(target=self._listen, name=f"{name}-listener", daemon=True)
+        self._thread.start()
+
+    def give(self, parcels: Sequence[Parcel]) -> None:
+        """Give each of ``parcels`` to a worker that is idle; there are as many or may be started."""
+        for parcel in parcels:
+            message = bytes(dumps(tuple(parcel.shipment)))
+            fresh = False
+            with self._lock:
+                if self._over:
+                    raise TaskForceError(f"the workers of {self._name!r} have been sent home")
+                if self._idle:
+                    worker = self._idle.pop()
+                    worker.parcel = parcel
+                else:
+                    self._count += 1
+                    worker = _Worker(f"{self._name}-{self._count}")
+                    worker.parcel = parcel
+                    self._workers[worker.pipe] = worker
+                    fresh = True
+            worker.send(parcel, message)
+            if fresh:
+                self._ring.send_bytes(b"!")
+
+    def _listen(self) -> None:
+        while True:
+            with self._lock:
+                listened: list[Connection] = [self._bell, *self._workers]
+                if self._over and len(listened) == 1:
+                    return
+            for pipe in wait(listened):
+                if pipe is self._bell:
+                    self._bell.recv_bytes()
+                else:
+                    self._hear(self._workers[pipe])  # type: ignore[index]  # these are connections
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            message = worker.pipe.recv_bytes()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if message == STARTED:
+            worker.started = True
+            return
+        with self._lock:
+            parcel, worker.parcel = worker.parcel, None
+            self._idle.append(worker)
+        if parcel is not None:
+            self._returned(parcel, message)
+
+    def _bury(self, worker: _Worker) -> None:
+        with self._lock:
+            del self._workers[worker.pipe]
+            if worker in self._idle:
+                self._idle.remove(worker)
+            parcel, worker.parcel = worker.parcel, None
+        worker.pipe.close()
+        how = worker.death()
+        if parcel is not None:
+            self._lost(parcel, how, worker.started)
+
+    def forget(self) -> None:
+        """In a forked child: leave the workers to the parent, whose they are."""
+        _parents.append(self)  # kept, so that nothing is done to its pipes
+        with suppress(
+            AttributeError
+        ):  # not public; without it, an error of multiprocessing's is seen at exit
+            known = multiprocessing.process._children  # type: ignore[attr-defined]
+            known.difference_update([worker.process for worker in self._workers.values()])
+
+    def close(self) -> None:
+        """Send the workers home; all are idle. Returns when their processes are gone."""
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+            workers = list(self._workers.values())
+        for worker in workers:
+            with suppress(OSError):  # it is gone already
+                worker.pipe.send_bytes(b"")
+        self._ring.send_bytes(b"!")
+        self._thread.join()  # which waits for every worker, with patience for each
+        self._bell.close()
+        self._ring.close()

@@ -1,0 +1,110 @@
+"""ProcessTaskForce: tasks on the cores of this machine, each in a process of its own kind."""
+
+from __future__ import annotations
+
+import attrs
+from loky import cpu_count
+from loky.backend.reduction import dumps, loads
+
+from laila.contract import RemoteSettings, RemoteTaskForce, option
+from laila.taskforce.processes.crew import Crew
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from laila.contract import Parcel
+
+__all__ = ["ProcessSettings", "ProcessTaskForce"]
+
+
+class ProcessSettings(RemoteSettings):
+    """The options of the process task force."""
+
+    prefix = "processes"
+
+    workers: int = option(
+        factory=cpu_count,
+        shown="the cores that this process may use",
+        help="how many tasks run at a time, each in a process of its own",
+        validator=attrs.validators.ge(1),
+    )
+
+
+class ProcessTaskForce(RemoteTaskForce):
+    """A task force of ``workers`` processes of this machine, started when there is work for them.
+
+    A worker that dies fails its task with :class:`~laila.errors.WorkerLostError`; other tasks go on, and
+    another worker takes its place. What a task submits runs in the task's own process, on threads. Queued
+    work is done before the interpreter exits.
+
+    Args:
+        workers: How many tasks run at a time; by default as many as there are cores for this process.
+        retries: How often a task whose worker died while it ran is started again; by default never.
+        share_secrets: Send the secrets of the policy's pools along, encrypted; by default workers take them
+            from the environment, which they inherit, and from their own ``laila.args``.
+        nickname: As for every task force.
+
+    Raises:
+        SettingsError: For an option that is wrong (a ``ValueError``).
+    """
+
+    short_name = "processes"
+    settings: ProcessSettings
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        retries: int | None = None,
+        share_secrets: bool | None = None,
+        nickname: str | None = None,
+    ) -> None:
+        settings = ProcessSettings.resolve(
+            {"workers": workers, "retries": retries, "share_secrets": share_secrets}
+        )
+        super().__init__(settings=settings, nickname=nickname)
+        self._crew: Crew | None = None
+
+    @property
+    def workers(self) -> int:
+        """How many tasks run at a time."""
+        return self.settings.workers
+
+    @property
+    def capacity(self) -> int:
+        """One task a worker: what waits for a worker waits here, where any of them can take it."""
+        return self.settings.workers
+
+    def _open(self) -> None:
+        self._crew = Crew(
+            self.settings.workers,
+            self.nickname or "laila-process",
+            self.returned,
+            lambda parcel, how, started: self.lost(parcel, how, started=started),
+        )
+
+    def _ship(self, parcels: Sequence[Parcel]) -> None:
+        assert self._crew is not None
+        self._crew.give(parcels)
+
+    def _shut(self) -> None:
+        if self._crew is not None:
+            self._crew.close()
+
+    def _drop(self) -> None:
+        if self._crew is not None:
+            self._crew.forget()
+            self._crew = None
+
+    @staticmethod
+    def dumps(value: object) -> bytes | memoryview:
+        """Pickle by loky's means, cloudpickle."""
+        data: memoryview = dumps(value)
+        return data
+
+    @staticmethod
+    def loads(data: Any) -> Any:
+        """The inverse."""
+        return loads(data)

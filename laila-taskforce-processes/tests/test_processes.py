@@ -1,0 +1,227 @@
+"""What is particular to worker processes: how they die, what they are sent, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from laila.errors import InvalidTaskError, RemoteTraceback, SettingsError, TaskForceError, WorkerLostError
+from laila.taskforce.processes import ProcessTaskForce
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ProcessTaskForce]:
+    with ProcessTaskForce(2) as taskforce:
+        yield taskforce
+
+
+def note(path: Path) -> int:
+    """Add a line to a file, and return how many there are."""
+    with path.open("a") as file:
+        file.write("x\n")
+    return len(path.read_text().splitlines())
+
+
+def die(path: Path, times: int) -> int:
+    """End the process the first ``times`` times."""
+    count = note(path)
+    if count <= times:
+        os._exit(3)
+    return count
+
+
+def test_a_task_whose_worker_died_is_named_and_not_repeated(
+    processes: ProcessTaskForce, tmp_path: Path
+) -> None:
+    """The error says which task, and how the process ended."""
+
+    def crash() -> None:
+        die(tmp_path / "runs", 9)
+
+    with pytest.raises(WorkerLostError, match=r"crash.* is lost: .*exit code 3") as caught:
+        processes.submit(crash).wait(30)
+    assert "crash" in caught.value.task
+    assert note(tmp_path / "runs") == 2
+    future = processes.submit(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(WorkerLostError, match="killed by signal 9"):
+        future.wait(30)
+
+
+def test_retries(tmp_path: Path) -> None:
+    """A task is started again as often as was asked for, and no more often."""
+    with ProcessTaskForce(1, retries=1) as taskforce:
+        assert taskforce.submit(partial(die, tmp_path / "once", 1)).wait(30) == 2
+        with pytest.raises(WorkerLostError, match="started 2 times"):
+            taskforce.submit(partial(die, tmp_path / "ever", 9)).wait(30)
+        assert note(tmp_path / "ever") == 3
+
+
+def test_others_go_on_while_a_worker_dies(processes: ProcessTaskForce, tmp_path: Path) -> None:
+    """Not only what comes later: what runs in another worker at that moment, too."""
+    started, go = tmp_path / "started", tmp_path / "go"
+
+    def hold() -> int:
+        started.touch()
+        while not go.exists():
+            time.sleep(0.005)
+        return os.getpid()
+
+    running = processes.submit(hold)
+    while not started.exists():
+        time.sleep(0.005)
+    with pytest.raises(WorkerLostError):
+        processes.submit(partial(die, tmp_path / "runs", 9)).wait(30)
+    assert not running.finished()
+    go.touch()
+    assert running.wait(30) > 0
+
+
+def test_what_cannot_be_sent_is_refused_with_its_name(processes: ProcessTaskForce) -> None:
+    """At once, and nothing of its batch is queued."""
+    lock = threading.Lock()
+
+    def with_a_lock() -> object:
+        return lock
+
+    with pytest.raises(InvalidTaskError, match="with_a_lock cannot be sent"):
+        processes.submit([int, with_a_lock])
+    assert processes.queue_len == 0
+
+
+def test_arguments_are_taken_when_submitted(processes: ProcessTaskForce) -> None:
+    """What is done to them afterwards changes nothing."""
+    processes.pause()
+    numbers = [1, 2, 3]
+    future = processes.submit(partial(sum, numbers))
+    numbers.clear()
+    processes.start()
+    assert future.wait(30) == 6
+
+
+class Odd(Exception):
+    """Pickles, and does not unpickle."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} {two}")
+
+
+class Unopened:
+    """The same for a task: what it is given cannot be made again."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(int, "no number"), ()
+
+
+def test_errors_that_do_not_unpickle(processes: ProcessTaskForce) -> None:
+    """They are told in another's words, and hurt no other task."""
+
+    def odd() -> NoReturn:
+        raise Odd(1, 2)
+
+    other = processes.submit(partial(time.sleep, 0.05))
+    error = processes.submit(odd).exception
+    assert isinstance(error, TaskForceError)
+    assert "raised Odd: 1 2" in str(error)
+    assert isinstance(error.__cause__, RemoteTraceback)
+    assert "in odd" in str(error.__cause__)
+    opened = processes.submit(partial(repr, Unopened())).exception
+    assert isinstance(opened, TaskForceError)
+    assert "cannot be unpacked" in str(opened)
+    other.wait(30)
+
+
+def test_a_large_argument_does_not_stop_the_others(processes: ProcessTaskForce) -> None:
+    """32 MiB in and out, several at a time."""
+    data = os.urandom(32 << 20)
+    group: Any = processes.submit([partial(bytes, data)] * 3)
+    assert [len(one) for one in group.wait(60)] == [len(data)] * 3
+
+
+def test_callbacks_may_wait_for_other_tasks(processes: ProcessTaskForce) -> None:
+    """They are called by the task force's own threads, which grow while they wait."""
+    told: list[int] = []
+    done = threading.Event()
+
+    def callback(_: object) -> None:
+        told.append(processes.submit(partial(pow, 2, 5)).wait(20))
+        done.set()
+
+    processes.submit(int).add_callback("finished", callback)
+    assert done.wait(30)
+    assert told == [32]
+
+
+def test_workers_end_with_a_killed_submitter(tmp_path: Path) -> None:
+    """Also when nobody sends them home."""
+    program = (
+        "import os, time\nfrom laila.taskforce import ProcessTaskForce\n"
+        "taskforce = ProcessTaskForce(2)\n"
+        "print(*{pid for pid in taskforce.submit([os.getpid] * 20).wait(30)}, flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        process.kill()
+    assert workers
+    deadline = time.monotonic() + 20
+    while any(map(_alive, workers)):
+        assert time.monotonic() < deadline, "workers outlive their submitter"
+        time.sleep(0.02)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_begins_anew() -> None:
+    """What the parent has under way fails in the child, which gets workers of its own; the parent goes on."""
+    program = (
+        "import os, time\nfrom functools import partial\nfrom laila.taskforce import ProcessTaskForce\n"
+        "from laila.errors import TaskForceError\n"
+        "taskforce = ProcessTaskForce(1)\n"
+        "running = taskforce.submit(partial(time.sleep, 0.5))\n"
+        "queued = taskforce.submit(partial(pow, 2, 3))\n"
+        "while running.not_started(): time.sleep(0.01)\n"
+        "if os.fork() == 0:\n"
+        "    for future in (running, queued):\n"
+        "        try: future.wait(20)\n"
+        "        except TaskForceError as error: print('forked' in str(error), flush=True)\n"
+        "    print(taskforce.submit(partial(pow, 2, 4)).wait(30), flush=True)\n"
+        "else:\n"
+        "    os.wait()\n"
+        "    print(queued.wait(30), running.wait(30), flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["True", "True", "16", "8 None"], done.stderr
+    assert done.stderr == ""
+
+
+def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options come from the call, else from the environment, and are checked."""
+    monkeypatch.setenv("LAILA_PROCESSES_WORKERS", "3")
+    assert ProcessTaskForce().workers == 3
+    assert ProcessTaskForce(1, retries=2).options() == {"workers": 1, "retries": 2, "share_secrets": False}
+    with pytest.raises(SettingsError, match="workers"):
+        ProcessTaskForce(0)
+    with pytest.raises(SettingsError, match="retries"):
+        ProcessTaskForce(1, retries=-1)

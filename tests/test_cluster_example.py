@@ -1,0 +1,74 @@
+"""The example on a Dask cluster: a real data set, several processes, and pools on servers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import laila
+from servers.redis import RedisServer
+from servers.s3 import S3Server
+from workspace import ROOT, clean_environment
+
+SCRIPT = ROOT / "examples" / "cluster" / "preprocess.py"
+
+
+def run(home: Path, *arguments: str, **variables: str) -> dict[str, Any]:
+    """Run the example in an empty HOME; return what it printed."""
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(SCRIPT), *arguments],
+        cwd=home,
+        env=clean_environment(home, **variables),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed
+
+
+def check(printed: dict[str, Any], features: str) -> None:
+    """All of it was done, by several processes, and is in the pool at the URL ``features``."""
+    assert (printed["batches"], printed["images"]) == (18, 1797)
+    assert printed["accuracy"] > 0.95
+    assert len(printed["workers"]) == 2
+    assert printed["submitter"] not in printed["workers"]
+    with laila.DefaultPolicy() as policy:
+        policy.extend(features, pool_nickname="features")
+        made = policy.central.memory.remember(printed["features"], pool_nickname="features").wait()
+    assert sum(len(entry.data["features"]) for entry in made) == 1797
+
+
+def test_with_files(tmp_path: Path) -> None:
+    """As it is, without any server."""
+    printed = run(tmp_path / "home")
+    check(printed, f"hdf5://{tmp_path}/home/features.h5")
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
+    """An S3 server's bucket and variables, and the URL of a Redis server."""
+    with S3Server() as s3, RedisServer(tmp_path / "redis") as redis:
+        yield s3.make_bucket(), s3.variables(), redis.url
+
+
+def test_with_s3_and_redis(
+    servers: tuple[str, dict[str, str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images on S3, what is made of them on Redis; the workers take the secrets from their environment."""
+    bucket, variables, url = servers
+    printed = run(tmp_path / "home", "--images", f"s3://{bucket}/digits", "--features", url, **variables)
+    check(printed, url)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with laila.DefaultPolicy() as policy:
+        assert len(list(policy.extend(f"s3://{bucket}/digits").keys())) == 18
