@@ -191,6 +191,9 @@ def test_a_cluster_is_not_supported(start: Callable[..., RedisServer], opened: O
 
 
 def test_a_key_of_another_program(pool: RedisPool, server: RedisServer, prefix: str) -> None:
+    pool._write("ours", make("ours"))
+    server.client().set(f"{prefix}/e/".encode() + b"\xff", "no text")
+    assert list(pool._keys()) == ["ours"]
     server.client().rpush(f"{prefix}/e/k", "a list")
     with refused(errno.EINVAL, "prefix="):
         pool._read_head("k")

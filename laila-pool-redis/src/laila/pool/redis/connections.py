@@ -294,8 +294,8 @@ def _large_answer(connection: Connection) -> bytearray | None:
         return None
     start = sock.recv(32, socket.MSG_PEEK)
     line, end, _ = start.partition(b"\r\n")
-    if line[:1] != b"$" or not line[1:].isdigit() or not end:
-        return None
+    if line[:1] != b"$" or not line[1:].isdigit() or not end or len(line) > 11:
+        return None  # an error, nothing, or no length that any server has a value of
     sock.recv(len(line) + len(end))
     answer = bytearray(int(line[1:]) + len(end))
     with memoryview(answer) as view:

@@ -1,10 +1,10 @@
 """The process between a private server and its users: it ends the server when the last of them is gone.
 
 A script of its own, which needs nothing but Python: ``python guardian.py FOLDER FD PROGRAM ARGUMENT…``. It
-starts the server in ``FOLDER`` and then waits for the lock of ``users.lock``, of which every user holds a
-share for as long as it lives. The kernel takes a share back however its owner dies, so no server is left
-behind; and while the guardian has the lock nobody can become a user of a server that is about to end. As long
-as guardian or server live, one of them holds ``server.lock``: two servers never write to one folder.
+starts the server in ``FOLDER`` and then waits until it gets the lock of ``users.lock``, of which every user
+holds a share for as long as it lives. The kernel takes a share back however its owner dies, so no server is
+left behind; and while the guardian has the lock nobody can become a user of a server that is about to end. As
+long as guardian or server live, one of them holds ``server.lock``: two servers never write to one folder.
 
 What goes wrong at the start is written to ``FD``, which is closed when the guardian ends.
 """
@@ -13,18 +13,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import sys
 from contextlib import suppress
 
 _KEEP_LOG = 1 << 20
-
-
-_SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-
-
-class _Woken(BaseException):
-    """The server ended, or somebody ended the guardian."""
+# How soon a user's death is noticed. (The death of the server, and signals, wake the guardian up.)
+_LOOK_SECONDS = 0.2
 
 
 def main(folder: str, pipe: int, command: list[str]) -> None:
@@ -35,43 +31,42 @@ def main(folder: str, pipe: int, command: list[str]) -> None:
     os.umask(0o077)
     os.chdir(folder)
     lock = os.open("server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _try_lock(lock):
         os.write(pipe, b"busy")  # another guardian has a server here, or is ending one
         return
     users = os.open("users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     _redirect("server.log")
-    # Blocked but where it waits, so that none of them comes between two steps.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    server = _start(command, lock)
-    _wait(users)
-    ended, status = os.waitpid(server, os.WNOHANG)
-    if not ended:
-        os.kill(server, signal.SIGTERM)  # it writes what it has and ends
-        _, status = os.waitpid(server, 0)
+    status = _keep(_start(command, lock), users)
     with suppress(BrokenPipeError):  # who started us has long been content
         os.write(pipe, b"ended %d" % os.waitstatus_to_exitcode(status))
 
 
-def _wait(users: int) -> None:
-    """Return when the last user is gone, the server ended, or a signal asks for the end."""
-    woken = False
+def _keep(server: int, users: int) -> int:
+    """Wait for the last user to go, the server to end, or somebody to end us; return the server's status."""
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker)
+    told: list[int] = []
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: told.append(number))
+    while True:
+        ended, status = os.waitpid(server, os.WNOHANG)
+        if ended:
+            return status
+        if told or _try_lock(users):
+            os.kill(server, signal.SIGTERM)  # it writes what it has and ends
+            return os.waitpid(server, 0)[1]
+        if select.select([woken], [], [], _LOOK_SECONDS)[0]:
+            os.read(woken, 100)
 
-    def wake(number: int, frame: object) -> None:
-        nonlocal woken
-        if not woken:
-            woken = True
-            raise _Woken
 
-    for number in _SIGNALS:
-        signal.signal(number, wake)
+def _try_lock(fd: int) -> bool:
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        fcntl.flock(users, fcntl.LOCK_EX)
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    except _Woken:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _redirect(log: str) -> None:
@@ -84,13 +79,13 @@ def _redirect(log: str) -> None:
 
 
 def _start(command: list[str], lock: int) -> int:
+    """Start the server, which inherits the lock; return its process id."""
     guardian = os.getpid()
     server = os.fork()
     if server:
         return server
     try:
         os.set_inheritable(lock, True)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if sys.platform == "linux":
             # The server must not outlive its guardian, even one that was killed.
             import ctypes

@@ -96,7 +96,7 @@ class RedisPool(Pool):
             piece_bytes=settings.piece_bytes,
         )
         try:
-            with self._reporting("open it"):
+            with self._reporting("open the pool"):
                 self._store.exist([""])  # a wrong host or password is better told now
         except BaseException:
             self.close()
@@ -238,7 +238,7 @@ class RedisPool(Pool):
             return self._store.delete(keys)
 
     def _empty(self) -> None:
-        with self._reporting("empty it"):
+        with self._reporting("empty the pool"):
             self._store.empty()
 
     def _close(self) -> None:

@@ -20,6 +20,7 @@ __all__ = ["reporting"]
 
 # What a command in a script was refused for stands in the text of the script's error, in older servers.
 _NOT_ALLOWED = ("-NOPERM ", "ACL failure in script", "The user executing the script can't")
+_CLUSTER = ("CLUSTERDOWN ", "MOVED ", "ASK ", "CROSSSLOT ", "TRYAGAIN ")
 _PERHAPS = "A write may have happened or not; to store the same again does no harm"
 
 
@@ -78,7 +79,9 @@ def _explain(error: Exception, where: str, settings: RedisSettings) -> tuple[int
         return errno.EROFS, f"{where} is a replica, which only reads ({said}); give the URL of its primary"
     if isinstance(error, exceptions.BusyLoadingError):
         return errno.EAGAIN, f"{where} is still loading its data; try again, or raise retry_for="
-    if isinstance(error, exceptions.ClusterError | exceptions.AskError | exceptions.ClusterCrossSlotError):
+    # redis-py has had classes for some of these only since 6.0, and they leave the code out of the text.
+    cluster = exceptions.ClusterError | exceptions.AskError | exceptions.ClusterCrossSlotError
+    if isinstance(error, cluster) or said.startswith(_CLUSTER):
         return errno.EOPNOTSUPP, (
             f"{where} belongs to a Redis Cluster ({said}), which this pool does not support; give the URL of "
             "a single server"

@@ -88,14 +88,14 @@ class Store:
             head = start if record is None else record.head
             if not start:
                 found.append(None)
-            elif len(start) < _HEAD_RANGE or _holds_head(head):
-                found.append(head or self._whole_head(key))
+            elif head and (len(start) < _HEAD_RANGE or _holds_head(head)):
+                found.append(head)
             else:
                 found.append(self._whole_head(key))
         return found
 
     def _whole_head(self, key: str) -> bytes | None:
-        """A longer head; that of a blob which is all head is in its pieces."""
+        """A longer head, with what follows it; that of a blob which is nearly all head is in its pieces."""
         (value,) = self._values([key])
         record = None if value is None else Record.parse(key, value)
         if record is None or record.head:
@@ -294,7 +294,8 @@ class Store:
             for name in names:
                 if name not in seen:
                     seen.add(name)
-                    yield self._names.key(name)
+                    with suppress(UnicodeDecodeError):  # whoever wrote that, it was no pool
+                        yield self._names.key(name)
 
     def empty(self) -> None:
         """Delete every entry, with its pieces and its line in an index."""

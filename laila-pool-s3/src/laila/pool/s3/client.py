@@ -25,7 +25,7 @@ from laila.pool.s3.stores import FIRST_PAUSE, LONGEST_PAUSE, Stores
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from obstore import Bytes, ObjectMeta
+    from obstore import ObjectMeta
     from obstore.store import ObjectStoreMethods
 
     from laila.pool.s3.messages import Place
@@ -73,10 +73,6 @@ class Failed(Exception):
         self.reply = reply
 
 
-class _CutShort(Exception):
-    """An answer that ended before its end."""
-
-
 class Client:
     """The requests that a pool makes. Thread-safe.
 
@@ -106,7 +102,7 @@ class Client:
         def ask(store: ObjectStoreMethods) -> Piece:
             result = store.get(name)
             meta = result.meta
-            data = None if meta["size"] > self._most else _all_of(result.bytes(), meta["size"])
+            data = None if meta["size"] > self._most else memoryview(result.bytes())
             return Piece(data, meta["size"], meta["e_tag"])
 
         try:
@@ -123,8 +119,7 @@ class Client:
         def ask(store: ObjectStoreMethods) -> Piece:
             result = store.get(name, options={"range": (start, stop)})
             meta = result.meta
-            data = _all_of(result.bytes(), min(stop, meta["size"]) - start)
-            return Piece(data, meta["size"], meta["e_tag"])
+            return Piece(memoryview(result.bytes()), meta["size"], meta["e_tag"])
 
         store = self._stores.reading(self._most)
         try:
@@ -236,8 +231,8 @@ class Client:
             tries += 1
             try:
                 result = ask(store)
-            except (BaseError, OSError, _CutShort) as error:
-                reply = self._reply(error)
+            except (BaseError, OSError) as error:
+                reply = read_reply(error, self._place.bucket)
                 text = str(error)
             else:
                 self._answered = True
@@ -254,15 +249,3 @@ class Client:
     def _retries(self) -> int:
         most = self._settings.retries
         return most if self._answered else min(_FRESH_RETRIES, most)
-
-    def _reply(self, error: BaseException) -> Reply:
-        if isinstance(error, _CutShort):
-            return Reply(Kind.NETWORK, message=str(error))
-        return read_reply(error, self._place.bucket)
-
-
-def _all_of(data: Bytes, nbytes: int) -> memoryview:
-    view = memoryview(data)
-    if len(view) != nbytes:
-        raise _CutShort(f"{len(view)} bytes came of {nbytes}")
-    return view
