@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import redis
 
 from laila.pool.redis.server import find_program, reachable
+from servers.processes import free_ports, kill, start
 
 if TYPE_CHECKING:
+    import subprocess
     from types import TracebackType
 
     Option = str | int | tuple[str, ...]
@@ -66,34 +67,26 @@ class RedisServer:
         return redis.Redis(host="127.0.0.1", port=self.port, **{"password": self.password, **options})
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start it, and return when it answers. It ends with the thread that called this, at the latest."""
         program = find_program()
         assert program is not None, "no Redis server: `make install` installs one"
+        log = self.folder / "log"
         for _ in range(5):  # somebody may take the port that was free
-            port = self.port or _free_port()
-            arguments: list[str] = []
+            port = self.port or free_ports(1)[0]
+            command = [program, "--port", str(port), "--bind", "127.0.0.1"]
             for name, value in self._settings.items():
-                arguments += (f"--{name}", *(value if isinstance(value, tuple) else [str(value)]))
-            with (self.folder / "log").open("ab") as log:
-                self._process = subprocess.Popen(
-                    [program, "--port", str(port), "--bind", "127.0.0.1", *arguments],
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
+                command += (f"--{name}", *(value if isinstance(value, tuple) else [str(value)]))
+            self._process = start(command, log, folder=self.folder)
             if self._answers():
                 self.port = port
                 return
             self.kill()
-        raise AssertionError((self.folder / "log").read_text()[-2000:])
+        raise AssertionError(log.read_text()[-2000:])
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send it a signal, by default the one that it cannot notice, and wait for its end."""
+    def kill(self) -> None:
+        """End it so that it cannot notice, and wait for its end."""
         process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(number)
-            process.wait(_READY_SECONDS)
+        kill(process)
 
     def freeze(self) -> None:
         """Stop it where it is: it takes connections, and answers nothing."""
@@ -130,9 +123,3 @@ class RedisServer:
                     return True
             time.sleep(0.01)
         return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
