@@ -35,8 +35,9 @@ endif
 demo: install ## train, store and recover a digits classifier; another store: make demo POOL=hdf5:///tmp/digits.h5
 	@$(if $(filter s3://,$(POOL)),$(PY) tools/with_s3.py -- )$(PY) examples/digits/demo.py $(if $(POOL),--pool "$(POOL)")
 
+# Files of tests run side by side: most of them wait for processes, servers and disks.
 test: install ## run every test but those that need torch; one file: make test ARGS=tests/test_imports.py
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile)
 
 test-full: install ## run the tests of the S3 pool against Ceph RGW too; as root, Debian's packages are installed
 	@LAILA_TEST_S3=rgw $(PY) -m pytest laila-pool-s3/tests $(ARGS)

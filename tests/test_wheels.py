@@ -73,7 +73,8 @@ def test_an_extra_of_the_core_installs_each_sibling(sibling: Distribution, wheel
     extra = sibling.package.rpartition(".")[2]
     assert re.search(rf"^Requires-Dist: {sibling.name}<\S+; extra == '{extra}'$", metadata, re.MULTILINE)
     everything = re.findall(r"^Requires-Dist: (\S+?)[<>\[].*; extra == 'all'$", metadata, re.MULTILINE)
-    assert sibling.name in everything
+    # Dask brings a scheduler and two dozen libraries, for those who have a cluster.
+    assert (sibling.name in everything) is (extra != "dask")
 
 
 @EACH

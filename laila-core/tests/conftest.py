@@ -36,10 +36,10 @@ def no_policy() -> Iterator[None]:
 
 @pytest.fixture
 def uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine without laila-pool-s3 and laila-comm-tcpip."""
+    """As on a machine without laila-pool-s3."""
     usable = registry._usable
 
     def found(group: str) -> dict[str, Plugin]:
-        return {name: plugin for name, plugin in usable(group).items() if name not in {"s3", "tcpip"}}
+        return {name: plugin for name, plugin in usable(group).items() if name != "s3"}
 
     monkeypatch.setattr(registry, "_usable", found)

@@ -142,6 +142,7 @@ def test_tiers_links_registers_and_returns_the_first() -> None:
     assert laila.tiers(Tier("alone")).chain()[0].nickname == "alone"
 
 
+@pytest.mark.usefixtures("uninstalled")
 def test_tiers_that_cannot_be_leaves_everything_as_it_was() -> None:
     a, b = Tier("a"), Tier("b")
     laila.tiers(Tier("x"), Tier("y"), pool_nickname="taken")

@@ -9,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +26,7 @@ from laila.pool.hdf5.poolfile import Transaction
 from laila.pool.hdf5.storage import FileStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from laila.contract import Blob
 
@@ -142,14 +143,20 @@ def test_a_lock_file_that_is_deleted_costs_nothing(tmp_path: Path, make_blob: Ma
                 assert (data == number).all()
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, which those that pytest makes are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to become another user")
-def test_without_the_right_to_write(tmp_path: Path, make_blob: MakeBlob) -> None:
-    path = tmp_path / "p.h5"
+def test_without_the_right_to_write(open_folder: Path, make_blob: MakeBlob) -> None:
+    path = open_folder / "p.h5"
     with HDF5Pool(path) as pool:
         pool._write("k", make_blob("k"))
-    (tmp_path / "p.h5.lock").unlink()
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    (open_folder / "p.h5.lock").unlink()
     script = (
         "import os, sys\nfrom laila.contract import Blob\nfrom laila.pool.hdf5 import HDF5Pool\n"
         "from laila.errors import PoolError\nHDF5Pool(sys.argv[1] + '.other').close()\nos.setuid(65534)\n"

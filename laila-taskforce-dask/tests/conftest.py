@@ -13,5 +13,7 @@ from distributed import LocalCluster
 def cluster() -> Iterator[LocalCluster]:
     """A cluster whose workers are restarted when they die."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # workers die on purpose here
-    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as cluster:
         yield cluster

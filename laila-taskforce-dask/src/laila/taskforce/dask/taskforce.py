@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copyreg
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic, sleep
@@ -17,7 +18,7 @@ from distributed.scheduler import KilledWorker
 
 import dask
 from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, option
-from laila.errors import InvalidArgumentError, TaskForceError
+from laila.errors import InvalidArgumentError, LailaError, TaskForceError
 from laila.taskforce.dask.local import local_cluster
 from laila.taskforce.dask.scheduler import MARK, MarkLost
 from laila.taskforce.dask.worker import LOST, run
@@ -27,6 +28,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["DaskSettings", "DaskTaskForce"]
+
+
+def _let_errors_pickle_themselves() -> None:
+    """Take back what importing ``distributed`` does to the errors of laila.
+
+    It has every exception class pickle its cause and its traceback along (tblib), so that one with a cause
+    that cannot be pickled could not be either. Errors of laila pickle by themselves.
+    """
+    todo: list[type[BaseException]] = [LailaError]
+    while todo:
+        kind = todo.pop()
+        copyreg.dispatch_table.pop(kind, None)
+        todo += kind.__subclasses__()
+
+
+_let_errors_pickle_themselves()
 
 _PATIENCE = 60.0  # seconds that a scheduler may be away before what waits for it fails
 
