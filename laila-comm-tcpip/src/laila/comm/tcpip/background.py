@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from concurrent.futures import TimeoutError as WaitTimeoutError
+from weakref import WeakValueDictionary
 
 from laila.comm.tcpip.workers import Workers
 from laila.errors import PeerError
@@ -79,7 +80,8 @@ class Background:
 
 
 _lock = threading.Lock()
-_users: set[int] = set()
+# By id, since two protocols of one nickname are equal; one that is gone needs nothing any more.
+_users: WeakValueDictionary[int, object] = WeakValueDictionary()
 _current: Background | None = None
 # In a forked child the parent's loop stays where it is, untouched: its selector is shared with the parent.
 _left_behind: list[Background] = []
@@ -92,7 +94,7 @@ def background(user: object) -> Background:
     with _lock:
         if _current is None:
             _current = Background()
-        _users.add(id(user))
+        _users[id(user)] = user
         return _current
 
 
@@ -100,7 +102,7 @@ def release(user: object) -> None:
     """Say that ``user`` needs the loop no more; the last one ends it."""
     global _current
     with _lock:
-        _users.discard(id(user))
+        _users.pop(id(user), None)
         if _users or _current is None:
             return
         ended, _current = _current, None
