@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from typing import TYPE_CHECKING
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
 
-_HOME = pytest.StashKey[str]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Begin with an empty HOME, before anything of laila is imported."""
-    config.stash[_HOME] = os.environ["HOME"] = tempfile.mkdtemp(prefix="laila-tests-home-")
-    os.environ.pop("LAILA_HOME", None)
+# Here, and not in a hook: conftest files below import laila, which notes the home, before any hook runs.
+_HOME = os.environ["HOME"] = tempfile.mkdtemp(prefix="laila-tests-home-")
+os.environ.pop("LAILA_HOME", None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove it again."""
-    shutil.rmtree(config.stash[_HOME], ignore_errors=True)
+    shutil.rmtree(_HOME, ignore_errors=True)

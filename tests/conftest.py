@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import laila
+from kinds import Place
 from servers.redis import RedisServer
 from servers.s3 import S3Server
 from workspace import CORE, DISTRIBUTIONS, ROOT, Distribution, Environment, build, needs, top_level
@@ -90,3 +92,24 @@ def s3_server() -> Iterator[S3Server]:
 def s3_bucket(s3_server: S3Server) -> str:
     """A bucket in it; each test takes a prefix of its own."""
     return s3_server.make_bucket()
+
+
+@pytest.fixture
+def policy() -> Iterator[laila.DefaultPolicy]:
+    """A fresh policy, active until the test ends."""
+    before = laila.active_policy
+    made = laila.DefaultPolicy()
+    laila.activate_policy(made)
+    yield made
+    made.close()
+    if not before.closed:
+        laila.activate_policy(before)
+
+
+@pytest.fixture
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Where the pools of ``kinds.KINDS`` are made; they are closed when the test ends."""
+    made = Place(tmp_path, request)
+    yield made
+    for pool in made.opened:
+        pool.close()

@@ -28,23 +28,7 @@ NEEDLE = b"the treasure is under the palm tree"
 IN_FILES = ["files", "hdf5"]
 
 
-@pytest.fixture(autouse=True)
-def policy() -> Iterator[laila.DefaultPolicy]:
-    before = laila.active_policy
-    made = laila.DefaultPolicy()
-    laila.activate_policy(made)
-    yield made
-    made.close()
-    if not before.closed:
-        laila.activate_policy(before)
-
-
-@pytest.fixture
-def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
-    made = Place(tmp_path, request)
-    yield made
-    for pool in made.opened:
-        pool.close()
+pytestmark = pytest.mark.usefixtures("policy")
 
 
 def one_store(*tiers: laila.Pool) -> Sequence[laila.Pool]:

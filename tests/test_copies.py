@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,23 +26,7 @@ NEEDLE = "the treasure is under the palm tree"
 MISSING = "LAILA:ENTRY:GLOBAL_ID:00000000-0000-4000-8000-000000000000"
 
 
-@pytest.fixture(autouse=True)
-def policy() -> Iterator[laila.DefaultPolicy]:
-    before = laila.active_policy
-    made = laila.DefaultPolicy()
-    laila.activate_policy(made)
-    yield made
-    made.close()
-    if not before.closed:
-        laila.activate_policy(before)
-
-
-@pytest.fixture
-def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
-    made = Place(tmp_path, request)
-    yield made
-    for pool in made.opened:
-        pool.close()
+pytestmark = pytest.mark.usefixtures("policy")
 
 
 class Watched:
