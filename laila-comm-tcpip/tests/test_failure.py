@@ -9,12 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import laila
+from laila.comm.tcpip import dialer
 from laila.errors import FutureCancelledError, PeerDisconnectedError, PeerError, PeerTimeoutError
 from servers.peers import SECRET, Node
 from servers.plain import Plain
@@ -162,6 +165,26 @@ def test_attempts_have_pauses_that_grow(policy: laila.DefaultPolicy, start_node:
         assert 2 <= proxy.connections - before <= 10  # 0.05, 0.1, 0.2, … s, and not as fast as it can
         proxy.refuse = False
         until(lambda: laila.peers)
+
+
+def test_attempts_of_many_do_not_come_together(
+    policy: laila.DefaultPolicy, start_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pauses vary by chance: the luckiest draw tries more often in the same time than the unluckiest."""
+    attempts = {}
+    for chance in (0.0, 0.999):
+        monkeypatch.setattr(dialer, "random", SimpleNamespace(random=partial(float, chance)))
+        node = start_node()
+        with Proxy(("127.0.0.1", node.port)) as proxy:
+            peer = connect(policy, f"ws://127.0.0.1:{proxy.port}")
+            proxy.refuse = True
+            proxy.cut()
+            before = proxy.connections
+            time.sleep(2.2)
+            attempts[chance] = proxy.connections - before
+            proxy.refuse = False
+            until(partial(laila.peers.get, peer.global_id))
+    assert attempts[0.0] > attempts[0.999] >= 2
 
 
 def test_another_policy_at_the_address_is_not_taken_for_the_peer(
