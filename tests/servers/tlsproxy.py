@@ -9,6 +9,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+_LAST_WORDS = 2.0
+
 
 class TLSProxy:
     """Passes what it decrypts on to a TLS port on loopback, whose certificate it does not look at."""
@@ -32,15 +34,21 @@ class TLSProxy:
                 client = self._context.wrap_socket(plain, server_side=True)
                 server = self._trusting.wrap_socket(socket.create_connection(("127.0.0.1", self._target)))
                 self._open += [client, server]
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+                answers = threading.Thread(target=self._answer, args=(server, client), daemon=True)
+                answers.start()
+                threading.Thread(target=self._ask, args=(client, server, answers), daemon=True).start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+    def _ask(self, client: socket.socket, server: socket.socket, answers: threading.Thread) -> None:
+        _pass(client, server)
+        # Shutting a TLS socket down takes the TLS away from who reads it: what is still answered comes first.
+        answers.join(_LAST_WORDS)
         with contextlib.suppress(OSError):
-            while block := source.recv(65536):
-                sink.sendall(block)
+            server.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        _pass(server, client)
         with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_RDWR)
+            client.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End it."""
@@ -56,3 +64,9 @@ class TLSProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _pass(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while block := source.recv(65536):
+            sink.sendall(block)
