@@ -2,14 +2,14 @@
 
 A payload is *plain* when it is made of exactly None, bool, int (64 bits), float, str, bytes (short), list and
 dict (scalar keys), is not deeper than :data:`MAX_DEPTH`, and refers to no container twice. That is what most
-small entries are, so the test for it looks at whole containers at a time (``set(map(type, …))``) and no
-module but msgpack is needed. What is not plain is written as rows: see :mod:`laila.codec.encoder`.
+small entries are, so the test for it looks at whole containers at a time and no module but msgpack is
+needed. What is not plain is written as rows: see :mod:`laila.codec.encoder`.
 """
 
 from __future__ import annotations
 
 from _thread import _local as thread_local
-from itertools import chain
+from gc import get_referents
 
 import msgpack
 
@@ -29,10 +29,11 @@ INLINE_BYTES = 64 * 1024
 
 ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 """What one MessagePack object carries exactly (bytes while short, ints within 64 bits)."""
-_KEYS = ATOMS
-_PLAIN = ATOMS | {list, dict}
 _CONTAINERS = frozenset({list, dict})
 _FLAT = ATOMS - {bytes}
+_PLAIN = ATOMS | _CONTAINERS
+_WIDE = 64
+"""More items than this are looked at in several passes, each in C; fewer in one loop."""
 
 
 class _Packers(thread_local):
@@ -80,38 +81,42 @@ def pack_each(values: Sequence[object]) -> list[bytes]:
 def is_plain(payload: object) -> bool:
     """Whether ``payload`` is plain; ints beyond 64 bits are left for the packer to find."""
     kind = type(payload)
-    if kind is dict:
-        flat: dict[object, object] = payload  # type: ignore[assignment]
-        # Most often: a dict of scalars, which needs no walk.
-        if _FLAT.issuperset(map(type, flat.values())) and _FLAT.issuperset(map(type, flat)):
-            return True
     if kind not in _CONTAINERS:
         return kind in ATOMS and (kind is not bytes or len(payload) < INLINE_BYTES)  # type: ignore[arg-type]
-    dicts: list[dict[object, object]] = [payload] if kind is dict else []  # type: ignore[list-item]
-    lists: list[list[object]] = [] if dicts else [payload]  # type: ignore[list-item]
+    # The items of a list, or the values of a dict (and its keys, unless they are all text), in one call.
+    items = get_referents(payload)
+    if _FLAT.issuperset(map(type, items)):
+        return True  # most often: a dict of scalars
+    groups: Iterable[list[object]] = (items,)
     seen = {id(payload)}
+    count = 1
     for _ in range(MAX_DEPTH):
-        values: list[object] = []
-        for items in lists:
-            values += items
-        if dicts:
-            keys = set(map(type, chain.from_iterable(dicts)))
-            if not keys <= _KEYS or (bytes in keys and _has_long(chain.from_iterable(dicts))):
-                return False
-            for mapping in dicts:
-                values += mapping.values()
-        kinds = set(map(type, values))
-        if not kinds <= _PLAIN or (bytes in kinds and _has_long(values)):
-            return False
-        dicts = [value for value in values if type(value) is dict] if dict in kinds else []
-        lists = [value for value in values if type(value) is list] if list in kinds else []
-        if not dicts and not lists:
+        below: list[object] = []
+        for items in groups:
+            if _FLAT.issuperset(map(type, items)):
+                continue
+            if len(items) > _WIDE:
+                if not _PLAIN.issuperset(map(type, items)):
+                    return False
+                below += [item for item in items if type(item) in _CONTAINERS]
+                if bytes in set(map(type, items)) and _has_long(items):
+                    return False
+                continue
+            for item in items:
+                kind = type(item)
+                if kind in _FLAT:
+                    continue
+                if kind in _CONTAINERS:
+                    below.append(item)
+                elif kind is not bytes or len(item) >= INLINE_BYTES:  # type: ignore[arg-type]
+                    return False
+        if not below:
             return True
-        count = len(seen) + len(dicts) + len(lists)
-        seen.update(map(id, dicts))
-        seen.update(map(id, lists))
+        seen.update(map(id, below))
+        count += len(below)
         if len(seen) != count:
             return False  # a container referred to twice, or a cycle
+        groups = map(get_referents, below) if len(below) <= _WIDE else (get_referents(*below),)
     return False
 
 
