@@ -32,8 +32,8 @@ ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 _CONTAINERS = frozenset({list, dict})
 _FLAT = ATOMS - {bytes}
 _PLAIN = ATOMS | _CONTAINERS
-_WIDE = 64
-"""More items than this are looked at in several passes, each in C; fewer in one loop."""
+# So many items are looked at in one loop; more, in a pass in C first; many, in several passes in C.
+_FEW, _MANY = 8, 64
 
 
 class _Packers(thread_local):
@@ -89,34 +89,37 @@ def is_plain(payload: object) -> bool:
         return True  # most often: a dict of scalars
     groups: Iterable[list[object]] = (items,)
     seen = {id(payload)}
-    count = 1
     for _ in range(MAX_DEPTH):
         below: list[object] = []
         for items in groups:
-            if _FLAT.issuperset(map(type, items)):
+            if len(items) > _FEW and _FLAT.issuperset(map(type, items)):
                 continue
-            if len(items) > _WIDE:
-                if not _PLAIN.issuperset(map(type, items)):
+            if len(items) > _MANY:
+                kinds = set(map(type, items))
+                if not kinds <= _PLAIN or (bytes in kinds and _has_long(items)):
                     return False
-                below += [item for item in items if type(item) in _CONTAINERS]
-                if bytes in set(map(type, items)) and _has_long(items):
-                    return False
+                inner = [item for item in items if type(item) in _CONTAINERS]
+                count = len(seen) + len(inner)
+                seen.update(map(id, inner))
+                if len(seen) != count:
+                    return False  # a container referred to twice, or a cycle
+                below += inner
                 continue
             for item in items:
                 kind = type(item)
                 if kind in _FLAT:
                     continue
                 if kind in _CONTAINERS:
+                    place = id(item)
+                    if place in seen:
+                        return False
+                    seen.add(place)
                     below.append(item)
                 elif kind is not bytes or len(item) >= INLINE_BYTES:  # type: ignore[arg-type]
                     return False
         if not below:
             return True
-        seen.update(map(id, below))
-        count += len(below)
-        if len(seen) != count:
-            return False  # a container referred to twice, or a cycle
-        groups = map(get_referents, below) if len(below) <= _WIDE else (get_referents(*below),)
+        groups = map(get_referents, below) if len(below) <= _MANY else (get_referents(*below),)
     return False
 
 

@@ -154,6 +154,34 @@ class Pool(Holding, TierMixin):
         """The transformations applied to blobs on their way in, or None."""
         return self._transformations
 
+    # -- one step, for one small entry: what is anything else takes the way of `store` and `load` ------------
+
+    def file_new(self, blob: Blob) -> bool:
+        """File ``blob`` where that is one step: the pool never blocks, stands alone, and keeps it as it is.
+
+        False where it is not, or the key is taken; then nothing was done. Raises what the backend raises.
+        """
+        return not (
+            self.blocking
+            or self._closed
+            or self._origin is not None
+            or self._transformations is not None
+            or self.max_blob_bytes is not None
+        ) and self._create(blob.key, blob)
+
+    def find(self, key: str) -> Blob | None:
+        """Return the plain blob of ``key`` where that is one step: the pool never blocks and stands alone.
+
+        None where it is not, or where nothing is filed. Raises what the backend raises.
+        """
+        if self.blocking or self._closed or self._origin is not None:
+            return None
+        found = self._read(key)
+        if not isinstance(found, Blob) or found.transformations or found.key != key:
+            return None
+        self._counter.count(1, 0)
+        return found
+
     # -- the mapping side: this pool alone, but for a missing key --------------------------------------------
 
     if TYPE_CHECKING:

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
     Found = Blob | BaseException | None
 
-__all__ = ["fetch", "fetch_named", "forget", "forget_named", "in_slices", "remember", "remember_named"]
+__all__ = [
+    "entry_of",
+    "fetch",
+    "fetch_named",
+    "forget",
+    "forget_named",
+    "in_slices",
+    "remember",
+    "remember_named",
+]
 
 
 def remember(
@@ -28,7 +37,7 @@ def remember(
     A key without evolution means the constant, else the newest evolution. ``refresh`` reads the last tier
     alone and renews the caches. Raises what the backend raises.
     """
-    return [_entry(one, copy, pool) for one in fetch(pool, keys, missing_ok=missing_ok, refresh=refresh)]
+    return [entry_of(one, copy, pool) for one in fetch(pool, keys, missing_ok=missing_ok, refresh=refresh)]
 
 
 def fetch(pool: Pool, keys: Sequence[str], *, missing_ok: bool = False, refresh: bool = False) -> list[Found]:
@@ -51,7 +60,7 @@ def remember_named(
 ) -> list[Entry | BaseException | None]:
     """The same for nicknames: ``keys`` has for each name the ids that it may mean."""
     found = fetch_named(pool, names, keys, missing_ok=missing_ok, refresh=refresh)
-    return [_entry(one, copy, pool) for one in found]
+    return [entry_of(one, copy, pool) for one in found]
 
 
 def fetch_named(
@@ -135,7 +144,8 @@ def _load(pool: Pool, keys: Sequence[str], refresh: bool) -> list[Found]:
     return found
 
 
-def _entry(found: Found, copy: bool, pool: Pool) -> Entry | BaseException | None:
+def entry_of(found: Found, copy: bool, pool: Pool) -> Entry | BaseException | None:
+    """Return the entry that ``found``, a blob from ``pool``, holds; an error, its own or that of this one."""
     if found is None or isinstance(found, BaseException):
         return found
     try:
