@@ -306,6 +306,8 @@ class Blob:
             raise corrupt(
                 key, f"{view.nbytes} bytes where it says {head.nbytes}: it was cut or something was appended"
             )
+        if not head.table:
+            return cls._assemble(head, view, (), key, verify)
         pieces = []
         end = head.head_nbytes
         for start, (nbytes, *_) in zip(head.offsets(), head.table, strict=True):
@@ -348,23 +350,21 @@ class Blob:
 
     @classmethod
     def _assemble(
-        cls, head: BlobHead, view: memoryview, pieces: list[memoryview], key: str | None, verify: bool
+        cls, head: BlobHead, view: memoryview, pieces: Sequence[memoryview], key: str | None, verify: bool
     ) -> Self:
         buffers = []
-        for number, (piece, (_, dtype, shape, order, checksum)) in enumerate(
-            zip(pieces, head.table, strict=True)
-        ):
-            if verify and xxh3_128_digest(piece) != checksum:
-                raise corrupt(key or head.key, f"buffer {number} does not match its checksum")
-            buffers.append(Buffer(piece, dtype, shape, order, checksum=checksum))
+        if pieces:
+            for number, (piece, (_, dtype, shape, order, checksum)) in enumerate(
+                zip(pieces, head.table, strict=True)
+            ):
+                if verify and xxh3_128_digest(piece) != checksum:
+                    raise corrupt(key or head.key, f"buffer {number} does not match its checksum")
+                buffers.append(Buffer(piece, dtype, shape, order, checksum=checksum))
         start, stop = head.tree_span
         tree = bytes(view[start:stop])
-        if (
-            verify
-            and not head.transformations
-            and _content_digest(tree, _table(tuple(buffers))) != head.digest
-        ):
-            raise corrupt(key or head.key, "its content does not match its digest")
+        if verify and not head.transformations:
+            if _content_digest(tree, _table(buffers) if buffers else []) != head.digest:
+                raise corrupt(key or head.key, "its content does not match its digest")
         return cls(
             head.key,
             tree,
@@ -377,7 +377,7 @@ class Blob:
         )
 
 
-def _table(buffers: tuple[Buffer, ...]) -> list[list[object]]:
+def _table(buffers: Sequence[Buffer]) -> list[list[object]]:
     return [[b.data.nbytes, b.dtype, b.shape, b.order, b.checksum] for b in buffers]
 
 

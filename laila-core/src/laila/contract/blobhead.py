@@ -53,6 +53,7 @@ DIGEST_BYTES = 16
 # itself.
 FIXED = Struct("<8sHHIQQ")
 CHECKSUM = Struct("<Q")
+_PREFIX = Struct("<8sHHIQQQ")
 PREFIX_BYTES = FIXED.size + CHECKSUM.size
 ZEROS = bytes(ALIGNMENT)
 # Up to this size a MessagePack object is unpacked without a look at its structure first; see unpack_checked.
@@ -65,12 +66,8 @@ def _no_ext(code: int, data: bytes) -> object:
     raise ValueError(f"extension type {code} has no place here")
 
 
-_unpack: Callable[[BytesLike], object] = partial(
-    msgpack.unpackb,
-    strict_map_key=False,
-    unicode_errors="surrogatepass",
-    max_ext_len=0,
-    ext_hook=_no_ext,
+_unpack: Callable[..., object] = partial(
+    msgpack.unpackb, strict_map_key=False, max_ext_len=0, ext_hook=_no_ext
 )
 
 
@@ -90,7 +87,11 @@ def unpack_checked(data: BytesLike) -> object:
             raise ValueError("it is cut short") from None
         if walker.tell() != len(data):
             raise ValueError("something follows it")
-    return _unpack(data)
+    try:
+        return _unpack(data)
+    except UnicodeDecodeError:
+        # A text with lone surrogates, which strict UTF-8 refuses: only such a one pays for this way.
+        return _unpack(data, unicode_errors="surrogatepass")
 
 
 def gap(offset: int) -> int:
@@ -195,7 +196,7 @@ def metadata_of(meta: Meta | None, key: str | None) -> Mapping[str, object]:
     return MappingProxyType({"created": created, "type": kind, "size": size, "codec": codec, "user": user})
 
 
-def head_checksum(fixed: bytes, rest: bytes | memoryview) -> int:
+def head_checksum(fixed: bytes | memoryview, rest: bytes | memoryview) -> int:
     """The checksum of a head: of its first 32 bytes, and of what follows the checksum itself."""
     # Seeding one hash with the other covers both without copying the second.
     return xxh3_64_intdigest(rest, seed=xxh3_64_intdigest(fixed))
@@ -216,7 +217,7 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
     """
     if view.nbytes < PREFIX_BYTES:
         raise corrupt(key, f"{view.nbytes} bytes are less than its prefix of {PREFIX_BYTES}")
-    magic, version, reserved, header_bytes, tree_bytes, total = FIXED.unpack_from(view)
+    magic, version, reserved, header_bytes, tree_bytes, total, checksum = _PREFIX.unpack_from(view)
     if magic != MAGIC:
         raise corrupt(key, "it does not begin as a laila blob does")
     if version != FORMAT_VERSION or reserved:
@@ -231,19 +232,15 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
     head_bytes = tree_stop if total == tree_stop else tree_stop + gap(tree_stop)
     if view.nbytes < head_bytes:
         raise corrupt(key, f"{view.nbytes} bytes are less than its head of {head_bytes}")
-    if verify:
-        (checksum,) = CHECKSUM.unpack_from(view, FIXED.size)
-        if head_checksum(bytes(view[: FIXED.size]), view[PREFIX_BYTES:head_bytes]) != checksum:
-            raise corrupt(key, "its head does not match its checksum")
+    if verify and head_checksum(view[: FIXED.size], view[PREFIX_BYTES:head_bytes]) != checksum:
+        raise corrupt(key, "its head does not match its checksum")
     try:
-        header = unpack_checked(view[PREFIX_BYTES:tree_start])
-        head = _read_header(header)
+        head = _read_header(unpack_checked(view[PREFIX_BYTES:tree_start]))
     except (ValueError, TypeError, KeyError, RecursionError, msgpack.UnpackException) as error:
         raise corrupt(key, f"its header cannot be read ({error!s:.200})") from error
     head.nbytes = total
-    head.head_nbytes = head_bytes if head.table else tree_stop
     head.tree_span = (tree_start, tree_stop)
-    size = head.head_nbytes
+    head.head_nbytes = size = head_bytes if head.table else tree_stop
     for nbytes, *_ in head.table:
         size += gap(size) + nbytes
     if size != total or (head.table and head_bytes != tree_stop + gap(tree_stop)):
@@ -254,6 +251,7 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
 
 
 _KNOWN = frozenset({"id", "digest", "nick", "meta", "buffers", "trans", "sig"})
+_META_TYPES = frozenset({(float, str, int, str, type(None)), (float, str, int, str, bytes)})
 
 
 def _read_header(header: object) -> BlobHead:
@@ -265,21 +263,23 @@ def _read_header(header: object) -> BlobHead:
     head.digest = _expect(header["digest"], bytes)
     if len(head.digest) != DIGEST_BYTES:
         raise ValueError("a digest of the wrong size")
-    nickname = header.get("nick")
-    head.nickname = None if nickname is None else _expect(nickname, str)
+    nickname = head.nickname = header.get("nick")
+    if nickname is not None:
+        _expect(nickname, str)
     meta = header.get("meta")
     head._meta = None
     if meta is not None:
-        created, kind, size, codec, user = _expect(meta, list)
-        if user is not None:
-            _expect(user, bytes)
-        head._meta = (
-            _expect(created, float),
-            _expect(kind, str),
-            _expect(size, int),
-            _expect(codec, str),
-            user,
-        )
+        if tuple(map(type, _expect(meta, list))) not in _META_TYPES:
+            raise TypeError("metadata of other types")
+        head._meta = tuple(meta)
+    head.table = head.transformations = ()
+    head.signature = None
+    if len(header) > 2 + (nickname is not None) + (meta is not None):  # most often there is nothing else
+        _read_rest(header, head)
+    return head
+
+
+def _read_rest(header: dict[str, object], head: BlobHead) -> None:
     head.table = tuple(_table_row(*_expect(row, list)) for row in _expect(header.get("buffers", []), list))
     steps = []
     for step in _expect(header.get("trans", []), list):
@@ -287,11 +287,9 @@ def _read_header(header: object) -> BlobHead:
         steps.append((_expect(name, str), MappingProxyType(_expect(params, dict))))
     head.transformations = tuple(steps)
     signature = header.get("sig")
-    head.signature = None
     if signature is not None:
         key_id, mac = _expect(signature, list)
         head.signature = (_expect(key_id, str), _expect(mac, bytes))
-    return head
 
 
 def _expect(value: object, kind: type[T]) -> T:
