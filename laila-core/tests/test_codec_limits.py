@@ -26,6 +26,7 @@ import pytest
 from laila.codec import decode, encode, plain, register_type, registry, tags, trust
 from laila.codec.limits import MAX_NESTING
 from laila.contract.blob import Blob, Buffer
+from laila.entry import from_blob
 from laila.errors import CorruptEntryError, MissingPluginError, PayloadError, UntrustedPayloadError
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"
@@ -371,7 +372,7 @@ def test_metadata_that_is_none() -> None:
     for user in (b"\xc1", b"\x93\1", b"\x01", b"\xdd\xff\xff\xff\xff", b""):
         blob = Blob(KEY, b"\xc0", (), None, (1.0, "t", 1, "plain", user))
         again = Blob.from_bytes(bytes(blob))
-        for part in (again, again.stored_facts(), Blob.read_head(bytes(blob))):
+        for part in (again, from_blob(again), Blob.read_head(bytes(blob))):
             with pytest.raises(CorruptEntryError, match="metadata") as caught:
                 assert part.metadata
             assert caught.value.key == KEY

@@ -23,7 +23,6 @@ from laila.contract.blobhead import (
     PREFIX_BYTES,
     ZEROS,
     BlobHead,
-    StoredFacts,
     announced_head,
     corrupt,
     gap,
@@ -48,7 +47,6 @@ __all__ = [
     "Blob",
     "BlobHead",
     "Buffer",
-    "StoredFacts",
     "byte_view",
     "unpack_checked",
 ]
@@ -204,10 +202,6 @@ class Blob:
         if self._digest is None:
             self._digest = _content_digest(self.tree, _table(self.buffers))
         return self._digest
-
-    def stored_facts(self) -> StoredFacts:
-        """Return what the blob says about its payload, without holding on to its bytes."""
-        return StoredFacts(self.key, self._meta, self.undone)
 
     def _header(self, digest: bytes, table: list[list[object]]) -> bytes:
         header: dict[str, object] = {"id": self.key, "digest": digest}

@@ -33,13 +33,13 @@ __all__ = [
     "PREFIX_BYTES",
     "ZEROS",
     "BlobHead",
-    "StoredFacts",
     "announced_head",
     "corrupt",
     "gap",
     "head_checksum",
     "metadata_of",
     "parse_head",
+    "remembered_metadata",
     "unpack_checked",
 ]
 
@@ -107,32 +107,6 @@ def corrupt(key: str | None, what: str) -> CorruptEntryError:
     )
 
 
-class StoredFacts:
-    """What a blob says about its payload besides the payload: kept by an entry after the blob is gone."""
-
-    __slots__ = ("_key", "_meta", "_undone")
-
-    def __init__(self, key: str, meta: Meta | None, undone: tuple[str, ...]) -> None:
-        self._key = key
-        self._meta = meta
-        self._undone = undone
-
-    @property
-    def created(self) -> float:
-        """When the payload came to be, in seconds since the epoch; 0.0 where the blob does not say."""
-        return self._meta[0] if self._meta is not None else 0.0
-
-    @property
-    def metadata(self) -> Mapping[str, object]:
-        """Created, type, size, codec and user.
-
-        As in :class:`Blob`, and the names of the ``transformations``.
-        """
-        return MappingProxyType(
-            {"user": {}, **metadata_of(self._meta, self._key), "transformations": self._undone}
-        )
-
-
 class BlobHead:
     """What the head of a blob says, without the buffers: enough to compare, list and route.
 
@@ -194,6 +168,11 @@ def metadata_of(meta: Meta | None, key: str | None) -> Mapping[str, object]:
         if type(user) is not dict:
             raise corrupt(key, "its metadata is no map")
     return MappingProxyType({"created": created, "type": kind, "size": size, "codec": codec, "user": user})
+
+
+def remembered_metadata(meta: Meta | None, undone: tuple[str, ...], key: str) -> Mapping[str, object]:
+    """The metadata of an entry that was remembered: what its blob said, and what was ``undone`` of it."""
+    return MappingProxyType({"user": {}, **metadata_of(meta, key), "transformations": undone})
 
 
 def head_checksum(fixed: bytes | memoryview, rest: bytes | memoryview) -> int:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any, ClassVar, Self, SupportsIndex
 
-    from laila.contract.blob import StoredFacts
+    from laila.contract.blobhead import Meta
     from laila.transform import Transformation, TransformationSequence
 
 __all__ = ["Entry", "EntryState"]
@@ -101,7 +101,8 @@ class Entry(Identifiable):
     _state: EntryState
     _created: float
     _pool: str  # the uuid of the pool that was last given it, or that gave it; unset before
-    _stored: StoredFacts | None  # what an entry was remembered with, until it changes
+    # Of an entry that was remembered, until it changes: its blob's metadata, and what was undone of that.
+    _stored: tuple[Meta | None, tuple[str, ...]] | None
     _user_metadata: dict[str, object] | None
 
     def __init__(
@@ -269,7 +270,9 @@ class Entry(Identifiable):
         from types import MappingProxyType
 
         if self._stored is not None:
-            return self._stored.metadata
+            from laila.contract.blobhead import remembered_metadata
+
+            return remembered_metadata(*self._stored, self.global_id)
         from laila.codec.registry import type_name
 
         return MappingProxyType(
@@ -283,7 +286,7 @@ class Entry(Identifiable):
     def user_metadata(self) -> Mapping[str, object] | None:
         """What the user passed as ``metadata``, also after the entry was stored and remembered, or None."""
         if self._user_metadata is None and self._stored is not None:
-            user = self._stored.metadata["user"]
+            user = self.metadata["user"]
             self._user_metadata = dict(user) if isinstance(user, dict) else {}
         return self._user_metadata or None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laila.codec import decode, encode
-from laila.contract.blob import MAGIC, Blob, Buffer, StoredFacts
+from laila.contract.blob import MAGIC, Blob, Buffer
 from laila.entry.entry import Entry, EntryState
 from laila.entry.manifest import Manifest
 from laila.errors import CorruptEntryError, EntryDictError, EntryTypeError, InvalidArgumentError
@@ -57,7 +57,7 @@ def from_blob(blob: Blob, *, copy: bool = True) -> Entry:
     entry._nickname = blob.nickname
     entry._state = EntryState.READY
     meta = blob._meta
-    entry._stored = StoredFacts(blob.key, meta, blob.undone)
+    entry._stored = meta, blob.undone
     entry._user_metadata = None
     entry._created = 0.0 if meta is None else meta[0]
     return entry

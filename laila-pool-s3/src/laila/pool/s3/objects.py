@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from uuid import uuid4
 
 from laila.contract import Blob, Pool
+from laila.contract.allocation import allocate
 from laila.contract.blobhead import PREFIX_BYTES, announced_head
 from laila.errors import CorruptEntryError
 from laila.pool.s3.client import Client, Failed
@@ -175,7 +176,7 @@ class ObjectPool(Pool):
         # Without what tells versions apart, only one request is sure to give no mix of two.
         count = 1 if version.version is None else math.ceil(nbytes / self.settings.part_bytes)
         edges = [nbytes * i // count for i in range(count + 1)]
-        buffer = memoryview(bytearray(nbytes))
+        buffer = allocate(nbytes)
 
         def read(part: int) -> None:
             start, stop = edges[part], edges[part + 1]
