@@ -30,8 +30,14 @@ from benchmarks.servers import started
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+__all__ = ["chosen", "main", "older_tree"]
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+class WorkloadError(Exception):
+    """A side of a workload that did not come to its end."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,11 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no workload is called {options.only!r}; there are {', '.join(chosen('', long=True))}")
     facts = machine()
     rows: list[Row] = []
+    failed: list[str] = []
     variables = {"LAILA_BENCH_QUICK": "1"} if options.quick else {}
     with older_tree(options.base) as base, started(needed(names)) as servers:
         variables["LAILA_BENCH_SERVERS"] = json.dumps(servers)
         for name in names:
-            rows += measure(name, 1 if options.quick else options.rounds, variables, base)
+            try:
+                rows += measure(name, 1 if options.quick else options.rounds, variables, base)
+            except WorkloadError as error:  # the others are measured all the same
+                failed.append(str(error))
+                print(error, file=sys.stderr, flush=True)
     facts |= load("at the end")
     if options.quick:
         rows = [replace(row, verdict="") for row in rows]
@@ -74,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{verdict}: {row.workload} {row.figure}: {row.target}")
     if any(row.verdict == "noisy" for row in rows):
         print("noisy: the machine was too busy to judge these; close what else runs, and run them again")
-    return int(any(row.verdict == "missed" for row in rows) and not options.base)
+    for failure in failed:
+        print(f"failed: {failure}")
+    return int(bool(failed) or (any(row.verdict == "missed" for row in rows) and not options.base))
 
 
 def chosen(only: str, *, long: bool = False) -> list[str]:
@@ -141,7 +154,7 @@ def run(name: str, side: str, variables: dict[str, str]) -> dict[str, list[float
         timeout=7200 if getattr(workload_of(name), "LONG", False) else 900,
     )
     if done.returncode:
-        raise SystemExit(f"{name} {side} failed with exit code {done.returncode}")
+        raise WorkloadError(f"{name}, {side}: exit code {done.returncode}")
     samples: dict[str, list[float]] = json.loads(done.stdout.rstrip().rpartition("\n")[2])
     return samples
 
