@@ -2,8 +2,8 @@
 
     python -m benchmarks [--only P7,P8] [--rounds 5] [--base REV] [--long] [--quick]
 
-``--base REV`` runs an older tree of laila in place of the raw counterpart; ``--long`` runs also what takes long.
-Exits 1 where a target was missed.
+``--base REV`` runs an older tree of laila in place of the raw counterpart; ``--long`` runs also what takes
+long. Exits 1 where a target was missed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--long", action="store_true", help="also what takes many minutes, and gigabytes of disk"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="one round of as little as can be, to see that all work: no verdicts"
+        "--quick",
+        action="store_true",
+        help="one round of as little as can be, to see that all work: no verdicts",
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results go")
     options = parser.parse_args(arguments)
@@ -60,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not names:
         parser.error(f"no workload is called {options.only!r}; there are {', '.join(chosen('', long=True))}")
     facts = machine()
+    if os.getloadavg()[0] > len(os.sched_getaffinity(0)) / 2:
+        print("the machine is busy already: what follows says little", file=sys.stderr, flush=True)
     rows: list[Row] = []
     failed: list[str] = []
     variables = {"LAILA_BENCH_QUICK": "1"} if options.quick else {}
@@ -91,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def chosen(only: str, *, long: bool = False) -> list[str]:
-    """The modules of the workloads that ``only`` names, in their order; those that are long where they are named."""
+    """The modules of the workloads that ``only`` names, in their order; all but the long ones by default."""
     every = sorted(info.name for info in pkgutil.iter_modules(workloads.__path__))
     if not only:
         return [name for name in every if long or not getattr(workload_of(name), "LONG", False)]

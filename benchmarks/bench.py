@@ -2,8 +2,8 @@
 
 A workload is a module of ``benchmarks.workloads`` with a docstring, ``FIGURES`` and two functions, ``ours``
 and ``raw``, each of which takes a :class:`Bench`, times the same figures, and runs in a process of its own.
-It may also have ``SERVERS`` (names of :mod:`benchmarks.servers`), ``ROUNDS`` (at most so many of them, where one
-takes long) and ``LONG`` (it runs only with ``--long``, or when it is named).
+It may also have ``SERVERS`` (names of :mod:`benchmarks.servers`), ``ROUNDS`` (at most so many of them,
+where one takes long) and ``LONG`` (it runs only with ``--long``, or when it is named).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Bench", "Figure"]
+__all__ = ["Bench", "Figure", "sync"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Bench:
         *,
         times: int = 7,
         warm: int = 2,
-        per: int = 1,
+        per: float = 1,
         before: Callable[[], object] | None = None,
     ) -> None:
         """Time ``work`` ``times`` times after ``warm`` runs that do not count.
@@ -98,6 +98,15 @@ class Bench:
             taken = _run(code)
             if number:  # the first one reads the files
                 self.note(figure, max(taken - bare, 0.0))
+
+
+def sync(path: Path) -> None:
+    """Sync a file, or the names in a folder, to the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _run(code: str) -> float:

@@ -74,7 +74,12 @@ def in_processes(bench: Bench, opener: Opener, place: str, calls: int) -> None:
 
 
 def _process(
-    opener: Opener, place: str, start: int, calls: int, gate: ProcessBarrier, line: Connection[Samples, object]
+    opener: Opener,
+    place: str,
+    start: int,
+    calls: int,
+    gate: ProcessBarrier,
+    line: Connection[Samples, object],
 ) -> None:
     with opener(place) as operations:
         line.send(_turns(operations, start, calls, gate))

@@ -1,4 +1,4 @@
-"""What the workloads about manifests share: a tree of many leaves, and the two ways to store and fetch them."""
+"""What the workloads about manifests share: a tree of many leaves, and two ways to store it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from benchmarks.payloads import small_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from laila.entry import Entry
-
     from benchmarks.bench import Bench
+    from laila.entry import Entry
 
 __all__ = ["as_batch", "as_manifest", "leaves"]
 
@@ -25,7 +24,7 @@ def leaves(count: int, size: int) -> Callable[[], list[Entry]]:
 
 
 def as_manifest(bench: Bench, name: str, count: int, size: int, times: int, warm: int) -> None:
-    """Time the making and memorizing of a manifest of ``count`` leaves; and, by its id, to remember it whole."""
+    """Time to make and memorize a manifest of ``count`` leaves; and to remember it whole by its id."""
     import laila
 
     make = leaves(count, size)
@@ -42,7 +41,7 @@ def as_manifest(bench: Bench, name: str, count: int, size: int, times: int, warm
         ids.append(manifest.global_id)
 
     def remember() -> list[Any]:
-        manifest = laila.remember(ids[0]).wait()
+        manifest: Any = laila.remember(ids[0]).wait()
         return [entry.data for entry in manifest.remember().wait()]
 
     bench.time(f"{name}memorize", memorize, before=prepare, per=count, times=times, warm=warm)

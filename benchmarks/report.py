@@ -86,7 +86,11 @@ def make_row(
     verdict = "" if not kept else "met" if all(kept) else "missed"
     # Memory and counts do not depend on what else the machine does: of those a miss is a miss.
     timed = figure.unit in ("s", "×")
-    if verdict == "missed" and timed and any(one is not None and one.spread > NOISY for one in (mine, theirs)):
+    if (
+        verdict == "missed"
+        and timed
+        and any(one is not None and one.spread > NOISY for one in (mine, theirs))
+    ):
         verdict = "noisy"
     return Row(
         workload,
@@ -121,24 +125,31 @@ def _number(value: float, unit: str) -> str:
 
 def table(rows: Sequence[Row], other: str = "raw") -> str:
     """The rows as Markdown tables: latencies in one of their own."""
-    head = (
-        f"| workload | figure | laila | min – p99 – max | {other} | min – p99 – max | ratio | min – max | target | |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
-    )
-    latency_head = (
-        f"| workload | latency | laila p50 | p99 | max | {other} p50 | p99 | max | p50 ratio | p99 ratio | target | |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
-    )
+    columns = [
+        "workload",
+        "figure",
+        "laila",
+        "min – p99 – max",
+        other,
+        "min – p99 – max",
+        "ratio",
+        "min – max",
+    ]
+    latency = ["workload", "latency", "laila p50", "p99", "max", f"{other} p50", "p99", "max"]
     told = [
-        _lines(head, [row for row in rows if not row.latency], _cells),
-        _lines(latency_head, [row for row in rows if row.latency], _latency_cells),
+        _lines(columns, [row for row in rows if not row.latency], _cells),
+        _lines([*latency, "p50 ratio", "p99 ratio"], [row for row in rows if row.latency], _latency_cells),
     ]
     return "\n".join(text for text in told if text)
 
 
-def _lines(head: tuple[str, str], rows: Sequence[Row], cells: Callable[[Row], list[str]]) -> str:
-    lines = [f"| {' | '.join([row.workload, _name(row), *cells(row), row.target, row.verdict])} |" for row in rows]
-    return "\n".join([*head, *lines]) + "\n" if lines else ""
+def _lines(columns: Sequence[str], rows: Sequence[Row], cells: Callable[[Row], list[str]]) -> str:
+    lines = [
+        [*columns, "target", ""],
+        ["---", "---", *("---:" for _ in columns[2:]), "---", "---"],
+        *([row.workload, _name(row), *cells(row), row.target, row.verdict] for row in rows),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) if rows else ""
 
 
 def _name(row: Row) -> str:

@@ -1,11 +1,12 @@
 """HDF5 beside diskcache: a dict of 1 KiB and an array of 64 MiB, set and got.
 
-diskcache keeps small values in SQLite (journal in WAL mode, synchronous=NORMAL) and large ones in files of their
-own, and syncs neither: what it wrote survives the process, and not a power failure. The pool runs the same way, with
-``durable="process"``: nothing is synced on either side. A thousand at once are one transaction, and one call.
+diskcache keeps small values in SQLite (journal in WAL mode, synchronous=NORMAL) and large ones in files of
+their own, and syncs neither: what it wrote survives the process, and not a power failure. The pool runs the
+same way, with ``durable="process"``: nothing is synced on either side. A thousand at once are one
+transaction, and one call.
 
-diskcache pickles and checks nothing; ours checks what it reads, and never runs code that it read. The 64 MiB
-that diskcache got are a copy of the caller's own, as ours.
+diskcache pickles and checks nothing; ours checks what it reads, and never runs code that it read. The 64
+MiB that diskcache got are a copy of the caller's own, as ours.
 """
 
 from __future__ import annotations
@@ -43,9 +44,7 @@ def ours(bench: Bench) -> None:
         lambda: laila.memorize([laila.constant(one) for one in payloads]).wait(),
         per=count,
     )
-    bench.time(
-        "get 1,000 dicts at once", lambda: [one.data for one in laila.remember(ids).wait()], per=count
-    )
+    bench.time("get 1,000 dicts at once", lambda: [one.data for one in laila.remember(ids).wait()], per=count)
     array = large_array(64)
     entry = laila.constant(array)
     laila.memorize(entry).wait()
@@ -78,14 +77,10 @@ def raw(bench: Bench) -> None:
 
         write_all()
         bench.time("set a dict", lambda: write(payloads[:single]), per=single)
-        bench.time(
-            "get a dict", lambda: [cache.get(f"key {number}") for number in range(single)], per=single
-        )
+        bench.time("get a dict", lambda: [cache.get(f"key {number}") for number in range(single)], per=single)
         bench.time("set 1,000 dicts at once", write_all, per=count)
         bench.time("get 1,000 dicts at once", read_all, per=count)
         array = large_array(64)
         cache.set("array", array)
-        bench.time(
-            "set an array of 64 MiB", lambda: cache.set(f"array {next(new)}", array), times=5, warm=1
-        )
+        bench.time("set an array of 64 MiB", lambda: cache.set(f"array {next(new)}", array), times=5, warm=1)
         bench.time("get an array of 64 MiB", lambda: cache.get("array"))

@@ -1,8 +1,9 @@
 """Files beside joblib: a dict of 1 KiB and an array of 64 MiB, dumped and loaded, a file each.
 
-``joblib.dump`` writes a file in place and syncs nothing; the pool runs with ``durable="process"``, so that nothing
-is synced on either side. Ours does more on purpose: it checks what it reads, never runs code that it read, and
-gives a file its name when it is whole (a second and a third call into the system for each).
+``joblib.dump`` writes a file in place and syncs nothing; the pool runs with ``durable="process"``, so that
+nothing is synced on either side. Ours does more on purpose: it checks what it reads, never runs code that
+it read, and gives a file its name when it is whole (a second and a third call into the system for each).
+Mapped, an array is summed, so that both read all of it; ours reads it twice, the first time for its digest.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ FIGURES = [
     Figure("load a dict", ratio=1, per="entry"),
     Figure("dump an array of 64 MiB", ratio=1.3),
     Figure("load an array of 64 MiB", ratio=1.3),
-    Figure("load it mapped, touch each page", ratio=1.3),
+    Figure("load it mapped, and sum it", ratio=2),
 ]
 COUNT = 200
-PAGE = 512  # numbers of 8 bytes
 
 
 def ours(bench: Bench) -> None:
@@ -40,10 +40,11 @@ def ours(bench: Bench) -> None:
         "dump an array of 64 MiB", lambda: laila.memorize(laila.constant(array)).wait(), times=5, warm=1
     )
     bench.time("load an array of 64 MiB", lambda: laila.remember(entry).wait().data)
-    bench.time(
-        "load it mapped, touch each page",
-        lambda: laila.remember(entry, copy=False).wait().data[::PAGE].sum(),
-    )
+
+    def load_mapped() -> float:
+        return float(laila.remember(entry, copy=False).wait().data.sum())
+
+    bench.time("load it mapped, and sum it", load_mapped)
 
 
 def raw(bench: Bench) -> None:
@@ -71,4 +72,4 @@ def raw(bench: Bench) -> None:
         warm=1,
     )
     bench.time("load an array of 64 MiB", lambda: joblib.load(file))
-    bench.time("load it mapped, touch each page", lambda: joblib.load(file, mmap_mode="r")[::PAGE].sum())
+    bench.time("load it mapped, and sum it", lambda: joblib.load(file, mmap_mode="r").sum())

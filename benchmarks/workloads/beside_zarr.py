@@ -1,8 +1,9 @@
 """Files beside zarr: an array of 64 MiB, written and read whole.
 
-zarr writes a folder of chunks, here of 8 MiB and not compressed (random numbers do not get smaller; its default
-would only cost it time), several at once; ours writes one file. Both give a file its name when it is whole, and
-neither syncs: the pool runs with ``durable="process"``. Ours checks a digest, zarr does not here.
+zarr writes a folder of chunks, here of 8 MiB and not compressed (random numbers do not get smaller; its
+default would only cost it time), several at once; ours writes one file. Both give a file its name when it
+is whole, and neither syncs: the pool runs with ``durable="process"``. Ours checks a digest, zarr does not
+here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""A chain of four tiers (memory, files, Redis, HDF5), 1 KiB: what is found in the first, in the last, and nowhere.
+"""A chain of four tiers (memory, files, Redis, HDF5): 1 KiB found in the first, in the last, and nowhere.
 
-Beside it: for a hit in the first, a pool in memory alone; for the others, a read of the last tier alone, and one that
-misses there. A hit in the last also keeps a copy in each of the three before it, which is what a chain is for: its
-time is a miss and a write in Redis, one in a folder (``durable="process"``), one in memory, and the read itself.
+Beside it: for a hit in the first, a pool in memory alone; for the others, a read of the last tier alone,
+and one that misses there. A hit in the last also keeps a copy in each of the three before it, which is what
+a chain is for: its time is a miss and a write in Redis, one in a folder (``durable="process"``), one in
+memory, and the read itself.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ COUNT, ONE_BY_ONE, TIMES = 1000, 100, 5
 def ours(bench: Bench) -> None:
     import laila
     from laila.pool.files import FilesystemPool
+    from laila.pool.memory import MemoryPool
     from laila.pool.redis import RedisPool
 
     caches = [
-        laila.Pool(),
+        MemoryPool(),
         FilesystemPool(bench.folder / "files", durable="process"),
         RedisPool(bench.servers["redis"]["url"], prefix="chain"),
     ]
@@ -82,9 +84,7 @@ def measure(bench: Bench, cold: Callable[[], None] | None) -> None:
 
     if cold is not None:
         bench.time("hit in the first", one_by_one, per=len(few), times=TIMES)
-    bench.time(
-        "hit in the last, which fills the others", one_by_one, per=len(few), before=cold, times=TIMES
-    )
+    bench.time("hit in the last, which fills the others", one_by_one, per=len(few), before=cold, times=TIMES)
     bench.time(
         "hit in the last, 1,000 at once",
         lambda: laila.remember(ids).wait(),

@@ -1,8 +1,9 @@
 """HDF5, 8 threads and 8 processes at one file: memorize (each write synced) and remember 1 KiB.
 
-Each caller writes one entry and reads it back, in turn. There is no raw counterpart: h5py lets one thread in at a
-time, and one process write at a time, with no way to wait for it. What stands beside is plain: 8 callers that
-append 1 KiB to files of their own and sync them, which is what the disk can do, and read them.
+Each caller writes one entry and reads it back, in turn. There is no raw counterpart: h5py lets one thread
+in at a time, and one process write at a time, with no way to wait for it. What stands beside is plain: 8
+callers that write 1 KiB to new files and sync them and their folder, which is what the disk can do, and
+read them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import Bench, Figure
+from benchmarks.bench import Bench, Figure, sync
 from benchmarks.crowd import in_processes, in_threads
 from benchmarks.payloads import small_bytes
 
@@ -57,6 +58,7 @@ def files(place: str) -> Iterator[Operations]:
         with open(names[number], "wb", buffering=0) as file:
             file.write(payload)
             os.fsync(file.fileno())
+        sync(Path(place))
 
     yield {"memorize": write, "remember": lambda number: names[number].read_bytes()}
 

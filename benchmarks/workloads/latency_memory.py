@@ -1,8 +1,8 @@
 """Memory pool, 8 threads at once: memorize and remember a dict of 1 KiB; beside pickle and a dict.
 
-Each thread writes one and reads it back, in turn. The interpreter runs one thread at a time and lets it go on for
-5 ms (sys.getswitchinterval), so that on either side the slowest calls are those that were put aside: their
-length says how many threads wait, not what a call does.
+Each thread writes one and reads it back, in turn. The interpreter runs one thread at a time and lets it go
+on for 5 ms (sys.getswitchinterval), so that on either side the slowest calls are those that were put aside:
+their length says how many threads wait, not what a call does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Redis, 8 threads and 8 processes at one server: memorize and remember 1 KiB; beside redis-py's SET and GET.
 
-Each caller writes one entry and reads it back, in turn. The server writes nothing to disk, for either side. A
-SET overwrites; ours never does, and keeps an index: it runs a script, as P8 does.
+Each caller writes one entry and reads it back, in turn. The server writes nothing to disk, for either side.
+A SET overwrites; ours never does, and keeps an index: it runs a script, as P8 does.
 """
 
 from __future__ import annotations

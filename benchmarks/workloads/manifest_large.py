@@ -1,11 +1,13 @@
 """HDF5: a manifest of 100,000 leaves of 1 KiB; beside one of 2,000, for each leaf.
 
-A leaf costs as much in a large manifest as in a small one. Memory: what is resident at the peak, over what was
-before, without the payloads themselves. Memorizing, it is the futures, the ids and the tree of all leaves;
-remembering, also the entries that come back.
+A leaf costs as much in a large manifest as in a small one. Memory: what is resident at the peak, over what
+was before, without the payloads themselves. Memorizing, it is the futures, the ids and the tree of all
+leaves; remembering, also the entries that come back.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from benchmarks.bench import Bench, Figure
 from benchmarks.manifests import as_manifest
@@ -43,8 +45,8 @@ def memory(bench: Bench, count: int) -> None:
     gid = manifest.global_id
     del manifest
     start = start_peak()
-    found = laila.remember(gid).wait().remember().wait()
-    data = [entry.data for entry in found]
+    again: Any = laila.remember(gid).wait()
+    data = [entry.data for entry in again.remember().wait()]
     bench.note("remember, peak memory", (peak() - start) * 1024 / count - SIZE / 1024)
     assert len(data) == count
 

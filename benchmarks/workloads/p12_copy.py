@@ -1,11 +1,11 @@
 """``dest <= src``: 300 entries of 64 KiB from Redis to HDF5; beside a loop of MGET that writes datasets.
 
-Both sides list the keys with SCAN, read 128 of them (8 MiB) at a time, and write into a file that is empty and
-open, which they flush and sync after each 16 MiB and at the end. The one thing that only ours does is to look
-whether the destination has a key already.
+Both sides list the keys with SCAN, read 128 of them (8 MiB) at a time, and write into a file that is empty
+and open, which they flush and sync after each 16 MiB and at the end. The one thing that only ours does is
+to look whether the destination has a key already.
 
-Memory: the same copy of 3,000 entries takes no more of it. What it does take more is its bookkeeping: a key, a
-future and an index entry each, about 1 KiB.
+Memory: the same copy of 3,000 entries takes no more of it. What it does take more is its bookkeeping: a
+key, a future and an index entry each, about 1 KiB.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def ours(bench: Bench) -> None:
             (bench.folder / "ours.h5").unlink()
         dest.append(HDF5Pool(bench.folder / "ours.h5"))
 
-    bench.time("copy", lambda: (dest[0] <= source).wait(), per=bench.size(COUNT), before=fresh)
+    def copy() -> None:
+        (dest[0] <= source).wait()
+
+    bench.time("copy", copy, per=bench.size(COUNT), before=fresh)
     fresh()
     more = laila.memory.extend(url, prefix="more")
     fill(more, bench.size(10 * COUNT))
@@ -64,9 +67,7 @@ def fill(pool: Pool, count: int) -> None:
     import laila
 
     for start in range(0, count, 100):
-        some = [
-            laila.constant(small_bytes(number, SIZE)) for number in range(start, min(start + 100, count))
-        ]
+        some = [laila.constant(small_bytes(number, SIZE)) for number in range(start, min(start + 100, count))]
         laila.memorize(some, pool_id=pool.global_id).wait()
 
 

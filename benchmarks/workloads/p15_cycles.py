@@ -1,7 +1,7 @@
 """Memory pool: 20,000 cycles of memorize and forget leave nothing behind.
 
-Each future is asked for its id, so that the bank has to know it. A warm-up of 4,000 cycles comes first: it fills
-the bank, whose bound is reached with the 1,024th, and the interpreter's own pools of memory.
+Each future is asked for its id, so that the bank has to know it. A warm-up of 4,000 cycles comes first: it
+fills the bank, whose bound is reached with the 1,024th, and the interpreter's own pools of memory.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A manifest of 2,000 leaves in HDF5 and in S3; beside the calls of P7 and P10 with as many entries.
 
-Ours makes the manifest, memorizes it, and remembers it by its id: the manifest, then its leaves. Beside it the
-same entries are memorized and remembered in one call each, in the same pool: what a manifest costs is the rest.
-It does more on purpose: its tree is written after everything in it, in a commit of its own.
+Ours makes the manifest, memorizes it, and remembers it by its id: the manifest, then its leaves. Beside it
+the same entries are memorized and remembered in one call each, in the same pool: what a manifest costs is
+the rest. It does more on purpose: its tree is written after everything in it, in a commit of its own.
 """
 
 from __future__ import annotations
