@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SERVERS = ["s3"]
+ROUNDS = 3
 FIGURES = [
     Figure("HDF5, memorize", ratio=1.2, per="leaf"),
     Figure("HDF5, remember", ratio=1.2, per="leaf"),
