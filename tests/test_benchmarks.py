@@ -88,6 +88,8 @@ def test_a_target_that_is_missed_fails_the_run(
     assert bench(tmp_path / "results") == 1
     assert "missed: slow call: ≤ 1.5 ×" in capsys.readouterr().out
     assert bench(tmp_path / "results", "--quick") == 0
+    _, wait = json.loads((tmp_path / "results" / "results.json").read_text())["rows"]
+    assert wait["ours"]["low"] == wait["ours"]["high"]  # one call, in place of 100
 
 
 def test_a_workload_that_fails_does_not_take_the_others_along(
