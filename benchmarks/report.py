@@ -202,7 +202,7 @@ def picture(rows: Sequence[Row], file: Path, other: str = "raw") -> None:
         file.unlink(missing_ok=True)  # that of an earlier run
         return
     colors = {"met": "#2a7f62", "missed": "#b3432f", "noisy": "#c9a227", "": "#5b6770"}
-    figure, axes = plt.subplots(figsize=(9, 0.32 * len(shown) + 1.2))
+    figure, axes = plt.subplots(figsize=(10, 0.3 * len(shown) + 1.2))
     for place, row in enumerate(shown):
         assert row.ratio is not None
         assert row.ratio_range is not None
@@ -215,7 +215,8 @@ def picture(rows: Sequence[Row], file: Path, other: str = "raw") -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.axvline(1, color="grey", linewidth=0.8)
-    axes.set_xlabel(f"laila / {other}: bars to the left of 1 are quicker; a thick mark is the target")
+    axes.margins(y=0.01)
+    axes.set_xlabel(f"laila / {other}; to the left of 1: quicker; a thick mark: the target")
     figure.tight_layout()
     figure.savefig(file, dpi=120)
     plt.close(figure)
