@@ -42,7 +42,14 @@ test: install ## run every test but those that need torch; one file: make test A
 test-full: install ## run the tests of the S3 pool against Ceph RGW too; as root, Debian's packages are installed
 	@LAILA_TEST_S3=rgw $(PY) -m pytest laila-pool-s3/tests $(ARGS)
 
-bench: install ## laila beside its raw backends; one workload: make bench ONLY=P7; an older tree: make bench BASE=HEAD~20
+# What only the benchmarks need, in .venv too: it disturbs nothing there.
+.venv/.bench: .venv/.installed
+	@echo "adding what the benchmarks compare laila with"
+	@set -- -q -c constraints.txt --group bench; $(PY) -m uv pip install --python $(PY) "$$@" || \
+	  { echo "uv could not; trying with pip"; $(PY) -m pip install "$$@"; }
+	@touch $@
+
+bench: .venv/.bench ## laila beside its raw backends; one workload: make bench ONLY=P7; an older tree: make bench BASE=HEAD~20
 	@$(PY) -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(BASE),--base "$(BASE)") $(ARGS)
 
 # A layer over .venv, as below: the fuzzer has wheels for few versions of Python.

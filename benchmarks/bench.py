@@ -2,6 +2,8 @@
 
 A workload is a module of ``benchmarks.workloads`` with a docstring, ``FIGURES`` and two functions, ``ours``
 and ``raw``, each of which takes a :class:`Bench`, times the same figures, and runs in a process of its own.
+It may also have ``SERVERS`` (names of :mod:`benchmarks.servers`), ``ROUNDS`` (at most so many of them,
+where one takes long) and ``LONG`` (it runs only with ``--long``, or when it is named).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Bench", "Figure"]
+__all__ = ["Bench", "Figure", "sync"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Figure:
     unit: str = "s"
     per: str = ""
     """What one value is for, such as ``entry``."""
+    latency: bool = False
+    """Whether its samples are single calls, of which the slowest count: told as p50, p99 and max."""
+    p99: float | None = None
+    """The greatest ratio of the 99th percentiles that is on target; for latencies."""
 
 
 @dataclass
@@ -43,6 +49,12 @@ class Bench:
     """An empty folder on a disk, removed afterwards."""
     servers: dict[str, dict[str, str]] = field(default_factory=dict)
     samples: dict[str, list[float]] = field(default_factory=dict)
+    quick: bool = False
+    """Whether to do as little as shows that the workload works. Its figures say nothing then."""
+
+    def size(self, count: int) -> int:
+        """How many of ``count`` things to take: a hundredth of them (but 10 at least) in a quick run."""
+        return min(count, max(count // 100, 10)) if self.quick else count
 
     def time(
         self,
@@ -51,7 +63,7 @@ class Bench:
         *,
         times: int = 7,
         warm: int = 2,
-        per: int = 1,
+        per: float = 1,
         before: Callable[[], object] | None = None,
     ) -> None:
         """Time ``work`` ``times`` times after ``warm`` runs that do not count.
@@ -61,6 +73,8 @@ class Bench:
         ``per`` divides: a sample is the seconds for one of so many things that one call does.
         """
         clock = time.perf_counter
+        if self.quick:
+            times, warm = 1, 0
         gc.collect()
         gc.freeze()
         for number in range(warm + times):
@@ -79,11 +93,20 @@ class Bench:
 
     def process(self, figure: str, code: str, times: int = 9) -> None:
         """Time ``code`` in fresh interpreters, over what a bare interpreter takes, the two in turn."""
-        for number in range(times + 1):
+        for number in range(2 if self.quick else times + 1):
             bare = _run("pass")
             taken = _run(code)
             if number:  # the first one reads the files
                 self.note(figure, max(taken - bare, 0.0))
+
+
+def sync(path: Path) -> None:
+    """Sync a file, or the names in a folder, to the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _run(code: str) -> float:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-__all__ = ["s3_pool", "s3_store", "started"]
+__all__ = ["SERVERS", "s3_pool", "s3_store", "started"]
 
 
 @contextlib.contextmanager
@@ -69,3 +69,6 @@ _STARTERS: dict[str, Callable[[], contextlib.AbstractContextManager[dict[str, st
     "redis": _redis,
     "s3": _s3,
 }
+
+SERVERS = frozenset(_STARTERS)
+"""The names that a workload may ask for."""

@@ -17,7 +17,8 @@ def main(name: str, side: str) -> None:
     workload = importlib.import_module(f"benchmarks.workloads.{name}")
     with tempfile.TemporaryDirectory(dir=os.environ.get("LAILA_BENCH_FOLDER")) as folder:
         os.environ["LAILA_HOME"] = str(Path(folder) / "home")
-        bench = Bench(Path(folder), json.loads(os.environ.get("LAILA_BENCH_SERVERS", "{}")))
+        servers = json.loads(os.environ.get("LAILA_BENCH_SERVERS", "{}"))
+        bench = Bench(Path(folder), servers, quick=bool(os.environ.get("LAILA_BENCH_QUICK")))
         getattr(workload, side)(bench)
         if "laila" in sys.modules:
             sys.modules["laila"].terminate()

@@ -1,10 +1,10 @@
-"""Files: an array of 64 MiB, beside a plain file that is written, synced and read."""
+"""Files: an array of 64 MiB, beside a plain file that is written, synced (and its folder) and read."""
 
 from __future__ import annotations
 
 import os
 
-from benchmarks.bench import Bench, Figure
+from benchmarks.bench import Bench, Figure, sync
 from benchmarks.payloads import large_array
 
 FIGURES = [Figure("write", ratio=1.6), Figure("read", ratio=1.5), Figure("read, copy=False", ratio=0.7)]
@@ -32,6 +32,7 @@ def raw(bench: Bench) -> None:
         with open(bench.folder / str(next(count)), "wb", buffering=0) as file:
             file.write(array.data)
             os.fsync(file.fileno())
+        sync(bench.folder)
 
     bench.time("write", write, times=5, warm=1)
     for figure in ("read", "read, copy=False"):
