@@ -235,6 +235,14 @@ class Blob:
         return self._sizes(len(self._header(_NO_HASH, table)))[1]  # type: ignore[arg-type]
 
     @property
+    def content_nbytes(self) -> int:
+        """The bytes of tree and buffers, without the head that tells of them."""
+        size = len(self.tree)
+        for buffer in self.buffers:
+            size += buffer.data.nbytes
+        return size
+
+    @property
     def head(self) -> bytes:
         """Prefix, header, tree and the padding to the first buffer, with the checksums of everything.
 

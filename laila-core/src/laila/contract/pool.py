@@ -21,7 +21,7 @@ from laila.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import ClassVar, Literal, Self, overload
 
     from laila.contract.blobhead import BlobHead
@@ -154,7 +154,7 @@ class Pool(Holding, TierMixin):
         """The transformations applied to blobs on their way in, or None."""
         return self._transformations
 
-    # -- one step, for one small entry: what is anything else takes the way of `store` and `load` ------------
+    # -- what takes one step; everything else goes the way of `store` and `load` -----------------------------
 
     def file_new(self, blob: Blob) -> bool:
         """File ``blob`` where that is one step: the pool never blocks, stands alone, and keeps it as it is.
@@ -169,18 +169,19 @@ class Pool(Holding, TierMixin):
             or self.max_blob_bytes is not None
         ) and self._create(blob.key, blob)
 
-    def find(self, key: str) -> Blob | None:
-        """Return the plain blob of ``key`` where that is one step: the pool never blocks and stands alone.
+    def find(self, keys: Sequence[str]) -> Sequence[Blob] | None:
+        """Return the plain blobs of ``keys`` where that is one step: all are here, and the pool never blocks.
 
-        None where it is not, or where nothing is filed. Raises what the backend raises.
+        None where one of them is not, or is transformed. Raises what the backend raises.
         """
-        if self.blocking or self._closed or self._origin is not None:
+        if self.blocking or self._closed:
             return None
-        found = self._read(key)
-        if not isinstance(found, Blob) or found.transformations or found.key != key:
-            return None
-        self._counter.count(1, 0)
-        return found
+        found = self._read_many(keys)
+        for key, one in zip(keys, found, strict=True):
+            if not isinstance(one, Blob) or one.transformations or one.key != key:
+                return None
+        self._counter.count(len(keys), 0)
+        return found  # type: ignore[return-value]  # each was looked at
 
     # -- the mapping side: this pool alone, but for a missing key --------------------------------------------
 

@@ -206,7 +206,7 @@ class Manifest(Entry):
         *,
         pool_nickname: str | None = None,
         pool_id: str | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         overwrite: bool = False,
     ) -> GroupFuture[Any]:
         """Store the entries that wait here, and then the manifest, whose child is the last of the group.
@@ -215,6 +215,8 @@ class Manifest(Entry):
         among them, inner ones first. A manifest is stored when all that it refers to was. Entries that this
         process stored in that pool before are not stored again, so that a manifest may grow: ``extend`` it,
         and memorize it with ``overwrite``, which replaces the tree that is stored under its id.
+
+        ``batch_size`` entries are written at a time: by default as many as have 64 MiB together.
         """
         from laila.active import get_active_policy
 
@@ -228,12 +230,12 @@ class Manifest(Entry):
         *,
         pool_nickname: str | None = None,
         pool_id: str | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         refresh: bool = False,
     ) -> GroupFuture[Any]:
         """Fetch every leaf. One child a leaf, in the order of iteration, which resolves to its Entry.
 
-        ``refresh`` is as for ``laila.remember``.
+        ``batch_size`` leaves are read at a time, 128 by default. ``refresh`` is as for ``laila.remember``.
         """
         from laila.active import get_active_policy
 
@@ -243,9 +245,12 @@ class Manifest(Entry):
         )
 
     def forget(
-        self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int = 128
+        self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int | None = None
     ) -> GroupFuture[Any]:
-        """Delete every leaf and the manifest, which goes first. One child a leaf, and the manifest's last."""
+        """Delete every leaf and the manifest, which goes first. One child a leaf, and the manifest's last.
+
+        ``batch_size`` leaves are deleted at a time; by default all of them are.
+        """
         from laila.active import get_active_policy
 
         memory = get_active_policy().central.memory

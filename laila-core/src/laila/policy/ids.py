@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 __all__ = [
+    "READ_SIZE",
     "as_entries",
     "as_key",
     "as_keys",
@@ -21,6 +22,8 @@ __all__ = [
     "wanted",
 ]
 
+READ_SIZE = 128
+"""How many leaves of a manifest are read at a time: each is in memory twice while it is decoded."""
 _SCOPES = ("ENTRY", "MANIFEST")
 
 
@@ -106,8 +109,10 @@ def wanted(verb: str, entry_ids: object, nickname: object) -> tuple[bool, list[s
     return False, [], list(nickname)
 
 
-def check_batch_size(size: int) -> int:
-    """Return ``size``, or raise ``ValueError`` where it is no whole number of 1 or more."""
+def check_batch_size(size: int | None, otherwise: int) -> int:
+    """Return ``size``, ``otherwise`` for None; raise ``ValueError`` where it is no whole number above 0."""
+    if size is None:
+        return otherwise
     if type(size) is not int or size < 1:
         raise SettingsError(f"batch_size={size!r}: give a whole number of 1 or more", option="batch_size")
     return size

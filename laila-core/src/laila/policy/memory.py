@@ -8,11 +8,11 @@ from __future__ import annotations
 from laila.contract.component import Component
 from laila.entry import Entry, EntryState, Manifest, to_blob
 from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError
-from laila.futures import Future
+from laila.futures import Future, GroupFuture
 from laila.identity import stem
 from laila.plugins import watch
 from laila.policy import loading, storing
-from laila.policy.ids import as_entries, candidates, check_batch_size, check_no_scope, wanted
+from laila.policy.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
 from laila.policy.pending import MAX_PENDING_BYTES
 from laila.policy.router import DefaultPoolRouter, open_pool
 from laila.policy.running import Runner
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from laila.contract.blob import Blob
     from laila.contract.pool import Pool
-    from laila.futures import GroupFuture
     from laila.policy.command import DefaultCentralCommand
     from laila.policy.events import Events
 
@@ -183,14 +182,10 @@ class DefaultCentralMemory(Component):
         """
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
         one, keys, names = wanted("remember", entry_ids, nickname)
-        if (
-            one
-            and names is None
-            and scope is None
-            and not watch.anybody
-            and (found := _find(pool, keys[0], copy))
-        ):
-            return found
+        if names is None and scope is None and not (refresh or watch.anybody):
+            found = _find(pool, keys, copy, one=one)
+            if found is not None:
+                return found
         if names is None:
             check_no_scope(scope)
 
@@ -264,12 +259,12 @@ class DefaultCentralMemory(Component):
         *,
         pool_id: str | None = None,
         pool_nickname: str | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         overwrite: bool = False,
     ) -> GroupFuture[Any]:
-        """See :meth:`laila.Manifest.memorize`; ``batch_size`` entries are written at a time."""
+        """See :meth:`laila.Manifest.memorize`."""
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
-        size = check_batch_size(batch_size)
+        size = None if batch_size is None else check_batch_size(batch_size, 0)
         group: GroupFuture[Any] = self._memorize_manifests(
             [manifest], pool, size, one=True, overwrite=overwrite
         )
@@ -296,7 +291,7 @@ class DefaultCentralMemory(Component):
         plan.mark()
 
         def write() -> list[Any]:
-            outcomes = storing.store_plan(pool, plan, size or len(plan.entries), overwrite=overwrite)
+            outcomes = storing.store_plan(pool, plan, size, overwrite=overwrite)
             return outcomes if one else plan.of_given(outcomes)
 
         count = len(plan.keys) if one else len(given)
@@ -310,14 +305,14 @@ class DefaultCentralMemory(Component):
         *,
         pool_id: str | None = None,
         pool_nickname: str | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         copy: bool = True,
         refresh: bool = False,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.remember`."""
         manifest.check_not_empty("remember")
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
-        size, keys = check_batch_size(batch_size), list(manifest)
+        size, keys = check_batch_size(batch_size, READ_SIZE), list(manifest)
 
         def read() -> list[Any]:
             return loading.in_slices(
@@ -332,12 +327,13 @@ class DefaultCentralMemory(Component):
         *,
         pool_id: str | None = None,
         pool_nickname: str | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.forget`."""
         manifest.check_not_empty("forget")
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
-        size, leaves = check_batch_size(batch_size), list(manifest)
+        leaves = list(manifest)
+        size = check_batch_size(batch_size, len(leaves))
 
         def delete() -> list[Any]:
             # The manifest goes first: one that is stored refers to nothing that was deleted through it.
@@ -365,15 +361,18 @@ def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:
     return Future.completed(blob.key)
 
 
-def _find(pool: Pool, key: str, copy: bool) -> Future[Any] | None:
-    """The shortest way of one entry out of memory; None where it is another's."""
+def _find(pool: Pool, keys: Sequence[str], copy: bool, *, one: bool) -> Future[Any] | GroupFuture[Any] | None:
+    """The shortest way of entries out of memory, also where it is a cache; None where they take another."""
     try:
-        blob = pool.find(key)
-    except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept for whoever asks the future
-        return Future.failed(error)
-    if blob is None:
+        blobs = pool.find(keys)
+    except Exception:  # noqa: BLE001 - the long way meets it again, and tells of it or asks the next tier
         return None
-    outcome = loading.entry_of(blob, copy, pool)
+    if blobs is None:
+        return None
+    outcomes = [loading.entry_of(blob, copy, pool) for blob in blobs]
+    if not one:
+        return GroupFuture.completed(outcomes)
+    (outcome,) = outcomes
     return Future.failed(outcome) if isinstance(outcome, BaseException) else Future.completed(outcome)
 
 

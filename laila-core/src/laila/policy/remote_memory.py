@@ -10,7 +10,7 @@ from laila.futures.outcomes import outcomes
 from laila.futures.scope import register
 from laila.identity import get_active_namespace
 from laila.policy import storing
-from laila.policy.ids import as_entries, check_batch_size, check_no_scope, wanted
+from laila.policy.ids import READ_SIZE, as_entries, check_batch_size, check_no_scope, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -232,11 +232,11 @@ class RemoteMemory:
         *,
         pool_id: str | None = None,
         pool_nickname: str | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         overwrite: bool = False,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.memorize`; it goes as one batch."""
-        check_batch_size(batch_size)
+        check_batch_size(batch_size, READ_SIZE)
         options = _given(pool_id=pool_id, pool_nickname=pool_nickname, overwrite=overwrite or None)
         return self._memorize_plan([manifest], options, one=True, copy=True)
 
@@ -246,13 +246,13 @@ class RemoteMemory:
         *,
         pool_id: str | None = None,
         pool_nickname: str | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         copy: bool = True,
         refresh: bool = False,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.remember`; one request for each ``batch_size`` leaves."""
         manifest.check_not_empty("remember")
-        size, keys = check_batch_size(batch_size), list(manifest)
+        size, keys = check_batch_size(batch_size, READ_SIZE), list(manifest)
         options = _given(pool_id=pool_id, pool_nickname=pool_nickname, refresh=refresh or None)
         return GroupFuture.of(
             self._send_batch(
@@ -272,11 +272,11 @@ class RemoteMemory:
         *,
         pool_id: str | None = None,
         pool_nickname: str | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.forget`."""
         manifest.check_not_empty("forget")
-        check_batch_size(batch_size)
+        check_batch_size(batch_size, READ_SIZE)
         leaves = list(manifest)
         options = _given(pool_id=pool_id, pool_nickname=pool_nickname)
         path = f"{_MEMORY}forget_manifest"

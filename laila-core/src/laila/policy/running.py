@@ -87,7 +87,7 @@ class Runner:
         if watch.anybody:
             work = self._events.observe(verb, pool, keys, work)
         if count and _waits(pool, writes=verb == "memorize"):
-            size = sum(_weight(blob) for blob in blobs if blob is not None)
+            size = sum(blob.content_nbytes for blob in blobs if blob is not None)
             if size:
                 self.pending.make_room(size, self._command)
             future = (
@@ -115,10 +115,6 @@ class Runner:
             self._command.dispatch(tasks)
         except TaskForceError:
             run_here(tasks)
-
-
-def _weight(blob: Blob) -> int:
-    return len(blob.tree) + sum(buffer.nbytes for buffer in blob.buffers)
 
 
 def _only(outcomes: list[Any]) -> Any:

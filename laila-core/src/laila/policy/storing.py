@@ -8,7 +8,7 @@ from laila.errors import EvolutionConflictError, ImmutableEntryError, ManifestEr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Literal
 
     from laila.contract.blob import Blob
@@ -33,6 +33,7 @@ __all__ = [
 ON_CONFLICT = (None, "next")
 # A try fails only because another writer's succeeded: only a pool that breaks its word gets here.
 _NEXT_TRIES = 10_000
+_SLICE_BYTES = 64 << 20
 _CREATED, _SAME = StoreOutcome.CREATED, StoreOutcome.SAME
 _POOLING, _POOLED, _READY = EntryState.POOLING, EntryState.POOLED, EntryState.READY
 
@@ -135,8 +136,10 @@ def is_pooled(entry: Entry, pool: Pool) -> bool:
     return entry._state is _POOLED and getattr(entry, "_pool", None) == pool._uuid
 
 
-def store_plan(pool: Pool, plan: Plan, size: int, *, overwrite: bool = False) -> list[Outcome]:
+def store_plan(pool: Pool, plan: Plan, size: int | None = None, *, overwrite: bool = False) -> list[Outcome]:
     """Store a plan: entries in slices of ``size``, then the manifests; one outcome an entry of the plan.
+
+    Without a ``size``, a slice is what takes 64 MiB: a slice costs a durable pool a sync or two.
 
     A manifest of which an entry failed is not stored: what is stored refers to nothing that is not.
     """
@@ -146,6 +149,8 @@ def store_plan(pool: Pool, plan: Plan, size: int, *, overwrite: bool = False) ->
     def store_some(places: Sequence[int]) -> None:
         some = [entries[i] for i in places]
         blobs = [plan.blobs[i] or plan.snapshot(i) for i in places]
+        for i in places:
+            plan.blobs[i] = None  # what is stored need not wait in memory for the rest
         outcomes.update(zip(places, store(pool, some, blobs, overwrite=overwrite), strict=True))
 
     try:
@@ -154,9 +159,8 @@ def store_plan(pool: Pool, plan: Plan, size: int, *, overwrite: bool = False) ->
         for i in range(first):
             if plan.blobs[i] is None and last.exists(plan.keys[i]):
                 outcomes[i] = plan.keys[i]
-        todo = [i for i in range(first) if i not in outcomes]
-        for start in range(0, len(todo), size):
-            store_some(todo[start : start + size])
+        for places in _slices(plan, [i for i in range(first) if i not in outcomes], size):
+            store_some(places)
     except Exception as error:  # noqa: BLE001 - the outcome of all that was not tried: no wait for each
         outcomes.update((i, error) for i in range(first) if i not in outcomes)
     for i, needs in enumerate(plan.needs, first):
@@ -170,6 +174,23 @@ def store_plan(pool: Pool, plan: Plan, size: int, *, overwrite: bool = False) ->
             outcomes[i] = refused(plan.keys[i], failed)
     unmark(entries)  # those that were not stored
     return [outcomes[i] for i in range(len(entries))]
+
+
+def _slices(plan: Plan, places: Sequence[int], size: int | None) -> Iterator[Sequence[int]]:
+    if size is not None:
+        yield from (places[start : start + size] for start in range(0, len(places), size))
+        return
+    some: list[int] = []
+    room = _SLICE_BYTES
+    for i in places:
+        blob = plan.blobs[i]
+        some.append(i)
+        room -= 0 if blob is None else blob.content_nbytes
+        if room <= 0:
+            yield some
+            some, room = [], _SLICE_BYTES
+    if some:
+        yield some
 
 
 def unmark(entries: Iterable[Entry]) -> None:
