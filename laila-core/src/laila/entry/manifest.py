@@ -271,7 +271,7 @@ class Manifest(Entry):
         Raises :class:`ManifestError` where one has evolved since: the tree names the evolution it had.
         """
         for leaf, entry in self._pending.items():
-            if entry.global_id != leaf:
+            if entry._evolution is not None and entry.global_id != leaf:
                 raise ManifestError(
                     f"{leaf} evolved to {entry.global_id} after the manifest was made; make the manifest of "
                     "what it shall hold, or memorize before evolving",
@@ -279,12 +279,12 @@ class Manifest(Entry):
                 )
         return [self._pending[leaf] for leaf in dict.fromkeys(self) if leaf in self._pending]
 
-    def manifests(self) -> list[Manifest]:
-        """Return the manifests that wait to be stored, inner ones first, this one last.
+    def manifests(self) -> list[tuple[Manifest, list[Entry]]]:
+        """Return the manifests that wait to be stored, inner ones first, this one last, and what waits in each.
 
         Raises :class:`ManifestError` for one that contains itself, or is empty.
         """
-        found: dict[str, Manifest] = {}
+        found: dict[str, tuple[Manifest, list[Entry]]] = {}
         open_ids: set[str] = set()
 
         def visit(manifest: Manifest) -> None:
@@ -295,10 +295,11 @@ class Manifest(Entry):
                 raise ManifestError(f"the manifest {gid} contains itself", path=gid)
             manifest.check_not_empty("memorize")
             open_ids.add(gid)
-            for entry in manifest.pending():
+            pending = manifest.pending()
+            for entry in pending:
                 if isinstance(entry, Manifest):
                     visit(entry)
-            found[gid] = manifest
+            found[gid] = manifest, pending
 
         visit(self)
         return list(found.values())

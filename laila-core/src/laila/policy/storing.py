@@ -90,22 +90,19 @@ class Plan:
 
     def __init__(self, given: Iterable[Entry], pool: Pool | None, *, pickle: bool, copy: bool) -> None:
         plain: dict[int, Entry] = {}
-        manifests: dict[int, Manifest] = {}
+        manifests: dict[int, tuple[Manifest, list[Entry]]] = {}
         given = list(given)
         for entry in given:
             if not isinstance(entry, Manifest):
                 plain[id(entry)] = entry
                 continue
-            for manifest in entry.manifests():
-                manifests[id(manifest)] = manifest
-                plain.update(
-                    (id(leaf), leaf) for leaf in manifest.pending() if not isinstance(leaf, Manifest)
-                )
-        self.entries: list[Entry] = [*plain.values(), *manifests.values()]
-        self.keys = [entry.global_id for entry in self.entries]
+            for manifest, pending in entry.manifests():
+                manifests[id(manifest)] = manifest, pending
+                plain.update((id(leaf), leaf) for leaf in pending if not isinstance(leaf, Manifest))
+        self.entries: list[Entry] = [*plain.values(), *(manifest for manifest, _ in manifests.values())]
         place = {id(entry): i for i, entry in enumerate(self.entries)}
         self.manifests = len(manifests)
-        self.needs = [[place[id(leaf)] for leaf in manifest.pending()] for manifest in manifests.values()]
+        self.needs = [[place[id(leaf)] for leaf in pending] for _, pending in manifests.values()]
         self._pickle, self._copy = pickle, copy
         self._places = [place[id(entry)] for entry in given]
         asked = {place for place in self._places if place < len(plain)}
@@ -114,6 +111,10 @@ class Plan:
             if pool is not None and i < len(plain) and i not in asked and is_pooled(entry, pool)
             else self.snapshot(i)
             for i, entry in enumerate(self.entries)
+        ]
+        self.keys = [
+            entry.global_id if blob is None else blob.key
+            for entry, blob in zip(self.entries, self.blobs, strict=True)
         ]
 
     def snapshot(self, place: int) -> Blob:
