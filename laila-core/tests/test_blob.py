@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from laila.codec import decode, encode
 from laila.contract.blob import MAGIC, Blob, Buffer, byte_view, unpack_checked
+from laila.contract.blobhead import read_plain
 from laila.errors import CorruptEntryError
 from laila.testing.payloads import assert_same, payloads
 
@@ -251,6 +252,55 @@ def test_hostile_heads() -> None:
     ):
         with pytest.raises(CorruptEntryError):
             Blob.from_bytes(forge(good, b"\xc0", b"", **changes))
+
+
+def outcome(data: bytes | bytearray, key: str | None = None) -> object:
+    try:
+        blob = Blob.from_bytes(data, key=key)
+    except CorruptEntryError as error:
+        return str(error)
+    parts = (blob.key, blob.tree, blob.buffers, blob.nickname, blob.transformations, blob.signature)
+    return (*parts, blob.digest, dict(blob.metadata))
+
+
+def test_the_short_way_of_reading_agrees_with_the_thorough_one() -> None:
+    # Bytes of a plain blob are read in one go; a bytearray never is.
+    raw = bytes(encode({"a": [1, 2.5, "x"]}, key=KEY, user_metadata={"who": "me"}))
+    assert read_plain(raw, KEY) is not None
+    assert isinstance(outcome(raw), tuple)
+    for position in range(len(raw) * 8):
+        bad = bytearray(raw)
+        bad[position // 8] ^= 1 << position % 8
+        assert read_plain(bytes(bad), None) is None
+        assert outcome(bytes(bad)) == outcome(bad)
+    for length in range(len(raw)):
+        assert outcome(raw[:length]) == outcome(bytearray(raw[:length]))
+    tree = b"\xc0"
+    good = {"id": KEY, "digest": digest_of(tree), "meta": [1.0, "t", 1, "plain", None]}
+    headers: list[Any] = [
+        good,
+        dict(reversed(good.items())),
+        {**good, "meta": None},
+        {**good, "meta": [1, "t", 1, "plain", None]},
+        {**good, "meta": [1.0, "t", True, "plain", b""]},
+        {**good, "meta": [1.0, "t", 1, "plain", "text"]},
+        {**good, "meta": {}},
+        {**good, "id": b"bytes"},
+        {**good, "id": "\ud800".encode("utf-8", "surrogatepass")},
+        {**good, "digest": bytes(16)},
+        {**good, "digest": 1},
+        {**good, "nick": "n"},
+        {**good, "buffers": []},
+        {**good, "trans": []},
+        [*good.values()],
+        {1: 2, 3: 4, 5: 6},
+        msgpack.packb(good) + b"\xc0",
+        b"\xdd\xff\xff\xff\xff",
+    ]
+    for header in headers:
+        whole = forge(header, tree)
+        for key in (None, KEY, KEY + "-0"):
+            assert outcome(whole, key) == outcome(bytearray(whole), key)
 
 
 def test_padding_between_buffers_is_checked() -> None:

@@ -11,7 +11,7 @@ from struct import Struct
 from types import MappingProxyType
 
 import msgpack
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 from laila.errors import CorruptEntryError
 
@@ -39,6 +39,7 @@ __all__ = [
     "head_checksum",
     "metadata_of",
     "parse_head",
+    "read_plain",
     "remembered_metadata",
     "unpack_checked",
 ]
@@ -227,6 +228,45 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
     if key is not None and head.key != key:
         raise corrupt(key, f"it bears the id {head.key[:600]!r}")
     return head
+
+
+def read_plain(data: bytes, key: str | None) -> tuple[str, bytes, Meta, bytes] | None:
+    """Read the most common of blobs whole: plain, without buffers, with metadata and no nickname.
+
+    Gives id, tree, metadata and digest, all verified as :func:`parse_head` and its caller do; None for any
+    other blob and for one that is damaged, which they then tell of.
+    """
+    if len(data) < PREFIX_BYTES:
+        return None
+    magic, version, reserved, header_bytes, tree_bytes, total, checksum = _PREFIX.unpack_from(data)
+    if (
+        magic != MAGIC
+        or version != FORMAT_VERSION
+        or reserved
+        or not PREFIX_BYTES + header_bytes + tree_bytes == total == len(data)
+        or header_bytes > _UNCHECKED
+    ):
+        return None
+    rest = data[PREFIX_BYTES:]
+    if xxh3_64_intdigest(rest, seed=xxh3_64_intdigest(data[: FIXED.size])) != checksum:
+        return None
+    try:
+        header = _unpack(rest[:header_bytes])
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+        return None
+    if type(header) is not dict or tuple(header) != ("id", "digest", "meta"):
+        return None
+    name, digest, meta = header.values()
+    tree = rest[header_bytes:]
+    if (
+        type(name) is not str
+        or type(meta) is not list
+        or tuple(map(type, meta)) not in _META_TYPES
+        or xxh3_128_digest(b"\x90" + tree) != digest
+        or (key is not None and name != key)
+    ):
+        return None
+    return name, tree, tuple(meta), digest
 
 
 _KNOWN = frozenset({"id", "digest", "nick", "meta", "buffers", "trans", "sig"})

@@ -280,7 +280,9 @@ class Manifest(Entry):
         return [self._pending[leaf] for leaf in dict.fromkeys(self) if leaf in self._pending]
 
     def manifests(self) -> list[tuple[Manifest, list[Entry]]]:
-        """Return the manifests that wait to be stored, inner ones first, this one last, and what waits in each.
+        """Return the manifests that wait to be stored, inner ones first, and what waits in each.
+
+        This one comes last.
 
         Raises :class:`ManifestError` for one that contains itself, or is empty.
         """
