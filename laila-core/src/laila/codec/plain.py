@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["ATOMS", "INLINE_BYTES", "MAX_DEPTH", "pack", "pack_each", "pack_object", "unpack"]
+__all__ = ["ATOMS", "INLINE_BYTES", "MAX_DEPTH", "is_plain", "pack", "pack_each", "pack_object", "unpack"]
 
 MAX_DEPTH = 100
 """Plain payloads nest no deeper: MessagePack's own limits are near."""
