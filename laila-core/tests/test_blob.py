@@ -351,3 +351,23 @@ def test_buffer_says_what_it_is() -> None:
     assert buffer.order == "C"
     assert "3 bytes" in repr(buffer)
     assert buffer.checksum == xxhash.xxh3_128_digest(b"abc")
+
+
+def test_memory_that_is_given_away_is_taken_once() -> None:
+    data = bytearray(bytes(encode(np.arange(1000.0), key=KEY)))
+    blob = Blob.from_bytes(data, own=True)
+    kept: Any = decode(blob)  # who does not say that the blob is let go of gets a copy
+    taken: Any = decode(blob, take=True)
+    copied: Any = decode(blob, take=True)
+    assert [array.flags.owndata for array in (kept, taken, copied)] == [True, False, True]
+    assert all(
+        array.flags.writeable and (array == np.arange(1000.0)).all() for array in (kept, taken, copied)
+    )
+    taken[0] = 7
+    assert data.find(np.float64(7).tobytes()) >= 0
+    assert copied[0] == kept[0] == 0
+    # What cannot be written to, or is not given, is copied.
+    for other in (Blob.from_bytes(bytes(data), own=True, verify=False), Blob.from_bytes(data, verify=False)):
+        assert other.buffers[0].own is None
+        assert decode(other, take=True).flags.owndata  # type: ignore[attr-defined]
+    assert not decode(Blob.from_bytes(data, own=True, verify=False), copy=False, take=True).flags.writeable  # type: ignore[attr-defined]

@@ -234,9 +234,9 @@ def test_a_large_blob_is_read_in_parts(parted: S3Pool, monkeypatch: pytest.Monke
     asked: list[tuple[int, int]] = []
     real = parted._client.get_part
 
-    def get_part(name: str, key: str | None, start: int, stop: int) -> object:
+    def get_part(name: str, key: str | None, start: int, stop: int, *into: memoryview) -> object:
         asked.append((start, stop))
-        return real(name, key, start, stop)
+        return real(name, key, start, stop, *into)
 
     monkeypatch.setattr(parted._client, "get_part", get_part)
     assert stored(parted, "k") == bytes(blob)
@@ -258,32 +258,32 @@ def test_a_blob_that_is_replaced_while_it_is_read(
     parts = 0
     lock = threading.Lock()
 
-    def get_part(name: str, key: str | None, start: int, stop: int) -> object:
+    def get_part(name: str, key: str | None, start: int, stop: int, *into: memoryview) -> object:
         nonlocal parts
         with lock:
             parts += 1
             if parts in (3, 16):
                 writer._write("k", versions[1 if parts == 3 else 2])
-        return real(name, key, start, stop)
+        return real(name, key, start, stop, *into)
 
     monkeypatch.setattr(parted._client, "get_part", get_part)
     assert stored(parted, "k") == bytes(versions[2])
     # Replaced by something shorter, and deleted.
     parts = 15
 
-    def shorter(name: str, key: str | None, start: int, stop: int) -> object:
+    def shorter(name: str, key: str | None, start: int, stop: int, *into: memoryview) -> object:
         if start > 0:
             writer._write("k", make_blob("k", 10))
-        return real(name, key, start, stop)
+        return real(name, key, start, stop, *into)
 
     monkeypatch.setattr(parted._client, "get_part", shorter)
     assert stored(parted, "k") == bytes(make_blob("k", 10))
     writer._write("k", versions[0])
 
-    def deleted(name: str, key: str | None, start: int, stop: int) -> object:
+    def deleted(name: str, key: str | None, start: int, stop: int, *into: memoryview) -> object:
         if start > 0:
             writer._delete("k")
-        return real(name, key, start, stop)
+        return real(name, key, start, stop, *into)
 
     monkeypatch.setattr(parted._client, "get_part", deleted)
     assert parted._read("k") is None
@@ -299,10 +299,10 @@ def test_a_blob_that_is_replaced_all_the_time(
     real = parted._client.get_part
     seeds = iter(range(1, 1000))
 
-    def get_part(name: str, key: str | None, start: int, stop: int) -> object:
+    def get_part(name: str, key: str | None, start: int, stop: int, *into: memoryview) -> object:
         if start == 0:
             writer._write("k", make_blob("k", 2 * MIB, next(seeds)))
-        return real(name, key, start, stop)
+        return real(name, key, start, stop, *into)
 
     monkeypatch.setattr(parted._client, "get_part", get_part)
     with pytest.raises(ObjectStoreError, match="was replaced each of 3 times"):
@@ -356,9 +356,9 @@ def test_no_version_no_parts(faults: Faults, open_pool: OpenPool, server: S3Serv
         piece = real_get(name, key)
         return None if piece is None else piece._replace(version=None)
 
-    def get_part(name: str, key: str | None, start: int, stop: int) -> object:
+    def get_part(name: str, key: str | None, start: int, stop: int, *into: memoryview) -> object:
         asked.append((start, stop))
-        piece = real_part(name, key, start, stop)
+        piece = real_part(name, key, start, stop, *into)
         return None if piece is None else piece._replace(version=None)
 
     pool._client.get, pool._client.get_part = get, get_part  # type: ignore[method-assign,assignment]

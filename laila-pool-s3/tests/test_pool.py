@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -421,3 +422,30 @@ def test_the_registry_knows_it() -> None:
 
     assert laila.pool.S3Pool is S3Pool  # type: ignore[attr-defined]  # found by its name
     assert issubclass(S3Pool, Pool)
+
+
+def test_a_large_array_lies_where_it_was_read(open_pool: OpenPool) -> None:
+    """Without a copy, and it is its reader's alone: nobody else sees what is done to it."""
+    whole = np.arange(1 << 20, dtype=np.float64)
+    half = np.ones(1 << 19)
+    with laila.DefaultPolicy() as policy:
+        memory = policy.central.memory
+        pool = memory.extend(open_pool(), pool_nickname="s3")
+        entries = [laila.constant(whole), laila.constant([half, half.copy()])]
+        ids = memory.memorize(entries, pool_nickname="s3").wait()
+        for _ in range(2):
+            again, parts = (one.data for one in memory.remember(ids, pool_nickname="s3").wait())
+            assert (again == whole).all()
+            assert not again.flags.owndata
+            # A part of a blob would keep all of it in memory: it is copied, as it always was.
+            assert all(part.flags.owndata and (part == 1).all() for part in parts)
+            again[:] = 0
+            parts[0][:] = 0
+        # A cache before the pool keeps the very blob that was read.
+        cache = memory.extend(laila.MemoryPool(), pool_nickname="cache")
+        cache << pool
+        for _ in range(2):
+            again = memory.remember(ids[:1], pool_nickname="cache").wait()[0].data
+            assert (again == whole).all()
+            again[:] = 0
+        assert cache.hits == 1

@@ -69,12 +69,13 @@ def _pack_metadata(given: Mapping[str, object]) -> bytes:
     return packed
 
 
-def decode(blob: Blob, *, copy: bool = True) -> object:
+def decode(blob: Blob, *, copy: bool = True, take: bool = False) -> object:
     """Rebuild the payload of ``blob``; each call gives new, writable objects.
 
     Safe to call from several threads.
 
-    With ``copy=False`` arrays are read-only views of the blob's buffers.
+    With ``copy=False`` arrays are read-only views of the blob's buffers. ``take=True`` is for who has the
+    blob alone and lets go of it: what a buffer has of its own memory is taken instead of copied.
 
     Raises:
         CorruptEntryError: the blob's rows are not what :func:`encode` writes.
@@ -105,4 +106,4 @@ def decode(blob: Blob, *, copy: bool = True) -> object:
             ) from error
     from laila.codec.decoder import decode_rows
 
-    return decode_rows(blob, copy)
+    return decode_rows(blob, copy, take)

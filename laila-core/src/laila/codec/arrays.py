@@ -194,7 +194,12 @@ def _encode_array(value: Array, encoder: Encoder) -> Row:
 
 
 def _build(
-    decoder: Decoder, data: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], order: object
+    decoder: Decoder,
+    data: memoryview,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    order: object,
+    copy: bool | None = None,
 ) -> Array:
     """An array over ``data``, or a copy of it, once the sizes are known to agree."""
     if prod(shape) * dtype.itemsize != data.nbytes:
@@ -204,13 +209,17 @@ def _build(
     if not data.nbytes:
         return np.empty(shape, dtype, order)
     view: Array = np.ndarray(shape, dtype, data, order=order)
-    return view.copy("K") if decoder.copy else view
+    return view.copy("K") if (decoder.copy if copy is None else copy) else view
 
 
 def _decode_array(row: Row, decoder: Decoder) -> object:
     (number,) = only(row, 1)
     buffer = decoder.buffer(number, tags.NDARRAY)
-    return _build(decoder, buffer.data, dtype_from(expect(buffer.dtype, str)), buffer.shape, buffer.order)
+    dtype = dtype_from(expect(buffer.dtype, str))
+    if decoder.copy and decoder.take and buffer.own is not None:
+        own, buffer.own = buffer.own, None  # an array over it is as good as a copy, for the first who asks
+        return _build(decoder, own, dtype, buffer.shape, buffer.order, copy=False)
+    return _build(decoder, buffer.data, dtype, buffer.shape, buffer.order)
 
 
 def _decode_structured(row: Row, decoder: Decoder) -> object:

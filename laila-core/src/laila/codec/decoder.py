@@ -43,11 +43,12 @@ def expect(value: object, kind: type[T]) -> T:
 class Decoder:
     """One reading of one blob: its buffers, and whether it may use what needs trust."""
 
-    __slots__ = ("_keys", "_used", "blob", "copy", "shared", "trusted")
+    __slots__ = ("_keys", "_used", "blob", "copy", "shared", "take", "trusted")
 
-    def __init__(self, blob: Blob, *, copy: bool, trusted: bool) -> None:
+    def __init__(self, blob: Blob, *, copy: bool, trusted: bool, take: bool = False) -> None:
         self.blob = blob
         self.copy = copy
+        self.take = take
         self.trusted = trusted
         self.shared: dict[int, object] = {}
         """Per buffer number: what several rows share, such as the storage of tensors."""
@@ -109,14 +110,14 @@ class Decoder:
         )
 
 
-def decode_rows(blob: Blob, copy: bool) -> object:
+def decode_rows(blob: Blob, copy: bool, take: bool = False) -> object:
     """Decode a tree of rows; see :func:`laila.codec.decode`."""
     trusted = False
     if blob.signature is not None:
         from laila.codec.trust import verify_blob
 
         trusted = verify_blob(blob)
-    decoder = Decoder(blob, copy=copy, trusted=trusted)
+    decoder = Decoder(blob, copy=copy, trusted=trusted, take=take)
     try:
         return _read(decoder, memoryview(blob.tree)[len(tags.ROWS_MARK) :])
     except (LailaError, MemoryError):

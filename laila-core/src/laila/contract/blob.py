@@ -101,11 +101,12 @@ class Buffer:
 
     ``data`` is a read-only one-dimensional view of exactly ``nbytes`` bytes. ``dtype`` is numpy's
     ``dtype.str`` for simple types (``'<f8'``, ``'<M8[ns]'``, ``'|b1'``, …), with the ``shape`` and the memory
-    ``order`` (``'C'`` or ``'F'``) of the array; None says plain bytes, of shape ``(nbytes,)``. Immutable by
-    convention.
+    ``order`` (``'C'`` or ``'F'``) of the array; None says plain bytes, of shape ``(nbytes,)``. ``own`` is the
+    same memory, writable, where nobody but this blob has it: who lets go of the blob may take it. Immutable
+    by convention.
     """
 
-    __slots__ = ("_hash", "data", "dtype", "order", "shape")
+    __slots__ = ("_hash", "data", "dtype", "order", "own", "shape")
 
     def __init__(
         self,
@@ -120,6 +121,7 @@ class Buffer:
         self.dtype = dtype
         self.shape = (data.nbytes,) if shape is None else shape
         self.order = order
+        self.own: memoryview | None = None
         self._hash = checksum
 
     @property
@@ -296,11 +298,14 @@ class Blob:
         return parts
 
     @classmethod
-    def from_bytes(cls, data: BytesLike, *, key: str | None = None, verify: bool = True) -> Self:
+    def from_bytes(
+        cls, data: BytesLike, *, key: str | None = None, verify: bool = True, own: bool = False
+    ) -> Self:
         """Read a whole blob, its buffers as views of ``data`` without copying.
 
         ``data`` must not change while the blob is in use. ``key`` is the key it was read under: a blob that
         bears another id is refused. ``verify=False`` skips the checksums, never the checks of structure.
+        ``own=True`` gives writable ``data`` away: an array may come to lie in it, instead of in a copy.
 
         Raises:
             CorruptEntryError: for anything that is not exactly what was written.
@@ -323,7 +328,13 @@ class Blob:
                 raise corrupt(key, "the padding between two buffers is not zero")
             end = start + nbytes
             pieces.append(view[start:end])
-        return cls._assemble(head, view, pieces, key, verify)
+        blob = cls._assemble(head, view, pieces, key, verify)
+        if own and not memoryview(data).readonly:
+            for start, buffer in zip(head.offsets(), blob.buffers, strict=True):
+                # A small part of a large blob would keep the whole of it in memory.
+                if 2 * buffer.nbytes >= head.nbytes:
+                    buffer.own = memoryview(data)[start : start + buffer.nbytes]
+        return blob
 
     @classmethod
     def from_parts(cls, parts: Sequence[object], *, key: str | None = None, verify: bool = True) -> Self:

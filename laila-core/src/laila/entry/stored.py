@@ -36,13 +36,14 @@ def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True) -> Blob:
     )
 
 
-def from_blob(blob: Blob, *, copy: bool = True) -> Entry:
+def from_blob(blob: Blob, *, copy: bool = True, take: bool = False) -> Entry:
     """Rebuild an entry, or a manifest where the id is one's, from a plain blob.
 
+    ``copy`` and ``take`` are as for :func:`laila.codec.decode`.
     Raises :class:`~laila.errors.CorruptEntryError` and :class:`~laila.errors.UntrustedPayloadError`.
     """
     scopes, uuid, evolution = parse_valid(blob.key)
-    payload = decode(blob, copy=copy)
+    payload = decode(blob, copy=copy, take=take)
     if scopes[-1] == "MANIFEST":
         try:
             entry: Entry = Manifest._recovered(payload)

@@ -37,7 +37,10 @@ def remember(
     A key without evolution means the constant, else the newest evolution. ``refresh`` reads the last tier
     alone and renews the caches. Raises what the backend raises.
     """
-    return [entry_of(one, copy, pool) for one in fetch(pool, keys, missing_ok=missing_ok, refresh=refresh)]
+    found = fetch(pool, keys, missing_ok=missing_ok, refresh=refresh)
+    # What went through the tiers of a chain one of them may keep; what one pool has read for us is ours.
+    take = pool.blocking and pool.proxy_to is None
+    return [entry_of(one, copy, pool, take=take) for one in found]
 
 
 def fetch(pool: Pool, keys: Sequence[str], *, missing_ok: bool = False, refresh: bool = False) -> list[Found]:
@@ -144,12 +147,12 @@ def _load(pool: Pool, keys: Sequence[str], refresh: bool) -> list[Found]:
     return found
 
 
-def entry_of(found: Found, copy: bool, pool: Pool) -> Entry | BaseException | None:
+def entry_of(found: Found, copy: bool, pool: Pool, *, take: bool = False) -> Entry | BaseException | None:
     """Return the entry that ``found``, a blob from ``pool``, holds; an error, its own or that of this one."""
     if found is None or isinstance(found, BaseException):
         return found
     try:
-        entry = from_blob(found, copy=copy)
+        entry = from_blob(found, copy=copy, take=take)
         entry._pool = pool._uuid
         return entry
     except LailaError as error:  # damaged or untrusted: this entry's failure, not its batch's

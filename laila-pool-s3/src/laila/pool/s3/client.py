@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from obstore.exceptions import BaseError
 
+from laila.contract.allocation import allocate
 from laila.errors import PoolClosedError, PoolError
 from laila.pool.s3.messages import failure
 from laila.pool.s3.replies import RETRIED, Kind, Reply, read_reply
@@ -25,7 +26,7 @@ from laila.pool.s3.stores import FIRST_PAUSE, LONGEST_PAUSE, Stores
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from obstore import ObjectMeta
+    from obstore import GetResult, ObjectMeta
     from obstore.store import ObjectStoreMethods
 
     from laila.pool.s3.messages import Place
@@ -41,6 +42,8 @@ LISTED_AT_ONCE = 1000
 
 _DELETED_AT_ONCE = 1000  # what DeleteObjects takes
 _PARTS_AT_ONCE = 8  # of one upload
+_MUCH = 4 * MIB
+_PIECE = 256 * 1024
 _FRESH_RETRIES = 1  # while nothing ever answered: a wrong address is more likely than an outage
 
 # The library's threads do not survive a fork, and a child that calls it waits for them for ever.
@@ -73,6 +76,24 @@ class Failed(Exception):
         self.reply = reply
 
 
+def _receive(result: GetResult, nbytes: int, into: memoryview | None = None) -> memoryview:
+    """Read what was asked for: into memory that is the caller's alone and writable, where it is much.
+
+    The library would put the pieces together in memory of its own, whose pages are small; into large ones
+    they are copied while they are in the processor's cache, and an array may come to lie there.
+    """
+    if into is None and nbytes < _MUCH:
+        return memoryview(result.bytes())
+    memory = allocate(nbytes) if into is None else into
+    end = 0
+    for piece in result.stream(min_chunk_size=_PIECE):
+        start, end = end, end + len(piece)
+        if end > nbytes:
+            break
+        memory[start:end] = piece
+    return memory[: min(end, nbytes)]
+
+
 class Client:
     """The requests that a pool makes. Thread-safe.
 
@@ -102,7 +123,7 @@ class Client:
         def ask(store: ObjectStoreMethods) -> Piece:
             result = store.get(name)
             meta = result.meta
-            data = None if meta["size"] > self._most else memoryview(result.bytes())
+            data = None if meta["size"] > self._most else _receive(result, meta["size"])
             return Piece(data, meta["size"], meta["e_tag"])
 
         try:
@@ -110,16 +131,19 @@ class Client:
         except Failed:
             return None
 
-    def get_part(self, name: str, key: str | None, start: int, stop: int) -> Piece | None:
+    def get_part(
+        self, name: str, key: str | None, start: int, stop: int, into: memoryview | None = None
+    ) -> Piece | None:
         """Read the bytes ``start`` to ``stop`` of an object, fewer where it ends before; None if missing.
 
-        Raises :class:`Failed` where it has no byte ``start``.
+        They go to ``into``, where that is given. Raises :class:`Failed` where it has no byte ``start``.
         """
 
         def ask(store: ObjectStoreMethods) -> Piece:
             result = store.get(name, options={"range": (start, stop)})
             meta = result.meta
-            return Piece(memoryview(result.bytes()), meta["size"], meta["e_tag"])
+            data = memoryview(result.bytes()) if into is None else _receive(result, stop - start, into)
+            return Piece(data, meta["size"], meta["e_tag"])
 
         store = self._stores.reading(self._most)
         try:

@@ -118,7 +118,8 @@ class ObjectPool(Pool):
         """Read a blob and verify it, while others of the batch are on their way."""
         found = self._read(key)
         try:
-            return None if found is None else Blob.from_bytes(found, key=key)
+            # What it was read into, where that can be written to, is nobody else's.
+            return None if found is None else Blob.from_bytes(found, key=key, own=True)
         except CorruptEntryError:
             return found  # told by whoever asked, with the pool's name; the others are not damaged
 
@@ -181,12 +182,11 @@ class ObjectPool(Pool):
         def read(part: int) -> None:
             start, stop = edges[part], edges[part + 1]
             try:
-                piece = self._client.get_part(name, key, start, stop)
+                piece = self._client.get_part(name, key, start, stop, buffer[start:stop])
             except Failed:
                 raise _Replaced from None
-            if piece is None or piece.data is None or piece[1:] != version[1:]:
+            if piece is None or piece[1:] != version[1:] or len(piece.data or b"") != stop - start:
                 raise _Replaced
-            buffer[start:stop] = piece.data
 
         self._crew.map(read, range(count))
         return buffer
