@@ -81,7 +81,7 @@ def test_with_s3_and_redis(
 def test_while_a_worker_is_killed_and_the_scheduler_is_restarted(
     servers: tuple[str, dict[str, str], str], tmp_path: Path
 ) -> None:
-    """In mid-run: every task is done all the same, and what was memorized before is neither lost nor changed."""
+    """In mid-run: every task is done all the same, and what was memorized before is there, unchanged."""
     bucket, variables, url = servers
     home = tmp_path / "home"
     home.mkdir()
