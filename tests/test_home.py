@@ -311,6 +311,35 @@ def test_a_read_cache(policy: laila.DefaultPolicy, taskforce: TaskForce, tmp_pat
     assert made not in common, "a write goes where it is routed, as at home"
 
 
+def test_a_pool_whose_class_only_the_submitter_has(policy: laila.DefaultPolicy, taskforce: TaskForce) -> None:
+    """Is used through the submitter as one in memory is."""
+
+    class Mine(laila.MemoryPool):
+        """No plugin: nobody else could find this class."""
+
+        durability = "process"  # type: ignore[assignment]
+
+    policy.extend(Mine(nickname="mine"))
+    listen(policy)
+    key = laila.memorize(laila.constant("mine"), pool_nickname="mine").wait()
+    assert taskforce.submit(partial(_remember, key, "mine")).wait(60) == "mine"
+
+
+def test_a_file_of_the_submitters_host(
+    policy: laila.DefaultPolicy, variables: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is used through the submitter where the worker's host has it not; a chain before it as a whole."""
+    policy.extend(laila.tiers("memory://", f"hdf5://{tmp_path}/a.h5"), pool_nickname="file")
+    listen(policy)
+    key = laila.memorize(laila.constant("in the file"), pool_nickname="file").wait()
+    ticket = json.loads(policy.ticket(ANY).replace(b"a.h5", b"not there.h5"))
+    ticket["host"] = "elsewhere"
+    monkeypatch.setattr("laila.policy.home._LOOPBACK", ())  # this address is reached from there
+    with laila.DefaultPolicy.from_ticket(json.dumps(ticket).encode()) as there:
+        assert there.central.memory.remember(key, pool_nickname="file").data == "in the file"
+    assert [path.name for path in tmp_path.glob("*.h5")] == ["a.h5"]
+
+
 def test_one_store_with_its_origin_in_memory(
     policy: laila.DefaultPolicy, taskforce: TaskForce, tmp_path: Path
 ) -> None:
@@ -376,8 +405,11 @@ time.sleep(120)
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-@pytest.mark.parametrize("kind", ["processes", "dask"])
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("processes", signal.SIGKILL), ("dask", signal.SIGKILL), ("processes", signal.SIGSTOP)],
+    ids=["processes-killed", "dask-killed", "processes-stopped"],
+)
 def test_a_submitter_that_is_gone(
     kind: str, how: signal.Signals, variables: None, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

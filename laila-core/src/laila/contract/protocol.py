@@ -147,8 +147,11 @@ class Protocol(Component, ABC):
         return None
 
     def invitation(self) -> Invitation | None:
-        """Say how the workers of this policy's tasks reach it; None where this serves no address now."""
-        return None if self.uri is None else Invitation(self.uri, {})
+        """Say how the workers of this policy's tasks reach it; None where they cannot, as by default.
+
+        They come as callers that are no policy: by a protocol whose node's ``policy_id`` is "".
+        """
+        return None
 
     def peer_secret(self) -> str | None:
         """Return the secret that workers connect with: for the role ``write`` where there is such a one.

@@ -78,7 +78,11 @@ class Travels:
 
     def reachable(self) -> frozenset[str]:
         """The uuids of the pools that another process reaches by itself."""
-        return frozenset(pool.uuid for pool in self._pools() if pool.durability != "none")
+        return frozenset(
+            pool.uuid
+            for pool in self._pools()
+            if pool.durability != "none" and pools().name_of(type(pool)) is not None
+        )
 
     def ticket(self, taskforce: str, *, share_secrets: bool) -> bytes:
         """See :meth:`DefaultPolicy.ticket`."""

@@ -100,9 +100,8 @@ class SubmittersPool(Pool):
         """File blobs over there, as ``memorize`` does."""
         if not blobs:
             return []
-        plain = [self._outward(blob) for blob in blobs]
         # To store the same once more is a success, unless it was to replace what others may write, too.
-        (outcomes,) = self._call("memorize", [plain], again=not replace, overwrite=replace)
+        (outcomes,) = self._call("memorize", [list(blobs)], again=not replace, overwrite=replace)
         return [self._stored(outcome) for outcome in outcomes]
 
     def _stored(self, outcome: object) -> StoreOutcome | LailaError:
