@@ -212,6 +212,39 @@ def test_a_connection_that_broke_is_made_again(
     assert _named("after") == 1
 
 
+def test_what_is_called_once_more(
+    policy: laila.DefaultPolicy, variables: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a connection turns out to be broken: what does no harm twice; the rest fails, and works next time."""
+    monkeypatch.setattr("laila.policy.home._Caller.peer_left", lambda *_: None)  # nobody tells beforehand
+    protocol = listen(policy)
+    port = protocol.bound_port
+    key = laila.memorize(laila.constant(0)).wait()
+
+    def break_it() -> None:
+        nonlocal protocol
+        policy.central.communication.remove_connection(protocol)
+        protocol = listen(policy, port=port)
+
+    with laila.DefaultPolicy.from_ticket(policy.ticket(ANY)) as there:
+        memory = there.central.memory
+        assert memory.remember(key).data == 0
+        break_it()
+        assert memory.remember(key).data == 0
+        break_it()
+        fixed = laila.constant(1, nickname="fixed")
+        memory.memorize(fixed).wait()
+        break_it()
+        with pytest.raises(PoolUnreachableError, match="not connected"):
+            memory.memorize(fixed, overwrite=True).wait()
+        memory.memorize(fixed, overwrite=True).wait()
+        break_it()
+        with pytest.raises(PoolUnreachableError, match="not connected"):
+            memory.forget(fixed).wait()
+        memory.forget(fixed).wait()
+    assert laila.remember(fixed, missing_ok=True).wait() is None
+
+
 def _named(nickname: str) -> Any:
     return laila.remember(nickname=nickname, scope="ENTRY").wait().data
 
