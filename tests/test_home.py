@@ -215,7 +215,7 @@ def test_a_connection_that_broke_is_made_again(
 def test_what_is_called_once_more(
     policy: laila.DefaultPolicy, variables: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When a connection turns out to be broken: what does no harm twice; the rest fails, and works next time."""
+    """When a connection turns out to be broken: what does no harm twice; the rest works the next time."""
     monkeypatch.setattr("laila.policy.home._Caller.peer_left", lambda *_: None)  # nobody tells beforehand
     protocol = listen(policy)
     port = protocol.bound_port

@@ -23,9 +23,18 @@ if TYPE_CHECKING:
 
     from laila.contract.protocol import Protocol
 
-__all__ = ["Home"]
+__all__ = ["Home", "is_local"]
 
 _LOOPBACK = ("127.", "localhost", "::1")
+
+
+def is_local(uri: str) -> bool:
+    """Whether ``uri`` means a server that other hosts do not reach by it."""
+    try:
+        parts = urlsplit(uri)
+        return parts.scheme == "unix" or (parts.hostname or "").startswith(_LOOPBACK)
+    except ValueError:
+        return False
 
 
 class Home:
@@ -100,8 +109,7 @@ class Home:
     def _connect(self) -> Protocol:
         from laila.plugins import protocols
 
-        host = urlsplit(self._uri).hostname or ""
-        if self._elsewhere is not None and host.startswith(_LOOPBACK):
+        if self._elsewhere is not None and is_local(self._uri):
             raise PeerError(
                 f"{self._uri} is reached on the host {self._elsewhere} alone; there, have the protocol "
                 "listen at an address that other hosts reach (host=)",

@@ -31,7 +31,7 @@ from laila.policy.environment import (
     read,
     write,
 )
-from laila.policy.home import Home
+from laila.policy.home import Home, is_local
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -134,6 +134,7 @@ class Travels:
             parts = ("", pool.uuid, {} if pool.nickname is None else {"nickname": pool.nickname}, [])
             reasons[pool.uuid] = str(error)
         else:
+            _place(pool, parts[2])
             # In a chain that is one store, a cache in memory is one of each worker's own.
             origin = pool.proxy_to
             if pool.durability == "none" and not (pool.write_through and origin is not None):
@@ -286,12 +287,22 @@ def _stand_in(model: PoolModel, reason: str, home: Home | None) -> Pool:
     return pool
 
 
+def _place(pool: Pool, options: dict[str, Any]) -> None:
+    """Say where a pool of files is also where that came from this process's own folders and environment."""
+    path = getattr(pool, "path", None)
+    if isinstance(path, str | os.PathLike) and hasattr(pool.settings, "path"):
+        options["path"] = os.fspath(path)
+
+
 def _elsewhere(model: PoolModel, host: str) -> str | None:
-    """Why a pool of files cannot be what it was on the host ``host``; None where it can."""
-    path = model.options.get("path")
-    if host == node() or not isinstance(path, str) or os.path.exists(path):
+    """Why a pool cannot be what it was on the host ``host``; None where it can."""
+    if host == node():
         return None
-    return f"{path} is a file or folder of the host {host}, and not on this one, {node()}"
+    path = model.options.get("path")
+    if isinstance(path, str) and not os.path.exists(path):
+        return f"{path} is a file or folder of the host {host}, and not on this one, {node()}"
+    local = next((one for one in model.options.values() if isinstance(one, str) and is_local(one)), None)
+    return local and f"{local} is reached on the host {host} alone, and this one is {node()}"
 
 
 def _local_taskforce() -> TaskForce:
