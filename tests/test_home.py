@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import LocalCluster
 
 import laila
 from laila.active import clear_policy
@@ -21,6 +21,7 @@ from laila.contract import TaskForce
 from laila.errors import EntryNotFoundError, EvolutionConflictError, ImmutableEntryError, PoolUnreachableError
 from laila.taskforce.dask import DaskTaskForce
 from laila.taskforce.processes import ProcessTaskForce
+from servers.dask import DaskServers
 
 SECRET = "what the workers' environment has"
 ANY = "5f0c9d5e-33ce-4e0a-9a52-3a8a0c1f7a11"  # a task force
@@ -45,12 +46,11 @@ def variables() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def cluster(variables: None) -> Iterator[LocalCluster]:
-    """Two workers, processes of their own."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-    ) as cluster:
-        yield cluster
+def cluster(variables: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskServers]:
+    """A scheduler and two workers, processes of their own."""
+    importable = {"PYTHONPATH": str(Path(__file__).parent)}
+    with DaskServers(tmp_path_factory.mktemp("dask"), 2, importable) as servers:
+        yield servers
 
 
 @pytest.fixture(scope="module", params=["processes", "dask"])
@@ -58,7 +58,7 @@ def make_taskforce(request: pytest.FixtureRequest, variables: None) -> MakeTaskF
     """Each of the engines."""
     if request.param == "processes":
         return partial(ProcessTaskForce, 1)
-    return partial(DaskTaskForce, request.getfixturevalue("cluster").scheduler_address)
+    return partial(DaskTaskForce, request.getfixturevalue("cluster").address)
 
 
 @pytest.fixture(scope="module")
@@ -447,13 +447,15 @@ def test_a_submitter_that_is_gone(
     kind: str, how: signal.Signals, variables: None, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """A task that still runs gets a clear error, in bounded time, also when the submitter says nothing."""
-    address = "" if kind == "processes" else request.getfixturevalue("cluster").scheduler_address
+    address = "" if kind == "processes" else request.getfixturevalue("cluster").address
     submitter = subprocess.Popen([sys.executable, "-c", SUBMITTER, str(tmp_path), kind, address])
     try:
         _until(Path(tmp_path, "there").exists)
         submitter.send_signal(how)
         if how is signal.SIGKILL:
             submitter.wait()
+        else:
+            os.waitpid(submitter.pid, os.WUNTRACED)  # until it has stopped
         Path(tmp_path, "go").touch()
         _until(Path(tmp_path, "told").exists, 50)
     finally:
