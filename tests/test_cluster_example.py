@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import laila
+from servers.dask import DaskServers
 from servers.redis import RedisServer
 from servers.s3 import S3Server
 from workspace import ROOT, clean_environment
@@ -72,3 +76,57 @@ def test_with_s3_and_redis(
         monkeypatch.setenv(name, value)
     with laila.DefaultPolicy() as policy:
         assert len(list(policy.extend(f"s3://{bucket}/digits").keys())) == 18
+
+
+def test_while_a_worker_is_killed_and_the_scheduler_is_restarted(
+    servers: tuple[str, dict[str, str], str], tmp_path: Path
+) -> None:
+    """In mid-run: every task is done all the same, and what was memorized before is there, unchanged."""
+    bucket, variables, url = servers
+    home = tmp_path / "home"
+    home.mkdir()
+    with (
+        DaskServers(tmp_path, 2, clean_environment(home, **variables)) as dask,
+        laila.DefaultPolicy() as policy,
+    ):
+        features = policy.extend(url, pool_nickname="features")
+        arguments = ["--images", f"s3://{bucket}/digits", "--features", url, "--scheduler", dask.address]
+        run = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(SCRIPT), *arguments, "--batch", "5", "--retries", "5"],
+            cwd=home,
+            env=clean_environment(home, **variables),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            until(lambda: len(list(features.keys())) >= 20, "tasks run")
+            before = list(features.keys())
+            (made,) = policy.central.memory.remember(before[:1], pool_nickname="features").wait()
+            os.kill(made.metadata["user"]["worker"], signal.SIGKILL)
+            until(
+                lambda: len(list(features.keys())) >= len(before) + 20,
+                "the other worker, and a new one, go on",
+            )
+            dask.kill()
+            before = list(features.keys())
+            held = policy.central.memory.remember(before, pool_nickname="features").wait()
+            dask.start()
+            printed = json.loads(run.communicate(timeout=110)[0])
+        finally:
+            run.kill()
+            run.wait()
+        assert len(before) < 360, "it was in mid-run"
+        assert (printed["batches"], printed["images"]) == (360, 1797)
+        assert len(set(printed["features"])) == 360
+        assert printed["accuracy"] > 0.95
+        after = policy.central.memory.remember(before, pool_nickname="features").wait()
+        for one, other in zip(held, after, strict=True):
+            assert (one.data["features"] == other.data["features"]).all()
+
+
+def until(done: Callable[[], object], what: str) -> None:
+    """Wait for something that happens in another process."""
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)

@@ -1,12 +1,14 @@
 """Preprocess a data set on a Dask cluster: the data stays in pools, the work goes to where the workers are.
 
     python examples/cluster/preprocess.py [--images URL] [--features URL] [--scheduler ADDRESS] [--run NAME]
+        [--batch IMAGES] [--retries TIMES]
 
 scikit-learn's 1,797 handwritten digits are stored in batches in one pool. Each batch is a task: a worker
 fetches it, straightens its digits and describes them by the directions of their strokes, and stores what it
 made in the other pool; only ids pass through Dask. A last task fetches all of it and trains a classifier, to
 show that nothing is missing or mixed up. With `s3://…` and `redis://…` as the URLs, any number of machines
-can take part; without a scheduler a local cluster of two processes is begun.
+can take part; without a scheduler a local cluster of two processes is begun. A task may run twice without
+harm, so that those of a worker that died are started again, ``--retries`` times.
 """
 
 from __future__ import annotations
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
 
-BATCH = 100
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it, and print what came of it as JSON."""
@@ -41,13 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", default="hdf5:features.h5", help="the pool for what is made of them")
     parser.add_argument("--scheduler", help="the address of a Dask scheduler; a local cluster without it")
     parser.add_argument("--run", default="digits", help="begins the nicknames of what is stored")
+    parser.add_argument("--batch", type=int, default=100, help="how many images are one task")
+    parser.add_argument("--retries", type=int, default=3, help="how often a task is started again")
     options = parser.parse_args(arguments)
 
     laila.memory.extend(options.images, pool_nickname="images")
     laila.memory.extend(options.features, pool_nickname="features")
-    laila.command.add_taskforce(DaskTaskForce(options.scheduler, workers=2))
+    laila.command.add_taskforce(DaskTaskForce(options.scheduler, workers=2, retries=options.retries))
 
-    batches = store_images(options.run)
+    batches = store_images(options.run, options.batch)
     tasks = [partial(preprocess, batch) for batch in batches]
     made = laila.command.submit(tasks, memorize_to="features").wait()
     accuracy, images = laila.command.submit(partial(evaluate, made), wait=True)
@@ -59,15 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     laila.terminate()
 
 
-def store_images(run: str) -> list[laila.Entry]:
+def store_images(run: str, size: int) -> list[laila.Entry]:
     """Memorize the data set in batches; the entries that this returns go to tasks as references."""
     digits = load_digits()
     batches = [
         laila.constant(
-            {"images": digits.images[at : at + BATCH], "labels": digits.target[at : at + BATCH]},
+            {"images": digits.images[at : at + size], "labels": digits.target[at : at + size]},
             nickname=f"{run} images {at}",
         )
-        for at in range(0, len(digits.images), BATCH)
+        for at in range(0, len(digits.images), size)
     ]
     laila.memorize(batches, pool_nickname="images").wait()
     return batches

@@ -100,6 +100,10 @@ PROTOCOLS: Found = {
     "ShowsItsSecret": ("options_and_secrets", "the secret shows neither"),
     "ReturnsTheURI": ("start_and_stop", "add_peer gives the global id of the peer"),
     "IsOneSided": ("peering_is_symmetric", "either side may call, whoever has connected"),
+    "TakesCallersForPeers": (
+        "a_caller_that_is_no_policy",
+        "a caller that is no policy is nobody's peer, and nobody is told of it",
+    ),
     "TellsNobodyWhoJoined": (
         "peering_is_symmetric",
         "the node that a peer connects to is told that it joined",

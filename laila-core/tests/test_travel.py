@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,6 +111,41 @@ def test_a_file_of_another_host(policy: laila.DefaultPolicy, tmp_path: Path) -> 
     ):
         there.central.memory.remember(entry, pool_nickname="file").wait()
     assert not (tmp_path / "a.h5").exists()
+
+
+def test_a_file_by_default(policy: laila.DefaultPolicy, tmp_path: Path) -> None:
+    """Goes by the submitter's folders, whatever those of the worker are: it is not made anew."""
+    from laila.plugins import pools
+
+    policy.extend(pools().get("hdf5")(nickname="by default"))
+    entry = laila.constant(1)
+    policy.central.memory.memorize(entry, pool_nickname="by default").wait()
+    ticket = policy.ticket(TASKFORCE)
+    read = "import sys, laila; policy = laila.DefaultPolicy.from_ticket(sys.stdin.buffer.read()); print("
+    read += f"policy.central.memory.remember({entry.global_id!r}, pool_nickname='by default').data)"
+    done = subprocess.run(
+        [sys.executable, "-c", read],
+        input=ticket,
+        env={**os.environ, "LAILA_HOME": f"{tmp_path}/another"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.strip() == b"1", done.stderr.decode()
+
+
+@pytest.mark.parametrize("url", ["redis://localhost:6379", "redis://[::1]:1", "unix:///run/redis.sock"])
+def test_a_server_that_the_submitters_host_alone_reaches(policy: laila.DefaultPolicy, url: str) -> None:
+    """Is refused on other hosts: what answers there by this address is another one, and may be empty."""
+    ticket = json.loads(policy.ticket(TASKFORCE))
+    (alpha,) = ticket["policy"]["pools"]
+    alpha["plugin"], alpha["options"], ticket["reasons"] = "redis", {"url": url}, {}
+    ticket["host"] = "elsewhere"
+    with (
+        laila.DefaultPolicy.from_ticket(json.dumps(ticket).encode()) as there,
+        pytest.raises(PoolUnreachableError, match="is reached on the host elsewhere alone"),
+    ):
+        there.central.memory.remember(nickname="x").wait()
 
 
 def test_a_plugin_that_is_missing_there(policy: laila.DefaultPolicy, tmp_path: Path) -> None:

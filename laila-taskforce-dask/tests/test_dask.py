@@ -19,6 +19,7 @@ import laila
 from laila.active import clear_policy
 from laila.errors import InvalidArgumentError, InvalidTaskError, PoolUnreachableError, WorkerLostError
 from laila.taskforce.dask import DaskTaskForce
+from servers.dask import DaskServers
 
 T = TypeVar("T")
 
@@ -29,7 +30,8 @@ def policy(cluster: LocalCluster, tmp_path: Path) -> Iterator[laila.DefaultPolic
     taskforce = DaskTaskForce(cluster.scheduler_address)
     with laila.DefaultPolicy(taskforce=taskforce) as policy:
         laila.activate_policy(policy)
-        policy.central.memory.alpha_pool = f"hdf5://{tmp_path}/alpha.h5"
+        alpha = policy.extend(f"hdf5://{tmp_path}/alpha.h5", pool_nickname="alpha")
+        policy.central.memory.alpha_pool = alpha
         policy.extend("memory://", pool_nickname="memory")
         yield policy
     clear_policy()
@@ -94,7 +96,7 @@ def test_a_local_cluster_ends_with_its_submitter(end: str) -> None:
 
 @pytest.mark.usefixtures("policy")
 def test_the_policy_is_in_the_workers() -> None:
-    """Pools, references, memorize_to; a pool in memory says why not."""
+    """Pools, references, ``memorize_to``; a pool in memory says why not."""
     entry = laila.constant(bytes(2_000_000))
     laila.memorize(entry).wait()
     in_memory = laila.memorize(laila.constant(1), pool_nickname="memory").wait()
@@ -106,6 +108,8 @@ def test_the_policy_is_in_the_workers() -> None:
     size, made = laila.command.submit(work).wait(60)
     assert size == 2_000_000
     assert laila.remember(made).data == "made there"
+    kept = laila.command.submit(lambda: laila.constant("kept there"), memorize_to="alpha").wait(60)
+    assert laila.remember(kept).data == "kept there"
     with pytest.raises(PoolUnreachableError):
         laila.command.submit(lambda: laila.remember(in_memory, pool_nickname="memory").wait()).wait(60)
 
@@ -196,52 +200,14 @@ def test_a_killed_worker_loses_nothing_that_was_memorized(
     assert laila.command.submit(partial(pow, 2, 3)).wait(60) == 8
 
 
-class OwnScheduler:
-    """A scheduler and a worker, each by Dask's command line as users start them, at a port that stays."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self._folder = folder
-        self.address = f"tcp://127.0.0.1:{port}"
-        self._port = port
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self) -> None:
-        """Start both."""
-        dask = [sys.executable, "-W", "ignore", "-m", "dask"]
-        scheduler = ["scheduler", "--host", "127.0.0.1", "--port", str(self._port), "--no-dashboard"]
-        worker = ["worker", self.address, "--nthreads", "1", "--nworkers", "1", "--no-dashboard"]
-        for command in (scheduler, worker):
-            log = (self._folder / f"{command[0]}.log").open("ab")
-            self._processes.append(
-                subprocess.Popen(
-                    [*dask, *command], stdout=log, stderr=log, cwd=self._folder, start_new_session=True
-                )
-            )
-            log.close()
-
-    def kill(self) -> None:
-        """Kill both, with what they have started."""
-        for process in self._processes:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self._processes.clear()
-
-
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[OwnScheduler]:
-    """One for this test alone."""
-    from socket import socket
-
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    scheduler = OwnScheduler(tmp_path, port)
-    scheduler.start()
-    yield scheduler
-    scheduler.kill()
+def own(tmp_path: Path) -> Iterator[DaskServers]:
+    """A scheduler and a worker for one test alone."""
+    with DaskServers(tmp_path) as servers:
+        yield servers
 
 
-def test_a_restarted_scheduler(own: OwnScheduler, tmp_path: Path) -> None:
+def test_a_restarted_scheduler(own: DaskServers, tmp_path: Path) -> None:
     """What it had fails by name, what waited is done after it is back, what was memorized is there."""
     with laila.DefaultPolicy(taskforce=DaskTaskForce(own.address, ahead=4)) as policy:
         laila.activate_policy(policy)

@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from right_protocol import Lines, Link
 
-from laila.contract import Node, Protocol, Request
+from laila.contract import Invitation, Node, Protocol, Request
 from laila.testing import ProtocolConformance
 
 # -- who is let in -------------------------------------------------------------------------------------------
@@ -118,6 +118,20 @@ class IsOneSided(Lines):
 
     def refuse(self, request: Request) -> object:
         raise ConnectionError("the other side calls, not this one")
+
+
+class TakesCallersForPeers(Lines):
+    """It tells its node of those that are no policies, too."""
+
+    @classmethod
+    def outbound(cls, **options: object) -> Self:
+        return cls("its own")
+
+    def invitation(self) -> Invitation | None:
+        return None if self.uri is None else Invitation(self.uri, {})
+
+    def peer_secret(self) -> str:
+        return self.secret
 
 
 class _Quiet:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from laila.contract.component import Component
     from laila.contract.hookspecs import hookimpl
     from laila.contract.pool import Pool
-    from laila.contract.protocol import Node, Protocol, Request, Role
+    from laila.contract.protocol import Invitation, Node, Protocol, Request, Role
     from laila.contract.remote import Parcel, RemoteSettings, RemoteTaskForce
     from laila.contract.taskforce import Task, TaskForce
     from laila.directories import directory
@@ -34,6 +34,7 @@ __all__ = [
     "Entry",
     "Future",
     "GroupFuture",
+    "Invitation",
     "Manifest",
     "Node",
     "Parcel",
@@ -66,6 +67,7 @@ _HOMES = {
     "Entry": "laila.entry",
     "Future": "laila.futures",
     "GroupFuture": "laila.futures",
+    "Invitation": "laila.contract.protocol",
     "Manifest": "laila.entry",
     "Node": "laila.contract.protocol",
     "Parcel": "laila.contract.remote",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from threading import RLock
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 from typing import Protocol as TypingProtocol
 from weakref import WeakSet
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from laila.futures import RemoteFuture
 
-__all__ = ["ROLES", "Node", "Protocol", "Request", "Role", "is_policy_id"]
+__all__ = ["ROLES", "Invitation", "Node", "Protocol", "Request", "Role", "is_policy_id"]
 
 Role = Literal["read", "write", "admin"]
 """What a peer may do: each role includes the ones before it."""
@@ -74,12 +74,21 @@ class Request:
         return ".".join(self.path)
 
 
+class Invitation(NamedTuple):
+    """How another process of the same user reaches what a protocol serves, but for the secret. JSON-able."""
+
+    uri: str
+    """What to connect to."""
+    options: dict[str, object]
+    """What :meth:`Protocol.outbound` is to be given there."""
+
+
 class Node(TypingProtocol):
     """What a policy shows to its protocols. Thread-safe."""
 
     @property
     def policy_id(self) -> str:
-        """The global id that peers know this policy by."""
+        """The global id that peers know this policy by; "" for a caller that is none, and nobody's peer."""
 
     def dispatch(self, peer: str, request: Request) -> object:
         """Run an exported method for an authenticated peer and return its result, or raise its error.
@@ -119,10 +128,11 @@ class Protocol(Component, ABC):
         _every.add(self)
 
     @classmethod
-    def outbound(cls) -> Self:
+    def outbound(cls, **options: object) -> Self:
         """Return a protocol that only connects and serves no address: what ``add_peer`` makes at need.
 
-        Raises :class:`~laila.errors.NotSupportedError` where there is no such thing.
+        ``options`` are those of an :class:`Invitation`. Raises :class:`~laila.errors.NotSupportedError` where
+        there is no such thing.
         """
         raise NotSupportedError(f"a {cls.__name__} must be told how to connect")
 
@@ -134,6 +144,20 @@ class Protocol(Component, ABC):
     @property
     def uri(self) -> str | None:
         """Where others connect to, once it is started; None where it serves no address."""
+        return None
+
+    def invitation(self) -> Invitation | None:
+        """Say how the workers of this policy's tasks reach it; None where they cannot, as by default.
+
+        They come as callers that are no policy: by a protocol whose node's ``policy_id`` is "".
+        """
+        return None
+
+    def peer_secret(self) -> str | None:
+        """Return the secret that workers connect with: for the role ``write`` where there is such a one.
+
+        None where it was given none. Show it to nobody.
+        """
         return None
 
     def start(self, node: Node) -> None:

@@ -57,7 +57,7 @@ class RemoteSettings(Settings):
     )
     share_secrets: bool = option(
         default=False,
-        help="send the secrets of the policy's pools with the tasks, encrypted",
+        help="send the secrets of the policy's pools and protocol with the tasks, encrypted",
     )
 
 

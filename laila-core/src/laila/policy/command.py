@@ -290,6 +290,12 @@ class DefaultCentralCommand(Component):
             for taskforce in taskforces:
                 taskforce.shutdown(wait=True)
 
+    def finish_elsewhere(self) -> None:
+        """Shut those task forces down whose tasks run in other processes, when these have settled."""
+        for taskforce in self._all():
+            if not taskforce.in_process:
+                taskforce.shutdown(wait=True)
+
     def _close(self) -> None:
         self.shutdown()
 

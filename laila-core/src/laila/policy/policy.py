@@ -250,9 +250,14 @@ class DefaultPolicy(Component):
         """Finish what is queued, then close protocols, task forces and pools, in this order."""
         self._events.tell("laila_policy_closing")
         failures: list[Exception] = []
-        for part in (self.central.communication, self.central.command, self.central.memory):
+        ends = [
+            part.close for part in (self.central.communication, self.central.command, self.central.memory)
+        ]
+        if self._travels is not None and self._travels.invites():
+            ends.insert(0, self.central.command.finish_elsewhere)  # while tasks can still come back to this
+        for end in ends:
             try:
-                part.close()
+                end()
             except Exception as error:  # noqa: BLE001 - every part is closed before the first error is raised
                 failures.append(error)
         from laila.active import clear_policy, peek_policy

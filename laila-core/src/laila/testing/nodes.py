@@ -60,7 +60,7 @@ class TestNode:
     __test__ = False  # for pytest, which takes classes of such a name for tests
 
     def __init__(self, policy_id: str | None = None) -> None:
-        self.policy_id = policy_id or make_global_id(("POLICY",), new_uuid())
+        self.policy_id = make_global_id(("POLICY",), new_uuid()) if policy_id is None else policy_id
         self.calls: list[tuple[str, tuple[str, ...], tuple[object, ...], dict[str, object]]] = []
         self.joined: list[tuple[str, Protocol]] = []
         self.left: list[str] = []

@@ -143,7 +143,7 @@ class Dialer:
                     target.secret,
                     self._settings,
                     self._background,
-                    policy=self._node.policy_id,
+                    policy=self._node.policy_id or None,
                     identity=self._identity,
                     context=context,
                 )

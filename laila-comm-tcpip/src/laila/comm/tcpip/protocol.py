@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets as random
 from contextlib import suppress
+from socket import gethostname
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -20,7 +21,7 @@ from laila.comm.tcpip.once import Once
 from laila.comm.tcpip.registry import Registry
 from laila.comm.tcpip.settings import TCPIPSettings, check
 from laila.comm.tcpip.tls import client_context, server_context
-from laila.contract import Protocol, RemoteFuture
+from laila.contract import Invitation, Protocol, RemoteFuture
 from laila.errors import (
     EnvironmentSnapshotError,
     PayloadError,
@@ -107,9 +108,9 @@ class DefaultTCPIPProtocol(Protocol):
         self._failed_before = 0
 
     @classmethod
-    def outbound(cls) -> Self:
+    def outbound(cls, **options: Any) -> Self:
         """Return a protocol that only connects."""
-        return cls(listen=False)
+        return cls(listen=False, **options)
 
     # -- what it is ------------------------------------------------------------------------------------------
 
@@ -131,10 +132,24 @@ class DefaultTCPIPProtocol(Protocol):
     @property
     def uri(self) -> str | None:
         """What others connect to, once it listens."""
+        return None if self._listener is None else self._uri(self.host)
+
+    def _uri(self, host: str) -> str:
+        host = f"[{host}]" if ":" in host else host
+        return f"{'ws' if self._ssl is None else 'wss'}://{host}:{self.bound_port}"
+
+    def invitation(self) -> Invitation | None:
+        """See :meth:`laila.contract.Protocol.invitation`; "any address" is written as this host's name."""
         if self._listener is None:
             return None
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'ws' if self._ssl is None else 'wss'}://{host}:{self.bound_port}"
+        host = gethostname() if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104 - none is bound
+        options: dict[str, object] = {"channel_binding": self.settings.channel_binding, "reconnect": False}
+        return Invitation(self._uri(host), options)
+
+    def peer_secret(self) -> str | None:
+        """See :meth:`laila.contract.Protocol.peer_secret`; without ``write``: ``read``, else ``admin``."""
+        by_role = {role: secret for secret, role in self.settings.roles().items()}
+        return next((by_role[role] for role in ("write", "read", "admin") if role in by_role), None)
 
     @property
     def failed_handshakes(self) -> int:

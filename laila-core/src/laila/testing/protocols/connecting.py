@@ -7,6 +7,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
+
 from laila.errors import LailaError, PeerError
 from laila.testing.bounded import bounded
 from laila.testing.nodes import TestNode
@@ -115,6 +117,22 @@ class Connecting(ProtocolSuite):
             promise(one.node.calls[-1][2] == (one.id,), "a call reaches the peer that is meant")
             self.gets(one, far, "each of many peers may call", one.id)
             promise(far.node.calls[-1][0] == one.id, "a node is told which of its peers calls")
+
+    def test_a_caller_that_is_no_policy(self, far: Side, secret: str) -> None:
+        """One that invites tasks of other processes is called by them, and they are nobody's peers."""
+        invitation = far.protocol.invitation()
+        if invitation is None:
+            pytest.skip("invitation() is None: tasks in other processes do not come back by it")
+        promise(far.protocol.peer_secret() == secret, "peer_secret() gives the secret that lets others in")
+        options = invitation.options
+        promise(json.loads(json.dumps(options)) == options, f"an invitation is JSON-able; it has {options}")
+        what = 'a protocol that invites takes a node whose policy_id is ""'
+        with type(far.protocol).outbound(**options) as protocol:
+            caller = Side(TestNode(""), protocol)
+            protocol.start(caller.node)
+            self.connect(caller, invitation.uri, secret, far.id, what)
+            self.gets(caller, far, what, "hello")
+        promise(not far.node.joined, "a caller that is no policy is nobody's peer, and nobody is told of it")
 
     def test_connecting_again(self, near: Side, far: Side, secret: str) -> None:
         """Connecting to a peer that is connected gives its id again, from either side, and harms nothing."""

@@ -86,8 +86,8 @@ class DaskTaskForce(RemoteTaskForce):
         workers: How many processes a local cluster has.
         ahead: How many tasks the scheduler has at a time.
         retries: How often a task whose worker died while it ran is started again; by default never.
-        share_secrets: Send the secrets of the policy's pools along, encrypted; by default workers take them
-            from their own environment.
+        share_secrets: Send the secrets of the policy's pools and protocol along, encrypted; by default
+            workers take them from their own environment.
         address: The scheduler's address by another name, as the environment has it.
         nickname: As for every task force.
 

@@ -42,8 +42,8 @@ class ProcessTaskForce(RemoteTaskForce):
     Args:
         workers: How many tasks run at a time; by default as many as there are cores for this process.
         retries: How often a task whose worker died while it ran is started again; by default never.
-        share_secrets: Send the secrets of the policy's pools along, encrypted; by default workers take them
-            from the environment, which they inherit, and from their own ``laila.args``.
+        share_secrets: Send the secrets of the policy's pools and protocol along, encrypted; by default
+            workers take them from the environment, which they inherit, and from their own ``laila.args``.
         nickname: As for every task force.
 
     Raises:
