@@ -40,7 +40,6 @@ __all__ = [
     "metadata_of",
     "parse_head",
     "read_plain",
-    "remembered_metadata",
     "unpack_checked",
 ]
 
@@ -169,11 +168,6 @@ def metadata_of(meta: Meta | None, key: str | None) -> Mapping[str, object]:
         if type(user) is not dict:
             raise corrupt(key, "its metadata is no map")
     return MappingProxyType({"created": created, "type": kind, "size": size, "codec": codec, "user": user})
-
-
-def remembered_metadata(meta: Meta | None, undone: tuple[str, ...], key: str) -> Mapping[str, object]:
-    """The metadata of an entry that was remembered: what its blob said, and what was ``undone`` of it."""
-    return MappingProxyType({"user": {}, **metadata_of(meta, key), "transformations": undone})
 
 
 def head_checksum(fixed: bytes | memoryview, rest: bytes | memoryview) -> int:

@@ -270,9 +270,9 @@ class Entry(Identifiable):
         from types import MappingProxyType
 
         if self._stored is not None:
-            from laila.contract.blobhead import remembered_metadata
+            from laila.entry.stored import metadata
 
-            return remembered_metadata(*self._stored, self.global_id)
+            return metadata(self.global_id, *self._stored)
         from laila.codec.registry import type_name
 
         return MappingProxyType(

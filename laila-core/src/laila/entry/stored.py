@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from laila.codec import decode, encode
 from laila.contract.blob import MAGIC, Blob, Buffer
+from laila.contract.blobhead import metadata_of
 from laila.entry.entry import Entry, EntryState
 from laila.entry.manifest import Manifest
 from laila.errors import CorruptEntryError, EntryDictError, EntryTypeError, InvalidArgumentError
@@ -14,11 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from typing import Any, TypeVar
 
+    from laila.contract.blobhead import Meta
     from laila.transform import Transformation, TransformationSequence
 
     E = TypeVar("E", bound=Entry)
 
-__all__ = ["as_blob", "from_blob", "recover", "serialize", "to_blob"]
+__all__ = ["as_blob", "from_blob", "metadata", "recover", "serialize", "to_blob"]
 
 _FORMAT = 1
 
@@ -62,6 +66,11 @@ def from_blob(blob: Blob, *, copy: bool = True, take: bool = False) -> Entry:
     entry._user_metadata = None
     entry._created = 0.0 if meta is None else meta[0]
     return entry
+
+
+def metadata(key: str, meta: Meta | None, undone: tuple[str, ...]) -> Mapping[str, object]:
+    """The metadata of an entry that was remembered: what its blob said, and what was ``undone`` of it."""
+    return MappingProxyType({"user": {}, **metadata_of(meta, key), "transformations": undone})
 
 
 def as_blob(key: str, value: bytes | bytearray | memoryview | str | Blob | Entry | Mapping[str, Any]) -> Blob:
