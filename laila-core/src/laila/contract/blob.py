@@ -49,6 +49,7 @@ __all__ = [
     "BlobHead",
     "Buffer",
     "byte_view",
+    "metadata_of",
     "unpack_checked",
 ]
 
