@@ -32,6 +32,12 @@ KEYS = [f"LAILA:ENTRY:GLOBAL_ID:00000000-0000-4000-8000-{number:012x}" for numbe
 Content = dict[str, bytes]
 
 
+@pytest.fixture(autouse=True)
+def _growth_in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the file grows in many commits, and the images are small."""
+    monkeypatch.setattr(durable, "LEAD", 32 * 1024)
+
+
 class ForgetfulDisk:
     """One file on a disk; ``leave_out`` names a sync that does nothing: region, record or pages."""
 

@@ -37,9 +37,14 @@ __all__ = ["PAGE", "DurableFile", "recover"]
 PAGE = 4096
 # Beyond this much new data one more sync costs less than reading it back for a checksum.
 REGION_CHECKSUM_LIMIT = 256 * 1024
-# The file ends at a multiple of this while it is open: records of small commits then overwrite each other in
-# place, and a sync that changes no length is a third quicker.
-SLACK = 64 * 1024
+# While it is open the file is at least this much longer than what is written to it, and as much again when
+# it has to grow. Plain HDF5 asks for the length of a file, locks it, and then reads from the superblock where
+# the file ends, in this order; an end beyond that length is a truncated file to it. So a commit should name
+# no end that the file has not reached for a good while: a reader that stops between the first two calls opens
+# the file all the same, unless more than this is committed meanwhile. The lead is a hole, which takes no
+# space; at its end, records of commits overwrite each other in place, and a sync that changes no length is a
+# third quicker.
+LEAD = 4 * 1024 * 1024
 
 
 class DurableFile(io.RawIOBase):
@@ -153,6 +158,7 @@ class DurableFile(io.RawIOBase):
         if before:
             self._hold(offset, view[:before])
         if before < len(view):
+            self._lead(offset + len(view))
             self._storage.write(view[before:], offset + before)
         self._eof = max(self._eof, offset + len(view))
 
@@ -166,6 +172,13 @@ class DurableFile(io.RawIOBase):
                 page.extend(bytes(PAGE - len(page)))
             first, last = max(start, base), min(stop, base + PAGE)
             page[first - base : last - base] = view[first - start : last - start]
+
+    def _lead(self, end: int) -> None:
+        """Have the file longer than ``end`` by the lead; see :data:`LEAD`."""
+        if self._storage.size() < end + LEAD:
+            # Where a limit or the file system forbids it, what is written next says whether it matters.
+            with suppress(OSError):
+                self._storage.truncate(end + 2 * LEAD)
 
     # -- committing ----------------------------------------------------------------------------------------
 
@@ -192,6 +205,7 @@ class DurableFile(io.RawIOBase):
         if not self._held:
             # Nothing committed is overwritten: a new file, of which no one knows until it is given its name.
             self._storage.truncate(self._eof)
+            self._lead(self._eof)
             self._storage.sync()
             self._end = self._eof
             return
@@ -215,11 +229,9 @@ class DurableFile(io.RawIOBase):
         elif new > 0:
             region = xxh3_128_digest(self._storage.read(new, self._end))
         size = journal.encoded_size(runs)
-        first = max(self._end, self._eof)
-        stop = self._storage.size()
-        if stop - size < first:
-            stop = first + size
-            stop += -stop % SLACK
+        least = max(self._end, self._eof) + size
+        self._lead(least)
+        stop = max(self._storage.size(), least)
         record = journal.encode(
             runs,
             file_id=self._file_id,
@@ -244,6 +256,7 @@ class DurableFile(io.RawIOBase):
         # it off.
         with suppress(OSError):
             self._storage.truncate(self._end)
+            self._lead(self._end)
 
 
 def recover(storage: Storage, file_id: bytes, end_of: Callable[[Storage], int]) -> int:

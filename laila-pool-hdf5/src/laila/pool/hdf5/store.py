@@ -318,7 +318,7 @@ class Store:
                 if not committed or not isinstance(error, Exception):
                     raise
             self._requests.done(together)
-            dead, size = file.index.dead, file.storage.size()
+            dead, size = file.index.dead, superblock_end(file.storage, self.path)
         if not self._auto_compact or dead <= max(self._compact_from, size // 2):
             return False
         self._compact_from = 2 * dead  # until it succeeds: a full disk is not tried again for each write
@@ -346,7 +346,7 @@ class Store:
         Needs as much free space as the result. Readers go on meanwhile, writers wait.
         """
         with reporting("compact", self.path), self._writer, self._writing() as file:
-            before = file.storage.size()
+            before = superblock_end(file.storage, self.path)
             with self._source_session(file) as session:
 
                 def fill(transaction: Transaction) -> None:
@@ -363,7 +363,7 @@ class Store:
             with self._steady:
                 self._file = built
             self._compact_from = _COMPACT_FROM
-            return before - built.storage.size()
+            return before - superblock_end(built.storage, self.path)
 
     @contextmanager
     def _source_session(self, file: PoolFile) -> Iterator[Session]:
