@@ -17,7 +17,6 @@ class TestDask(TaskForceConformance):
 
     in_process = False
     examples = 5
-    patience = 40.0  # a task takes milliseconds, and the machine may be busy
 
     @pytest.fixture
     def make_taskforce(self, cluster: LocalCluster) -> Callable[..., DaskTaskForce]:

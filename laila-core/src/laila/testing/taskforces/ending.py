@@ -219,24 +219,30 @@ class Ending(TaskForceSuite):
 
     def test_submitting_while_it_shuts_down(self, made: MakeTaskForce) -> None:
         """What is submitted while another thread shuts down is done or refused, never lost."""
-        for _ in range(5):
+        for turn in range(5):
             taskforce = made()
             taken: list[Future[int]] = []
             odd: list[BaseException] = []
+            enough = threading.Event()
 
-            def submit() -> None:
+            def submit(before: int) -> None:
                 try:
-                    for _ in range(100_000):
-                        taken.append(taskforce.submit(partial(tasks.square, 2)))  # noqa: B023, PERF401
+                    for n in range(300):  # no more: where the machine is busy, all are to be done in time
+                        taken.append(taskforce.submit(partial(tasks.square, 2)))  # noqa: B023
+                        if n == before:
+                            enough.set()  # noqa: B023
+                        time.sleep(0)  # so that the other threads have their turn
                 except TaskForceError:
                     return
                 except BaseException as error:  # noqa: BLE001 - reported below
                     odd.append(error)  # noqa: B023
+                finally:
+                    enough.set()  # noqa: B023
 
-            threads = [threading.Thread(target=submit, daemon=True) for _ in range(2)]
+            threads = [threading.Thread(target=submit, args=(10 * turn,), daemon=True) for _ in range(2)]
             for thread in threads:
                 thread.start()
-            time.sleep(0.002)
+            promise(enough.wait(self.patience), "submit() returns")
             taskforce.shutdown()
             for thread in threads:
                 thread.join(self.patience)
