@@ -94,6 +94,22 @@ def test_a_local_cluster_ends_with_its_submitter(end: str) -> None:
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "workers outlive their submitter")
 
 
+def test_a_local_cluster_that_closes_says_nothing() -> None:
+    """Nor does what is left in its event loop: Dask logs connections that go while it closes them."""
+    _, errors = run(
+        "import asyncio, logging\nfrom laila.taskforce import DaskTaskForce\n"
+        "async def linger():\n"
+        "    try:\n        await asyncio.sleep(60)\n"
+        "    finally:\n        logging.getLogger('distributed.batched').info('Batched Comm Closed')\n"
+        "with DaskTaskForce(workers=1) as taskforce:\n"
+        "    taskforce.submit(lambda: 1).wait(60)\n"
+        "    asyncio.run_coroutine_threadsafe(linger(), taskforce._cluster.loop.asyncio_loop)\n"
+        "logging.getLogger('distributed.batched').info('after it')\n"
+    )
+    assert errors.endswith("after it\n")
+    assert len(errors.splitlines()) == 1
+
+
 @pytest.mark.usefixtures("policy")
 def test_the_policy_is_in_the_workers() -> None:
     """Pools, references, ``memorize_to``; a pool in memory says why not."""

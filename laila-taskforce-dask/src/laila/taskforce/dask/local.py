@@ -10,9 +10,12 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import ExitStack
+from typing import Any
 
 from distributed import Scheduler, SpecCluster
 from distributed.deploy.spec import ProcessInterface
+from distributed.utils import silence_logging_cmgr
 
 __all__ = ["local_cluster"]
 
@@ -45,9 +48,33 @@ class _Worker(ProcessInterface):
         await super().close()  # type: ignore[no-untyped-call]
 
 
+class _LocalCluster(SpecCluster):
+    """A cluster that logs errors only, up to its very end.
+
+    With Dask's own ``silence_logs`` the logs are back while the scheduler's last connections are still being
+    closed, and say so now and then.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._quiet = ExitStack()
+        self._quiet.enter_context(silence_logging_cmgr(logging.ERROR))
+        try:
+            super().__init__(**options)  # type: ignore[no-untyped-call]
+        except BaseException:
+            self._quiet.close()
+            raise
+
+    def close(self, timeout: float | None = None) -> Any:
+        """Close it; when this returns, its event loop has ended."""
+        try:
+            return super().close(timeout)
+        finally:
+            self._quiet.close()
+
+
 def local_cluster(workers: int | None) -> SpecCluster:
     """Start one with so many worker processes of one thread each; by default as many as there are cores."""
-    return SpecCluster(
+    return _LocalCluster(
         scheduler={
             "cls": Scheduler,
             "options": {
@@ -58,5 +85,4 @@ def local_cluster(workers: int | None) -> SpecCluster:
             },
         },
         workers={f"laila-{n}": {"cls": _Worker} for n in range(workers or os.cpu_count() or 1)},
-        silence_logs=logging.ERROR,
     )
