@@ -24,22 +24,35 @@ from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.poolfile import Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from laila.contract import Blob
 
     MakeBlob = Callable[..., Blob]
+    Run = Callable[..., subprocess.Popen[str]]
 
 
-def run(script: str, *arguments: object) -> subprocess.Popen[str]:
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Starts a program beside the test; it ends with the test, however that ends."""
     preamble = "import sys\nfrom laila.contract import Blob, Buffer\nfrom laila.pool.hdf5 import HDF5Pool\n"
-    return subprocess.Popen(
-        [sys.executable, "-c", preamble + script, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    started: list[subprocess.Popen[str]] = []
+
+    def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", preamble + script, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def read(pool: HDF5Pool, key: str) -> bytes | None:
@@ -63,7 +76,7 @@ with HDF5Pool(sys.argv[1]) as pool:
 """
 
 
-def test_two_processes_write_one_file(tmp_path: Path) -> None:
+def test_two_processes_write_one_file(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "p.h5"
     writers = [run(WRITER, path, name, 100) for name in ("a", "b")]
     seen = {"a": -1, "b": -1}
@@ -89,7 +102,7 @@ def test_two_processes_write_one_file(tmp_path: Path) -> None:
                 assert set(bytes(blob.buffers[0].data)) == {number % 256}
 
 
-def test_one_of_two_writers_is_killed(tmp_path: Path) -> None:
+def test_one_of_two_writers_is_killed(tmp_path: Path, run: Run) -> None:
     chance = random.Random(3)
     for number in range(8):
         path = tmp_path / f"{number}.h5"
@@ -101,7 +114,6 @@ def test_one_of_two_writers_is_killed(tmp_path: Path) -> None:
             victim.send_signal(signal.SIGKILL)
             # Not by communicate(), which does not see what the line above has read into the buffer.
             acknowledged = victim.stdout.read().count("\n") + 1
-            victim.communicate()
             assert survivor.communicate(timeout=60)[0].count("\n") == 40
             assert pool._evolutions("survivor") == list(range(40))
             kept = pool._evolutions("victim")
@@ -111,7 +123,7 @@ def test_one_of_two_writers_is_killed(tmp_path: Path) -> None:
             assert all(read(pool, f"victim-{n}") for n in kept)
 
 
-def test_create_is_atomic_across_processes(tmp_path: Path) -> None:
+def test_create_is_atomic_across_processes(tmp_path: Path, run: Run) -> None:
     script = """
 with HDF5Pool(sys.argv[1]) as pool:
     print("ready", flush=True)
@@ -125,12 +137,10 @@ with HDF5Pool(sys.argv[1]) as pool:
     assert sum(int(racer.communicate("go\n", timeout=60)[0]) for racer in racers) == 200
 
 
-def test_processes_that_open_a_new_file_together_share_it(tmp_path: Path) -> None:
+def test_processes_that_open_a_new_file_together_share_it(tmp_path: Path, run: Run) -> None:
     script = 'pool = HDF5Pool(sys.argv[1]); pool._write(sys.argv[2], Blob(sys.argv[2], b"")); pool.close()'
     started = [run(script, tmp_path / "p.h5", f"k{n}") for n in range(4)]
     assert [process.wait(60) for process in started] == [0] * 4
-    for process in started:
-        process.communicate()
     with HDF5Pool(tmp_path / "p.h5") as pool:
         assert len(list(pool._keys())) == 4
 
@@ -167,7 +177,7 @@ def test_plain_h5py_reader_keeps_writers_out(tmp_path: Path, make_blob: MakeBlob
         assert read(pool, "k") == bytes(make_blob("k", np.ones(5000)))
 
 
-def test_plain_h5py_sees_whole_commits_beside_a_writer(tmp_path: Path) -> None:
+def test_plain_h5py_sees_whole_commits_beside_a_writer(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "p.h5"
     script = """
 import numpy as np
@@ -190,8 +200,6 @@ with HDF5Pool(sys.argv[1]) as pool:
             continue  # the writer is in the middle of a commit
         assert len(set(first) | set(second)) == 1
         good += 1
-    writer.kill()
-    writer.communicate()
     assert good > 20
 
 
@@ -282,7 +290,7 @@ def test_forked_child_uses_the_pool(tmp_path: Path, make_blob: MakeBlob) -> None
         assert len(pool._evolutions("child")) == len(pool._evolutions("parent")) == 50
 
 
-def test_fork_in_the_midst_of_a_transaction(tmp_path: Path) -> None:
+def test_fork_in_the_midst_of_a_transaction(tmp_path: Path, run: Run) -> None:
     script = """
 import os, threading
 begun, forked = threading.Event(), threading.Event()
