@@ -151,7 +151,7 @@ def test_a_refused_connection_is_an_error_and_found_out_once(
     for _ in range(20):
         with pytest.raises(PoolError):
             pool._read("k")
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 20 * 0.4 / 2  # if each of them had waited, twice that at least
     proxy.refuse = False
     assert read(pool, "k") == bytes(make("k"))
     proxy.cut()
@@ -161,15 +161,16 @@ def test_a_refused_connection_is_an_error_and_found_out_once(
 def test_an_answer_that_comes_too_late_reaches_nobody(
     proxy: Proxy, prefix: str, opened: OpenPool, server: RedisServer
 ) -> None:
-    pool = opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=0.2, retry_for=0)
+    # A second, so that on a busy machine those that are not held up come in time.
+    pool = opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=1, retry_for=0)
     blobs = [make(f"{n}", 50, n) for n in range(30)]
     pool._write_many([(blob.key, blob) for blob in blobs])
-    for blob in blobs[:5]:
+    for blob in blobs[:3]:
         proxy.stall = True
         began = time.monotonic()
         with pytest.raises(PoolError, match="did not answer in time") as caught:
             pool._read(blob.key)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 1 + 2
         assert caught.value.errno == errno.ETIMEDOUT
         proxy.stall = False
         for other in blobs:
@@ -189,12 +190,16 @@ def test_a_call_that_is_interrupted_leaves_no_answer_behind(
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
+    def read_and_be_interrupted(key: str) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        pool._read(key)
+
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         for blob in blobs[:3]:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            assert pool._exists(blob.key)  # connects, which the interrupt should not hit
             with pytest.raises(KeyboardInterrupt):
-                pool._read(blob.key)
+                read_and_be_interrupted(blob.key)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
