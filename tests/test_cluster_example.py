@@ -23,11 +23,30 @@ from workspace import ROOT, clean_environment
 SCRIPT = ROOT / "examples" / "cluster" / "preprocess.py"
 
 
+# Runs a script, but waits for both workers of its cluster: Dask begins when one is there, and on a busy
+# machine that one may have done everything before the other is.
+WITH_BOTH_WORKERS = """
+import runpy, sys
+from laila.taskforce.dask import DaskTaskForce
+
+connect = DaskTaskForce._connect
+
+def connect_and_wait(taskforce):
+    client = connect(taskforce)
+    client.wait_for_workers(2, timeout=60)
+    return client
+
+DaskTaskForce._connect = connect_and_wait
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def run(home: Path, *arguments: str, **variables: str) -> dict[str, Any]:
     """Run the example in an empty HOME; return what it printed."""
     home.mkdir()
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(SCRIPT), *arguments],
+        [sys.executable, "-W", "ignore", "-c", WITH_BOTH_WORKERS, str(SCRIPT), *arguments],
         cwd=home,
         env=clean_environment(home, **variables),
         capture_output=True,
