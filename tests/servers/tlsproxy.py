@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -34,21 +36,7 @@ class TLSProxy:
                 client = self._context.wrap_socket(plain, server_side=True)
                 server = self._trusting.wrap_socket(socket.create_connection(("127.0.0.1", self._target)))
                 self._open += [client, server]
-                answers = threading.Thread(target=self._answer, args=(server, client), daemon=True)
-                answers.start()
-                threading.Thread(target=self._ask, args=(client, server, answers), daemon=True).start()
-
-    def _ask(self, client: socket.socket, server: socket.socket, answers: threading.Thread) -> None:
-        _pass(client, server)
-        # Shutting a TLS socket down takes the TLS away from who reads it: what is still answered comes first.
-        answers.join(_LAST_WORDS)
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
-
-    def _answer(self, server: socket.socket, client: socket.socket) -> None:
-        _pass(server, client)
-        with contextlib.suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
+                threading.Thread(target=_pass_on, args=(client, server), daemon=True).start()
 
     def close(self) -> None:
         """End it."""
@@ -66,7 +54,33 @@ class TLSProxy:
         self.close()
 
 
-def _pass(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while block := source.recv(65536):
-            sink.sendall(block)
+def _pass_on(client: ssl.SSLSocket, server: ssl.SSLSocket) -> None:
+    """Pass on both ways until one side ends; in one thread: two may not use a TLS connection at a time."""
+    with contextlib.suppress(OSError, ValueError):  # closed by the test
+        client.setblocking(False)
+        server.setblocking(False)
+        while (asking := _pass(client, server)) and _pass(server, client):
+            select.select([client, server], [], [])
+        # Shutting a TLS socket down takes the TLS away from who reads it: what is still answered comes first.
+        until = time.monotonic() + (0 if asking else _LAST_WORDS)
+        while _pass(server, client) and (left := until - time.monotonic()) > 0:
+            select.select([server], [], [], left)
+    for one in (client, server):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+
+
+def _pass(source: ssl.SSLSocket, sink: ssl.SSLSocket) -> bool:
+    """Pass on what there is; whether more may come."""
+    while True:
+        try:
+            block = source.recv(65536)
+        except ssl.SSLWantReadError:
+            return True
+        except OSError:
+            return False
+        if not block:
+            return False
+        sink.setblocking(True)
+        sink.sendall(block)
+        sink.setblocking(False)
