@@ -371,3 +371,47 @@ def test_memory_that_is_given_away_is_taken_once() -> None:
         assert other.buffers[0].own is None
         assert decode(other, take=True).flags.owndata  # type: ignore[attr-defined]
     assert not decode(Blob.from_bytes(data, own=True, verify=False), copy=False, take=True).flags.writeable  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        np.arange(1 << 18, dtype="<f8"),
+        np.asfortranarray(np.arange(1 << 18, dtype="<f8").reshape(512, 512)),
+        [np.arange(1 << 18, dtype="<f8").reshape(2, -1), np.arange(7)],
+        b"x" * (2 << 20),
+        bytearray(b"y" * (2 << 20)),
+        np.zeros(1 << 17, dtype=[("a", "<f8"), ("b", "<i4")]),
+        np.zeros(1 << 18, dtype="<M8[ns]"),
+    ],
+)
+def test_large_buffers_may_be_verified_while_they_are_copied(payload: Any) -> None:
+    raw = bytes(encode(payload, key=KEY))
+    for copy in (True, False):
+        blob = Blob.from_bytes(raw, later=True)
+        assert not blob.buffers[0].checked
+        found: Any = decode(blob, copy=copy)
+        assert_same(
+            found[0] if isinstance(found, list) else found,
+            payload[0] if isinstance(payload, list) else payload,
+        )
+        assert all(buffer.checked for buffer in blob.buffers)
+        if isinstance(payload, np.ndarray) and copy:
+            assert found.flags.writeable
+            assert found.flags.f_contiguous == payload.flags.f_contiguous
+        for position in (len(raw) - 1, len(raw) // 2):
+            bad = bytearray(raw)
+            bad[position] ^= 1
+            with pytest.raises(CorruptEntryError, match="checksum"):
+                decode(Blob.from_bytes(bytes(bad), later=True), copy=copy)
+
+
+def test_a_buffer_that_no_row_refers_to_is_verified_too() -> None:
+    data = b"z" * (1 << 20)
+    for tree in (b"\xc0", encode((1,), key=KEY).tree):
+        whole = bytearray(bytes(Blob(KEY, tree, (Buffer(memoryview(data)),))))
+        decode(Blob.from_bytes(bytes(whole), later=True))
+        whole[-1] ^= 1
+        blob = Blob.from_bytes(bytes(whole), later=True)
+        with pytest.raises(CorruptEntryError, match="checksum"):
+            decode(blob)

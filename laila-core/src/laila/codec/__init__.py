@@ -93,6 +93,8 @@ def decode(blob: Blob, *, copy: bool = True, take: bool = False) -> object:
         )
     tree = blob.tree
     if tree[:1] != b"\xc1":
+        for buffer in blob.buffers:  # which no plain payload has
+            buffer.check(blob.key)
         try:
             return plain.unpack(tree)
         except MemoryError:

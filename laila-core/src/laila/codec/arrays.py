@@ -11,6 +11,7 @@ import re
 from math import prod
 
 import numpy as np
+from xxhash import xxh3_128
 
 from laila.codec import tags
 from laila.codec.containers import only
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from laila.codec.encoder import Encoder
+    from laila.contract.blob import Buffer
 
     Row = list[object]
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -37,6 +39,7 @@ _simple_text = re.compile(
 _CHARS = "qQlLiIgGdDfF"
 _MAX_NESTING = 64
 _MAX_PARTS = 10_000
+_PIECE = 1 << 20
 
 
 def describe(dtype: np.dtype[Any]) -> object:
@@ -212,10 +215,27 @@ def _build(
     return view.copy("K") if (decoder.copy if copy is None else copy) else view
 
 
+def _copy_checked(decoder: Decoder, buffer: Buffer, dtype: np.dtype[Any]) -> Array:
+    """A copy of a large buffer, verified piece by piece while the piece is in the processor's cache."""
+    source: Array = np.frombuffer(buffer.data, np.uint8)
+    view = _build(decoder, buffer.data, dtype, buffer.shape, buffer.order, copy=False)
+    array: Array = np.empty_like(view, order="K", subok=False)
+    target = (array if buffer.order == "C" else array.T).reshape(-1).view(np.uint8)
+    state = xxh3_128()
+    for start in range(0, buffer.nbytes, _PIECE):
+        piece = target[start : start + _PIECE]
+        piece[:] = source[start : start + _PIECE]
+        state.update(piece.data)
+    buffer.check(decoder.blob.key, state.digest())
+    return array
+
+
 def _decode_array(row: Row, decoder: Decoder) -> object:
     (number,) = only(row, 1)
-    buffer = decoder.buffer(number, tags.NDARRAY)
+    buffer = decoder.buffer(number, tags.NDARRAY, unchecked=decoder.copy)
     dtype = dtype_from(expect(buffer.dtype, str))
+    if not buffer.checked:
+        return _copy_checked(decoder, buffer, dtype)
     if decoder.copy and decoder.take and buffer.own is not None:
         own, buffer.own = buffer.own, None  # an array over it is as good as a copy, for the first who asks
         return _build(decoder, own, dtype, buffer.shape, buffer.order, copy=False)

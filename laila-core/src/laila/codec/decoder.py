@@ -55,8 +55,8 @@ class Decoder:
         self._used: set[tuple[object, int]] = set()
         self._keys: KeyBudget | None = None
 
-    def buffer(self, number: object, tag: object) -> Buffer:
-        """Buffer ``number``, for a row of ``tag`` that copies it.
+    def buffer(self, number: object, tag: object, *, unchecked: bool = False) -> Buffer:
+        """Buffer ``number``, for a row of ``tag`` that copies it, and verifies it too where ``unchecked``.
 
         Raises ``ValueError`` when there is none, or when another row of that tag had it: a short blob could
         ask for copies without end.
@@ -67,7 +67,10 @@ class Decoder:
         if tag is not None and use in self._used:
             raise ValueError(f"two rows that copy buffer {number}")
         self._used.add(use)
-        return self.blob.buffers[number]
+        found = self.blob.buffers[number]
+        if not unchecked:
+            found.check(self.blob.key)
+        return found
 
     def plain_buffer(self, number: object, tag: object) -> memoryview:
         """The bytes of buffer ``number``, which must be plain bytes; see :meth:`buffer`."""
@@ -119,7 +122,10 @@ def decode_rows(blob: Blob, copy: bool, take: bool = False) -> object:
         trusted = verify_blob(blob)
     decoder = Decoder(blob, copy=copy, trusted=trusted, take=take)
     try:
-        return _read(decoder, memoryview(blob.tree)[len(tags.ROWS_MARK) :])
+        payload = _read(decoder, memoryview(blob.tree)[len(tags.ROWS_MARK) :])
+        for buffer in blob.buffers:
+            buffer.check(blob.key)  # one that no row refers to
+        return payload
     except (LailaError, MemoryError):
         raise  # too little memory says nothing about the blob
     except Exception as error:

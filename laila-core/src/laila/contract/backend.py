@@ -27,15 +27,15 @@ def counts_evolution(number: str) -> bool:
     return number.isdecimal() and number.isascii() and (number[0] != "0" or number == "0")
 
 
-def as_blob(key: str, found: Blob | BytesLike | Sequence[BytesLike]) -> Blob:
-    """Check what an author's method returned, and make it a blob."""
+def as_blob(key: str, found: Blob | BytesLike | Sequence[BytesLike], *, later: bool = False) -> Blob:
+    """Check what an author's method returned, and make it a blob; see :meth:`Blob.from_bytes`."""
     if isinstance(found, Blob):
         if found.key != key:
             raise CorruptEntryError(f"what is filed under {key} bears the id {found.key!r}", key=key)
         return found
     if isinstance(found, (list, tuple)):
-        return Blob.from_parts(found, key=key)
-    return Blob.from_bytes(found, key=key)  # type: ignore[arg-type]  # any contiguous buffer will do
+        return Blob.from_parts(found, key=key, later=later)
+    return Blob.from_bytes(found, key=key, later=later)  # type: ignore[arg-type]  # any contiguous buffer will do
 
 
 def _size(found: Blob | BlobHead | BytesLike | None) -> int | None:

@@ -56,6 +56,8 @@ __all__ = [
 _NO_HASH = bytes(DIGEST_BYTES)
 # Up to this size a blob of the most common kind is read in one go: copying it costs less than views.
 _SHORT = 64 * 1024
+# From this size on a buffer does not stay in the processor's cache between being verified and being copied.
+_LARGE = 1 << 20
 
 
 def byte_view(data: object) -> memoryview:
@@ -107,7 +109,7 @@ class Buffer:
     by convention.
     """
 
-    __slots__ = ("_hash", "data", "dtype", "order", "own", "shape")
+    __slots__ = ("_hash", "checked", "data", "dtype", "order", "own", "shape")
 
     def __init__(
         self,
@@ -123,7 +125,18 @@ class Buffer:
         self.shape = (data.nbytes,) if shape is None else shape
         self.order = order
         self.own: memoryview | None = None
+        self.checked = True
         self._hash = checksum
+
+    def check(self, key: str, found: bytes | None = None) -> None:
+        """Verify the checksum, unless that was done; ``found`` is the hash where it was made on the way.
+
+        Raises :class:`CorruptEntryError` about the blob of ``key``.
+        """
+        if not self.checked:
+            if (xxh3_128_digest(self.data) if found is None else found) != self._hash:
+                raise corrupt(key, "a buffer does not match its checksum")
+            self.checked = True
 
     @property
     def nbytes(self) -> int:
@@ -300,13 +313,21 @@ class Blob:
 
     @classmethod
     def from_bytes(
-        cls, data: BytesLike, *, key: str | None = None, verify: bool = True, own: bool = False
+        cls,
+        data: BytesLike,
+        *,
+        key: str | None = None,
+        verify: bool = True,
+        own: bool = False,
+        later: bool = False,
     ) -> Self:
         """Read a whole blob, its buffers as views of ``data`` without copying.
 
         ``data`` must not change while the blob is in use. ``key`` is the key it was read under: a blob that
         bears another id is refused. ``verify=False`` skips the checksums, never the checks of structure.
         ``own=True`` gives writable ``data`` away: an array may come to lie in it, instead of in a copy.
+        ``later=True`` leaves the checksums of large buffers to :func:`laila.codec.decode`, which verifies
+        them while it copies.
 
         Raises:
             CorruptEntryError: for anything that is not exactly what was written.
@@ -321,7 +342,7 @@ class Blob:
                 key, f"{view.nbytes} bytes where it says {head.nbytes}: it was cut or something was appended"
             )
         if not head.table:
-            return cls._assemble(head, view, (), key, verify)
+            return cls._assemble(head, view, (), key, verify, later)
         pieces = []
         end = head.head_nbytes
         for start, (nbytes, *_) in zip(head.offsets(), head.table, strict=True):
@@ -329,7 +350,7 @@ class Blob:
                 raise corrupt(key, "the padding between two buffers is not zero")
             end = start + nbytes
             pieces.append(view[start:end])
-        blob = cls._assemble(head, view, pieces, key, verify)
+        blob = cls._assemble(head, view, pieces, key, verify, later)
         if own and not memoryview(data).readonly:
             for start, buffer in zip(head.offsets(), blob.buffers, strict=True):
                 # A small part of a large blob would keep the whole of it in memory.
@@ -338,26 +359,29 @@ class Blob:
         return blob
 
     @classmethod
-    def from_parts(cls, parts: Sequence[object], *, key: str | None = None, verify: bool = True) -> Self:
+    def from_parts(
+        cls, parts: Sequence[object], *, key: str | None = None, verify: bool = True, later: bool = False
+    ) -> Self:
         """Read a blob from pieces: its head and one piece per buffer, or any split of ``bytes(blob)``.
 
         ``[head, *buffers]`` (unpadded; any contiguous buffers, numpy arrays too) and :attr:`parts` as it
-        stands are taken without copying; any other split is joined first. Raises as :meth:`from_bytes` does.
+        stands are taken without copying; any other split is joined first. Options and errors are those of
+        :meth:`from_bytes`.
         """
         if not parts:
             raise corrupt(key, "it has no parts")
         views = [byte_view(part) for part in parts]
         if len(views) == 1:
-            return cls.from_bytes(views[0], key=key, verify=verify)
+            return cls.from_bytes(views[0], key=key, verify=verify, later=later)
         if len(views[0]) >= PREFIX_BYTES and announced_head(views[0]) == len(views[0]):
             head = parse_head(views[0], key, verify)
             sizes = [row[0] for row in head.table]
             given = [view.nbytes for view in views[1:]]
             if given == sizes:
-                return cls._assemble(head, views[0], views[1:], key, verify)
+                return cls._assemble(head, views[0], views[1:], key, verify, later)
             pieces = _without_padding(head, views[1:])
             if pieces is not None:
-                return cls._assemble(head, views[0], pieces, key, verify)
+                return cls._assemble(head, views[0], pieces, key, verify, later)
         return cls.from_bytes(b"".join(views), key=key, verify=verify)
 
     @classmethod
@@ -370,16 +394,23 @@ class Blob:
 
     @classmethod
     def _assemble(
-        cls, head: BlobHead, view: memoryview, pieces: Sequence[memoryview], key: str | None, verify: bool
+        cls,
+        head: BlobHead,
+        view: memoryview,
+        pieces: Sequence[memoryview],
+        key: str | None,
+        verify: bool,
+        later: bool,
     ) -> Self:
         buffers = []
-        if pieces:
-            for number, (piece, (_, dtype, shape, order, checksum)) in enumerate(
-                zip(pieces, head.table, strict=True)
-            ):
-                if verify and xxh3_128_digest(piece) != checksum:
-                    raise corrupt(key or head.key, f"buffer {number} does not match its checksum")
-                buffers.append(Buffer(piece, dtype, shape, order, checksum=checksum))
+        for piece, (nbytes, dtype, shape, order, checksum) in zip(pieces, head.table, strict=True):
+            buffer = Buffer(piece, dtype, shape, order, checksum=checksum)
+            if verify:
+                buffer.checked = False
+                # What is transformed is read through before it is decoded.
+                if not later or nbytes < _LARGE or head.transformations:
+                    buffer.check(key or head.key)
+            buffers.append(buffer)
         start, stop = head.tree_span
         tree = bytes(view[start:stop])
         if verify and not head.transformations:

@@ -143,25 +143,26 @@ class Holding(Component, Backend):
         return None if self._sequence().is_keyed(head.transformations) else head.digest
 
     def load_here(
-        self, keys: Sequence[str], *, keep: Callable[[Blob], bool] | None = None
+        self, keys: Sequence[str], *, keep: Callable[[Blob], bool] | None = None, later: bool = False
     ) -> list[Blob | BaseException | None]:
         """Read plain blobs from this pool alone: for each key the blob, None, or what is wrong with it.
 
-        What ``keep`` says yes to is left as it is stored. Raises what the backend raises.
+        What ``keep`` says yes to is left as it is stored. ``later`` is for who decodes what it gets at once:
+        see :meth:`Blob.from_bytes`. Raises what the backend raises.
         """
         self._check_open()
         try:
             every = self._read_many(keys)
         except CorruptEntryError as error:
             if len(keys) == 1:
-                return [self._placed(error)]
+                return [self.placed(error)]
             return [self.load_here([key])[0] for key in keys]  # the others are not damaged
         loaded: list[Blob | BaseException | None] = []
         for key, found in zip(keys, every, strict=True):
             try:
-                blob = None if found is None else as_blob(key, found)
+                blob = None if found is None else as_blob(key, found, later=later)
             except CorruptEntryError as error:
-                loaded.append(self._placed(error))
+                loaded.append(self.placed(error))
                 continue
             if blob is not None and blob.transformations and not (keep is not None and keep(blob)):
                 loaded.append(self.opened(blob))
@@ -174,7 +175,7 @@ class Holding(Component, Backend):
         try:
             return self._outward(blob)
         except (CorruptEntryError, TransformationError) as error:
-            return self._placed(error)
+            return self.placed(error)
 
     def sizes_here(self, keys: Sequence[str]) -> list[int | None]:
         """Return how many bytes each takes as it is stored; None where it is not here, or nobody knows."""
@@ -196,10 +197,10 @@ class Holding(Component, Backend):
             ]
         except CorruptEntryError as error:
             if len(keys) == 1:
-                return [self._placed(error)]
+                return [self.placed(error)]
             return [self.heads_here([key])[0] for key in keys]  # the others are not damaged
 
-    def _placed(self, error: LailaError) -> LailaError:
+    def placed(self, error: LailaError) -> LailaError:
         """Say in which pool it happened."""
         error.args = (f"{error} (in pool {self.label!r})",)
         error.pool = self.label  # type: ignore[attr-defined]  # parts of an error are attributes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laila.entry import from_blob
-from laila.errors import EntryNotFoundError, IdentityError, LailaError
+from laila.errors import CorruptEntryError, EntryNotFoundError, IdentityError, LailaError
 from laila.identity import may_evolve
 
 TYPE_CHECKING = False
@@ -37,15 +37,22 @@ def remember(
     A key without evolution means the constant, else the newest evolution. ``refresh`` reads the last tier
     alone and renews the caches. Raises what the backend raises.
     """
-    found = fetch(pool, keys, missing_ok=missing_ok, refresh=refresh)
     # What went through the tiers of a chain one of them may keep; what one pool has read for us is ours.
     take = pool.blocking and pool.proxy_to is None
+    found = fetch(pool, keys, missing_ok=missing_ok, refresh=refresh, later=take)
     return [entry_of(one, copy, pool, take=take) for one in found]
 
 
-def fetch(pool: Pool, keys: Sequence[str], *, missing_ok: bool = False, refresh: bool = False) -> list[Found]:
+def fetch(
+    pool: Pool,
+    keys: Sequence[str],
+    *,
+    missing_ok: bool = False,
+    refresh: bool = False,
+    later: bool = False,
+) -> list[Found]:
     """The same, but the blobs as they are stored: what is sent on to a peer is not decoded here."""
-    found = _load(pool, keys, refresh)
+    found = _load(pool, keys, refresh, later)
     if missing_ok or None not in found:
         return found
     where = pool.chain()[-1] if refresh else pool  # where it was looked for
@@ -132,8 +139,8 @@ def forget_named(
     return outcomes
 
 
-def _load(pool: Pool, keys: Sequence[str], refresh: bool) -> list[Found]:
-    found = pool.load(keys, refresh=refresh)
+def _load(pool: Pool, keys: Sequence[str], refresh: bool, later: bool = False) -> list[Found]:
+    found = pool.load(keys, refresh=refresh, later=later)
     if None not in found:
         return found
     # What is no constant may be a variable: those are asked for once more, by their newest evolution.
@@ -141,7 +148,7 @@ def _load(pool: Pool, keys: Sequence[str], refresh: bool) -> list[Found]:
     if absent:
         last = zip(absent, pool.newest([keys[i] for i in absent], refresh=refresh), strict=True)
         newest = {i: key for i, key in last if key is not None}
-        again = pool.load(list(newest.values()), refresh=refresh) if newest else ()
+        again = pool.load(list(newest.values()), refresh=refresh, later=later) if newest else ()
         for i, one in zip(newest, again, strict=True):
             found[i] = one
     return found
@@ -155,7 +162,9 @@ def entry_of(found: Found, copy: bool, pool: Pool, *, take: bool = False) -> Ent
         entry = from_blob(found, copy=copy, take=take)
         entry._pool = pool._uuid
         return entry
-    except LailaError as error:  # damaged or untrusted: this entry's failure, not its batch's
+    except CorruptEntryError as error:
+        return pool.placed(error)
+    except LailaError as error:  # untrusted, say: this entry's failure, not its batch's
         return error
 
 
