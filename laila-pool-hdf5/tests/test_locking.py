@@ -74,7 +74,7 @@ def waiting(path: str) -> bool:
     """Whether anybody is in the queue of the lock."""
     fd = os.open(f"{path}.lock", os.O_RDWR)
     try:
-        return not Queue(fd).is_empty()
+        return not Queue(fd, os.path.dirname(path)).is_empty()
     finally:
         os.close(fd)
 
@@ -203,6 +203,25 @@ def test_lock_keeps_others_out_where_there_is_no_order(
         with pytest.raises(PoolLockedError), other.held(0):
             pass
     with other.held(1):
+        pass
+    os.close(fd)
+
+
+@linux
+def test_no_order_where_flock_locks_all_bytes(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As over NFS: a ticket of one who waits would keep the lock from everybody."""
+    kinds = {fcntl.LOCK_EX: fcntl.F_WRLCK, fcntl.LOCK_SH: fcntl.F_RDLCK, fcntl.LOCK_UN: fcntl.F_UNLCK}
+
+    def flock(fd: int, operation: int) -> None:
+        kind = kinds[operation & ~fcntl.LOCK_NB]
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", kind, 0, 0, 0, 0))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with LockFile(path).held(0):
+        pass
+    fd = os.open(f"{path}.lock", os.O_RDWR)
+    Queue(fd, os.path.dirname(path)).enter()
+    with LockFile(path).held(0), pytest.raises(PoolLockedError), LockFile(path).held(0.01):
         pass
     os.close(fd)
 

@@ -148,7 +148,7 @@ class LockFile:
                 errno=error.errno,
                 pool=self._pool,
             ) from error
-        self._file, self._queue = FileStorage(fd), Queue(fd)
+        self._file, self._queue = FileStorage(fd), Queue(fd, os.path.dirname(self.path) or ".")
         return self._file
 
     def close(self) -> None:

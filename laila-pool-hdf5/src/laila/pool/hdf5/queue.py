@@ -9,13 +9,15 @@ dies. A process that is stopped keeps its place, so patience must end: who then 
 all that are before it, and does not wait for them again.
 
 These locks are Linux's "open file description locks" (see fcntl(2)), which two pools in one process have each
-for itself. Elsewhere, and on a file system without them, there is no order.
+for itself. Elsewhere, and on a file system without them, there is no order; nor on one such as NFS, where
+``flock`` locks all bytes of the file in their manner, and tickets would keep everybody from it.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import struct
 from contextlib import suppress
 
@@ -30,29 +32,38 @@ _SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 
 
 class Queue:
-    """The queue in the open file ``fd``, with one place for its user. Raises nothing; used by one thread."""
+    """The queue in the open file ``fd``, with one place for its user. Raises nothing; used by one thread.
 
-    def __init__(self, fd: int) -> None:
+    ``folder`` is where that file is, for a look at what its file system does.
+    """
+
+    def __init__(self, fd: int, folder: str) -> None:
         self._fd = fd
+        self._usable = _is_usable(folder)
         self._ticket: int | None = None
         self._passed = 0  # who has a lower ticket is not waited for
 
     def is_empty(self) -> bool:
         """Whether there is nobody to wait for."""
+        if not self._usable:
+            return True
         if self._passed and _locked(self._fd, 0, 0) is None:
             self._passed = 0
         return _locked(self._fd, self._passed, 0) is None
 
     def enter(self) -> None:
         """Take a place behind all others."""
+        self.leave(served=False)  # an interrupt may have come before it was done
         number = self._passed
-        for _ in range(_TRIES):
+        for _ in range(_TRIES if self._usable else 0):
             other = _locked(self._fd, number, 0)
             if other is not None:
                 number = max(number, other) + 1
-            elif _lock(self._fd, number):
-                self._ticket = number
+                continue
+            self._ticket = number  # first, so that no interrupt leaves a lock that nobody knows of
+            if _lock(self._fd, number):
                 return
+        self._ticket = None
 
     def is_first(self) -> bool:
         """Whether all who came before have gone."""
@@ -66,6 +77,23 @@ class Queue:
                 self._passed = self._ticket
             _unlock(self._fd, self._ticket)
             self._ticket = None
+
+
+def _is_usable(folder: str) -> bool:
+    """Whether such locks and ``flock`` know nothing of each other here, tried on a file without a name."""
+    if _GET is None:
+        return False
+    fds: list[int] = []
+    try:
+        fds.append(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        fcntl.flock(fds[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fds.append(os.open(f"/proc/self/fd/{fds[0]}", os.O_RDWR | os.O_CLOEXEC))
+        return _locked(fds[1], 0, 0) is None
+    except OSError:
+        return False
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def _locked(fd: int, start: int, length: int) -> int | None:
