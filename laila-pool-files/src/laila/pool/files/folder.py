@@ -11,6 +11,7 @@ looks finds all of it or nothing, and a file that is an entry never changes. Nob
 
 What a power failure must not take is synced in this order: the file; then, once it has its name, the folder
 with that name, and those above it when they may be new. Nothing is acknowledged before the last of these.
+Of a batch all files are synced before one gets its name; these syncs overlap, and so do those of folders.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from laila.pool.files.names import (
     is_long,
     key_of,
 )
+from laila.pool.files.parallel import for_each
 from laila.pool.files.reporting import reporting
 from laila.pool.files.temporary import clean, temporary_name
 
@@ -285,8 +287,11 @@ class Folder:
                 files.append((path, file))
                 if file is not None:
                     file.write(blob.parts, more=len(items) > 1)
-            for _, file in files:
-                if file is not None:
+            written = [file for _, file in files if file is not None]
+            if self._durable:
+                for_each(disk.NewFile.finish, written)
+            else:
+                for file in written:
                     file.finish()
             return [self._publish(file, path, replace, touched) for path, file in files]
         finally:
@@ -348,5 +353,4 @@ class Folder:
 
     def _sync(self, folders: Iterable[str]) -> None:
         if self._durable:
-            for folder in folders:
-                disk.sync_folder(folder)
+            for_each(disk.sync_folder, folders)

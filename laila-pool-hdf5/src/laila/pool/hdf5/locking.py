@@ -15,59 +15,105 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from laila.errors import PoolError, PoolLockedError
+from laila.pool.hdf5.queue import Queue
 from laila.pool.hdf5.storage import FileStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["LockFile", "locked"]
 
-_SHORTEST_PAUSE = 0.0005
-_LONGEST_PAUSE = 0.02
+# Often at first: a process that commits without rest leaves the lock for moments only.
+_SHORTEST_PAUSE, _PAUSE_BEHIND_OTHERS, _LONGEST_PAUSE = 0.0002, 0.0005, 0.02
+# Others that came before may be stopped (Ctrl-Z, a debugger): after so many seconds they are not waited for.
+_PATIENCE = 0.5
 
 
 @contextmanager
-def locked(fd: int, *, exclusive: bool, timeout: float, path: str, what: str) -> Iterator[None]:
+def locked(
+    fd: int,
+    *,
+    exclusive: bool,
+    timeout: float,
+    path: str,
+    what: str,
+    queue: Queue | None = None,
+    prepare: Callable[[], object] | None = None,
+) -> Iterator[None]:
     """Hold the lock of the open file ``fd`` for the body.
 
     Waits up to ``timeout`` seconds (0: not at all), then raises :class:`~laila.errors.PoolLockedError`;
-    ``path`` and ``what`` (who is likely to hold it) are for its message.
+    ``path`` and ``what`` (who is likely to hold it) are for its message. With a ``queue`` the lock goes to
+    those who wait in the order in which they came; ``prepare`` is called before one joins them.
     """
     kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    started = time.monotonic()
-    while True:
-        try:
-            fcntl.flock(fd, kind | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            waited = time.monotonic() - started
-            if waited >= timeout:
-                so_long = f" for {timeout:g} seconds" if timeout else ""
-                raise PoolLockedError(
-                    f"{path} is held by {what}{so_long}; try again, or open the pool with lock='wait' "
-                    "and a larger lock_timeout",
-                    pool=path,
-                ) from None
-            # Often at first: a process that commits without rest leaves the lock for moments only.
-            pause = min(max(_SHORTEST_PAUSE, waited / 1000), _LONGEST_PAUSE)
-            time.sleep(min(pause, timeout - waited))
     try:
+        if not _take(fd, kind, timeout, queue, prepare):
+            so_long = f" for {timeout:g} seconds" if timeout else ""
+            raise PoolLockedError(
+                f"{path} is held by {what}{so_long}; try again, or open the pool with lock='wait' "
+                "and a larger lock_timeout",
+                pool=path,
+            )
         yield
     finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        fcntl.flock(fd, fcntl.LOCK_UN)  # also where an interrupt came the moment the lock was taken
+
+
+def _take(
+    fd: int, kind: int, timeout: float, queue: Queue | None, prepare: Callable[[], object] | None
+) -> bool:
+    if queue is None or not timeout:
+        return _wait(fd, kind, timeout, lambda: True)
+    if queue.is_empty() and _try(fd, kind):
+        return True
+    if prepare is not None:
+        prepare()
+    served = False
+    try:
+        queue.enter()
+        served = _wait(fd, kind, timeout, queue.is_first)
+    finally:
+        queue.leave(served=served)
+    return served
+
+
+def _wait(fd: int, kind: int, timeout: float, is_first: Callable[[], bool]) -> bool:
+    """Take the lock once ``is_first`` says so and it is free; whether that came to be in time."""
+    started = time.monotonic()
+    while True:
+        waited = time.monotonic() - started
+        over = waited >= timeout
+        first = is_first()
+        if (first or over or waited >= _PATIENCE) and _try(fd, kind):
+            return True
+        if over:
+            return False
+        pause = max(_SHORTEST_PAUSE if first else _PAUSE_BEHIND_OTHERS, waited / 200)
+        time.sleep(min(pause, _LONGEST_PAUSE, timeout - waited))
+
+
+def _try(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class LockFile:
     """The file ``<path>.lock``, which carries the lock of those who write to ``path``.
 
     A file of its own, because compaction puts another one at ``path``. Opened when first needed; used by one
-    thread at a time.
+    thread at a time. ``prepare`` is called before this process waits, and others behind it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, prepare: Callable[[], object] | None = None) -> None:
         self.path = f"{path}.lock"
         self._pool = path
         self._file: FileStorage | None = None
+        self._queue: Queue | None = None
+        self._prepare = prepare
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
@@ -80,6 +126,8 @@ class LockFile:
                 timeout=timeout,
                 path=self._pool,
                 what="another process that writes",
+                queue=self._queue,
+                prepare=self._prepare,
             ):
                 if file.is_at(self.path):
                     yield
@@ -100,7 +148,7 @@ class LockFile:
                 errno=error.errno,
                 pool=self._pool,
             ) from error
-        self._file = FileStorage(fd)
+        self._file, self._queue = FileStorage(fd), Queue(fd, os.path.dirname(self.path) or ".")
         return self._file
 
     def close(self) -> None:

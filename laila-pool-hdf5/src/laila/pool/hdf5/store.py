@@ -4,7 +4,7 @@ Locks, always taken in this order:
 
 1. ``_writer`` among the threads of this process, then the lock of ``<path>.lock`` among processes: one
    transaction at a time. That file stays when compaction puts another file at ``path``. What other threads
-   want to write in the meantime is committed together by the next of them.
+   want to write in the meantime is committed together by the next of them; processes come in turn.
 2. ``_steady`` among threads, then the lock of the data file: held exclusively while committed bytes or the
    index change, shared by those who look for other processes' commits. Plain HDF5 takes this second one too.
 
@@ -70,7 +70,7 @@ class Store:
         self._closed = False
         self._writer = Lock()
         self._steady = Lock()
-        self._lock = LockFile(self.path)
+        self._lock = LockFile(self.path, _import_hdf5)
         self._requests = Requests()
         self._compact_from = _COMPACT_FROM
         self._file: PoolFile | None = None
@@ -408,6 +408,11 @@ class Store:
         file, self._file = self._file, None
         if file is not None:
             _storage(file).close()
+
+
+def _import_hdf5() -> None:
+    """Most of a second on a busy machine: not while others wait for a lock that this process holds."""
+    import laila.pool.hdf5.native  # noqa: F401
 
 
 def _storage(file: PoolFile) -> FileStorage:

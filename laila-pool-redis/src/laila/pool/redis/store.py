@@ -17,6 +17,7 @@ from laila.contract.blobhead import PREFIX_BYTES, announced_head
 from laila.errors import CorruptEntryError, PoolError
 from laila.pool.redis.layout import LINE_BYTES, Names, Record, cut, evolution, number_of
 from laila.pool.redis.scripts import CREATE, CREATE_AGAIN, DELETE, NEWEST, REPLACE, STORE
+from laila.pool.redis.seen import Seen
 from laila.pool.redis.wire import Command, call
 from redis.exceptions import RedisError, ResponseError
 
@@ -286,22 +287,27 @@ class Store:
 
     def keys(self) -> Iterator[str]:
         """Yield every key once."""
-        seen: set[bytes] = set()
-        pattern = self._names.every_entry
-        for names in self._connections.pages(
-            lambda cursor: Command(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCAN_COUNT)
-        ):
+        seen = Seen()
+        for names in self._pages():
             for name in names:
-                if name not in seen:
-                    seen.add(name)
+                if seen.add(name):
                     with suppress(UnicodeDecodeError):  # whoever wrote that, it was no pool
                         yield self._names.key(name)
+
+    def _pages(self) -> Iterator[list[bytes]]:
+        """Yield the names of all entries, some at a time; one may come twice."""
+        pattern = self._names.every_entry
+        return self._connections.pages(
+            lambda cursor: Command(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCAN_COUNT)
+        )
 
     def empty(self) -> None:
         """Delete every entry, with its pieces and its line in an index."""
         some: list[str] = []
-        for key in self.keys():
-            some.append(key)
+        for names in self._pages():
+            for name in names:
+                with suppress(UnicodeDecodeError):
+                    some.append(self._names.key(name))
             if len(some) >= self._chunk_count:
                 self.delete(some)
                 some.clear()

@@ -1,0 +1,62 @@
+"""Waiting for the disk several times at once: syncs that overlap take little longer than one.
+
+A file system writes its journal for all who wait for it together, and a disk works on several requests.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Thread
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["for_each"]
+
+# Of 1, 2, 4 and 8 at a time, 4 are quickest on ext4, for small files as for large ones.
+_AT_ONCE = 4
+
+T = TypeVar("T")
+
+
+def for_each(function: Callable[[T], object], items: Iterable[T]) -> None:
+    """Call ``function`` with each of ``items``, a few at a time; raise the first error.
+
+    After an error, or an interrupt, no more are begun. On return none is under way. The calling thread takes
+    part, and does all of it where no other can be had: when the interpreter exits.
+    """
+    left = deque(items)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while True:
+                try:
+                    item = left.popleft()
+                except IndexError:
+                    return
+                function(item)
+        except BaseException as error:  # noqa: BLE001 - raised below, in the thread that asked
+            left.clear()
+            errors.append(error)
+
+    threads: list[Thread] = []
+    try:
+        for _ in range(min(_AT_ONCE, len(left)) - 1):
+            thread = Thread(target=work, name="laila-files-sync", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                break
+            threads.append(thread)
+        work()
+    finally:
+        left.clear()
+        for thread in threads:
+            thread.join()
+    try:
+        if errors:
+            raise errors[0]
+    finally:
+        errors.clear()  # which its traceback refers to
