@@ -11,6 +11,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from laila.contract.allocation import allocate
     from laila.contract.blob import Blob, BlobHead, Buffer, BytesLike
     from laila.contract.component import Component
     from laila.contract.hookspecs import hookimpl
@@ -49,6 +50,7 @@ __all__ = [
     "Task",
     "TaskForce",
     "Transformation",
+    "allocate",
     "directory",
     "hookimpl",
     "option",
@@ -82,6 +84,7 @@ _HOMES = {
     "Task": "laila.contract.taskforce",
     "TaskForce": "laila.contract.taskforce",
     "Transformation": "laila.transform",
+    "allocate": "laila.contract.allocation",
     "directory": "laila.directories",
     "hookimpl": "laila.contract.hookspecs",
     "option": "laila.settings",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from obstore.exceptions import BaseError
 
-from laila.contract.allocation import allocate
+from laila.contract import allocate
 from laila.errors import PoolClosedError, PoolError
 from laila.pool.s3.messages import failure
 from laila.pool.s3.replies import RETRIED, Kind, Reply, read_reply

@@ -9,8 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Literal
 from uuid import uuid4
 
-from laila.contract import Blob, Pool
-from laila.contract.allocation import allocate
+from laila.contract import Blob, Pool, allocate
 from laila.contract.blobhead import PREFIX_BYTES, announced_head
 from laila.errors import CorruptEntryError
 from laila.pool.s3.client import Client, Failed
