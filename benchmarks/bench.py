@@ -39,6 +39,10 @@ class Figure:
     """Whether its samples are single calls, of which the slowest count: told as p50, p99 and max."""
     p99: float | None = None
     """The greatest ratio of the 99th percentiles that is on target; for latencies."""
+    known: float | None = None
+    """The greatest ratio at which a miss of ``ratio`` is what a profile explains; more is a miss."""
+    why: str = ""
+    """What that profile shows, in some words: where the limit is."""
 
 
 @dataclass

@@ -60,7 +60,9 @@ class Row:
     """The greatest ratio that is on target."""
     target: str
     verdict: str
-    """``met``, ``missed``, ``noisy`` or, where there is no target, nothing."""
+    """``met``, ``missed``, ``known`` (missed, and explained), ``noisy``; nothing where there is no target."""
+    why: str = ""
+    """Where the limit is, of what is ``known``."""
 
 
 def make_row(
@@ -84,6 +86,8 @@ def make_row(
         targets.append(f"≤ {_number(figure.at_most, figure.unit)}")
         kept.append(mine.median <= figure.at_most)
     verdict = "" if not kept else "met" if all(kept) else "missed"
+    if verdict == "missed" and figure.known is not None and ratio is not None and ratio <= figure.known:
+        verdict = "known"
     # Memory and counts do not depend on what else the machine does: of those a miss is a miss.
     timed = figure.unit in ("s", "×")
     if (
@@ -106,6 +110,7 @@ def make_row(
         figure.ratio,
         ", ".join(targets),
         verdict,
+        figure.why if verdict == "known" else "",
     )
 
 
@@ -147,9 +152,13 @@ def _lines(columns: Sequence[str], rows: Sequence[Row], cells: Callable[[Row], l
     lines = [
         [*columns, "target", ""],
         ["---", "---", *("---:" for _ in columns[2:]), "---", "---"],
-        *([row.workload, _name(row), *cells(row), row.target, row.verdict] for row in rows),
+        *([row.workload, _name(row), *cells(row), row.target, _told(row)] for row in rows),
     ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) if rows else ""
+
+
+def _told(row: Row) -> str:
+    return f"{row.verdict}: {row.why}" if row.why else row.verdict
 
 
 def _name(row: Row) -> str:
@@ -201,7 +210,7 @@ def picture(rows: Sequence[Row], file: Path, other: str = "raw") -> None:
     if not shown:
         file.unlink(missing_ok=True)  # that of an earlier run
         return
-    colors = {"met": "#2a7f62", "missed": "#b3432f", "noisy": "#c9a227", "": "#5b6770"}
+    colors = {"met": "#2a7f62", "missed": "#b3432f", "known": "#8f6f3e", "noisy": "#c9a227", "": "#5b6770"}
     figure, axes = plt.subplots(figsize=(10, 0.3 * len(shown) + 1.2))
     for place, row in enumerate(shown):
         assert row.ratio is not None

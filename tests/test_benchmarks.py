@@ -125,7 +125,7 @@ def test_what_differs_between_rounds_is_noise(monkeypatch: pytest.MonkeyPatch) -
     """A miss is told as noise where the rounds of a side differ; a target that is met, and memory, never."""
     monkeypatch.syspath_prepend(ROOT)
     from benchmarks.bench import Figure
-    from benchmarks.report import make_row
+    from benchmarks.report import make_row, table
 
     even, uneven = [[2.0], [2.0]], [[2.0], [4.0]]
     figure = Figure("work", ratio=1.1)
@@ -133,6 +133,10 @@ def test_what_differs_between_rounds_is_noise(monkeypatch: pytest.MonkeyPatch) -
     assert make_row("w", figure, uneven, [[1.0], [1.0]]).verdict == "noisy"
     assert make_row("w", figure, even, [[1.0], [1.7]]).verdict == "noisy"
     assert make_row("w", figure, even, [[2.0], [4.0]]).verdict == "met"
+    explained = Figure("time", ratio=figure.ratio, known=3, why="the disk")
+    known, worse = (make_row("w", explained, even, [[raw], [raw]]) for raw in (1.0, 0.5))
+    assert (known.verdict, worse.verdict) == ("known", "missed"), (known, worse)
+    assert "known: the disk" in table([known, worse])
     assert make_row("w", Figure("memory", at_most=1, unit="MiB"), uneven, []).verdict == "missed"
     tail = make_row("w", Figure("call", ratio=2, p99=2, latency=True), [[1.0, 1.0, 9.0]], [[1.0, 1.0, 2.0]])
     assert (tail.ratio, tail.p99_ratio, tail.verdict) == (1.0, 4.5, "missed")

@@ -1,9 +1,11 @@
 """Files beside joblib: a dict of 1 KiB and an array of 64 MiB, dumped and loaded, a file each.
 
-``joblib.dump`` writes a file in place and syncs nothing; the pool runs with ``durable="process"``, so that
-nothing is synced on either side. Ours does more on purpose: it checks what it reads, never runs code that
-it read, and gives a file its name when it is whole (a second and a third call into the system for each).
-Mapped, an array is summed, so that both read all of it; ours reads it twice, the first time for its digest.
+``joblib.dump`` writes a file in place and syncs nothing; the pool runs with ``durable="process"``, so
+that nothing is synced on either side. Ours does more on purpose: it checks what it reads, never runs code
+that it read, and gives a file its name when it is whole (a second and a third call into the system for
+each). Mapped, an array is summed, so that both read all of it; ours reads it twice, the first time for
+its digest, and is handed to a worker and back, which a dict of 1 KiB notices. To write is to take a
+snapshot first: a copy.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from benchmarks.payloads import large_array, small_dict
 
 FIGURES = [
     Figure("dump a dict", ratio=1.5, per="entry"),
-    Figure("load a dict", ratio=1, per="entry"),
-    Figure("dump an array of 64 MiB", ratio=1.3),
+    Figure("load a dict", ratio=2.5, per="entry"),
+    Figure("dump an array of 64 MiB", ratio=2.2),
     Figure("load an array of 64 MiB", ratio=1.3),
-    Figure("load it mapped, and sum it", ratio=2),
+    Figure("load it mapped, and sum it", ratio=4),
 ]
 COUNT = 200
 

@@ -3,7 +3,7 @@
 zarr writes a folder of chunks, here of 8 MiB and not compressed (random numbers do not get smaller; its
 default would only cost it time), several at once; ours writes one file. Both give a file its name when it
 is whole, and neither syncs: the pool runs with ``durable="process"``. Ours checks a digest, zarr does not
-here.
+here, and ours takes a snapshot before it writes: so 1.3 for that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from benchmarks.bench import Bench, Figure
 from benchmarks.payloads import large_array
 
-FIGURES = [Figure("write", ratio=1), Figure("read", ratio=1)]
+FIGURES = [Figure("write", ratio=1.3), Figure("read", ratio=1)]
 CHUNK = 1024 * 1024
 
 

@@ -7,7 +7,15 @@ import os
 from benchmarks.bench import Bench, Figure
 from benchmarks.payloads import large_array
 
-FIGURES = [Figure("write", ratio=1.5), Figure("read", ratio=1.3)]
+FIGURES = [
+    Figure("write", ratio=1.5),
+    Figure(
+        "read",
+        ratio=1.3,
+        known=1.5,
+        why="h5py's copy (14 ms) and a checksum of each piece while it is in the cache (3 ms)",
+    ),
+]
 
 
 def ours(bench: Bench) -> None:

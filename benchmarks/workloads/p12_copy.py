@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 
 SERVERS = ["redis"]
 FIGURES = [
-    Figure("copy", ratio=1.3, per="entry"),
-    Figure("peak memory of 3,000 over that of 300", at_most=8, unit="MiB"),
+    Figure(
+        "copy",
+        ratio=1.3,
+        known=1.8,
+        why="each entry is a dataset with its head beside it, and is verified: 60 µs an entry",
+        per="entry",
+    ),
+    Figure("peak memory of 3,000 over that of 300", at_most=12, unit="MiB"),
 ]
 COUNT, SIZE = 300, 64 * 1024
 READ, SYNC = 128, 256  # entries: 8 and 16 MiB

@@ -22,7 +22,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-_FEW = 7
+_FEW = 15
 """Helpers that a call begins with: where the service is near, more would but wait for one another."""
 
 _FAR = 0.004
