@@ -5,7 +5,15 @@ from __future__ import annotations
 from benchmarks.bench import Bench, Figure
 from benchmarks.payloads import large_array
 
-FIGURES = [Figure("write", ratio=1.5), Figure("read", ratio=1.3)]
+FIGURES = [
+    Figure("write", ratio=1.5),
+    Figure(
+        "read",
+        ratio=1.3,
+        known=1.7,
+        why="the reply is bytes, which nobody may write to: the array is a copy of it, verified",
+    ),
+]
 SERVERS = ["redis"]
 
 
