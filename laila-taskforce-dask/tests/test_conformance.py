@@ -17,6 +17,9 @@ class TestDask(TaskForceConformance):
 
     in_process = False
     examples = 5
+    # Dask tries to reach a worker that died for so long before it does again what it had the results of:
+    # distributed.comm.timeouts.connect, 30 seconds.
+    patience = 40.0
 
     @pytest.fixture
     def make_taskforce(self, cluster: LocalCluster) -> Callable[..., DaskTaskForce]:
