@@ -266,12 +266,12 @@ def outcome(data: bytes | bytearray, key: str | None = None) -> object:
 def test_the_short_way_of_reading_agrees_with_the_thorough_one() -> None:
     # Bytes of a plain blob are read in one go; a bytearray never is.
     raw = bytes(encode({"a": [1, 2.5, "x"]}, key=KEY, user_metadata={"who": "me"}))
-    assert read_plain(raw, KEY) is not None
+    assert read_plain(raw, KEY, Blob) is not None
     assert isinstance(outcome(raw), tuple)
     for position in range(len(raw) * 8):
         bad = bytearray(raw)
         bad[position // 8] ^= 1 << position % 8
-        assert read_plain(bytes(bad), None) is None
+        assert read_plain(bytes(bad), None, Blob) is None
         assert outcome(bytes(bad)) == outcome(bad)
     for length in range(len(raw)):
         assert outcome(raw[:length]) == outcome(bytearray(raw[:length]))
@@ -289,6 +289,8 @@ def test_the_short_way_of_reading_agrees_with_the_thorough_one() -> None:
         {**good, "id": "\ud800".encode("utf-8", "surrogatepass")},
         {**good, "digest": bytes(16)},
         {**good, "digest": 1},
+        {**good, "meta": [msgpack.Timestamp(1), "t", 1, "plain", None]},
+        {**good, "digest": msgpack.ExtType(5, b"")},
         {**good, "nick": "n"},
         {**good, "buffers": []},
         {**good, "trans": []},

@@ -69,6 +69,31 @@ def test_a_malformed_id_is_a_value_error_that_quotes_it(text: str) -> None:
     assert caught.value.value == text
     with pytest.raises(IdentityError):
         identity.stem(text)
+    with pytest.raises(IdentityError):
+        identity.last_scope(text)
+
+
+CONSTANT = f"LAILA:ENTRY:GLOBAL_ID:{UUID}"
+
+
+@given(st.lists(st.sampled_from([*CONSTANT, *"gh\n\0é\ud800-:"]), max_size=3), st.integers(0, len(CONSTANT)))
+def test_the_quick_look_at_ids_finds_what_the_thorough_one_does(put: list[str], at: int) -> None:
+    for text in (CONSTANT[:at] + "".join(put) + CONSTANT[at + n :] for n in (0, len(put))):
+        try:
+            is_one = identity.parse_global_id(text)[::2] == (("ENTRY",), None)
+        except IdentityError:
+            is_one = False
+        assert identity.are_constants([text]) == is_one
+        assert identity.are_constants([CONSTANT] * 1030 + [text]) == is_one
+        assert identity.are_constants([text, CONSTANT]) == is_one
+
+
+def test_lines_are_no_ids() -> None:
+    assert identity.are_constants([])
+    assert not identity.are_constants([""])
+    assert not identity.are_constants([f"{CONSTANT}\n{CONSTANT}"])
+    assert not identity.are_constants([f"{CONSTANT}\n{CONSTANT}", ""])
+    assert not identity.are_constants([CONSTANT, f"{CONSTANT}-0"])
 
 
 @pytest.mark.parametrize("value", [None, 3, b"x", uuid.UUID(UUID)])

@@ -13,7 +13,7 @@ from time import time
 
 from laila.codec import plain
 from laila.codec.registry import register_codec, register_type
-from laila.contract.blob import Blob
+from laila.contract.blob import Blob, unpack_checked
 from laila.errors import CorruptEntryError, PayloadError, TransformationError
 
 TYPE_CHECKING = False
@@ -96,7 +96,7 @@ def decode(blob: Blob, *, copy: bool = True, take: bool = False) -> object:
         for buffer in blob.buffers:  # which no plain payload has
             buffer.check(blob.key)
         try:
-            return plain.unpack(tree)
+            return unpack_checked(tree)
         except MemoryError:
             raise  # that says nothing about the blob
         except Exception as error:

@@ -13,13 +13,11 @@ from gc import get_referents
 
 import msgpack
 
-from laila.contract.blob import unpack_checked
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["ATOMS", "INLINE_BYTES", "MAX_DEPTH", "is_plain", "pack", "pack_each", "pack_object", "unpack"]
+__all__ = ["ATOMS", "INLINE_BYTES", "MAX_DEPTH", "is_plain", "pack", "pack_each", "pack_object"]
 
 MAX_DEPTH = 100
 """Plain payloads nest no deeper: MessagePack's own limits are near."""
@@ -134,11 +132,3 @@ def pack(payload: object) -> bytes | None:
         return pack_object(payload) if is_plain(payload) else None
     except (TypeError, OverflowError, ValueError, RuntimeError):
         return None
-
-
-def unpack(tree: bytes) -> object:
-    """Rebuild a plain payload.
-
-    Raises ``ValueError``, ``TypeError`` or msgpack's errors for a damaged tree.
-    """
-    return unpack_checked(tree)

@@ -54,8 +54,8 @@ __all__ = [
 ]
 
 _NO_HASH = bytes(DIGEST_BYTES)
-# Up to this size a blob of the most common kind is read in one go: copying it costs less than views.
-_SHORT = 64 * 1024
+SHORT_BYTES = 64 * 1024
+"""Up to this size a blob of the most common kind is read in one go: copying it costs less than views."""
 # From this size on a buffer does not stay in the processor's cache between being verified and being copied.
 _LARGE = 1 << 20
 
@@ -332,9 +332,10 @@ class Blob:
         Raises:
             CorruptEntryError: for anything that is not exactly what was written.
         """
-        if type(data) is bytes and len(data) <= _SHORT and (found := read_plain(data, key)) is not None:
-            name, tree, meta, digest = found
-            return cls(name, tree, (), None, meta, (), None, digest)
+        if type(data) is bytes and len(data) <= SHORT_BYTES:
+            short = read_plain(data, key, cls)
+            if short is not None:
+                return short
         view = byte_view(data)
         head = parse_head(view, key, verify)
         if head.nbytes != view.nbytes:

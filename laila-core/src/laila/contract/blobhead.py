@@ -6,7 +6,6 @@ Every length is checked against what is there before it is used. What the bytes 
 
 from __future__ import annotations
 
-from functools import partial
 from struct import Struct
 from types import MappingProxyType
 
@@ -54,6 +53,9 @@ DIGEST_BYTES = 16
 FIXED = Struct("<8sHHIQQ")
 CHECKSUM = Struct("<Q")
 _PREFIX = Struct("<8sHHIQQQ")
+# The same for a quick look: what every blob of this version begins with, then the lengths and the checksum.
+_BEGINNING = FIXED.pack(MAGIC, FORMAT_VERSION, 0, 0, 0, 0)[:12]
+_QUICK = Struct("<12sIQQQ")
 PREFIX_BYTES = FIXED.size + CHECKSUM.size
 ZEROS = bytes(ALIGNMENT)
 # Up to this size a MessagePack object is unpacked without a look at its structure first; see unpack_checked.
@@ -64,11 +66,6 @@ _MAX_SIZE = 1 << 62
 
 def _no_ext(code: int, data: bytes) -> object:
     raise ValueError(f"extension type {code} has no place here")
-
-
-_unpack: Callable[..., object] = partial(
-    msgpack.unpackb, strict_map_key=False, max_ext_len=0, ext_hook=_no_ext
-)
 
 
 def unpack_checked(data: BytesLike) -> object:
@@ -88,10 +85,12 @@ def unpack_checked(data: BytesLike) -> object:
         if walker.tell() != len(data):
             raise ValueError("something follows it")
     try:
-        return _unpack(data)
+        return msgpack.unpackb(data, strict_map_key=False, max_ext_len=0, ext_hook=_no_ext)
     except UnicodeDecodeError:
         # A text with lone surrogates, which strict UTF-8 refuses: only such a one pays for this way.
-        return _unpack(data, unicode_errors="surrogatepass")
+        return msgpack.unpackb(
+            data, strict_map_key=False, max_ext_len=0, ext_hook=_no_ext, unicode_errors="surrogatepass"
+        )
 
 
 def gap(offset: int) -> int:
@@ -224,43 +223,47 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
     return head
 
 
-def read_plain(data: bytes, key: str | None) -> tuple[str, bytes, Meta, bytes] | None:
+def read_plain(data: bytes, key: str | None, make: Callable[..., T]) -> T | None:
     """Read the most common of blobs whole: plain, without buffers, with metadata and no nickname.
 
-    Gives id, tree, metadata and digest, all verified as :func:`parse_head` and its caller do; None for any
-    other blob and for one that is damaged, which they then tell of.
+    Gives what ``make``, which is :class:`~laila.contract.blob.Blob`, makes of its parts, all verified as
+    :func:`parse_head` and its caller do; None for any other blob and for one that is damaged, which they then
+    tell of.
     """
     if len(data) < PREFIX_BYTES:
         return None
-    magic, version, reserved, header_bytes, tree_bytes, total, checksum = _PREFIX.unpack_from(data)
+    beginning, header_bytes, tree_bytes, total, checksum = _QUICK.unpack_from(data)
     if (
-        magic != MAGIC
-        or version != FORMAT_VERSION
-        or reserved
+        beginning != _BEGINNING
         or not PREFIX_BYTES + header_bytes + tree_bytes == total == len(data)
         or header_bytes > _UNCHECKED
     ):
         return None
     rest = data[PREFIX_BYTES:]
-    if xxh3_64_intdigest(rest, seed=xxh3_64_intdigest(data[: FIXED.size])) != checksum:
+    if xxh3_64_intdigest(rest, xxh3_64_intdigest(data[: FIXED.size])) != checksum:
         return None
     try:
-        header = _unpack(rest[:header_bytes])
+        header = msgpack.unpackb(rest[:header_bytes])  # the types of all that is in it are looked at below
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
         return None
     if type(header) is not dict or tuple(header) != ("id", "digest", "meta"):
         return None
     name, digest, meta = header.values()
+    if type(name) is not str or type(meta) is not list or len(meta) != 5:
+        return None
+    created, kind, size, codec, user = meta
     tree = rest[header_bytes:]
     if (
-        type(name) is not str
-        or type(meta) is not list
-        or tuple(map(type, meta)) not in _META_TYPES
+        type(created) is not float
+        or type(kind) is not str
+        or type(size) is not int
+        or type(codec) is not str
+        or (user is not None and type(user) is not bytes)
         or xxh3_128_digest(b"\x90" + tree) != digest
         or (key is not None and name != key)
     ):
         return None
-    return name, tree, tuple(meta), digest
+    return make(name, tree, (), None, (created, kind, size, codec, user), (), None, digest)
 
 
 _KNOWN = frozenset({"id", "digest", "nick", "meta", "buffers", "trans", "sig"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laila.entry import Entry
 from laila.errors import IdentityError, InvalidArgumentError, SettingsError
-from laila.identity import last_scope, make_global_id, nickname_uuid
+from laila.identity import are_constants, last_scope, make_global_id, nickname_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def as_keys(named: object) -> list[str]:
             f"give a global id, an Entry, or an iterable of them, not a {type(named).__name__}; "
             "to look up by name use nickname="
         )
-    return [as_key(one) for one in named]
+    given = list(named)
+    if set(map(type, given)) == {str} and are_constants(given):
+        return given
+    return [as_key(one) for one in given]
 
 
 def check_no_scope(scope: str | None) -> None:

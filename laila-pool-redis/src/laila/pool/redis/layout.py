@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     Buffer = bytes | memoryview
 
-__all__ = ["LINE_BYTES", "Names", "Record", "cut", "evolution", "number_of"]
+__all__ = ["LINE_BYTES", "MARK", "MARK_BYTES", "Names", "Record", "cut", "evolution", "number_of"]
 
-# A blob begins with 93 4C 41 49 4C 41 0D 0A: the seventh byte tells a record from one.
-_MARK = b"\x93LAILA/"
+MARK = b"\x93LAILA/"
+"""What a record begins with. A blob begins with 93 4C 41 49 4C 41 0D 0A: the seventh byte differs."""
+MARK_BYTES = len(MARK)
 _LINE = re.compile(rb"\x93LAILA/pieces ([0-9a-f]{32}) ([1-9]\d{0,8}) ([1-9]\d{0,17})\n")
 
 LINE_BYTES = 128
@@ -41,6 +42,11 @@ class Names:
     def entry(self, key: str) -> bytes:
         """Where the blob of ``key`` is, or the record of its pieces."""
         return self._entry + key.encode()
+
+    def entries(self, keys: Iterable[str]) -> list[bytes]:
+        """The same of many keys."""
+        base = self._entry
+        return [base + key.encode() for key in keys]
 
     def key(self, entry: bytes) -> str:
         """The key whose entry has this name."""
@@ -73,7 +79,7 @@ class Record(NamedTuple):
     @classmethod
     def parse(cls, key: str, value: bytes) -> Record | None:
         """Read a record; None where ``value`` is something else: a blob. Raises CorruptEntryError."""
-        if value[:7] != _MARK:
+        if value[:MARK_BYTES] != MARK:
             return None
         found = _LINE.match(value)
         if found is None:

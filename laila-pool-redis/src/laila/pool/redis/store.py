@@ -15,7 +15,7 @@ from uuid import uuid4
 from laila.contract import Blob
 from laila.contract.blobhead import PREFIX_BYTES, announced_head
 from laila.errors import CorruptEntryError, PoolError
-from laila.pool.redis.layout import LINE_BYTES, Names, Record, cut, evolution, number_of
+from laila.pool.redis.layout import LINE_BYTES, MARK, MARK_BYTES, Names, Record, cut, evolution, number_of
 from laila.pool.redis.scripts import CREATE, CREATE_AGAIN, DELETE, NEWEST, REPLACE, STORE
 from laila.pool.redis.seen import Seen
 from laila.pool.redis.wire import Command, call
@@ -72,7 +72,7 @@ class Store:
         """Return for each key its blob, whole or in parts, or None."""
         found: list[Found] = []
         for key, value in zip(keys, self._values(keys), strict=True):
-            record = None if value is None else Record.parse(key, value)
+            record = None if value is None or value[:MARK_BYTES] != MARK else Record.parse(key, value)
             found.append(value if record is None else self._read_large(key, record))
         return found
 
@@ -128,12 +128,12 @@ class Store:
         """Yield what is filed under each key, none of it large; a round trip brings about a chunk."""
         start, count = 0, min(_FIRST_KEYS, self._chunk_count)
         while start < len(keys):
-            names = [self._names.entry(key) for key in keys[start : start + count]]
+            names = self._names.entries(keys[start : start + count])
             (values,) = self._ask([Command(b"MGET", *names)])
             yield from values
             start += count
             # The next one is sized by what this one weighed.
-            mean = sum(len(value) for value in values if value is not None) // len(names) + 1
+            mean = sum(map(len, filter(None, values))) // len(names) + 1
             count = min(self._chunk_count, max(_LEAST_KEYS, self._chunk_bytes // mean))
 
     def _read_large(self, key: str, record: Record) -> Found:
