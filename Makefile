@@ -1,5 +1,5 @@
 # Everything a newcomer or CI runs. The first target that needs it makes .venv from nothing but Python and pip.
-# Another Python: make install PYTHON=python3.13
+# Another Python: make clean install PYTHON=python3.13
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
