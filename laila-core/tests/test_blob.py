@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from laila.codec import decode, encode
-from laila.contract.blob import MAGIC, Blob, Buffer, byte_view, unpack_checked
+from laila.contract.blob import MAGIC, Blob, unpack_checked
 from laila.contract.blobhead import read_plain
+from laila.contract.buffer import Buffer, byte_view
 from laila.errors import CorruptEntryError
 from laila.testing.payloads import assert_same, payloads
 

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from laila.codec import decode, encode, tags
-from laila.contract.blob import Blob, Buffer
+from laila.contract.blob import Blob
+from laila.contract.buffer import Buffer
 from laila.errors import CorruptEntryError, PluginError, UntrustedPayloadError
 from laila.testing.payloads import payloads
 

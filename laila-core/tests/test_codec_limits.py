@@ -25,7 +25,8 @@ import pytest
 
 from laila.codec import decode, encode, plain, register_type, registry, tags, trust
 from laila.codec.limits import MAX_NESTING
-from laila.contract.blob import Blob, Buffer
+from laila.contract.blob import Blob
+from laila.contract.buffer import Buffer
 from laila.entry import from_blob
 from laila.errors import CorruptEntryError, MissingPluginError, PayloadError, UntrustedPayloadError
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import laila.directories
 from laila.codec import decode, encode
 from laila.codec.trust import encryption_keys
-from laila.contract.blob import Blob, Buffer
+from laila.contract.blob import Blob
+from laila.contract.buffer import Buffer
 from laila.errors import CorruptEntryError, SecretError, TransformationError
 from laila.testing.payloads import assert_same, payloads
 from laila.transform import (

@@ -153,7 +153,7 @@ def test_hostile_tensors(torch: Any) -> None:
     def read(
         shape: Any, strides: Any, offset: Any, name: str = "float32", flags: Any = 0, device: str = "cpu"
     ) -> None:
-        from laila.contract.blob import Buffer
+        from laila.contract.buffer import Buffer
 
         rows = [[tags.TUPLE, *shape], [tags.TUPLE, *strides]]
         refs = [msgpack.ExtType(0, b"\0"), msgpack.ExtType(0, b"\1")]
@@ -189,7 +189,7 @@ def test_hostile_tensors(torch: Any) -> None:
 def test_gradients_of_gradients(torch: Any) -> None:
     import msgpack
 
-    from laila.contract.blob import Buffer
+    from laila.contract.buffer import Buffer
 
     def chain(length: int) -> bytes:
         rows: list[Any] = [[tags.TUPLE, 1], [tags.TUPLE, 1]]

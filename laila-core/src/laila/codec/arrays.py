@@ -18,7 +18,7 @@ from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.limits import shown
 from laila.codec.registry import DECODERS, ENCODERS
-from laila.contract.blob import byte_view
+from laila.contract.buffer import byte_view
 from laila.errors import InvalidValueError
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from laila.codec.encoder import Encoder
-    from laila.contract.blob import Buffer
+    from laila.contract.buffer import Buffer
 
     Row = list[object]
     Array = np.ndarray[Any, np.dtype[Any]]

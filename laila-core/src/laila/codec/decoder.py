@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeVar
 
-    from laila.contract.blob import Blob, Buffer
+    from laila.contract.blob import Blob
+    from laila.contract.buffer import Buffer
 
     T = TypeVar("T")
 

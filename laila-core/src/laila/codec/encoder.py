@@ -17,7 +17,8 @@ from laila.codec.limits import KeyBudget
 from laila.codec.places import place
 from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object
 from laila.codec.rows import RowWriter, reference, referred
-from laila.contract.blob import Blob, Buffer
+from laila.contract.blob import Blob
+from laila.contract.buffer import Buffer
 from laila.errors import PayloadCycleError, PayloadError
 
 TYPE_CHECKING = False

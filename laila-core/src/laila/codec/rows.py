@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from laila.contract.blob import Buffer
+    from laila.contract.buffer import Buffer
 
     Row = list[Any]  # fields are the payload's own objects until references replace them
 

@@ -12,7 +12,8 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.contract.allocation import allocate
-    from laila.contract.blob import Blob, BlobHead, Buffer, BytesLike
+    from laila.contract.blob import Blob, BlobHead, BytesLike
+    from laila.contract.buffer import Buffer
     from laila.contract.component import Component
     from laila.contract.hookspecs import hookimpl
     from laila.contract.pool import Pool
@@ -63,7 +64,7 @@ CONTRACT_VERSION = 1
 _HOMES = {
     "Blob": "laila.contract.blob",
     "BlobHead": "laila.contract.blob",
-    "Buffer": "laila.contract.blob",
+    "Buffer": "laila.contract.buffer",
     "BytesLike": "laila.contract.blob",
     "Component": "laila.contract.component",
     "Entry": "laila.entry",

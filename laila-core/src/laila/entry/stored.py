@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from laila.codec import decode, encode
-from laila.contract.blob import MAGIC, Blob, Buffer, metadata_of
+from laila.contract.blob import MAGIC, Blob, metadata_of
+from laila.contract.buffer import Buffer
 from laila.entry.entry import Entry, EntryState
 from laila.entry.manifest import Manifest
 from laila.errors import CorruptEntryError, EntryDictError, EntryTypeError, InvalidArgumentError

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from laila.contract.blob import Blob, Buffer, byte_view
+from laila.contract.blob import Blob
+from laila.contract.buffer import Buffer, byte_view
 from laila.errors import TransformationError
 from laila.transform.base import Transformation, corrupt, make_transformation
 
