@@ -39,9 +39,32 @@ class Recording(laila.MemoryPool):
         return [self._create(key, blob) for key, blob in items]
 
 
+class Together(Recording):
+    """The same with commits in which all is filed or nothing; `calls` has those that were."""
+
+    def _create_together(self, items: Any) -> bool:
+        keys = {key for key, _ in items}
+        if self.refuse & keys:
+            self.calls.append(["refused"])
+            raise OSError(28, "No space left on device")
+        if len(keys) < len(items) or any(self._exists(key) for key in keys):
+            return False
+        self.calls.append([key for key, _ in items])
+        return all([self._create(key, blob) for key, blob in items])
+
+
 @pytest.fixture
 def pool() -> Iterator[Recording]:
     made = Recording(nickname="recording")
+    laila.memory.extend(made)
+    laila.memory.alpha_pool = made
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def together() -> Iterator[Together]:
+    made = Together(nickname="together")
     laila.memory.extend(made)
     laila.memory.alpha_pool = made
     yield made
@@ -442,6 +465,104 @@ def test_a_manifest_that_failed_does_not_hurt_another(pool: Recording) -> None:
     assert kinds == [ManifestError, None, ManifestError]
     assert good.global_id in pool
     assert outer.global_id not in pool
+
+
+# -- a pool that files a manifest in one commit with what is in it ------------------------------------------
+
+
+def test_a_manifest_shares_a_commit_with_its_entries(together: Together) -> None:
+    a, b, c = entries(3)
+    inner = laila.manifest({"a": a, "b": b})
+    outer = laila.manifest({"inner": inner, "c": c})
+    group = laila.memorize([outer, laila.constant("beside")])
+    assert len(group.wait()) == 2
+    (commit,) = together.calls
+    assert commit[-2:] == [inner.global_id, outer.global_id]
+    assert len(commit) == 6
+    assert {x.state for x in (a, b, c, inner, outer)} == {EntryState.POOLED}
+    assert outer.memorize().result == [inner.global_id, outer.global_id][1:]
+    assert laila.remember(outer).result.blueprint == outer.blueprint
+
+
+def test_a_manifest_shares_a_commit_with_the_last_slice(together: Together) -> None:
+    leaves = entries(5)
+    m = laila.manifest({"l": leaves})
+    assert len(m.memorize(batch_size=2).wait()) == 6
+    assert [len(batch) for batch in together.calls] == [2, 2, 2]
+    m.extend(laila.manifest({"more": laila.constant(5)}))
+    assert len(laila.memorize(m).wait()) > 0
+
+
+def test_manifests_of_what_is_stored_share_a_commit(together: Together) -> None:
+    a, b = entries(2)
+    laila.memorize([a, b]).wait()
+    laila.memorize([laila.manifest({"a": a}), laila.manifest({"b": b})]).wait()
+    assert [len(batch) for batch in together.calls] == [2, 2]
+
+
+def test_what_is_there_is_decided_entry_by_entry(together: Together) -> None:
+    there, taken = laila.constant("same"), laila.constant("first")
+    laila.memorize([there, taken]).wait()
+    together.calls.clear()
+    again = laila.manifest({"there": laila.constant("same", uuid=there.uuid), "new": laila.constant(1)})
+    assert None not in laila.memorize(again).wait()
+    assert [len(batch) for batch in together.calls] == [2, 1]
+    other = laila.constant("second", uuid=taken.uuid)
+    m = laila.manifest({"a": laila.constant(1), "b": other})
+    errors = [child.exception for child in m.memorize().futures()]
+    assert [type(error) for error in errors] == [type(None), ImmutableEntryError, ManifestError]
+    assert m.global_id not in together
+    assert (other.state, m.state) == (EntryState.READY, EntryState.READY)
+    before = laila.remember(taken.global_id).data
+    assert before == "first"
+
+
+def test_overwriting_goes_in_two_commits(together: Together) -> None:
+    taken = laila.constant("first")
+    laila.memorize(taken).wait()
+    m = laila.manifest({"a": laila.constant("second", uuid=taken.uuid)})
+    m.memorize(overwrite=True).wait()
+    assert [len(batch) for batch in together.calls] == [1]  # and two that replace
+    assert laila.remember(taken.global_id).data == "second"
+    assert m.global_id in together
+
+
+def test_a_commit_that_fails_stores_nothing_and_is_not_tried_again(together: Together) -> None:
+    a, b = entries(2)
+    m = laila.manifest({"a": a, "b": b})
+    together.refuse = {b.global_id}
+    errors = [child.exception for child in m.memorize().futures()]
+    assert [type(error) for error in errors] == [OSError, OSError, ManifestError]
+    assert errors[2] is not None
+    assert errors[2].__cause__ is errors[0]
+    assert together.calls == [["refused"]]
+    assert list(together.keys()) == []
+    assert {x.state for x in (a, b, m)} == {EntryState.READY}
+    together.refuse.clear()
+    assert len(m.memorize().wait()) == 3
+    assert m.global_id in together
+
+
+def test_a_manifest_is_not_committed_after_a_slice_that_failed(together: Together) -> None:
+    leaves = entries(4)
+    m = laila.manifest({"l": leaves})
+    together.refuse = {leaves[0].global_id}
+    kinds = [type(child.exception) for child in m.memorize(batch_size=2).futures()]
+    assert kinds == [OSError, OSError, OSError, OSError, ManifestError]
+    assert list(together.keys()) == []
+
+
+def test_a_commit_passes_through_a_chain_that_is_one_store(together: Together) -> None:
+    cache = laila.MemoryPool(transformations=["zlib"])
+    laila.memory.extend(laila.tiers(cache, together))
+    laila.memory.alpha_pool = cache
+    m = laila.manifest({"a": laila.constant(1), "b": laila.constant(2)})
+    keys = m.memorize().wait()
+    assert together.calls == [keys]
+    assert sorted(cache.keys()) == sorted(keys)
+    again = laila.manifest({"a": laila.constant(3, uuid=m.remember().result[0].uuid)})
+    assert isinstance(laila.memorize(again).exceptions[0], ManifestError)
+    assert again.global_id not in cache
 
 
 def test_another_pool_by_name(pool: Recording) -> None:

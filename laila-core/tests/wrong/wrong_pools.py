@@ -239,6 +239,52 @@ class ClaimsWholeBatches(OnDisk):
         time.sleep(0.01)
 
 
+class FilesWhatIsNew(Right):
+    """`_create_together` that files what it can."""
+
+    def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
+        return all(self._create_many(items))
+
+
+class TogetherInTwoSteps(Right):
+    """`_create_together` that looks first, and writes then."""
+
+    def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
+        keys = {key for key, _ in items}
+        if len(keys) < len(items) or any(self._exists(key) for key in keys):
+            return False
+        time.sleep(0.001)
+        self._write_many(items)
+        return True
+
+
+class TogetherBackToFront(Right):
+    """`_create_together` with which the last is seen before the first."""
+
+    def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
+        keys = {key for key, _ in items}
+        with self._create_lock:
+            if len(keys) < len(items) or any(self._exists(key) for key in keys):
+                return False
+            for key, blob in reversed(items):
+                self._write(key, blob)
+                time.sleep(0.001)
+            return True
+
+
+class TogetherInPieces(OnDisk):
+    """`_create_together` that a kill leaves half done."""
+
+    def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
+        keys = {key for key, _ in items}
+        if len(keys) < len(items) or any(self._exists(key) for key in keys):
+            return False
+        for key, blob in items:
+            self._write(key, blob)
+            time.sleep(0.01)
+        return True
+
+
 class ClaimsSortedKeys(Right):
     listing = "sorted"
 

@@ -203,6 +203,15 @@ class SQLitePool(Pool):
         with self._database.writing() as connection:
             return [connection.execute(_CREATE, _row(key, blob)).rowcount == 1 for key, blob in items]
 
+    def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
+        keys = {key for key, _ in items}
+        with self._database.writing() as connection:
+            free = not any(connection.execute(_EXISTS, (key,)).fetchall() for key in keys)
+            if free and len(keys) == len(items):
+                connection.executemany(_CREATE, (_row(key, blob) for key, blob in items))
+                return True
+            return False
+
     def _delete(self, key: str) -> bool:
         return self._delete_many([key])[0]
 

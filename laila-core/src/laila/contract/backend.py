@@ -104,6 +104,14 @@ class Backend(ABC):
         """Create several blobs; one answer an item, in their order."""
         return [self._create(key, blob) for key, blob in items]
 
+    def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
+        """File all of ``items`` in one commit, or none: where a key is there, or twice among them.
+
+        Return whether they were filed. All of them are there or none, also after a crash, and nobody ever
+        sees one of them without those before it. The default says of the pool that it cannot.
+        """
+        return False
+
     def _delete_many(self, keys: Sequence[str]) -> Sequence[bool | None]:
         """Delete several keys; one answer a key, in their order."""
         return [self._delete(key) for key in keys]

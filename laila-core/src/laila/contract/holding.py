@@ -89,6 +89,16 @@ class Holding(Component, Backend):
             outcomes[i] = self._compare(blobs[i], items[i][1], head)
         return outcomes
 
+    def store_together_here(self, blobs: Sequence[Blob]) -> bool:
+        """File plain ``blobs`` here alone, in one commit or none of them; see :meth:`Pool.store_together`."""
+        self._check_open()
+        if type(self)._create_together is Backend._create_together:
+            return False
+        if self._transformations is not None and any(self._exists(blob.key) for blob in blobs):
+            return False  # before anything is compressed in vain
+        items = [(blob.key, self._inward(blob)) for blob in blobs]
+        return not self._too_large(items) and self._create_together(items)
+
     def _too_large(self, items: Sequence[tuple[str, Blob]]) -> dict[int, LailaError]:
         """Return by place the errors of the blobs that are larger than this pool can file."""
         limit = self.max_blob_bytes

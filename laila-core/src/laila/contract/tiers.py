@@ -71,6 +71,10 @@ class TierMixin(LinkMixin, ABC):
         """File plain blobs in this pool alone."""
 
     @abstractmethod
+    def store_together_here(self, blobs: Sequence[Blob]) -> bool:
+        """File plain blobs in this pool alone, in one commit, or none of them."""
+
+    @abstractmethod
     def delete_here(self, keys: Sequence[str]) -> list[bool]:
         """Delete in this pool alone."""
 
@@ -159,15 +163,21 @@ class TierMixin(LinkMixin, ABC):
         outcomes = last.store_here(blobs, replace=replace)
         kept = (StoreOutcome.CREATED, StoreOutcome.SAME)
         stored = [blob for blob, outcome in zip(blobs, outcomes, strict=True) if outcome in kept]
-        failure: Exception | None = None
-        for cache in reversed(caches):
-            try:
-                cache._renew(stored, replaced=replace)
-            except Exception as error:  # noqa: BLE001 - the other tiers are renewed first; raised below
-                failure = failure or error
-        if failure is not None:
-            raise failure
+        self._renew_all(caches, stored, replaced=replace)
         return outcomes
+
+    def store_together(self, blobs: Sequence[Blob]) -> bool:
+        """File plain blobs as :meth:`store` does, in one commit; False, with nothing done, where that is not.
+
+        It is not where one of them is there already, is too large, or comes twice, and where the pool that
+        decides has no such commits. Who sees one of them sees those before it. The error of a cache is that
+        of :meth:`store`: all are in the last tier then.
+        """
+        *caches, last = self.chain() if self._write_through else [self._me]
+        if not last.store_together_here(blobs):
+            return False
+        self._renew_all(caches, blobs, replaced=False)
+        return True
 
     def delete(self, keys: Sequence[str]) -> list[bool]:
         """Delete ``keys``: in every tier, the last one first, when the chain is one store, else here.
@@ -325,6 +335,18 @@ class TierMixin(LinkMixin, ABC):
             finally:
                 if stale:
                     self.delete_here(list(stale))
+
+    @staticmethod
+    def _renew_all(caches: Sequence[Pool], blobs: Sequence[Blob], *, replaced: bool) -> None:
+        """Renew every cache, the one before the last tier first, and then raise the first error."""
+        failure: Exception | None = None
+        for cache in reversed(caches):
+            try:
+                cache._renew(blobs, replaced=replaced)
+            except Exception as error:  # noqa: BLE001 - the other tiers are renewed first; raised below
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def _renew(self, blobs: Sequence[Blob], *, replaced: bool) -> None:
         """Hold ``blobs``, which the last tier has just stored, in this cache tier.

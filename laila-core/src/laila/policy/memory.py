@@ -291,7 +291,10 @@ class DefaultCentralMemory(Component):
         plan.mark()
 
         def write() -> list[Any]:
-            outcomes = storing.store_plan(pool, plan, size, overwrite=overwrite)
+            try:
+                outcomes = storing.store_plan(pool, plan, size, overwrite=overwrite)
+            finally:
+                storing.unmark(plan.entries)  # those that were not stored
             return outcomes if one else plan.of_given(outcomes)
 
         count = len(plan.keys) if one else len(given)

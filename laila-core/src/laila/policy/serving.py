@@ -238,32 +238,39 @@ def _plain_blob(given: object) -> Blob:
 
 
 def _store(pool: Pool, blobs: Sequence[Blob], *, overwrite: bool, on_conflict: str | None) -> list[Outcome]:
-    """Store what is no manifest as one batch, then the manifests in order; see :func:`storing.store`."""
+    """Store what is no manifest as one batch, then the manifests in order; see :func:`storing.store_plan`."""
     outcomes: dict[int, Outcome] = {}
     manifests = [i for i, blob in enumerate(blobs) if ":MANIFEST:" in blob.key]
     plain = [i for i in range(len(blobs)) if i not in set(manifests)]
     if manifests and on_conflict is not None:
         raise SettingsError("on_conflict= does not go with manifests", option="on_conflict")
-    if plain:
-        outcomes.update(
-            zip(plain, _store_blobs(pool, [blobs[i] for i in plain], overwrite, on_conflict), strict=True)
-        )
-    by_key = {blobs[i].key: i for i in [*plain, *manifests]}
+    place = {blobs[i].key: i for i in [*plain, *manifests]}
+    needs: dict[int, list[int]] = {}
+    together = bool(manifests) and len(blobs) > 1 and not overwrite
+    ready = set(plain)
     for i in manifests:
         try:
             manifest = from_blob(blobs[i])
         except LailaError as error:  # damaged, or what it holds needs code: this one's outcome
             outcomes[i] = error
+            together = False
             continue
-        needs = [
-            by_key[leaf] for leaf in (manifest if isinstance(manifest, Manifest) else ()) if leaf in by_key
-        ]
-        failed = [outcomes.get(n) for n in needs]
-        cause = next((one for one in failed if not isinstance(one, str)), None) if needs else None
-        if cause is None and all(isinstance(one, str) for one in failed):
-            (outcomes[i],) = _store_blobs(pool, [blobs[i]], overwrite, None)
+        leaves = manifest if isinstance(manifest, Manifest) else ()
+        needs[i] = [place[leaf] for leaf in leaves if leaf in place]
+        together = together and ready.issuperset(needs[i])
+        ready.add(i)
+    if together and pool.store_together([blobs[i] for i in [*plain, *manifests]]):
+        return [blob.key for blob in blobs]
+    if plain:
+        outcomes.update(
+            zip(plain, _store_blobs(pool, [blobs[i] for i in plain], overwrite, on_conflict), strict=True)
+        )
+    for i, needed in needs.items():
+        failed = [one for n in needed if not isinstance(one := outcomes.get(n), str)]
+        if failed:
+            outcomes[i] = storing.refused(blobs[i].key, failed[0])
         else:
-            outcomes[i] = storing.refused(blobs[i].key, cause)
+            (outcomes[i],) = _store_blobs(pool, [blobs[i]], overwrite, None)
     return [outcomes[i] for i in range(len(blobs))]
 
 

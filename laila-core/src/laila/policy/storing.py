@@ -56,6 +56,17 @@ def store(
     except BaseException:
         unmark(entries)
         raise
+    return _settle(pool, entries, blobs, found, on_conflict)
+
+
+def _settle(
+    pool: Pool,
+    entries: Sequence[Entry],
+    blobs: Sequence[Blob],
+    found: Sequence[object],
+    on_conflict: Literal["next"] | None = None,
+) -> list[Outcome]:
+    """Say what each of ``found``, a pool's answers, means for its entry."""
     outcomes: list[Outcome] = []
     for entry, blob, outcome in zip(entries, blobs, found, strict=True):
         key = blob.key
@@ -140,7 +151,8 @@ def is_pooled(entry: Entry, pool: Pool) -> bool:
 def store_plan(pool: Pool, plan: Plan, size: int | None = None, *, overwrite: bool = False) -> list[Outcome]:
     """Store a plan: entries in slices of ``size``, then the manifests; one outcome an entry of the plan.
 
-    Without a ``size``, a slice is what takes 64 MiB: a slice costs a durable pool a sync or two.
+    Without a ``size``, a slice is what takes 64 MiB: a slice costs a durable pool a sync or two. Where the
+    pool can do that, and all of it is new, the manifests share a commit with the last slice.
 
     A manifest of which an entry failed is not stored: what is stored refers to nothing that is not.
     """
@@ -154,17 +166,35 @@ def store_plan(pool: Pool, plan: Plan, size: int | None = None, *, overwrite: bo
             plan.blobs[i] = None  # what is stored need not wait in memory for the rest
         outcomes.update(zip(places, store(pool, some, blobs, overwrite=overwrite), strict=True))
 
+    def stored_together(places: Sequence[int]) -> bool:
+        blobs = [plan.blobs[i] or plan.snapshot(i) for i in places]
+        if not pool.store_together(blobs):
+            return False
+        created = _settle(pool, [entries[i] for i in places], blobs, [_CREATED] * len(blobs))
+        outcomes.update(zip(places, created, strict=True))
+        return True
+
     try:
         # The chain's last tier decides what is stored; what was forgotten there meanwhile is stored again.
         last = pool.chain()[-1] if pool.write_through else pool
         for i in range(first):
             if plan.blobs[i] is None and last.exists(plan.keys[i]):
                 outcomes[i] = plan.keys[i]
-        for places in _slices(plan, [i for i in range(first) if i not in outcomes], size):
-            store_some(places)
+        *slices, final = [*_slices(plan, [i for i in range(first) if i not in outcomes], size)] or [[]]
+        for some in slices:
+            store_some(some)
+        apart = (
+            overwrite
+            or len(final) + plan.manifests == 1
+            or not all(isinstance(outcome, str) for outcome in outcomes.values())
+        )
+        if (apart or not stored_together([*final, *range(first, len(entries))])) and final:
+            store_some(final)
     except Exception as error:  # noqa: BLE001 - the outcome of all that was not tried: no wait for each
         outcomes.update((i, error) for i in range(first) if i not in outcomes)
     for i, needs in enumerate(plan.needs, first):
+        if i in outcomes:
+            continue
         failed = next((outcomes[n] for n in needs if isinstance(outcomes[n], BaseException)), None)
         if failed is None:
             try:
@@ -173,7 +203,6 @@ def store_plan(pool: Pool, plan: Plan, size: int | None = None, *, overwrite: bo
                 outcomes[i] = error
         else:
             outcomes[i] = refused(plan.keys[i], failed)
-    unmark(entries)  # those that were not stored
     return [outcomes[i] for i in range(len(entries))]
 
 

@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from laila.testing.programs import describe
-from laila.testing.promises import PATIENCE, broken, promise
+from laila.testing.promises import PATIENCE, broken, can_together, promise
 from laila.testing.samples import make_blob, stored_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import IO, Any
 
-    from laila.contract import Pool
+    from laila.contract import Blob, Pool
 
 __all__ = ["Writer", "leave_open", "race", "read", "writing"]
 
@@ -63,10 +63,14 @@ def _finish(process: subprocess.Popen[str], what: str) -> str:
     return output
 
 
-def race(pool: Pool, keys: Sequence[str], racers: int) -> list[list[bool]]:
-    """Let several processes create all keys at a time; return what each was told."""
+def race(pool: Pool, keys: Sequence[str], racers: int, *, together: bool = False) -> list[list[bool]]:
+    """Let several processes create all keys at a time; return what each was told.
+
+    ``together``: each key with another that all try, and one that is the racer's own; see :func:`companions`.
+    """
     __tracebackhide__ = True
-    processes = [_start(pool, "race", keys=list(keys), seed=seed) for seed in range(racers)]
+    action = "race_together" if together else "race"
+    processes = [_start(pool, action, keys=list(keys), seed=seed) for seed in range(racers)]
     try:
         for process in processes:
             _expect_line(process, "ready")
@@ -188,6 +192,17 @@ def operation(prefix: str, number: int) -> tuple[str, list[str]]:
     return "write", [f"{prefix}-{number}-{i}" for i in range(1 + number % 5)]
 
 
+def is_together(pool: Pool, number: int) -> bool:
+    """Whether the ``number``-th operation, which writes, is to be there whole or not at all."""
+    return number % 4 == 2 and can_together(pool)
+
+
+def companions(key: str, seed: int) -> list[Blob]:
+    """What racer ``seed`` tries to create together: its own first, and then what all of them try."""
+    sizes = {f"{key}/{seed}": 300, key: 70_000, f"{key}/last": 300}
+    return [make_blob(each, size, seed) for each, size in sizes.items()]
+
+
 def size_of(number: int) -> int:
     """The bytes that the ``number``-th operation writes under each key."""
     return (100, 3000, 90_000, 400_000)[number % 4]
@@ -202,10 +217,13 @@ def _write(pool: Pool, prefix: str) -> None:
             pool._delete_many(keys)
         else:
             blobs = [make_blob(key, size_of(number)) for key in keys]
+            items = [(blob.key, blob) for blob in blobs]
             if number % 2:
-                pool._write_many([(blob.key, blob) for blob in blobs])
-            else:
-                pool._create_many([(blob.key, blob) for blob in blobs])
+                pool._write_many(items)
+            elif not is_together(pool, number):
+                pool._create_many(items)
+            elif not pool._create_together(items):
+                raise AssertionError(f"_create_together did not create {keys}, which are new")
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
 
@@ -217,6 +235,15 @@ def _race(pool: Pool, keys: list[str], seed: int) -> None:
     sys.stdin.readline()
     answers = [bool(pool._create(blob.key, blob)) for blob in blobs[: len(blobs) // 2]]
     answers += map(bool, pool._create_many([(blob.key, blob) for blob in blobs[len(blobs) // 2 :]]))
+    sys.stdout.write(json.dumps(answers))
+
+
+def _race_together(pool: Pool, keys: list[str], seed: int) -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    tries = [[(blob.key, blob) for blob in companions(key, seed)] for key in keys]
+    answers = [bool(pool._create_together(items)) for items in tries]
     sys.stdout.write(json.dumps(answers))
 
 
@@ -232,6 +259,7 @@ def _leave_open(pool: Pool, key: str) -> None:
 _ACTIONS: dict[str, Callable[..., None]] = {
     "write": _write,
     "race": _race,
+    "race_together": _race_together,
     "read": _read,
     "leave_open": _leave_open,
 }

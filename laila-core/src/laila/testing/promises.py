@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from laila.contract.backend import Backend
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import NoReturn, TypeVar
 
+    from laila.contract import Pool
+
     T = TypeVar("T")
 
-__all__ = ["Leaks", "broken", "in_threads", "promise", "until"]
+__all__ = ["Leaks", "broken", "can_together", "in_threads", "promise", "until"]
 
 PATIENCE = 30.0
 """Seconds after which something that should end counts as hanging."""
@@ -32,6 +36,11 @@ def promise(kept: object, what: str) -> None:
     __tracebackhide__ = True
     if not kept:
         broken(what)
+
+
+def can_together(pool: Pool) -> bool:
+    """Whether the pool promises to file several blobs in one commit, or none of them."""
+    return type(pool)._create_together is not Backend._create_together
 
 
 def until(done: Callable[[], object], what: Callable[[], str], seconds: float = PATIENCE) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from laila.testing.promises import broken
+from laila.testing.promises import broken, can_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,6 +76,13 @@ class PoolSuite:
         """The same, of a kind that keeps what is stored when it is closed."""
         if pool.durability == "none":
             pytest.skip("durability is 'none': nothing is there after the end of the pool")
+        return pool
+
+    @pytest.fixture
+    def together(self, pool: Pool) -> Pool:
+        """The same, of a kind that files several blobs in one commit or none of them."""
+        if not can_together(pool):
+            pytest.skip("no `_create_together`: nothing is said of several blobs in one commit")
         return pool
 
     @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from laila.testing import child
 from laila.testing.pools.base import PoolSuite
-from laila.testing.promises import in_threads, promise
+from laila.testing.promises import PATIENCE, in_threads, promise
 from laila.testing.samples import entry_key, make_blob, stored, stored_many
 
 if TYPE_CHECKING:
@@ -80,6 +81,70 @@ class Creation(PoolSuite):
         keys = [entry_key(number) for number in range(40)]
         told = child.race(shared, keys, racers=3)
         _check_winners(shared, keys, told, f"processes (creation is {shared.creation!r})")
+
+    # -- several in one commit -----------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("sizes", [(100, 100, 100), (70_000, 100, 3000), (100, 70_000, 1_000_000)])
+    def test_together_files_all_or_nothing(self, together: Pool, sizes: tuple[int, ...]) -> None:
+        """`_create_together` files what is all new; where one is there it leaves everything as it is."""
+        pool, keys = together, [entry_key(number) for number in range(3)]
+        blobs = [make_blob(key, size) for key, size in zip(keys, sizes, strict=True)]
+        items = [(blob.key, blob) for blob in blobs]
+        promise(pool._create_together(items) is True, "_create_together says True where all are new")
+        promise(stored_many(pool, keys) == list(map(bytes, blobs)), "_create_together files all of them")
+        others = [(key, make_blob(key, 200, 1)) for key in keys]
+        for there in range(3):
+            for place in range(3):
+                if place != there:
+                    pool._delete(keys[place])
+            promise(
+                pool._create_together(others) is False, "_create_together says False where one key is there"
+            )
+            wanted = [bytes(blob) if place == there else None for place, blob in enumerate(blobs)]
+            promise(
+                stored_many(pool, keys) == wanted,
+                "_create_together files nothing, and changes nothing, where one key is there",
+            )
+            promise(pool._create_many(items).count(True) == 2, "what it did not file can be created")
+        pool._empty()
+        promise(
+            pool._create_together([*items, others[0]]) is False,
+            "_create_together says False where one key comes twice",
+        )
+        promise(not list(pool._keys()), "_create_together files nothing where one key comes twice")
+        promise(pool._create_together(items) is True, "_create_together files what was deleted")
+
+    def test_one_of_many_threads_creates_together(self, together: Pool) -> None:
+        """Of any number who try and have a key in common, one files all of its own, and the others nothing.
+
+        Nobody sees one of them without those before it.
+        """
+        racers, keys = 6, [entry_key(number) for number in range(12)]
+
+        def race(seed: int) -> list[bool]:
+            tries = [[(blob.key, blob) for blob in child.companions(key, seed)] for key in keys]
+            return [bool(together._create_together(items)) for items in tries]
+
+        def watch() -> list[bool]:
+            end = time.monotonic() + PATIENCE
+            for key in keys:
+                _, first, last = (blob.key for blob in child.companions(key, 0))
+                while not together._exists(last) and time.monotonic() < end:
+                    pass  # as soon as it is there, the one before it is
+                promise(together._exists(first), "nobody sees one of _create_together without those before")
+            return []
+
+        racing = [lambda seed=seed: race(seed) for seed in range(racers)]
+        *told, _ = in_threads([*racing, watch], "_create_together ends")
+        _check_one_filed_all(together, keys, told, "threads of one process")
+
+    def test_one_of_many_processes_creates_together(self, together: Pool, shared: Pool) -> None:
+        """The same among processes, where `creation` promises it."""
+        if shared.creation == "process":
+            pytest.skip("creation is 'process': among processes nothing is promised")
+        keys = [entry_key(number) for number in range(20)]
+        told = child.race(together, keys, racers=3, together=True)
+        _check_one_filed_all(together, keys, told, f"processes (creation is {shared.creation!r})")
 
     # -- evolutions --------------------------------------------------------------------------------------
 
@@ -162,3 +227,26 @@ def _check_winners(pool: Pool, keys: list[str], told: list[list[bool]], among: s
         )
         blobs = {bytes(make_blob(key, size, winners[0])) for size in (300, 3000)}
         promise(found[place] in blobs, f"what is there is the blob of the one who was told True ({key})")
+
+
+def _check_one_filed_all(pool: Pool, keys: list[str], told: list[list[bool]], among: str) -> None:
+    __tracebackhide__ = True
+    for place, key in enumerate(keys):
+        winners = [seed for seed, answers in enumerate(told) if answers[place]]
+        promise(
+            len(winners) == 1,
+            f"of several {among} that create one key together with others exactly one is told True; "
+            f"{len(winners)} were, {key}",
+        )
+        for seed in range(len(told)):
+            own, *common = child.companions(key, seed)
+            found = stored(pool, own.key)
+            promise(
+                found == (bytes(own) if seed == winners[0] else None),
+                f"who is told True filed all of its own, the others nothing ({own.key})",
+            )
+            if seed == winners[0]:
+                promise(
+                    stored_many(pool, [blob.key for blob in common]) == list(map(bytes, common)),
+                    f"what is there is what the one filed who was told True ({key})",
+                )

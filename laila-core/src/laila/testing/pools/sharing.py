@@ -181,6 +181,8 @@ def _check_killed(pool: Pool, prefix: str, acknowledged: int) -> None:
         promise(
             len(there) == 1, "batches is 'batch': after kill -9 all of a batch is there, or nothing of it"
         )
+    if action == "write" and child.is_together(pool, acknowledged + 1):
+        promise(len(there) == 1, "after kill -9 all that _create_together was given is there, or nothing")
 
 
 def _wait_for(pid: int, seconds: float = 20.0) -> int | None:

@@ -203,6 +203,20 @@ class HDF5Pool(Pool):
 
         return self._store.transact(change, frozenset(key for key, _ in items))
 
+    def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
+        keys = frozenset(key for key, _ in items)
+        if len(keys) < len(items):
+            return False
+
+        def change(transaction: Transaction) -> bool:
+            if not keys.isdisjoint(transaction.entries):
+                return False
+            for key, blob in items:
+                transaction.put(key, blob)
+            return True
+
+        return self._store.transact(change, keys)
+
     def _delete(self, key: str) -> bool:
         return self._delete_many([key])[0]
 
