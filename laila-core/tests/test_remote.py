@@ -25,6 +25,7 @@ from laila.contract.wire import (
     unpack_call,
     unpack_error,
 )
+from laila.entry import to_blob
 from laila.errors import (
     CorruptEntryError,
     EntryNotFoundError,
@@ -325,6 +326,43 @@ def test_a_manifest_that_is_damaged_fails_alone(policy: laila.DefaultPolicy) -> 
     outcomes = policy.central.communication.dispatch("peer", request).wait()  # type: ignore[attr-defined]
     assert isinstance(outcomes[0], CorruptEntryError)
     assert outcomes[1] == entry.key
+
+
+def test_what_a_peer_sends_with_a_manifest_shares_a_commit(policy: laila.DefaultPolicy) -> None:
+    commits: list[list[str]] = []
+
+    class Together(laila.MemoryPool):
+        def _create_together(self, items: Any) -> bool:
+            if any(self._exists(key) for key, _ in items):
+                return False
+            commits.append([key for key, _ in items])
+            return all(self._create(key, blob) for key, blob in items)
+
+    pool = laila.memory.extend(Together())
+    laila.alpha_pool = pool
+
+    def memorize(*given: laila.Entry) -> list[Any]:
+        request = Request(["central", "memory", "memorize"], [[to_blob(one) for one in given]])
+        return policy.central.communication.dispatch("peer", request).wait()  # type: ignore[attr-defined, no-any-return]
+
+    a, b = laila.constant(1), laila.constant(2)
+    inner = laila.manifest({"a": a})
+    outer = laila.manifest({"inner": inner, "b": b})
+    ids = [one.global_id for one in (outer, a, inner, b)]
+    # In the order that was sent an outer manifest comes too early: it is refused, as it always was.
+    first, *rest = memorize(outer, a, inner, b)
+    assert isinstance(first, errors.ManifestError)
+    assert rest == ids[1:]
+    assert commits == []
+    pool.empty()
+    assert memorize(inner, a, outer, b) == [ids[2], ids[1], ids[0], ids[3]]
+    assert commits == [[ids[1], ids[3], ids[2], ids[0]]]
+    assert memorize(inner, a) == [ids[2], ids[1]]
+    assert len(commits) == 1
+    taken = laila.constant("other", uuid=a.uuid)
+    again = laila.manifest({"taken": taken, "new": laila.constant(3)})
+    assert [type(one).__name__ for one in memorize(taken, again)] == ["ImmutableEntryError", "ManifestError"]
+    assert again.global_id not in pool
 
 
 def test_an_entry_is_found_at_the_first_peer_that_has_it(peer: Any, policy: laila.DefaultPolicy) -> None:

@@ -41,14 +41,19 @@ class Operation:
 
     def __init__(self, seed: int, number: int) -> None:
         chance = random.Random(seed * 100_000 + number)
-        self.kind = chance.choices(("write", "delete", "empty", "compact"), (80, 15, 1, 4))[0]
+        kinds = ("write", "together", "delete", "empty", "compact")
+        self.kind = chance.choices(kinds, (60, 20, 15, 1, 4))[0]
         keys = chance.sample(KEYS, chance.choice((1, 1, 1, 5)))
-        self.keys = keys if self.kind in ("write", "delete") else []
-        self.blobs = [_blob(key, chance) for key in keys] if self.kind == "write" else []
+        if self.kind == "together":  # most are new, and some are not
+            keys = [f"{key}-{chance.randrange(20)}" for key in chance.sample(KEYS, 4)]
+        self.keys = keys if self.kind in ("write", "together", "delete") else []
+        self.blobs = [_blob(key, chance) for key in keys] if self.kind in ("write", "together") else []
 
     def run(self, pool: HDF5Pool) -> None:
         if self.kind == "write":
             pool._write_many([(blob.key, blob) for blob in self.blobs])
+        elif self.kind == "together":
+            pool._create_together([(blob.key, blob) for blob in self.blobs])
         elif self.kind == "delete":
             pool._delete_many(self.keys)
         elif self.kind == "empty":
@@ -57,7 +62,9 @@ class Operation:
             pool.compact()
 
     def apply(self, content: Content) -> Content:
-        if self.kind == "write":
+        if self.kind == "together" and not content.keys().isdisjoint(self.keys):
+            return content
+        if self.kind in ("write", "together"):
             return content | {blob.key: bytes(blob) for blob in self.blobs}
         if self.kind == "compact":
             return content
