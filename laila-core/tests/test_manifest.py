@@ -514,6 +514,15 @@ def test_what_is_there_is_decided_entry_by_entry(together: Together) -> None:
     assert laila.remember(taken.global_id).data == "first"
 
 
+def test_a_manifest_is_not_committed_after_a_slice_with_a_conflict(together: Together) -> None:
+    taken = laila.constant("first")
+    laila.memorize(taken).wait()
+    m = laila.manifest({"taken": laila.constant("second", uuid=taken.uuid), "new": laila.constant(1)})
+    kinds = [type(child.exception) for child in m.memorize(batch_size=1).futures()]
+    assert kinds == [ImmutableEntryError, type(None), ManifestError]
+    assert m.global_id not in together
+
+
 def test_overwriting_goes_in_two_commits(together: Together) -> None:
     taken = laila.constant("first")
     laila.memorize(taken).wait()
