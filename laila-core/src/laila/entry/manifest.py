@@ -16,11 +16,11 @@ from laila.errors import (
     ManifestError,
     ManifestKeyError,
 )
-from laila.identity import last_scope, parse_global_id
+from laila.identity import are_constants, last_scope, parse_global_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+    from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
     from typing import Any, ClassVar, Self, TypeAlias
 
     from laila.futures import GroupFuture
@@ -325,8 +325,10 @@ def leaves_of(node: Node) -> Iterator[str]:
         for child in stack[-1]:
             if isinstance(child, str):
                 yield child
+            elif isinstance(child, list):
+                yield from child
             else:
-                stack.append(iter(child.values() if isinstance(child, dict) else child))
+                stack.append(iter(child.values()))
                 break
         else:
             stack.pop()
@@ -374,6 +376,18 @@ def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
             )
         return gid
 
+    def leaves(values: Sequence[Any], path: str) -> list[str] | None:
+        """Take a list at once where all in it is of the most common kind; else None."""
+        kinds = set(map(type, values))
+        if kinds == {Entry} and not ids:
+            found = [entry.global_id for entry in values]
+            pending.update(zip(found, values, strict=True))
+            return found
+        if kinds == {str} and not pending and are_constants(values):
+            ids.append(f"{path}[0]")
+            return list(values)
+        return None
+
     def walk(value: object, path: str, inside: tuple[int, ...]) -> Node:
         if isinstance(value, dict):
             if id(value) in inside:
@@ -391,6 +405,8 @@ def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
                 key: walk(child, f"{path}[{key!r}]", (*inside, id(value))) for key, child in value.items()
             }
         if isinstance(value, (list, tuple)):
+            if (known := leaves(value, path)) is not None:
+                return known
             for i, child in enumerate(value):
                 if isinstance(child, (list, tuple, dict)):
                     raise ManifestError(

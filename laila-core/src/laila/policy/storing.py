@@ -109,18 +109,19 @@ class Plan:
                 continue
             for manifest, pending in entry.manifests():
                 manifests[id(manifest)] = manifest, pending
-                plain.update((id(leaf), leaf) for leaf in pending if not isinstance(leaf, Manifest))
+                leaves = [leaf for leaf in pending if not isinstance(leaf, Manifest)]
+                plain.update(zip(map(id, leaves), leaves, strict=True))
         self.entries: list[Entry] = [*plain.values(), *(manifest for manifest, _ in manifests.values())]
         place = {id(entry): i for i, entry in enumerate(self.entries)}
         self.manifests = len(manifests)
-        self.needs = [[place[id(leaf)] for leaf in pending] for _, pending in manifests.values()]
+        self.needs = [[*map(place.__getitem__, map(id, pending))] for _, pending in manifests.values()]
         self._pickle, self._copy = pickle, copy
         self._places = [place[id(entry)] for entry in given]
         asked = {place for place in self._places if place < len(plain)}
         self.blobs = [
             None
-            if pool is not None and i < len(plain) and i not in asked and is_pooled(entry, pool)
-            else self.snapshot(i)
+            if pool is not None and is_pooled(entry, pool) and i < len(plain) and i not in asked
+            else to_blob(entry, pickle=pickle, copy=copy)
             for i, entry in enumerate(self.entries)
         ]
         self.keys = [
