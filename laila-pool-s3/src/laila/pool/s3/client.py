@@ -33,14 +33,16 @@ if TYPE_CHECKING:
     from laila.pool.s3.settings import S3Settings
     from laila.pool.s3.stores import Open
 
-__all__ = ["Client", "Failed", "Piece"]
+__all__ = ["DELETED_AT_ONCE", "Client", "Failed", "Piece"]
 
 T = TypeVar("T")
 
 LISTED_AT_ONCE = 1000
 """Objects in a page of a listing."""
 
-_DELETED_AT_ONCE = 1000  # what DeleteObjects takes
+DELETED_AT_ONCE = 1000
+"""Objects that DeleteObjects takes."""
+
 _PARTS_AT_ONCE = 8  # of one upload
 _MUCH = 4 * MIB
 _PIECE = 256 * 1024
@@ -87,11 +89,11 @@ def _receive(result: GetResult, nbytes: int, into: memoryview | None = None) -> 
     memory = allocate(nbytes) if into is None else into
     end = 0
     for piece in result.stream(min_chunk_size=_PIECE):
-        start, end = end, end + len(piece)
-        if end > nbytes:
-            break
-        memory[start:end] = piece
-    return memory[: min(end, nbytes)]
+        start, end = end, min(end + len(piece), nbytes)
+        memory[start:end] = memoryview(piece)[: end - start]
+        if end - start < len(piece):
+            break  # more than was announced
+    return memory[:end]
 
 
 class Client:
@@ -193,10 +195,8 @@ class Client:
         self._call("write", key, ask, self._stores.trying_again(size, self._retries()), once=True)
 
     def delete(self, names: Sequence[str]) -> None:
-        """Delete objects; what is not there counts as deleted."""
-        for i in range(0, len(names), _DELETED_AT_ONCE):
-            some = list(names[i : i + _DELETED_AT_ONCE])
-            self._call("delete", None, lambda store, some=some: store.delete(some), self._stores.sending(0))  # type: ignore[misc]
+        """Delete up to :data:`DELETED_AT_ONCE` objects in one request; what is not there counts as deleted."""
+        self._call("delete", None, lambda store: store.delete(names), self._stores.sending(0))
 
     def list(self, folder: str) -> Iterator[list[str]]:
         """Yield the names of all objects below ``folder``, page by page as they are asked for."""

@@ -1,17 +1,25 @@
-"""Doing many requests at a time, with threads that live no longer than the call that needs them.
+"""Doing many requests at a time, with threads that stay for some seconds after the call that needed them.
 
 The client's synchronous calls release the interpreter's lock, so threads are as quick as its asyncio
 interface, and simpler. The calling thread does its share, and more than its share where no helper is to be
 had (too many calls at once, or an interpreter that is ending and starts no thread any more): nothing ever
 waits for a free thread.
+
+Helpers are daemons, so that an idle one keeps no program from ending. One that comes back from the client
+while the interpreter ends would abort the process, and so all of them are waited for at exit.
 """
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import os
 import threading
-from time import perf_counter
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections import deque
+from contextlib import suppress
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,14 +36,27 @@ _FEW = 15
 _FAR = 0.004
 """Seconds below which no request to a service that is not near ends: worth a helper for each."""
 
+_IDLE_SECONDS = 5.0
+"""How long a helper stays without work. Starting one takes as long as a request to a near service."""
+
 
 class Crew:
     """At most ``size - 1`` helpers for all calls together, beside the calling threads. Thread-safe."""
 
     def __init__(self, size: int, name: str) -> None:
-        self._free = size - 1
+        self._most = size - 1
         self._name = name
-        self._lock = threading.Lock()
+        self._begin()
+        _crews.add(self)
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()  # of all that follows
+        self._changed = threading.Condition(self._lock)
+        self._free = self._most  # shares in the work that may still be given out
+        self._offered: deque[_Job[Any, Any]] = deque()  # shares that no helper has taken yet
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0  # of the threads: those that have no share, and those that are being started
+        self._closed = False
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Return ``work`` of each item, in order, several at a time.
@@ -45,52 +66,101 @@ class Crew:
         """
         if len(items) <= 1:
             return [work(item) for item in items]
-        job = _Job(work, items)
+        job = _Job(work, items, threading.Condition(self._lock))
         wanted = len(items) - 1
-        helpers = self._enlist(job, min(wanted, _FEW))
+        offered = min(wanted, _FEW)
         try:
+            self._offer(job, offered)
             while job.step():
-                if job.is_far() and len(helpers) < wanted:
-                    helpers += self._enlist(job, wanted - len(helpers))
-                    wanted = len(helpers)  # no more than there were
-            for helper in helpers:
-                helper.join()
+                if offered < wanted and job.is_far():
+                    self._offer(job, wanted - offered)
+                    offered = wanted  # no more than there were
         finally:
             job.stopped = True
+            self._withdraw(job)
+        with self._lock:
+            while job.helpers:
+                job.left.wait()
         return job.outcome()
 
-    def _enlist(self, job: _Job[T, R], wanted: int) -> list[threading.Thread]:
+    def close(self) -> None:
+        """Let the helpers go, those at work when that is done. Calls are then done by who makes them."""
         with self._lock:
-            granted = min(wanted, self._free)
+            self._closed = True
+            self._changed.notify_all()
+
+    def threads(self) -> list[threading.Thread]:
+        """The helpers that there are, idle or at work."""
+        with self._lock:
+            return list(self._threads)
+
+    def _offer(self, job: _Job[T, R], wanted: int) -> None:
+        with self._lock:
+            granted = 0 if self._closed else min(wanted, self._free)
             self._free -= granted
-        helpers: list[threading.Thread] = []
+            self._offered.extend([job] * granted)
+            self._changed.notify(granted)
+            lacking = max(len(self._offered) - self._idle, 0) if granted else 0
+            hired = [
+                threading.Thread(target=self._help, name=self._name, daemon=True) for _ in range(lacking)
+            ]
+            self._threads.update(hired)
+            self._idle += lacking
+        started = 0
         try:
-            for _ in range(granted):
-                # No daemon: one that comes back from the client while the interpreter ends would abort the
-                # process.
-                helper = threading.Thread(target=self._help, args=(job,), name=self._name, daemon=False)
+            for helper in hired:
                 helper.start()
-                helpers.append(helper)
+                started += 1
         except RuntimeError:
             pass  # no more threads: the system's limit, or the interpreter is ending
         finally:
             with self._lock:
-                self._free += granted - len(helpers)
-        return helpers
+                self._threads.difference_update(hired[started:])
+                self._idle -= lacking - started
 
-    def _help(self, job: _Job[T, R]) -> None:
-        try:
-            while job.step():
-                pass
-        finally:
+    def _withdraw(self, job: _Job[T, R]) -> None:
+        """Take back the shares that no helper has taken."""
+        with self._lock:
+            while job in self._offered:
+                self._offered.remove(job)
+                self._free += 1
+
+    def _help(self) -> None:
+        while (job := self._take()) is not None:
+            with suppress(BaseException):  # it is among the job's failures
+                while job.step():
+                    pass
             with self._lock:
                 self._free += 1
+                self._idle += 1
+                job.helpers -= 1
+                if not job.helpers:
+                    job.left.notify()
+                del job  # and all that it holds on to
+
+    def _take(self) -> _Job[Any, Any] | None:
+        """Wait for a share of a job; None when the helper is to go."""
+        latest = monotonic() + _IDLE_SECONDS
+        with self._lock:
+            while not self._offered and not self._closed and (left := latest - monotonic()) > 0:
+                self._changed.wait(left)
+            self._idle -= 1
+            if not self._offered:
+                self._threads.discard(threading.current_thread())
+                return None
+            job = self._offered.popleft()
+            job.helpers += 1
+            return job
 
 
 class _Job(Generic[T, R]):
     """One call of :meth:`Crew.map`, worked on by several threads."""
 
-    def __init__(self, work: Callable[[T], R], items: Sequence[T]) -> None:
+    def __init__(
+        self, work: Callable[[T], R], items: Sequence[T], left: threading.Condition
+    ) -> None:
+        self.helpers = 0  # at work on it
+        self.left = left  # told when there are none any more; its lock is that of `helpers`
         self._work = work
         self._items = items
         self._next = itertools.count()  # next() of it is atomic
@@ -107,10 +177,12 @@ class _Job(Generic[T, R]):
         begun = perf_counter()
         try:
             self._results[place] = self._work(self._items[place])
-        except Exception as error:  # noqa: BLE001 - raised by outcome(), in the calling thread
+        except BaseException as error:
             self._failures[place] = error
             self.stopped = True
-            return False
+            if isinstance(error, Exception):
+                return False  # raised by outcome(), in the calling thread
+            raise
         self._fastest = min(self._fastest, perf_counter() - begun)
         self._done += 1
         return True
@@ -124,3 +196,25 @@ class _Job(Generic[T, R]):
         if self._failures:
             raise self._failures[min(self._failures)]
         return self._results  # type: ignore[return-value]  # every place was filled
+
+
+_crews: WeakSet[Crew] = WeakSet()
+
+
+@atexit.register
+def _end() -> None:
+    crews = tuple(_crews)
+    for crew in crews:
+        crew.close()
+    for crew in crews:
+        for helper in crew.threads():
+            helper.join()  # requests are bounded in time
+
+
+def _after_fork() -> None:
+    for crew in tuple(_crews):
+        crew._begin()  # its threads stayed with the parent
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -12,7 +12,7 @@ from uuid import uuid4
 from laila.contract import Blob, Pool, allocate
 from laila.contract.blobhead import PREFIX_BYTES, announced_head
 from laila.errors import CorruptEntryError
-from laila.pool.s3.client import Client, Failed
+from laila.pool.s3.client import DELETED_AT_ONCE, Client, Failed
 from laila.pool.s3.crew import Crew
 from laila.pool.s3.errors import AccessDeniedError, ObjectStoreError
 from laila.pool.s3.names import FOLDER, evolutions_folder, name_of, parse_name
@@ -33,6 +33,7 @@ __all__ = ["ObjectPool"]
 _log = logging.getLogger("laila.pool.s3")
 
 _HEAD = 4096  # what is read of an object to see its head; a longer one is read again
+_FEW_DELETED = 25  # in one request, of many at a time: fewer cost more in requests than they gain
 _REPLACED = 20  # how often a reader begins again because the object was replaced under its hands
 
 
@@ -73,6 +74,7 @@ class ObjectPool(Pool):
 
     def _close(self) -> None:
         self._client.close()
+        self._crew.close()
 
     def _name(self, key: str) -> str:
         return self._root + name_of(key)
@@ -285,23 +287,36 @@ class ObjectPool(Pool):
     def _delete_many(self, keys: Sequence[str]) -> list[bool]:
         # Deleting does not tell what was there: it is asked before.
         there = self._existing(list(dict.fromkeys(keys)))
-        self._client.delete([self._name(key) for key in there])
+        self._delete_objects([self._name(key) for key in there])
         first = {key: place for place, key in reversed(list(enumerate(keys)))}
         deleted = {first[key] for key in there}
         return [place in deleted for place in range(len(keys))]
 
     def _existing(self, keys: Sequence[str]) -> list[str]:
         """Those of ``keys`` that are there, in any order."""
-        listed: set[str] = set()
-        if len(keys) > self.settings.concurrency:
-            # The first page of a listing takes no longer than a few questions, and a small pool has but one.
+        unknown = {self._name(key): key for key in keys}
+        there: list[str] = []
+        at_once = self.settings.concurrency
+        # A page of a listing takes no longer than a few questions, and a small pool has few of them.
+        if len(unknown) > at_once:
             with suppress(AccessDeniedError):  # who may not list may ask
-                listed.update(next(self._client.list(self._root + FOLDER), ()))
-        there = [key for key in keys if self._name(key) in listed]
-        others = [key for key in keys if self._name(key) not in listed]
+                for page in self._client.list(self._root + FOLDER):
+                    found = [unknown.pop(name) for name in page if name in unknown]
+                    there += found
+                    if len(found) < 2 * at_once or len(unknown) <= at_once:
+                        break
+        others = list(unknown.values())
         answers = self._crew.map(self._exists, others)
         return there + [key for key, answer in zip(others, answers, strict=True) if answer]
 
+    def _delete_objects(self, names: Sequence[str]) -> None:
+        """Delete objects, in requests for many each, several at a time: services do them one by one."""
+        size = 1
+        if self.settings.bulk_delete:
+            even = math.ceil(len(names) / self.settings.concurrency)
+            size = min(max(even, _FEW_DELETED), DELETED_AT_ONCE)
+        self._crew.map(self._client.delete, [names[i : i + size] for i in range(0, len(names), size)])
+
     def _empty(self) -> None:
         for names in self._names(FOLDER):
-            self._client.delete(list(names))
+            self._delete_objects(list(names))
