@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,30 +39,88 @@ def test_a_crew_answers_in_order() -> None:
     assert Crew(8, "crew").map(work, []) == []
 
 
-def test_a_crew_leaves_no_thread_behind() -> None:
+def ended(crew: Crew, threads: Iterable[threading.Thread]) -> bool:
+    """Whether helpers of ``crew`` end within some seconds, and it knows it."""
+    for thread in threads:
+        thread.join(10)
+    return not any(thread.is_alive() for thread in threads) and crew.threads() == []
+
+
+def test_a_crew_keeps_its_helpers_between_calls() -> None:
+    """All of them work where each item takes long, never more; the next call starts no other."""
     crew = Crew(8, "crew")
-    before = threading.active_count()
-    crew.map(lambda _: time.sleep(0.01), range(20))
+    workers: set[int] = set()
+    everyone = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        workers.add(threading.get_ident())
+        if number < 8:
+            everyone.wait(20)
+
+    crew.map(work, range(40))
+    helpers = set(crew.threads())
+    assert workers == {helper.ident for helper in helpers} | {threading.get_ident()}
+    assert len(workers) == 8
     with pytest.raises(ZeroDivisionError):
         crew.map(lambda number: 1 // number, range(20))
-    assert threading.active_count() == before
-    assert crew._free == 7
+    for _ in range(50):
+        crew.map(work, range(40))
+    assert set(crew.threads()) == helpers
+    assert len(workers) == 8
+    assert (crew._free, crew._idle) == (7, 7)
+    crew.close()
+    assert ended(crew, helpers)
+    assert crew.map(lambda number: (number, threading.get_ident()), range(20)) == [
+        (number, threading.get_ident()) for number in range(20)
+    ]
 
 
-def test_a_crew_grows_where_each_item_takes_long() -> None:
-    """A far service gets all of the helpers at a time, never more; a near one is served by few."""
-    most: dict[float, int] = {}
+def test_helpers_leave_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a crew that nobody closes; later ones come when there is."""
+    monkeypatch.setattr("laila.pool.s3.crew._IDLE_SECONDS", 0.05)
+    crew = Crew(8, "crew")
+    for _ in range(2):
+        crew.map(lambda _: time.sleep(0.01), range(20))
+        assert ended(crew, crew.threads())
+        assert (crew._free, crew._idle) == (7, 0)
 
-    def work(seconds: float) -> None:
-        most[seconds] = max(most.get(seconds, 0), threading.active_count())
-        time.sleep(seconds)
 
-    before = threading.active_count()
-    crew = Crew(40, "crew")
-    crew.map(work, [0.03] * 200)
-    crew.map(work, [0.0] * 200)
-    assert most[0.03] == before + 39
-    assert most[0.0] <= before + 15
+def test_helpers_hold_on_to_nothing() -> None:
+    """What an idle one has worked on can be freed."""
+
+    class Item:
+        pass
+
+    crew = Crew(4, "crew")
+    items = [Item() for _ in range(20)]
+    seen = [weakref.ref(item) for item in items]
+    crew.map(lambda item: time.sleep(0.001), items)
+    del items
+    gc.collect()
+    assert len(crew.threads()) == 3
+    assert [one() for one in seen] == [None] * 20
+    crew.close()
+
+
+def test_a_helper_hides_no_failure() -> None:
+    """Not even one that is no Exception, such as a panic of the client library; the helpers stay usable."""
+
+    class Panic(BaseException):
+        pass
+
+    crew = Crew(2, "crew")
+    both = threading.Barrier(2)
+
+    def work(number: int) -> None:
+        both.wait(20)
+        if threading.current_thread() is not threading.main_thread():
+            raise Panic
+
+    for _ in range(2):
+        with pytest.raises(Panic):
+            crew.map(work, range(2))
+    assert (crew._free, crew._idle) == (1, 1)
+    crew.close()
 
 
 def test_the_first_error_ends_the_rest() -> None:
@@ -105,6 +165,40 @@ def test_a_crew_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert crew.map(lambda number: number, range(20)) == [*range(20)]
     assert crew._free == 7
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_crew_in_a_forked_child() -> None:
+    """Begins anew: it waits neither for the parent's helpers nor for a lock that one of them held."""
+    program = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", CREW_AND_FORK],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (program.stdout, program.returncode) == ("4\n4\nended 0\n", 0), program.stderr
+
+
+CREW_AND_FORK = """
+import os, signal, threading
+from laila.pool.s3.crew import Crew
+
+crew = Crew(4, "crew")
+
+def workers():
+    everyone = threading.Barrier(4)
+    return len({*crew.map(lambda _: (everyone.wait(20), threading.get_ident())[1], range(4))})
+
+print(workers(), flush=True)
+with crew._lock:  # as a helper may
+    pid = os.fork()
+if pid == 0:
+    signal.alarm(30)
+    threading.Thread(target=lambda: print(workers(), flush=True)).start()
+else:
+    print("ended", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
 
 
 # -- processes -------------------------------------------------------------------------------------------
@@ -252,9 +346,6 @@ def test_closing_beside_calls(pool: S3Pool) -> None:
 
 def test_a_pool_that_is_forgotten_is_freed(server: S3Server, shared_bucket: str) -> None:
     """Neither threads nor the library hold on to it."""
-    import gc
-    import weakref
-
     pool = S3Pool(shared_bucket, **server.options())  # type: ignore[arg-type]  # text
     pool._read_many([f"k{number}" for number in range(10)])
     seen = weakref.ref(pool)

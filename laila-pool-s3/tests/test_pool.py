@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import laila
 from laila.contract import Pool
 from laila.errors import SettingsError
-from laila.pool.s3 import ObjectStoreError, S3Pool, UnreachableError
+from laila.pool.s3 import AccessDeniedError, ObjectStoreError, S3Pool, UnreachableError
 from laila.pool.s3.names import name_of
 from laila.testing.samples import entry_key, make_blob, stored
 from servers.faults import Fault, Faults
@@ -151,7 +151,7 @@ def test_a_listing_streams(faults: Faults, open_pool: OpenPool, pool: S3Pool) ->
     assert sorted(seen.keys()) == keys
     faults.clear()
     seen.empty()
-    assert asked(faults)["DELETE many"] == 3
+    assert asked(faults)["DELETE many"] == 32 + 32 + 4  # of each page as many as may be under way
     assert list(seen.keys()) == []
 
 
@@ -176,7 +176,7 @@ def test_what_each_call_asks(faults: Faults, open_pool: OpenPool) -> None:
     assert cost(lambda: pool._exists(keys[0])) == {"HEAD": 1}
     assert cost(lambda: pool._exists("none")) == {"HEAD": 1, "GET": 1}
     assert cost(lambda: pool.delete(keys[:5])) == {"HEAD": 5, "DELETE many": 1}
-    assert cost(lambda: pool.delete(keys[5:])) == {"LIST": 1, "DELETE many": 1}
+    assert cost(lambda: pool.delete(keys[5:])) == {"LIST": 1, "DELETE many": 2}
     assert cost(lambda: pool.delete(["none"])) == {"HEAD": 1, "GET": 1}
 
 
@@ -223,6 +223,46 @@ def test_requests_at_a_time_are_bounded(faults: Faults, open_pool: OpenPool) -> 
         caller.join(60)
     assert most <= 3 + 5
     assert len(list(pool.keys())) == 240
+
+
+def test_what_is_to_be_deleted_is_looked_for_in_a_listing_while_that_helps(
+    faults: Faults, open_pool: OpenPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One page after the other as long as each tells of many of the keys; of the others each is asked for."""
+    monkeypatch.setattr("laila.pool.s3.client.LISTED_AT_ONCE", 20)
+    pool = open_pool(endpoint_url=faults.url, concurrency=4)
+    keys = [f"k{number:02}" for number in range(60)]
+    pool._write_many([(key, make_blob(key, 10)) for key in keys])
+    faults.clear()
+    assert pool.delete(keys[:10:2]) == [True] * 5  # too few in the first page to look at the second
+    assert asked(faults) == {"LIST": 1, "DELETE many": 1}
+    faults.clear()
+    assert pool.delete([*keys[11:16], *keys[50:]]) == [True] * 15
+    assert asked(faults) == {"LIST": 1, "HEAD": 10, "DELETE many": 1}
+    faults.clear()
+    assert pool.delete([key for key in keys if key not in keys[50:]]).count(True) == 40
+    assert asked(faults)["HEAD"] <= 4 + 10
+    assert list(pool.keys()) == []
+
+
+def test_of_many_that_are_deleted_a_failure_is_told(faults: Faults, open_pool: OpenPool) -> None:
+    """Also where it is one of several requests, or of one object in an answer that says 200."""
+    pool = open_pool(endpoint_url=faults.url)
+    keys = [f"k{number}" for number in range(100)]
+    pool._write_many([(key, make_blob(key, 10)) for key in keys])
+    error = b"<Code>AccessDenied</Code><Message>no</Message></Error>"
+    faults.add(Fault("POST", "?delete", 403, b"<Error>" + error, after=2))
+    with pytest.raises(AccessDeniedError):
+        pool.delete(keys)
+    left = [*pool.keys()]
+    assert len(left) in (25, 50)  # the request that failed, and one that was not begun
+    name = pool._name(left[0]).encode()
+    body = b"<DeleteResult><Error><Key>" + name + b"</Key>" + error + b"</DeleteResult>"
+    faults.add(Fault("POST", "?delete", 200, body))
+    with pytest.raises(AccessDeniedError):
+        pool.delete(left[:25])
+    assert pool.delete(keys) == [key in left for key in keys]
+    assert list(pool.keys()) == []
 
 
 # -- services that lack something ------------------------------------------------------------------------

@@ -195,7 +195,7 @@ class Client:
         self._call("write", key, ask, self._stores.trying_again(size, self._retries()), once=True)
 
     def delete(self, names: Sequence[str]) -> None:
-        """Delete up to :data:`DELETED_AT_ONCE` objects in one request; what is not there counts as deleted."""
+        """Delete up to :data:`DELETED_AT_ONCE` objects in one request; what is missing counts as deleted."""
         self._call("delete", None, lambda store: store.delete(names), self._stores.sending(0))
 
     def list(self, folder: str) -> Iterator[list[str]]:

@@ -17,7 +17,7 @@ import os
 import threading
 from collections import deque
 from contextlib import suppress
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -29,12 +29,6 @@ __all__ = ["Crew"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-
-_FEW = 15
-"""Helpers that a call begins with: where the service is near, more would but wait for one another."""
-
-_FAR = 0.004
-"""Seconds below which no request to a service that is not near ends: worth a helper for each."""
 
 _IDLE_SECONDS = 5.0
 """How long a helper stays without work. Starting one takes as long as a request to a near service."""
@@ -67,14 +61,10 @@ class Crew:
         if len(items) <= 1:
             return [work(item) for item in items]
         job = _Job(work, items, threading.Condition(self._lock))
-        wanted = len(items) - 1
-        offered = min(wanted, _FEW)
         try:
-            self._offer(job, offered)
+            self._offer(job, len(items) - 1)
             while job.step():
-                if offered < wanted and job.is_far():
-                    self._offer(job, wanted - offered)
-                    offered = wanted  # no more than there were
+                pass
         finally:
             job.stopped = True
             self._withdraw(job)
@@ -156,9 +146,7 @@ class Crew:
 class _Job(Generic[T, R]):
     """One call of :meth:`Crew.map`, worked on by several threads."""
 
-    def __init__(
-        self, work: Callable[[T], R], items: Sequence[T], left: threading.Condition
-    ) -> None:
+    def __init__(self, work: Callable[[T], R], items: Sequence[T], left: threading.Condition) -> None:
         self.helpers = 0  # at work on it
         self.left = left  # told when there are none any more; its lock is that of `helpers`
         self._work = work
@@ -166,15 +154,12 @@ class _Job(Generic[T, R]):
         self._next = itertools.count()  # next() of it is atomic
         self._results: list[R | None] = [None] * len(items)
         self._failures: dict[int, BaseException] = {}
-        self._fastest = 1e9  # seconds that the quickest item took so far
-        self._done = 0
         self.stopped = False
 
     def step(self) -> bool:
         """Do one item; False when there are no more, or one has failed."""
         if self.stopped or (place := next(self._next)) >= len(self._items):
             return False
-        begun = perf_counter()
         try:
             self._results[place] = self._work(self._items[place])
         except BaseException as error:
@@ -183,13 +168,7 @@ class _Job(Generic[T, R]):
             if isinstance(error, Exception):
                 return False  # raised by outcome(), in the calling thread
             raise
-        self._fastest = min(self._fastest, perf_counter() - begun)
-        self._done += 1
         return True
-
-    def is_far(self) -> bool:
-        """Whether enough items were done to say that none of them will be quick."""
-        return self._fastest > _FAR and self._done > _FEW
 
     def outcome(self) -> list[R]:
         """Return the results, or raise the first failure."""
