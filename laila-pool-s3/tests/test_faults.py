@@ -227,6 +227,9 @@ def parted(open_pool: OpenPool, monkeypatch: pytest.MonkeyPatch) -> S3Pool:
     return pool
 
 
+_A_DATE = "Tue, 25 Nov 2025 12:00:00 GMT"
+
+
 def test_a_large_blob_is_read_in_parts(parted: S3Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In parallel, and byte for byte."""
     blob = make_blob("k", 5 * MIB + 17)
@@ -245,6 +248,18 @@ def test_a_large_blob_is_read_in_parts(parted: S3Pool, monkeypatch: pytest.Monke
     assert edges[0][0] == 0
     assert edges[-1][1] == blob.nbytes
     assert all(one[1] == two[0] for one, two in pairwise(edges))
+
+
+def test_an_answer_that_is_longer_than_it_says(faults: Faults, open_pool: OpenPool) -> None:
+    """Fills what it was asked to fill, with what was received."""
+    pool = open_pool(endpoint_url=faults.url)
+    body = bytes(range(1, 121))
+    headers = {"Content-Range": "bytes 0-99/1000", "ETag": '"one"', "Last-Modified": _A_DATE}
+    faults.add(Fault("GET", "large", 206, body, headers))
+    into = bytearray(100)
+    piece = pool._client.get_part("large", "large", 0, 100, memoryview(into))
+    assert piece is not None
+    assert bytes(piece.data or b"") == bytes(into) == body[:100]
 
 
 def test_a_blob_that_is_replaced_while_it_is_read(
