@@ -72,13 +72,16 @@ def _with_blobs(tree: object, blobs: list[Blob]) -> Packed:
 
 def split(data: Data, sizes: Sequence[int]) -> list[Blob]:
     """Return the blobs that stand in ``data``, verified. Raises :class:`~laila.errors.CorruptEntryError`."""
+    if not sizes and not data:
+        return []
     view = memoryview(data)
     blobs: list[Blob] = []
     start = 0
     for size in sizes:
         piece: bytes | memoryview = view[start : start + size]
-        if len(sizes) > 1 and size <= _SMALL:
-            piece = bytes(piece)  # so that one that is kept does not keep all of them
+        if size <= _SMALL:
+            # One that is kept does not keep all of them, and a small one of the common kind is read in one go.
+            piece = bytes(piece)
         blobs.append(Blob.from_bytes(piece))
         start += size
     if start != len(view):

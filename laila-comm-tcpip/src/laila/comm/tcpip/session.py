@@ -174,9 +174,9 @@ class Session:
         head = message.head
         if message.sizes:
             blobs = self._new_stream(BLOBS, message.parts)
-            known = head.get(EXTENSION, {})
-            assert isinstance(known, dict)
-            head = {**head, EXTENSION: {**known, "stream": blobs.number, "sizes": list(message.sizes)}}
+            extension = head.setdefault(EXTENSION, {})
+            assert isinstance(extension, dict)
+            extension.update(stream=blobs.number, sizes=list(message.sizes))
         text = dump(head)
         if len(text) > CHUNK_BYTES:
             # The text itself goes in chunks, and the blobs after it.
@@ -346,5 +346,6 @@ class Session:
             return
         assert type(message.id) is int
         self._calls.discard(message.id)
-        self._release_calls()
+        if self._held:
+            self._release_calls()
         self.events.append(Answered(message.id, message, data))
