@@ -66,7 +66,7 @@ def _with_blobs(tree: object, blobs: list[Blob]) -> Packed:
     for blob in blobs:
         of_blob = blob.parts
         parts += of_blob
-        sizes.append(sum(len(part) for part in of_blob))
+        sizes.append(sum(map(len, of_blob)))
     return Packed(tree, parts, sizes)
 
 
@@ -80,8 +80,7 @@ def split(data: Data, sizes: Sequence[int]) -> list[Blob]:
     for size in sizes:
         piece: bytes | memoryview = view[start : start + size]
         if size <= _SMALL:
-            # One that is kept does not keep all of them, and a small one of the common kind is read in one go.
-            piece = bytes(piece)
+            piece = bytes(piece)  # one that is kept keeps no others; and bytes are what is read fastest
         blobs.append(Blob.from_bytes(piece))
         start += size
     if start != len(view):

@@ -248,7 +248,8 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """Give each message to ``take`` from now on; say when it is over.
 
-        ``writable`` is called when there may be something to send: after each read, and when there is room again.
+        ``writable`` is called when there may be something to send: after each read, and when there is room
+        again.
         """
         self._take, self._writable = take, writable
         if self._over:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from laila.comm.tcpip.codec import Packed, pack_failure, pack_value, split
 from laila.comm.tcpip.deadlines import Deadlines
 from laila.comm.tcpip.messages import Code
-from laila.contract import Future, GroupFuture, Request
+from laila.contract import Blob, Future, GroupFuture, Request
 from laila.contract.wire import unpack_call
 from laila.errors import InvalidArgumentError, LailaError, PeerError
 
@@ -240,5 +240,4 @@ def _weight(value: object) -> int:
     """The bytes of the buffers in a value, as far as a look shows them."""
     if isinstance(value, list):
         return sum(_weight(item) for item in value)
-    buffers = getattr(value, "buffers", ())
-    return len(getattr(value, "tree", b"")) + sum(int(buffer.nbytes) for buffer in buffers)
+    return value.content_nbytes if isinstance(value, Blob) else 0
