@@ -25,6 +25,7 @@ class Deadlines(Generic[K]):
         self._too_late = too_late
         self._moments: dict[K, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._ending = False
 
     def add(self, call: K, seconds: float) -> None:
         """Give ``call`` so many seconds from now."""
@@ -33,13 +34,16 @@ class Deadlines(Generic[K]):
             self._set(moment)
 
     def discard(self, call: K) -> None:
-        """The call is over. The timer stays as it is: the next call needs it again."""
+        """The call is over. The timer stays as it is, for the next call."""
         self._moments.pop(call, None)
+        if self._ending:
+            self.end()
 
-    def clear(self) -> None:
-        """All calls are over, and none is to come."""
-        self._moments.clear()
-        self._set(None)
+    def end(self) -> None:
+        """No call is to come: the timer goes with the last that is left."""
+        self._ending = True
+        if not self._moments:
+            self._set(None)
 
     def _set(self, moment: float | None) -> None:
         if self._timer is not None:

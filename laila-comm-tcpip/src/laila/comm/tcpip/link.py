@@ -236,10 +236,12 @@ class Link:
         if self.ended is not None:
             return
         self.ended = error
-        calls, self._calls = list(self._calls.values()), {}
-        self._deadlines.clear()
+        calls, self._calls = self._calls, {}
+        for number in calls:
+            self._deadlines.discard(number)
+        self._deadlines.end()
         self._server.end()
-        self.on_end(self, calls)
+        self.on_end(self, list(calls.values()))
 
     def fail(self, call: Call, error: PeerDisconnectedError) -> None:
         """Settle a call that will have no answer."""

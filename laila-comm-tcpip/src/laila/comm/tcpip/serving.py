@@ -234,6 +234,7 @@ class Server:
                 if served.future is not None:
                     served.future.cancel()
                 self._close(served)
+        self._deadlines.end()
 
 
 def _weight(value: object) -> int:
