@@ -389,6 +389,14 @@ def test_only_exported_methods_are_reached_by_their_full_path(node: Node, path: 
         admin.call(path)
 
 
+def test_arguments_of_no_method_end_no_connection(node: Node) -> None:
+    plain = Plain(node.uri, SECRET)
+    for name in ("self", "pool", "_others"):
+        with pytest.raises(RuntimeError, match="InvalidArgumentError"):
+            plain.call("central.memory.remember", {"*": ["LAILA:ENTRY:no"], name: 1})
+    assert plain.call("describe")
+
+
 def test_private_functions_cannot_be_exported() -> None:
     for name in ("_hidden", "__init__", "no name", "a.b", ""):
         with pytest.raises(SettingsError):

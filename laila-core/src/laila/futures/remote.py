@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from typing import TypeVar
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from laila.errors import PeerDisconnectedError
 from laila.futures.base import mutex
@@ -25,7 +25,8 @@ __all__ = ["RemoteFuture"]
 
 T = TypeVar("T")
 
-_pending: WeakSet[RemoteFuture[Any]] = WeakSet()
+# By what tells objects of this process apart: the id of a future is made when somebody asks for it.
+_pending: WeakValueDictionary[int, RemoteFuture[Any]] = WeakValueDictionary()
 
 
 class RemoteFuture(Future[T]):
@@ -44,7 +45,7 @@ class RemoteFuture(Future[T]):
         self._convert = convert
         self._abort: Callable[[], object] | None = None
         with mutex:
-            _pending.add(self)
+            _pending[id(self)] = self
 
     def cancel(self) -> bool:
         """Give the call up: the peer is told, and does not do what it has not started.
@@ -68,7 +69,11 @@ class RemoteFuture(Future[T]):
     def has_callbacks(self) -> bool:
         """Whether user code runs when this settles, which may take long: not for an event loop."""
         listeners = self._listeners
-        return listeners is not None and any(isinstance(one, Callback) for one in listeners)
+        if listeners is not None:
+            for one in listeners:
+                if isinstance(one, Callback):
+                    return True
+        return False
 
     def deliver(self, answer: Any) -> None:
         """Settle by what the peer answered. One that was settled meanwhile, by ``cancel``, stays as it is."""
@@ -88,14 +93,14 @@ class RemoteFuture(Future[T]):
     def _over(self, *, cancelled: bool = False) -> None:
         abort, self._abort, self._convert = self._abort, None, None
         with mutex:
-            _pending.discard(self)
+            _pending.pop(id(self), None)
         if cancelled and abort is not None:
             abort()
 
 
 def _after_fork() -> None:
     # The connection is the parent's, and so is every answer.
-    for future in list(_pending):
+    for future in list(_pending.values()):
         future._abandon(
             PeerDisconnectedError("the call was made by the parent process; make it again here", peer="")
         )

@@ -53,6 +53,7 @@ class RemotePolicyProxy(Identifiable):
         self._uuid = uuid
         self._evolution = None
         self._nickname = None
+        self._peer = self.global_id
         self._here = here
         self._ways = [protocol]
         self._last = protocol
@@ -90,7 +91,7 @@ class RemotePolicyProxy(Identifiable):
         """Call an exported method by its dotted path; gives the future of what ``convert`` makes of it."""
         future: RemoteFuture[Any] = RemoteFuture(convert)
         request = Request(path.split("."), args, kwargs, repeatable=repeatable, timeout=self.timeout)
-        self.protocol.send(self.global_id, request, future)
+        self.protocol.send(self._peer, request, future)
         return future
 
     # -- the policy ------------------------------------------------------------------------------------------

@@ -45,13 +45,16 @@ class ServedMemory:
     def __init__(self, memory: DefaultCentralMemory) -> None:
         self._memory = memory
 
-    def never_waits(self, **routing: object) -> bool:
+    def never_waits(
+        self, /, *, pool_id: Any = None, pool_nickname: Any = None, affinity: Any = None, **_others: object
+    ) -> bool:
         """Whether the pool that is meant answers at once."""
-        names = ("pool_id", "pool_nickname", "affinity")
         try:
-            pool = self._memory.router.route(**{name: routing.get(name) for name in names})  # type: ignore[arg-type]
+            pool = self._memory.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
         except LailaError:
             return True  # it fails at once
+        if pool.proxy_to is None:
+            return not pool.blocking
         return not any(tier.blocking for tier in pool.chain())
 
     def memorize(

@@ -46,7 +46,7 @@ class Background:
     @property
     def here(self) -> bool:
         """Whether the caller runs on this loop, and so must not wait for it."""
-        return threading.current_thread() is self._thread
+        return threading.get_ident() == self._thread.ident
 
     def soon(self, call: Callable[..., object], *args: object) -> bool:
         """Have ``call`` called on the loop; False where it has ended."""

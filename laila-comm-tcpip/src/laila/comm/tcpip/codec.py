@@ -66,19 +66,21 @@ def _with_blobs(tree: object, blobs: list[Blob]) -> Packed:
     for blob in blobs:
         of_blob = blob.parts
         parts += of_blob
-        sizes.append(sum(len(part) for part in of_blob))
+        sizes.append(sum(map(len, of_blob)))
     return Packed(tree, parts, sizes)
 
 
 def split(data: Data, sizes: Sequence[int]) -> list[Blob]:
     """Return the blobs that stand in ``data``, verified. Raises :class:`~laila.errors.CorruptEntryError`."""
+    if not sizes and not data:
+        return []
     view = memoryview(data)
     blobs: list[Blob] = []
     start = 0
     for size in sizes:
         piece: bytes | memoryview = view[start : start + size]
-        if len(sizes) > 1 and size <= _SMALL:
-            piece = bytes(piece)  # so that one that is kept does not keep all of them
+        if size <= _SMALL:
+            piece = bytes(piece)  # one that is kept keeps no others; and bytes are what is read fastest
         blobs.append(Blob.from_bytes(piece))
         start += size
     if start != len(view):

@@ -80,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._lost: Callable[[], object] | None = None
         self._paused = False
         self._held = False
+        self.reading = False
+        """Whether messages are being dealt with: what they give is sent at the end of all, in one piece."""
         self._over = False
         self.last_received = monotonic()
         self.given_up = False
@@ -132,20 +134,39 @@ class Connection(asyncio.Protocol):
     # -- in --------------------------------------------------------------------------------------------------
 
     def _happened(self) -> None:
-        for event in self._protocol.events_received():
-            if isinstance(event, Frame):
-                self._frame(event)
-            elif isinstance(event, HttpRequest):
-                self._answer(event)
-            elif isinstance(event, HttpResponse):
-                self._wake()
-        self.flush()
+        self.reading = True
+        try:
+            for event in self._protocol.events_received():
+                if isinstance(event, Frame):
+                    self._frame(event)
+                elif isinstance(event, HttpRequest):
+                    self._answer(event)
+                elif isinstance(event, HttpResponse):
+                    self._wake()
+        finally:
+            self.reading = False
+        self._have_read()
         if self._protocol.close_expected() and not self._over:
             self._loop.call_later(_CLOSE_SECONDS, self.abort)
         if self._protocol.handshake_exc is not None or self._protocol.state is State.CLOSED:
             self._wake()
             if not isinstance(self._protocol, ServerProtocol) and self._transport is not None:
                 self._transport.close()
+
+    def _have_read(self) -> None:
+        if self._writable is not None:
+            self._writable()  # what was read may have given something to send
+        else:
+            self.flush()
+
+    def _take_unread(self) -> None:
+        self.reading = True
+        try:
+            while self._unread and self._take is not None and not self._held:
+                self._take(self._unread.popleft())
+        finally:
+            self.reading = False
+        self._have_read()
 
     def _answer(self, request: HttpRequest) -> None:
         assert isinstance(self._protocol, ServerProtocol)
@@ -225,14 +246,17 @@ class Connection(asyncio.Protocol):
         writable: Callable[[], object],
         lost: Callable[[], object],
     ) -> None:
-        """Give each message to ``take`` from now on; say when there is room to send, and when it is over."""
+        """Give each message to ``take`` from now on; say when it is over.
+
+        ``writable`` is called when there may be something to send: after each read, and when there is room
+        again.
+        """
         self._take, self._writable = take, writable
         if self._over:
             self._loop.call_soon(lost)
             return
         self._lost = lost
-        while self._unread and self._take is not None:
-            take(self._unread.popleft())
+        self._take_unread()
 
     def pause_reading(self, seconds: float) -> None:
         """Take nothing in for a while."""
@@ -243,8 +267,7 @@ class Connection(asyncio.Protocol):
 
     def _read_on(self) -> None:
         self._held = False
-        while self._unread and self._take is not None and not self._held:
-            self._take(self._unread.popleft())
+        self._take_unread()
         if self._transport is not None and not self._over and not self._held:
             self._transport.resume_reading()
 

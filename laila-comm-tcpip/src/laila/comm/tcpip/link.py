@@ -10,6 +10,7 @@ from logging import getLogger
 
 from laila.comm.tcpip.codec import error_of, split
 from laila.comm.tcpip.connections import drop
+from laila.comm.tcpip.deadlines import Deadlines
 from laila.comm.tcpip.guard import Rate
 from laila.comm.tcpip.messages import BadMessage
 from laila.comm.tcpip.serving import Server
@@ -38,7 +39,7 @@ _SMALL = 64 * 1024
 class Call:
     """A call of this side: what is sent, and the future that its outcome settles."""
 
-    __slots__ = ("future", "key", "method", "packed", "repeatable", "timeout", "timer")
+    __slots__ = ("future", "key", "method", "packed", "repeatable", "timeout")
 
     def __init__(
         self,
@@ -56,13 +57,6 @@ class Call:
         self.timeout = timeout
         self.repeatable = repeatable
         self.key = key
-        self.timer: asyncio.TimerHandle | None = None
-
-    def over(self) -> None:
-        """Stop its clock."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 class Link:
@@ -99,6 +93,7 @@ class Link:
         self._last: asyncio.Task[None] | None = None
         self._flushing = self._again = False
         self._calls: dict[int, Call] = {}
+        self._deadlines = Deadlines(background.loop, self._too_late)
         self._server = Server(
             self._session, background, node, peer=peer, known=known, role=role, once=once, flush=self._flush
         )
@@ -120,13 +115,13 @@ class Link:
         self._calls[number] = call
         call.future.on_cancel(lambda: self._background.soon(self._give_up, number))
         if call.timeout is not None:
-            call.timer = self._background.loop.call_later(call.timeout, self._too_late, number)
+            self._deadlines.add(number, call.timeout)
         self._flush()
 
     def _give_up(self, number: int) -> None:
         call = self._calls.pop(number, None)
         if call is not None:
-            call.over()
+            self._deadlines.discard(number)
             self._session.cancel(number)
             self._flush()
 
@@ -147,7 +142,7 @@ class Link:
         if call is None:  # it was given up
             self._session.done(event.data)
             return
-        call.over()
+        self._deadlines.discard(event.number)
         message, data = event.message, event.data
 
         def settle() -> None:
@@ -162,8 +157,8 @@ class Link:
         if not data:
             self._settle(call, settle)
         elif len(data) <= _SMALL and not call.future.has_callbacks:
-            settle()
             self._session.done(data)
+            settle()
         else:
 
             def settle_and_release() -> None:
@@ -234,19 +229,19 @@ class Link:
                 self._answered(event)
             elif isinstance(event, Cancelled):
                 self._server.cancelled(event.id)
-        self._flush()
-        if pause := self._rate.wait(calls, self._background.loop.time()):
+        if calls and (pause := self._rate.wait(calls, self._background.loop.time())):
             self._connection.pause_reading(pause)
 
     def _end(self, error: PeerDisconnectedError) -> None:
         if self.ended is not None:
             return
         self.ended = error
-        calls, self._calls = list(self._calls.values()), {}
-        for call in calls:
-            call.over()
+        calls, self._calls = self._calls, {}
+        for number in calls:
+            self._deadlines.discard(number)
+        self._deadlines.end()
         self._server.end()
-        self.on_end(self, calls)
+        self.on_end(self, list(calls.values()))
 
     def fail(self, call: Call, error: PeerDisconnectedError) -> None:
         """Settle a call that will have no answer."""
@@ -270,8 +265,8 @@ class Link:
     def _flush(self) -> None:
         """Send what there is to send, as far as there is room; after a large chunk the others have a turn."""
         connection, session = self._connection, self._session
-        if self._flushing:
-            return  # what called this from inside goes on below
+        if self._flushing or connection.reading:
+            return  # what called this from inside goes on below, or calls this when it has read all
         self._flushing = True
         try:
             while connection.has_room and (message := session.next_message()) is not None:

@@ -83,8 +83,10 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_decode = json.JSONDecoder(parse_constant=_no_constant).decode
+# What is sent was looked at, and has no cycles.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+_decode = json.JSONDecoder(parse_constant=_no_constant).raw_decode
+_SPACE = " \t\n\r"  # what JSON takes around a value
 
 
 def dump(message: dict[str, object]) -> str:
@@ -95,8 +97,13 @@ def dump(message: dict[str, object]) -> str:
 def load(text: str, max_depth: int) -> object:
     """Return the JSON that ``text`` is. Raises :class:`BadMessage`."""
     try:
-        tree = _decode(text)
-        check_depth(tree, max_depth)
+        text = text.strip(_SPACE)
+        tree, end = _decode(text)
+        if end != len(text):
+            raise ValueError(f"something follows it at character {end}")
+        # Nothing is nested deeper than there are brackets that open: most messages need no walk.
+        if text.count("{") + text.count("[") > max_depth:
+            check_depth(tree, max_depth)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
         raise BadMessage(f"this is no JSON that is taken here: {reason[:200]}", Code.PARSE) from None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from laila.comm.tcpip.codec import Packed, pack_failure, pack_value, split
+from laila.comm.tcpip.deadlines import Deadlines
 from laila.comm.tcpip.messages import Code
-from laila.contract import Future, GroupFuture, Request
+from laila.contract import Blob, Future, GroupFuture, Request
 from laila.contract.wire import unpack_call
 from laila.errors import InvalidArgumentError, LailaError, PeerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from typing import Any
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 _SMALL = 64 * 1024
+_NOTHING = memoryview(b"")
 
 
 class _Served:
     """One call of the peer's, until it is answered."""
 
-    __slots__ = ("data", "done", "future", "key", "message", "timer")
+    __slots__ = ("data", "done", "future", "key", "message")
 
     def __init__(self, message: Message, data: Data) -> None:
         self.message = message
         self.data = data
         self.future: Outcome | None = None
-        self.timer: asyncio.TimerHandle | None = None
         self.done = False
         self.key: tuple[str, str] | None = None
 
@@ -66,6 +66,7 @@ class Server:
         self._flush = flush
         self._ended = False
         self._under_way: dict[int | str, _Served] = {}
+        self._deadlines = Deadlines(background.loop, self._too_late)
 
     def called(self, event: Called) -> None:
         """Take a call in."""
@@ -74,7 +75,7 @@ class Server:
         if number is not None:
             self._under_way[number] = served
         if event.message.timeout is not None:
-            served.timer = self._background.loop.call_later(event.message.timeout, self._too_late, served)
+            self._deadlines.add(served, event.message.timeout)
         if key is not None and self._known:
             served.key = (self._peer, key)
             now = self._background.loop.time()
@@ -111,7 +112,7 @@ class Server:
         """Read a call. Without ``trusting`` None for one with signed blobs: decoding them may run code."""
         message = served.message
         blobs = split(served.data, message.sizes)
-        if not trusting and any(blob.signature is not None for blob in blobs):
+        if blobs and not trusting and any(blob.signature is not None for blob in blobs):
             return None
         try:
             args, kwargs = unpack_call(message.params, blobs)
@@ -200,13 +201,12 @@ class Server:
 
     def _close(self, served: _Served) -> None:
         served.done = True
-        if served.timer is not None:
-            served.timer.cancel()
+        self._deadlines.discard(served)
         if served.message.id is not None:
             self._under_way.pop(served.message.id, None)
         if len(served.data):
             self._session.done(served.data)
-        served.data = memoryview(b"")
+            served.data = _NOTHING
 
     def _too_late(self, served: _Served) -> None:
         self._drop(
@@ -234,11 +234,11 @@ class Server:
                 if served.future is not None:
                     served.future.cancel()
                 self._close(served)
+        self._deadlines.end()
 
 
 def _weight(value: object) -> int:
     """The bytes of the buffers in a value, as far as a look shows them."""
     if isinstance(value, list):
         return sum(_weight(item) for item in value)
-    buffers = getattr(value, "buffers", ())
-    return len(getattr(value, "tree", b"")) + sum(int(buffer.nbytes) for buffer in buffers)
+    return value.content_nbytes if isinstance(value, Blob) else 0

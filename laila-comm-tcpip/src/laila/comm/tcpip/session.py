@@ -68,6 +68,7 @@ class Session:
     def __init__(self, limits: Limits, offer: Offer) -> None:
         self.limits = limits
         self.offer = offer
+        self._longest_text = min(limits.max_json_bytes, 4 * CHUNK_BYTES)
         self.events: deque[Called | Answered | Cancelled] = deque()
         self.buffered = 0  # bytes of messages that are under way or not dealt with
         self._whole = 0  # of those, the bytes of messages that are whole
@@ -83,7 +84,7 @@ class Session:
         # Calls of this side.
         self._next_call = 0
         self._calls: set[int] = set()
-        self._held: deque[tuple[int, dict[str, object], Sequence[Part], Sequence[int]]] = deque()
+        self._held: deque[tuple[int, _Outgoing]] = deque()
         # Calls of the other side: an answer counts until it is on its way.
         self._serving: set[int | str] = set()
         # Streams of the other side.
@@ -112,15 +113,15 @@ class Session:
         head: dict[str, object] = {"id": number, "method": method, "params": params}
         if extension:
             head[EXTENSION] = extension
-        self._held.append((number, head, parts, sizes))
+        self._held.append((number, _Outgoing(head, parts, sizes, None)))
         self._release_calls()
         return number
 
     def _release_calls(self) -> None:
         while self._held and len(self._calls) < self.offer.max_in_flight:
-            number, head, parts, sizes = self._held.popleft()
+            number, message = self._held.popleft()
             self._calls.add(number)
-            self._post(_Outgoing(head, parts, sizes, None))
+            self._post(message)
 
     def cancel(self, number: int) -> None:
         """Tell the other side that nobody waits for this call; the call itself is over when it answers."""
@@ -148,7 +149,8 @@ class Session:
         """Say that a message was dealt with: its blobs take no more room here."""
         self.buffered -= len(data)
         self._whole -= len(data)
-        self._grant_all()
+        if self._arriving:
+            self._grant_all()
 
     @property
     def idle(self) -> bool:
@@ -174,9 +176,9 @@ class Session:
         head = message.head
         if message.sizes:
             blobs = self._new_stream(BLOBS, message.parts)
-            known = head.get(EXTENSION, {})
-            assert isinstance(known, dict)
-            head = {**head, EXTENSION: {**known, "stream": blobs.number, "sizes": list(message.sizes)}}
+            extension = head.setdefault(EXTENSION, {})
+            assert isinstance(extension, dict)
+            extension.update(stream=blobs.number, sizes=list(message.sizes))
         text = dump(head)
         if len(text) > CHUNK_BYTES:
             # The text itself goes in chunks, and the blobs after it.
@@ -226,7 +228,7 @@ class Session:
     def receive_text(self, text: str) -> None:
         """Take a text message in. Raises :class:`BadMessage` where the connection has to end."""
         try:
-            if len(text) > min(self.limits.max_json_bytes, 4 * CHUNK_BYTES):
+            if len(text) > self._longest_text:
                 raise BadMessage("a text message of this length goes as a stream", fatal=True)
             self._take(parse(text, self.limits.max_depth))
         except BadMessage as bad:
@@ -321,7 +323,8 @@ class Session:
                 self._fault(BadMessage("JSON is text in UTF-8", Code.PARSE))
             except BadMessage as bad:
                 self._fault(bad)
-        self._grant_all()
+        if self._arriving:
+            self._grant_all()
 
     def _grant(self, number: int, stream: InStream) -> None:
         more = stream.due(self.limits.window_bytes)
@@ -346,5 +349,6 @@ class Session:
             return
         assert type(message.id) is int
         self._calls.discard(message.id)
-        self._release_calls()
+        if self._held:
+            self._release_calls()
         self.events.append(Answered(message.id, message, data))

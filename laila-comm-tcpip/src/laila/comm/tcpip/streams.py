@@ -28,7 +28,7 @@ class OutStream:
     def __init__(self, number: int, kind: int, parts: Sequence[Part], window: int) -> None:
         self.number = number
         self.kind = kind
-        self.left = sum(len(part) for part in parts)
+        self.left = sum(map(len, parts))
         self.credit = window
         self._parts = parts
         self._index = 0
@@ -37,9 +37,13 @@ class OutStream:
     def chunk(self) -> bytes:
         """Return the next binary message; only while there is credit and something left."""
         room = min(CHUNK_BYTES, self.credit, self.left)
+        whole = room == self.left and not (self._index or self._offset)
         self.credit -= room
         self.left -= room
-        pieces: list[Part] = [chunk_header(self.kind, self.number, last=not self.left)]
+        header = chunk_header(self.kind, self.number, last=not self.left)
+        if whole:
+            return b"".join((header, *self._parts))
+        pieces: list[Part] = [header]
         while room:
             part = self._parts[self._index]
             piece = part[self._offset : self._offset + room]
