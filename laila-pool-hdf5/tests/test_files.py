@@ -190,7 +190,8 @@ def fill_up(path: Path, make_blob: MakeBlob) -> None:
 
         def write_on() -> None:
             for number in range(10_000):
-                blob = make_blob(f"k{number}", random.Random(number).randbytes(50_000 if number % 2 else 500))
+                data = random.Random(number).randbytes(50_000 if number % 2 else 500)
+                blob = make_blob(f"k{number}", np.frombuffer(data, "u1"))
                 pool._write(blob.key, blob)
                 written.append(blob)
 

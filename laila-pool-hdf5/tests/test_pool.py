@@ -16,7 +16,7 @@ from laila.contract.backend import as_blob
 from laila.errors import CorruptEntryError, PoolClosedError, PoolError, SettingsError
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.layout import entry_name
-from laila.pool.hdf5.poolfile import PACK_LIMIT
+from laila.pool.hdf5.poolfile import BYTES_PACK_LIMIT, PACK_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +135,7 @@ def test_what_hdf5_cannot_say_is_bytes(
         "a-01",
     ],
 )
-@pytest.mark.parametrize("size", [10, 3 * PACK_LIMIT])
+@pytest.mark.parametrize("size", [10, 3 * PACK_LIMIT, 2 * BYTES_PACK_LIMIT])
 def test_any_key(pool: HDF5Pool, make_blob: MakeBlob, key: str, size: int) -> None:
     blob = make_blob(key, b"x" * size)
     pool._write(key, blob)
@@ -153,13 +153,17 @@ def test_link_names_are_told_apart() -> None:
 
 def test_small_blobs_are_packed_and_large_ones_native(pool: HDF5Pool, make_blob: MakeBlob) -> None:
     pool._write_many([(f"small{n}", make_blob(f"small{n}", np.arange(10.0))) for n in range(100)])
-    pool._write("large", make_blob("large", np.zeros(PACK_LIMIT)))
+    pool._write("large", make_blob("large", np.zeros(PACK_LIMIT // 8)))
+    packed, native = (make_blob(f"bytes{n}", b"x" * n) for n in (BYTES_PACK_LIMIT - 1000, BYTES_PACK_LIMIT))
+    pool._write_many([(packed.key, packed), (native.key, native)])
     with h5py.File(pool.path, "r") as opened:
-        assert list(opened["entries"]) == ["large"]
+        assert list(opened["entries"]) == [native.key, "large"]
+    for blob in (packed, native):
+        assert bytes(stored(pool, blob.key)) == bytes(blob)
     assert bytes(stored(pool, "small7")) == bytes(make_blob("small7", np.arange(10.0)))
 
 
-@pytest.mark.parametrize("size", [10, 3 * PACK_LIMIT])
+@pytest.mark.parametrize("size", [10, 3 * PACK_LIMIT, 2 * BYTES_PACK_LIMIT])
 def test_replace_create_delete_empty(pool: HDF5Pool, make_blob: MakeBlob, size: int) -> None:
     first, second = make_blob("k", b"1" * size), make_blob("k", b"2" * (size + 1))
     assert pool._read("k") is None

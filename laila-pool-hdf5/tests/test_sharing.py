@@ -66,7 +66,7 @@ WRITER = """
 name = sys.argv[2]
 with HDF5Pool(sys.argv[1]) as pool:
     for number in range(int(sys.argv[3])):
-        data = bytes([number % 256]) * (40_000 if number % 3 == 0 else 100)
+        data = bytes([number % 256]) * (150_000 if number % 3 == 0 else 100)
         key = f"{name}-{number}"
         newest = Blob(name, b"%d" % number)
         pool._write_many([(key, Blob(key, b"", (Buffer(memoryview(data)),))), (name, newest)])
@@ -295,7 +295,7 @@ def test_fork_in_the_midst_of_a_transaction(tmp_path: Path, run: Run) -> None:
 import os, threading
 begun, forked = threading.Event(), threading.Event()
 def write(transaction):
-    transaction.put("large", Blob("large", b"", (Buffer(memoryview(b"x" * 100_000)),)))
+    transaction.put("large", Blob("large", b"", (Buffer(memoryview(b"x" * 200_000)),)))
     begun.set()
     return forked.wait()
 with HDF5Pool(sys.argv[1]) as pool:
@@ -311,7 +311,7 @@ with HDF5Pool(sys.argv[1]) as pool:
     print(status, len(pool["large"].buffers[0].data))
 """
     parent = run(script, tmp_path / "p.h5")
-    assert parent.communicate(timeout=60)[0] == "0 100000\n"
+    assert parent.communicate(timeout=60)[0] == "0 200000\n"
     with h5py.File(tmp_path / "p.h5", "r") as opened:
         assert set(opened["entries/large"][()]) == {ord("x")}
 

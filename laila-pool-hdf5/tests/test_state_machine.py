@@ -14,9 +14,10 @@ from laila.contract import Blob, Buffer
 from laila.contract.backend import as_blob
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.layout import entry_name
+from laila.pool.hdf5.poolfile import BYTES_PACK_LIMIT
 
 keys = st.sampled_from(["a", "b-1", "b-2", "b-10", "c/d", "ü", ".", "x\0"])
-sizes = st.sampled_from([0, 1, 500, 16_000, 17_000, 200_000])
+sizes = st.sampled_from([0, 1, 500, 17_000, 130_000, 132_000, 200_000])
 fills = st.integers(0, 255)
 
 
@@ -37,7 +38,7 @@ class PoolMachine(RuleBasedStateMachine):
         if hasattr(self, "pool"):
             self.pool.close()
             self.other.close()
-            large = {entry_name(k).decode() for k, raw in self.model.items() if len(raw) > 16 * 1024}
+            large = {entry_name(k).decode() for k, raw in self.model.items() if len(raw) > BYTES_PACK_LIMIT}
             with h5py.File(self.path, "r") as opened:
                 assert set(opened["entries"]) == large
             self.directory.cleanup()

@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     from laila.pool.hdf5.native import Session
     from laila.pool.hdf5.storage import Storage
 
-__all__ = ["PACK_LIMIT", "PoolFile", "Transaction"]
+__all__ = ["BYTES_PACK_LIMIT", "PACK_LIMIT", "PoolFile", "Transaction"]
 
 # A blob up to this size is packed with others; a larger one's buffers become datasets, which cost some 100
-# µs each.
+# µs each. One of plain bytes, of which HDF5 knows nothing more, is packed as long as that costs less.
 PACK_LIMIT = 16 * 1024
+BYTES_PACK_LIMIT = 128 * 1024
+# So much of what is packed waits in memory for its place.
+_PACKED_AT_ONCE = 4 * 1024 * 1024
 # Segments double from the first size to the last, so that a small pool is a small file.
 _FIRST_SEGMENT = 32 * 1024
 _LAST_SEGMENT = 1024 * 1024
@@ -163,6 +166,7 @@ class Transaction:
         self._rows: list[Row] = []
         # What goes to the data log when the whole of it is known: bytes, and the row without its place.
         self._packed: list[bytes] = []
+        self._packed_bytes = 0
         self._packed_rows: list[tuple[str, tuple[tuple[int, int, bool], ...] | None]] = []
 
     @property
@@ -206,7 +210,8 @@ class Transaction:
         """File a blob; each key once in a transaction."""
         self._retire(key)
         parts = blob.parts
-        if len(parts) == 1 or sum(map(len, parts)) <= PACK_LIMIT:
+        limit = PACK_LIMIT if any(buffer.dtype for buffer in blob.buffers) else BYTES_PACK_LIMIT
+        if len(parts) == 1 or sum(map(len, parts)) <= limit:
             self._pack(key, b"".join(parts), None)
             return
         created = blob.metadata.get("created")
@@ -260,8 +265,11 @@ class Transaction:
     def _pack(self, key: str, data: bytes, places: tuple[tuple[int, int, bool], ...] | None) -> None:
         self._packed.append(data)
         self._packed_rows.append((key, places))
+        self._packed_bytes += len(data)
+        if self._packed_bytes >= _PACKED_AT_ONCE:
+            self._flush_packed()
 
-    def flush_packed(self) -> None:
+    def _flush_packed(self) -> None:
         """Give what was packed so far its place, so that memory does not grow with the transaction."""
         data = b"".join(self._packed)
         position = self._place_data(len(data))
@@ -272,13 +280,14 @@ class Transaction:
             position += length
         self._packed.clear()
         self._packed_rows.clear()
+        self._packed_bytes = 0
 
     # -- the end -------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
         """Commit, and bring the pool file's index and header up to date."""
         if self._packed:
-            self.flush_packed()
+            self._flush_packed()
         if self._rows:
             block = encode_block(self._rows)
             self._durable.write_at(self._place_index(len(block)), block)

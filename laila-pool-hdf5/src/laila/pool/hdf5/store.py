@@ -43,7 +43,6 @@ _log = logging.getLogger(__name__)
 # Automatic compaction waits until this much is dead, and it is more than what is alive.
 _COMPACT_FROM = 32 * 1024 * 1024
 _COMPACTING = ".compacting"
-_COPY_BYTES = 32 * 1024 * 1024
 
 _stores: WeakSet[Store] = WeakSet()
 
@@ -351,13 +350,8 @@ class Store:
 
                 def fill(transaction: Transaction) -> None:
                     transaction.copy_rest(session)
-                    packed = 0
                     for entry in list(file.index.entries.values()):
                         transaction.copy(entry, file, session)
-                        packed += entry[2]
-                        if packed >= _COPY_BYTES:
-                            transaction.flush_packed()
-                            packed = 0
 
                 built = self._build(_COMPACTING, fill)
             with self._steady:
