@@ -207,7 +207,8 @@ def test_a_hostile_error_is_an_error_and_nothing_else(given: Any) -> None:
 
 @pytest.fixture
 def exporting() -> Iterator[None]:
-    before = dict(_functions)
+    before = dict(_functions)  # of other tests of this process
+    _functions.clear()
     yield
     _functions.clear()
     _functions.update(before)
