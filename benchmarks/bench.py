@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Bench", "Figure", "sync"]
+__all__ = ["FRESH_MEMORY", "Bench", "Figure", "sync"]
+
+FRESH_MEMORY = "it fills more fresh memory, which costs up to ten copies where the machine must find it first"
+"""Why a figure of large arrays differs from run to run, on a machine that gives back what memory is free."""
 
 
 @dataclass(frozen=True)

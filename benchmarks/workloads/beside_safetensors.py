@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.bench import Bench, Figure, sync
+from benchmarks.bench import FRESH_MEMORY, Bench, Figure, sync
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ FIGURES = [
     figure
     for kind in KINDS
     for figure in (
-        Figure(f"{kind}, save", ratio=2.5 if kind == "HDF5" else 1.5),
+        Figure(f"{kind}, save", ratio=2.5 if kind == "HDF5" else 1.5, known=3.5, why=FRESH_MEMORY),
         Figure(f"{kind}, load", ratio=1.3),
         Figure(f"{kind}, load with copy=False, touch each page", ratio=0.8),
     )

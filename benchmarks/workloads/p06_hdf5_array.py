@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 
-from benchmarks.bench import Bench, Figure
+from benchmarks.bench import FRESH_MEMORY, Bench, Figure
 from benchmarks.payloads import large_array
 
 FIGURES = [
-    Figure(
-        "write",
-        ratio=1.5,
-        known=2,
-        why="the snapshot is 64 MiB of fresh memory: 16 ms, and more where the machine must find it first",
-    ),
+    Figure("write", ratio=1.5, known=2, why=FRESH_MEMORY),
     Figure(
         "read",
         ratio=1.3,
