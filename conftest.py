@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 # Here, and not in a hook: conftest files below import laila, which notes the home, before any hook runs.
 _HOME = os.environ["HOME"] = tempfile.mkdtemp(prefix="laila-tests-home-")
 os.environ.pop("LAILA_HOME", None)
+
+# A shell starts what it runs in the background with interrupts ignored, and child processes inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
