@@ -27,7 +27,9 @@ FIGURES = [
     figure
     for kind in KINDS
     for figure in (
-        Figure(f"{kind}, save", ratio=2.5 if kind == "HDF5" else 1.5, known=3.5, why=FRESH_MEMORY),
+        Figure(f"{kind}, save", ratio=2.5)
+        if kind == "HDF5"
+        else Figure(f"{kind}, save", ratio=1.5, known=2, why=FRESH_MEMORY),
         Figure(f"{kind}, load", ratio=1.3),
         Figure(f"{kind}, load with copy=False, touch each page", ratio=0.8),
     )

@@ -10,7 +10,7 @@ FIGURES = [
     Figure(
         "read",
         ratio=1.3,
-        known=2,
+        known=1.7,
         why="the reply is bytes, which nobody may write to: the array is a copy of it, verified",
     ),
 ]
