@@ -10,7 +10,7 @@ PY := .venv/bin/python
 INSTALL := -c constraints.txt --build-constraint constraints.txt --group dev \
   -e "./laila-core[all,testing]" $(patsubst %,-e ./%,$(filter-out laila-core,$(DISTS)))
 
-.PHONY: help install demo test test-full bench fuzz test-torch lint format clean moved
+.PHONY: help install demo test test-full bench fuzz test-field lint format clean moved
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,17 +65,19 @@ fuzz: .venv-fuzz/.installed ## install a fuzzer into .venv-fuzz and feed the dec
 	@mkdir -p .fuzz
 	@.venv-fuzz/bin/python laila-comm-tcpip/fuzz/decode.py .fuzz -max_total_time=$(or $(SECONDS),60) -max_len=8192 -timeout=10 -rss_limit_mb=1024
 
-# A layer over .venv: torch and what it needs are here, everything else is found there.
-.venv-torch/.installed: .venv/.installed
-	@echo "making .venv-torch"
-	@$(PY) -m venv .venv-torch
-	@.venv-torch/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
+# A layer over .venv: the libraries of the group `field` are here, everything else is found there.
+.venv-field/.installed: .venv/.installed
+	@echo "making .venv-field (some gigabytes: torch is one of its libraries)"
+	@$(PY) -m venv .venv-field
+	@set -- -q -c constraints.txt --group field; $(PY) -m uv pip install --python .venv-field/bin/python "$$@" || \
+	  { echo "uv could not; trying with pip"; .venv-field/bin/python -m pip install "$$@"; }
 	@site() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
-	  echo "import site; site.addsitedir('$$(site $(PY))')" > "$$(site .venv-torch/bin/python)/over-venv.pth"
+	  echo "import site; site.addsitedir('$$(site $(PY))')" > "$$(site .venv-field/bin/python)/over-venv.pth"
 	@touch $@
 
-test-torch: .venv-torch/.installed ## install torch into .venv-torch and run the tests that need it
-	@.venv-torch/bin/python -m pytest -m torch $(ARGS)
+test-field: .venv-field/.installed ## run the tests that need torch and many other libraries; CASES=folder: its scripts too
+	@.venv-field/bin/python -m pytest -m "torch or field" $(ARGS)
+	@$(if $(CASES),.venv-field/bin/python tools/run_scripts.py "$(CASES)")
 
 # mypy looks at one folder of tests at a time: two may have files of one name.
 lint: install ## ruff, formatting, mypy --strict, the arrows between packages, names that must not be in a file
@@ -95,6 +97,6 @@ format: install ## let ruff format, and sort imports
 	@$(PY) -m ruff format .
 
 clean: ## remove what make and the tools have put into the tree
-	@rm -rf .venv .venv-fuzz .fuzz .venv-torch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out
+	@rm -rf .venv .venv-fuzz .fuzz .venv-field .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out
 	@rm -rf build dist $(DISTS:%=%/build) $(DISTS:%=%/dist)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Torch tensors: every dtype, views, shared storage, gradients. Run by `make test-torch`."""
+"""Torch tensors: every dtype, views, shared storage, gradients. Run by `make test-field`."""
 
 from __future__ import annotations
 
