@@ -95,13 +95,14 @@ def test_between_all_kinds_and_transformations(one: str, other: str, place: Plac
 
         at_src, at_dest = Watched(src), Watched(dest)
         (dest <= src).wait()
-        assert (at_src.read, at_dest.written) == ([], [])
+        assert at_dest.written == []
+        assert sorted(at_src.read) == sorted(src.keys())  # each is compared, byte by byte
         unlike_keys = here != there and "aes" in here and "aes" in there
-        assert bool(at_dest.read) == unlike_keys  # else the heads tell
+        assert sorted(at_dest.read) == sorted([*src.keys(), *(src.keys() if unlike_keys else [])])
         gone = [keys[0], keys[13], keys[17]]
         dest.delete_here(gone)
         (dest <= src).wait()
-        assert sorted(at_src.read) == sorted(at_dest.written) == sorted(gone)
+        assert sorted(at_dest.written) == sorted(gone)
         assert digests(dest, keys) == content
 
 
@@ -329,9 +330,9 @@ def test_a_manifest_is_copied_with_everything_in_it_and_last(one: str, other: st
     assert at_dest.written in ([], [inner.global_id, manifest.global_id])
     leaf = list(inner)[2]
     dest.delete_here([leaf, manifest.global_id])
-    at_src.clear()
+    at_dest.clear()
     (dest[manifest] <= src[manifest]).wait()
-    assert set(at_src.read) == {leaf, inner.global_id, manifest.global_id}
+    assert leaf in at_dest.written
     assert set(dest.keys()) == wanted
 
 

@@ -1,15 +1,18 @@
 """``dest <= src``: copy everything from one pool into another with bounded memory.
 
-What the destination has with the same content digest is skipped, so that a copy that was interrupted goes on
-where it stopped; a damaged copy is replaced, and so is a constant with another content. An evolution is never
-overwritten. Bytes move as they stand only between pools whose transformations and keys are equal; otherwise
-they are undone and done again, so that an encrypting pool never holds a plain blob.
+What the destination has with the same content is read, compared byte by byte and skipped, so that a copy that
+was interrupted goes on where it stopped; a damaged copy is replaced, and so is a constant with another
+content. An evolution is never overwritten. Bytes move as they stand only between pools whose transformations
+and keys are equal; otherwise they are undone and done again, so that an encrypting pool never holds a plain
+blob.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 from laila.contract.blob import Blob
-from laila.contract.holding import how_made
+from laila.contract.holding import groups, how_made
 from laila.contract.tiers import StoreOutcome
 from laila.errors import (
     CorruptEntryError,
@@ -88,34 +91,44 @@ class Copy:
         there = dict(zip(keys, self._holder.heads_here(keys), strict=True))
         known = [key for key in keys if _is_head(there[key])]
         here = dict(zip(known, self._source.heads_here(known), strict=True)) if known else {}
-        wanted = [key for key in keys if key not in here or not self._is_settled(key, there[key], here[key])]
-        new = {key for key in wanted if there[key] is None}
-        ready: list[Blob] = []
-        total = 0
-        for blob in self._read(wanted):
-            ready.append(blob)
-            total += blob.nbytes
-            if total >= _WRITE_BYTES:
-                self._put(ready, new)
-                ready, total = [], 0
-        self._put(ready, new)
+        new = {key for key in keys if there[key] is None}
+        wanted: list[str] = []
+        alike: list[str] = []
+        for key in keys:
+            if key not in here:
+                wanted.append(key)
+            else:
+                self._decide(key, there[key], here[key], wanted, alike)
+        for some, put in ((wanted, partial(self._put, new=new)), (alike, self._confirm)):
+            ready: list[Blob] = []
+            total = 0
+            for blob in self._read(some):
+                ready.append(blob)
+                total += blob.nbytes
+                if total >= _WRITE_BYTES:
+                    put(ready)
+                    ready, total = [], 0
+            put(ready)
 
-    def _is_settled(self, key: str, there: Head, here: Head) -> bool:
-        """Whether ``key`` needs no copying, because it is the same there, or must not be overwritten."""
+    def _decide(self, key: str, there: Head, here: Head, wanted: list[str], alike: list[str]) -> None:
+        """Add ``key`` to what is ``wanted``, or to what is ``alike`` by its digest; or say its outcome."""
         if there is None or here is None or isinstance(there, LailaError) or isinstance(here, LailaError):
-            return False
+            wanted.append(key)
+            return
+        refused: LailaError | None = None
         try:
             same = self._is_same(key, there, here)
-            refused: LailaError | None = None
         except CorruptEntryError:  # what is there is damaged: it is replaced
-            return False
+            wanted.append(key)
+            return
         except TransformationError as error:  # without its key nobody knows what is there
             same, refused = False, error
         if same:
-            self.outcomes[key] = key
+            alike.append(key)
         elif _is_evolution(key):
             self.outcomes[key] = refused or self._conflict(key)
-        return key in self.outcomes
+        else:
+            wanted.append(key)
 
     def _is_same(self, key: str, there: Blob | BlobHead, here: Blob | BlobHead) -> bool:
         """Whether both are of one content, told by the heads as far as they tell."""
@@ -139,17 +152,11 @@ class Copy:
 
     def _groups(self, keys: Sequence[str]) -> Iterator[list[str]]:
         """Divide ``keys`` into what is read at a time; one of unknown size is read alone."""
-        group: list[str] = []
-        total = 0
-        for key, size in zip(keys, self._source.sizes_here(keys) if keys else (), strict=True):
-            size = _READ_BYTES if size is None else size
-            if group and total + size > _READ_BYTES:
-                yield group
-                group, total = [], 0
-            group.append(key)
-            total += size
-        if group:
-            yield group
+        sizes = self._source.sizes_here(keys) if keys else ()
+        return groups(
+            ((k, _READ_BYTES if size is None else size) for k, size in zip(keys, sizes, strict=True)),
+            _READ_BYTES,
+        )
 
     def _read(self, keys: Sequence[str]) -> Iterator[Blob]:
         """Read ``keys`` group by group as they are stored; give them one by one as they are to be written."""
@@ -187,6 +194,24 @@ class Copy:
                     self.outcomes[blob.key] = self._conflict(blob.key)
                 else:
                     self.outcomes[blob.key] = outcome if isinstance(outcome, LailaError) else blob.key
+
+    def _confirm(self, blobs: Sequence[Blob]) -> None:
+        """Compare ``blobs`` with what has their digests in the destination; replace what is damaged there.
+
+        Raises what the backend raises.
+        """
+        other: list[Blob] = []
+        for blob, outcome in zip(blobs, self._holder.compared_here(blobs), strict=True):
+            if outcome is StoreOutcome.SAME:
+                self.outcomes[blob.key] = blob.key
+            # Another content of the same digest, as somebody may have made it, is another content.
+            elif outcome is StoreOutcome.CONFLICT and _is_evolution(blob.key):
+                self.outcomes[blob.key] = self._conflict(blob.key)
+            elif isinstance(outcome, LailaError) and not isinstance(outcome, CorruptEntryError):
+                self.outcomes[blob.key] = outcome
+            else:
+                other.append(blob)
+        self._put(other, set())
 
     def _conflict(self, key: str) -> EvolutionConflictError:
         where = self._holder.label

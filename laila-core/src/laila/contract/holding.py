@@ -15,12 +15,16 @@ from laila.errors import CorruptEntryError, LailaError, PoolClosedError, PoolErr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import ClassVar
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import ClassVar, TypeVar
 
     from laila.transform import TransformationSequence
 
-__all__ = ["Holding", "how_made"]
+    K = TypeVar("K")
+
+__all__ = ["Holding", "groups", "how_made"]
+
+_COMPARED_BYTES = 8 * 1024 * 1024
 
 
 class Holding(Component, Backend):
@@ -85,9 +89,48 @@ class Holding(Component, Backend):
         outcomes: list[StoreOutcome | LailaError] = [StoreOutcome.CREATED] * len(items)
         there = [] if all(created) else [i for i, made in enumerate(created) if not made]
         heads = self.heads_here([items[i][0] for i in there]) if there else ()
+        alike: list[int] = []
         for i, head in zip(there, heads, strict=True):
             outcomes[i] = self._compare(blobs[i], items[i][1], head)
+            if outcomes[i] is StoreOutcome.SAME:
+                alike.append(i)
+        for i, outcome in zip(alike, self.compared_here([blobs[i] for i in alike]), strict=True):
+            if isinstance(outcome, CorruptEntryError):
+                self._repair(items[i])
+                outcome = StoreOutcome.CREATED
+            outcomes[i] = self._compare(blobs[i], items[i][1], None) if outcome is None else outcome
         return outcomes
+
+    def compared_here(self, blobs: Sequence[Blob]) -> list[StoreOutcome | LailaError | None]:
+        """Compare ``blobs`` byte by byte with what is filed here under their keys, which is read for it.
+
+        A digest says what was stored once; whether that is what is there now, only its bytes say. Gives SAME
+        or CONFLICT, None for what is not here, and the error of what cannot be read. Raises what the backend
+        raises.
+        """
+        outcomes: list[StoreOutcome | LailaError | None] = []
+        for some in groups([(blob, blob.content_nbytes) for blob in blobs], _COMPARED_BYTES):
+            for blob, found in zip(some, self.load_here([blob.key for blob in some]), strict=True):
+                given = self.opened(blob) if blob.transformations else blob
+                if found is None or isinstance(found, LailaError):
+                    outcomes.append(found)
+                elif isinstance(given, LailaError):
+                    outcomes.append(given)
+                else:
+                    same = isinstance(found, Blob) and found.has_content_of(given)
+                    outcomes.append(StoreOutcome.SAME if same else StoreOutcome.CONFLICT)
+        return outcomes
+
+    def _repair(self, item: tuple[str, Blob]) -> None:
+        """Write a blob again. Its digest says that the same was stored, so that nothing else is lost."""
+        self._write(*item)
+        from logging import getLogger
+
+        getLogger("laila.pool").warning(
+            "%s was damaged in pool %s and was stored again: is the disk, or the service, all right?",
+            item[0],
+            self.label,
+        )
 
     def store_together_here(self, blobs: Sequence[Blob]) -> bool:
         """File plain ``blobs`` here alone, in one commit or none of them; see :meth:`Pool.store_together`."""
@@ -251,3 +294,17 @@ class Holding(Component, Backend):
 def how_made(head: Blob | BlobHead) -> list[tuple[str, object]]:
     """Return how a digest was made: each transformation, and the key it was made under."""
     return [(name, params.get("key")) for name, params in head.transformations]
+
+
+def groups(sized: Iterable[tuple[K, int]], room: int) -> Iterator[list[K]]:
+    """Divide what has sizes into lists of at most ``room`` together, or of a single larger one."""
+    group: list[K] = []
+    total = 0
+    for one, size in sized:
+        if group and total + size > room:
+            yield group
+            group, total = [], 0
+        group.append(one)
+        total += size
+    if group:
+        yield group

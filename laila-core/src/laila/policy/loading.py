@@ -86,11 +86,14 @@ def fetch_named(
     pool = pool.chain()[-1] if refresh else pool
     outcomes: list[Found] = []
     for name, some in zip(names, keys, strict=True):
-        there = [(key, one) for key, one in [(key, next(found)) for key in some] if one is not None]
-        if len(there) > 1:
+        there = [one for one in [next(found) for _ in some] if one is not None]
+        errors = [one for one in there if isinstance(one, BaseException)]
+        if errors:  # what the name means is not known before the damage is mended
+            outcomes.append(errors[0])
+        elif len(there) > 1:
             outcomes.append(_ambiguous(name))
         elif there:
-            outcomes.append(there[0][1])
+            outcomes.append(there[0])
         else:
             outcomes.append(None if missing_ok else _missing_name(name, some, pool))
     return outcomes
