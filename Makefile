@@ -10,7 +10,7 @@ PY := .venv/bin/python
 INSTALL := -c constraints.txt --build-constraint constraints.txt --group dev \
   -e "./laila-core[all,testing]" $(patsubst %,-e ./%,$(filter-out laila-core,$(DISTS)))
 
-.PHONY: help install demo test test-full bench fuzz test-field lint format clean moved
+.PHONY: help install demo test test-full bench dist fuzz test-field lint format clean moved
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,11 @@ test: install ## run every test but those that need torch; one file: make test A
 
 test-full: install ## run the tests of the S3 pool against Ceph RGW too; as root, Debian's packages are installed
 	@LAILA_TEST_S3=rgw $(PY) -m pytest laila-pool-s3/tests $(ARGS)
+
+dist: install ## build the wheel of every distribution into dist/
+	@rm -rf dist
+	@for part in $(DISTS); do $(PY) -m build --no-isolation --wheel --outdir dist "$$part" >/dev/null || exit 1; done
+	@ls dist
 
 # What only the benchmarks need, in .venv too: it disturbs nothing there.
 .venv/.bench: .venv/.installed
@@ -73,6 +78,7 @@ fuzz: .venv-fuzz/.installed ## install a fuzzer into .venv-fuzz and feed the dec
 	  { echo "uv could not; trying with pip"; .venv-field/bin/python -m pip install "$$@"; }
 	@site() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
 	  echo "import site; site.addsitedir('$$(site $(PY))')" > "$$(site .venv-field/bin/python)/over-venv.pth"
+	@sed "1s|.*|#!$(CURDIR)/.venv-field/bin/python|" .venv/bin/laila > .venv-field/bin/laila; chmod +x .venv-field/bin/laila
 	@touch $@
 
 test-field: .venv-field/.installed ## run the tests that need torch and many other libraries; CASES=folder: its scripts too

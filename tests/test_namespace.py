@@ -77,7 +77,7 @@ def test_uninstalling_a_sibling_leaves_the_core_whole(
             module, _, name = target.partition(":")
             done = both.run(f"from {module.rpartition('.')[0]} import {name}")
             assert "MissingPluginError" in done.stderr
-            assert f"pip install {sibling.name}" in done.stderr
+            assert f"pip install --find-links {wheels[CORE].parent} {sibling.name}" in done.stderr
 
 
 def _laila_files(environment: Environment) -> dict[str, bytes]:

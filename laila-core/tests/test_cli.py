@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from laila.plugins.first_party import pip_line
+
 FIXTURES = Path(__file__).parent / "plugin_fixtures"
 
 # A pool on a file, for the command is a process of its own: the simplest that keeps anything.
@@ -193,7 +195,7 @@ def test_plugins_all_names_the_pip_lines(home: dict[str, str]) -> None:
     assert re.search(r"^task force +dask .* (not installed|available)$", done.stdout, re.MULTILINE)
     for line in done.stdout.splitlines():
         if line.endswith("not installed"):
-            assert f"pip install {line.split()[-3]}" in done.stdout
+            assert pip_line(line.split()[-3]) in done.stdout
 
 
 # -- laila keys ------------------------------------------------------------------------------------------

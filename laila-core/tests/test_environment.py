@@ -14,6 +14,7 @@ import pytest
 import laila
 from laila.contract import Settings, option
 from laila.errors import EnvironmentSnapshotError
+from laila.plugins.first_party import pip_line
 
 
 def rebuilt(environment: Any) -> laila.DefaultPolicy:
@@ -136,7 +137,7 @@ def first_pool(**changes: Any) -> Any:
         (lambda env: env.update(pools=3), ["pools"]),
         (lambda env: env.update(uuid="nonsense"), ["nonsense"]),
         (first_pool(origin="nobody"), ["pools[1].origin", "nobody"]),
-        (first_pool(plugin="s3"), ["pools[1] s3", "pip install laila-pool-s3"]),
+        (first_pool(plugin="s3"), ["pools[1] s3", pip_line("laila-pool-s3")]),
         (first_pool(plugin="no such"), ["pools[1] no such"]),
         (first_pool(options={"nonsense": 1}), ["pools[1] memory", "nonsense"]),
         (first_pool(options={"transformations": [["no such", {}]]}), ["no such"]),

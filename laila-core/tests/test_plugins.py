@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from laila.plugins.first_party import pip_line
+
 FIXTURES = Path(__file__).parent / "plugin_fixtures"
 
 ATTEMPT = """
@@ -144,7 +146,7 @@ show(attempt(lambda: exec("from {package} import {class_name}")))
 """
     for kind, message, _cause in run(code)[0]:
         assert kind == "MissingPluginError"
-        assert message.endswith(f": pip install {distribution}")
+        assert message.endswith(f": {pip_line(distribution)}")
         assert class_name in message
 
 
@@ -275,7 +277,7 @@ show(laila_chaos_claimant.GrabbingPool.__name__)
     shown, stderr = run(LONE + code, "chaos")
     kind, message, _cause = shown[0]
     assert kind == "PluginError"
-    assert "the name 's3' belongs to laila-pool-s3 (pip install laila-pool-s3)" in message
+    assert f"the name 's3' belongs to laila-pool-s3 ({pip_line('laila-pool-s3')})" in message
     assert "LAILA_PLUGIN_PREFER=s3=chaos-claimant" in message
     assert shown[1][0] == "MissingPluginError"
     assert shown[2:] == [
@@ -543,7 +545,7 @@ show(rows["hooks", "observer"].status)
             "",
             None,
             "not installed",
-            "pip install laila-pool-s3",
+            pip_line("laila-pool-s3"),
         ]
     assert shown[2] == "available"
 

@@ -18,11 +18,22 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from os.path import exists
 from pkgutil import extend_path
 from weakref import ref
 
 # Plugins install their parts into laila.pool, laila.comm and laila.taskforce from distributions of their own.
 __path__ = extend_path(__path__, __name__)
+for _folder in __path__[1:]:
+    # A sibling's folder has no __init__.py. The older package of this name has one, and has no contract.
+    if exists(f"{_folder}/__init__.py") and not exists(f"{_folder}/contract"):
+        raise ImportError(
+            f"{_folder} holds an older, different package 'laila' (laila-core 1.x); {__path__[0]} holds this "
+            "one. They cannot be used together: uninstall the older one where it is installed (pip uninstall "
+            "laila-core), or take its folder off PYTHONPATH",
+            name=__name__,
+            path=_folder,
+        )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,12 @@ The only place where the core names its siblings; it imports none of them.
 
 from __future__ import annotations
 
+import json
+import shlex
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 __all__ = ["CORE", "FIRST_PARTY", "FirstParty", "first_party", "owner", "pip_line"]
 
@@ -50,5 +55,31 @@ def owner(group: str, name: str) -> str:
 
 
 def pip_line(distribution: str) -> str:
-    """Return the command that installs ``distribution``."""
-    return f"pip install {distribution}"
+    """Return the command that installs ``distribution`` from where laila-core itself came from.
+
+    Laila's distributions are not on a package index. A core that was installed from a clone names the
+    clone; one that was installed from a wheel names the folder of that wheel. pip does not record
+    ``--find-links``: then the line leaves the folder to the reader.
+    """
+    clone, wheels = _origin()
+    if clone is not None:
+        return f"pip install {shlex.quote(str(clone / distribution))}"
+    if wheels is not None:
+        return f"pip install --find-links {shlex.quote(str(wheels))} {distribution}"
+    return f"pip install --find-links FOLDER {distribution} (FOLDER: the wheels that laila came from)"
+
+
+@cache
+def _origin() -> tuple[Path | None, Path | None]:
+    """The clone, or the folder of wheels, that laila-core was installed from: what pip noted (PEP 610)."""
+    import importlib_metadata
+
+    try:
+        note = importlib_metadata.distribution(CORE).read_text("direct_url.json")
+        url = urlsplit(json.loads(note or "{}").get("url", ""))
+    except (importlib_metadata.PackageNotFoundError, ValueError, AttributeError):
+        return None, None
+    path = Path(unquote(url.path))
+    if url.scheme != "file" or not path.exists():
+        return None, None
+    return (path.parent, None) if path.is_dir() else (None, path.parent)
