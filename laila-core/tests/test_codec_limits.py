@@ -444,14 +444,20 @@ def test_data_sets_no_attribute_that_a_registered_class_has_not(cls: type) -> No
     for attribute in ("save", "__class__", "__dict__", "__len__", "__init__", "area"):
         if attribute == "area" and cls is not Plain:
             continue
-        with pytest.raises(UntrustedPayloadError) as caught:
+        with pytest.raises(PayloadError, match=f"'{attribute}', which is no field"):
             read([tags.OBJECT, name, attribute, 1])
+        with pytest.raises(UntrustedPayloadError) as caught:
+            read(
+                [tags.TUPLE, attribute],
+                [tags.TUPLE, None, ref(0), None],
+                [tags.ODD_OBJECT, name, ref(1), attribute, 1],
+            )
         assert "laila.register_type" not in str(caught.value)
     for odd in ([1, 1], ["a", 1, "a", 2], ["a"], [None, 1]):
         with pytest.raises(CorruptEntryError):
             read([tags.OBJECT, name, *odd])
     if cls is not Plain:
-        with pytest.raises(UntrustedPayloadError):
+        with pytest.raises(PayloadError, match="'extra', which is no field"):
             read([tags.OBJECT, name, "extra", 1])
 
 

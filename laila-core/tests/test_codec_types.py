@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
+import datetime as dt
 import enum
 import functools
 import io
@@ -16,9 +17,12 @@ import subprocess
 import sys
 import threading
 import types
+import zoneinfo
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
 
 import attrs
 import msgpack
@@ -207,6 +211,43 @@ def test_msgpack_types_of_the_user_are_no_references() -> None:
     found = again(payload)
     assert found == payload
     assert type(found[1]) is msgpack.ExtType
+
+
+def test_fractions_of_other_integers() -> None:
+    numbers: list[tuple[Any, Any]] = [(np.int64(3), 2), (np.uint8(1), np.int16(3))]
+    for value in (Fraction(*pair) for pair in numbers):
+        found = again([value])
+        assert found == [value]
+        assert type(found[0].numerator) is type(value.numerator)
+    odd = Fraction(2)
+    odd._numerator = Number.ONE  # type: ignore[attr-defined]
+    assert type(again(odd).numerator) is Number
+
+
+def test_time_zones_of_ones_own(tmp_path: Path) -> None:
+    """Datetimes in one zone object are subtracted by the clock on the wall, in two by the time between."""
+    name = "Europe/Berlin"
+    common, own, other = ZoneInfo(name), ZoneInfo.no_cache(name), ZoneInfo.no_cache(name)
+    found = again({common: 1, own: 2, other: 3, "twice": [own, own]}, pickle=False)
+    assert list(found.values())[:3] == [1, 2, 3]
+    zones = list(found)
+    assert zones[0] is common
+    assert found["twice"][0] is found["twice"][1] is zones[1] is not zones[0]
+    days = [dt.datetime(2020, 3, 28, 12, tzinfo=common), dt.datetime(2020, 3, 29, 12, tzinfo=own)]
+    again_days = again(days)
+    assert days[1] - days[0] == again_days[1] - again_days[0] == dt.timedelta(hours=23)
+    ZoneInfo.clear_cache()
+    newer = ZoneInfo(name)
+    found = again({common: 1, newer: 2})
+    assert [zone is newer for zone in found] == [False, True]
+    paths = [path for folder in zoneinfo.TZPATH if (path := Path(folder, name)).exists()]
+    if not paths:
+        pytest.skip("this system has no files of zones")
+    with paths[0].open("rb") as file:
+        from_file = ZoneInfo.from_file(file, key=name)
+    for zone in (from_file, [dt.datetime(2020, 1, 1, tzinfo=from_file)]):
+        with pytest.raises(PayloadError, match="use ZoneInfo"):
+            encode(zone, key=KEY)
 
 
 # -- what is refused

@@ -44,7 +44,7 @@ def expect(value: object, kind: type[T]) -> T:
 class Decoder:
     """One reading of one blob: its buffers, and whether it may use what needs trust."""
 
-    __slots__ = ("_keys", "_used", "blob", "copy", "shared", "take", "trusted")
+    __slots__ = ("_counts", "_keys", "_used", "blob", "copy", "shared", "take", "trusted")
 
     def __init__(self, blob: Blob, *, copy: bool, trusted: bool, take: bool = False) -> None:
         self.blob = blob
@@ -55,6 +55,12 @@ class Decoder:
         """Per buffer number: what several rows share, such as the storage of tensors."""
         self._used: set[tuple[object, int]] = set()
         self._keys: KeyBudget | None = None
+        self._counts: dict[object, int] = {}
+
+    def count(self, what: object, most: int) -> bool:
+        """Count one more of ``what``; whether there are no more than ``most``."""
+        self._counts[what] = self._counts.get(what, 0) + 1
+        return self._counts[what] <= most
 
     def buffer(self, number: object, tag: object, *, unchecked: bool = False) -> Buffer:
         """Buffer ``number``, for a row of ``tag`` that copies it, and verifies it too where ``unchecked``.

@@ -85,6 +85,7 @@ class Encoder:
         self._stack: list[_Frame] = []
         self._active: set[int] = set()
         self._owners: dict[object, int] = {}
+        self._counts: dict[object, int] = {}
         self._bytes_of_length: dict[int, bytes] = {}
         self._long_bytes: dict[bytes, int] = {}
 
@@ -111,6 +112,11 @@ class Encoder:
                 "register the class with laila.register_type, or store plain data"
             )
         self.signed_types[kind] = how
+
+    def count(self, what: object, most: int) -> bool:
+        """Count one more of ``what``; whether there are no more than ``most``. Reading counts the same."""
+        self._counts[what] = self._counts.get(what, 0) + 1
+        return self._counts[what] <= most
 
     def add_buffer(
         self,

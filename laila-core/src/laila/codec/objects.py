@@ -1,21 +1,24 @@
 """Rows of user classes: a class reference and the fields, each through laila's own codec.
 
 Taken field by field: enums, named tuples, and every class whose instances are nothing but their ``__dict__``
-and slots (attrs classes, dataclasses, plain classes) and that does not say otherwise to :mod:`copy` and
-pickle. They are rebuilt by setting the fields; ``__init__`` does not run. A class that was not registered
-needs a signature, and then its name is looked up; without one nothing is looked up. Everything else is for
-:mod:`laila.codec.signed`.
+and slots (attrs classes, dataclasses, pydantic models, plain classes) and that does not say otherwise to
+:mod:`copy` and pickle; subclasses of builtins and exceptions are in modules of their own. They are rebuilt by
+setting the fields; ``__init__`` does not run. A class that was not registered needs a signature, and then its
+name is looked up; without one nothing is looked up. Everything else is for :mod:`laila.codec.signed`.
 """
 
 from __future__ import annotations
 
 import copyreg
 import sys
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from itertools import chain
 
 from laila.codec import registry, tags
+from laila.codec.changes import conform, conform_tuple, fill
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
+from laila.codec.fields import shape_of
 from laila.codec.limits import shown
 from laila.codec.registry import DECODERS
 from laila.errors import PayloadError, PluginError
@@ -26,14 +29,25 @@ if TYPE_CHECKING:
     from typing import Any
 
     from laila.codec.encoder import Encoder
-    from laila.codec.registry import EncodeFunction
+    from laila.codec.fields import Shape
+    from laila.codec.registry import Changes, EncodeFunction
 
     Row = list[object]
 
-__all__ = ["check_registrable", "encoder_of_class", "registered_fields"]
+__all__ = [
+    "check_changes",
+    "check_registrable",
+    "class_named",
+    "copies_by_default",
+    "encoder_of_class",
+    "fields_of",
+    "name_of",
+    "registered_fields",
+    "set_fields",
+]
 
-_POINTER = 8 if sys.maxsize > 1 << 32 else 4
 _getstate_of_object = object.__getstate__
+_ITSELF = True
 
 
 def encoder_of_class(kind: type) -> EncodeFunction:
@@ -45,15 +59,17 @@ def encoder_of_class(kind: type) -> EncodeFunction:
         from laila.codec.arrays import encode_subclass
 
         return encode_subclass
-    encode = _encoder_by_fields(kind)
-    if encode is not None and (registry.registered_name(kind) is not None or _is_importable(kind)):
+    encode = encoder_by_fields(kind)
+    if encode is not None and (registry.known_name(kind) is not None or is_importable(kind)):
         return encode
     from laila.codec.signed import encode_pickled
 
     return encode_pickled
 
 
-def _encoder_by_fields(kind: type) -> EncodeFunction | None:
+@lru_cache(maxsize=4096)
+def encoder_by_fields(kind: type) -> EncodeFunction | None:
+    """The function that takes instances of ``kind`` field by field; None where that is not all of them."""
     if _is_enum(kind):
         return _encode_enum
     if _is_named_tuple(kind):
@@ -65,14 +81,46 @@ def _encoder_by_fields(kind: type) -> EncodeFunction | None:
 
 def check_registrable(cls: type) -> None:
     """Raise ``TypeError`` for a class whose instances cannot be rebuilt from their fields."""
-    if cls in registry.ENCODERS or _encoder_by_fields(cls) is None:
+    for cached in (encoder_by_fields, _is_plain_class, shape_of):
+        cached.cache_clear()  # a decorator may have changed it since
+    if cls in registry.ENCODERS:
+        raise TypeError(
+            f"{registry.type_name(cls)} cannot be registered, and needs not be: laila stores it as it is"
+        )
+    if encoder_by_fields(cls) is None:
         raise TypeError(
             f"{registry.type_name(cls)} cannot be registered: laila rebuilds enums, named tuples and "
-            "classes whose "
-            "instances are their __dict__ and slots, with no __reduce__, __getstate__ or __new__ of their "
-            "own; "
-            "use laila.codec.register_codec for it"
+            "classes whose instances are their __dict__ and slots, with no __reduce__, __getstate__ or "
+            "__new__ of their own; use laila.codec.register_codec for it"
         )
+
+
+def check_changes(cls: type, changes: Changes) -> None:
+    """Raise ``ValueError`` for fields that the class does not have, or has although they are removed."""
+    if _is_enum(cls):
+        names = set(cls._member_map_)  # type: ignore[attr-defined]
+    elif _is_named_tuple(cls):
+        names = set(cls._fields)  # type: ignore[attr-defined]
+    else:
+        shape = shape_of(cls)
+        names = set(shape.expected)
+        if shape.declared is None:
+            names.update(
+                name for name in (*changes.renamed.values(), *changes.defaults) if shape.is_field(name)
+            )
+    what = "member" if _is_enum(cls) else "field"
+    for name in (*changes.renamed.values(), *changes.defaults):
+        if name not in names:
+            raise ValueError(
+                f"{registry.type_name(cls)} has no {what} {shown(name)}; renamed_from={{new name: former "
+                f"name}} "
+                "and defaults={name: value} take those that it has now"
+            )
+    for name in changes.removed:
+        if name in names:
+            raise ValueError(
+                f"{registry.type_name(cls)} still has the {what} {shown(name)}, which is said to be removed"
+            )
 
 
 def _is_enum(kind: type) -> bool:
@@ -87,21 +135,17 @@ def _is_named_tuple(kind: type) -> bool:
         and kind is not tuple
         and type(fields) is tuple
         and all(type(name) is str for name in fields)
-        and _copies_by_default(kind, new_args=True)
-        and all(
-            base.__module__ == "builtins" or "_fields" in dir(base) or not _has_slots(base)
-            for base in kind.__mro__
-        )
+        and copies_by_default(kind, tuple, new_args=True)
+        and not shape_of(kind, tuple).slots
     )
 
 
-def _has_slots(kind: type) -> bool:
-    return bool(copyreg._slotnames(kind))  # type: ignore[attr-defined]  # what pickle itself uses
+def copies_by_default(kind: type, base: type = object, *, new_args: bool = False) -> bool:
+    """Whether ``copy`` and pickle would take an instance by its fields, without code of the class's own.
 
-
-def _copies_by_default(kind: type, *, new_args: bool) -> bool:
-    """Whether ``copy`` and pickle would take an instance by its fields, without code of the class's own."""
-    if any(getattr(kind, name) is not getattr(object, name) for name in ("__reduce_ex__", "__reduce__")):
+    ``new_args`` allows the class to say what its constructor is given, which is not asked.
+    """
+    if any(getattr(kind, name) is not getattr(base, name) for name in ("__reduce_ex__", "__reduce__")):
         return False
     if kind in copyreg.dispatch_table:
         return False
@@ -109,56 +153,60 @@ def _copies_by_default(kind: type, *, new_args: bool) -> bool:
         return False
     for name in ("__getstate__", "__setstate__"):
         method = getattr(kind, name, None)
-        if method is None or method is _getstate_of_object:
+        if method is None or method is _getstate_of_object or method is getattr(base, name, None):
             continue
-        # dataclasses and attrs write these for classes with slots; they say nothing but "the fields".
-        if getattr(method, "__module__", None) != "dataclasses" and not (
+        # Libraries write these for classes with slots; they say nothing but "the fields".
+        if getattr(method, "__module__", None) not in ("dataclasses", "pydantic.main") and not (
             hasattr(kind, "__attrs_attrs__") and method.__name__ in ("slots_getstate", "slots_setstate")
         ):
             return False
     return True
 
 
+@lru_cache(maxsize=4096)
 def _is_plain_class(kind: type) -> bool:
     """Whether an instance is its ``__dict__`` and its slots and nothing in C besides."""
     new: object = kind.__new__
-    if new is not object.__new__ or not _copies_by_default(kind, new_args=False):
+    if new is not object.__new__ or not copies_by_default(kind):
         return False
-    if isinstance(kind.__dict__.get("__module__"), str) is False or issubclass(kind, type):
+    if type(kind.__dict__.get("__module__")) is not str or _is_metaclass(kind):
         return False
-    pointers = len(copyreg._slotnames(kind))  # type: ignore[attr-defined]
-    pointers += (kind.__weakrefoffset__ > 0) + (kind.__dictoffset__ > 0)
-    return kind.__basicsize__ <= object.__basicsize__ + _POINTER * pointers and not kind.__itemsize__
+    return shape_of(kind).is_whole
 
 
-def _is_importable(kind: type) -> bool:
+def _is_metaclass(kind: type) -> bool:
+    return issubclass(kind, type)
+
+
+def is_importable(kind: type) -> bool:
+    """Whether another process finds the class by its name."""
     found: object = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is kind
 
 
-def _name_of(kind: type, encoder: Encoder) -> str:
+def name_of(kind: type, encoder: Encoder) -> str:
     """How the blob calls ``kind``; noted as in need of a signature unless it was registered."""
-    name = registry.registered_name(kind)
+    name = registry.known_name(kind)
     if name is None:
         encoder.sign(kind, "by its fields")
         name = registry.class_path(kind)
     return name
 
 
-def _class_named(name: object, decoder: Decoder, check: Callable[[type], bool]) -> type:
+def class_named(name: object, decoder: Decoder, check: Callable[[type], bool]) -> type:
     """The class that a blob names: a registered one, or one looked up because the signature verified."""
     text = expect(name, str)
-    found = registry.registered_type(text)
+    found = registry.known_type(text)
     if found is None:
         decoder.demand_trust(text, registrable=True)
         found = _look_up(text, decoder)
     if not check(found):
         raise PayloadError(
-            f"the payload of {decoder.blob.key} holds instances of {text}, which is another kind of class "
-            "by now; "
-            "register the class that takes its place: laila.register_type(cls, name=…)",
+            f"the payload of {decoder.blob.key} holds instances of {shown(text)}, which is another kind of "
+            "class by now; "
+            "register the class that takes its place: laila.register_type(cls, renamed_from=…)",
             path=text,
         )
     return found
@@ -176,8 +224,8 @@ def _look_up(text: str, decoder: Decoder) -> type:
         raise PayloadError(
             f"the payload of {decoder.blob.key} holds instances of {text}, which is not there any more "
             f"({error}). If the "
-            "class was moved or renamed, register it under its old name: laila.register_type(cls, "
-            f"name={text!r})",
+            "class was moved or renamed, register it under its old name too: laila.register_type(cls, "
+            f"renamed_from={text!r})",
             path=text,
         ) from error
     if not isinstance(found, type):
@@ -187,94 +235,228 @@ def _look_up(text: str, decoder: Decoder) -> type:
     return found
 
 
-# -- plain classes, attrs classes, dataclasses
+# -- the fields of an instance
 
 
-def registered_fields(value: object) -> Iterable[object] | None:
+def registered_fields(value: Any) -> Iterable[object] | None:
     """The values of the attributes of an instance of a registered class; None for any other value."""
-    kind = type(value)
-    if registry.registered_name(kind) is None or _is_enum(kind):
+    kind: type = type(value)
+    if registry.known_name(kind) is None or _is_enum(kind):
         return None
-    return [field for _, field in _attributes(value)]
+    shape = shape_of(kind)
+    return [field for _, field in chain(_slots_of(value, shape), _dict_of(value, shape).items())]
 
 
-def _attributes(value: object) -> list[tuple[str, object]]:
-    """The slots that are set, then what is in ``__dict__``: names and values."""
+def _slots_of(value: Any, shape: Shape) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = []
-    for name in copyreg._slotnames(type(value)):  # type: ignore[attr-defined]
+    for name, slot in shape.slots.items():
         try:
             # Past __getattr__ and __getattribute__: a slot that is not set stays so.
-            found.append((name, object.__getattribute__(value, name)))
+            found.append((name, slot.__get__(value)))
         except AttributeError:
             continue
-    return [*found, *getattr(value, "__dict__", {}).copy().items()]
+    return found
 
 
-@lru_cache(maxsize=4096)
-def _has_fields(kind: type, names: tuple[str, ...]) -> bool:
-    """Whether ``names`` are attributes that data may set without a signature.
+def _dict_of(value: object, shape: Shape) -> dict[Any, object]:
+    attributes: Any = {} if shape.dict is None else shape.dict.__get__(value)
+    return attributes  # type: ignore[no-any-return]
 
-    The fields that an attrs class or a dataclass declares; of other classes what stands in the way of nothing
-    that the class defines. What a cached property keeps is a field, too.
+
+def fields_of(value: object, shape: Shape, encoder: Encoder) -> tuple[Row | tuple[object, ...] | None, Row]:
+    """What is odd about the attributes of ``value``, or None; and their names and values in turn.
+
+    Odd is a tuple of three: the names of expected fields that are not set; the names of attributes that are
+    no
+    fields; and the ``__dict__`` itself, where it is more than a dict (True where it is ``value``).
     """
-    declared = getattr(kind, "__dataclass_fields__", None)
-    if declared is None and hasattr(kind, "__attrs_attrs__"):
-        declared = {field.name for field in kind.__attrs_attrs__}
-    slots = frozenset(copyreg._slotnames(kind))  # type: ignore[attr-defined]
-    return all(name in slots or _is_field(kind, declared, name) for name in names)
-
-
-def _is_field(kind: type, declared: Iterable[str] | None, name: str) -> bool:
-    if declared is not None and name in declared:
-        return True
-    held = next((base.__dict__[name] for base in kind.__mro__ if name in base.__dict__), None)
-    if isinstance(held, cached_property):
-        return True
-    if declared is not None or (name[:2] == "__" and name[-2:] == "__"):
-        return False
-    return not hasattr(type(held), "__get__")
-
-
-def _encode_object(value: object, encoder: Encoder) -> Row:
-    kind: Any = type(value)
-    row: Row = [tags.OBJECT, _name_of(kind, encoder)]
-    for name, field in _attributes(value):
-        if type(name) is not str:
-            encoder.refuse(f"an attribute of {registry.type_name(kind)} is called {name!r}, which is no text")
-        row += (name, field)
-    names: tuple[Any, ...] = tuple(row[2::2])
-    if not _has_fields(kind, names) and kind not in encoder.signed_types:
-        extra = next(name for name in names if not _has_fields(kind, (name,)))
+    kind = shape.kind
+    pairs: Row = []
+    whole: object = None
+    if shape.slots:
+        pairs += chain.from_iterable(_slots_of(value, shape))
+        for name, slot in shape.hidden:
+            if _is_set(slot, value):
+                encoder.refuse(
+                    f"its slot {name!r} of the base {registry.type_name(slot.__objclass__)} is set, and "
+                    f"hidden "
+                    f"by the one of {registry.type_name(kind)}; give one of them another name"
+                )
+        if "_attrs_cached_hash" in shape.slots:
+            _forget_hash(pairs)
+    if shape.dict is not None:
+        attributes = shape.dict.__get__(value)
+        if attributes is value:
+            whole = _ITSELF
+            attributes = {}
+        elif type(attributes) is not dict or not shape.slots.keys().isdisjoint(attributes):
+            whole = attributes
+            attributes = {}
+        pairs += chain.from_iterable(list(attributes.items()))
+    names = pairs[::2]
+    if not {str}.issuperset(map(type, names)):
+        odd = next(name for name in names if type(name) is not str)
+        encoder.refuse(f"an attribute of {registry.type_name(kind)} is called {shown(odd)}, which is no text")
+    texts: tuple[Any, ...] = tuple(names)
+    if whole is None and shape.is_complete(texts) is not None and not _adds(shape, texts):
+        return None, pairs
+    unset = tuple(name for name in shape.expected if name not in texts)
+    if shape.declared is None:
+        extra = tuple(name for name in texts if not shape.is_field(name))
+    else:
+        extra = _adds(shape, texts)
+    for name in extra:
+        if not shape.is_field(name) and not _is_harmless(name, pairs[2 * texts.index(name) + 1], kind):
+            _sign_attribute(kind, name, encoder)
+    if whole is _ITSELF:
+        for name in value:  # type: ignore[attr-defined]  # a mapping: else it is no __dict__
+            if type(name) is str and not shape.is_field(name):
+                _sign_attribute(kind, name, encoder)
+    elif whole is not None and kind not in encoder.signed_types:
         encoder.sign(
             kind,
             "by its fields",
-            f"its attribute {extra!r} is no field of the class: that would need a signature, which "
+            "its __dict__ is more than a dict: that would need a signature, which pickle=False forbids",
+        )
+    if not unset and not extra and whole is None:
+        return None, pairs
+    return (unset or None, extra or None, whole), pairs
+
+
+def _adds(shape: Shape, names: Iterable[str]) -> tuple[str, ...]:
+    """The names beside those that a dataclass and its like declares."""
+    declared = shape.declared
+    if declared is None:
+        return ()
+    return tuple(name for name in names if name not in declared and name not in shape.slots)
+
+
+def _is_set(slot: Any, value: object) -> bool:
+    try:
+        slot.__get__(value)
+    except AttributeError:
+        return False
+    return True
+
+
+def _forget_hash(pairs: Row) -> None:
+    # Texts hash otherwise in the next process; attrs counts None as "not known yet".
+    for position in range(0, len(pairs), 2):
+        if pairs[position] == "_attrs_cached_hash":
+            pairs[position + 1] = None
+
+
+def _is_harmless(name: str, value: object, kind: type) -> bool:
+    """Whether an attribute that is no field may be set without a signature all the same.
+
+    It says of what generic alias an instance was made, or is a note on an exception.
+    """
+    if name == "__orig_class__":
+        return getattr(value, "__origin__", None) is kind
+    return (
+        name == "__notes__"
+        and issubclass(kind, BaseException)
+        and type(value) is list
+        and {str}.issuperset(map(type, value))
+    )
+
+
+def _sign_attribute(kind: type, name: str, encoder: Encoder) -> None:
+    if kind not in encoder.signed_types:
+        encoder.sign(
+            kind,
+            f"with the attribute {shown(name)}, which is no field of the class",
+            f"its attribute {shown(name)} is no field of the class: that would need a signature, which "
             "pickle=False forbids",
         )
-    return row
+
+
+def set_fields(found: object, shape: Shape, odd: object, pairs: Row, name: str, decoder: Decoder) -> None:
+    """Give ``found`` the attributes that :func:`fields_of` took, as its class has them now."""
+    names: tuple[Any, ...] = tuple(pairs[::2])
+    values = pairs[1::2]
+    if len(names) != len(values):
+        raise ValueError("an attribute without a value")
+    expected = odd is None and not registry.changes_of(shape.kind).defaults
+    known = shape.is_complete(names) if expected else None
+    later: Iterable[str] = ()
+    if known is None:
+        if not {str}.issuperset(map(type, names)) or len(set(names)) != len(names):
+            raise ValueError("an attribute twice, or one whose name is no text")
+        unset, extra, whole = _odd(odd)
+        for text in extra:
+            if not decoder.trusted and not shape.is_field(text):
+                value = values[names.index(text)]
+                if not _is_harmless(text, value, shape.kind):
+                    decoder.demand_trust(f"attributes that are no fields of {name}", registrable=False)
+        known, values, later = conform(shape, names, values, unset, extra, name, decoder)
+        if whole is not None:
+            _set_dict(found, shape, whole, name, decoder)
+    slots, attributes = shape.slots, None if shape.dict is None else shape.dict.__get__(found)
+    if not slots and attributes is not None:
+        attributes.update(zip(known, values, strict=True))
+    else:
+        for text, value in zip(known, values, strict=True):
+            if text in slots:
+                slots[text].__set__(found, value)
+            elif attributes is not None:
+                attributes[text] = value
+            else:
+                raise PayloadError(
+                    f"the payload of {decoder.blob.key} sets {text!r} on {name}, which has no such slot any "
+                    "more",
+                    path=text,
+                )
+    if later:
+        fill(found, shape, later, name, decoder)
+
+
+def _odd(odd: object) -> tuple[tuple[str, ...], tuple[str, ...], object]:
+    if odd is None:
+        return (), (), None
+    unset, extra, whole = expect(odd, tuple)
+    for names in (unset, extra):
+        if names is not None and not {str}.issuperset(map(type, expect(names, tuple))):
+            raise TypeError("names that are none")
+    return unset or (), extra or (), whole
+
+
+def _set_dict(found: object, shape: Shape, whole: object, name: str, decoder: Decoder) -> None:
+    if whole is not _ITSELF:
+        decoder.demand_trust(f"a __dict__ of its own for {name}", registrable=False)
+    if shape.dict is None or not isinstance(found if whole is _ITSELF else whole, dict):
+        raise ValueError("a __dict__ where none belongs")
+    if whole is _ITSELF and not decoder.trusted:
+        for key in found:  # type: ignore[attr-defined]  # a dict, as was seen
+            if type(key) is str and not shape.is_field(key):
+                decoder.demand_trust(f"attributes that are no fields of {name}", registrable=False)
+    shape.dict.__set__(found, found if whole is _ITSELF else whole)
+
+
+# -- plain classes, attrs classes, dataclasses, pydantic models
+
+
+def _encode_object(value: Any, encoder: Encoder) -> Row:
+    kind: type = type(value)
+    odd, pairs = fields_of(value, shape_of(kind), encoder)
+    name = name_of(kind, encoder)
+    return [tags.OBJECT, name, *pairs] if odd is None else [tags.ODD_OBJECT, name, odd, *pairs]
 
 
 def _decode_object(row: Row, decoder: Decoder) -> object:
-    cls = _class_named(row[1], decoder, _is_plain_class)
-    names: tuple[Any, ...] = tuple(expect(name, str) for name in row[2::2])
-    if len(row) % 2 or len(set(names)) != len(names):
-        raise ValueError("an attribute twice, or one without a value")
-    if not decoder.trusted and not _has_fields(cls, names):
-        decoder.demand_trust(f"attributes that are no fields of {row[1]}", registrable=False)
-    slots = frozenset(copyreg._slotnames(cls))  # type: ignore[attr-defined]
+    return _object(row[1], None, row[2:], decoder)
+
+
+def _decode_odd_object(row: Row, decoder: Decoder) -> object:
+    if row[2] is None:
+        raise ValueError("an odd object that is not odd")
+    return _object(row[1], row[2], row[3:], decoder)
+
+
+def _object(name: object, odd: object, pairs: Row, decoder: Decoder) -> object:
+    cls: Any = class_named(name, decoder, _is_plain_class)
     found: object = object.__new__(cls)
-    for text, field in zip(names, row[3::2], strict=True):
-        if text in slots:
-            object.__setattr__(found, text, field)
-            continue
-        attributes = getattr(found, "__dict__", None)
-        if attributes is None:
-            raise PayloadError(
-                f"the payload of {decoder.blob.key} sets {text!r} on {row[1]}, which has no such slot any "
-                "more",
-                path=text,
-            )
-        attributes[text] = field
+    set_fields(found, shape_of(cls), odd, pairs, str(name), decoder)
     return found
 
 
@@ -282,26 +464,22 @@ def _decode_object(row: Row, decoder: Decoder) -> object:
 
 
 def _encode_named_tuple(value: tuple[object, ...], encoder: Encoder) -> Row:
-    if getattr(value, "__dict__", None):
+    kind = type(value)
+    if _dict_of(value, shape_of(kind, tuple)):
         from laila.codec.signed import encode_pickled
 
         return encode_pickled(value, encoder)
-    row: Row = [tags.NAMED_TUPLE, _name_of(type(value), encoder)]
-    for name, field in zip(type(value)._fields, value, strict=True):  # type: ignore[attr-defined]
-        row += (name, field)
-    return row
+    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+    items = tuple.__getitem__(value, slice(None))
+    return [tags.NAMED_TUPLE, name_of(kind, encoder), *chain.from_iterable(zip(fields, items, strict=True))]
 
 
 def _decode_named_tuple(row: Row, decoder: Decoder) -> object:
-    cls = _class_named(row[1], decoder, _is_named_tuple)
-    if tuple(row[2::2]) != cls._fields:  # type: ignore[attr-defined]
-        raise PayloadError(
-            f"the payload of {decoder.blob.key} holds a {row[1]} with the fields "
-            f"{', '.join(map(shown, row[2::2]))}, and the class now has "
-            f"{list(cls._fields)!r}",  # type: ignore[attr-defined]
-            path=str(row[1]),
-        )
-    return tuple.__new__(cls, row[3::2])
+    cls: Any = class_named(row[1], decoder, _is_named_tuple)
+    names, values = tuple(row[2::2]), row[3::2]
+    if names != cls._fields:
+        values = conform_tuple(cls, names, values, str(row[1]), decoder)
+    return tuple.__new__(cls, values)
 
 
 # -- enums
@@ -309,17 +487,17 @@ def _decode_named_tuple(row: Row, decoder: Decoder) -> object:
 
 def _encode_enum(value: Any, encoder: Encoder) -> Row:
     kind = type(value)
-    name = value.name
-    if kind.__members__.get(name) is value:
-        return [tags.ENUM, _name_of(kind, encoder), name, None]
+    name = value._name_
+    if kind._member_map_.get(name) is value:
+        return [tags.ENUM, name_of(kind, encoder), name, None]
     # A combination of flags has no member of its own; another enum makes such values by code of its own.
-    if not _is_combination(kind, value.value):
+    if not _is_combination(kind, value._value_):
         encoder.sign(
             kind,
             "by its value",
             "it is no member of its class: that would need a signature, which pickle=False forbids",
         )
-    return [tags.ENUM, _name_of(kind, encoder), None, value.value]
+    return [tags.ENUM, name_of(kind, encoder), None, value._value_]
 
 
 def _is_combination(kind: type, value: object) -> bool:
@@ -328,15 +506,26 @@ def _is_combination(kind: type, value: object) -> bool:
 
 def _decode_enum(row: Row, decoder: Decoder) -> object:
     name, member, value = only(row, 3)
-    cls = _class_named(name, decoder, _is_enum)
+    cls: Any = class_named(name, decoder, _is_enum)
     if member is None and not _is_combination(cls, value):
         decoder.demand_trust(f"a value that {name} has no member for", registrable=False)
     try:
-        return cls.__members__[expect(member, str)] if member is not None else cls(value)  # type: ignore[attr-defined]
+        if member is None:
+            return cls(value)
+        text = expect(member, str)
+        if text not in cls._member_map_:
+            text = registry.changes_of(cls).renamed.get(text, text)
+        return cls._member_map_[text]
     except (KeyError, ValueError) as error:
+        remedy = (
+            f"; give it that member back, or say which one took its place: laila.register_type("
+            f"{cls.__name__}, renamed_from={{'NEW': {shown(member)}}})"
+            if member is not None
+            else ""
+        )
         raise PayloadError(
-            f"the payload of {decoder.blob.key} holds {name}.{shown(member or value)}, which the class "
-            "does not have any more",
+            f"the payload of {decoder.blob.key} holds {name}.{shown(value if member is None else member)}, "
+            f"which the class does not have any more{remedy}",
             path=str(name),
         ) from error
 
@@ -359,7 +548,7 @@ def _decode_extension(row: Row, decoder: Decoder) -> object:
     decode = registry.codec_named(expect(name, str))
     if decode is None:
         raise PluginError(
-            f"the payload of {decoder.blob.key} was written by the codec {name!r}, which no plugin "
+            f"the payload of {decoder.blob.key} was written by the codec {shown(name)}, which no plugin "
             "registered here",
             plugin=str(name),
             distribution=None,
@@ -370,6 +559,7 @@ def _decode_extension(row: Row, decoder: Decoder) -> object:
 DECODERS.update(
     {
         tags.OBJECT: _decode_object,
+        tags.ODD_OBJECT: _decode_odd_object,
         tags.NAMED_TUPLE: _decode_named_tuple,
         tags.ENUM: _decode_enum,
         tags.EXTENSION: _decode_extension,

@@ -28,8 +28,9 @@ def place(obj: object, row: Row, position: int) -> str:
         # Only what surely has a short and harmless repr is shown.
         shown = repr(key)[:80] if type(key) in ATOMS or type(key) is tuple else f"<{type(key).__name__}>"
         return f"[{shown}]"
-    if tag in (tags.OBJECT, tags.NAMED_TUPLE, tags.NAMESPACE):
-        return f".{row[position - 1]}" if position > 1 else ""
+    if tag in tags.ATTRIBUTES:
+        first = tags.ATTRIBUTES[tag]
+        return f".{row[position - 1]}" if position >= first and (position - first) % 2 else ""
     if tag in tags.SETS:
         return ".{member}"
     if tag == tags.OBJECT_ARRAY:

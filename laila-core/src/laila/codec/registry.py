@@ -11,7 +11,7 @@ from laila.errors import CorruptEntryError, MissingPluginError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, TypeVar
 
     from laila.codec.decoder import Decoder
@@ -34,10 +34,8 @@ DECODERS: dict[int, DecodeFunction] = {}
 # By the top package of a type: the module here that may know it.
 _MODULES = {
     "builtins": "laila.codec.containers",
-    **dict.fromkeys(("collections", "types", "array"), "laila.codec.standard"),
-    **dict.fromkeys(
-        ("datetime", "zoneinfo", "decimal", "fractions", "uuid", "pathlib"), "laila.codec.standard"
-    ),
+    **dict.fromkeys(("collections", "types", "array", "datetime"), "laila.codec.standard"),
+    **dict.fromkeys(("zoneinfo", "decimal", "fractions", "uuid", "pathlib"), "laila.codec.standard"),
     "numpy": "laila.codec.arrays",
     "torch": "laila.codec.tensors",
     "PIL": "laila.codec.images",
@@ -56,11 +54,13 @@ _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
     (range(73, 74), "laila.codec.tables", "pyarrow", "pyarrow"),
     (range(74, 75), "laila.codec.frames", "pandas", "pandas pyarrow"),
     (range(96, 100), "laila.codec.objects", "", ""),
+    (range(105, 106), "laila.codec.objects", "", ""),
     (range(100, 101), "laila.codec.signed", "", ""),
 )
 
 _names: dict[type, str] = {}
 _types: dict[str, type] = {}
+_changes: dict[type, Changes] = {}
 _codecs_by_type: dict[type, tuple[str, Callable[[Any], object]]] = {}
 _codecs_by_name: dict[str, Callable[[Any], object]] = {}
 
@@ -130,33 +130,106 @@ def decoder_for(tag: object, key: str) -> DecodeFunction:
     )
 
 
-def register_type(cls: C, *, name: str | None = None) -> C:
+class Changes:
+    """What :func:`register_type` was told about the past of a class."""
+
+    __slots__ = ("defaults", "removed", "renamed")
+
+    def __init__(self) -> None:
+        self.renamed: dict[str, str] = {}
+        """Former names of fields or enum members, and what they are called now."""
+        self.removed: set[str] = set()
+        self.defaults: dict[str, object] = {}
+
+    def copy(self) -> Changes:
+        """Another one that says the same."""
+        other = Changes()
+        other.renamed.update(self.renamed)
+        other.removed |= self.removed
+        other.defaults.update(self.defaults)
+        return other
+
+
+_UNCHANGED = Changes()
+
+
+def register_type(
+    cls: C,
+    *,
+    name: str | None = None,
+    renamed_from: str | Mapping[str, str] | Iterable[str | Mapping[str, str]] = (),
+    removed: Iterable[str] = (),
+    defaults: Mapping[str, object] | None = None,
+) -> C:
     """Let instances of ``cls`` be stored field by field without a signature, and be read without one.
 
     Usable as a decorator. Fields are encoded like any payload and set again without running ``__init__``; who
     can write to a pool can therefore make instances with any field values, which is why it is said class by
-    class. ``name`` is what the blob says instead of ``module:qualname``; give the old name to a class that
-    was moved or renamed. Works for attrs classes, dataclasses, enums, named tuples and plain classes that
-    copy by their ``__dict__`` and slots. Registering one class under several names is allowed; the first is
-    written.
+    class. Works for attrs classes, dataclasses, pydantic models, enums, named tuples, exceptions, and other
+    classes that copy by their ``__dict__`` and slots, subclasses of builtins among them.
+
+    What was stored before the class changed is read as the class is now. A field that was added gets its
+    default; where it has none, and where a field is gone, remembering raises
+    :class:`~laila.errors.PayloadError`
+    that names the field, unless it is said here what to do.
+
+    Args:
+        cls: The class.
+        name: What the blob says instead of ``module:qualname``, so that the class can move. Registering one
+            class under several names is allowed; the first is written.
+        renamed_from: What the class was called before, as ``"module:Name"`` or the ``name`` it was given; or
+            a
+            mapping of the names of its fields (of an enum, its members) to what these were called before; or
+            several of both.
+        removed: Fields that the class had once, whose values are dropped.
+        defaults: What instances get for fields that they were stored without: values, each copied, or
+            functions
+            without arguments that make them.
 
     Raises:
         TypeError: ``cls`` is no class, or one that cannot be rebuilt from its fields.
-        ValueError: another class was registered under that name.
+        ValueError: another class was registered under that name; or a field is called renamed or given a
+            default
+            that the class does not have, or removed although it has it.
     """
     if not isinstance(cls, type):
-        raise TypeError(f"register_type takes a class, not {cls!r}")
-    from laila.codec.objects import check_registrable
+        raise TypeError(f"register_type takes a class, not {shown(cls)}")
+    from laila.codec.objects import check_changes, check_registrable
 
     check_registrable(cls)
+    aliases: list[str] = []
+    changes = changes_of(cls).copy()
+    given = (
+        [renamed_from] if isinstance(renamed_from, str) or hasattr(renamed_from, "items") else renamed_from
+    )
+    for former in given:
+        if isinstance(former, str):
+            aliases.append(former if ":" in former else f"{cls.__module__}:{former}")
+            if ":" not in former:
+                aliases.append(former)
+        else:
+            changes.renamed.update((old, new) for new, old in former.items())
+    changes.removed.update([removed] if isinstance(removed, str) else removed)
+    changes.defaults.update(defaults or {})
+    check_changes(cls, changes)
     text = class_path(cls) if name is None else name
-    other = _types.get(text)
-    # The same class defined again (a reloaded module, a notebook cell) takes the place of its former self.
-    if other is not None and other is not cls and class_path(other) != class_path(cls):
-        raise ValueError(f"{text!r} is already registered, for {type_name(other)}; pass another name=")
-    _types[text] = cls
+    for alias in (text, *aliases):
+        other = _types.get(alias)
+        # The same class defined again (a reloaded module, a notebook cell) takes the place of its former
+        # self.
+        if other is not None and other is not cls and class_path(other) != class_path(cls):
+            raise ValueError(f"{alias!r} is already registered, for {type_name(other)}; pass another name=")
+    for alias in (text, *aliases):
+        _types[alias] = cls
     _names.setdefault(cls, text)
+    if changes.renamed or changes.removed or changes.defaults:
+        _changes[cls] = changes
     return cls
+
+
+def changes_of(cls: type) -> Changes:
+    """What was told about the past of ``cls``."""
+    return _changes.get(cls, _UNCHANGED)
 
 
 def register_codec(
@@ -183,13 +256,13 @@ def register_codec(
     _codecs_by_name[name] = decode
 
 
-def registered_name(cls: type) -> str | None:
-    """The name under which ``cls`` was registered, or None."""
+def known_name(cls: type) -> str | None:
+    """How a blob names ``cls`` without a signature: as it was registered, or as laila knows it; or None."""
     return _names.get(cls)
 
 
-def registered_type(name: str) -> type | None:
-    """The class registered under ``name``, or None."""
+def known_type(name: str) -> type | None:
+    """The class that a blob may name so without a signature, or None."""
     return _types.get(name)
 
 

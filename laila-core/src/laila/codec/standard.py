@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from laila.codec import tags
 from laila.codec.containers import dict_of, only, pairs_of
 from laila.codec.decoder import Decoder, expect
+from laila.codec.limits import shown
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.errors import CorruptEntryError
@@ -40,15 +41,27 @@ _FACTORIES: dict[type, str] = {
 _FACTORY_NAMES = {name: kind for kind, name in _FACTORIES.items()}
 _PATHS = (PurePosixPath, PureWindowsPath, PosixPath, WindowsPath)
 _is_zone = re.compile(r"\w[\w+-]*(?:/\w[\w+-]*)*", re.ASCII).fullmatch  # names no file outside the zones
+MAX_ZONES = 1000
+"""How many zones beside the common ones a payload may have: each is read from the system's files anew."""
 _SMALL = 4096  # bits of numbers whose common factor is looked for
 
 
 def _encode_mapping(tag: int) -> EncodeFunction:
     def encode(value: Any, encoder: Encoder) -> Row:
         # Their instances can bear attributes of their own; torch's state dicts do.
-        return [tag, value.__dict__ or None, *pairs_of(value)]
+        return [tag, _own_attributes(value, encoder), *pairs_of(value)]
 
     return encode
+
+
+def _own_attributes(value: Any, encoder: Encoder) -> dict[str, object] | None:
+    attributes: dict[str, object] = value.__dict__
+    if type(attributes) is not dict or not {str}.issuperset(map(type, attributes)):
+        encoder.refuse(
+            f"its __dict__ is a {type(attributes).__name__} or has keys that are no text; a plain dict "
+            f"comes back"
+        )
+    return attributes or None
 
 
 def _with_attributes(found: object, attributes: object) -> object:
@@ -60,7 +73,7 @@ def _with_attributes(found: object, attributes: object) -> object:
 
 def _encode_default_dict(value: defaultdict[object, object], encoder: Encoder) -> Row:
     factory = value.default_factory
-    name = None if factory is None else _FACTORIES.get(factory)  # type: ignore[call-overload]
+    name = _FACTORIES.get(factory) if isinstance(factory, type) else None
     if factory is not None and name is None:
         from laila.codec.signed import encode_pickled
 
@@ -98,9 +111,7 @@ def _decode_namespace(row: Row, decoder: Decoder) -> object:
 
 
 def _encode_namespace(value: SimpleNamespace, encoder: Encoder) -> Row:
-    if not all(type(name) is str for name in value.__dict__):
-        encoder.refuse("a namespace whose names are not all text")
-    return [tags.NAMESPACE, *pairs_of(value.__dict__)]
+    return [tags.NAMESPACE, *pairs_of(_own_attributes(value, encoder) or {})]
 
 
 def _clock(value: time | datetime) -> Row:
@@ -142,23 +153,39 @@ def _decode_timezone(row: Row, decoder: Decoder) -> object:
 
 def _encode_zone(value: ZoneInfo, encoder: Encoder) -> Row:
     if value.key is None:
-        encoder.refuse("a ZoneInfo without a key: it was read from a file that nobody else has")
-    if not _is_zone(value.key):
-        encoder.refuse(f"a ZoneInfo with the odd key {value.key[:80]!r}")
+        encoder.refuse(
+            "a ZoneInfo without a key: it was read from a file that nobody else has; use ZoneInfo(key)"
+        )
+    if type(value.key) is not str or not _is_zone(value.key):
+        encoder.refuse(f"a ZoneInfo with the odd key {shown(value.key)}; use ZoneInfo(key)")
     try:
         value.__reduce__()
     except Exception as error:  # noqa: BLE001 - pickle's own error, which nothing here may import
-        encoder.refuse("a ZoneInfo that was read from a file, whatever its key says", error)
-    return [tags.ZONE, value.key]
+        encoder.refuse(
+            "a ZoneInfo that was read from a file, whatever its key says; use ZoneInfo(key)", error
+        )
+    try:
+        common = ZoneInfo(value.key) is value
+    except (LookupError, OSError, ValueError):
+        common = False
+    if common:
+        return [tags.ZONE, value.key]
+    # One beside the one that everybody gets: two datetimes in it and in that one are not subtracted by the
+    # clock on the wall.
+    if not encoder.count(tags.OWN_ZONE, MAX_ZONES):
+        encoder.refuse(f"more than {MAX_ZONES} ZoneInfo objects of their own (no_cache); use ZoneInfo(key)")
+    return [tags.OWN_ZONE, value.key]
 
 
 def _decode_zone(row: Row, decoder: Decoder) -> object:
     (name,) = only(row, 1)
     text = expect(name, str)
+    if row[0] == tags.OWN_ZONE and not decoder.count(tags.OWN_ZONE, MAX_ZONES):
+        raise ValueError(f"more than {MAX_ZONES} time zones of their own")
     try:
         if not _is_zone(text):
             raise ValueError("no name of a zone")
-        return ZoneInfo(text)
+        return ZoneInfo(text) if row[0] == tags.ZONE else ZoneInfo.no_cache(text)
     except (LookupError, OSError, ValueError) as error:
         raise CorruptEntryError(
             f"the payload of {decoder.blob.key} uses the time zone {text[:80]!r}, which is not known here "
@@ -191,16 +218,33 @@ def _decode_decimal(row: Row, decoder: Decoder) -> object:
     return found
 
 
+def is_integer(value: object) -> bool:
+    """Whether ``value`` is exactly an int, or an integer of numpy's, which ``Fraction`` keeps as it is."""
+    numpy = sys.modules.get("numpy")
+    return type(value) is int or (numpy is not None and isinstance(value, numpy.integer))
+
+
+def _encode_fraction(value: Fraction, encoder: Encoder) -> Row:
+    parts = (value._numerator, value._denominator)  # type: ignore[attr-defined]
+    if not all(map(is_integer, parts)):
+        from laila.codec.signed import encode_pickled
+
+        return encode_pickled(value, encoder)
+    return [tags.FRACTION, *parts]
+
+
 def _decode_fraction(row: Row, decoder: Decoder) -> object:
-    numerator, denominator = (expect(n, int) for n in only(row, 2))
+    parts: Any = only(row, 2)
+    if not all(map(is_integer, parts)):
+        raise TypeError("a fraction of what is no int")
+    numerator, denominator = map(int, parts)
     if denominator <= 0:
         raise ValueError("a fraction with an impossible denominator")
     if max(numerator.bit_length(), denominator.bit_length()) <= _SMALL and gcd(numerator, denominator) != 1:
         raise ValueError("a fraction that is not in lowest terms")
     # Not Fraction(n, d): it would look for a common factor, which takes minutes for hostile numbers.
     found = Fraction()
-    found._numerator = numerator  # type: ignore[attr-defined]
-    found._denominator = denominator  # type: ignore[attr-defined]
+    found._numerator, found._denominator = parts  # type: ignore[attr-defined]
     return found
 
 
@@ -265,8 +309,8 @@ ENCODERS.update(
         timezone: _encode_timezone,
         ZoneInfo: _encode_zone,
         Decimal: lambda value, encoder: [tags.DECIMAL, _decimal_text(value)],
-        Fraction: lambda value, encoder: [tags.FRACTION, value.numerator, value.denominator],
-        UUID: lambda value, encoder: [tags.UUID, value.bytes, value.is_safe.value],
+        Fraction: _encode_fraction,
+        UUID: lambda value, encoder: [tags.UUID, int(value.int).to_bytes(16, "big"), value.is_safe.value],
         array: _encode_array,
     }
 )
@@ -286,6 +330,7 @@ DECODERS.update(
         tags.TIMEDELTA: _decode_timedelta,
         tags.TIMEZONE: _decode_timezone,
         tags.ZONE: _decode_zone,
+        tags.OWN_ZONE: _decode_zone,
         tags.DECIMAL: _decode_decimal,
         tags.FRACTION: _decode_fraction,
         tags.UUID: _decode_uuid,

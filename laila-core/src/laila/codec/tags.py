@@ -14,6 +14,7 @@ ORDERED_DICT, DEFAULT_DICT, COUNTER, DEQUE, NAMESPACE = 6, 7, 8, 9, 10
 # scalars that MessagePack lacks
 CONSTANT, INT, COMPLEX, BYTES, BYTEARRAY, RANGE, SLICE = 16, 17, 18, 19, 20, 21, 22
 DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE = 24, 25, 26, 27, 28, 29
+OWN_ZONE = 30
 DECIMAL, FRACTION, UUID, PATH, ARRAY_ARRAY = 32, 33, 34, 35, 36
 # numpy
 NDARRAY, STRUCTURED, OBJECT_ARRAY, MASKED, ARRAY_CLASS = 48, 49, 50, 51, 52
@@ -23,9 +24,10 @@ TENSOR, DEVICE, TORCH_CONSTANT = 64, 65, 66
 IMAGE, ARROW_TABLE, PANDAS = 72, 73, 74
 # what needs a registration or a signature
 OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLE = 96, 97, 98, 99, 100
+SUBCLASS, ODD_OBJECT, EXCEPTION, GENERIC_ALIAS = 104, 105, 106, 107
 
 UNWOUND = frozenset(
-    {LIST, TUPLE, DICT, SET, FROZENSET, ORDERED_DICT, COUNTER, NAMESPACE, OBJECT, NAMED_TUPLE}
+    {LIST, TUPLE, DICT, SET, FROZENSET, ORDERED_DICT, COUNTER, NAMESPACE, OBJECT, NAMED_TUPLE, ODD_OBJECT}
 )
 """Rows whose values Python frees without recursion, however deep they are nested."""
 SETS = frozenset({SET, FROZENSET})
@@ -41,3 +43,5 @@ SEQUENCES = {LIST: 1, TUPLE: 1, DEQUE: 2}
 """Where the items of a sequence begin in its row."""
 MAPPINGS = {DICT: 1, ORDERED_DICT: 2, COUNTER: 2, DEFAULT_DICT: 2}
 """Where keys and values, in turn, begin in the row of a mapping."""
+ATTRIBUTES = {NAMESPACE: 1, OBJECT: 2, NAMED_TUPLE: 2, ODD_OBJECT: 3, SUBCLASS: 4, EXCEPTION: 8}
+"""Where names and values of attributes, in turn, begin in the row of an instance."""
