@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from laila.errors import DirectoryError, SettingsError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def set_default_directory(directory: str | os.PathLike[str]) -> None:
     """
     root = os.fspath(directory)
     if not isinstance(root, str) or not root or "\0" in root:
-        raise SettingsError(f"{directory!r} is no directory name", option="directory")
+        raise SettingsError(f"{shown(directory)} is no directory name", option="directory")
     LAILA_DEFAULT_DIRECTORIES.update(_derive(os.path.abspath(os.path.expanduser(root))))
 
 
@@ -60,7 +61,7 @@ def directory(name: str) -> Path:
     except KeyError:
         known = ", ".join(LAILA_DEFAULT_DIRECTORIES)
         raise SettingsError(
-            f"there is no default directory {name!r}; there are {known}", option=name
+            f"there is no default directory {shown(name)}; there are {known}", option=name
         ) from None
     root = LAILA_DEFAULT_DIRECTORIES["root"]
     try:
@@ -71,7 +72,7 @@ def directory(name: str) -> Path:
             os.makedirs(step, mode=0o700, exist_ok=True)
     except OSError as error:
         raise DirectoryError(
-            f"cannot make laila's directory {path!r} ({error.strerror or error}): set the environment "
+            f"cannot make laila's directory {shown(path)} ({error.strerror or error}): set the environment "
             "variable LAILA_HOME, or call laila.set_default_directory(...), to a place that can be written",
             directory=path,
         ) from error

@@ -60,6 +60,8 @@ pickle, attributes included, because task forces and peers carry them from one p
 
 from __future__ import annotations
 
+from laila.showing import escaped
+
 __all__ = [
     "ArgumentsError",
     "ArgumentsNotFoundError",
@@ -124,7 +126,8 @@ class LailaError(Exception):
     """
 
     def __init__(self, message: str, **parts: object) -> None:
-        super().__init__(message)
+        # Parts of a message come from files, servers and peers: nothing in it moves a cursor or ends a line.
+        super().__init__(escaped(message))
         for name, value in parts.items():
             setattr(self, name, value)
 
@@ -300,6 +303,10 @@ class InvalidTaskError(LailaError, TypeError):
 
 class RemoteTraceback(LailaError, RuntimeError):
     """The cause of an error that a task raised in another process: the traceback there, as text."""
+
+    def __init__(self, message: str, **parts: object) -> None:
+        super().__init__(message, **parts)
+        self.args = (message,)  # a traceback has lines
 
 
 class FutureNotFoundError(LailaError, KeyError):

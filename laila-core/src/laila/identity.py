@@ -11,6 +11,7 @@ from os import urandom
 from typing import NamedTuple
 
 from laila.errors import IdentityConflictError, IdentityError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def check_uuid(value: str) -> str:
         if _is_uuid(text):
             return text
     raise IdentityError(
-        f"{value!r} is no uuid: expected 32 hexadecimal digits as 8-4-4-4-12, "
+        f"{shown(value)} is no uuid: expected 32 hexadecimal digits as 8-4-4-4-12, "
         "such as '3c78a603-2d6f-58e2-a9f1-3c235d037ee7'",
         value=value,
     )
@@ -101,7 +102,7 @@ def parse_global_id(text: str) -> GlobalId:
     found = _match(text) if isinstance(text, str) else None
     if found is None:
         raise IdentityError(
-            f"{text!r} is no global id: expected 'LAILA:<SCOPE>:GLOBAL_ID:<uuid>' with an optional "
+            f"{shown(text)} is no global id: expected 'LAILA:<SCOPE>:GLOBAL_ID:<uuid>' with an optional "
             "'-<evolution>', such as an entry's global_id; to look an entry up by its name use nickname=",
             value=text,
         )
@@ -178,7 +179,7 @@ def set_active_namespace(namespace_key: str) -> None:
     global _namespace
     if not isinstance(namespace_key, str) or not namespace_key:
         raise IdentityError(
-            f"a namespace key is a non-empty text such as 'example.org', not {namespace_key!r}",
+            f"a namespace key is a non-empty text such as 'example.org', not {shown(namespace_key)}",
             value=namespace_key,
         )
     from uuid import NAMESPACE_DNS, uuid5
@@ -189,13 +190,13 @@ def set_active_namespace(namespace_key: str) -> None:
 def nickname_uuid(nickname: str, namespace: UUID | None = None) -> str:
     """Return ``uuid5(namespace, nickname)``, in the active one by default: the same everywhere, for ever."""
     if not isinstance(nickname, str) or not nickname:
-        raise IdentityError(f"a nickname is a non-empty text, not {nickname!r}", value=nickname)
+        raise IdentityError(f"a nickname is a non-empty text, not {shown(nickname)}", value=nickname)
     from uuid import uuid5
 
     try:
         return str(uuid5(get_active_namespace() if namespace is None else namespace, nickname))
     except UnicodeEncodeError as error:
-        raise IdentityError(f"the nickname {nickname!r} is not valid Unicode", value=nickname) from error
+        raise IdentityError(f"the nickname {shown(nickname)} is not valid Unicode", value=nickname) from error
 
 
 def resolve_uuid(uuid: str | None, nickname: str | None) -> str:
@@ -203,7 +204,8 @@ def resolve_uuid(uuid: str | None, nickname: str | None) -> str:
     if nickname is not None:
         if uuid is not None:
             raise IdentityConflictError(
-                f"uuid={uuid!r} and nickname={nickname!r} exclude each other: a nickname has its own uuid"
+                f"uuid={shown(uuid)} and nickname={shown(nickname)} exclude each other: a nickname has "
+                "its own uuid"
             )
         return nickname_uuid(nickname)
     return new_uuid() if uuid is None else check_uuid(uuid)

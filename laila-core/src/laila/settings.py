@@ -33,6 +33,7 @@ import attrs
 
 from laila.conversion import Mismatch, check_value, parse_text, plain, type_name
 from laila.errors import SettingsError
+from laila.showing import said, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,9 +96,9 @@ def _reporting(validator: Callable[[Any, Any, Any], object]) -> Callable[[Any, A
         except (ValueError, TypeError) as error:
             # A validator's message quotes the value, and a secret's must not get out, not even as a cause.
             secret = field.metadata["secret"]
-            reason = "its value is refused" if secret else error.args[0] if error.args else repr(error)
+            reason = "its value is refused" if secret else said(error)
             raise SettingsError(
-                f"option {field.name!r} is wrong: {reason}; {_where(field)}", option=field.name
+                f"option {shown(field.name)} is wrong: {reason}; {_where(field)}", option=field.name
             ) from (None if secret else error)
 
     return validate
@@ -147,7 +148,7 @@ class Settings:
             if value is not attrs.NOTHING:
                 values[name] = value
             elif field.default is attrs.NOTHING:
-                raise SettingsError(f"{_title(cls)} needs {name!r}: {_where(field)}", option=name)
+                raise SettingsError(f"{_title(cls)} needs {shown(name)}: {_where(field)}", option=name)
         return cls(**values)
 
     @classmethod
@@ -232,17 +233,17 @@ def _rows(cls: type[Settings]) -> Iterator[OptionRow]:
         meta = field.metadata
         default: object = field.default
         if meta["shown"] is not None:
-            shown = meta["shown"]
+            told = meta["shown"]
         elif default is attrs.NOTHING:
-            shown = "required"
+            told = "required"
         elif default is None:
-            shown = "none"
+            told = "none"
         elif meta["secret"]:
-            shown = "not shown"
+            told = "not shown"
         else:
-            shown = f"`{plain(default.factory() if hasattr(default, 'factory') else default)!r}`"
+            told = f"`{shown(plain(default.factory() if hasattr(default, 'factory') else default))}`"
         text = f"{meta['help']} (secret)".strip() if meta["secret"] else meta["help"]
-        yield OptionRow(name, type_name(types[name]), shown, meta["arg"], ", ".join(meta["env"]), text)
+        yield OptionRow(name, type_name(types[name]), told, meta["arg"], ", ".join(meta["env"]), text)
 
 
 def _find(field: attrs.Attribute[Any], given: object, kind: Any) -> object:
@@ -284,10 +285,10 @@ def _refuse_value(
     field: attrs.Attribute[Any], value: object, kind: Any, where: str, error: Mismatch
 ) -> NoReturn:
     secret = field.metadata["secret"]
-    shown = f"of type {type(value).__name__} (a secret: not shown)" if secret else _short(value)
+    told = f"of type {type(value).__name__} (a secret: not shown)" if secret else shown(value, 80)
     reason = "" if secret or not str(error) else f" ({error})"
     raise SettingsError(
-        f"option {field.name!r} must be {type_name(kind)}, but {where} it is {shown}{reason}; "
+        f"option {shown(field.name)} must be {type_name(kind)}, but {where} it is {told}{reason}; "
         f"{_where(field)}",
         option=field.name,
     )
@@ -297,9 +298,11 @@ def _refuse_unknown(cls: type[Settings], name: str, fields: Mapping[str, object]
     from difflib import get_close_matches
 
     close = get_close_matches(str(name), fields, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {shown(close[0])}?" if close else ""
     known = ", ".join(fields) or "none"
-    raise SettingsError(f"{_title(cls)} has no option {name!r}{hint} (options: {known})", option=str(name))
+    raise SettingsError(
+        f"{_title(cls)} has no option {shown(name)}{hint} (options: {known})", option=str(name)
+    )
 
 
 def _title(cls: type[Settings]) -> str:
@@ -309,8 +312,3 @@ def _title(cls: type[Settings]) -> str:
 def _where(field: attrs.Attribute[Any]) -> str:
     variables = " or ".join(field.metadata["env"])
     return f"give it as {field.name}=, as laila.args.{field.metadata['arg']}, or in {variables}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from laila.errors import InvalidArgumentError, MissingArgumentError
+from laila.showing import shown
 
 __all__ = ["Arguments", "Found"]
 
@@ -97,7 +98,9 @@ class Arguments(MutableMapping[str, Any]):
 
     def __setitem__(self, name: str, value: object) -> None:
         if not isinstance(name, str) or not name:
-            raise InvalidArgumentError(f"the name of an argument is a text that is not empty, not {name!r}")
+            raise InvalidArgumentError(
+                f"the name of an argument is a text that is not empty, not {shown(name)}"
+            )
         text: str | None = None
         if isinstance(value, Text):
             value, text = value
@@ -142,7 +145,7 @@ class Arguments(MutableMapping[str, Any]):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name.startswith("_") or hasattr(type(self), name):
-            raise AttributeError(f"args.{name} cannot be set as an attribute: write args[{name!r}] = …")
+            raise AttributeError(f"args.{name} cannot be set as an attribute: write args[{shown(name)}] = …")
         self[name] = value
 
     def __delattr__(self, name: str) -> None:
@@ -177,5 +180,6 @@ class Arguments(MutableMapping[str, Any]):
         close = get_close_matches(str(name).replace("_", "."), list(self._names()), n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         return MissingArgumentError(
-            f"there is no argument {name!r}{hint} (laila.read_args(...) loads arguments)", argument=str(name)
+            f"there is no argument {shown(name)}{hint} (laila.read_args(...) loads arguments)",
+            argument=str(name),
         )

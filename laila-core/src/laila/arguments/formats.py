@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from laila.arguments.arguments import Text
 from laila.arguments.text import read_value
 from laila.errors import ArgumentsError, ArgumentsNotFoundError, InvalidArgumentError, MissingPluginError
+from laila.showing import said, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,7 +40,7 @@ def parser_for(path: Path) -> Callable[[Path], Table]:
     suffix = ".env" if name == ".env" or name.startswith(".env.") else path.suffix.lower()
     if suffix not in parsers:
         raise ArgumentsError(
-            f"cannot read arguments from {str(path)!r}: the name must end in {', '.join(parsers)} "
+            f"cannot read arguments from {shown(str(path))}: the name must end in {', '.join(parsers)} "
             "(or be 'terminal', for the command line)",
             source=str(path),
             line=None,
@@ -68,7 +69,7 @@ def read_json(path: Path) -> Table:
     except RecursionError as error:
         _refuse(path, None, "it is nested too deeply", error)
     except ValueError as error:
-        _refuse(path, None, str(error), error)
+        _refuse(path, None, said(error), error)
     if not isinstance(values, dict):
         _refuse(path, 1, f"the outermost value must be an object {{…}}, not a {type(values).__name__}")
     return values
@@ -115,7 +116,7 @@ def read_xml(path: Path) -> Table:
     except common.DefusedXmlException as error:
         _refuse(path, None, "document types and entities are not allowed", error)
     except (ValueError, LookupError) as error:
-        _refuse(path, 1, f"its encoding cannot be read: {error}", error)
+        _refuse(path, 1, f"its encoding cannot be read: {said(error)}", error)
     value = _element(root, path, 0)
     if not isinstance(value, dict):
         if root.text and root.text.strip():
@@ -190,10 +191,10 @@ def _nest(table: Table, dotted: str, value: object, refuse: Callable[[str], NoRe
     for name in outer:
         inner = table.setdefault(name, {})
         if not isinstance(inner, dict):
-            refuse(f"{name!r} is a value already and cannot be a table too")
+            refuse(f"{shown(name)} is a value already and cannot be a table too")
         table = inner
     if isinstance(table.get(last), dict):
-        refuse(f"{last!r} is a table already and cannot be a value too")
+        refuse(f"{shown(last)} is a table already and cannot be a value too")
     table[last] = value
 
 
@@ -202,7 +203,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(table) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} stands twice in one object")
+        raise ValueError(f"the name {shown(twice)} stands twice in one object")
     return table
 
 
@@ -211,7 +212,7 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise ArgumentsNotFoundError(
-            f"there is no arguments file {str(path)!r}", source=str(path), line=None
+            f"there is no arguments file {shown(str(path))}", source=str(path), line=None
         ) from error
     except OSError as error:
         _refuse(path, None, f"it cannot be read ({error.strerror or error})", error)

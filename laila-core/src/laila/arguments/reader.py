@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 
 from laila.arguments.arguments import Arguments, Text
 from laila.errors import ArgumentsError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class ArgReader:
         for name in named:
             if name.startswith("__"):
                 raise ArgumentsError(
-                    f"{name!r} cannot be set on an object", source=repr(type(target)), line=None
+                    f"{shown(name)} cannot be set on an object", source=shown(type(target)), line=None
                 )
         for name, value in named.items():
             mine = getattr(target, name, None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from laila.cli import commands
 from laila.cli.output import clean
 from laila.errors import LailaError
+from laila.showing import said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.traceback:
             raise
-        text = str(error)
+        text = said(error)
         if not isinstance(error, (LailaError, OSError)):
             text = f"unexpected {type(error).__name__}: {text} (laila --traceback … shows where)"
         print(f"laila: {clean(text)}", file=sys.stderr)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from laila.cli.output import say
 from laila.errors import InvalidValueError
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,9 +36,11 @@ def name_for(group: str, prefix: str) -> Callable[[str], str]:
 
     def check(text: str) -> str:
         if not _NAME.fullmatch(text.removeprefix(prefix)):
-            raise ArgumentTypeError(f"{text!r} is no name: lowercase letters, digits and single hyphens")
+            raise ArgumentTypeError(f"{shown(text)} is no name: lowercase letters, digits and single hyphens")
         if text.startswith(prefix):
-            raise ArgumentTypeError(f"{prefix} is put before it: give {text.removeprefix(prefix)!r} alone")
+            raise ArgumentTypeError(
+                f"{prefix} is put before it: give {shown(text.removeprefix(prefix))} alone"
+            )
         return _free(group, text)
 
     return check
@@ -48,7 +51,9 @@ def scheme_for(group: str) -> Callable[[str], str]:
 
     def check(text: str) -> str:
         if not _SCHEME.fullmatch(text):
-            raise ArgumentTypeError(f"{text!r} is no URL scheme: lowercase letters, digits, '+', '-' and '.'")
+            raise ArgumentTypeError(
+                f"{shown(text)} is no URL scheme: lowercase letters, digits, '+', '-' and '.'"
+            )
         return _free(group, text)
 
     return check
@@ -59,7 +64,7 @@ def _free(group: str, name: str) -> str:
 
     belongs_to = owner(group, name)
     if belongs_to:
-        raise ArgumentTypeError(f"{name!r} is a name of {belongs_to}: take another")
+        raise ArgumentTypeError(f"{shown(name)} is a name of {belongs_to}: take another")
     return name
 
 

@@ -15,6 +15,7 @@ from laila.codec import plain
 from laila.codec.registry import register_codec, register_type
 from laila.contract.blob import Blob, unpack_checked
 from laila.errors import CorruptEntryError, PayloadError, TransformationError
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _pack_metadata(given: Mapping[str, object]) -> bytes:
         raise PayloadError(
             "metadata takes text for keys and plain data (None, bool, int, float, str, bytes, list, dict) "
             "for values, "
-            f"not {data!r:.200}",
+            f"not {shown(data)}",
             path="metadata",
         )
     return packed
@@ -103,7 +104,7 @@ def decode(blob: Blob, *, copy: bool = True, take: bool = False) -> object:
             # ValueError, TypeError (an unhashable key) and several of msgpack's own: all say the same.
             raise CorruptEntryError(
                 f"the blob of {blob.key} is damaged: its tree cannot be read ({type(error).__name__}: "
-                f"{error!s:.200})",
+                f"{said(error, 200)})",
                 key=blob.key,
             ) from error
     from laila.codec.decoder import decode_rows

@@ -16,10 +16,10 @@ from xxhash import xxh3_128
 from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
-from laila.codec.limits import shown
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.contract.buffer import byte_view
 from laila.errors import InvalidValueError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

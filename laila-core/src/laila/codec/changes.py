@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from laila.codec import registry
 from laila.codec.fields import MISSING
-from laila.codec.limits import shown
 from laila.errors import PayloadError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,9 +121,10 @@ def _gone(cls: type, name: str, text: str, decoder: Decoder) -> NoReturn:
 
 def _without_default(cls: type, name: str, text: str, decoder: Decoder) -> NoReturn:
     raise PayloadError(
-        f"the payload of {decoder.blob.key} holds a {shown(text)} without the field {name!r}, which is no "
+        f"the payload of {decoder.blob.key} holds a {shown(text)} without the field {shown(name)}, which "
+        "is no "
         f"field of "
         f"has had only since, and for which it has no default. Give it one, or laila.register_type("
-        f"{cls.__name__}, defaults={{{name!r}: …}})",
+        f"{cls.__name__}, defaults={{{shown(name)}: …}})",
         path=name,
     )

@@ -11,9 +11,10 @@ from __future__ import annotations
 import msgpack
 
 from laila.codec import registry, tags
-from laila.codec.limits import MAX_NESTING, KeyBudget, shown
+from laila.codec.limits import MAX_NESTING, KeyBudget
 from laila.codec.plain import ATOMS
 from laila.errors import CorruptEntryError, LailaError, UntrustedPayloadError
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Decoder:
             raise ValueError(f"no buffer {shown(number)}")
         use = (tag, number)
         if tag is not None and use in self._used:
-            raise ValueError(f"two rows that copy buffer {number}")
+            raise ValueError(f"two rows that copy buffer {shown(number)}")
         self._used.add(use)
         found = self.blob.buffers[number]
         if not unchecked:
@@ -83,7 +84,7 @@ class Decoder:
         """The bytes of buffer ``number``, which must be plain bytes; see :meth:`buffer`."""
         found = self.buffer(number, tag)
         if found.dtype is not None:
-            raise ValueError(f"buffer {number} is an array")
+            raise ValueError(f"buffer {shown(number)} is an array")
         return found.data
 
     def check_keys(self, keys: Sequence[object]) -> None:
@@ -139,7 +140,7 @@ def decode_rows(blob: Blob, copy: bool, take: bool = False) -> object:
         # Whatever a damaged row makes the standard library or numpy raise, the fault is the blob's.
         raise CorruptEntryError(
             f"the blob of {blob.key} is damaged: its rows cannot be read ({type(error).__name__}: "
-            f"{error!s:.200})",
+            f"{said(error, 200)})",
             key=blob.key,
         ) from error
 

@@ -20,6 +20,7 @@ from laila.codec.rows import RowWriter, reference, referred
 from laila.contract.blob import Blob
 from laila.contract.buffer import Buffer
 from laila.errors import PayloadCycleError, PayloadError
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -324,7 +325,7 @@ class Encoder:
         try:
             self._keys.check(keys)
         except ValueError as error:
-            self.refuse(f"it has {error}", error)
+            self.refuse(f"it has {said(error)}", error)
 
     def _finish(self, frame: _Frame) -> int | None:
         row = frame.row

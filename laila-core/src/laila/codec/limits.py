@@ -15,9 +15,8 @@ from laila.codec.plain import ATOMS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any
 
-__all__ = ["MAX_NESTING", "KeyBudget", "shown"]
+__all__ = ["MAX_NESTING", "KeyBudget"]
 
 MAX_NESTING = 500
 """How deep values may nest that Python frees or hashes by recursion in C, such as slices and deques."""
@@ -29,16 +28,6 @@ _OBJECT_WORK = 20
 _WIDE = 64
 _CHEAP = ATOMS - {int}
 _TUPLES = {tuple}
-
-
-def shown(value: Any) -> str:
-    """``value`` as an error may show it: short, and without a walk through what it contains."""
-    kind = type(value)
-    if kind in (str, bytes):
-        return repr(value[:80])
-    if kind is int and value.bit_length() > _WIDE:
-        return "<a large int>"
-    return repr(value) if kind in ATOMS else f"<{kind.__name__}>"
 
 
 class KeyBudget:

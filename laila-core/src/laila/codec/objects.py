@@ -19,9 +19,9 @@ from laila.codec.changes import conform, conform_tuple, fill
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.fields import shape_of
-from laila.codec.limits import shown
 from laila.codec.registry import DECODERS
 from laila.errors import PayloadError, PluginError
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,9 +223,9 @@ def _look_up(text: str, decoder: Decoder) -> type:
     except (ImportError, AttributeError, ValueError) as error:
         raise PayloadError(
             f"the payload of {decoder.blob.key} holds instances of {text}, which is not there any more "
-            f"({error}). If the "
+            f"({said(error)}). If the "
             "class was moved or renamed, register it under its old name too: laila.register_type(cls, "
-            f"renamed_from={text!r})",
+            f"renamed_from={shown(text)})",
             path=text,
         ) from error
     if not isinstance(found, type):
@@ -278,7 +278,7 @@ def fields_of(value: object, shape: Shape, encoder: Encoder) -> tuple[Row | tupl
         for name, slot in shape.hidden:
             if _is_set(slot, value):
                 encoder.refuse(
-                    f"its slot {name!r} of the base {registry.type_name(slot.__objclass__)} is set, and "
+                    f"its slot {shown(name)} of the base {registry.type_name(slot.__objclass__)} is set, and "
                     f"hidden "
                     f"by the one of {registry.type_name(kind)}; give one of them another name"
                 )
@@ -403,7 +403,8 @@ def set_fields(found: object, shape: Shape, odd: object, pairs: Row, name: str, 
                 attributes[text] = value
             else:
                 raise PayloadError(
-                    f"the payload of {decoder.blob.key} sets {text!r} on {name}, which has no such slot any "
+                    f"the payload of {decoder.blob.key} sets {shown(text)} on {name}, which has no such "
+                    "slot any "
                     "more",
                     path=text,
                 )
@@ -456,7 +457,7 @@ def _decode_odd_object(row: Row, decoder: Decoder) -> object:
 def _object(name: object, odd: object, pairs: Row, decoder: Decoder) -> object:
     cls: Any = class_named(name, decoder, _is_plain_class)
     found: object = object.__new__(cls)
-    set_fields(found, shape_of(cls), odd, pairs, str(name), decoder)
+    set_fields(found, shape_of(cls), odd, pairs, expect(name, str), decoder)
     return found
 
 
@@ -540,7 +541,7 @@ def _encode_extension(value: object, encoder: Encoder) -> Row:
     try:
         return [tags.EXTENSION, name, encode(value)]
     except (TypeError, ValueError) as error:
-        encoder.refuse(f"the codec {name!r} refused it: {error}", error)
+        encoder.refuse(f"the codec {shown(name)} refused it: {said(error)}", error)
 
 
 def _decode_extension(row: Row, decoder: Decoder) -> object:

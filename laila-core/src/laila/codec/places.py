@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laila.codec import tags
-from laila.codec.plain import ATOMS
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def place(obj: object, row: Row, position: int) -> str:
         if not is_value or number >= len(keys):
             return f".keys()[{number}]"
         key = keys[number]
-        # Only what surely has a short and harmless repr is shown.
-        shown = repr(key)[:80] if type(key) in ATOMS or type(key) is tuple else f"<{type(key).__name__}>"
-        return f"[{shown}]"
+        return f"[{shown(key, 80)}]"
     if tag in tags.ATTRIBUTES:
         first = tags.ATTRIBUTES[tag]
         return f".{row[position - 1]}" if position >= first and (position - first) % 2 else ""

@@ -6,8 +6,8 @@ tag) is first seen, so that nothing here loads numpy, torch, Pillow, pandas or e
 
 from __future__ import annotations
 
-from laila.codec.limits import shown
 from laila.errors import CorruptEntryError, MissingPluginError
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def decoder_for(tag: object, key: str) -> DecodeFunction:
                     # A library that is broken may raise anything; the blob is sound.
                     raise MissingPluginError(
                         f"the payload of {key} needs {library}, which cannot be imported here "
-                        f"({type(error).__name__}: {error}): pip install '{requirement}'",
+                        f"({type(error).__name__}: {said(error)}): pip install '{requirement}'",
                         plugin=library,
                         distribution=requirement,
                     ) from error
@@ -218,7 +218,9 @@ def register_type(
         # The same class defined again (a reloaded module, a notebook cell) takes the place of its former
         # self.
         if other is not None and other is not cls and class_path(other) != class_path(cls):
-            raise ValueError(f"{alias!r} is already registered, for {type_name(other)}; pass another name=")
+            raise ValueError(
+                f"{shown(alias)} is already registered, for {type_name(other)}; pass another name="
+            )
     for alias in (text, *aliases):
         _types[alias] = cls
     _names.setdefault(cls, text)
@@ -251,7 +253,7 @@ def register_codec(
     if cls in ENCODERS or (known is not None and known[0] != name):
         raise ValueError(f"{type_name(cls)} already has a codec")
     if name in _codecs_by_name and known is None:
-        raise ValueError(f"a codec named {name!r} is already registered")
+        raise ValueError(f"a codec named {shown(name)} is already registered")
     _codecs_by_type[cls] = (name, encode)
     _codecs_by_name[name] = decode
 

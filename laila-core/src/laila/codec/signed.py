@@ -29,6 +29,7 @@ from laila.codec.encoder import Encoder, Hoist
 from laila.codec.registry import DECODERS
 from laila.codec.trust import PICKLED
 from laila.errors import LailaError, PayloadError
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def encode_pickled(value: object, encoder: Encoder) -> Row:
     except Exception as error:  # noqa: BLE001 - a class may raise anything; it is told as the cause
         # A class's own __reduce__ may raise anything; whatever it is, the value cannot be stored.
         encoder.refuse(
-            f"{registry.type_name(kind)} cannot be pickled ({type(error).__name__}: {error})", error
+            f"{registry.type_name(kind)} cannot be pickled ({type(error).__name__}: {said(error)})", error
         )
     data = stream.getvalue()
     # What pickles is not always what unpickles (exceptions are a classic): find out now, not at remember.
@@ -119,7 +120,8 @@ def encode_pickled(value: object, encoder: Encoder) -> Row:
         again = _load(data, children)
     except Exception as error:  # noqa: BLE001 - whatever unpickling raises is told as the cause
         encoder.refuse(
-            f"{registry.type_name(kind)} pickles but does not unpickle ({type(error).__name__}: {error})",
+            f"{registry.type_name(kind)} pickles but does not unpickle ({type(error).__name__}: "
+            f"{said(error)})",
             error,
         )
     if type(again) is not kind and registry.class_path(type(again)) != registry.class_path(kind):
@@ -162,7 +164,8 @@ def _decode_pickled(row: Row, decoder: Decoder) -> object:
     except Exception as error:
         raise PayloadError(
             f"the payload of {decoder.blob.key} holds a pickled {name} that cannot be rebuilt here "
-            f"({type(error).__name__}: {error}); its class or a library may have changed or be missing",
+            f"({type(error).__name__}: {said(error)}); its class or a library may have changed or be "
+            "missing",
             path=name,
         ) from error
 

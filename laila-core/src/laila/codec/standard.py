@@ -18,10 +18,10 @@ from zoneinfo import ZoneInfo
 from laila.codec import tags
 from laila.codec.containers import dict_of, only, pairs_of
 from laila.codec.decoder import Decoder, expect
-from laila.codec.limits import shown
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.errors import CorruptEntryError
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,8 +188,8 @@ def _decode_zone(row: Row, decoder: Decoder) -> object:
         return ZoneInfo(text) if row[0] == tags.ZONE else ZoneInfo.no_cache(text)
     except (LookupError, OSError, ValueError) as error:
         raise CorruptEntryError(
-            f"the payload of {decoder.blob.key} uses the time zone {text[:80]!r}, which is not known here "
-            f"({error}); "
+            f"the payload of {decoder.blob.key} uses the time zone {shown(text)}, which is not known here "
+            f"({said(error)}); "
             "the system's zone data may be missing: pip install tzdata",
             key=decoder.blob.key,
         ) from error

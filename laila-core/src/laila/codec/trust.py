@@ -11,6 +11,7 @@ import os
 import re
 
 from laila.errors import SecretError, UntrustedPayloadError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ class Keyring:
         key = self.find(key_id)
         if key is None:
             here = ", ".join(str(entry["id"]) for entry in self.list()) or "none"
-            raise SecretError(f"there is no key {key_id!r} here; known: {here}", name=self._ring)
+            raise SecretError(f"there is no key {shown(key_id)} here; known: {here}", name=self._ring)
         return key.hex()
 
     def import_text(self, text: str) -> str:
@@ -311,9 +312,9 @@ def sign_blob(blob: Blob, types: Mapping[type, str]) -> None:
     for kind, how in types.items():
         if kind not in _told:
             _told.add(kind)
-            import logging
+            from laila.showing import logger
 
-            logging.getLogger("laila.codec").warning(
+            logger("laila.codec").warning(
                 "%s.%s is stored %s, signed with the key %s: it is remembered only where that key is "
                 "known.%s",
                 kind.__module__,

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from laila.contract.blob import SHORT_BYTES, Blob, BlobHead
 from laila.contract.blobhead import read_plain
 from laila.errors import CorruptEntryError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def as_blob(key: str, found: Blob | BytesLike | Sequence[BytesLike], *, later: b
             return short
     if isinstance(found, Blob):
         if found.key != key:
-            raise CorruptEntryError(f"what is filed under {key} bears the id {found.key!r}", key=key)
+            raise CorruptEntryError(f"what is filed under {key} bears the id {shown(found.key)}", key=key)
         return found
     if isinstance(found, (list, tuple)):
         return Blob.from_parts(found, key=key, later=later)

@@ -13,6 +13,7 @@ import msgpack
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 from laila.errors import CorruptEntryError
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def metadata_of(meta: Meta | None, key: str | None) -> Mapping[str, object]:
         try:
             user = unpack_checked(packed)
         except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise corrupt(key, f"its metadata cannot be read ({error!s:.200})") from error
+            raise corrupt(key, f"its metadata cannot be read ({said(error, 200)})") from error
         if type(user) is not dict:
             raise corrupt(key, "its metadata is no map")
     return MappingProxyType({"created": created, "type": kind, "size": size, "codec": codec, "user": user})
@@ -210,7 +211,7 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
     try:
         head = _read_header(unpack_checked(view[PREFIX_BYTES:tree_start]))
     except (ValueError, TypeError, KeyError, RecursionError, msgpack.UnpackException) as error:
-        raise corrupt(key, f"its header cannot be read ({error!s:.200})") from error
+        raise corrupt(key, f"its header cannot be read ({said(error, 200)})") from error
     head.nbytes = total
     head.tree_span = (tree_start, tree_stop)
     head.head_nbytes = size = head_bytes if head.table else tree_stop
@@ -219,7 +220,7 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
     if size != total or (head.table and head_bytes != tree_stop + gap(tree_stop)):
         raise corrupt(key, f"its parts add up to {size} bytes, not {total}")
     if key is not None and head.key != key:
-        raise corrupt(key, f"it bears the id {head.key[:600]!r}")
+        raise corrupt(key, f"it bears the id {shown(head.key)}")
     return head
 
 

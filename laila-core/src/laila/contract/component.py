@@ -13,6 +13,7 @@ from threading import RLock
 
 from laila.errors import EnvironmentSnapshotError
 from laila.identity import Identifiable, check_uuid, resolve_uuid
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Component(Identifiable):
                 raise EnvironmentSnapshotError(
                     f"{type(self).__name__}({name}=…) holds a {type(value).__name__}, which JSON lacks; "
                     f"override options() of {type(self).__qualname__} to write it down another way",
-                    problems=[f"{name}: {error}"],
+                    problems=[f"{name}: {said(error)}"],
                 ) from error
         return options
 

@@ -23,6 +23,7 @@ from laila.errors import (
     TransformationError,
 )
 from laila.identity import parse_global_id
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Copy:
     def _opened(self, key: str, found: Blob | BaseException | None) -> Blob | BaseException:
         if found is None:
             return EntryNotFoundError(
-                f"{key} is not in pool {self._source.label!r}; did it go while it was copied?",
+                f"{key} is not in pool {shown(self._source.label)}; did it go while it was copied?",
                 key=key,
                 pool=self._source.label,
             )
@@ -216,7 +217,7 @@ class Copy:
     def _conflict(self, key: str) -> EvolutionConflictError:
         where = self._holder.label
         return EvolutionConflictError(
-            f"pool {where!r} has {key} with another content, which was kept", key=key, pool=where
+            f"pool {shown(where)} has {key} with another content, which was kept", key=key, pool=where
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from laila.showing import shown
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +61,7 @@ def _facts(tier: Pool) -> dict[str, object]:
 
 
 def _name(tier: Pool) -> str:
-    return f"nickname={tier.nickname!r}" if tier.nickname else tier._place()
+    return f"nickname={shown(tier.nickname)}" if tier.nickname else tier._place()
 
 
 def _row(cell: str, texts: Iterable[object], numbers: Iterable[object]) -> str:

@@ -12,6 +12,7 @@ from laila.contract.blob import Blob, BlobHead
 from laila.contract.component import Component
 from laila.contract.tiers import StoreOutcome
 from laila.errors import CorruptEntryError, LailaError, PoolClosedError, PoolError, TransformationError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Holding(Component, Backend):
     def _check_open(self) -> None:
         if self._closed:
             raise PoolClosedError(
-                f"pool {self.label!r} was closed; open it again before using it", pool=self.label
+                f"pool {shown(self.label)} was closed; open it again before using it", pool=self.label
             )
 
     def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
@@ -149,7 +150,8 @@ class Holding(Component, Backend):
             return {}
         return {
             i: PoolError(
-                f"{key} has {size} bytes, and pool {self.label!r} takes at most {limit}; split the payload, "
+                f"{key} has {size} bytes, and pool {shown(self.label)} takes at most {limit}; split the "
+                "payload, "
                 "or store it in another pool",
                 pool=self.label,
                 errno=EFBIG,
@@ -255,7 +257,7 @@ class Holding(Component, Backend):
 
     def placed(self, error: LailaError) -> LailaError:
         """Say in which pool it happened."""
-        error.args = (f"{error} (in pool {self.label!r})",)
+        error.args = (f"{error} (in pool {shown(self.label)})",)
         error.pool = self.label  # type: ignore[attr-defined]  # parts of an error are attributes
         return error
 

@@ -68,7 +68,7 @@ def _wait_for(taskforce: RemoteTaskForce) -> None:
     for parcel in taskforce.under_way():
         if not parcel.task.future._block(patience, note=False):
             _log(
-                "the program has ended, but %d tasks of %r have not: waiting for them (Ctrl-C to give up)",
+                "the program has ended, but %d tasks of %s have not: waiting for them (Ctrl-C to give up)",
                 len(taskforce.under_way()),
                 taskforce,
             )
@@ -84,9 +84,9 @@ def _end() -> None:
 
 
 def _log(message: str, *values: object) -> None:
-    import logging
+    from laila.showing import logger
 
-    logging.getLogger("laila.taskforce").warning(message, *values)
+    logger("laila.taskforce").warning(message, *values)
 
 
 def _after_fork() -> None:

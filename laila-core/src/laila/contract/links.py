@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from laila.errors import InvalidArgumentError, SettingsError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class LinkMixin:
                 raise InvalidArgumentError(f"the origin of a pool is a pool, not {type(origin).__name__}")
             if any(tier is self for tier in origin.chain()):
                 raise SettingsError(
-                    f"{self._me.label!r} << {origin.label!r} would close a cycle: "
+                    f"{shown(self._me.label)} << {shown(origin.label)} would close a cycle: "
                     + " << ".join(tier.label for tier in origin.chain()),
                     option="proxy_to",
                 )

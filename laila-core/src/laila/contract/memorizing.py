@@ -5,6 +5,7 @@ from __future__ import annotations
 from laila.active import get_active_policy
 from laila.entry import Entry
 from laila.errors import FutureResultError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class _Memorizing:
         several = isinstance(made, list | tuple)
         if not all(isinstance(one, Entry) for one in (made if several else (made,))):
             raise FutureResultError(
-                f"memorize_to={self.pool!r} is for tasks that return an Entry or a list of entries; this one "
+                f"memorize_to={shown(self.pool)} is for tasks that return an Entry or a list of entries; "
+                "this one "
                 f"returned a {type(made).__name__}: return laila.constant(…)"
             )
         return get_active_policy().central.memory.memorize(made, pool_nickname=self.pool).wait()

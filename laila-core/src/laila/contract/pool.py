@@ -18,6 +18,7 @@ from laila.errors import (
     PoolKeyError,
     SettingsError,
 )
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,10 +45,10 @@ def check_key(key: object) -> str:
     try:
         length = len(key.encode())
     except UnicodeEncodeError as error:
-        raise PoolKeyError(f"the key {key!r} is not valid Unicode", key=key) from error
+        raise PoolKeyError(f"the key {shown(key)} is not valid Unicode", key=key) from error
     if not 0 < length <= MAX_KEY_BYTES:
         raise PoolKeyError(
-            f"a key has 1 to {MAX_KEY_BYTES} bytes of UTF-8, this one has {length}: {key[:40]!r}…", key=key
+            f"a key has 1 to {MAX_KEY_BYTES} bytes of UTF-8, this one has {length}: {shown(key)}…", key=key
         )
     return key
 
@@ -103,7 +104,8 @@ class Pool(Holding, TierMixin):
         super().__init__(nickname=nickname, settings=settings)
         if write not in (None, "through"):
             raise SettingsError(
-                f"write={write!r}: a pool takes write='through' (its whole chain is one store) or nothing",
+                f"write={shown(write)}: a pool takes write='through' (its whole chain is one store) or "
+                "nothing",
                 option="write",
             )
         self._transformations: TransformationSequence | None = None
@@ -225,7 +227,7 @@ class Pool(Holding, TierMixin):
         blob = as_blob(check_key(key), entry)
         if blob.key != key:
             raise PoolKeyError(
-                f"cannot file {blob.key} under {key!r}: the key must equal the global id", key=key
+                f"cannot file {blob.key} under {shown(key)}: the key must equal the global id", key=key
             )
         item = (key, self._inward(self._outward(blob)))
         for error in self._too_large([item]).values():
@@ -277,7 +279,7 @@ class Pool(Holding, TierMixin):
 
     def _not_found(self, key: str) -> EntryNotFoundError:
         return EntryNotFoundError(
-            f"no entry {key} in pool {self.label!r}; list what is there with pool.keys()",
+            f"no entry {key} in pool {shown(self.label)}; list what is there with pool.keys()",
             key=key,
             pool=self.label,
         )

@@ -31,6 +31,7 @@ from laila.errors import InvalidTaskError, RemoteTraceback, TaskForceError, Work
 from laila.futures.failure import Failure, log_error
 from laila.futures.states import FAILED, FINISHED
 from laila.settings import Settings, option
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,7 +214,8 @@ class RemoteTaskForce(TaskForce):
             work = bytes(self.dumps(task.fn))
         except Exception as error:
             raise InvalidTaskError(
-                f"the task {task.name} cannot be sent to another process ({type(error).__name__}: {error}); "
+                f"the task {task.name} cannot be sent to another process ({type(error).__name__}: "
+                f"{said(error)}); "
                 "give it plain data, or the ids of entries, in place of what belongs to this process"
             ) from error
         finally:
@@ -238,7 +240,9 @@ class RemoteTaskForce(TaskForce):
                     self._ship(ready)
             except Exception as error:  # noqa: BLE001 - an engine may fail in any way: it is the tasks' outcome
                 for parcel in ready:
-                    told = TaskForceError(f"{self!r} could not hand over the task {parcel.name}: {error}")
+                    told = TaskForceError(
+                        f"{self!r} could not hand over the task {parcel.name}: {said(error)}"
+                    )
                     told.__cause__ = error
                     self._settle(parcel, FAILED, Failure(told, parcel.name))
         self._end_if_done()
@@ -272,7 +276,7 @@ class RemoteTaskForce(TaskForce):
             good, value, trace = self.loads(outcome)
         except BaseException as error:  # noqa: BLE001 - unpickling runs code of the user's classes
             told = TaskForceError(
-                f"what {parcel.name} returned cannot be unpacked here ({type(error).__name__}: {error})"
+                f"what {parcel.name} returned cannot be unpacked here ({type(error).__name__}: {said(error)})"
             )
             told.__cause__ = error
             self._settle(parcel, FAILED, Failure(told, parcel.name))

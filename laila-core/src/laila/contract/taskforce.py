@@ -23,6 +23,7 @@ from laila.futures.group import GroupFuture
 from laila.futures.scope import register
 from laila.futures.task import Task, check_task, run_here
 from laila.futures.waiting import blocked, current_host, set_host
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class TaskForce(Component):
         """
         if wait is not True and wait is not False:
             raise InvalidTaskError(
-                f"wait is True or False, not {wait!r}; for arguments of a task wrap the call: "
+                f"wait is True or False, not {shown(wait)}; for arguments of a task wrap the call: "
                 "submit(functools.partial(work, x))"
             )
         future = self._future_of(tasks, memorize_to)

@@ -381,9 +381,9 @@ class TierMixin(LinkMixin, ABC):
         self._counter.count_failures(count)
         count = self._failures.due(count)
         if count:
-            from logging import getLogger
+            from laila.showing import logger
 
-            getLogger("laila.pool").warning(
+            logger("laila.pool").warning(
                 "cache tier %s could not %s %d item(s) and was skipped: %s",
                 self._me.label,
                 verb,

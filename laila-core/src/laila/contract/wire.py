@@ -19,6 +19,7 @@ import re
 from laila import errors
 from laila.contract.blob import Blob
 from laila.errors import LailaError, PeerError, RemoteError
+from laila.showing import escaped, said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ POSITIONAL = "*"
 
 _LARGEST_INT = 2**53 - 1
 _LONGEST_MESSAGE = 4096
+_MOST_NODES = 100_000
+"""Values of more items go as a blob: its rows say what is shared, and are quicker to read."""
 _VALUE_KEY = "value"  # what a blob that is no entry is filed under
 _ATOMS = frozenset((str, bool, type(None)))
 # What a function may well raise, and what those who call it catch.
@@ -78,7 +81,7 @@ def _pack(value: object, blobs: list[Blob]) -> object:
     if kind is list:
         # A list is taken item by item, so that entries in it stay entries.
         items: list[object] = value  # type: ignore[assignment]
-        if _is_plain(items, 1):
+        if _is_plain(items):
             return items
         if any(isinstance(item, (Blob, BaseException)) or _is_entry(item) for item in items):
             return [_pack(item, blobs) for item in items]
@@ -92,7 +95,7 @@ def _pack(value: object, blobs: list[Blob]) -> object:
 
         blobs.append(to_blob(value))  # type: ignore[arg-type]  # it was looked at
         return {"$entry": len(blobs) - 1}
-    elif _is_plain(value, 0):
+    elif _is_plain(value):
         return value
     from laila.codec import encode
 
@@ -106,24 +109,37 @@ def _is_entry(value: object) -> bool:
     return isinstance(value, Entry)
 
 
-def _is_plain(value: object, depth: int) -> bool:
-    """Whether JSON gives ``value`` back exactly, in every language."""
-    kind = type(value)
-    if kind in _ATOMS:
-        return True
-    if kind is int:
-        return bool(-_LARGEST_INT <= value <= _LARGEST_INT)  # type: ignore[operator]
-    if kind is float:
-        return bool(value - value == 0)  # type: ignore[operator]  # neither infinite nor NaN
-    if depth >= MAX_DEPTH // 2:
-        return False
-    if kind is list:
-        return all(_is_plain(item, depth + 1) for item in value)  # type: ignore[attr-defined]
-    if kind is dict:
-        return all(
-            type(name) is str and name[:1] != "$" and _is_plain(item, depth + 1)
-            for name, item in value.items()  # type: ignore[attr-defined]
-        )
+def _is_plain(value: object) -> bool:
+    """Whether JSON gives ``value`` back exactly, in every language, and in no more nodes than are taken."""
+    level: list[object] = [value]
+    count = 0
+    # A container that is referred to twice is looked at twice, as JSON would write it twice.
+    for _ in range(MAX_DEPTH // 2 + 1):
+        deeper: list[object] = []
+        for node in level:
+            kind = type(node)
+            if kind in _ATOMS:
+                continue
+            if kind is int:
+                if not -_LARGEST_INT <= node <= _LARGEST_INT:  # type: ignore[operator]  # a number
+                    return False
+            elif kind is float:
+                if node - node != 0:  # type: ignore[operator]  # infinite, or NaN
+                    return False
+            elif kind is list:
+                deeper += node  # type: ignore[arg-type]  # a list
+            elif kind is dict:
+                if not all(type(name) is str and name[:1] != "$" for name in node):  # type: ignore[attr-defined]
+                    return False
+                deeper += node.values()  # type: ignore[attr-defined]  # a dict
+            else:
+                return False
+            if count + len(deeper) > _MOST_NODES:
+                return False
+        if not deeper:
+            return True
+        count += len(deeper)
+        level = deeper
     return False
 
 
@@ -193,7 +209,7 @@ def unpack_call(params: object, blobs: Sequence[Blob]) -> tuple[list[object], di
         raise ValueError("params must be an object or an array")
     positional = params.get(POSITIONAL, [])
     if type(positional) is not list:
-        raise ValueError(f"{POSITIONAL!r} among the params must be an array")
+        raise ValueError(f"{shown(POSITIONAL)} among the params must be an array")
     args = [unpack(item, blobs) for item in positional]
     return args, {name: unpack(value, blobs) for name, value in params.items() if name != POSITIONAL}
 
@@ -207,15 +223,15 @@ def pack_error(error: BaseException) -> dict[str, object]:
     known = kind.__module__ == errors.__name__ or (
         kind.__module__ == "builtins" and kind.__name__ in _BUILTINS
     )
-    message = str(error) if isinstance(error, LailaError) or len(error.args) != 1 else str(error.args[0])
-    packed: dict[str, object] = {"type": kind.__name__, "message": message[:_LONGEST_MESSAGE]}
+    message = said(error, _LONGEST_MESSAGE)
+    packed: dict[str, object] = {"type": kind.__name__, "message": message}
     if not known:
         packed["type"] = "RemoteError"
         packed["parts"] = {"type_name": f"{kind.__module__}.{kind.__qualname__}"}
     elif isinstance(error, LailaError):
         parts = error.__reduce__()[2]
         packed["parts"] = {
-            name: value for name, value in parts.items() if name[:1] != "_" and _is_plain(value, 0)
+            name: value for name, value in parts.items() if name[:1] != "_" and _is_plain(value)
         }
     return packed
 
@@ -224,7 +240,8 @@ def unpack_error(given: object) -> Exception:
     """Return the error that :func:`pack_error` wrote down. Raises nothing: what is none gives a PeerError."""
     if type(given) is not dict or type(given.get("type")) is not str:
         return PeerError("the peer answered with an error that says nothing", peer="")
-    name, message = given["type"], str(given.get("message", ""))[:_LONGEST_MESSAGE]
+    name, message = given["type"], given.get("message", "")
+    message = message[:_LONGEST_MESSAGE] if type(message) is str else ""
     if name in errors.__all__:
         kind: type[LailaError] = getattr(errors, name)
         parts = given.get("parts")
@@ -234,7 +251,7 @@ def unpack_error(given: object) -> Exception:
             **{n: v for n, v in named.items() if n.isidentifier() and n[:1] != "_" and n not in _RESERVED},
         )
     if name in _BUILTINS:
-        built: Exception = getattr(builtins, name)(message)
+        built: Exception = getattr(builtins, name)(escaped(message))
         return built
     return RemoteError(message, type_name=name[:200])
 

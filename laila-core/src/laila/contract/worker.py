@@ -22,6 +22,7 @@ from laila.futures.group import GroupFuture
 from laila.futures.scope import Scope, set_scope
 from laila.futures.states import FAILED
 from laila.futures.waiting import current_host, set_host
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,7 +234,8 @@ def _unpickled(shipment: Shipment, loads: Loads) -> Callable[[], object]:
     except Exception as error:
         raise TaskForceError(
             f"the task {shipment.name} cannot be unpacked in the process that was to run it "
-            f"({type(error).__name__}: {error}); its modules must be importable there, in the same versions"
+            f"({type(error).__name__}: {said(error)}); its modules must be importable there, in the "
+            "same versions"
         ) from error
     return work
 
@@ -269,11 +271,12 @@ def _packed(name: str, outcome: _Outcome, dumps: Dumps, loads: Loads) -> bytes |
         if good:
             told = TaskForceError(
                 f"the task {name} returned a {kind}, which cannot be sent to the process that submitted it "
-                f"({type(error).__name__}: {error}); return plain data, or memorize it and return its id"
+                f"({type(error).__name__}: {said(error)}); return plain data, or memorize it and return "
+                "its id"
             )
         else:
             told = TaskForceError(
                 f"the task {name} raised {kind}: {value}; that error cannot be sent to the process that "
-                f"submitted the task ({type(error).__name__}: {error})"
+                f"submitted the task ({type(error).__name__}: {said(error)})"
             )
         return dumps((False, told, trace or _failed(error)[2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from laila.errors import InvalidArgumentError, ManifestError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class PoolWrapper:
             self._refuse(other)
         if self._manifest != other._manifest or self._tree != other._tree:
             raise ManifestError(
-                f"{self!r} <= {other!r}: the two sides are not the same part of one manifest", path="$"
+                f"{self!r} <= {shown(other)}: the two sides are not the same part of one manifest", path="$"
             )
         from laila.contract.copytree import copy_manifest
 

@@ -25,6 +25,7 @@ from laila.identity import (
     nickname_uuid,
     parse_global_id,
 )
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _identity(
 ) -> tuple[tuple[str, ...], str, int | None]:
     """Resolve identity arguments, of which at most one may be given, to scopes, uuid and evolution."""
     given = [
-        f"{name}={value!r}"
+        f"{name}={shown(value)}"
         for name, value in (("uuid", uuid), ("nickname", nickname), ("global_id", global_id))
         if value is not None
     ]
@@ -71,7 +72,7 @@ def _identity(
         parsed = parse_global_id(global_id)
         if parsed.scopes[-1] != scope:
             raise IdentityError(
-                f"{global_id!r} is the id of a {parsed.scopes[-1]}, not of a {scope}", value=global_id
+                f"{shown(global_id)} is the id of a {parsed.scopes[-1]}, not of a {scope}", value=global_id
             )
         return parsed
     return (scope,), new_uuid(), None
@@ -82,7 +83,7 @@ def check_evolution(evolution: int | None) -> int | None:
     if evolution is None or (type(evolution) is int and 0 <= evolution < 10**18):
         return evolution
     raise IdentityError(
-        f"an evolution is a whole number from 0 to 10**18 - 1, not {evolution!r}", value=evolution
+        f"an evolution is a whole number from 0 to 10**18 - 1, not {shown(evolution)}", value=evolution
     )
 
 
@@ -124,7 +125,7 @@ class Entry(Identifiable):
             self._scope, uuid=uuid, nickname=nickname, global_id=global_id
         )
         if evolution is not None and found_evolution is not None and evolution != found_evolution:
-            raise IdentityConflictError(f"evolution={evolution} and global_id={global_id!r} disagree")
+            raise IdentityConflictError(f"evolution={evolution} and global_id={shown(global_id)} disagree")
         self._scopes = found_scopes if scopes is None else self._check_scopes(scopes, global_id)
         self._uuid = found_uuid
         self._evolution = found_evolution if evolution is None else check_evolution(evolution)
@@ -142,7 +143,7 @@ class Entry(Identifiable):
         if parsed.scopes[-1] != cls._scope:
             raise IdentityError(f"scopes={list(given)} end in {given[-1]}, not in {cls._scope}", value=given)
         if global_id is not None and parse_global_id(global_id).scopes != given:
-            raise IdentityConflictError(f"scopes={list(given)} and global_id={global_id!r} disagree")
+            raise IdentityConflictError(f"scopes={list(given)} and global_id={shown(global_id)} disagree")
         return given
 
     # -- making one ------------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ class Entry(Identifiable):
             )
             if evolution is not None:
                 raise IdentityConflictError(
-                    f"global_id={global_id!r} has an evolution, and a constant has none; use variable(…)"
+                    f"global_id={shown(global_id)} has an evolution, and a constant has none; use variable(…)"
                 )
         self._evolution = None
         self._nickname = nickname
@@ -377,7 +378,7 @@ _stand_in = ContextVar("laila_entry_stand_in", default=None)
 
 def _check_state(state: object) -> EntryState:
     if not isinstance(state, EntryState):
-        raise InvalidArgumentError(f"a state is an EntryState such as EntryState.READY, not {state!r}")
+        raise InvalidArgumentError(f"a state is an EntryState such as EntryState.READY, not {shown(state)}")
     return state
 
 

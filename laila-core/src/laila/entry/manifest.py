@@ -17,6 +17,7 @@ from laila.errors import (
     ManifestKeyError,
 )
 from laila.identity import are_constants, last_scope, parse_global_id
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ class Manifest(Entry):
     ) -> None:
         blueprint, pending = _read_tree({} if data is None else data)
         if global_id is not None and parse_global_id(global_id).evolution is not None:
-            raise IdentityConflictError(f"global_id={global_id!r} has an evolution, and a manifest has none")
+            raise IdentityConflictError(
+                f"global_id={shown(global_id)} has an evolution, and a manifest has none"
+            )
         super().__init__(data=blueprint, uuid=uuid, nickname=nickname, global_id=global_id, metadata=metadata)
         self._pending = pending
 
@@ -113,7 +116,9 @@ class Manifest(Entry):
         try:
             return self.blueprint[key]
         except KeyError:
-            raise ManifestKeyError(f"the manifest has no {key!r}; it has {list(self.blueprint)}") from None
+            raise ManifestKeyError(
+                f"the manifest has no {shown(key)}; it has {list(self.blueprint)}"
+            ) from None
 
     def __len__(self) -> int:
         """The number of top-level keys."""
@@ -359,7 +364,7 @@ def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
             except IdentityError as error:
                 raise ManifestError(f"the leaf {path} is no global id: {error}", path=path) from error
             if scope not in _LEAF_SCOPES:
-                raise ManifestError(f"the leaf {path} is the id of a {scope}: {value!r}", path=path)
+                raise ManifestError(f"the leaf {path} is the id of a {scope}: {shown(value)}", path=path)
             gid = value
             ids.append(path)
         else:
@@ -399,10 +404,11 @@ def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
             for key in value:
                 if not isinstance(key, str):
                     raise ManifestError(
-                        f"the key {key!r} at {path} is a {type(key).__name__}, not a text", path=path
+                        f"the key {shown(key)} at {path} is a {type(key).__name__}, not a text", path=path
                     )
             return {
-                key: walk(child, f"{path}[{key!r}]", (*inside, id(value))) for key, child in value.items()
+                key: walk(child, f"{path}[{shown(key)}]", (*inside, id(value)))
+                for key, child in value.items()
             }
         if isinstance(value, (list, tuple)):
             if (known := leaves(value, path)) is not None:

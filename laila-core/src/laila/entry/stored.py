@@ -11,6 +11,7 @@ from laila.entry.entry import Entry, EntryState
 from laila.entry.manifest import Manifest
 from laila.errors import CorruptEntryError, EntryDictError, EntryTypeError, InvalidArgumentError
 from laila.identity import parse_global_id, parse_valid
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def from_blob(blob: Blob, *, copy: bool = True, take: bool = False) -> Entry:
         try:
             entry: Entry = Manifest._recovered(payload)
         except ValueError as error:
-            raise CorruptEntryError(f"{blob.key} holds no manifest: {error}", key=blob.key) from error
+            raise CorruptEntryError(f"{blob.key} holds no manifest: {said(error)}", key=blob.key) from error
     else:
         entry = Entry.__new__(Entry)
         entry._payload = payload
@@ -161,7 +162,7 @@ def _from_dict(given: object) -> Entry:
         raise EntryDictError(f"this dict is no serialized entry: {' and '.join(absent)} missing")
     if given.get("format", _FORMAT) != _FORMAT:
         raise EntryDictError(
-            f"serialized by a newer laila (format {given['format']!r}): this one reads {_FORMAT}"
+            f"serialized by a newer laila (format {shown(given['format'])}): this one reads {_FORMAT}"
         )
     key, payload = given["global_id"], given["payload"]
     parse_global_id(key)

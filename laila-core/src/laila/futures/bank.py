@@ -15,6 +15,7 @@ from laila.futures.base import FutureBase, mutex
 from laila.futures.failure import Failure
 from laila.futures.outcomes import Outcomes
 from laila.identity import Identifiable, parse_global_id
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class FutureBank:
         future = self.get(ref)
         if future is None:
             raise FutureNotFoundError(
-                f"no future is known as {ref!r}: it settled long ago (the last {self.limit:,} are kept), "
+                f"no future is known as {shown(ref)}: it settled long ago (the last {self.limit:,} are "
+                "kept), "
                 "or belongs to another process; keep the future, or its future_identity, for as long as you "
                 "need it",
                 key=ref,

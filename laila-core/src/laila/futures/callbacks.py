@@ -13,6 +13,7 @@ from laila.errors import InvalidArgumentError
 from laila.futures.base import FutureBase, mutex
 from laila.futures.failure import log_error
 from laila.futures.states import FINISHED, FutureStatus
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class WithCallbacks(FutureBase[T_co]):
         """
         callback = Callback(FutureStatus(status), fn)
         if not callable(fn):
-            raise InvalidArgumentError(f"a callback is a callable that takes the future, not {fn!r}")
+            raise InvalidArgumentError(f"a callback is a callable that takes the future, not {shown(fn)}")
         fresh: list[Listener | Callback] = [callback]
         with mutex:
             passed = self._passed(callback.status)

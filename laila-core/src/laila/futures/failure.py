@@ -43,8 +43,8 @@ def log_error(message: str, error: BaseException, traceback: TracebackType | Non
     """Log ``error`` at ERROR with its traceback; silent while the interpreter is going down."""
     if sys is None or sys.is_finalizing():  # module globals may be gone already
         return
-    import logging
+    from laila.showing import logger, said
 
-    logging.getLogger("laila.futures").error(
-        "%s: %s: %s", message, type(error).__name__, error, exc_info=(type(error), error, traceback)
+    logger("laila.futures").error(
+        "%s: %s: %s", message, type(error).__name__, said(error), exc_info=(type(error), error, traceback)
     )

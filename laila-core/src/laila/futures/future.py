@@ -23,6 +23,7 @@ from laila.futures.base import mutex
 from laila.futures.callbacks import Callback, WithCallbacks
 from laila.futures.failure import Failure
 from laila.futures.states import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, STATUS, FutureStatus
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Future(WithCallbacks[T]):
                 self._refuse()
         else:
             raise InvalidValueError(
-                f"the status of a future cannot be set to {status!r}: set result or exception, "
+                f"the status of a future cannot be set to {shown(status)}: set result or exception, "
                 "or the status to 'running' or 'cancelled'"
             )
 
@@ -179,7 +180,7 @@ class Future(WithCallbacks[T]):
     @exception.setter
     def exception(self, error: BaseException) -> None:
         if not isinstance(error, BaseException):
-            raise InvalidArgumentError(f"exception is an exception instance, not {error!r}")
+            raise InvalidArgumentError(f"exception is an exception instance, not {shown(error)}")
         if not self._settle(FAILED, Failure(error)):
             self._refuse()
 

@@ -17,6 +17,7 @@ from laila.futures.outcomes import ItemFailure, checked, outcomes
 from laila.futures.scope import register
 from laila.futures.states import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, FutureStatus
 from laila.futures.task import Task, submit_tasks
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ class GroupFuture(FutureBase[list[T]]):
                 f"a group calls back when it is finished, error or cancelled, not {status}"
             )
         if not callable(fn):
-            raise InvalidArgumentError(f"a callback is a callable that takes the group, not {fn!r}")
+            raise InvalidArgumentError(f"a callback is a callable that takes the group, not {shown(fn)}")
         self._join().add_callback(status, _ForGroup(self, fn))
 
     def remove_callback(self, status: FutureStatus | str, fn: Callable[[GroupFuture[T]], object]) -> bool:

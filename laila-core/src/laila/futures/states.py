@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from laila.errors import InvalidValueError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class FutureStatus(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:
-        raise InvalidValueError(f"there is no status {value!r}; there are {', '.join(cls)}")
+        raise InvalidValueError(f"there is no status {shown(value)}; there are {', '.join(cls)}")
 
 
 # States are small ints in order: from FINISHED on, a future is settled and never changes again.

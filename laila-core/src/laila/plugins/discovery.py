@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from laila.plugins.first_party import CORE, owner, pip_line
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,13 +103,13 @@ def _claims(problems: dict[str, str]) -> Iterator[Claim]:
                     continue
                 if not _VALUE.fullmatch(point.value.strip()):
                     problems[where] = (
-                        f"the entry point {point.name} = {point.value!r} names no module or class"
+                        f"the entry point {point.name} = {shown(point.value)} names no module or class"
                     )
                     continue
                 yield Claim(point.group, point.name, point.value.strip(), where, distribution.version, point)
         except Exception as error:  # noqa: BLE001 - damaged metadata raises anything; it is reported
             where = where or _name_if_readable(distribution)
-            problems[where] = f"its entry points cannot be read: {type(error).__name__}: {error}"
+            problems[where] = f"its entry points cannot be read: {type(error).__name__}: {said(error)}"
 
 
 def _name_if_readable(distribution: IDistribution) -> str:
@@ -135,7 +136,7 @@ def _decide(rivals: list[Claim], settings: PluginSettings | None) -> Iterable[Ca
         yield Candidate(core[0], "", "")
         for claim in rivals:
             if claim is not core[0]:
-                yield Candidate(claim, "refused", f"the name {name!r} belongs to {CORE}")
+                yield Candidate(claim, "refused", f"the name {shown(name)} belongs to {CORE}")
         return
     free: list[Claim] = []
     for claim in rivals:
@@ -150,11 +151,14 @@ def _decide(rivals: list[Claim], settings: PluginSettings | None) -> Iterable[Ca
         yield Candidate(chosen[0], "", "")
         for claim in free:
             if claim is not chosen[0]:
-                yield Candidate(claim, "not preferred", f"LAILA_PLUGIN_PREFER gives {name!r} to {preferred}")
+                yield Candidate(
+                    claim, "not preferred", f"LAILA_PLUGIN_PREFER gives {shown(name)} to {preferred}"
+                )
         return
     if len(free) > 1:
         reason = (
-            f"{' and '.join(sorted(claim.distribution for claim in free))} both claim the name {name!r}; "
+            f"{' and '.join(sorted(claim.distribution for claim in free))} both claim the name "
+            f"{shown(name)}; "
             f"say which to use: LAILA_PLUGIN_PREFER={name}={free[0].distribution}"
         )
         for claim in free:
@@ -167,7 +171,7 @@ def _decide(rivals: list[Claim], settings: PluginSettings | None) -> Iterable[Ca
         else:
             # What a documented name means does not depend on what else happens to be installed.
             reason = (
-                f"the name {name!r} belongs to {belongs_to} ({pip_line(belongs_to)}); to use it for "
+                f"the name {shown(name)} belongs to {belongs_to} ({pip_line(belongs_to)}); to use it for "
                 f"{claim.distribution} all the same: LAILA_PLUGIN_PREFER={name}={claim.distribution}"
             )
             yield Candidate(claim, "conflict", reason)

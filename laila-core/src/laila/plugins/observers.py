@@ -10,6 +10,7 @@ from _thread import RLock
 
 from laila.errors import InvalidValueError, PluginError
 from laila.plugins.loading import deadline, within
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,17 +90,20 @@ class Hooks:
                 if self.manager.has_plugin(label) and self.manager.get_plugin(label) is plugin:
                     self.manager.unregister(plugin)
                 raise PluginError(
-                    f"the hooks of {label!r} break their contract: {error}", plugin=label, distribution=None
+                    f"the hooks of {shown(label)} break their contract: {said(error)}",
+                    plugin=label,
+                    distribution=None,
                 ) from error
             if given is None:
-                raise PluginError(f"the plugin {label!r} is blocked", plugin=label, distribution=None)
+                raise PluginError(f"the plugin {shown(label)} is blocked", plugin=label, distribution=None)
             self._refresh()
         try:
             self._hand_over(given)
         except Exception as error:
             self.unregister(plugin)
             raise PluginError(
-                f"the plugin {label!r} failed to register what it brings: {type(error).__name__}: {error}",
+                f"the plugin {shown(label)} failed to register what it brings: {type(error).__name__}: "
+                f"{said(error)}",
                 plugin=label,
                 distribution=None,
             ) from error
@@ -109,7 +113,7 @@ class Hooks:
         """Take a plugin's implementations out. Raises ``ValueError`` where it is not registered."""
         with _lock:
             if not self.manager.is_registered(plugin):
-                raise InvalidValueError(f"{plugin!r} is not registered")
+                raise InvalidValueError(f"{shown(plugin)} is not registered")
             self.manager.unregister(plugin)
             self._refresh()
 
@@ -136,7 +140,7 @@ class Hooks:
                 fault = "is no hook of this laila"
             if fault:
                 raise PluginError(
-                    f"the hooks of {label!r} break their contract: {hook} {fault}",
+                    f"the hooks of {shown(label)} break their contract: {hook} {fault}",
                     plugin=label,
                     distribution=None,
                 )
@@ -213,7 +217,7 @@ def _load_module(plugin: Plugin, seconds: float) -> None:
     except PluginError as refusal:
         plugin.fail(f"cannot be used: {refusal}", refusal.__cause__)
     except Exception as failure:  # noqa: BLE001 - a plugin never stops a policy; it is kept and reported
-        plugin.fail(f"cannot be used: {type(failure).__name__}: {failure}", failure)
+        plugin.fail(f"cannot be used: {type(failure).__name__}: {said(failure)}", failure)
     else:
         plugin.loaded = module
 
@@ -222,8 +226,12 @@ def _complain(plugin: str, hook: str, error: Exception) -> None:
     if (plugin, hook) in _complained:
         return
     _complained.add((plugin, hook))
-    from logging import getLogger
+    from laila.showing import logger, said
 
-    getLogger("laila.plugins").warning(
-        "the plugin %r raised in %s, and will not be reported again: %s", plugin, hook, error, exc_info=error
+    logger("laila.plugins").warning(
+        "the plugin %s raised in %s, and will not be reported again: %s",
+        shown(plugin),
+        hook,
+        said(error),
+        exc_info=error,
     )

@@ -9,6 +9,7 @@ from laila.errors import PluginError
 from laila.plugins.discovery import HOOKS, Candidate
 from laila.plugins.first_party import CORE, first_party
 from laila.plugins.loading import deadline, load_here_or_within
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Plugin:
             try:
                 fault = _fault(loaded, claim.group)
             except Exception as error:
-                raise self.fail(f"cannot be used: {type(error).__name__}: {error}", error) from error
+                raise self.fail(f"cannot be used: {type(error).__name__}: {said(error)}", error) from error
             if fault:
                 raise self.fail(fault)
             self.loaded = loaded
@@ -127,7 +128,9 @@ class Plugin:
         try:
             version = _contract_version(loaded)
         except Exception as failure:
-            raise self.fail(f"cannot be used: {type(failure).__name__}: {failure}", failure) from failure
+            raise self.fail(
+                f"cannot be used: {type(failure).__name__}: {said(failure)}", failure
+            ) from failure
         self.contract = version if type(version) is int else None
         fault = _contract_fault(version)
         if fault:
@@ -176,12 +179,12 @@ def _contract_fault(version: object) -> str:
     from laila.contract import CONTRACT_VERSION
 
     if type(version) is not int:
-        return f"breaks its contract: laila_contract must be an integer, not {version!r}"
+        return f"breaks its contract: laila_contract must be an integer, not {shown(version)}"
     if version == CONTRACT_VERSION:
         return ""
     cure = f"upgrade {CORE}" if version > CONTRACT_VERSION else "upgrade the plugin"
     return (
-        f"was built for version {version} of laila's plugin contract, and this {CORE} has version "
+        f"was built for version {shown(version)} of laila's plugin contract, and this {CORE} has version "
         f"{CONTRACT_VERSION}: {cure}"
     )
 
@@ -203,7 +206,7 @@ def _fault(loaded: object, group: str) -> str:
 def _error(candidate: Candidate, reason: str) -> PluginError:
     claim = candidate.claim
     return PluginError(
-        f"the {KINDS[claim.group]} plugin {claim.name!r} ({claim.value}) of {claim.distribution} "
+        f"the {KINDS[claim.group]} plugin {shown(claim.name)} ({claim.value}) of {claim.distribution} "
         f"{claim.version} {reason}",
         plugin=claim.name,
         distribution=claim.distribution,
@@ -220,9 +223,9 @@ def log_once(what: str, error: PluginError) -> None:
     if what in _logged:
         return
     _logged.add(what)
-    from logging import getLogger
+    from laila.showing import logger
 
     cause = error.__cause__
-    getLogger("laila.plugins").warning(
+    logger("laila.plugins").warning(
         "%s", error, exc_info=(type(cause), cause, cause.__traceback__) if cause is not None else None
     )

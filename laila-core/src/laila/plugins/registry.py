@@ -9,6 +9,7 @@ from laila.plugins.discovery import GROUPS, HOOKS, operator_settings, scan
 from laila.plugins.first_party import FIRST_PARTY, first_party, pip_line
 from laila.plugins.observers import load_hooks
 from laila.plugins.plugin import BASES, KINDS, Plugin, PluginReport, forget_logged, log_once
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Registry:
             if party is not None:
                 self._refuse(party.name, {})
         raise AttributeError(
-            f"there is no {KINDS[self.group]} class {class_name!r}, in laila or in an installed plugin "
+            f"there is no {KINDS[self.group]} class {shown(class_name)}, in laila or in an installed plugin "
             "(`laila plugins` lists them)"
         )
 
@@ -94,7 +95,8 @@ class Registry:
         kind = KINDS[self.group]
         if party is not None:
             raise MissingPluginError(
-                f"the {kind} {name!r} ({party.class_name}) is not installed: {pip_line(party.distribution)}",
+                f"the {kind} {shown(name)} ({party.class_name}) is not installed: "
+                f"{pip_line(party.distribution)}",
                 plugin=name,
                 distribution=party.distribution,
             )
@@ -102,9 +104,9 @@ class Registry:
 
         known = self.names()
         close = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {shown(close[0])}?" if close else ""
         raise PluginError(
-            f"there is no {kind} {name!r}{hint} (installed: {', '.join(known) or 'none'})",
+            f"there is no {kind} {shown(name)}{hint} (installed: {', '.join(known) or 'none'})",
             plugin=name,
             distribution=None,
         )

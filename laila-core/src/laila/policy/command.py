@@ -14,6 +14,7 @@ from weakref import ref
 from laila.contract.component import Component
 from laila.contract.taskforce import TaskForce
 from laila.errors import InvalidArgumentError, PluginError, TaskForceError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class DefaultCentralCommand(Component):
         """
         if not isinstance(taskforce, TaskForce):
             raise InvalidArgumentError(
-                f"a task force is an instance of laila.contract.TaskForce, not {taskforce!r}"
+                f"a task force is an instance of laila.contract.TaskForce, not {shown(taskforce)}"
             )
         with self._lock:
             self._refuse_if_shut_down()
@@ -133,7 +134,7 @@ class DefaultCentralCommand(Component):
         if taskforce is None:
             registered = ", ".join(self._taskforces) or "none"
             raise TaskForceError(
-                f"no task force is registered as {taskforce_id!r} (registered: {registered}): "
+                f"no task force is registered as {shown(taskforce_id)} (registered: {registered}): "
                 "add_taskforce() gives the id",
                 taskforce=taskforce_id,
             )

@@ -10,6 +10,7 @@ from weakref import WeakSet
 from laila.contract.component import Component
 from laila.contract.protocol import Protocol, Request
 from laila.errors import InvalidArgumentError, NotSupportedError, PeerError, PeerRefusedError, SettingsError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class DefaultCentralCommunication(Component):
     @run_signed_code.setter
     def run_signed_code(self, run: bool) -> None:
         if not isinstance(run, bool):
-            raise SettingsError(f"run_signed_code={run!r}: give True or False", option="run_signed_code")
+            raise SettingsError(f"run_signed_code={shown(run)}: give True or False", option="run_signed_code")
         self._run_signed_code = run
 
     def add_connection(self, protocol: Protocol) -> None:
@@ -153,7 +154,7 @@ class DefaultCentralCommunication(Component):
         scheme, separator, _ = uri.partition("://")
         if not separator:
             raise SettingsError(
-                f"{uri!r} is no peer URI: give one such as 'ws://127.0.0.1:8765'", option="uri"
+                f"{shown(uri)} is no peer URI: give one such as 'ws://127.0.0.1:8765'", option="uri"
             )
         return self._protocol_for(scheme, uri).add_peer(uri, secret)
 

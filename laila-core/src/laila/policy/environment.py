@@ -21,6 +21,7 @@ from laila.errors import EnvironmentSnapshotError, IdentityError, SettingsError
 from laila.identity import check_uuid
 from laila.plugins import Registry, pools, protocols, taskforces
 from laila.policy.pending import MAX_PENDING_BYTES
+from laila.showing import said, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -144,7 +145,7 @@ def component(one: Component, registry: Registry) -> Parts:
         raise EnvironmentSnapshotError(
             f"{type(one).__qualname__} is no registered plugin, so that another process could not find it; "
             "give its distribution an entry point (see the page on writing a pool)",
-            problems=[f"{one!r}: not registered"],
+            problems=[f"{shown(one)}: not registered"],
         )
     return plugin, one.uuid, one.options(), one.missing_secrets()
 
@@ -240,7 +241,7 @@ def build(
         try:
             one: object = registry.get(model.plugin)(**model.options, **given)
         except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; all of them are reported together
-            problems.append(f"{name}[{i}] {model.plugin}: {error}{hint}")
+            problems.append(f"{name}[{i}] {model.plugin}: {said(error)}{hint}")
             continue
         if not isinstance(one, kind):
             problems.append(f"{name}[{i}] {model.plugin}: gave a {type(one).__name__}")

@@ -6,6 +6,7 @@ from threading import Lock
 
 from laila.contract.protocol import ROLES
 from laila.errors import InvalidArgumentError, SettingsError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,17 +67,18 @@ def export(function: Any = None, *, name: str | None = None, role: Role = "write
     called = function.__name__ if name is None else name
     if not isinstance(called, str) or not called.isidentifier() or called.startswith("_"):
         raise SettingsError(
-            f"{called!r} is no name to export a function by: give an identifier without a leading underscore",
+            f"{shown(called)} is no name to export a function by: give an identifier without a leading "
+            "underscore",
             option="name",
         )
     if role not in ROLES:
-        raise SettingsError(f"role={role!r}: give one of {', '.join(ROLES)}", option="role")
+        raise SettingsError(f"role={shown(role)}: give one of {', '.join(ROLES)}", option="role")
     with _lock:
         known = _functions.get(called)
         # The same function defined again, as in a notebook, takes the place of the old one.
         if known is not None and _origin(known.function) != _origin(function):
             raise SettingsError(
-                f"{called!r} is exported already, and means {'.'.join(_origin(known.function))}; "
+                f"{shown(called)} is exported already, and means {'.'.join(_origin(known.function))}; "
                 "give this one another name=",
                 option="name",
             )

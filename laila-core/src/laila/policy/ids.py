@@ -5,6 +5,7 @@ from __future__ import annotations
 from laila.entry import Entry
 from laila.errors import IdentityError, InvalidArgumentError, SettingsError
 from laila.identity import are_constants, last_scope, make_global_id, nickname_uuid
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def as_key(named: object) -> str:
     scope = last_scope(named)
     if scope not in _SCOPES:
         raise IdentityError(
-            f"{named!r} is the id of a {scope}; pools hold entries and manifests", value=named
+            f"{shown(named)} is the id of a {scope}; pools hold entries and manifests", value=named
         )
     return named
 
@@ -72,7 +73,7 @@ def candidates(nicknames: Iterable[str], scope: str | None, namespace: UUID | No
     Raises ``ValueError`` for what is no nickname, and for a scope that is neither of these.
     """
     if scope is not None and scope not in _SCOPES:
-        raise IdentityError(f"scope={scope!r}: a nickname names an 'ENTRY' or a 'MANIFEST'", value=scope)
+        raise IdentityError(f"scope={shown(scope)}: a nickname names an 'ENTRY' or a 'MANIFEST'", value=scope)
     scopes = _SCOPES if scope is None else (scope,)
     return [[make_global_id((s,), nickname_uuid(name, namespace)) for s in scopes] for name in nicknames]
 
@@ -117,5 +118,7 @@ def check_batch_size(size: int | None, otherwise: int) -> int:
     if size is None:
         return otherwise
     if type(size) is not int or size < 1:
-        raise SettingsError(f"batch_size={size!r}: give a whole number of 1 or more", option="batch_size")
+        raise SettingsError(
+            f"batch_size={shown(size)}: give a whole number of 1 or more", option="batch_size"
+        )
     return size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from laila.entry import from_blob
 from laila.errors import CorruptEntryError, EntryNotFoundError, IdentityError, LailaError
 from laila.identity import may_evolve
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def entry_of(found: Found, copy: bool, pool: Pool, *, take: bool = False) -> Ent
 def _missing(key: str, pool: Pool) -> EntryNotFoundError:
     chain = " << ".join(tier.label for tier in pool.chain())
     return EntryNotFoundError(
-        f"no entry {key} in pool {chain!r}; was it memorized there, and its future waited for?",
+        f"no entry {key} in pool {shown(chain)}; was it memorized there, and its future waited for?",
         key=key,
         pool=pool.label,
     )
@@ -183,7 +184,7 @@ def _missing(key: str, pool: Pool) -> EntryNotFoundError:
 def _missing_name(name: str, keys: Sequence[str], pool: Pool) -> EntryNotFoundError:
     chain = " << ".join(tier.label for tier in pool.chain())
     return EntryNotFoundError(
-        f"nothing with the nickname {name!r} in pool {chain!r} (looked for {' and '.join(keys)}); "
+        f"nothing with the nickname {shown(name)} in pool {shown(chain)} (looked for {' and '.join(keys)}); "
         "nicknames depend on the active namespace, see laila.get_active_namespace()",
         key=keys[0],
         pool=pool.label,
@@ -192,7 +193,7 @@ def _missing_name(name: str, keys: Sequence[str], pool: Pool) -> EntryNotFoundEr
 
 def _ambiguous(name: str) -> IdentityError:
     return IdentityError(
-        f"the nickname {name!r} names an entry and a manifest: say scope='ENTRY' or scope='MANIFEST'",
+        f"the nickname {shown(name)} names an entry and a manifest: say scope='ENTRY' or scope='MANIFEST'",
         value=name,
     )
 

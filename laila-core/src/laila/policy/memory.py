@@ -16,6 +16,7 @@ from laila.policy.ids import READ_SIZE, as_entries, candidates, check_batch_size
 from laila.policy.pending import MAX_PENDING_BYTES
 from laila.policy.router import DefaultPoolRouter, open_pool
 from laila.policy.running import Runner
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +131,9 @@ class DefaultCentralMemory(Component):
         """
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
         if on_conflict not in storing.ON_CONFLICT:
-            raise SettingsError(f'on_conflict={on_conflict!r}: give "next" or nothing', option="on_conflict")
+            raise SettingsError(
+                f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
+            )
         pickle = self.pickle
         given: Sequence[Entry]
         if isinstance(entries, Entry) and not isinstance(entries, Manifest):

@@ -12,6 +12,7 @@ from laila.contract.protocol import ROLES
 from laila.errors import InvalidArgumentError, PeerRefusedError, RemoteError
 from laila.policy.exports import exported_functions
 from laila.policy.serving import ServedMemory
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,12 +78,13 @@ class ExportedMethods:
         method = self.table.get(request.path)
         if method is None:
             raise PeerRefusedError(
-                f"{request.method[:200]!r} is not exported; `describe` lists what is", peer=peer
+                f"{shown(request.method)} is not exported; `describe` lists what is", peer=peer
             )
         if not allows(request.role, method.role):
             raise PeerRefusedError(
-                f"{request.method} needs the role {method.role!r}, and the secret you connected with grants "
-                f"{request.role!r}",
+                f"{request.method} needs the role {shown(method.role)}, and the secret you connected "
+                "with grants "
+                f"{shown(request.role)}",
                 peer=peer,
             )
         return method
@@ -96,7 +98,7 @@ class ExportedMethods:
         except TypeError as error:
             if error.__traceback__ is not None and error.__traceback__.tb_next is None:
                 # It never got into the method: the arguments are not the method's.
-                raise InvalidArgumentError(f"{request.method}: {error}") from error
+                raise InvalidArgumentError(f"{request.method}: {said(error)}") from error
             raise
 
     def prompt(self, request: Request) -> bool:
@@ -153,7 +155,7 @@ class ExportedMethods:
         found = exported_functions().get(function) if isinstance(function, str) else None
         if found is None or not allows(request.role, found.role):
             raise PeerRefusedError(
-                f"no function {str(function)[:100]!r} is exported to the role {request.role!r}; "
+                f"no function {shown(str(function))} is exported to the role {shown(request.role)}; "
                 "`describe` lists those that are",
                 peer=self._policy.global_id,
             )

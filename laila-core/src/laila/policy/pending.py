@@ -8,6 +8,7 @@ from threading import Lock
 from weakref import WeakSet
 
 from laila.errors import SettingsError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class PendingWrites:
     def __init__(self, limit: int) -> None:
         if type(limit) is not int or limit < 1:
             raise SettingsError(
-                f"max_pending_bytes={limit!r}: give a whole number of bytes, 1 or more",
+                f"max_pending_bytes={shown(limit)}: give a whole number of bytes, 1 or more",
                 option="max_pending_bytes",
             )
         self.limit = limit

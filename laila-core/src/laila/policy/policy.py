@@ -281,10 +281,10 @@ def _default_taskforce() -> TaskForce:
 @atexit.register
 def _close_at_exit() -> None:
     # Task forces have finished what was queued by now; pools still have files and servers to give back.
-    from logging import getLogger
+    from laila.showing import logger
 
     for policy in list(_policies.values()):
         try:
             policy.close()
-        except Exception:  # the interpreter goes down: said, and the other policies are closed
-            getLogger("laila").exception("policy %s did not close cleanly", policy.global_id)
+        except Exception:  # noqa: BLE001 - the interpreter goes down: said, and the other policies are closed
+            logger("laila").exception("policy %s did not close cleanly", policy.global_id)

@@ -8,6 +8,7 @@ from laila.errors import InvalidTaskError
 from laila.futures import GroupFuture
 from laila.futures.scope import register
 from laila.policy.exports import name_of
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class RemoteCommand:
                 return "central.command.run", {"code": encode(task, key="code")}
             if found is None:
                 raise InvalidTaskError(
-                    f"{task!r} is not exported, and code is not sent to peers: decorate the function with "
+                    f"{shown(task)} is not exported, and code is not sent to peers: decorate the "
+                    "function with "
                     "@laila.export on both sides, or name one of theirs: peer.central.command.task('name', …)"
                 )
             task = RemoteTask(found)

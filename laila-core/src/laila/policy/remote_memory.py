@@ -11,6 +11,7 @@ from laila.futures.scope import register
 from laila.identity import get_active_namespace
 from laila.policy import storing
 from laila.policy.ids import READ_SIZE, as_entries, check_batch_size, check_no_scope, wanted
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ class RemoteMemory:
         ``on_conflict="next"`` it is a conflict all the same.
         """
         if on_conflict not in storing.ON_CONFLICT:
-            raise SettingsError(f'on_conflict={on_conflict!r}: give "next" or nothing', option="on_conflict")
+            raise SettingsError(
+                f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
+            )
         options = _given(
             pool_id=pool_id,
             pool_nickname=pool_nickname,

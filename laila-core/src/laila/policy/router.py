@@ -7,6 +7,7 @@ from threading import Lock
 from laila.contract.component import Component
 from laila.contract.pool import Pool
 from laila.errors import InvalidArgumentError, PolicyClosedError, PoolNotFoundError, SettingsError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class DefaultPoolRouter(Component):
         holder = None if nickname is None else self._nicknames.get(nickname)
         if holder is not None and holder is not pool:
             raise SettingsError(
-                f"the nickname {nickname!r} belongs to {holder!r}; choose another pool_nickname",
+                f"the nickname {shown(nickname)} belongs to {shown(holder)}; choose another pool_nickname",
                 option="pool_nickname",
             )
 
@@ -91,7 +92,7 @@ class DefaultPoolRouter(Component):
             known = self._pools.get(pool.global_id)
             if known is not None and known is not pool:
                 raise SettingsError(
-                    f"{known!r} has the global id of the new pool, as pools of one nickname do; "
+                    f"{shown(known)} has the global id of the new pool, as pools of one nickname do; "
                     "give the new one another nickname",
                     option="nickname",
                 )
@@ -152,10 +153,13 @@ class DefaultPoolRouter(Component):
         affinity = _check_affinity(affinity)
         meant: list[tuple[str, Pool]] = []
         if pool_id is not None:
-            meant.append((f"pool_id={pool_id!r}", self._find(self._pools, pool_id, "id")))
+            meant.append((f"pool_id={shown(pool_id)}", self._find(self._pools, pool_id, "id")))
         if pool_nickname is not None:
             meant.append(
-                (f"pool_nickname={pool_nickname!r}", self._find(self._nicknames, pool_nickname, "nickname"))
+                (
+                    f"pool_nickname={shown(pool_nickname)}",
+                    self._find(self._nicknames, pool_nickname, "nickname"),
+                )
             )
         if affinity is not None:
             best = self.by_affinity()[0]
@@ -172,7 +176,7 @@ class DefaultPoolRouter(Component):
     def _find(self, table: dict[str, Pool], name: str, kind: str) -> Pool:
         pool = table.get(str(name))
         if pool is None:
-            raise self._unknown(f"{kind} {name!r}")
+            raise self._unknown(f"{kind} {shown(name)}")
         return pool
 
     def _unknown(self, what: str) -> PoolNotFoundError:
@@ -218,10 +222,10 @@ def open_pool(url: str, **options: object) -> Pool:
     scheme, colon, _ = url.partition(":")
     if not colon or not scheme:
         raise SettingsError(
-            f"{url!r} is no pool URL: give one such as 'memory://', 'hdf5:///data/run.h5' or 's3://bucket/prefix'",
+            f"{shown(url)} is no pool URL: give one such as 'memory://', 'hdf5:///data/run.h5' or 's3://bucket/prefix'",
             option="url",
         )
     pool_class = pools().get(scheme.lower())
     if not issubclass(pool_class, Pool):
-        raise InvalidArgumentError(f"{scheme!r} names {pool_class.__name__}, which is no pool")
+        raise InvalidArgumentError(f"{shown(scheme)} names {pool_class.__name__}, which is no pool")
     return pool_class.from_url(url, **options)

@@ -18,6 +18,7 @@ from laila.errors import (
 )
 from laila.policy import loading, storing
 from laila.policy.ids import as_key, candidates, check_no_scope, wanted
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class ServedMemory:
         """File blobs; manifests among them last, each if everything of this call that it refers to was."""
         pool = self._route(pool_id, pool_nickname, affinity)
         if on_conflict not in storing.ON_CONFLICT:
-            raise SettingsError(f'on_conflict={on_conflict!r}: give "next" or nothing', option="on_conflict")
+            raise SettingsError(
+                f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
+            )
         one = isinstance(entries, (Blob, Entry))
         blobs = [_plain_blob(given) for given in ([entries] if one else entries)]  # type: ignore[union-attr]
 
@@ -224,7 +227,7 @@ def _namespace(text: object) -> UUID | None:
     try:
         return UUID(text)  # type: ignore[arg-type]  # what is no text is told so here
     except (ValueError, AttributeError, TypeError) as error:
-        raise IdentityError(f"{text!r} is no uuid of a namespace", value=text) from error
+        raise IdentityError(f"{shown(text)} is no uuid of a namespace", value=text) from error
 
 
 def _plain_blob(given: object) -> Blob:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from laila.contract.pool import StoreOutcome
 from laila.entry import EntryState, Manifest, from_blob, to_blob
 from laila.errors import EvolutionConflictError, ImmutableEntryError, ManifestError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -277,9 +278,10 @@ def conflict(blob: Blob, pool: Pool) -> ImmutableEntryError | EvolutionConflictE
 
 
 def _immutable(blob: Blob, pool: Pool) -> ImmutableEntryError:
-    where, name = _decider(pool), f" ({blob.nickname!r})" if blob.nickname else ""
+    where, name = _decider(pool), f" ({shown(blob.nickname)})" if blob.nickname else ""
     return ImmutableEntryError(
-        f"{blob.key}{name} is a constant and pool {where!r} has it with another content, which was kept; "
+        f"{blob.key}{name} is a constant and pool {shown(where)} has it with another content, which was "
+        "kept; "
         "store the new content under an id of its own, make it a variable(…), or pass overwrite=True",
         key=blob.key,
         pool=where,
@@ -287,9 +289,10 @@ def _immutable(blob: Blob, pool: Pool) -> ImmutableEntryError:
 
 
 def _conflict(blob: Blob, pool: Pool) -> EvolutionConflictError:
-    where, name = _decider(pool), f" ({blob.nickname!r})" if blob.nickname else ""
+    where, name = _decider(pool), f" ({shown(blob.nickname)})" if blob.nickname else ""
     return EvolutionConflictError(
-        f"another writer stored {blob.key}{name} first in pool {where!r}, with another content, which was "
+        f"another writer stored {blob.key}{name} first in pool {shown(where)}, with another content, "
+        "which was "
         'kept; remember the entry, evolve it and memorize again, or memorize(…, on_conflict="next")',
         key=blob.key,
         pool=where,
@@ -304,7 +307,7 @@ def _decider(pool: Pool) -> str:
 def refused(key: str, failed: object) -> ManifestError:
     """Return the error of a manifest of which an entry was not stored."""
     error = ManifestError(
-        f"the manifest {key} was not stored, because an entry of it could not be: {failed}", path=key
+        f"the manifest {key} was not stored, because an entry of it could not be: {shown(failed)}", path=key
     )
     error.__cause__ = failed if isinstance(failed, BaseException) else None
     return error

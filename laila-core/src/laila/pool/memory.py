@@ -12,6 +12,7 @@ from laila.contract.counters import Throttle
 from laila.contract.pool import Pool
 from laila.errors import SettingsError
 from laila.pool.bounded import ENTRY_BYTES, BoundedBlobs, weight
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,7 +73,7 @@ class MemoryPool(Pool):
         option, _, text = query.partition("=")
         if "#" in url or (query and option != "max_bytes"):
             raise SettingsError(
-                f"{url!r}: the URL of a memory pool takes max_bytes and no more", option="url"
+                f"{shown(url)}: the URL of a memory pool takes max_bytes and no more", option="url"
             )
         if name:
             options.setdefault("nickname", name)
@@ -176,9 +177,9 @@ class MemoryPool(Pool):
         for key in keys:
             self._unindex(key)
         if self._origin is None and (lost := self._losses.due(len(keys))):
-            from logging import getLogger
+            from laila.showing import logger
 
-            getLogger("laila.pool").warning(
+            logger("laila.pool").warning(
                 "pool %s holds at most %d bytes and let go of %d entries, the least recently used, which no "
                 "tier behind it has; give it a larger max_bytes, or an origin: laila.tiers(pool, origin)",
                 self.label,
@@ -193,7 +194,8 @@ class MemoryPool(Pool):
 def _checked(max_bytes: object) -> int:
     if type(max_bytes) is not int or max_bytes <= ENTRY_BYTES:
         raise SettingsError(
-            f"max_bytes={max_bytes!r}: give a whole number of bytes above {ENTRY_BYTES}, which each entry "
+            f"max_bytes={shown(max_bytes)}: give a whole number of bytes above {ENTRY_BYTES}, which each "
+            "entry "
             "counts beside its own",
             option="max_bytes",
         )

@@ -21,6 +21,7 @@ from laila.errors import (
     PoolUnreachableError,
     SettingsError,
 )
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -71,7 +72,7 @@ class SubmittersPool(Pool):
             return self._way.call(f"central.memory.{verb}", calls, given, again=again)
         except (PeerError, PluginError, SettingsError) as error:
             raise PoolUnreachableError(
-                f"the pool {self.label!r} cannot be used here: {self._reason}; reaching it through that "
+                f"the pool {shown(self.label)} cannot be used here: {self._reason}; reaching it through that "
                 f"process failed: {error}",
                 pool=self.label,
             ) from error
@@ -111,7 +112,7 @@ class SubmittersPool(Pool):
             return StoreOutcome.CONFLICT
         if isinstance(outcome, LailaError):
             return outcome
-        return PoolError(f"pool {self.label!r} could not file it: {outcome}", pool=self.label)
+        return PoolError(f"pool {shown(self.label)} could not file it: {shown(outcome)}", pool=self.label)
 
     def delete_here(self, keys: Sequence[str]) -> list[bool]:
         """Delete over there, as ``forget`` does: the id of a variable means all its evolutions."""
@@ -163,7 +164,8 @@ class SubmittersPool(Pool):
 
     def _refuse(self, what: str) -> NoReturn:
         raise PoolUnreachableError(
-            f"the pool {self.label!r} is not {what} from here: {self._reason}; tasks elsewhere remember, "
+            f"the pool {shown(self.label)} is not {what} from here: {self._reason}; tasks elsewhere "
+            "remember, "
             "memorize and forget what they have the ids of, and no more",
             pool=self.label,
         )

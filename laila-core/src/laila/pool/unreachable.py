@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from laila.contract.pool import Pool
 from laila.errors import PoolUnreachableError
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from typing import ClassVar, NoReturn
@@ -27,7 +28,7 @@ class UnreachablePool(Pool):
 
     def _refuse(self) -> NoReturn:
         raise PoolUnreachableError(
-            f"the pool {self.label!r} cannot be used here: {self._reason}", pool=self.label
+            f"the pool {shown(self.label)} cannot be used here: {self._reason}", pool=self.label
         )
 
     def _read(self, key: str) -> NoReturn:

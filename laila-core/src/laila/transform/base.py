@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from functools import cache
 
 from laila.errors import CorruptEntryError, InvalidArgumentError, InvalidValueError, TransformationError
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,10 +95,12 @@ def register_transformation(cls: C) -> C:
         or not issubclass(cls, Transformation)
         or not isinstance(getattr(cls, "name", None), str)
     ):
-        raise InvalidArgumentError(f"{cls!r} is no Transformation with a name")
+        raise InvalidArgumentError(f"{shown(cls)} is no Transformation with a name")
     other = _known.setdefault(cls.name, cls)
     if other is not cls and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise InvalidValueError(f"a transformation named {cls.name!r} is already registered: {other!r}")
+        raise InvalidValueError(
+            f"a transformation named {shown(cls.name)} is already registered: {shown(other)}"
+        )
     _known[cls.name] = cls
     return cls
 
@@ -108,13 +111,13 @@ def make_transformation(name: str, options: Mapping[str, object] | None = None) 
     if cls is None:
         known = ", ".join(sorted(_known))
         raise TransformationError(
-            f"there is no transformation {name!r}; known: {known}. A plugin may bring others", name=name
+            f"there is no transformation {shown(name)}; known: {known}. A plugin may bring others", name=name
         )
     try:
         return cls(**(options or {}))
     except TypeError as error:
         raise TransformationError(
-            f"the transformation {name!r} does not take {options!r}: {error}", name=name
+            f"the transformation {shown(name)} does not take {shown(options)}: {said(error)}", name=name
         ) from error
 
 
@@ -147,7 +150,7 @@ def corrupt(key: str, name: str, what: str) -> CorruptEntryError:
 def unavailable(name: str, library: str, extra: str, cause: ImportError) -> TransformationError:
     """The error for a transformation whose library is not installed."""
     error = TransformationError(
-        f"the transformation {name!r} needs {library}, which is not installed: pip install "
+        f"the transformation {shown(name)} needs {library}, which is not installed: pip install "
         f"'laila-core[{extra}]'",
         name=name,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 from laila.errors import TransformationError
+from laila.showing import said, shown
 from laila.transform.base import (
     Transformation,
     corrupt,
@@ -28,7 +29,7 @@ _ZSTD_RATIO = (128 << 10) // 4
 def _level(level: object, name: str, lowest: int, highest: int) -> int:
     if type(level) is not int or not lowest <= level <= highest:
         raise TransformationError(
-            f"{name} takes a level from {lowest} to {highest}, not {level!r}", name=name
+            f"{name} takes a level from {lowest} to {highest}, not {shown(level)}", name=name
         )
     return level
 
@@ -128,7 +129,7 @@ class Base64(Transformation):
         try:
             found = a2b_base64(data, strict_mode=True)
         except (Error, ValueError) as error:
-            raise corrupt(key, self.name, f"is no base64 ({error})") from error
+            raise corrupt(key, self.name, f"is no base64 ({said(error)})") from error
         if len(found) != size:
             raise corrupt(key, self.name, f"is not exactly {size} bytes")
         return found

@@ -13,6 +13,7 @@ from __future__ import annotations
 from os import urandom
 
 from laila.errors import SecretError
+from laila.showing import shown
 from laila.transform.base import (
     Transformation,
     corrupt,
@@ -76,7 +77,7 @@ class AesGcm(Transformation):
         found = encryption_keys.find(self._key_name)
         if found is None:
             raise SecretError(
-                f"there is no encryption key {self._key_name!r} in the secrets directory", name=self.name
+                f"there is no encryption key {shown(self._key_name)} in the secrets directory", name=self.name
             )
         return self._key_name, found
 
@@ -160,7 +161,8 @@ class AesGcm(Transformation):
         if found is None:
             given = "the key given is another one" if self._key is not None else "it is not here"
             raise SecretError(
-                f"{key} is encrypted with the key {key_id}, and {given}: set LAILA_ENCRYPTION_KEY, pass "
+                f"{key} is encrypted with the key {shown(key_id)}, and {given}: set "
+                "LAILA_ENCRYPTION_KEY, pass "
                 "AesGcm(key=…) to "
                 "the pool, or restore the key into the secrets directory",
                 name=self.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from laila.contract.blob import Blob
 from laila.contract.buffer import Buffer, byte_view
 from laila.errors import TransformationError
+from laila.showing import shown
 from laila.transform.base import Transformation, corrupt, make_transformation
 
 TYPE_CHECKING = False
@@ -28,12 +29,12 @@ class TransformationSequence:
 
     def __init__(self, items: Iterable[Item] | TransformationSequence = ()) -> None:
         if isinstance(items, str):
-            raise TransformationError(f"transformations is a list, such as [{items!r}]", name=items)
+            raise TransformationError(f"transformations is a list, such as [{shown(items)}]", name=items)
         self._items = tuple(_item(item) for item in items)
         names = [item.name for item in self._items]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise TransformationError(f"{twice!r} is given twice: once is enough", name=twice)
+            raise TransformationError(f"{shown(twice)} is given twice: once is enough", name=twice)
 
     def __iter__(self) -> Iterator[Transformation]:
         return iter(self._items)
@@ -164,6 +165,6 @@ def _item(item: Item) -> Transformation:
     ):
         return make_transformation(item[0], item[1])
     raise TransformationError(
-        f"a transformation is a name, a Transformation or a pair [name, options], not {item!r}",
-        name=repr(item),
+        f"a transformation is a name, a Transformation or a pair [name, options], not {shown(item)}",
+        name=shown(item),
     )

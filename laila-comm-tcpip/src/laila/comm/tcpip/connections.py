@@ -20,6 +20,7 @@ from websockets.server import ServerProtocol
 
 from laila.comm.tcpip.limits import CHUNK_BYTES
 from laila.errors import PeerError
+from laila.showing import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _CLOSE_SECONDS = 0.5
 _MOST_UNREAD = 8  # messages of a handshake that nobody has asked for
 _MOST_UNREAD_BYTES = 64 * 1024  # of one of them
 
-quiet_logger = logging.getLogger("laila.comm.tcpip.websockets")
+quiet_logger = logger("laila.comm.tcpip.websockets")
 # Whoever knocks with what is no WebSocket is told so, and is no news here.
 quiet_logger.setLevel(logging.CRITICAL)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import lru_cache
-from logging import getLogger
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from laila.comm.tcpip.handshake import ClientHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_client
 from laila.errors import PeerDisconnectedError, PeerError, PeerRefusedError, PeerTimeoutError, SettingsError
+from laila.showing import logger, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Dialer:
                 return
             if self._targets.get(target.peer) is target:
                 del self._targets[target.peer]
-            getLogger("laila.comm.tcpip").warning(
+            logger("laila.comm.tcpip").warning(
                 "the connection to %s at %s is not made again: %s", target.peer, target.uri, error
             )
             gone = PeerDisconnectedError(f"{target.peer} did not come back: {error}", peer=target.peer)
@@ -285,7 +285,8 @@ def check_uri(uri: str) -> bool:
         parts = None
     if not fine or parts is None or parts.username or parts.fragment:
         raise SettingsError(
-            f"{uri!r} is no URI of a peer: write ws://host:port, or wss://host:port for TLS", option="uri"
+            f"{shown(uri)} is no URI of a peer: write ws://host:port, or wss://host:port for TLS",
+            option="uri",
         )
     return parts.scheme == "wss"
 

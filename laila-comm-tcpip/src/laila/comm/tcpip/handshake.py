@@ -18,6 +18,7 @@ from laila.comm.tcpip.limits import Offer
 from laila.comm.tcpip.messages import BadMessage, Code, dump, load
 from laila.contract.protocol import ROLES, is_policy_id
 from laila.errors import PeerError, PeerRefusedError
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class ServerHandshake:
         except BadMessage as bad:
             raise _refusal(bad) from None
         except ValueError as error:
-            raise _refusal(BadMessage(str(error), Code.INVALID_PARAMS)) from None
+            raise _refusal(BadMessage(said(error), Code.INVALID_PARAMS)) from None
         granted: tuple[bytes, Role] | None = None
         for key, role in self._keys:  # all of them: the time says nothing about which
             if hmac.compare_digest(transcript.proof(key, b"client"), proof):
@@ -293,7 +294,7 @@ class ClientHandshake:
         except BadMessage as bad:
             raise PeerError(f"this is no laila peer: {bad}", peer="") from None
         if type(version) is not int or version not in VERSIONS:
-            raise PeerError(f"the peer chose the version {version!r:.20}, which was not offered", peer="")
+            raise PeerError(f"the peer chose the version {shown(version)}, which was not offered", peer="")
         assert policy is not None
         self._server = (policy, identity)
         mine, theirs = self._public, identity
@@ -335,7 +336,7 @@ class ClientHandshake:
             role, instance = result.get("role"), result.get("instance")
             offer = Offer.read(result.get("limits"))
         except (BadMessage, ValueError) as bad:
-            raise PeerError(f"this is no laila peer: {bad}", peer=policy) from None
+            raise PeerError(f"this is no laila peer: {said(bad)}", peer=policy) from None
         if role not in ROLES or type(instance) is not str or len(instance) > 64:
             raise PeerError("this is no laila peer: it grants no role", peer=policy)
         more = b"\0".join((str(role).encode(), instance.encode()))

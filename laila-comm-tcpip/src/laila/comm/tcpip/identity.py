@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from laila.contract import directory
 from laila.errors import SecretError
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def _kept(uuid: str) -> Identity:
         return Identity(bytes.fromhex(path.read_text("ascii")))
     except (OSError, ValueError) as error:
         raise SecretError(
-            f"the identity of the policy cannot be read from {path}, or made there: {error}; restore the "
+            f"the identity of the policy cannot be read from {path}, or made there: {said(error)}; "
+            "restore the "
             "file, or remove it to begin with a new identity",
             name="peers",
         ) from error

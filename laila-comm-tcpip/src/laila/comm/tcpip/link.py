@@ -6,7 +6,6 @@ The session does the thinking; this reads, writes, keeps time, and hands what ma
 from __future__ import annotations
 
 import asyncio
-from logging import getLogger
 
 from laila.comm.tcpip.codec import error_of, split
 from laila.comm.tcpip.connections import drop
@@ -17,6 +16,7 @@ from laila.comm.tcpip.serving import Server
 from laila.comm.tcpip.session import Answered, Called, Cancelled, Session
 from laila.contract.wire import unpack
 from laila.errors import PeerDisconnectedError, PeerTimeoutError
+from laila.showing import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Link:
                 session.receive_binary(message)
         except BadMessage as bad:
             reason = f"it sent what is no message: {bad}"
-            getLogger("laila.comm.tcpip").warning("the connection to %s was closed: %s", self.peer, reason)
+            logger("laila.comm.tcpip").warning("the connection to %s was closed: %s", self.peer, reason)
             self._last = asyncio.create_task(self._connection.close_soon(1002, str(bad)[:100]))
             self._end(
                 PeerDisconnectedError(f"the connection to {self.peer} is gone: {reason}", peer=self.peer)

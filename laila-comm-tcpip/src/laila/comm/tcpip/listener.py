@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from logging import getLogger
 
 from websockets.server import ServerProtocol
 
@@ -13,6 +12,7 @@ from laila.comm.tcpip.handshake import Refused, ServerHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_server
 from laila.errors import PeerError
+from laila.showing import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Listener:
         """Begin to listen. Raises :class:`PeerError` where the address cannot be had."""
         short = [secret for secret in self._settings.roles() if len(secret) < _SHORT_SECRET]
         if short:
-            getLogger("laila.comm.tcpip").warning(
+            logger("laila.comm.tcpip").warning(
                 "a secret has less than %d characters: whoever its holders connect to by mistake can try to "
                 "guess it; python -c 'import secrets; print(secrets.token_hex())' makes a good one",
                 _SHORT_SECRET,
@@ -165,7 +165,7 @@ class Listener:
             await self._refuse(connection, refused, address)
             return None
         if verified.policy is not None and not self._registry.claim(verified.policy, verified.identity):
-            getLogger("laila.comm.tcpip").warning(
+            logger("laila.comm.tcpip").warning(
                 "%s was refused from %s: it is known by another identity", verified.policy, address
             )
             reason = f"{verified.policy} is known here by another identity; give this policy an id of its own"
@@ -185,7 +185,7 @@ class Listener:
     async def _refuse(self, connection: Connection, refused: Refused, address: str) -> None:
         if refused.secret:
             count, delay = self.guard.wrong(address, self._background.loop.time())
-            getLogger("laila.comm.tcpip").warning(
+            logger("laila.comm.tcpip").warning(
                 "a peer at %s was refused: %s (%d in the last minutes)", address, refused, count
             )
             await asyncio.sleep(min(delay, self._settings.connect_timeout / 2))

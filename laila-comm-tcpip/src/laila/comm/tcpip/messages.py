@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from laila.comm.tcpip.limits import CHUNK_BYTES, HEADER_BYTES
 from laila.contract.wire import check_depth
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def load(text: str, max_depth: int) -> object:
         if text.count("{") + text.count("[") > max_depth:
             check_depth(tree, max_depth)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else said(error)
         raise BadMessage(f"this is no JSON that is taken here: {reason[:200]}", Code.PARSE) from None
     return tree
 
@@ -138,7 +139,7 @@ def _extension(given: object) -> tuple[float | None, str | None, int | None, tup
     if given is None:
         return None, None, None, ()
     if type(given) is not dict:
-        raise BadMessage(f"{EXTENSION!r} must be an object")
+        raise BadMessage(f"{shown(EXTENSION)} must be an object")
     timeout, key = given.get("timeout"), given.get("key")
     stream, sizes = given.get("stream"), given.get("sizes")
     if timeout is not None and (type(timeout) not in (int, float) or not 0 <= timeout <= 1e9):

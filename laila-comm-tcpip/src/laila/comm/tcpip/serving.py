@@ -8,6 +8,7 @@ from laila.comm.tcpip.messages import Code
 from laila.contract import Blob, Future, GroupFuture, Request
 from laila.contract.wire import unpack_call
 from laila.errors import InvalidArgumentError, LailaError, PeerError
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Server:
         except LailaError:
             raise
         except ValueError as error:
-            raise InvalidArgumentError(f"{message.method}: {error}") from error
+            raise InvalidArgumentError(f"{message.method}: {said(error)}") from error
         assert message.method is not None
         return Request(message.method.split("."), args, kwargs, role=self._role, timeout=message.timeout)
 

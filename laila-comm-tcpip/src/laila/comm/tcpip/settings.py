@@ -8,6 +8,7 @@ from laila.comm.tcpip.limits import Limits
 from laila.contract import Settings, option
 from laila.contract.protocol import Role  # noqa: TC001 - settings resolve their types when they run
 from laila.errors import SettingsError
+from laila.showing import shown
 
 __all__ = ["TCPIPSettings", "is_loopback"]
 
@@ -117,13 +118,15 @@ def check(settings: TCPIPSettings, *, tls: bool) -> None:
     for name in _POSITIVE:
         value = getattr(settings, name)
         if value is not None and not value > 0:
-            raise SettingsError(f"{name}={value!r}: give a number above 0", option=name)
+            raise SettingsError(f"{name}={shown(value)}: give a number above 0", option=name)
     if settings.retry_seconds < 0:
         raise SettingsError(
-            f"retry_seconds={settings.retry_seconds!r} is less than 0", option="retry_seconds"
+            f"retry_seconds={shown(settings.retry_seconds)} is less than 0", option="retry_seconds"
         )
     if not 0 <= settings.port <= 65535:
-        raise SettingsError(f"port={settings.port!r}: a TCP port is a number from 0 to 65535", option="port")
+        raise SettingsError(
+            f"port={shown(settings.port)}: a TCP port is a number from 0 to 65535", option="port"
+        )
     if settings.max_buffered_bytes < settings.window_bytes:
         raise SettingsError("max_buffered_bytes is less than window_bytes", option="max_buffered_bytes")
     if any(not secret for secret in settings.roles()):
@@ -138,7 +141,8 @@ def check(settings: TCPIPSettings, *, tls: bool) -> None:
         )
     if not tls and not settings.allow_plaintext and not is_loopback(settings.host):
         raise SettingsError(
-            f"host={settings.host!r} can be reached by other machines, and without TLS whoever is on the way "
+            f"host={shown(settings.host)} can be reached by other machines, and without TLS whoever is "
+            "on the way "
             "reads and changes what passes (the secret itself is never sent): give certificate= and "
             "private_key=, or an ssl_context=; or say allow_plaintext=True where the network is trusted",
             option="host",

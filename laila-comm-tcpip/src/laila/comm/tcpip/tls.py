@@ -7,6 +7,7 @@ import ssl
 from contextlib import suppress
 
 from laila.errors import SettingsError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def server_context(certificate: Path, private_key: Path | None) -> ssl.SSLContex
         context.load_cert_chain(certificate, private_key)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
-            f"certificate={str(certificate)!r} and private_key= are no PEM files of a certificate and its "
+            f"certificate={shown(str(certificate))} and private_key= are no PEM files of a certificate "
+            "and its "
             f"key: {error}",
             option="certificate",
         ) from error
@@ -38,7 +40,8 @@ def client_context(authorities: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=authorities)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
-            f"authorities={str(authorities)!r} is no PEM file of certificates: {error}", option="authorities"
+            f"authorities={shown(str(authorities))} is no PEM file of certificates: {error}",
+            option="authorities",
         ) from error
 
 

@@ -10,10 +10,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from laila.cli.output import clean, say, show_fields, show_table, size_text, time_text
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
+    from typing import Any
 
     from laila.contract.blob import BlobHead
     from laila.contract.pool import Pool
@@ -22,6 +24,10 @@ __all__ = ["configure", "run"]
 
 _LARGEST_PREVIEW = 64 * 2**20
 _LONGEST_PREVIEW = 400
+# Libraries whose values have a short repr, however large they are.
+_BOUNDED = frozenset(
+    "numpy torch pandas pyarrow polars PIL datetime zoneinfo decimal uuid pathlib".split()  # noqa: SIM905
+)
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -74,10 +80,10 @@ def _list(pool: Pool, limit: int) -> int:
     from laila.errors import CorruptEntryError
 
     keys = iter(pool.keys(as_generator=True))
-    shown = list(keys if limit <= 0 else islice(keys, limit))
+    listed = list(keys if limit <= 0 else islice(keys, limit))
     rows: list[tuple[object, ...]] = []
     damaged = 0
-    for key in sorted(shown):
+    for key in sorted(listed):
         try:
             head = pool.read_head(key)
         except CorruptEntryError as error:
@@ -127,7 +133,7 @@ def _find(pool: Pool, name: str) -> str:
         evolutions = pool.history_here(stem)
         if evolutions:
             return f"{stem}-{evolutions[-1]}"
-    raise EntryNotFoundError(f"no entry {name!r} in this pool", key=name, pool=pool.label)
+    raise EntryNotFoundError(f"no entry {shown(name)} in this pool", key=name, pool=pool.label)
 
 
 def _detail(pool: Pool, key: str) -> int:
@@ -135,21 +141,21 @@ def _detail(pool: Pool, key: str) -> int:
 
     head = pool.read_head(key)
     if head is None:
-        raise EntryNotFoundError(f"no entry {key!r} in this pool", key=key, pool=pool.label)
+        raise EntryNotFoundError(f"no entry {shown(key)} in this pool", key=key, pool=pool.label)
     note = code = None
     value: str | None = None
-    shown: BlobHead = head
+    inner: BlobHead = head
     if head.nbytes > _LARGEST_PREVIEW:
         note = f"not shown: {size_text(head.nbytes)} is much for a look"
     else:
         try:
-            shown, value = _open(pool, key)
+            inner, value = _open(pool, key)
         except CorruptEntryError:
             raise
         except LailaError as error:
             # Untrusted, a key or a library that is not here: what the head says is shown anyway.
             note, code = f"not shown: {error}", 0
-    show_fields(_fields(pool, head, shown))
+    show_fields(_fields(pool, head, inner))
     say(f"value  {value if note is None else note}")
     return code or 0
 
@@ -170,7 +176,22 @@ def _open(pool: Pool, key: str) -> tuple[BlobHead, str]:
 def _preview(value: object) -> str:
     from reprlib import Repr
 
-    short = Repr()
+    class Short(Repr):
+        def repr_int(self, value: int, level: int) -> str:
+            return shown(value)  # Python writes no int of more than 4,300 digits
+
+        def repr_instance(self, value: Any, level: int) -> str:
+            kind = type(value)
+            if kind.__module__.partition(".")[0] in _BOUNDED and str(getattr(value, "dtype", "")) != "object":
+                return super().repr_instance(value, level)
+            # A few bytes may describe fields that take for ever to write out in full.
+            fields = dict(value) if isinstance(value, dict) else getattr(value, "__dict__", None)
+            if fields is None or level <= 0:
+                return shown(value)
+            inner = (f"{clean(name)}={self.repr1(field, level - 1)}" for name, field in fields.items())
+            return f"{kind.__name__}({', '.join(islice(inner, self.maxdict))})"
+
+    short = Short()
     short.maxlevel, short.maxdict, short.maxlist, short.maxtuple = 4, 20, 20, 20
     short.maxstring = short.maxother = short.maxlong = _LONGEST_PREVIEW
     text = " ".join(short.repr(value).split())

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -39,6 +38,7 @@ from laila.pool.files.names import (
 from laila.pool.files.parallel import for_each
 from laila.pool.files.reporting import reporting
 from laila.pool.files.temporary import clean, temporary_name
+from laila.showing import logger, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Folder"]
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 MARKER = "laila.json"
 FORMAT = "laila-pool-files"
@@ -88,7 +88,8 @@ class Folder:
             others = set(os.listdir(self.path)) - _NOTHING
             if others and not self._is_marked():  # else another process has just begun the pool
                 raise PoolFormatError(
-                    f"{self.path} is no pool: it has no {MARKER}, and is not empty (it has {min(others)!r}). "
+                    f"{self.path} is no pool: it has no {MARKER}, and is not empty (it has "
+                    f"{shown(min(others))}). "
                     "It was left as it is; name an empty folder, or one that is not there yet",
                     pool=self.path,
                 )
@@ -128,7 +129,8 @@ class Folder:
             )
         if marker.get("version") != VERSION:
             raise PoolFormatError(
-                f"{self.path} has version {marker.get('version')!r} of the layout, and this laila-pool-files "
+                f"{self.path} has version {shown(marker.get('version'))} of the layout, and this "
+                "laila-pool-files "
                 f"knows version {VERSION}: install a newer one. The folder was left as it is",
                 pool=self.path,
             )

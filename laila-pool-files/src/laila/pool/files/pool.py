@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 from laila.contract import Pool, Settings, directory, option
 from laila.errors import SettingsError
 from laila.pool.files.folder import Folder
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -70,7 +71,7 @@ class FilesystemPool(Pool):
             {"path": None if path is None else os.fspath(path), "durable": durable}
         )
         if settings.path is not None and (not settings.path or "\0" in settings.path):
-            raise SettingsError(f"path={settings.path!r} is no name of a folder", option="path")
+            raise SettingsError(f"path={shown(settings.path)} is no name of a folder", option="path")
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
         self.durability = settings.durable
         self._folder = Folder(
@@ -88,13 +89,15 @@ class FilesystemPool(Pool):
         parts = urlsplit(url)
         if parts.scheme != "file" or parts.fragment:
             raise SettingsError(
-                f"{url!r} is no URL of a folder: write file:///absolute/folder or file:relative/folder, and "
+                f"{shown(url)} is no URL of a folder: write file:///absolute/folder or "
+                "file:relative/folder, and "
                 "%23 for #",
                 option="url",
             )
         if parts.netloc not in ("", "localhost"):
             raise SettingsError(
-                f"{url!r} names the host {parts.netloc!r}, and a folder is on this machine or mounted here: "
+                f"{shown(url)} names the host {shown(parts.netloc)}, and a folder is on this machine or "
+                "mounted here: "
                 f"write file:{parts.netloc}{parts.path} if the path is relative, else file:///absolute/folder",
                 option="url",
             )

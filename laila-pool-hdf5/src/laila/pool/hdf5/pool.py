@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 from laila.contract import Pool, Settings, option
 from laila.errors import SettingsError
 from laila.pool.hdf5.store import Store
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -96,7 +97,7 @@ class HDF5Pool(Pool):
         )
         if settings.lock_timeout < 0:
             raise SettingsError(
-                f"lock_timeout={settings.lock_timeout!r} is less than 0 seconds", option="lock_timeout"
+                f"lock_timeout={shown(settings.lock_timeout)} is less than 0 seconds", option="lock_timeout"
             )
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
         self.durability = settings.durable
@@ -118,7 +119,7 @@ class HDF5Pool(Pool):
         parts = urlsplit(url)
         if parts.scheme != "hdf5" or parts.netloc or parts.fragment:
             raise SettingsError(
-                f"{url!r} is no URL of an HDF5 pool: write hdf5:///absolute/path.h5 or hdf5:relative.h5",
+                f"{shown(url)} is no URL of an HDF5 pool: write hdf5:///absolute/path.h5 or hdf5:relative.h5",
                 option="url",
             )
         given = HDF5Settings.parse_query(parts.query)

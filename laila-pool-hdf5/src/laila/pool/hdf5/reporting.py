@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from laila.errors import LailaError, PoolError
+from laila.showing import said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,5 +38,6 @@ def reporting(what: str, path: str) -> Iterator[None]:
         ) from error
     except (LookupError, ValueError, RuntimeError, TypeError, struct.error) as error:
         raise PoolError(
-            f"cannot {what} {path}: HDF5 says {error}; was the file changed by another program?", pool=path
+            f"cannot {what} {path}: HDF5 says {said(error)}; was the file changed by another program?",
+            pool=path,
         ) from error

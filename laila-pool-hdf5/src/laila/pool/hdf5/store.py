@@ -14,7 +14,6 @@ Reading what is in the index takes none of them, because the bytes of an entry n
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -30,6 +29,7 @@ from laila.pool.hdf5.poolfile import PoolFile, Transaction
 from laila.pool.hdf5.reporting import reporting
 from laila.pool.hdf5.requests import Request, Requests
 from laila.pool.hdf5.storage import FileStorage, sync_directory
+from laila.showing import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 # Automatic compaction waits until this much is dead, and it is more than what is alive.
 _COMPACT_FROM = 32 * 1024 * 1024

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from laila.errors import PoolClosedError, PoolError
 from laila.pool.redis.connections import ClosedError, TooManyCallsError
+from laila.showing import shown
 from redis import exceptions
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def reporting(what: str, where: str, label: str, settings: RedisSettings) -> Ite
         raise
     except ClosedError:
         raise PoolClosedError(
-            f"cannot {what}: the pool {label!r} was closed; open it again before using it", pool=label
+            f"cannot {what}: the pool {shown(label)} was closed; open it again before using it", pool=label
         ) from None
     except TooManyCallsError:
         raise PoolError(
@@ -67,7 +68,8 @@ def _explain(error: Exception, where: str, settings: RedisSettings) -> tuple[int
     if isinstance(error, exceptions.NoPermissionError) or _has(said, *_NOT_ALLOWED):
         user = settings.username or "default"
         return errno.EACCES, (
-            f"the user {user!r} may not do this in {where} ({said}); give it the keys and commands that the "
+            f"the user {shown(user)} may not do this in {where} ({said}); give it the keys and commands "
+            "that the "
             "page of this pool names (ACL SETUSER), or another user by username="
         )
     if isinstance(error, exceptions.OutOfMemoryError) or _has(said, "-OOM "):
@@ -103,7 +105,8 @@ def _authentication(said: str, where: str, settings: RedisSettings) -> str:
         return f"{where} wants a password ({said}); give {how}"
     if "without any password configured" in said or "no password is set" in said:
         return f"{where} has no password, but one was given ({said}); leave it out, or give a username= too"
-    return f"{where} refuses user {settings.username or 'default'!r} with this password ({said}); give {how}"
+    user = shown(settings.username or "default")
+    return f"{where} refuses user {user} with this password ({said}); give {how}"
 
 
 def _refusal(said: str, where: str) -> tuple[int | None, str]:

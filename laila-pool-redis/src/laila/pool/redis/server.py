@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from laila.errors import PoolError
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,7 +161,7 @@ class PrivateServer:
         """Start a guardian with a server; return what tells of their end."""
         program = find_program() if self._program is None else shutil.which(self._program)
         if program is None and self._program is not None:
-            raise self._error(f"server={self._program!r} is no program that can be run", errno.ENOENT)
+            raise self._error(f"server={shown(self._program)} is no program that can be run", errno.ENOENT)
         if program is None:
             raise self._error(
                 "a Redis pool without url= runs a server of its own, and there is none on this machine: "
@@ -189,7 +190,8 @@ class PrivateServer:
         except (OSError, subprocess.SubprocessError) as error:
             os.close(ours)
             raise self._error(
-                f"cannot start the process that keeps the private server, with {sys.executable!r}: {error}"
+                f"cannot start the process that keeps the private server, with {shown(sys.executable)}: "
+                f"{error}"
             ) from error
         finally:
             os.close(theirs)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from laila.contract import Settings, option
 from laila.errors import SettingsError
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,22 +26,24 @@ _FORMS = "redis://[user:password@]host[:port][/db], rediss://… for TLS, unix:/
 
 def _positive(settings: object, attribute: object, value: float | None) -> None:
     if value is not None and value <= 0:
-        raise ValueError(f"{value!r} is not above 0")
+        raise ValueError(f"{shown(value)} is not above 0")
 
 
 def _from_zero(settings: object, attribute: object, value: float) -> None:
     if value < 0:
-        raise ValueError(f"{value!r} is less than 0")
+        raise ValueError(f"{shown(value)} is less than 0")
 
 
 def _piece(settings: object, attribute: object, value: int) -> None:
     if not 0 < value <= 512 << 20:
-        raise ValueError(f"{value!r} is not between 1 and 512 MiB, the most that Redis holds in one value")
+        raise ValueError(
+            f"{shown(value)} is not between 1 and 512 MiB, the most that Redis holds in one value"
+        )
 
 
 def _prefix(settings: object, attribute: object, value: str | None) -> None:
     if value is not None and not _PREFIX.fullmatch(value):
-        raise ValueError(f"{value!r} is not 1 to 200 letters, digits and _ . : % + -")
+        raise ValueError(f"{shown(value)} is not 1 to 200 letters, digits and _ . : % + -")
 
 
 class RedisSettings(Settings):
@@ -150,7 +153,7 @@ class RedisSettings(Settings):
         for name in ("tls_ca", "tls_cert", "tls_key"):
             file = getattr(self, name)
             if file is not None and name not in self.unused() and not os.path.isfile(file):
-                raise SettingsError(f"{name}={file!r} is no file", option=name)
+                raise SettingsError(f"{name}={shown(file)} is no file", option=name)
 
 
 class RedisOptions(TypedDict, total=False):

@@ -22,6 +22,7 @@ from laila.pool.s3.messages import failure
 from laila.pool.s3.replies import RETRIED, Kind, Reply, read_reply
 from laila.pool.s3.settings import MIB
 from laila.pool.s3.stores import FIRST_PAUSE, LONGEST_PAUSE, Stores
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -239,7 +240,7 @@ class Client:
         global _used
         if _lost:
             raise PoolError(
-                f"pool {self._place.pool!r} cannot be used in a forked process: connections and their "
+                f"pool {shown(self._place.pool)} cannot be used in a forked process: connections and their "
                 "threads stay with the parent. Start processes with multiprocessing's 'spawn' or "
                 "'forkserver', or use no S3 pool before the fork",
                 pool=self._place.pool,
@@ -250,7 +251,7 @@ class Client:
         while True:
             if self._closing.is_set():
                 raise PoolClosedError(
-                    f"pool {self._place.pool!r} was closed meanwhile", pool=self._place.pool
+                    f"pool {shown(self._place.pool)} was closed meanwhile", pool=self._place.pool
                 )
             tries += 1
             try:

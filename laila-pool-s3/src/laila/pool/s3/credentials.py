@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from laila.errors import SettingsError
 from laila.pool.s3.errors import CredentialsError
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +94,8 @@ def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | 
     if wanted is None:
         return None
     raise SettingsError(
-        f"there is no AWS profile {wanted!r} in {' or '.join(looked)}; give another profile_name=, or unset "
+        f"there is no AWS profile {shown(wanted)} in {' or '.join(looked)}; give another profile_name=, "
+        "or unset "
         "AWS_PROFILE",
         option="profile_name",
     )
@@ -135,7 +137,8 @@ def find_credentials(
     ):
         return Credentials("the role of this instance")
     raise CredentialsError(
-        f"no credentials for bucket {settings.bucket_name!r}: give access_key_id= and secret_access_key=, or "
+        f"no credentials for bucket {shown(settings.bucket_name)}: give access_key_id= and "
+        "secret_access_key=, or "
         "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write a profile into ~/.aws/credentials; for a "
         "public bucket pass anonymous=True",
         pool=settings.bucket_name,
@@ -156,7 +159,7 @@ def _has_identity(profile: Profile) -> bool:
 
 def _of_profile(profile: Profile) -> Credentials:
     options = profile.options
-    source = f"the AWS profile {profile.name!r}"
+    source = f"the AWS profile {shown(profile.name)}"
     if "aws_access_key_id" not in options and any(name in options for name in _INDIRECT):
         raise SettingsError(
             f"{source} gets its keys by a role, a sign-on or a program, which this pool does not do; run "

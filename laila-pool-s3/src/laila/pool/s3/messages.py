@@ -16,6 +16,7 @@ from laila.pool.s3.errors import (
     UnreachableError,
 )
 from laila.pool.s3.replies import Kind, Reply
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,8 @@ def failure(
     again = f", {tries} times" if tries > 1 else ""
     said = f" ({reply.code})" if reply.code else f" (HTTP {reply.status})" if reply.status else ""
     message = (
-        f"pool {place.pool!r} could not {what} in bucket {place.bucket!r} at {place.endpoint}{again}: "
+        f"pool {shown(place.pool)} could not {what} in bucket {shown(place.bucket)} at "
+        f"{place.endpoint}{again}: "
         f"{_meaning(place, reply)}{said}"
     )
     error = _CLASSES.get(reply.kind, ObjectStoreError)(
@@ -88,7 +90,7 @@ def failure(
 
 
 def _meaning(place: Place, reply: Reply) -> str:
-    told = f"the service says {reply.message!r}" if reply.message else "the service does not say why"
+    told = f"the service says {shown(reply.message)}" if reply.message else "the service does not say why"
     match reply.kind:
         case Kind.NO_BUCKET:
             return "there is no such bucket; make it, or correct bucket_name, region_name or endpoint_url"
@@ -103,7 +105,7 @@ def _meaning(place: Place, reply: Reply) -> str:
             )
         case Kind.REGION:
             expected = re.search(r"expecting '([\w-]+)'", reply.message)
-            region = f"region_name={expected[1]!r}" if expected else "region_name="
+            region = f"region_name={shown(expected[1])}" if expected else "region_name="
             return f"the bucket is in another region; pass {region}"
         case Kind.SLOW_DOWN:
             return "the service asks for fewer requests; lower concurrency=, or try again later"
@@ -122,7 +124,8 @@ def _meaning(place: Place, reply: Reply) -> str:
             return f"{reply.message}; is endpoint_url right, and the service up?"
         case Kind.NAME:
             return (
-                f"somebody else's object there has a name that cannot be read: {reply.message!r}; rename or "
+                f"somebody else's object there has a name that cannot be read: {shown(reply.message)}; "
+                "rename or "
                 "delete it, or give the pool another prefix="
             )
         case Kind.MISSING | Kind.UNSAID:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from contextlib import suppress
 from threading import Lock
@@ -17,6 +16,7 @@ from laila.pool.s3.crew import Crew
 from laila.pool.s3.errors import AccessDeniedError, ObjectStoreError
 from laila.pool.s3.names import FOLDER, evolutions_folder, name_of, parse_name
 from laila.pool.s3.settings import MIB, S3Settings
+from laila.showing import logger, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectPool"]
 
-_log = logging.getLogger("laila.pool.s3")
+_log = logger("laila.pool.s3")
 
 _HEAD = 4096  # what is read of an object to see its head; a longer one is read again
 _FEW_DELETED = 25  # in one request, of many at a time: fewer cost more in requests than they gain
@@ -201,7 +201,7 @@ class ObjectPool(Pool):
 
     def _error(self, what: str, name: str, key: str | None) -> ObjectStoreError:
         return ObjectStoreError(
-            f"{key or name} in pool {self.label!r}, bucket {self._bucket!r}, {what}",
+            f"{key or name} in pool {shown(self.label)}, bucket {shown(self._bucket)}, {what}",
             pool=self.label,
             bucket=self._bucket,
             key=key,

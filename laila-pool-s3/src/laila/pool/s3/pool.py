@@ -14,6 +14,7 @@ from laila.pool.s3.credentials import Credentials, Profile, find_credentials, re
 from laila.pool.s3.messages import Place
 from laila.pool.s3.objects import ObjectPool
 from laila.pool.s3.settings import S3Settings, check_endpoint, check_prefix
+from laila.showing import said, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +79,7 @@ class S3Pool(ObjectPool):
             try:
                 check_prefix(prefix)
             except ValueError as error:
-                raise SettingsError(f"prefix is wrong: {error}", option="prefix") from error
+                raise SettingsError(f"prefix is wrong: {said(error)}", option="prefix") from error
         settings = S3Settings.resolve(
             {
                 "bucket_name": bucket_name,
@@ -103,7 +104,7 @@ class S3Pool(ObjectPool):
             }
         )
         if not settings.bucket_name or set(settings.bucket_name) & set("/ ?#@%"):
-            raise SettingsError(f"{settings.bucket_name!r} is no name of a bucket", option="bucket_name")
+            raise SettingsError(f"{shown(settings.bucket_name)} is no name of a bucket", option="bucket_name")
         profile = _profile(settings)
         options = profile.options if profile is not None else {}
         credentials = find_credentials(settings, profile, os.environ)
@@ -137,7 +138,7 @@ class S3Pool(ObjectPool):
                     credential_provider=_provider(credentials),  # type: ignore[arg-type]  # None asks the library's own
                 )
             except (BaseError, ValueError) as error:
-                reason = str(error).partition("\n")[0]
+                reason = said(error).partition("\n")[0]
             raise SettingsError(
                 f"S3Pool cannot be opened with these options: {reason}", option="endpoint_url"
             )
@@ -162,7 +163,9 @@ class S3Pool(ObjectPool):
                 option=secret[0] if secret else "url",
             )
         if parts.scheme != "s3" or parts.fragment:
-            raise SettingsError(f"{url!r} is no URL of an S3 pool: write s3://bucket/prefix", option="url")
+            raise SettingsError(
+                f"{shown(url)} is no URL of an S3 pool: write s3://bucket/prefix", option="url"
+            )
         given = S3Settings.parse_query(parts.query)
         if "key_prefix" in given:
             given["prefix"] = given.pop("key_prefix")
@@ -243,4 +246,4 @@ def _authorities(path: str | None) -> bytes | None:
         with open(os.path.expanduser(path), "rb") as file:
             return file.read()
     except OSError as error:
-        raise SettingsError(f"ca_bundle {path!r} cannot be read: {error}", option="ca_bundle") from error
+        raise SettingsError(f"ca_bundle {shown(path)} cannot be read: {error}", option="ca_bundle") from error

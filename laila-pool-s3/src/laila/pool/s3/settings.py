@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from laila.contract import Settings, option
 from laila.errors import SettingsError
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from typing import Any
@@ -22,9 +23,11 @@ def check_prefix(value: str) -> None:
     """Raise ``ValueError`` where object names cannot begin with ``value``."""
     segments = value.strip("/").split("/") if value.strip("/") else []
     if any(segment in ("", ".", "..") for segment in segments):
-        raise ValueError(f"{value!r} has an empty segment, or `.` or `..`, which object names cannot have")
+        raise ValueError(
+            f"{shown(value)} has an empty segment, or `.` or `..`, which object names cannot have"
+        )
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError(f"{value!r} has a control character")
+        raise ValueError(f"{shown(value)} has a control character")
     if len(value.encode()) > _LONGEST_PREFIX:
         raise ValueError(f"it has {len(value.encode())} bytes; {_LONGEST_PREFIX} is the most")
 
@@ -32,7 +35,7 @@ def check_prefix(value: str) -> None:
 def _at_least(least: float) -> Any:
     def check(settings: object, field: Any, value: float) -> None:
         if not value >= least:
-            raise ValueError(f"{value!r} is less than {least}")
+            raise ValueError(f"{shown(value)} is less than {least}")
 
     return check
 
@@ -123,11 +126,12 @@ def check_endpoint(url: str, *, allow_http: bool) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise SettingsError(
-            f"endpoint_url {url!r} is not of the form https://host:port", option="endpoint_url"
+            f"endpoint_url {shown(url)} is not of the form https://host:port", option="endpoint_url"
         )
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         raise SettingsError(
-            f"endpoint_url {url!r} is plain http: what is stored would cross the network for all to read and "
+            f"endpoint_url {shown(url)} is plain http: what is stored would cross the network for all to "
+            "read and "
             "to change; use https, or pass allow_http=True where the network is trusted",
             option="endpoint_url",
         )

@@ -19,6 +19,7 @@ from distributed.scheduler import KilledWorker
 import dask
 from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, option
 from laila.errors import InvalidArgumentError, LailaError, TaskForceError
+from laila.showing import shown
 from laila.taskforce.dask.local import local_cluster
 from laila.taskforce.dask.scheduler import MARK, MarkLost
 from laila.taskforce.dask.worker import LOST, run
@@ -112,7 +113,7 @@ class DaskTaskForce(RemoteTaskForce):
     ) -> None:
         if not isinstance(cluster, str | Client | None):
             raise InvalidArgumentError(
-                f"a Dask cluster is given by its scheduler's address or by a Client, not by {cluster!r}"
+                f"a Dask cluster is given by its scheduler's address or by a Client, not by {shown(cluster)}"
             )
         given = cluster if isinstance(cluster, Client) else None
         if given is not None:

@@ -17,6 +17,7 @@ from loky.backend.context import get_context
 from loky.backend.reduction import dumps
 
 from laila.errors import TaskForceError
+from laila.showing import shown
 from laila.taskforce.processes.child import STARTED, main
 
 TYPE_CHECKING = False
@@ -116,7 +117,7 @@ class Crew:
             fresh = False
             with self._lock:
                 if self._over:
-                    raise TaskForceError(f"the workers of {self._name!r} have been sent home")
+                    raise TaskForceError(f"the workers of {shown(self._name)} have been sent home")
                 if self._idle:
                     worker = self._idle.pop()
                     worker.parcel = parcel

@@ -23,6 +23,7 @@ from contextlib import suppress
 from weakref import WeakSet
 
 from laila.errors import TaskForceError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,22 +86,23 @@ def _wait_for(crew: Crew) -> None:
 def _say_what_is_waited_for(crew: Crew) -> None:
     under_way = crew.waiting() + sum(len(worker.tasks) for worker in tuple(crew.workers))
     _log(
-        "the program has ended, but %d tasks of %r have not: waiting for them (Ctrl-C to give up)",
+        "the program has ended, but %d tasks of %s have not: waiting for them (Ctrl-C to give up)",
         under_way,
         crew.name,
     )
 
 
 def _log(message: str, *values: object) -> None:
-    import logging
+    from laila.showing import logger
 
-    logging.getLogger("laila.taskforce").warning(message, *values)
+    logger("laila.taskforce").warning(message, *values)
 
 
 def _after_fork() -> None:
     for crew in tuple(_crews):
         error = TaskForceError(
-            f"the process was forked while this task of {crew.name!r} was under way, and it goes on in the "
+            f"the process was forked while this task of {shown(crew.name)} was under way, and it goes on "
+            "in the "
             "parent; submit it again in the child if it is needed there"
         )
         for task in crew.lose_threads():

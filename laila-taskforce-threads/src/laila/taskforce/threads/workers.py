@@ -18,6 +18,7 @@ from threading import Lock, RLock, Thread, current_thread
 
 from laila.contract.taskforce import blocked, current_host, run_here, set_host
 from laila.errors import TaskForceError
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class _Worker:
         if task.owner is not self.crew or task.started:
             if not force and not task.future._is_settled() and task in self.tasks:
                 raise TaskForceError(
-                    f"a task would wait for its own end for ever: {task!r} is under way in this thread, and "
+                    f"a task would wait for its own end for ever: {shown(task)} is under way in this "
+                    "thread, and "
                     "waits, itself or through a task that it waits for, for its own future"
                 )
             return False
@@ -148,7 +150,9 @@ class Crew:
         stranded = False
         with self.lock:
             if self.closed:
-                raise TaskForceError(f"the thread task force {self.name!r} was shut down: make a new one")
+                raise TaskForceError(
+                    f"the thread task force {shown(self.name)} was shut down: make a new one"
+                )
             if self.paused:
                 self.held.extend(tasks)
                 return
