@@ -143,3 +143,20 @@ def test_what_is_no_task_is_refused_with_advice() -> None:
 def test_an_unknown_status_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"finish'; there are .*finished"):
         FutureStatus("finish")
+
+
+def test_a_taskforce_of_the_same_nickname_takes_the_place_of_the_one_before() -> None:
+    command = DefaultCentralCommand()
+    first, second = InlineTaskForce(nickname="crew"), InlineTaskForce(nickname="crew")
+    name = command.add_taskforce(first)
+    command.pause()
+    queued = command.submit(lambda: 1)
+    assert command.add_taskforce(second) == name
+    assert queued.wait(10) == 1, "what the one before was given is done"
+    with pytest.raises(TaskForceError, match="shut down"):
+        first.submit(lambda: 1)
+    assert command.alpha_taskforce is second
+    assert command.submit(lambda: 2, taskforce_id=name).wait(10) == 2
+    assert command.add_taskforce(second) == name, "the same one again changes nothing"
+    assert command.submit(lambda: 3).wait(10) == 3
+    command.shutdown()

@@ -158,3 +158,40 @@ except OSError as error:
 def test_the_error_pickles() -> None:
     error = pickle.loads(pickle.dumps(DirectoryError("no", directory="/x")))
     assert (str(error), error.directory, isinstance(error, OSError)) == ("no", "/x", True)
+
+
+def test_a_private_folder_is_made_for_its_user_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        os.close(directories.private_folder(tmp_path / "made"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o700
+    (tmp_path / "read by others").mkdir(mode=0o755)
+    folder = directories.private_folder(tmp_path / "read by others")
+    os.close(os.open("inside", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    assert (tmp_path / "read by others" / "inside").exists()
+
+
+@pytest.mark.parametrize("how", ["a link", "a link to nothing", "written by others", "another's", "a file"])
+def test_a_folder_in_which_others_may_be_is_refused(tmp_path: Path, how: str) -> None:
+    place, beside = tmp_path / "place", tmp_path / "beside"
+    beside.mkdir()
+    if how.startswith("a link"):
+        place.symlink_to(beside if how == "a link" else tmp_path / "none")
+    elif how == "a file":
+        place.write_text("")
+    else:
+        place.mkdir()
+    if how == "written by others":
+        place.chmod(0o770)
+    if how == "another's":
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to give a folder away")
+        os.chown(place, 65534, 65534)
+    with pytest.raises(OSError, match="place") as caught:
+        directories.private_folder(place)
+    assert isinstance(caught.value, DirectoryError) is (how != "a file")
+    assert list(beside.iterdir()) == []
+    assert not (tmp_path / "none").exists()

@@ -498,3 +498,29 @@ def test_a_server_that_does_not_come_to_answer_is_told(folder: Path, opened: Ope
     assert not pool._exists("k")
     time.sleep(0.3)
     assert processes(folder)["server"] == server  # to be stopped for a while is no reason to end
+
+
+@pytest.mark.parametrize(
+    "what", ["folder that is a link", "folder others write to", "socket", "lock", "another's"]
+)
+def test_a_place_where_others_may_stand_in_for_the_server_is_refused(tmp_path: Path, what: str) -> None:
+    place, target = tmp_path / "redis", tmp_path / "target"
+    if what == "folder that is a link":
+        target.mkdir(mode=0o700)
+        place.symlink_to(target)
+    else:
+        place.mkdir(mode=0o700)
+    if what == "folder others write to":
+        place.chmod(0o777)
+    if what == "socket":
+        (place / "server.sock").symlink_to(tmp_path / "elsewhere.sock")
+    if what == "lock":
+        (place / "users.lock").symlink_to(target)
+    if what == "another's":
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to give a folder away")
+        os.chown(place, 65534, 65534)
+    with pytest.raises(PoolError, match="redis"):
+        RedisPool(path=place, start_timeout=5.0)
+    assert not target.is_dir() or not list(target.iterdir())
+    assert not target.is_file()

@@ -225,3 +225,18 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ProcessTaskForce(0)
     with pytest.raises(SettingsError, match="retries"):
         ProcessTaskForce(1, retries=-1)
+
+
+def test_any_number_of_one_nickname_end_with_the_program() -> None:
+    """Task forces of one nickname are equal, and the exit must end each of them all the same."""
+    program = (
+        "import laila\n"
+        "from laila.taskforce import ProcessTaskForce\n"
+        "crews = [ProcessTaskForce(workers=1, nickname='crew') for _ in range(3)]\n"
+        "print([crew.submit(int).wait(60) for crew in crews])\n"
+        "for _ in range(2):\n"
+        "    name = laila.command.add_taskforce(ProcessTaskForce(workers=1, nickname='other'))\n"
+        "    print(laila.command.submit(int, taskforce_id=name).wait(60))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 0, 0]\n0\n0\n", "")

@@ -9,6 +9,7 @@ is first kept in it. A home that cannot be written therefore hurts only what nee
 from __future__ import annotations
 
 import os
+import stat
 
 from laila.errors import DirectoryError, SettingsError
 from laila.showing import shown
@@ -17,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LAILA_DEFAULT_DIRECTORIES", "directory", "set_default_directory"]
+__all__ = ["LAILA_DEFAULT_DIRECTORIES", "directory", "private_folder", "set_default_directory"]
 
 _INSIDE_ROOT = ("pools", "logs", "secrets")
 
@@ -77,3 +78,46 @@ def directory(name: str) -> Path:
             directory=path,
         ) from error
     return Path(path)
+
+
+def private_folder(path: str | os.PathLike[str]) -> int:
+    """Open the folder ``path``, made with mode 0700 if it is not there, and return its file descriptor.
+
+    It is for what nobody else may put there or replace: locks, sockets, notes. A link is refused, and so is a
+    folder that belongs to another user or that others can write to, whoever made it. What is done in the
+    folder should go by the descriptor (``dir_fd=``), which means this very folder whatever its name comes to
+    mean. The caller closes it.
+
+    Raises :class:`~laila.errors.DirectoryError` that says who else may be in it, and ``OSError`` where it
+    cannot be made or opened.
+    """
+    path = os.path.abspath(path)
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if os.path.islink(path):
+            raise _not_private(path, "it is a link") from error
+        raise
+    why = _intruders(os.fstat(fd))
+    if why is None:
+        return fd
+    os.close(fd)
+    raise _not_private(path, why)
+
+
+def _intruders(found: os.stat_result) -> str | None:
+    """Who else may write to a folder; None where nobody may."""
+    if found.st_uid != os.geteuid():
+        return f"it belongs to the user {found.st_uid}, and this process is the user {os.geteuid()}"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others can write to it (mode {stat.S_IMODE(found.st_mode):04o}; chmod 700 takes that away)"
+    return None
+
+
+def _not_private(path: str, why: str) -> DirectoryError:
+    return DirectoryError(
+        f"{path!r} cannot be used as a folder of this user alone: {why}. Look who put it there, and "
+        "remove it or name another place",
+        directory=path,
+    )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from laila.contract.protocol import Invitation, Node, Protocol, Request, Role
     from laila.contract.remote import Parcel, RemoteSettings, RemoteTaskForce
     from laila.contract.taskforce import Task, TaskForce
-    from laila.directories import directory
+    from laila.directories import directory, private_folder
     from laila.entry import Entry, Manifest
     from laila.futures import Future, GroupFuture, RemoteFuture
     from laila.settings import Settings, option
@@ -55,6 +55,7 @@ __all__ = [
     "directory",
     "hookimpl",
     "option",
+    "private_folder",
 ]
 
 CONTRACT_VERSION = 1
@@ -89,6 +90,7 @@ _HOMES = {
     "directory": "laila.directories",
     "hookimpl": "laila.contract.hookspecs",
     "option": "laila.settings",
+    "private_folder": "laila.directories",
 }
 
 

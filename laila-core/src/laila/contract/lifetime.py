@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ __all__ = ["watch"]
 _PATIENCE = 10.0  # seconds before the user is told what an exit waits for
 _PATIENCE_AFTER_INTERRUPT = 0.3
 
-_taskforces: WeakSet[RemoteTaskForce] = WeakSet()
+# By id: components of one nickname are equal, and a WeakSet would know the first one only.
+_taskforces: WeakValueDictionary[int, RemoteTaskForce] = WeakValueDictionary()
 _hooked = False
 _given_up = False
 
@@ -37,7 +38,7 @@ def watch(taskforce: RemoteTaskForce) -> None:
     reverse.
     """
     global _hooked
-    _taskforces.add(taskforce)
+    _taskforces[id(taskforce)] = taskforce
     if not _hooked:
         _hooked = True
         with suppress(AttributeError, RuntimeError):  # no such hook, or too late for it: atexit alone
@@ -49,15 +50,18 @@ def _finish() -> None:
     global _given_up
     try:
         # Work of one may be submitted by another's: until none has any left.
-        while not _given_up and (busy := [one for one in tuple(_taskforces) if one.under_way()]):
+        while not _given_up and (busy := [one for one in list(_taskforces.values()) if one.under_way()]):
             for one in busy:
                 one._resume()
                 _wait_for(one)
     except KeyboardInterrupt:
         _given_up = True
-        left = sum(one.give_up() for one in tuple(_taskforces))
+        ends = [one.give_up() for one in list(_taskforces.values())]
         _log(
-            "interrupted at exit: what had not started was dropped, and %d tasks are left to themselves", left
+            "interrupted at exit: %d tasks that had not started were dropped, and %d that had were "
+            "broken off",
+            sum(dropped for dropped, _ in ends),
+            sum(broken for _, broken in ends),
         )
 
 
@@ -78,7 +82,7 @@ def _wait_for(taskforce: RemoteTaskForce) -> None:
 
 def _end() -> None:
     _finish()
-    for one in tuple(_taskforces):
+    for one in list(_taskforces.values()):
         with suppress(KeyboardInterrupt):
             one.shutdown(wait=not _given_up, cancel_pending=_given_up)
 
@@ -90,7 +94,7 @@ def _log(message: str, *values: object) -> None:
 
 
 def _after_fork() -> None:
-    for one in tuple(_taskforces):
+    for one in list(_taskforces.values()):
         one.after_fork()
 
 

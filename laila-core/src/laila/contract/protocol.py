@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from threading import RLock
 from typing import Literal, NamedTuple, get_args
 from typing import Protocol as TypingProtocol
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from laila.contract.component import Component
 from laila.errors import IdentityError, NotSupportedError
@@ -125,7 +125,7 @@ class Protocol(Component, ABC):
         super().__init__(nickname=nickname, settings=settings)
         self._node: Node | None = None
         self._turn = RLock()  # of starting and stopping
-        _every.add(self)
+        _every[id(self)] = self
 
     @classmethod
     def outbound(cls, **options: object) -> Self:
@@ -223,11 +223,12 @@ class Protocol(Component, ABC):
         """Send a request and return its result. Raises the peer's error or ``PeerDisconnectedError``."""
 
 
-_every: WeakSet[Protocol] = WeakSet()
+# By id: components of one nickname are equal, and a WeakSet would know the first one only.
+_every: WeakValueDictionary[int, Protocol] = WeakValueDictionary()
 
 
 def _after_fork() -> None:
-    for protocol in list(_every):
+    for protocol in list(_every.values()):
         protocol._turn = RLock()  # a thread of the parent's may have held it
 
 

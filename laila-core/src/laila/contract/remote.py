@@ -17,7 +17,7 @@ from collections import deque
 from functools import partial
 from threading import Event, RLock
 from typing import ClassVar, final
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -94,7 +94,7 @@ class RemoteTaskForce(TaskForce):
 
     def __init__(self, *, settings: RemoteSettings, nickname: str | None = None) -> None:
         super().__init__(nickname=nickname, settings=settings)
-        self._policies: WeakSet[DefaultPolicy] = WeakSet()
+        self._policies: WeakValueDictionary[int, DefaultPolicy] = WeakValueDictionary()
         self._begin()
 
     def _begin(self) -> None:
@@ -136,6 +136,12 @@ class RemoteTaskForce(TaskForce):
     def _shut(self) -> None:
         """End the engine, or leave it if it is another's; nothing is under way. Called once after `_open`."""
 
+    def _abandon(self) -> None:
+        """End the engine with whatever it does, or leave it, and do not wait for a task.
+
+        In place of :meth:`_shut`, when the user interrupts an exit that waits for tasks. By default nothing.
+        """
+
     @abstractmethod
     def _drop(self) -> None:
         """In a forked child: forget the engine, which is the parent's, and touch nothing of it."""
@@ -175,7 +181,7 @@ class RemoteTaskForce(TaskForce):
 
     def serve(self, policy: DefaultPolicy) -> None:
         """Let tasks act through ``policy``, which this task force was added to."""
-        self._policies.add(policy)
+        self._policies[id(policy)] = policy
 
     def _submit(self, tasks: Sequence[Task]) -> None:
         policy = self._policy()
@@ -196,8 +202,8 @@ class RemoteTaskForce(TaskForce):
     def _policy(self) -> DefaultPolicy | None:
         """Whose tasks these are: the policy that this was added to; the active one where there is none."""
         active = peek_policy()
-        added = [policy for policy in self._policies if not policy.closed]
-        return active if active in added or not added else added[0]
+        added = [policy for policy in list(self._policies.values()) if not policy.closed]
+        return active if not added or any(active is policy for policy in added) else added[0]
 
     def _pack(self, task: Task, ticket: bytes | None, reachable: frozenset[str]) -> Parcel:
         references: dict[str, str] = {}
@@ -395,14 +401,35 @@ class RemoteTaskForce(TaskForce):
                 log_error(f"{self!r} did not close cleanly", error, error.__traceback__)
         self._gone.set()
 
-    def give_up(self) -> int:
-        """Cancel what has not started and leave the rest, after an interrupt; how many are left."""
+    @final
+    def shipped(self) -> list[Parcel]:
+        """What the engine has."""
         with self._lock:
-            self._over = True
-            left = len(self._out)
-        for parcel in list(self._queue):
-            parcel.task.future.cancel()
-        return left
+            return list(self._there)
+
+    def give_up(self) -> tuple[int, int]:
+        """End the engine at an exit that was interrupted; how many tasks were dropped and broken off.
+
+        What had not started is cancelled, what had fails.
+        """
+        with self._lock:
+            self._over = self._held = True
+            queued, out = list(self._queue), list(self._out)
+            self._queue.clear()
+            ended, self._ended = self._ended, True
+        dropped = sum(parcel.task.future.cancel() for parcel in queued)
+        for parcel in out:
+            told = TaskForceError(
+                f"the task {parcel.name} was broken off: the program was interrupted while it waited for "
+                "it at its end"
+            )
+            failure = Failure(told, parcel.name)
+            failure.seen = True  # the user did it, and is told how many there were
+            self._settle(parcel, FAILED, failure)
+        if self._opened and not ended:
+            self._abandon()
+        self._gone.set()
+        return dropped, len(out)
 
     def after_fork(self) -> None:
         """In a forked child: fail what the parent has under way, and begin anew."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     Loads: TypeAlias = Callable[[Any], Any]
     Nested: TypeAlias = Callable[[], TaskForce]
 
-__all__ = ["Shipment", "perform", "process_identity", "reference"]
+__all__ = ["Shipment", "leave_signals_to_the_submitter", "perform", "process_identity", "reference"]
 
 
 class Shipment(NamedTuple):
@@ -62,6 +62,34 @@ _TOKEN = uuid4().hex
 def process_identity() -> str:
     """Return what tells this process from all others, on whatever host, and from its forks."""
     return f"{_TOKEN} {os.getpid()}"
+
+
+def leave_signals_to_the_submitter() -> None:
+    """Have this worker process end with the one that submits to it, and not by its signals.
+
+    Ctrl-C goes to every process of a terminal, and a SIGTERM often to every process of a service or a job.
+    The submitter decides what that means for the work; when it ends, so do its workers. Call it in the main
+    thread.
+    """
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A handler, and not SIG_IGN: programs that a task starts do not inherit it.
+        signal.signal(number, _do_nothing)
+    if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+        os.register_at_fork(after_in_child=_end_by_signals)
+
+
+def _do_nothing(number: int, frame: object) -> None:
+    pass
+
+
+def _end_by_signals() -> None:
+    """In a process that a task forked, such as one of a pool's, which ends its workers by SIGTERM."""
+    import signal
+
+    if signal.getsignal(signal.SIGTERM) is _do_nothing:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 # ------------------------------------------------------------------------------------------------- references

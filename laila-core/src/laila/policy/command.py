@@ -55,6 +55,7 @@ class DefaultCentralCommand(Component):
         super().__init__(nickname=nickname)
         self._lock = RLock()
         self._taskforces: dict[str, TaskForce] = {}
+        self._replaced: list[TaskForce] = []
         self._alpha: TaskForce | None = None
         self._local: TaskForce | None = None
         self._policy: ReferenceType[DefaultPolicy] | None = None
@@ -81,7 +82,8 @@ class DefaultCentralCommand(Component):
     def add_taskforce(self, taskforce: TaskForce, *, alpha: bool = False) -> str:
         """Register ``taskforce`` and return its global id.
 
-        The first one, or one given with ``alpha=True``, is the alpha.
+        The first one, or one given with ``alpha=True``, is the alpha. One of the same nickname as another
+        takes the place of that, which does what it was given and takes no more.
 
         Raises:
             TypeError: For what is no task force.
@@ -93,11 +95,18 @@ class DefaultCentralCommand(Component):
             )
         with self._lock:
             self._refuse_if_shut_down()
+            before = self._taskforces.get(taskforce.global_id)
             self._taskforces[taskforce.global_id] = taskforce
             if self._policy is not None and (policy := self._policy()) is not None:
                 taskforce.serve(policy)
-            if alpha or self._alpha is None:
+            if alpha or self._alpha is None or self._alpha is before:
                 self._alpha = taskforce
+            if before is None or before is taskforce:
+                return taskforce.global_id
+            if self._local is before:
+                self._local = None
+            self._replaced.append(before)
+        before.shutdown(wait=False)
         return taskforce.global_id
 
     @property
@@ -284,7 +293,7 @@ class DefaultCentralCommand(Component):
         """
         with self._lock:
             self._over = True
-        taskforces = self._all()
+        taskforces = [*self._replaced, *self._all()]
         for taskforce in taskforces:  # all of them stop before any is waited for
             taskforce.shutdown(wait=False, cancel_pending=cancel_pending)
         if wait:
@@ -293,7 +302,7 @@ class DefaultCentralCommand(Component):
 
     def finish_elsewhere(self) -> None:
         """Shut those task forces down whose tasks run in other processes, when these have settled."""
-        for taskforce in self._all():
+        for taskforce in [*self._replaced, *self._all()]:
             if not taskforce.in_process:
                 taskforce.shutdown(wait=True)
 

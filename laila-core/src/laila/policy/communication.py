@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from threading import Lock
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from laila.contract.component import Component
 from laila.contract.protocol import Protocol, Request
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DefaultCentralCommunication"]
 
-_every: WeakSet[DefaultCentralCommunication] = WeakSet()
+# By id: components of one nickname are equal, and a WeakSet would know the first one only.
+_every: WeakValueDictionary[int, DefaultCentralCommunication] = WeakValueDictionary()
 
 
 class Peers(Mapping[str, "RemotePolicyProxy"]):
@@ -64,7 +65,7 @@ class DefaultCentralCommunication(Component):
         self._run_signed_code = False
         self._connections: dict[str, Protocol] = {}
         self._begin()
-        _every.add(self)
+        _every[id(self)] = self
 
     def _begin(self) -> None:
         """Make the lock, and know no peer; again in a forked child, whose peers are the parent's."""
@@ -230,7 +231,7 @@ class DefaultCentralCommunication(Component):
 
 
 def _after_fork() -> None:
-    for communication in list(_every):
+    for communication in list(_every.values()):
         communication._begin()
 
 

@@ -8,7 +8,7 @@ from socket import gethostname
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Self
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from laila.comm.tcpip.background import at_fork, background, release
 from laila.comm.tcpip.codec import pack_arguments
@@ -44,7 +44,8 @@ __all__ = ["DefaultTCPIPProtocol"]
 
 _STOP_SECONDS = 1.5
 
-_every: WeakSet[DefaultTCPIPProtocol] = WeakSet()
+# By id: components of one nickname are equal, and a WeakSet would know the first one only.
+_every: WeakValueDictionary[int, DefaultTCPIPProtocol] = WeakValueDictionary()
 
 
 class DefaultTCPIPProtocol(Protocol):
@@ -97,7 +98,7 @@ class DefaultTCPIPProtocol(Protocol):
         self._lock = Lock()
         self._known = KnownPeers()
         self._begin()
-        _every.add(self)
+        _every[id(self)] = self
 
     def _begin(self) -> None:
         """Have nothing running; again in a forked child, where nothing is."""
@@ -304,7 +305,7 @@ class DefaultTCPIPProtocol(Protocol):
 
 
 def _after_fork() -> None:
-    for protocol in list(_every):
+    for protocol in list(_every.values()):
         protocol._forked()
 
 

@@ -30,11 +30,11 @@ def main(folder: str, pipe: int, command: list[str]) -> None:
     os.set_inheritable(pipe, False)
     os.umask(0o077)
     os.chdir(folder)
-    lock = os.open("server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open("server.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if not _try_lock(lock):
         os.write(pipe, b"busy")  # another guardian has a server here, or is ending one
         return
-    users = os.open("users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    users = os.open("users.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     _redirect("server.log")
     status = _keep(_start(command, lock), users)
     with suppress(BrokenPipeError):  # who started us has long been content
@@ -71,7 +71,7 @@ def _try_lock(fd: int) -> bool:
 
 def _redirect(log: str) -> None:
     """Let the output of this process and of the server go to the log; a long one begins anew."""
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if os.fstat(fd).st_size > _KEEP_LOG:
         os.ftruncate(fd, 0)
     os.dup2(fd, 1)

@@ -14,6 +14,7 @@ import os
 import select
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,8 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from laila.errors import PoolError
+from laila.contract import private_folder
+from laila.errors import DirectoryError, PoolError
 from laila.showing import shown
 
 if TYPE_CHECKING:
@@ -71,9 +73,11 @@ class PrivateServer:
                 if self._users is not None and not self._is_there(self._users):
                     self._close_users()  # the folder was deleted, and its server with it
                 if self._users is None:
-                    os.makedirs(self.folder, mode=0o700, exist_ok=True)
+                    self._check_folder()
                     self._users = self._join(deadline)
                 self._await(deadline)
+            except DirectoryError as error:
+                raise self._error(f"no private Redis server can be used there: {error}") from error
             except OSError as error:
                 if isinstance(error, PoolError):
                     raise
@@ -199,8 +203,24 @@ class PrivateServer:
 
     # -- helpers ---------------------------------------------------------------------------------------------
 
+    def _check_folder(self) -> None:
+        """Refuse a folder or a socket in which somebody else could stand in for the server."""
+        folder = private_folder(self.folder)
+        try:
+            found = os.lstat(_SOCKET, dir_fd=folder)
+        except FileNotFoundError:
+            return
+        finally:
+            os.close(folder)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+            raise self._error(
+                f"{self.socket} is no socket of this user's: no private Redis server can be used there. Look "
+                "who put it there, and remove it"
+            )
+
     def _open(self, name: str) -> int:
-        return os.open(os.path.join(self.folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(os.path.join(self.folder, name), flags, 0o600)
 
     def _is_there(self, users: int) -> bool:
         """Whether this is the file of the folder as it is now."""

@@ -1,68 +1,165 @@
 """A local cluster: the scheduler in this process, workers in processes of their own.
 
 As Dask's ``LocalCluster``, but that its workers are programs of their own and do not import the submitter's
-script: no ``if __name__ == "__main__":`` is needed. They end with the submitter, also when that is killed.
+script: no ``if __name__ == "__main__":`` is needed. They end with the submitter, also when that is killed,
+and take no signal of its terminal: Ctrl-C is for the program. A nanny that dies is started again.
+
+All of them speak TLS, with a certificate of this cluster alone: the port of a scheduler is open to every
+process of the machine, and who may speak to it may run code. The key is made in memory and passed to the
+nannies through their standard input.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
 from contextlib import ExitStack
+from time import monotonic
 from typing import Any
 
 from distributed import Scheduler, SpecCluster
 from distributed.deploy.spec import ProcessInterface
+from distributed.security import Security
 from distributed.utils import silence_logging_cmgr
 
-__all__ = ["local_cluster"]
+import dask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+__all__ = ["CONFIG", "local_cluster"]
+
+_STEADY = 20.0  # seconds that a nanny must live for its end to count as the first one
+_MOST = 4  # nannies that end earlier, one after another, until a worker is given up
+
+CONFIG: dict[str, object] = {
+    # Nothing is shown by HTTP, which knows no certificate.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    # A program that stands still (Ctrl-Z, a laptop that sleeps) has not lost its workers.
+    "distributed.scheduler.worker-ttl": None,
+}
+"""Dask's options in the processes of a local cluster."""
 
 
 class _Worker(ProcessInterface):
     """One worker and its nanny."""
 
-    def __init__(self, scheduler: str, name: str | None = None) -> None:
+    def __init__(
+        self,
+        scheduler: str,
+        name: str | None = None,
+        *,
+        security: Security,
+        given_up: Callable[[str], None],
+    ) -> None:
         super().__init__(scheduler=scheduler, name=name)  # type: ignore[no-untyped-call]
         self._scheduler = scheduler
+        self._security = security
+        self._given_up = given_up
         self._process: asyncio.subprocess.Process | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Called by the cluster."""
+        await self._begin()
+        self._watch = asyncio.create_task(self._look_after())
+        await super().start()  # type: ignore[no-untyped-call]
+
+    async def _begin(self) -> None:
         # A nanny that ends at once leaves semaphores to Python's resource tracker, which would say so.
         quiet = ("-W", "ignore:resource_tracker")
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, *quiet, "-m", "laila.taskforce.dask.nanny", self._scheduler),
             stdin=asyncio.subprocess.PIPE,  # its end tells that of this process
+            start_new_session=True,  # signals of the terminal are for the program
         )
-        await super().start()  # type: ignore[no-untyped-call]
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(_written(self._security)).encode() + b"\n")
+
+    async def _look_after(self) -> None:
+        """Begin another nanny when this one ends, unless they all end at once."""
+        short, how = 0, ""
+        while self._process is not None:
+            began = monotonic()
+            code = await self._process.wait()
+            short = short + 1 if monotonic() - began < _STEADY else 1
+            how = f"its last process ended with the exit code {code}" if code >= 0 else f"by signal {-code}"
+            if short >= _MOST:
+                break
+            await asyncio.sleep(0.1 * short)
+            try:
+                await self._begin()
+            except OSError as error:
+                how = f"another process cannot be started: {error}"
+                break
+        self._given_up(how)
 
     async def close(self) -> None:
         """Called by the cluster."""
-        if self._process is not None:
-            if self._process.returncode is None:
-                self._process.kill()  # and its worker ends by itself
-            await self._process.communicate()
-        self._process = None
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        process, self._process = self._process, None
+        if process is not None:
+            if process.returncode is None:
+                process.kill()  # and its worker ends by itself
+            await process.communicate()
         await super().close()  # type: ignore[no-untyped-call]
 
 
-class _LocalCluster(SpecCluster):
+def _written(security: Security) -> dict[str, object]:
+    """What makes the same security elsewhere."""
+    names = ("ca_file", *(f"{role}_{part}" for role in ("client", "worker") for part in ("key", "cert")))
+    return {f"tls_{name}": getattr(security, f"tls_{name}") for name in names}
+
+
+class LocalCluster(SpecCluster):
     """A cluster that logs errors only, up to its very end.
 
     With Dask's own ``silence_logs`` the logs are back while the scheduler's last connections are still being
     closed, and say so now and then.
+
+    ``gone(cluster, why)`` is called, in the cluster's event loop, when the last of its workers was given up.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, gone: Callable[[LocalCluster, str], None], workers: int) -> None:
+        self._gone = gone
+        self._left = workers
+        security = Security.temporary()
         self._quiet = ExitStack()
         self._quiet.enter_context(silence_logging_cmgr(logging.ERROR))
+        options = {"security": security, "given_up": self._give_up_one}
         try:
-            super().__init__(**options)  # type: ignore[no-untyped-call]
+            with dask.config.set(CONFIG):
+                super().__init__(  # type: ignore[no-untyped-call]
+                    scheduler={
+                        "cls": Scheduler,
+                        "options": {
+                            "host": "127.0.0.1",
+                            "port": 0,
+                            "protocol": "tls://",
+                            "security": security,
+                            "dashboard": False,
+                            "dashboard_address": "127.0.0.1:0",
+                        },
+                    },
+                    workers={f"laila-{n}": {"cls": _Worker, "options": options} for n in range(workers)},
+                    security=security,
+                )
         except BaseException:
             self._quiet.close()
             raise
+
+    def _give_up_one(self, how: str) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._gone(self, how)
 
     def close(self, timeout: float | None = None) -> Any:
         """Close it; when this returns, its event loop has ended."""
@@ -72,17 +169,6 @@ class _LocalCluster(SpecCluster):
             self._quiet.close()
 
 
-def local_cluster(workers: int | None) -> SpecCluster:
+def local_cluster(workers: int | None, gone: Callable[[LocalCluster, str], None]) -> LocalCluster:
     """Start one with so many worker processes of one thread each; by default as many as there are cores."""
-    return _LocalCluster(
-        scheduler={
-            "cls": Scheduler,
-            "options": {
-                "host": "127.0.0.1",
-                "port": 0,
-                "dashboard": False,
-                "dashboard_address": "127.0.0.1:0",
-            },
-        },
-        workers={f"laila-{n}": {"cls": _Worker} for n in range(workers or os.cpu_count() or 1)},
-    )
+    return LocalCluster(gone, workers or os.cpu_count() or 1)

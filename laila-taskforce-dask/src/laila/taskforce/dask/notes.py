@@ -1,8 +1,8 @@
 """What was done on this host: notes that outlive the worker processes that made them.
 
-Each task has a file in a folder of the user's. It is made before the task starts, and gets the outcome when
-it ends, unless that is large. The system keeps what was written also when the process is killed right after,
-so that a task that comes again, because its worker died, is known to have started here, or to be done.
+Each task has a file in a folder of the user's alone. It is made before the task starts, and gets the outcome
+when it ends, unless that is large. The system keeps what was written also when the process is killed right
+after, so that a task that comes again, because its worker died, is known to have started here, or to be done.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import re
 import tempfile
 import time
 from collections import deque
-from pathlib import Path
+from contextlib import suppress
 from threading import Lock
+
+from laila.contract import private_folder
 
 __all__ = ["Notes", "read_note"]
 
@@ -22,27 +25,29 @@ _DAY = 24 * 3600
 _LARGEST = 1 << 20  # bytes of an outcome that is noted
 _KEPT = 64 << 20  # bytes of outcomes that a process keeps
 _DONE = b"done"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_is_note = re.compile(r"[0-9a-f]{32}", re.ASCII).fullmatch
 
 
-def _folder() -> Path:
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-    folder = Path(tempfile.gettempdir()) / f"laila-dask-{user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if hasattr(os, "getuid") and folder.stat().st_uid != user:
-        raise PermissionError(f"{folder} belongs to somebody else, who could forge what tasks have done")
-    return folder
+def _folder() -> int:
+    return private_folder(os.path.join(tempfile.gettempdir(), f"laila-dask-{os.getuid()}"))
 
 
-def _path(folder: Path, key: str) -> Path:
-    return folder / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+def _name(key: str) -> str:
+    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def read_note(key: str) -> bytes | None:
     """Return the outcome of a task that was begun on this host, empty where none is known; else None."""
+    folder = _folder()
     try:
-        note = _path(_folder(), key).read_bytes()
+        fd = os.open(_name(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
         return None
+    finally:
+        os.close(folder)
+    with open(fd, "rb") as file:
+        note = file.read()
     # One that was cut short by the end of its process is none.
     size = int.from_bytes(note[4:12], "big")
     return note[12:] if note[:4] == _DONE and len(note) == 12 + size else b""
@@ -54,28 +59,27 @@ class Notes:
     def __init__(self) -> None:
         self._folder = _folder()
         self._lock = Lock()
-        self._kept: deque[tuple[Path, int]] = deque()
+        self._kept: deque[tuple[str, int]] = deque()
         self._bytes = 0
-        for old in self._folder.iterdir():
-            try:
-                if time.time() - old.stat().st_mtime > _DAY:
-                    old.unlink()
-            except FileNotFoundError:
-                continue  # another process has removed it
+        for old in filter(_is_note, os.listdir(self._folder)):
+            with suppress(FileNotFoundError):  # another process has removed it
+                if time.time() - os.lstat(old, dir_fd=self._folder).st_mtime > _DAY:
+                    os.unlink(old, dir_fd=self._folder)
         atexit.register(self._remove_all)
 
     def begin(self, key: str) -> None:
         """Note that the task ``key`` begins now."""
-        os.close(os.open(_path(self._folder, key), os.O_WRONLY | os.O_CREAT, 0o600))
+        os.close(os.open(_name(key), _NEW, 0o600, dir_fd=self._folder))
 
     def end(self, key: str, outcome: bytes) -> None:
         """Note what came of it."""
-        path = _path(self._folder, key)
+        name = _name(key)
         size = 0
         if len(outcome) <= _LARGEST:
-            size = path.write_bytes(_DONE + len(outcome).to_bytes(8, "big") + outcome)
+            with open(os.open(name, _NEW | os.O_TRUNC, 0o600, dir_fd=self._folder), "wb") as file:
+                size = file.write(_DONE + len(outcome).to_bytes(8, "big") + outcome)
         with self._lock:
-            self._kept.append((path, size + 4096))  # a file takes a block, whatever is in it
+            self._kept.append((name, size + 4096))  # a file takes a block, whatever is in it
             self._bytes += size + 4096
             old = []
             while self._bytes > _KEPT:
@@ -83,8 +87,12 @@ class Notes:
                 self._bytes -= freed
                 old.append(one)
         for one in old:
-            one.unlink(missing_ok=True)
+            self._remove(one)
+
+    def _remove(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._folder)
 
     def _remove_all(self) -> None:
-        for path, _ in list(self._kept):
-            path.unlink(missing_ok=True)
+        for name, _ in list(self._kept):
+            self._remove(name)

@@ -20,7 +20,7 @@ import dask
 from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, option
 from laila.errors import InvalidArgumentError, LailaError, TaskForceError
 from laila.showing import shown
-from laila.taskforce.dask.local import local_cluster
+from laila.taskforce.dask.local import LocalCluster, local_cluster
 from laila.taskforce.dask.scheduler import MARK, MarkLost
 from laila.taskforce.dask.worker import LOST, run
 
@@ -132,10 +132,12 @@ class DaskTaskForce(RemoteTaskForce):
         super().__init__(settings=settings, nickname=nickname)
         self._mine = given is None
         self._client: Client | None = given
-        self._cluster: SpecCluster | None = None
+        self._cluster: LocalCluster | None = None
         self._forked = False
         self._marked = False
         self._done: SimpleQueue[tuple[Parcel, Any] | None] = SimpleQueue()
+        self._abandoned: list[Client | None] = []  # those of local clusters that are gone
+        self._ending: Thread | None = None
         self._collector: Thread | None = None
 
     @property
@@ -167,7 +169,7 @@ class DaskTaskForce(RemoteTaskForce):
         if self.settings.address is not None:
             return self._client_of(self.settings.address)
         if self._cluster is None:
-            self._cluster = local_cluster(self.settings.workers)
+            self._cluster = local_cluster(self.settings.workers, self._local_gone)
         return self._client_of(self._cluster)
 
     @staticmethod
@@ -188,9 +190,8 @@ class DaskTaskForce(RemoteTaskForce):
 
     def _send(self, parcels: Sequence[Parcel]) -> None:
         client = self._client
-        assert client is not None
-        if client.status == "closed" and self._mine:
-            # The scheduler was away for longer than a client waits.
+        if client is None or (client.status == "closed" and self._mine):
+            # The local cluster is gone; or the scheduler was away for longer than a client waits.
             client = self._client = self._connect()
             self._marked = False
         if not self._marked:
@@ -218,6 +219,8 @@ class DaskTaskForce(RemoteTaskForce):
                 if one is None:
                     return
                 parcel, future = one
+                if future.client in self._abandoned:
+                    continue  # has been told as lost
                 if future.status in ("error", "cancelled"):
                     self._failed(parcel, future)
                 else:  # finished; or lost with its worker, and on its way again: fetching it waits for it
@@ -227,9 +230,8 @@ class DaskTaskForce(RemoteTaskForce):
             del got, ready
 
     def _fetch(self, ready: list[tuple[Parcel, Any]]) -> None:
-        assert self._client is not None
         try:
-            outcomes = self._client.gather([future for _, future in ready])
+            outcomes = ready[0][1].client.gather([future for _, future in ready])
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever it was: each is asked for itself
             if len(ready) == 1:
                 self._failed(*ready[0])
@@ -253,17 +255,51 @@ class DaskTaskForce(RemoteTaskForce):
         if isinstance(error, KilledWorker):
             self.lost(parcel, "died, and so did those that were to take over", started=True)
             return
+        advice = (
+            ""
+            if isinstance(error, LailaError)  # it has its own
+            else "; laila-taskforce-dask must be installed where the workers and the scheduler run, as here"
+        )
         told = TaskForceError(
-            f"Dask could not run the task {parcel.name} ({type(error).__name__}: {error}); "
-            "laila-taskforce-dask must be installed where the workers and the scheduler run, as it is here"
+            f"Dask could not run the task {parcel.name} ({type(error).__name__}: {error}){advice}"
         )
         told.__cause__ = error
         self.refused(parcel, told)
 
+    def _local_gone(self, cluster: LocalCluster, why: str) -> None:
+        """Called by the event loop of a local cluster that has no worker any more, and gets none."""
+        self._ending = Thread(target=self._replace, args=(cluster, why), name="laila-dask-end", daemon=True)
+        self._ending.start()
+
+    def _replace(self, cluster: LocalCluster, why: str) -> None:
+        """Fail what the cluster had, and end it; the next task begins another."""
+        with self._shipping:
+            if self._cluster is not cluster:
+                return
+            client, self._client, self._cluster = self._client, None, None
+            self._marked = False
+            self._abandoned.append(client)
+            had = self.shipped()
+        how = f"ended, as did all of the local cluster, and none starts any more ({why}); stderr may say more"
+        for parcel in had:
+            self.lost(parcel, how, started=True)
+        if client is not None:
+            client.close()
+        cluster.close()
+
     def _shut(self) -> None:
         self._done.put(None)
+        if self._ending is not None:
+            self._ending.join()
         if self._collector is not None:
             self._collector.join()
+        self._leave()
+
+    def _abandon(self) -> None:
+        self._done.put(None)
+        self._leave()
+
+    def _leave(self) -> None:
         if self._client is not None and self._mine:
             self._client.close()
         if self._cluster is not None:

@@ -7,11 +7,13 @@ whether it had started.
 
 from __future__ import annotations
 
-import signal
+import os
+from threading import Thread
+from time import sleep
 
 from loky.backend.reduction import dumps, loads
 
-from laila.contract.worker import Shipment, perform
+from laila.contract.worker import Shipment, leave_signals_to_the_submitter, perform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,14 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["STARTED", "main"]
 
+_LOOK_SECONDS = 0.5
+
 STARTED = b"\1"
 """Says that the task which was sent last has started. No outcome is a single byte."""
 
 
 def main(pipe: Connection) -> None:
     """Do tasks until an empty message, or the end of the process that sent them."""
-    # Ctrl-C goes to every process of a terminal; what it means for the work is the submitter's to decide.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_signals_to_the_submitter()
+    Thread(target=_end_with_the_submitter, args=(os.getppid(),), daemon=True).start()
     while True:
         try:
             message = pipe.recv_bytes()
@@ -41,3 +45,10 @@ def main(pipe: Connection) -> None:
         except ConnectionError:
             return  # the submitter is gone, and with it everybody who wanted to know
         del message, shipment  # or an idle worker would keep its last task
+
+
+def _end_with_the_submitter(parent: int) -> None:
+    """An idle worker learns it from its pipe; one that is in the middle of a task from here."""
+    while os.getppid() == parent:
+        sleep(_LOOK_SECONDS)
+    os._exit(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing.process
 import os
+import signal
 from contextlib import suppress
 from multiprocessing.connection import wait
 from threading import Lock, RLock, Thread
@@ -71,12 +72,18 @@ class _Worker:
         with suppress(ConnectionError):  # it died while it was idle: the listener finds out
             self.pipe.send_bytes(message)
 
+    def kill(self) -> None:
+        """End it at once; loky's processes have no ``kill``, and ours leave SIGTERM to the submitter."""
+        if self.process.exitcode is None and self.process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
     def death(self) -> str:
         """How the process ended, to complete "its worker process …"."""
         self.process.join(_PATIENCE)
         if self.process.exitcode is None:
             # Something in it, such as a thread that a task left, does not end.
-            self.process.terminate()
+            self.kill()
             self.process.join(_PATIENCE)
         code = self.process.exitcode
         if code is None:
@@ -177,6 +184,14 @@ class Crew:
         ):  # not public; without it, an error of multiprocessing's is seen at exit
             known = multiprocessing.process._children  # type: ignore[attr-defined]
             known.difference_update([worker.process for worker in self._workers.values()])
+
+    def kill(self) -> None:
+        """End the workers in the middle of what they do."""
+        with self._lock:
+            self._over = True
+            workers = list(self._workers.values())
+        for worker in workers:
+            worker.kill()
 
     def close(self) -> None:
         """Send the workers home; all are idle. Returns when their processes are gone."""

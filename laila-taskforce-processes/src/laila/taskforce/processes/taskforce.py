@@ -93,6 +93,10 @@ class ProcessTaskForce(RemoteTaskForce):
         if self._crew is not None:
             self._crew.close()
 
+    def _abandon(self) -> None:
+        if self._crew is not None:
+            self._crew.kill()
+
     def _drop(self) -> None:
         if self._crew is not None:
             self._crew.forget()
