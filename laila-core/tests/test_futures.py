@@ -511,7 +511,7 @@ def test_a_failure_somebody_looked_at_is_not(caplog: pytest.LogCaptureFixture) -
     assert caplog.records == []
 
 
-def test_the_end_of_the_interpreter_logs_nothing() -> None:
+def test_what_failed_is_told_once_at_the_end_of_the_interpreter() -> None:
     code = """
 from laila.futures import Task
 def fail(): raise ValueError("kept to the end")
@@ -523,7 +523,8 @@ sys.keep = task.future
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stderr == ""
+    assert done.stderr.count("ValueError: kept to the end\nTraceback") == 1
+    assert done.stderr.count("nobody looked") == 1
 
 
 # ------------------------------------------------------------------------------------------------------- size

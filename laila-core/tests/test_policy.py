@@ -435,17 +435,26 @@ def test_a_bad_bound_is_refused(limit: Any) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_does_not_wait_for_the_writes_of_its_parent() -> None:
     script = """
-        import os, signal, threading
+        import os, signal, threading, time
         import laila
+        from laila.locks import mutex
         from laila.policy.pending import PendingWrites
 
         pending = PendingWrites(10)
-        pending.add(laila.Future(), 10)  # under way in the parent, and for ever so in the child
-        pending._lock.acquire()          # as if another thread counted at this very moment
+        place = pending.place(10)
+        assert pending.take(place, laila.command)
+        pending.began(place, laila.Future())  # under way in the parent, and for ever so in the child
+        held = threading.Event()
+        def count():                          # another thread counts at this very moment
+            with mutex:
+                held.set()
+                time.sleep(3)
+        threading.Thread(target=count, daemon=True).start()
+        held.wait()
         child = os.fork()
         if child == 0:
             signal.alarm(10)
-            pending.make_room(5, laila.command)
+            assert pending.take(pending.place(5), laila.command)
             os._exit(7)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """

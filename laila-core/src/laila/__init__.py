@@ -249,7 +249,11 @@ else:
         command = _Live(_of_policy("central.command"))
         communication = _Live(_of_policy("central.communication"))
         peers = _Live(_of_policy("central.communication.peers"))
-        alpha_pool = _Live(_of_policy("central.memory.alpha_pool"), _set_alpha)
+        alpha_pool = _Live(
+            _of_policy("central.memory.alpha_pool"),
+            _set_alpha,
+            _of_policy("central.memory.router.alpha_pool"),
+        )
         environment = _Live(_of_policy("environment"))
         local_policies = _Live(_of_process("local_policies"))
         remote_policies = _Live(_of_process("remote_policies"))

@@ -7,9 +7,10 @@ without knowing how one is built.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from threading import RLock
 
+from laila.ending import check_new_use, exiting, has_ended, note_end, policy_at_exit
 from laila.errors import InvalidArgumentError, NoActivePolicyError, PolicyClosedError
+from laila.locks import mutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ AUTO_INITIALIZE_POLICY = True
 """Whether a first use builds a policy; the façade's attribute of this name sets it."""
 
 _policy: DefaultPolicy | None = None
-_lock = RLock()
 _here: ContextVar[Callable[[], DefaultPolicy] | None] = ContextVar("laila_policy_here", default=None)
 
 
@@ -41,7 +41,8 @@ def get_active_policy() -> DefaultPolicy:
 
     In a task that another process submitted it is that process's, rebuilt here.
 
-    Raises :class:`NoActivePolicyError` where there is none and ``laila.AUTO_INITIALIZE_POLICY`` is false.
+    Raises :class:`NoActivePolicyError` where there is none and ``laila.AUTO_INITIALIZE_POLICY`` is false,
+    :class:`PolicyClosedError` where the program ends and the policy ended before.
     """
     here = _here.get()
     if here is not None:
@@ -53,19 +54,23 @@ def get_active_policy() -> DefaultPolicy:
 
 
 def _initialize() -> DefaultPolicy:
-    with _lock:
-        if _policy is not None:
-            return _policy
-        if not AUTO_INITIALIZE_POLICY:
-            raise NoActivePolicyError(
-                "there is no active policy and laila.AUTO_INITIALIZE_POLICY is false; "
-                "set laila.active_policy = laila.DefaultPolicy()"
-            )
-        from laila.policy import DefaultPolicy
+    if has_ended() and exiting():
+        return policy_at_exit()
+    if not AUTO_INITIALIZE_POLICY:
+        raise NoActivePolicyError(
+            "there is no active policy and laila.AUTO_INITIALIZE_POLICY is false; "
+            "set laila.active_policy = laila.DefaultPolicy()"
+        )
+    from laila.policy import DefaultPolicy
 
-        policy = DefaultPolicy()
-        activate_policy(policy)
+    policy = DefaultPolicy()
+    if has_ended():
+        policy.central.memory.router.guard(check_new_use)
+    # Built without a lock, because plugins run while it is: of two threads the first to come here wins.
+    if _activate(policy, where_none=True):
         return policy
+    policy.close()
+    return get_active_policy()
 
 
 def activate_policy(policy: DefaultPolicy | RemotePolicyProxy) -> None:
@@ -74,6 +79,10 @@ def activate_policy(policy: DefaultPolicy | RemotePolicyProxy) -> None:
     It may be a peer, ``laila.peers[id]``: the verbs run over there then. Raises ``TypeError`` for what is no
     policy, ``RuntimeError`` for a closed one. Thread-safe.
     """
+    _activate(policy)
+
+
+def _activate(policy: DefaultPolicy | RemotePolicyProxy, *, where_none: bool = False) -> bool:
     global _policy
     from laila.futures import set_submitter
     from laila.policy import DefaultPolicy
@@ -90,17 +99,21 @@ def activate_policy(policy: DefaultPolicy | RemotePolicyProxy) -> None:
         raise PolicyClosedError(
             "a closed policy cannot be the active one; make a new one: laila.DefaultPolicy()"
         )
-    with _lock:
+    with mutex:
+        if where_none and _policy is not None:
+            return False
         _policy = policy  # type: ignore[assignment]  # a peer has the parts of a policy that verbs use
         set_submitter(submitter)
+    return True
 
 
 def clear_policy() -> None:
-    """Leave no policy active, so that the next use builds one."""
+    """Leave no policy active, so that the next use builds one: see :mod:`laila.ending`."""
     global _policy
     from laila.futures import set_submitter
 
-    with _lock:
+    note_end()
+    with mutex:
         _policy = None
         set_submitter(None)
 

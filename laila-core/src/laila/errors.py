@@ -29,10 +29,12 @@ pickle, attributes included, because task forces and peers carry them from one p
     │   └── PoolUnreachableError                  a pool of another process, which this one cannot reach
     ├── PoolKeyError (ValueError)                 a key that no pool takes, or another entry's
     ├── NoActivePolicyError (RuntimeError)        no policy, and none may be built
-    ├── PolicyClosedError (RuntimeError)          a policy used after close()
+    ├── PolicyClosedError (RuntimeError)          a policy used after close(), or after the program's end
+    ├── ReentryError (RuntimeError)               laila used in the midst of its own call, by a signal handler
     ├── PluginError (ImportError)                 a plugin that cannot be used
     │   └── MissingPluginError                    … because its distribution is not installed
     ├── TaskForceError (RuntimeError)             a task force that is shut down or cannot take the task
+    │   ├── TaskForceNotFoundError (KeyError)     … because none is registered under that id
     │   └── WorkerLostError                       … or whose worker died while it ran the task
     ├── InvalidTaskError (TypeError)              a task that cannot be called, or not be sent
     ├── RemoteTraceback (RuntimeError)            the cause of a task's error: where it was raised, as text
@@ -107,11 +109,13 @@ __all__ = [
     "PoolLockedError",
     "PoolNotFoundError",
     "PoolUnreachableError",
+    "ReentryError",
     "RemoteError",
     "RemoteTraceback",
     "SecretError",
     "SettingsError",
     "TaskForceError",
+    "TaskForceNotFoundError",
     "TransformationError",
     "UntrustedPayloadError",
     "WorkerLostError",
@@ -276,6 +280,13 @@ class PolicyClosedError(LailaError, RuntimeError):
     """The policy was closed, and its pools and task forces with it."""
 
 
+class ReentryError(LailaError, RuntimeError):
+    """laila was used by a signal handler or a destructor that interrupted a call of its own.
+
+    Nothing was done. Waiting would never end: what is waited for needs what the interrupted call holds.
+    """
+
+
 class PluginError(LailaError, ImportError):
     """A plugin that cannot be used; ``plugin`` names it, ``distribution`` what it came from."""
 
@@ -289,6 +300,13 @@ class MissingPluginError(PluginError):
 
 class TaskForceError(LailaError, RuntimeError):
     """A task force that is shut down, or cannot take what it was given."""
+
+
+class TaskForceNotFoundError(TaskForceError, KeyError):
+    """No task force is registered as ``taskforce``; ``registered`` lists what is."""
+
+    taskforce: str
+    registered: list[str]
 
 
 class WorkerLostError(TaskForceError):

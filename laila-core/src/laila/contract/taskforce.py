@@ -7,11 +7,9 @@ Everything a caller sees (futures, groups, guarantees, ``imap``) is made here, t
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections import deque
 from contextvars import copy_context
-from threading import RLock
 from typing import final
 
 # Here, before there are threads: when a process forks while another of its threads imports a module, that
@@ -23,6 +21,7 @@ from laila.futures.group import GroupFuture
 from laila.futures.scope import register
 from laila.futures.task import Task, check_task, run_here
 from laila.futures.waiting import blocked, current_host, set_host
+from laila.locks import long_lock
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -37,9 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Task", "TaskForce", "blocked", "current_host", "run_here", "set_host"]
 
-_starting = RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_starting._at_fork_reinit)  # type: ignore[attr-defined]  # as in futures.base
+_starting = long_lock()
 
 
 class TaskForce(Component):

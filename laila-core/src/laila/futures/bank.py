@@ -11,10 +11,11 @@ import sys
 from weakref import WeakValueDictionary
 
 from laila.errors import FutureNotFoundError, InvalidArgumentError
-from laila.futures.base import FutureBase, mutex
+from laila.futures.base import FutureBase
 from laila.futures.failure import Failure
 from laila.futures.outcomes import Outcomes
 from laila.identity import Identifiable, parse_global_id
+from laila.locks import mutex
 from laila.showing import shown
 
 TYPE_CHECKING = False

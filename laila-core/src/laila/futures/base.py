@@ -1,15 +1,15 @@
-"""What a future and a group of futures share: an id made on demand, ways to wait, and the lock on states."""
+"""What a future and a group of futures share: an id made on demand, and ways to wait."""
 
 from __future__ import annotations
 
-import os
-from _thread import RLock
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from laila.errors import InvalidArgumentError
+from laila.futures.loops import loop_is_held_up, warn_of_held_loop
 from laila.futures.waiting import blocked, check_timeout, current_host
 from laila.identity import Identifiable, make_global_id, new_uuid
+from laila.locks import check_may_use, check_may_wait, mutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,17 +21,9 @@ if TYPE_CHECKING:
     from laila.futures.task import Task
     from laila.futures.waiting import Host
 
-__all__ = ["FutureBase", "mutex"]
+__all__ = ["FutureBase"]
 
 T_co = TypeVar("T_co", covariant=True)
-
-# One lock for the states of all futures, the bank and the scopes, held for a few assignments at a time.
-# Reentrant, because a finalizer or a signal handler may use futures while its thread holds it.
-mutex = RLock()
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    # Another thread may have held it at the moment of the fork, and that thread does not exist in the child.
-    # The locks of the standard library are made new by the same method.
-    os.register_at_fork(after_in_child=mutex._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class FutureBase(Identifiable, ABC, Generic[T_co]):
@@ -148,6 +140,11 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         if self._is_settled():
             return True
         timeout = check_timeout(timeout)
+        if timeout != 0:
+            # What a task gives may need a lock that this thread holds; what arrives by itself does not.
+            (check_may_wait if self._has_tasks() else check_may_use)()
+            if loop_is_held_up():
+                warn_of_held_loop()
         host = current_host()
         if host is None:
             settled = self._sleep(timeout)
@@ -162,6 +159,10 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         if not settled and note:
             self._timed_out()
         return settled
+
+    def _has_tasks(self) -> bool:
+        """Whether a thread of this process has work to do before this settles."""
+        return next(iter(self._tasks()), None) is not None
 
     def _do_here(self, host: Host, *, force: bool = False) -> bool:
         """Do what has not been started, as far as ``host`` may; whether this has settled."""

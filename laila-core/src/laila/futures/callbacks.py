@@ -10,9 +10,10 @@ from abc import abstractmethod
 from typing import TypeVar
 
 from laila.errors import InvalidArgumentError
-from laila.futures.base import FutureBase, mutex
+from laila.futures.base import FutureBase
 from laila.futures.failure import log_error
 from laila.futures.states import FINISHED, FutureStatus
+from laila.locks import mutex
 from laila.showing import shown
 
 TYPE_CHECKING = False

@@ -1,25 +1,60 @@
 """Errors kept inside futures: who looked at them, and what happens when nobody did.
 
-A failed future keeps its error in a small box. When the box goes and nobody ever asked for the error, it is
-logged, so that work nobody waits for does not fail in silence. Only failures pay for this: a future that
-succeeds has no finalizer.
+A failed future keeps its error in a small box. Where nobody ever asks for the error it is told, once: logged
+when the box goes, or at ``laila.terminate()``, which raises the first, or when the program ends. So work that
+nobody waits for does not fail in silence. Only failures pay for this: a future that succeeds has no
+finalizer.
 """
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
+from contextlib import suppress
+from weakref import ref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import TypeAlias
 
-__all__ = ["Failure", "log_error"]
+    Telling: TypeAlias = tuple[str, BaseException, TracebackType | None]
+
+__all__ = ["Failure", "Watched", "log_error", "tell_failures"]
 
 
-class Failure:
+class Watched:
+    """What has failed, and is told of unless somebody looks."""
+
+    __slots__ = ()
+
+    def watch(self) -> None:
+        """See to it that this is told of."""
+        _watched[id(self)] = ref(self)
+
+    def untold(self) -> Telling | None:
+        """Return what is to be told, or None where somebody looked."""
+        raise NotImplementedError
+
+    def hush(self) -> None:
+        """Have nothing told of this any more."""
+        raise NotImplementedError
+
+    def __del__(self) -> None:
+        # What was never watched is no failure of a future: one that settled before kept its outcome.
+        if _watched is None or _watched.pop(id(self), None) is None:
+            return
+        telling = self.untold()
+        if telling is not None:
+            _tell(telling)
+            _losses.note(telling[1])
+
+
+class Failure(Watched):
     """One error, the traceback it came with, and whether somebody looked at it."""
 
-    __slots__ = ("error", "seen", "traceback", "what")
+    __slots__ = ("__weakref__", "error", "seen", "traceback", "what")
 
     def __init__(self, error: BaseException, what: str | None = None) -> None:
         self.error = error
@@ -33,18 +68,141 @@ class Failure:
         self.seen = True
         return self.error.with_traceback(self.traceback)
 
-    def __del__(self) -> None:
+    def watch(self) -> None:
+        """See to it that this is told of, unless somebody looked."""
         if not self.seen:
-            what = f" of {self.what}" if self.what else ""
-            log_error(f"a future{what} failed and nobody looked at its result", self.error, self.traceback)
+            super().watch()
+
+    def untold(self) -> Telling | None:
+        """Return what is to be told, or None where somebody looked."""
+        if self.seen:
+            return None
+        what = f" of {self.what}" if self.what else ""
+        return f"a future{what} failed and nobody looked at its result", self.error, self.traceback
+
+    def hush(self) -> None:
+        """Count as looked at."""
+        self.seen = True
+
+
+class _Losses:
+    """How many failures were told of, and the first of them since ``laila.terminate()``."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: BaseException | None = None
+
+    def note(self, error: BaseException) -> None:
+        """Count one that was logged because its future went."""
+        if self.first is None:
+            self.first = error
+            _strip(error)
+
+
+_watched: dict[int, ref[Watched]] = {}  # in the order of failing
+_losses = _Losses()
+_postponed: list[Telling] = []
+
+
+def tell_failures(*, raising: bool = False) -> BaseException | None:
+    """Log each failure that nobody looked at. With ``raising``, return the first, for the caller to raise.
+
+    That may be one which was logged before, when its future went.
+    """
+    while _postponed:
+        log_error(*_postponed.pop(0))
+    first, _losses.first = (_losses.first, None) if raising else (None, _losses.first)
+    for key, reference in list(_watched.items()):
+        _watched.pop(key, None)
+        one = reference()
+        telling = None if one is None else one.untold()
+        if one is None or telling is None:
+            continue
+        one.hush()
+        if raising and first is None:
+            first = telling[1].with_traceback(telling[2])
+        else:
+            _tell(telling)
+    return first
+
+
+def _tell(telling: Telling) -> None:
+    _losses.count += 1
+    logging = sys.modules.get("logging")
+    if logging is not None and not hasattr(logging, "getLogger") and not sys.is_finalizing():
+        _postponed.append(telling)  # the collector runs within its very import
+        return
+    log_error(*telling)
 
 
 def log_error(message: str, error: BaseException, traceback: TracebackType | None) -> None:
-    """Log ``error`` at ERROR with its traceback; silent while the interpreter is going down."""
-    if sys is None or sys.is_finalizing():  # module globals may be gone already
+    """Log ``error`` at ERROR with its traceback; as one line on stderr while the interpreter goes down."""
+    if sys is None or sys.is_finalizing():  # module globals may be gone already, and logging with them
+        _last_words(f"{message}: {type(error).__name__}: {error}\n")
         return
     from laila.showing import logger, said
 
     logger("laila.futures").error(
         "%s: %s: %s", message, type(error).__name__, said(error), exc_info=(type(error), error, traceback)
     )
+
+
+def _last_words(text: str, write=os.write) -> None:  # type: ignore[no-untyped-def]  # bound while os is there
+    try:
+        write(2, text.encode(errors="backslashreplace"))
+    except Exception:  # noqa: BLE001 - there is no other place to say it
+        return
+
+
+def _strip(error: BaseException | None) -> None:
+    """Let go of the frames that an error which nobody looks at keeps alive."""
+    for _ in range(50):
+        if error is None:
+            return
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+# ------------------------------------------------------------------------------------------ the program's end
+
+
+class _ExitStatus:
+    """Makes the exit status 1 where failures were told of: goes last of all, with the module ``sys``."""
+
+    def __del__(self, losses: _Losses = _losses, leave=os._exit, over=sys.is_finalizing) -> None:  # type: ignore[no-untyped-def]
+        if losses.count and over():
+            leave(1)
+
+
+def _at_exit() -> None:
+    """The last hook of laila's: policies were closed by now."""
+    tell_failures()
+    if os.environ.get("LAILA_STRICT", "").strip().lower() in {"1", "true", "yes", "on"}:
+        sys._laila_exit_status = _ExitStatus()  # type: ignore[attr-defined]
+
+
+def _at_end_of_child() -> None:
+    """At the end of a process of :mod:`multiprocessing`, which runs no exit hooks."""
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and processes.parent_process() is not None:
+        tell_failures()
+
+
+def _after_fork() -> None:
+    # What failed in the parent is told there.
+    for reference in list(_watched.values()):
+        one = reference()
+        if one is not None:
+            one.hush()
+    _watched.clear()
+    _losses.__init__()  # type: ignore[misc]
+
+
+atexit.register(_at_exit)
+with suppress(AttributeError, RuntimeError):  # it is not public, and too late at the program's end
+    import threading
+
+    # Before the hooks of task forces are, and so run after them.
+    threading._register_atexit(_at_end_of_child)  # type: ignore[attr-defined]
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -19,10 +19,11 @@ from laila.errors import (
     InvalidArgumentError,
     InvalidValueError,
 )
-from laila.futures.base import mutex
 from laila.futures.callbacks import Callback, WithCallbacks
 from laila.futures.failure import Failure
+from laila.futures.loops import running_trio, wait_in_trio
 from laila.futures.states import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, STATUS, FutureStatus
+from laila.locks import mutex
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -255,6 +256,8 @@ class Future(WithCallbacks[T]):
             task, self._task = self._task, None
             listeners, self._listeners = self._listeners, None
             banked = self._banked
+        if state == FAILED and isinstance(value, Failure):
+            value.watch()
         if listeners is not None and not quietly:
             status = STATUS[state]
             callbacks = []
@@ -332,6 +335,9 @@ class Future(WithCallbacks[T]):
 
     def _yield_until_settled(self) -> Generator[Any, None, None]:
         """Let the running event loop go on until this has settled, whichever thread settles it."""
+        if (trio := running_trio()) is not None:
+            yield from wait_in_trio(trio, self)
+            return
         from asyncio import get_running_loop
 
         loop = get_running_loop()

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TypeVar
 
 from laila.errors import FutureTimeoutError, InvalidArgumentError, InvalidValueError
-from laila.futures.base import FutureBase, mutex
+from laila.futures.base import FutureBase
 from laila.futures.batch import Batch
 from laila.futures.future import Future, entry_data
 from laila.futures.outcomes import ItemFailure, checked, outcomes
 from laila.futures.scope import register
 from laila.futures.states import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, FutureStatus
 from laila.futures.task import Task, submit_tasks
+from laila.locks import mutex
 from laila.showing import shown
 
 TYPE_CHECKING = False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from laila.errors import TaskForceError
-from laila.futures.failure import Failure, log_error
+from laila.futures.failure import Failure, Watched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
+
+    from laila.futures.failure import Telling
 
 __all__ = ["Outcomes", "checked"]
 
@@ -18,8 +20,8 @@ class ItemFailure(Failure):
 
     __slots__ = ()
 
-    def __del__(self) -> None:
-        pass
+    def watch(self) -> None:
+        """Leave the telling to the batch."""
 
 
 class Outcomes:
@@ -36,29 +38,34 @@ class Outcomes:
         return []
 
 
-class _WithFailures(Outcomes):
+class _WithFailures(Watched, Outcomes):
     """Outcomes with failures among them. Apart, so that a batch that succeeded has no finalizer."""
 
-    __slots__ = ("_failures",)
+    __slots__ = ("__weakref__", "_failures")
 
     def __init__(self, values: list[Any]) -> None:
         super().__init__(
             [ItemFailure(value) if isinstance(value, BaseException) else value for value in values]
         )
         self._failures = [value for value in self.values if isinstance(value, ItemFailure)]
+        self.watch()
 
     @property
     def failures(self) -> list[ItemFailure]:
         return self._failures
 
-    def __del__(self) -> None:
+    def untold(self) -> Telling | None:
+        """Return what is to be told of those that nobody looked at, once for all of them."""
         unseen = [failure for failure in self._failures if not failure.seen]
-        if unseen:
-            log_error(
-                f"{len(unseen)} of {len(self.values)} items of a group failed and nobody looked; the first",
-                unseen[0].error,
-                unseen[0].traceback,
-            )
+        if not unseen:
+            return None
+        message = f"{len(unseen)} of {len(self.values)} items of a group failed and nobody looked; the first"
+        return message, unseen[0].error, unseen[0].traceback
+
+    def hush(self) -> None:
+        """Count all of them as looked at."""
+        for failure in self._failures:
+            failure.seen = True
 
 
 def outcomes(values: Iterable[Any]) -> Outcomes:

@@ -10,11 +10,11 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from laila.errors import PeerDisconnectedError
-from laila.futures.base import mutex
 from laila.futures.callbacks import Callback
 from laila.futures.failure import Failure
 from laila.futures.future import Future
 from laila.futures.states import CANCELLED, FAILED, FINISHED, RUNNING
+from laila.locks import mutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from laila.futures.base import mutex
+from laila.locks import mutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

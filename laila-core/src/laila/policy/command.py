@@ -7,13 +7,13 @@ caller.
 
 from __future__ import annotations
 
-from threading import RLock
 from types import MappingProxyType
 from weakref import ref
 
 from laila.contract.component import Component
 from laila.contract.taskforce import TaskForce
-from laila.errors import InvalidArgumentError, PluginError, TaskForceError
+from laila.errors import InvalidArgumentError, PluginError, TaskForceError, TaskForceNotFoundError
+from laila.locks import long_lock
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ class DefaultCentralCommand(Component):
         nickname: str | None = None,
     ) -> None:
         super().__init__(nickname=nickname)
-        self._lock = RLock()
+        self._lock = long_lock()  # under it a plugin is imported, and the alpha task force made
         self._taskforces: dict[str, TaskForce] = {}
         self._replaced: list[TaskForce] = []
         self._alpha: TaskForce | None = None
@@ -141,11 +141,12 @@ class DefaultCentralCommand(Component):
             return self.alpha_taskforce
         taskforce = self._taskforces.get(taskforce_id)
         if taskforce is None:
-            registered = ", ".join(self._taskforces) or "none"
-            raise TaskForceError(
-                f"no task force is registered as {shown(taskforce_id)} (registered: {registered}): "
-                "add_taskforce() gives the id",
+            registered = list(self._taskforces)
+            raise TaskForceNotFoundError(
+                f"no task force is registered as {shown(taskforce_id)} (registered: "
+                f"{', '.join(registered) or 'none'}): add_taskforce() gives the id",
                 taskforce=taskforce_id,
+                registered=registered,
             )
         return taskforce
 
@@ -208,7 +209,8 @@ class DefaultCentralCommand(Component):
             InvalidTaskError: When one of them is no callable (a ``TypeError``), or cannot be sent to the
                 process that is to run it; none was queued then.
             PoolNotFoundError: When there is no pool ``memorize_to``.
-            TaskForceError: For an unknown task force, or one that was shut down.
+            TaskForceNotFoundError: For an unknown task force (a ``KeyError``).
+            TaskForceError: For one that was shut down.
         """
         taskforce = self._taskforce(taskforce_id)
         self._advise()

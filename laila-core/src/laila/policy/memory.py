@@ -60,11 +60,15 @@ class DefaultCentralMemory(Component):
     @property
     def alpha_pool(self) -> Pool:
         """The pool that a verb means when it names none. Assign a pool, or the URL of one."""
-        return self.router.alpha_pool
+        return self.router.route()
 
     @alpha_pool.setter
     def alpha_pool(self, pool: Pool | str) -> None:
         self.router.alpha_pool = self.extend(pool) if isinstance(pool, str) else pool
+
+    def finish_submitting(self) -> None:
+        """Submit the writes that wait for room, whatever the bound: the task force is about to end."""
+        self._runner.pending.finish()
 
     @property
     def max_pending_bytes(self) -> int:

@@ -18,7 +18,7 @@ from laila.policy.router import DefaultPoolRouter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, ClassVar, Self
 
     from laila.contract.pool import Pool
@@ -250,7 +250,8 @@ class DefaultPolicy(Component):
         """Finish what is queued, then close protocols, task forces and pools, in this order."""
         self._events.tell("laila_policy_closing")
         failures: list[Exception] = []
-        ends = [
+        ends: list[Callable[[], object]] = [self.central.memory.finish_submitting]
+        ends += [
             part.close for part in (self.central.communication, self.central.command, self.central.memory)
         ]
         if self._travels is not None and self._travels.invites():
@@ -281,8 +282,15 @@ def _default_taskforce() -> TaskForce:
 @atexit.register
 def _close_at_exit() -> None:
     # Task forces have finished what was queued by now; pools still have files and servers to give back.
+    from laila.active import peek_policy
+    from laila.ending import keep_for_exit
     from laila.showing import logger
 
+    active = peek_policy()
+    if isinstance(active, DefaultPolicy) and not active.closed:
+        from laila.policy.late import reopen
+
+        keep_for_exit(lambda: reopen(active))
     for policy in list(_policies.values()):
         try:
             policy.close()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from threading import Lock
-
 from laila.contract.component import Component
 from laila.contract.pool import Pool
+from laila.ending import exiting
 from laila.errors import InvalidArgumentError, PolicyClosedError, PoolNotFoundError, SettingsError
+from laila.locks import check_may_use, mutex
 from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import ClassVar
 
     from laila.entry import Entry
@@ -33,7 +33,7 @@ class DefaultPoolRouter(Component):
             from laila.pool.memory import MemoryPool
 
             alpha_pool = MemoryPool()
-        self._lock = Lock()
+        self._guard: Callable[[], object] | None = None
         self._pools: dict[str, Pool] = {}
         self._nicknames: dict[str, Pool] = {}
         self._affinities: dict[str, float] = {}
@@ -50,6 +50,11 @@ class DefaultPoolRouter(Component):
         if not isinstance(pool, Pool) or self._pools.get(pool.global_id) is not pool:
             self.extend(pool)
         self._alpha = pool
+        self._guard = None
+
+    def guard(self, check: Callable[[], object]) -> None:
+        """Have ``check()`` raise for who may not use the alpha pool, until one is assigned."""
+        self._guard = check
 
     @property
     def pools(self) -> Mapping[str, Pool]:
@@ -88,7 +93,7 @@ class DefaultPoolRouter(Component):
             )
         affinity = _check_affinity(affinity)
         nickname = pool_nickname if pool_nickname is not None else pool.nickname
-        with self._lock:
+        with mutex:
             known = self._pools.get(pool.global_id)
             if known is not None and known is not pool:
                 raise SettingsError(
@@ -106,7 +111,7 @@ class DefaultPoolRouter(Component):
 
     def adopt(self, pools: Iterable[tuple[Pool, float, Sequence[str]]], alpha_pool: Pool) -> None:
         """Replace all that is registered: pools, affinities and nicknames; for rebuilding."""
-        with self._lock:
+        with mutex:
             self._pools, self._nicknames, self._affinities = {}, {}, {}
             for pool, affinity, nicknames in pools:
                 self._pools[pool.global_id] = pool
@@ -117,7 +122,7 @@ class DefaultPoolRouter(Component):
 
     def by_affinity(self) -> list[Pool]:
         """Return the pools by falling affinity."""
-        with self._lock:
+        with mutex:
             return sorted(self._pools.values(), key=lambda pool: -self._affinities[pool.global_id])
 
     def places(self, hint: str | None, pool_subset: Iterable[str] | None, *, everywhere: bool) -> list[Pool]:
@@ -146,9 +151,12 @@ class DefaultPoolRouter(Component):
         routed; this router treats all alike. Raises :class:`PoolNotFoundError` (a ``KeyError``) that lists
         what is registered, and :class:`SettingsError` (a ``ValueError``) for two arguments that disagree.
         """
+        check_may_use()
         if self._closed:
             raise PolicyClosedError("the policy was closed; make a new one: laila.DefaultPolicy()")
         if pool_id is None and pool_nickname is None and affinity is None:
+            if self._guard is not None:
+                self._guard()
             return self._alpha
         affinity = _check_affinity(affinity)
         meant: list[tuple[str, Pool]] = []
@@ -193,6 +201,8 @@ class DefaultPoolRouter(Component):
         """Close every pool, caches before their origins; the first error is raised when all are closed."""
         failure: Exception | None = None
         for tier in [tier for pool in self._pools.values() for tier in pool.chain()]:
+            if not tier.blocking and exiting():
+                continue  # what is in memory alone an exit handler may still ask for
             try:
                 tier.close()
             except Exception as error:  # noqa: BLE001 - the others are closed first

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from laila.policy.events import Events
 
     Work = Callable[[], list[Any]]
+    Submitter = Callable[[Sequence[Task]], None]
 
 __all__ = ["Runner"]
 
@@ -89,17 +90,8 @@ class Runner:
         if count and _waits(pool, writes=verb == "memorize"):
             size = sum(blob.content_nbytes for blob in blobs if blob is not None)
             if size:
-                self.pending.make_room(size, self._command)
-            future = (
-                spawn(lambda: _only(work()), self._dispatch)
-                if one
-                else GroupFuture.batch(count, work, self._dispatch)
-            )
-            if entries:
-                future.add_callback("cancelled", lambda _: unmark(entries))
-            if size:
-                self.pending.add(future, size)
-            return future
+                return self._write(verb, size, work, count, one=one, entries=entries)
+            return self._spawn(verb, work, count, self._dispatch, one=one)
         try:
             outcomes = work() if count else []
         except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept for whoever asks the future
@@ -108,6 +100,46 @@ class Runner:
             return GroupFuture.completed(outcomes)
         (outcome,) = outcomes
         return Future.failed(outcome) if isinstance(outcome, BaseException) else Future.completed(outcome)
+
+    @staticmethod
+    def _spawn(
+        verb: str, work: Work, count: int, submit: Submitter, *, one: bool
+    ) -> Future[Any] | GroupFuture[Any]:
+        def do() -> Any:
+            return _only(work()) if one else work()
+
+        do.__qualname__ = verb  # what messages call it
+        return spawn(do, submit) if one else GroupFuture.batch(count, do, submit)
+
+    def _write(
+        self, verb: str, size: int, work: Work, count: int, *, one: bool, entries: Sequence[Entry]
+    ) -> Future[Any] | GroupFuture[Any]:
+        """Submit a write of ``size`` bytes once there is room: now, or in an event loop when it comes."""
+        place = self.pending.place(size)
+        submit: Submitter = self._dispatch
+        if not self.pending.take(place, self._command):
+
+            def submit(tasks: Sequence[Task]) -> None:
+                self.pending.queue(place, lambda: self._dispatch(tasks))
+
+        def write() -> list[Any]:
+            try:
+                return work()
+            finally:
+                place.give_back()
+
+        def not_written(_: object) -> None:
+            place.give_back()
+            unmark(entries)
+
+        try:
+            future = self._spawn(verb, write, count, submit, one=one)
+            future.add_callback("cancelled", not_written)
+            self.pending.began(place, future)
+        except BaseException:  # an interrupt: what was not submitted does not end
+            place.give_back()
+            raise
+        return future
 
     def _dispatch(self, tasks: Sequence[Task]) -> None:
         """Hand tasks to the alpha task force. One that was shut down leaves them to the caller."""

@@ -6,8 +6,10 @@ from itertools import pairwise
 
 from laila.active import get_active_policy
 from laila.entry import Entry
-from laila.errors import InvalidArgumentError, SettingsError
+from laila.errors import InvalidArgumentError, SettingsError, TaskForceError
+from laila.futures.failure import tell_failures
 from laila.identity import universal_namespace
+from laila.locks import check_may_wait
 from laila.policy.policy import local_policies
 from laila.policy.router import open_pool
 
@@ -265,16 +267,30 @@ def universe() -> Mapping[str, Any]:
 def terminate() -> None:
     """Close every policy of this process: finish queued work, close protocols, task forces and pools.
 
-    The next use builds a new policy. Idempotent; the first error is raised after everything was closed.
+    The next use builds a new policy; threads and handlers that used the old one say first where to store.
+    Idempotent. When everything is closed the first error of closing is raised, else the first failure of a
+    future that nobody looked at; the other failures are logged.
+
+    Raises:
+        ReentryError: In a signal handler or destructor that interrupted a call of laila's; nothing is closed.
     """
+    check_may_wait()
     failure: Exception | None = None
     for policy in local_policies().values():
         try:
             policy.close()
         except Exception as error:  # noqa: BLE001 - the others are closed first
             failure = failure or error
+    lost = tell_failures(raising=failure is None)
     if failure is not None:
         raise failure
+    if isinstance(lost, Exception):
+        try:
+            raise lost
+        finally:
+            del lost
+    if lost is not None:  # what ended a task shall not end the program
+        raise TaskForceError(f"a task that nobody looked at ended by {type(lost).__name__}: {lost}") from lost
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,121 @@
+"""The end of a policy: who may begin anew after it, and what is left for those who come late.
+
+When the active policy has been closed, a next use builds another one, whose pool is empty and in memory. That
+is right for the flow that closed it, and wrong for a thread, a coroutine or an exit handler that goes on as
+before: it would be told that something is stored, which nobody finds again. So
+
+* who used the old policy is refused (:class:`~laila.errors.PolicyClosedError`) until somebody says where to
+  store: ``laila.alpha_pool = …`` or ``laila.active_policy = …``;
+* at the end of the program nothing is built at all. An exit handler that runs after laila's own gets the old
+  pools, opened again.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from contextvars import ContextVar
+from weakref import WeakSet
+
+from laila.errors import PolicyClosedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Thread
+
+    from laila.policy import DefaultPolicy
+
+__all__ = ["check_new_use", "exiting", "has_ended", "keep_for_exit", "note_end", "policy_at_exit"]
+
+_ends = 0
+_old_threads: WeakSet[Thread] = WeakSet()
+_closer: ContextVar[int] = ContextVar("laila_closer", default=0)
+_reopen: Callable[[], DefaultPolicy] | None = None
+_late: DefaultPolicy | None = None
+
+
+def note_end() -> None:
+    """Note that the active policy ends now, and that this flow ends it, unless it is a signal handler."""
+    global _ends
+    _ends += 1
+    _old_threads.update(threading.enumerate())
+    if not (exiting() or _in_signal_handler()):
+        _closer.set(_ends)
+
+
+def has_ended() -> bool:
+    """Whether a policy was active in this process, and ended."""
+    return _ends > 0
+
+
+def check_new_use() -> None:
+    """Raise :class:`PolicyClosedError` for a flow that goes on as if its policy had not ended."""
+    if _closer.get() == _ends or threading.current_thread() not in _old_threads:
+        return
+    raise PolicyClosedError(
+        "the policy that was used here has been closed (laila.terminate()), and its pools with it: nothing "
+        "was done. Say where to store from now on: laila.alpha_pool = …, or laila.active_policy = "
+        "laila.DefaultPolicy()"
+    )
+
+
+def _in_signal_handler() -> bool:
+    """Whether this runs, as far as can be told, in a handler that interrupted the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = set()
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        handler = getattr(handler, "__func__", handler)
+        if (code := getattr(handler, "__code__", None)) is not None:
+            handlers.add(code)
+    handlers.discard(getattr(signal.default_int_handler, "__code__", None))
+    frame = sys._getframe() if handlers else None
+    while frame is not None:
+        if frame.f_code in handlers:
+            return True
+        frame = frame.f_back
+    return False
+
+
+# ------------------------------------------------------------------------------------------ the program's end
+
+
+def exiting() -> bool:
+    """Whether the program is at its end: its main thread has done its work, and exit handlers run."""
+    return sys.is_finalizing() or not threading.main_thread().is_alive()
+
+
+def keep_for_exit(reopen: Callable[[], DefaultPolicy]) -> None:
+    """Say how the active policy, which laila's exit hook closes now, is opened again for later handlers."""
+    global _reopen
+    _reopen = reopen
+
+
+def policy_at_exit() -> DefaultPolicy:
+    """Return what an exit handler acts through when the policy has been closed: its pools, opened again.
+
+    Raises :class:`PolicyClosedError` for all others, and where that cannot be.
+    """
+    global _late
+    if _late is not None and not _late.closed:
+        return _late
+    if (
+        _reopen is None
+        or _late is not None
+        or sys.is_finalizing()
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        raise PolicyClosedError(
+            "the program ends, and its policy was closed: nothing was done. Memorize before that, or in an "
+            "exit handler (atexit) of the main thread"
+        )
+    try:
+        _late = _reopen()
+    except Exception as error:
+        raise PolicyClosedError(
+            f"the program ends, its policy was closed, and its pools do not open again: {error}"
+        ) from error
+    return _late

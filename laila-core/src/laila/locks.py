@@ -1,0 +1,78 @@
+"""Locks: the two kinds that laila has, and what each promises to code that interrupts its holder.
+
+A signal handler runs between any two steps of the main thread, and a destructor wherever the collector runs.
+Either may use laila while the thread that it interrupts holds a lock of laila's. So that nothing waits for
+ever, each lock keeps one of two rules:
+
+* *Short*: the one :data:`mutex`, for all that takes a few assignments. No other lock is taken under it, and
+  nothing is waited for. It is reentrant. A verb that finds its own thread inside raises
+  :class:`~laila.errors.ReentryError` at once.
+* *Long*: what :func:`long_lock` makes, for what takes a while: a file, a server, an import. Work of a task
+  force is never waited for under it; :func:`check_may_wait` raises the same error.
+
+Both are reentrant locks of the interpreter's own, so that an interrupt never leaves one locked, and a forked
+child finds them free.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import RLock
+from _weakrefset import WeakSet
+
+from laila.errors import ReentryError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+__all__ = ["check_may_use", "check_may_wait", "long_lock", "mutex", "refuse_reentry"]
+
+mutex = RLock()
+"""The one short lock of this process."""
+
+inside = mutex._is_owned  # type: ignore[attr-defined]  # of the C class, as threading.Condition uses it
+"""Whether the calling thread is inside the mutex: some 30 nanoseconds."""
+
+_long: WeakSet[RLock] = WeakSet()
+
+
+def long_lock() -> RLock:
+    """Return a lock for what takes a while; see the module."""
+    lock = RLock()
+    _long.add(lock)
+    return lock
+
+
+def check_may_use() -> None:
+    """Raise :class:`ReentryError` where the calling thread was interrupted inside the mutex."""
+    if inside():
+        refuse_reentry()
+
+
+def check_may_wait() -> None:
+    """Raise :class:`ReentryError` where the calling thread holds a lock that others need to do the work."""
+    if inside():
+        refuse_reentry()
+    for lock in tuple(_long):
+        if lock._is_owned():  # type: ignore[attr-defined]
+            refuse_reentry()
+
+
+def refuse_reentry() -> NoReturn:
+    """Raise the error of a call that interrupts one of laila's own."""
+    raise ReentryError(
+        "a signal handler or a destructor used laila in the midst of a call of laila's in the same thread, "
+        "which cannot go on before this one returns: nothing was done. Let the handler raise SystemExit or "
+        "set a flag, and call laila outside it"
+    )
+
+
+def _after_fork() -> None:
+    # Another thread may have held them at the moment of the fork, and that thread is not in the child.
+    for lock in (mutex, *_long):
+        lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)
