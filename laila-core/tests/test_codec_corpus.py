@@ -101,7 +101,7 @@ def values() -> dict[str, Any]:
             np.datetime64("2020-01-01"),
             np.str_("x"),
             np.dtype("<f4"),
-            structured.view(np.recarray),
+            structured.copy().view(np.recarray),  # a view of the other would share its memory
         ],
         "signed": Path,
     }

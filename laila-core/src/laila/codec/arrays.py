@@ -1,13 +1,16 @@
-"""Rows of numpy's types: arrays of every dtype, masked and record arrays, scalars, dtypes.
+"""Rows of numpy's arrays, of every dtype.
 
-Arrays of simple dtypes are buffers that describe themselves; structured ones carry a description of their
-dtype in the row; arrays of objects are written element by element. A dtype that names Python objects is never
-built from a blob.
+Arrays of simple dtypes are buffers that describe themselves; others carry a description of their dtype in the
+row; arrays of objects are written element by element. No bytes of a blob become the address of an object.
+
+**Views.** An array is stored as it looks: a row of a large batch takes the bytes of that row. Arrays of one
+payload that share memory share it again when they come back: they lie in one buffer, which has what they show
+and nothing else of the memory around them. Where one of them shows all of it, the buffer is that array.
+Arrays of Python objects share their items, but not their memory.
 """
 
 from __future__ import annotations
 
-import re
 from math import prod
 
 import numpy as np
@@ -16,139 +19,28 @@ from xxhash import xxh3_128
 from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
+from laila.codec.dtypes import copy_values, describe, dtype_from, shape_from, solid
+from laila.codec.overlaps import Layout, Span, groups
 from laila.codec.registry import DECODERS, ENCODERS
-from laila.contract.buffer import byte_view
+from laila.contract.buffer import Buffer, byte_view
 from laila.errors import InvalidValueError
-from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, Literal
 
     from laila.codec.encoder import Encoder
-    from laila.contract.buffer import Buffer
+    from laila.codec.rows import Row as OpenRow
+    from laila.codec.rows import RowWriter
 
     Row = list[object]
     Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["encode_subclass"]
+__all__ = ["plain_array"]
 
-_simple_text = re.compile(
-    r"[<>|](?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-Za-zμ]{1,2}\])?)", re.ASCII
-).fullmatch
-_CHARS = "qQlLiIgGdDfF"
-_MAX_NESTING = 64
-_MAX_PARTS = 10_000
 _PIECE = 1 << 20
-
-
-def describe(dtype: np.dtype[Any]) -> object:
-    """``dtype`` as text or nested tuples, or None for one that only a pickle carries.
-
-    Text is ``dtype.str``. ``("c", char, order)`` tells C types of one size apart, ``("a", base, shape)`` is a
-    sub-array, ``("s", itemsize, aligned, record, fields)`` a structure of ``(name, title, offset, dtype)``.
-    """
-    try:
-        return _describe(dtype, [_MAX_PARTS])
-    except OverflowError:
-        return None
-
-
-def _describe(dtype: np.dtype[Any], left: list[int]) -> object:
-    _count(left)
-    if dtype.metadata or dtype.hasobject or dtype.itemsize == 0:
-        return None
-    if dtype.subdtype is not None:
-        base, shape = dtype.subdtype
-        inner = _describe(base, left)
-        return None if inner is None else ("a", inner, tuple(shape))
-    if dtype.names is not None:
-        fields = []
-        assert dtype.fields is not None
-        for name in dtype.names:
-            field = dtype.fields[name]
-            inner = _describe(field[0], left)
-            title = field[2] if len(field) > 2 else None
-            if inner is None or (title is not None and type(title) is not str):
-                return None
-            fields.append((name, title, field[1], inner))
-        return ("s", dtype.itemsize, dtype.isalignedstruct, dtype.type is np.record, tuple(fields))
-    text = dtype.str
-    if _simple_text(text):
-        same = np.dtype(text)
-        if same.char == dtype.char and same == dtype:
-            return text
-        if dtype.char in _CHARS and np.dtype(dtype.char).newbyteorder(text[0]) == dtype:  # type: ignore[arg-type]
-            return ("c", dtype.char, text[0])
-    return None
-
-
-def _count(left: list[int]) -> None:
-    """Count a part of a dtype, each as often as it is met: parts of parts can share all theirs."""
-    left[0] -= 1
-    if left[0] < 0:
-        raise OverflowError(f"a dtype of more than {_MAX_PARTS} parts")
-
-
-def dtype_from(description: object) -> np.dtype[Any]:
-    """The dtype of a description.
-
-    Raises ``ValueError``, ``TypeError`` or ``OverflowError`` for one that ``describe`` never gives.
-    """
-    return _dtype(description, 0, [_MAX_PARTS])
-
-
-def _dtype(description: object, depth: int, left: list[int]) -> np.dtype[Any]:
-    _count(left)
-    if depth > _MAX_NESTING:
-        raise ValueError("a dtype nested too deep")
-    if type(description) is str:
-        if not _simple_text(description):
-            raise ValueError(f"the dtype {shown(description)}")
-        found: np.dtype[Any] = np.dtype(description)
-    else:
-        kind, *fields = expect(description, tuple)
-        if kind == "c":
-            char, order = fields
-            if len(expect(char, str)) != 1 or char not in _CHARS or order not in ("<", ">", "|"):
-                raise ValueError("an unknown C type")
-            found = np.dtype(char).newbyteorder(order)
-        elif kind == "a":
-            base, shape = fields
-            found = np.dtype((_dtype(base, depth + 1, left), _shape(shape)))
-        elif kind == "s":
-            found = _structure(*fields, depth=depth, left=left)
-        else:
-            raise ValueError("an unknown kind of dtype")
-    if found.hasobject or found.itemsize == 0:
-        raise ValueError("a dtype of objects, or of nothing")
-    return found
-
-
-def _structure(
-    itemsize: object, aligned: object, record: object, fields: object, *, depth: int, left: list[int]
-) -> np.dtype[Any]:
-    names, titles, offsets, formats = [], [], [], []
-    for field in expect(fields, tuple):
-        name, title, offset, inner = expect(field, tuple)
-        names.append(expect(name, str))
-        titles.append(None if title is None else expect(title, str))
-        offsets.append(expect(offset, int))
-        formats.append(_dtype(inner, depth + 1, left))
-    if not 0 < expect(itemsize, int) < 1 << 31 or any(n < 0 for n in offsets):
-        raise ValueError("a structure of an impossible size")
-    spec: dict[str, object] = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
-    if any(title is not None for title in titles):
-        spec["titles"] = titles
-    found: np.dtype[Any] = np.dtype(spec, align=expect(aligned, bool))  # type: ignore[call-overload]
-    return np.dtype((np.record, found)) if expect(record, bool) else found
-
-
-def _shape(value: object) -> tuple[int, ...]:
-    shape = tuple(expect(n, int) for n in expect(value, tuple))
-    if len(shape) > _MAX_NESTING or not all(0 <= n < 1 << 62 for n in shape):
-        raise ValueError("an impossible shape")
-    return shape
+_MAX_STRIDE = 1 << 62
 
 
 def _order(array: Array) -> Literal["C", "F"]:
@@ -169,31 +61,112 @@ def _frozen(array: Array) -> bool:
 
 def _encode_array(value: Array, encoder: Encoder) -> Row:
     dtype = value.dtype
-    if dtype.kind == "O":
-        return _encode_objects(value)
+    if dtype.hasobject:
+        return _encode_objects(value, encoder)
     description = describe(dtype)
     if description is None:
         from laila.codec.signed import encode_pickled
 
         return encode_pickled(value, encoder)
-    order = _order(value)
-    if dtype.names is not None:
-        # Field by field into zeros: the gaps between fields hold whatever was in memory, which is no content.
-        data: Array = np.zeros(value.shape, dtype, order)
-        data[...] = value
-    elif encoder.copy:
-        data = value.copy(order)
-    else:
-        if not _frozen(value):
-            raise InvalidValueError(
-                f"{encoder.path()} is a writable array, which copy=False cannot keep: call "
-                "setflags(write=False) on it "
-                "and what it is a view of, or leave copy=True"
-            )
-        data = np.asarray(value, order=order)
+    if not encoder.copy and dtype.names is None and not _frozen(value):
+        raise InvalidValueError(
+            f"{encoder.path()} is a writable array, which copy=False cannot keep: call "
+            "setflags(write=False) on it "
+            "and what it is a view of, or leave copy=True"
+        )
+    number = encoder.collector(_Memory).add(value, description, encoder)
     if type(description) is str:
-        return [tags.NDARRAY, encoder.add_buffer(byte_view(data), description, value.shape, order)]
-    return [tags.STRUCTURED, encoder.add_buffer(byte_view(data)), description, value.shape, order]
+        return [tags.NDARRAY, number]
+    return [tags.STRUCTURED, number, description, value.shape, _order(value)]
+
+
+class _Memory:
+    """The arrays met in a walk. Their bytes are taken at its end, when it is known which share memory.
+
+    An array by itself is stored as it looks, whatever memory it is a view of. Arrays that share memory become
+    views of one buffer, which has what any of them shows and zeros elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: list[tuple[Array, object, int]] = []
+        self._views = False
+
+    def add(self, array: Array, description: object, encoder: Encoder) -> int:
+        """Note ``array``; return the number of the buffer that will hold it."""
+        number = encoder.reserve_buffer()
+        self._arrays.append((array, description, number))
+        self._views = self._views or not array.flags.owndata
+        return number
+
+    def finish(self, encoder: Encoder, rows: RowWriter) -> None:
+        """Fill the buffers; write the rows of arrays that share memory anew."""
+        shared: set[int] = set()
+        if self._views and len(self._arrays) > 1:
+            # Arrays that own their memory share it with none but views.
+            spans = [Span(each[0], place) for place, each in enumerate(self._arrays) if each[0].nbytes]
+            for group in groups(spans):
+                self._share(group, encoder, rows.change())
+                shared.update(span.number for span in group)
+        for place, (array, description, number) in enumerate(self._arrays):
+            if place not in shared:
+                encoder.buffers[number] = _buffer_of(array, description, encoder.copy)
+
+    def _share(self, group: list[Span], encoder: Encoder, rows: list[OpenRow]) -> None:
+        first = self._arrays[group[0].number]
+        number = first[2]
+        layout = Layout(group)
+        whole = next((span for span in group if self._is_whole(span, layout)), None)
+        if whole is not None:
+            array, description, number = self._arrays[whole.number]
+            encoder.buffers[number] = _buffer_of(array, description, encoder.copy)
+        else:
+            encoder.buffers[number] = Buffer(byte_view(_gathered(group, layout)))
+        for span in group:
+            if span is whole:
+                continue
+            array, description, _ = self._arrays[span.number]
+            offset, strides = layout.place(span)
+            index = encoder.row_of(array)
+            # A structure's description is a row by now.
+            kind = description if type(description) is str else rows[index][2]
+            fixed = not array.flags.writeable and array.nbytes > span.high - span.low
+            rows[index] = [tags.VIEW, number, kind, offset, fixed, *array.shape, *strides]
+
+    def _is_whole(self, span: Span, layout: Layout) -> bool:
+        array = span.array
+        return (
+            array.nbytes == layout.nbytes
+            and (array.flags.c_contiguous or array.flags.f_contiguous)
+            and solid(array.dtype)
+            and type(self._arrays[span.number][1]) is str
+        )
+
+
+def _buffer_of(array: Array, description: object, copy: bool) -> Buffer:
+    """A buffer that holds what ``array`` shows, and is described by it where its dtype is a simple one."""
+    order = _order(array)
+    if not solid(array.dtype):
+        data: Array = np.zeros(array.shape, array.dtype, order)
+        copy_values(data, array)
+    elif copy:
+        data = array.copy(order)
+    else:
+        data = np.asarray(array, order=order)
+    if type(description) is str:
+        return Buffer(byte_view(data), description, array.shape, order)
+    return Buffer(byte_view(data))
+
+
+def _gathered(group: list[Span], layout: Layout) -> Array:
+    """A memory that has what the arrays of ``group`` show, and zeros elsewhere."""
+    memory: Array = np.zeros(layout.nbytes, np.uint8)
+    for span in group:
+        # What repeats along an axis is taken once.
+        index = tuple(slice(1) if step == 0 else slice(None) for step in span.array.strides)
+        source = span.array[(*index, ...)]
+        offset, strides = layout.place(span)
+        copy_values(np.ndarray(source.shape, source.dtype, memory, offset, strides), source)
+    return memory
 
 
 def _build(
@@ -212,15 +185,27 @@ def _build(
     if not data.nbytes:
         return np.empty(shape, dtype, order)
     view: Array = np.ndarray(shape, dtype, data, order=order)
-    return view.copy("K") if (decoder.copy if copy is None else copy) else view
+    if not (decoder.copy if copy is None else copy):
+        return view
+    array, target = _like(view, order)
+    target[:] = np.frombuffer(data, np.uint8)
+    return array
+
+
+def _like(view: Array, order: object) -> tuple[Array, Array]:
+    """An array like ``view`` whose memory is to be filled, and that memory as bytes.
+
+    Numpy's own copy of a structure leaves what was in memory between its fields.
+    """
+    array: Array = np.empty_like(view, order="K", subok=False)
+    return array, (array if order == "C" else array.T).reshape(-1).view(np.uint8)
 
 
 def _copy_checked(decoder: Decoder, buffer: Buffer, dtype: np.dtype[Any]) -> Array:
     """A copy of a large buffer, verified piece by piece while the piece is in the processor's cache."""
     source: Array = np.frombuffer(buffer.data, np.uint8)
     view = _build(decoder, buffer.data, dtype, buffer.shape, buffer.order, copy=False)
-    array: Array = np.empty_like(view, order="K", subok=False)
-    target = (array if buffer.order == "C" else array.T).reshape(-1).view(np.uint8)
+    array, target = _like(view, buffer.order)
     state = xxh3_128()
     for start in range(0, buffer.nbytes, _PIECE):
         piece = target[start : start + _PIECE]
@@ -232,8 +217,19 @@ def _copy_checked(decoder: Decoder, buffer: Buffer, dtype: np.dtype[Any]) -> Arr
 
 def _decode_array(row: Row, decoder: Decoder) -> object:
     (number,) = only(row, 1)
-    buffer = decoder.buffer(number, tags.NDARRAY, unchecked=decoder.copy)
+    buffer = decoder.buffer(number, tags.NDARRAY, unchecked=True)
     dtype = dtype_from(expect(buffer.dtype, str))
+    place = "numpy", number
+    found = decoder.shared.get(place)  # where a view of it came first
+    if found is None:
+        found = decoder.shared[place] = _read(decoder, buffer, dtype)
+    return found
+
+
+def _read(decoder: Decoder, buffer: Buffer, dtype: np.dtype[Any]) -> Array:
+    """The array that ``buffer`` is."""
+    if not decoder.copy:
+        buffer.check(decoder.blob.key)
     if not buffer.checked:
         return _copy_checked(decoder, buffer, dtype)
     if decoder.copy and decoder.take and buffer.own is not None:
@@ -244,20 +240,135 @@ def _decode_array(row: Row, decoder: Decoder) -> object:
 
 def _decode_structured(row: Row, decoder: Decoder) -> object:
     number, description, shape, order = only(row, 4)
-    return _build(
-        decoder, decoder.plain_buffer(number, tags.STRUCTURED), dtype_from(description), _shape(shape), order
-    )
+    dtype = dtype_from(description)
+    return _build(decoder, decoder.plain_buffer(number, tags.STRUCTURED), dtype, shape_from(shape), order)
 
 
-def _encode_objects(value: Array) -> Row:
+def _decode_view(row: Row, decoder: Decoder) -> object:
+    if len(row) < 5 or len(row) % 2 == 0:
+        raise ValueError("a view without its shape or strides")
+    number, description, offset, fixed = row[1:5]
+    axes = len(row) // 2 - 2
+    shape = shape_from(tuple(row[5 : 5 + axes]))
+    strides = tuple(expect(n, int) for n in row[5 + axes :])
+    dtype = dtype_from(description)
+    if 0 in shape or not all(-_MAX_STRIDE < n < _MAX_STRIDE for n in (*strides, expect(offset, int))):
+        raise ValueError("a view that cannot be")
+    ends = [(count - 1) * step for count, step in zip(shape, strides, strict=True)]
+    low = offset + sum(end for end in ends if end < 0)  # type: ignore[operator]  # an int, as was seen
+    high = offset + sum(end for end in ends if end > 0) + dtype.itemsize  # type: ignore[operator]
+    memory = _memory(decoder, number)
+    if low < 0 or high > memory.nbytes:
+        raise ValueError(f"a view of bytes {low} to {high} of {memory.nbytes}")
+    octets: Any = (memory if memory.flags.c_contiguous else memory.T).reshape(-1).view(np.uint8)
+    found: Array = np.ndarray(shape, dtype, octets, offset, strides)  # type: ignore[arg-type]
+    if expect(fixed, bool):
+        found.flags.writeable = False
+    return found
+
+
+def _memory(decoder: Decoder, number: object) -> Array:
+    """The memory that views share: the array that buffer ``number`` is, made once."""
+    buffer = decoder.buffer(number, None, unchecked=True)
+    found = decoder.shared.get(("numpy", number))
+    if isinstance(found, np.ndarray):
+        return found
+    memory = _read(decoder, buffer, dtype_from(buffer.dtype or "|u1"))
+    decoder.shared["numpy", number] = memory
+    return memory
+
+
+def plain_array(value: object) -> Array:
+    """``value`` if it is a numpy array, of no subclass and with no item that is there many times.
+
+    Else raises ``TypeError`` or ``ValueError``. What looks at all items of an array out of a blob asks here
+    first: views can make a few bytes look like many.
+    """
+    array: Array = expect(value, np.ndarray)
+    if array.nbytes and not array.flags.owndata:
+        span = Span(array, 0)
+        if array.nbytes > span.high - span.low:
+            raise ValueError("an array whose items lie on top of each other")
+    return array
+
+
+# -- arrays whose items are Python objects
+
+
+def _encode_objects(value: Array, encoder: Encoder) -> Row:
+    dtype = value.dtype
     order = _order(value)
-    if value.dtype.metadata:
-        raise ValueError("an object dtype with metadata")
-    return [tags.OBJECT_ARRAY, value.shape, order, *value.ravel(order).tolist()]
+    if dtype.kind == "O" and not dtype.metadata:
+        return [tags.OBJECT_ARRAY, value.shape, order, *value.ravel(order).tolist()]
+    description = describe(dtype, objects=True)
+    if description is None:
+        from laila.codec.signed import encode_pickled
+
+        return encode_pickled(value, encoder)
+    leaves = [_leaf(field) for field in _fields_of(value)]
+    if _is_sparse(value, leaves):
+        encoder.refuse("a structure of objects with gaps much larger than its fields")
+    return [tags.STRUCTURED_OBJECTS, description, value.shape, order, *leaves]
+
+
+def _is_sparse(array: Array, leaves: list[Array]) -> bool:
+    """Whether an array takes so much more memory than its fields that a blob could ask for memory at will."""
+    return array.nbytes > 64 * sum(leaf.nbytes for leaf in leaves) + 4096
+
+
+def _fields_of(array: Array) -> Iterator[Array]:
+    """The arrays of the innermost fields of a structured array, or the array itself."""
+    if array.dtype.names is None:
+        yield array
+    else:
+        for name in array.dtype.names:
+            yield from _fields_of(array[name])
+
+
+def _leaf(array: Array) -> Array:
+    if not array.dtype.hasobject:
+        # A copy, so that no view of the whole array takes it for shared memory.
+        copied = array.copy()
+        copied.flags.writeable = False
+        return copied
+    found: Array = np.empty(array.shape, object)
+    found[...] = array
+    return found
+
+
+def _decode_structured_objects(row: Row, decoder: Decoder) -> object:
+    if len(row) < 4:
+        raise ValueError("an array without its dtype, shape or order")
+    dtype, shape, order = dtype_from(row[1], objects=True), shape_from(row[2]), row[3]
+    if not dtype.hasobject or (order != "C" and order != "F"):
+        raise ValueError("an array of objects that is none")
+    leaves = [plain_array(leaf) for leaf in row[4:]]
+    if not leaves or any(leaf.shape[: len(shape)] != shape for leaf in leaves):
+        raise ValueError("a field of another shape than its array")
+    if not all(shape) and any(leaf.size for leaf in leaves):
+        raise ValueError("a field of another size than its array")
+    found: Array = np.zeros(shape, dtype, order)  # which takes no memory until it is used
+    if _is_sparse(found, leaves):
+        raise ValueError("an array of more bytes than its fields have")
+    for field, leaf in zip(_fields_of(found), leaves, strict=True):
+        wanted = object if field.dtype.hasobject else field.dtype
+        if leaf.shape != field.shape or leaf.dtype != wanted:
+            raise ValueError("a field of another shape or type than its array")
+        if field.dtype.kind == "T":
+            _check_texts(field.dtype, leaf)
+        field[...] = leaf
+    return found
+
+
+def _check_texts(dtype: Any, texts: Array) -> None:
+    missing = getattr(dtype, "na_object", "")
+    for text in texts.flat:
+        if type(text) is not str and not (type(text) is type(missing) and (text is missing or text != text)):
+            raise ValueError("an item that is no text")
 
 
 def _decode_objects(row: Row, decoder: Decoder) -> object:
-    shape, order, items = _shape(row[1]), row[2], row[3:]
+    shape, order, items = shape_from(row[1]), row[2], row[3:]
     if prod(shape) != len(items) or (order != "C" and order != "F"):
         raise ValueError(f"{len(items)} objects for an array of shape {shape}")
     if not items:
@@ -268,135 +379,13 @@ def _decode_objects(row: Row, decoder: Decoder) -> object:
     return found
 
 
-# -- classes of arrays
-
-
-def _encode_masked(value: Any, encoder: Encoder) -> Row:
-    extra = {k: v for k, v in value.__dict__.items() if k in ("_optinfo", "_basedict") and v}
-    if value.baseclass is not np.ndarray or extra:
-        from laila.codec.signed import encode_pickled
-
-        return encode_pickled(value, encoder)
-    data = value.view(np.ndarray)
-    mask = None if value.mask is np.ma.nomask else value.mask
-    return [tags.MASKED, data, mask, value._fill_value, value.hardmask]
-
-
-def _decode_masked(row: Row, decoder: Decoder) -> object:
-    if len(row) == 1:
-        return np.ma.masked
-    data, mask, fill, hard = only(row, 4)
-    array: Array = expect(data, np.ndarray)
-    cover: Array | None = None
-    if mask is not None:
-        wanted = np.ma.make_mask_descr(array.dtype)
-        cover = expect(mask, np.ndarray)
-        if cover.shape != array.shape or cover.dtype != wanted:
-            raise ValueError("a mask of another shape or type than its array")
-    found: Any = np.ma.MaskedArray(
-        array, mask=np.ma.nomask if cover is None else cover, hard_mask=expect(hard, bool)
-    )
-    if fill is not None:
-        value: Array = expect(fill, np.ndarray)
-        if value.shape != () or value.dtype != array.dtype:
-            raise ValueError("a fill value of another type than its array")
-        found._fill_value = value
-    return found
-
-
-_CLASSES: dict[str, type[Any]] = {"matrix": np.matrix, "recarray": np.recarray}
-
-
-def encode_subclass(value: Any, encoder: Encoder) -> Row:
-    """The rows of what derives from numpy's types without being exactly one of those in the tables."""
-    kind = type(value)
-    if isinstance(value, np.generic):
-        return _encode_scalar(value, encoder)
-    if isinstance(value, np.dtype):
-        description = describe(value)
-        if description is not None:
-            return [tags.DTYPE, description]
-    elif kind is np.matrix or kind is np.recarray:
-        # A matrix keeps a note to itself in its __dict__; anything else there is the user's.
-        own = {name: held for name, held in value.__dict__.items() if name != "_getitem"}
-        if not own and not value.dtype.hasobject:
-            return [tags.ARRAY_CLASS, kind.__name__, value.view(np.ndarray)]
-    elif value is np.ma.masked:
-        return [tags.MASKED]
-    from laila.codec.signed import encode_pickled
-
-    return encode_pickled(value, encoder)
-
-
-def _decode_class(row: Row, decoder: Decoder) -> object:
-    name, array = only(row, 2)
-    kind = _CLASSES[expect(name, str)]
-    base = expect(array, np.ndarray)
-    if kind is np.matrix and base.ndim != 2:
-        raise ValueError("a matrix of another number of dimensions")
-    return base.view(kind)
-
-
-# -- scalars and dtypes
-
-
-def _encode_scalar(value: Any, encoder: Encoder) -> Row:
-    kind = type(value)
-    if kind is np.str_:
-        return [tags.NUMPY_TEXT, str.__str__(value)]  # past numpy, which drops zeros at the end
-    if kind is np.bytes_:
-        return [tags.NUMPY_TEXT, bytes.__getitem__(value, slice(0, None))]
-    if kind.__module__ == "numpy" or kind is np.record:
-        if value.dtype.names is not None and describe(value.dtype) is not None:
-            return [tags.STRUCTURED_SCALAR, np.array(value, dtype=value.dtype)]
-        description = describe(value.dtype)
-        if description is not None and value.dtype.type is kind:
-            return [tags.SCALAR, description, value.tobytes()]
-    from laila.codec.signed import encode_pickled
-
-    return encode_pickled(value, encoder)
-
-
-def _decode_scalar(row: Row, decoder: Decoder) -> object:
-    description, data = only(row, 2)
-    dtype = dtype_from(description)
-    raw = bytearray(expect(data, bytes))
-    if dtype.names is not None or dtype.subdtype is not None or len(raw) != dtype.itemsize:
-        raise ValueError("a scalar of another size than its type")
-    found: object = np.ndarray((), dtype, raw)[()]
-    return found
-
-
-def _decode_structured_scalar(row: Row, decoder: Decoder) -> object:
-    (array,) = only(row, 1)
-    base = expect(array, np.ndarray)
-    if base.shape != () or base.dtype.names is None:
-        raise ValueError("a structured scalar that is none")
-    found: object = base[()]
-    return found
-
-
-def _decode_text(row: Row, decoder: Decoder) -> object:
-    (text,) = only(row, 1)
-    return np.bytes_(text) if type(text) is bytes else np.str_(expect(text, str))
-
-
-def _decode_dtype(row: Row, decoder: Decoder) -> object:
-    (description,) = only(row, 1)
-    return dtype_from(description)
-
-
-ENCODERS.update({np.ndarray: _encode_array, np.ma.MaskedArray: _encode_masked})
+ENCODERS[np.ndarray] = _encode_array
 DECODERS.update(
     {
         tags.NDARRAY: _decode_array,
         tags.STRUCTURED: _decode_structured,
+        tags.VIEW: _decode_view,
         tags.OBJECT_ARRAY: _decode_objects,
-        tags.MASKED: _decode_masked,
-        tags.ARRAY_CLASS: _decode_class,
-        tags.SCALAR: _decode_scalar,
-        tags.STRUCTURED_SCALAR: _decode_structured_scalar,
-        tags.NUMPY_TEXT: _decode_text,
-        tags.DTYPE: _decode_dtype,
+        tags.STRUCTURED_OBJECTS: _decode_structured_objects,
     }
 )

@@ -52,8 +52,8 @@ class Decoder:
         self.copy = copy
         self.take = take
         self.trusted = trusted
-        self.shared: dict[int, object] = {}
-        """Per buffer number: what several rows share, such as the storage of tensors."""
+        self.shared: dict[tuple[str, object], object] = {}
+        """Per library and buffer number: what several rows share, such as the storage of tensors."""
         self._used: set[tuple[object, int]] = set()
         self._keys: KeyBudget | None = None
         self._counts: dict[object, int] = {}

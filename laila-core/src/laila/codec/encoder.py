@@ -24,9 +24,14 @@ from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, Protocol, TypeVar
 
     from laila.codec.rows import Row
+
+    class Collector(Protocol):
+        def finish(self, encoder: Encoder, rows: RowWriter) -> None: ...
+
+    C = TypeVar("C", bound=Collector)
 
 __all__ = ["Encoder", "encode_rows"]
 
@@ -37,6 +42,7 @@ _SMALL: dict[type, int] = {list: tags.LIST, tuple: tags.TUPLE, dict: tags.DICT}
 _KEYED = tags.SETS | tags.MAPPINGS.keys()
 _SMALL_LEVELS = 3
 _FEW = 4
+_RESERVED = Buffer(memoryview(b""))
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
@@ -87,6 +93,7 @@ class Encoder:
         self._active: set[int] = set()
         self._owners: dict[object, int] = {}
         self._counts: dict[object, int] = {}
+        self._collectors: dict[type, Any] = {}
         self._bytes_of_length: dict[int, bytes] = {}
         self._long_bytes: dict[bytes, int] = {}
 
@@ -129,6 +136,25 @@ class Encoder:
         """Add a buffer that nothing else changes any more; return its number."""
         self.buffers.append(Buffer(data, dtype, shape, order))
         return len(self.buffers) - 1
+
+    def reserve_buffer(self) -> int:
+        """The number of a buffer that a collector gives when the walk is over."""
+        self.buffers.append(_RESERVED)
+        return len(self.buffers) - 1
+
+    def collector(self, kind: type[C]) -> C:
+        """The one ``kind`` of this walk: what can only be decided when everything has been met.
+
+        Its ``finish`` is called with the encoder and the writer of the rows when the walk is over.
+        """
+        found: C | None = self._collectors.get(kind)
+        if found is None:
+            found = self._collectors[kind] = kind()
+        return found
+
+    def row_of(self, obj: object) -> int:
+        """The index of the row of ``obj``, which the walk has left."""
+        return self._memo[id(obj)]
 
     def shared_buffer(self, owner: object) -> int | None:
         """The number of the buffer noted for ``owner`` (such as a storage's address), or None."""
@@ -221,6 +247,8 @@ class Encoder:
                 self._alive.append(frame.obj)
                 active.discard(id(frame.obj))
                 if not stack:
+                    for collector in self._collectors.values():
+                        collector.finish(self, self._rows)
                     tree, self.buffers = self._rows.tree(self.buffers)
                     return tree
                 above = stack[-1]

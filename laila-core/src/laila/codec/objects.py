@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 __all__ = [
     "check_changes",
     "check_registrable",
+    "class_from_row",
     "class_named",
+    "class_of_row",
     "copies_by_default",
     "encoder_of_class",
     "fields_of",
@@ -56,7 +58,7 @@ def encoder_of_class(kind: type) -> EncodeFunction:
         return _encode_extension
     numpy = sys.modules.get("numpy")
     if numpy is not None and issubclass(kind, (numpy.ndarray, numpy.generic, numpy.dtype)):
-        from laila.codec.arrays import encode_subclass
+        from laila.codec.arrayclasses import encode_subclass
 
         return encode_subclass
     encode = encoder_by_fields(kind)
@@ -87,12 +89,22 @@ def check_registrable(cls: type) -> None:
         raise TypeError(
             f"{registry.type_name(cls)} cannot be registered, and needs not be: laila stores it as it is"
         )
-    if encoder_by_fields(cls) is None:
+    if encoder_by_fields(cls) is None and not _is_array_class(cls):
         raise TypeError(
             f"{registry.type_name(cls)} cannot be registered: laila rebuilds enums, named tuples and "
             "classes whose instances are their __dict__ and slots, with no __reduce__, __getstate__ or "
             "__new__ of their own; use laila.codec.register_codec for it"
         )
+
+
+def _is_array_class(cls: type) -> bool:
+    """Whether an instance is a numpy array and attributes of its own."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not issubclass(cls, numpy.ndarray):
+        return False
+    from laila.codec.arrayclasses import is_plain_subclass
+
+    return is_plain_subclass(cls)
 
 
 def check_changes(cls: type, changes: Changes) -> None:
@@ -193,6 +205,23 @@ def name_of(kind: type, encoder: Encoder) -> str:
         encoder.sign(kind, "by its fields")
         name = registry.class_path(kind)
     return name
+
+
+def class_of_row(kind: type, encoder: Encoder) -> object:
+    """``kind`` as a row names it: by name, or itself (pickled by value) where no import finds it."""
+    if registry.known_name(kind) is None and not is_importable(kind):
+        return kind
+    return name_of(kind, encoder)
+
+
+def class_from_row(found: object, decoder: Decoder, check: Callable[[type], bool]) -> type:
+    """The class that :func:`class_of_row` put into a row; ``check`` says whether it is of the right kind."""
+    if not isinstance(found, type):
+        return class_named(found, decoder, check)
+    decoder.demand_trust(registry.type_name(found), registrable=False)
+    if not check(found):
+        raise TypeError(f"{found!r:.200} where another kind of class belongs")
+    return found
 
 
 def class_named(name: object, decoder: Decoder, check: Callable[[type], bool]) -> type:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgpack import ExtType
+from msgpack import ExtType, unpackb
 from xxhash import xxh3_128_digest
 
 from laila.codec import tags
@@ -41,6 +41,12 @@ def reference(index: int) -> ExtType:
 def referred(ref: ExtType) -> int:
     """The index of the row that ``ref`` refers to."""
     return int(ref.code) << 24 | int.from_bytes(ref.data, "little")
+
+
+def unpack_row(packed: bytes) -> Row:
+    """The fields of a packed row, its references as they are."""
+    row: Row = unpackb(packed, strict_map_key=False, unicode_errors="surrogatepass")
+    return row
 
 
 class RowWriter:
@@ -98,6 +104,13 @@ class RowWriter:
             indexes.append(index)
         self.depths.extend([0] * (count - first))
         return indexes
+
+    def change(self) -> list[Row]:
+        """All rows, to be changed in place; their buffers are numbered anew when the tree is made."""
+        if not self._keep:
+            self._keep = True
+            self._kept = [unpack_row(packed) for packed in self._packed]
+        return self._kept
 
     def tree(self, buffers: list[Buffer]) -> tuple[bytes, list[Buffer]]:
         """The tree, whose root is the last row, and ``buffers`` as its rows number them."""

@@ -19,9 +19,14 @@ DECIMAL, FRACTION, UUID, PATH, ARRAY_ARRAY = 32, 33, 34, 35, 36
 # numpy
 NDARRAY, STRUCTURED, OBJECT_ARRAY, MASKED, ARRAY_CLASS = 48, 49, 50, 51, 52
 SCALAR, NUMPY_TEXT, DTYPE, STRUCTURED_SCALAR = 53, 54, 55, 56
+VIEW, STRUCTURED_OBJECTS, ARRAY_SUBCLASS = 57, 58, 59
+# random generators, scipy.sparse, sklearn's Bunch
+RANDOM, SPARSE, BUNCH = 60, 61, 62
 # torch, Pillow, Arrow, pandas
 TENSOR, DEVICE, TORCH_CONSTANT = 64, 65, 66
+COMPOUND_TENSOR, TORCH_GENERATOR = 67, 68
 IMAGE, ARROW_TABLE, PANDAS = 72, 73, 74
+IMAGE_FILE, LOADED_IMAGE = 75, 76
 # what needs a registration or a signature
 OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLE = 96, 97, 98, 99, 100
 SUBCLASS, ODD_OBJECT, EXCEPTION, GENERIC_ALIAS = 104, 105, 106, 107
@@ -32,7 +37,10 @@ UNWOUND = frozenset(
 """Rows whose values Python frees without recursion, however deep they are nested."""
 SETS = frozenset({SET, FROZENSET})
 """Rows whose members have no order."""
-BUFFERED = frozenset({BYTES, BYTEARRAY, ARRAY_ARRAY, NDARRAY, STRUCTURED, TENSOR, IMAGE, ARROW_TABLE})
+BUFFERED = frozenset(
+    {BYTES, BYTEARRAY, ARRAY_ARRAY, NDARRAY, STRUCTURED, VIEW, TENSOR, IMAGE, ARROW_TABLE}
+    | {IMAGE_FILE, LOADED_IMAGE}
+)
 """Rows whose first field is the number of a buffer (or None where the bytes are in the row)."""
 MERGED = frozenset(
     {TUPLE, FROZENSET, CONSTANT, INT, COMPLEX, BYTES, RANGE, DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE}

@@ -135,10 +135,10 @@ def _decode_tensor(row: Row, decoder: Decoder) -> object:
             f"a tensor that reaches {reach * dtype.itemsize} bytes into a storage of {data.nbytes}"
         )
     place = _device(expect(device, str))
-    storage = decoder.shared.get(number)  # type: ignore[call-overload]
+    storage = decoder.shared.get(("torch", number))
     if not isinstance(storage, torch.UntypedStorage):
         storage = _new_storage(data, place)
-        decoder.shared[number] = storage  # type: ignore[index]
+        decoder.shared["torch", number] = storage
     found = torch.empty(0, dtype=dtype, device=storage.device)
     found.set_(storage, start, sizes, steps)
     if bits & 3 and not (dtype.is_complex or bits & 3 == 2):

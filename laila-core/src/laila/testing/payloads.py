@@ -23,6 +23,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from laila.codec.dtypes import copy_values
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -122,11 +124,20 @@ def _masked_parts(left: Any, right: Any, path: str) -> list[tuple[object, object
     if left is np.ma.masked:
         return []
     _same(left.hardmask == right.hardmask, path + ".hardmask", left, right)
+    _same(left.baseclass is right.baseclass, path + ".baseclass", left, right)
     return [
+        *_attribute_parts(left, right, path),
         (left.view(np.ndarray), right.view(np.ndarray), path + ".data"),
         (left._mask, right._mask, path + ".mask"),
         (left._fill_value, right._fill_value, path + ".fill_value"),
     ]
+
+
+def _attribute_parts(left: Any, right: Any, path: str) -> list[tuple[object, object, str]]:
+    """The attributes of two instances of a subclass, without what numpy keeps there itself."""
+    core = {"_mask", "_fill_value", "_getitem", "_baseclass", "_sharedmask", "_isfield"}
+    mine, other = ({k: v for k, v in vars(x).items() if k not in core} for x in (left, right))
+    return [(mine, other, path + ".__dict__")]
 
 
 def _array_parts(left: Any, right: Any, path: str) -> list[tuple[object, object, str]]:
@@ -145,7 +156,13 @@ def _array_parts(left: Any, right: Any, path: str) -> list[tuple[object, object,
             left.flags,
             right.flags,
         )
-    if left.dtype.kind == "O":
+    _same(left.dtype.metadata == right.dtype.metadata, path + ".dtype.metadata", left, right)
+    if isinstance(left, np.ndarray) and hasattr(left, "__dict__"):
+        return [
+            *_attribute_parts(left, right, path),
+            (left.view(np.ndarray), right.view(np.ndarray), path + ".data"),
+        ]
+    if left.dtype.hasobject:
         pairs = zip(left.ravel().tolist(), right.ravel().tolist(), strict=True)
         return [(x, y, f"{path}.flat[{i}]") for i, (x, y) in enumerate(pairs)]
     _same(_content(left) == _content(right), path, left, right)
@@ -153,10 +170,8 @@ def _array_parts(left: Any, right: Any, path: str) -> list[tuple[object, object,
 
 
 def _content(value: Any) -> bytes:
-    if value.dtype.names is None:
-        return bytes(value.tobytes())
     whole = np.zeros(value.shape, value.dtype)  # the gaps between fields are no content
-    whole[...] = value
+    copy_values(whole, np.array(value, value.dtype).view(np.ndarray))
     return whole.tobytes()
 
 
@@ -274,10 +289,22 @@ def arrays() -> st.SearchStrategy[Any]:
             np.asfortranarray,
             lambda x: np.ma.masked_array(x, mask=np.ones(x.shape, bool)) if x.dtype.names is None else x,
             lambda x: np.ma.masked_array(x) if x.dtype.names is None else x,
+            _looked_at,
+            lambda x: _looked_at(x)[..., :1] if x.ndim else x,
+            lambda x: np.ma.masked_array(x, mask=np.ma.make_mask_none(x.shape, x.dtype), hard_mask=True),
             lambda x: x.view(np.recarray) if x.dtype.names is not None else x,
         ]
     )
     return st.builds(lambda view, x: view(x), views, base)
+
+
+def _looked_at(array: Any) -> Any:
+    """A masked array that was printed: numpy then keeps a fill value, often of another dtype."""
+    with np.errstate(all="ignore"):
+        found = np.ma.masked_array(array)
+    if found.dtype.kind not in "Vm" or found.dtype.names is not None:
+        assert found.fill_value is not None
+    return found
 
 
 def plain_payloads() -> st.SearchStrategy[Any]:
