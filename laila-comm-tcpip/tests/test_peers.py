@@ -259,3 +259,18 @@ def test_wrong_arguments_are_refused_before_anything_is_sent(peer: Any) -> None:
         laila.memorize({"no": "entry"})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="global id"):
         laila.remember("nonsense")
+
+
+def test_a_protocol_starts_again_with_its_last_node() -> None:
+    protocol = laila.DefaultTCPIPProtocol(port=0, peer_secret_key=SECRET)
+    with pytest.raises(NotSupportedError, match="add_connection"):
+        protocol.start()
+    with laila.DefaultPolicy() as policy:
+        policy.central.communication.add_connection(protocol)
+        protocol.stop()
+        assert not protocol.running
+        protocol.start()
+        assert protocol.running
+        protocol.start()  # a no-op
+        assert protocol.peer_secret_key == SECRET
+        assert SECRET not in repr(protocol) + repr(protocol.options())

@@ -155,12 +155,24 @@ def test_patches_nest() -> None:
     assert laila.memory is before.central.memory
 
 
-@pytest.mark.parametrize("name", ["memorize", "remember", "Pool", "args", "wait"])
+@pytest.mark.parametrize("name", ["memorize", "remember", "Pool", "wait"])
 def test_plain_names_can_be_patched_and_come_back(name: str) -> None:
     before = getattr(laila, name)
     with mock.patch.object(laila, name, 5):
         assert getattr(laila, name) == 5
     assert getattr(laila, name) is before
+
+
+def test_the_contents_of_args_can_be_patched_and_come_back() -> None:
+    args = laila.args
+    args["x"] = 1
+    try:
+        with mock.patch.object(laila, "args", {"y": 2}):
+            assert laila.args is args
+            assert args == {"y": 2}
+        assert args == {"x": 1}
+    finally:
+        args.clear()
 
 
 def test_monkeypatch_puts_back(monkeypatch: pytest.MonkeyPatch) -> None:

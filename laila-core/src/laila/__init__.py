@@ -151,7 +151,6 @@ else:
         "add_peer": "laila.policy.verbs",
         "add_tcpip_peer": "laila.policy.verbs",
         "arg_reader": "laila.arguments",
-        "args": "laila.arguments",
         "as_completed": "laila.futures",
         "constant": "laila.policy.verbs",
         "contingent": "laila.policy.verbs",
@@ -206,8 +205,11 @@ else:
                 return
             old = self.peek()
             self.assign(value)
-            # Not kept alive: a policy or a pool that was replaced may go.
-            self.replaced.append((lambda: old) if isinstance(old, bool) or old is None else ref(old))
+            try:
+                # Not kept alive: a policy or a pool that was replaced may go.
+                self.replaced.append(ref(old))
+            except TypeError:  # plain data
+                self.replaced.append(lambda: old)
             del self.replaced[:-16]
 
         def __delete__(self, module):
@@ -240,6 +242,12 @@ else:
     def _set_alpha(pool):
         _active().get_active_policy().central.memory.alpha_pool = pool
 
+    def _args():
+        return import_module("laila.arguments").args
+
+    def _set_args(values):
+        import_module("laila.arguments").set_args(values)
+
     def _set_auto(value):
         _active().AUTO_INITIALIZE_POLICY = bool(value)
 
@@ -255,6 +263,7 @@ else:
             _of_policy("central.memory.router.alpha_pool"),
         )
         environment = _Live(_of_policy("environment"))
+        args = _Live(_args, _set_args, lambda: import_module("laila.arguments").Arguments(_args()))
         local_policies = _Live(_of_process("local_policies"))
         remote_policies = _Live(_of_process("remote_policies"))
         universe = _Live(_of_process("universe"))

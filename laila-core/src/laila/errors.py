@@ -48,6 +48,7 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── MissingArgumentError (AttributeError, KeyError)  a name that laila.args does not have
     ├── DirectoryError (OSError)                  a default directory that cannot be made
     ├── SettingsError (ValueError)                an option or argument whose value is wrong
+    │   └── UnknownOptionError (TypeError)        … or an option that there is not
     ├── InvalidArgumentError (TypeError)          an argument of the wrong kind
     ├── InvalidValueError (ValueError)            an argument whose value cannot be used
     ├── GuaranteeError (RuntimeError)             a guarantee used where it cannot keep its word
@@ -117,6 +118,7 @@ __all__ = [
     "TaskForceError",
     "TaskForceNotFoundError",
     "TransformationError",
+    "UnknownOptionError",
     "UntrustedPayloadError",
     "WorkerLostError",
 ]
@@ -374,6 +376,10 @@ class SettingsError(LailaError, ValueError):
     """An option or argument whose value is wrong or missing; ``option`` names it."""
 
     option: str
+
+
+class UnknownOptionError(SettingsError, TypeError):
+    """An option that a pool, task force, protocol or verb does not have; ``option`` names it."""
 
 
 class InvalidArgumentError(LailaError, TypeError):

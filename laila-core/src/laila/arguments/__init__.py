@@ -5,21 +5,42 @@ Importing this is cheap: the parsers of the five formats are loaded when one is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from laila.arguments.arguments import Arguments, Found
 from laila.arguments.reader import ArgReader
+from laila.errors import InvalidArgumentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-__all__ = ["ArgReader", "Arguments", "Found", "arg_reader", "args", "read_args"]
+__all__ = ["ArgReader", "Arguments", "Found", "arg_reader", "args", "read_args", "set_args"]
 
 args = Arguments()
 """The process's arguments; pools and other components take unset options from here."""
 
 arg_reader = ArgReader(args)
 """The reader that fills :data:`args`."""
+
+
+def set_args(values: Mapping[str, object]) -> None:
+    """Let ``laila.args`` hold ``values`` and nothing else: what ``laila.args = values`` does.
+
+    The object stays the one that settings and the reader know. Thread-safe.
+
+    Raises:
+        InvalidArgumentError: (a ``TypeError``) ``values`` is not a mapping, or a name in it is not text;
+            nothing changes then.
+    """
+    if not isinstance(values, Mapping):
+        raise InvalidArgumentError(
+            f"laila.args holds a mapping from names to values, not a {type(values).__name__}; "
+            "laila.read_args(path) reads a file"
+        )
+    if values is not args:
+        args._replace(values)
 
 
 def read_args(source: str | os.PathLike[str], *, terminal_args: Iterable[str] | None = None) -> None:

@@ -79,6 +79,14 @@ class Arguments(MutableMapping[str, Any]):
                 else:
                     self[name] = value
 
+    def _replace(self, values: Mapping[str, object]) -> None:
+        """Hold ``values`` and nothing else; called by :func:`laila.arguments.set_args`."""
+        fresh = Arguments()
+        fresh.merge(values._tagged() if isinstance(values, Arguments) else values)
+        with _writing:
+            object.__setattr__(self, "_values", fresh._values)
+            object.__setattr__(self, "_texts", fresh._texts)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain nested dicts of the values."""
         return {name: v.to_dict() if isinstance(v, Arguments) else v for name, v in self._values.items()}

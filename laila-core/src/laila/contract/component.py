@@ -17,6 +17,7 @@ from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import ClassVar, Self
 
@@ -25,7 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["Component"]
 
 # Constructor parameters of plain classes whose values must not be written down. Settings mark theirs exactly.
+_TAKES_ANY_KEYWORD = 0x08  # CO_VARKEYWORDS of a code object
 _SECRET_NAME = re.compile(r"secret|passw|token|credential|(^|_)key(_|$)|^auth", re.IGNORECASE)
+
+
+def _check_options(cls: type, given: Iterable[str]) -> None:
+    """Refuse a keyword that the constructor of ``cls`` lacks, with a hint: Python's own error has none."""
+    code = getattr(getattr(cls, "__init__", None), "__code__", None)
+    if code is None or code.co_flags & _TAKES_ANY_KEYWORD:
+        return
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    for name in given:
+        if name not in names:
+            from laila.settings import unknown_option
+
+            raise unknown_option(cls.__name__, name, [name for name in names if name[:1] != "_"])
 
 
 class Component(Identifiable):
@@ -41,6 +56,8 @@ class Component(Identifiable):
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Note the constructor's arguments, so that a plain class needs no settings to be written down."""
+        if kwargs:
+            _check_options(cls, kwargs)
         self = super().__new__(cls)
         self._given = (args, kwargs)
         return self

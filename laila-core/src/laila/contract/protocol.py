@@ -124,6 +124,7 @@ class Protocol(Component, ABC):
     def __init__(self, *, nickname: str | None = None, settings: Any = None) -> None:
         super().__init__(nickname=nickname, settings=settings)
         self._node: Node | None = None
+        self._last_node: Node | None = None
         self._turn = RLock()  # of starting and stopping
         _every[id(self)] = self
 
@@ -160,12 +161,23 @@ class Protocol(Component, ABC):
         """
         return None
 
-    def start(self, node: Node) -> None:
-        """Begin to serve ``node``. A second start without a stop is a no-op."""
+    def start(self, node: Node | None = None) -> None:
+        """Begin to serve ``node``, by default the last one. A second start without a stop is a no-op.
+
+        Raises:
+            NotSupportedError: (a ``NotImplementedError``) there is no node: it was never added to a policy.
+        """
         with self._turn:
-            if self._node is None:
-                self._start(node)
-                self._node = node
+            if self._node is not None:
+                return
+            node = self._last_node if node is None else node
+            if node is None:
+                raise NotSupportedError(
+                    f"{self!r} belongs to no policy yet: laila.communication.add_connection(protocol) adds "
+                    "it and starts it"
+                )
+            self._start(node)
+            self._node = self._last_node = node
 
     def stop(self) -> None:
         """End every connection and free the address, within two seconds. Idempotent."""

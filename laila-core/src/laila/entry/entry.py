@@ -87,6 +87,10 @@ def check_evolution(evolution: int | None) -> int | None:
     )
 
 
+_NOT_IN_DICT = frozenset(("_local_lock", "_payload", "_state"))
+"""Private attributes that no dict of an entry has; the older package left them out by default."""
+
+
 class Entry(Identifiable):
     """Any object with an identity. Build one with :meth:`constant` or :meth:`variable`.
 
@@ -322,15 +326,22 @@ class Entry(Identifiable):
         self,
         transformations: TransformationSequence | Iterable[str | Transformation] | None = None,
         *,
-        exclude_private: Collection[str] | None = frozenset(("_local_lock", "_payload", "_state")),
+        exclude_private: Collection[str] | None = _NOT_IN_DICT,
     ) -> dict[str, Any]:
         """Return the entry as a plain dict, which :meth:`recover` takes; JSON-safe with ``["base64"]``.
 
-        ``exclude_private`` names keys to leave out; unknown names are ignored.
+        Args:
+            transformations: What is done to the payload, in this order.
+            exclude_private: Names of keys to leave out, with or without a leading underscore. Names that the
+                dict does not have are ignored; ``_payload``, ``_state`` and ``_local_lock`` are such names.
+
+        Returns:
+            The dict.
         """
         from laila.entry.stored import serialize
 
-        return serialize(self, transformations, exclude_private or ())
+        exclude = [name if name in _NOT_IN_DICT else name.removeprefix("_") for name in exclude_private or ()]
+        return serialize(self, transformations, exclude)
 
     @classmethod
     def recover(cls, in_dict: Mapping[str, Any] | str | Entry, notify_on_creation: bool = False) -> Self:

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from laila.contract.component import Component
 from laila.contract.protocol import Protocol, Request
 from laila.errors import InvalidArgumentError, NotSupportedError, PeerError, PeerRefusedError, SettingsError
+from laila.policy.events import Events
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import ClassVar
 
-    from laila.policy.events import Events
     from laila.policy.node import ExportedMethods
     from laila.policy.policy import DefaultPolicy
     from laila.policy.remote import RemotePolicyProxy
@@ -56,10 +56,11 @@ class DefaultCentralCommunication(Component):
 
     scope: ClassVar[str] = "CENTRAL_COMMUNICATION"
 
-    def __init__(self, policy_id: str, events: Events) -> None:
+    def __init__(self, policy_id: str | None = None, events: Events | None = None) -> None:
         super().__init__()
-        self.policy_id = policy_id  # what peers know the policy by
-        self._events = events
+        # What peers know the policy by. A communication without a policy is known by its own id.
+        self.policy_id = self.global_id if policy_id is None else policy_id
+        self._events = Events(self) if events is None else events
         self._policy: DefaultPolicy | None = None
         self._methods: ExportedMethods | None = None
         self._run_signed_code = False

@@ -55,6 +55,14 @@ class DefaultCentralMemory(Component):
         self.router = DefaultPoolRouter() if router is None else router
         self.pickle = pickle
 
+    @property
+    def pool_router(self) -> DefaultPoolRouter:
+        """Deprecated: the name of ``router`` in the older package."""
+        from warnings import warn
+
+        warn("memory.pool_router is now memory.router", DeprecationWarning, stacklevel=2)
+        return self.router
+
     # -- pools -----------------------------------------------------------------------------------------------
 
     @property

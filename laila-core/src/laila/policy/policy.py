@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from laila.contract.taskforce import TaskForce
     from laila.entry import Entry
     from laila.futures import Future, FutureBank, GroupFuture
+    from laila.policy.router import PoolSubset
     from laila.policy.travel import Travels
 
 __all__ = ["DefaultPolicy", "local_policies"]
@@ -186,16 +187,16 @@ class DefaultPolicy(Component):
         global_id: str,
         *,
         global_fetch: bool = False,
-        pool_subset: Iterable[str] | None = None,
-        hint: str | None = None,
+        pool_subset: PoolSubset | None = None,
+        hint: str | Pool | None = None,
         refresh: bool = False,
     ) -> Entry | None:
         """Fetch one entry itself, or None where it is nowhere. Blocks.
 
-        Looks in the pool with the nickname ``hint``, the alpha pool, the pools with the nicknames in
-        ``pool_subset`` (a dict keyed by them will do), and with ``global_fetch`` in every pool by falling
-        affinity and then every peer. ``refresh`` asks the last tier of each chain alone. Where no place has
-        the entry and one failed, its error is raised.
+        Looks in the pool ``hint``, in the alpha pool, and with ``global_fetch`` in every pool by falling
+        affinity and then every peer. ``pool_subset`` restricts the search here to ``hint`` and those pools:
+        nicknames, ids, pools, or a dict of them. ``refresh`` asks the last tier of each chain alone. Where no
+        place has the entry and one failed, its error is raised.
         """
         key = as_key(global_id)
         failure: BaseException | None = None

@@ -13,16 +13,19 @@ from laila.identity import Identifiable, parse_global_id
 from laila.policy.ids import as_key
 from laila.policy.remote_command import RemoteCommand
 from laila.policy.remote_memory import RemoteMemory
+from laila.policy.router import subset_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, NoReturn
 
+    from laila.contract.pool import Pool
     from laila.contract.protocol import Protocol
     from laila.entry import Entry
     from laila.futures import Future, FutureBank, GroupFuture
     from laila.policy.communication import DefaultCentralCommunication
+    from laila.policy.router import PoolSubset
 
 __all__ = ["RemotePolicyProxy"]
 
@@ -110,15 +113,21 @@ class RemotePolicyProxy(Identifiable):
         global_id: str,
         *,
         global_fetch: bool = False,
-        pool_subset: Iterable[str] | None = None,
-        hint: str | None = None,
+        pool_subset: PoolSubset | None = None,
+        hint: str | Pool | None = None,
     ) -> Entry | None:
         """Fetch one entry itself, or None; see :meth:`DefaultPolicy.remember`. Blocks.
 
-        ``global_fetch`` looks in every pool over there, and not at the peers of the peer.
+        ``global_fetch`` looks in every pool over there, and not at the peers of the peer. The pools are those
+        of the peer.
         """
-        subset = [pool_subset] if isinstance(pool_subset, str) else list(pool_subset or ())
-        return self._find(global_id, {"hint": hint, "pool_subset": subset, "everywhere": global_fetch})
+        kwargs: dict[str, object] = {"everywhere": global_fetch}
+        if hint is not None:
+            kwargs["hint"] = str(hint) if isinstance(hint, str) else hint.global_id
+        if pool_subset is not None:
+            names = subset_names(pool_subset)
+            kwargs["pool_subset"] = [name if isinstance(name, str) else name.global_id for name in names]
+        return self._find(global_id, kwargs)
 
     def _find(self, global_id: str, kwargs: dict[str, object]) -> Entry | None:
         from laila.entry import from_blob

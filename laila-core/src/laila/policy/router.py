@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from laila.contract.component import Component
 from laila.contract.pool import Pool
 from laila.ending import exiting
@@ -11,12 +13,14 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import ClassVar
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import ClassVar, TypeAlias
 
     from laila.entry import Entry
 
-__all__ = ["DefaultPoolRouter", "open_pool"]
+    PoolSubset: TypeAlias = str | Pool | Iterable[str | Pool] | Mapping[str, object]
+
+__all__ = ["DefaultPoolRouter", "open_pool", "subset_names"]
 
 
 class DefaultPoolRouter(Component):
@@ -125,17 +129,46 @@ class DefaultPoolRouter(Component):
         with mutex:
             return sorted(self._pools.values(), key=lambda pool: -self._affinities[pool.global_id])
 
-    def places(self, hint: str | None, pool_subset: Iterable[str] | None, *, everywhere: bool) -> list[Pool]:
+    def places(
+        self, hint: str | Pool | None, pool_subset: PoolSubset | None, *, everywhere: bool
+    ) -> list[Pool]:
         """Return where to look for one entry, each pool once.
 
-        The pool with the nickname ``hint``, the alpha pool, the pools of ``pool_subset``, and with
-        ``everywhere`` all by falling affinity. Raises as :meth:`route` does.
+        With ``pool_subset``: the pool ``hint``, then those pools, and no other. Without it: the pool
+        ``hint``, the alpha pool, and with ``everywhere`` all by falling affinity.
+
+        Args:
+            hint: The nickname or id of a pool, or the pool.
+            pool_subset: Nicknames, ids or pools, or a dict whose keys or values are such.
+            everywhere: Whether every pool is asked where there is no subset.
+
+        Raises:
+            PoolNotFoundError: a pool is not registered here.
+            PolicyClosedError: the policy is closed.
         """
-        found = [] if hint is None else [self.route(pool_nickname=hint)]
-        found.append(self.route())
-        subset = [pool_subset] if isinstance(pool_subset, str) else pool_subset or ()
-        found += [self.route(pool_nickname=name) for name in subset]
-        return list(dict.fromkeys(found + self.by_affinity() if everywhere else found))
+        pools = [] if hint is None else [self._meant(hint)]
+        alpha = self.route()  # asked in any case: it knows whether the policy is closed
+        if pool_subset is None:
+            pools += [alpha, *(self.by_affinity() if everywhere else ())]
+        else:
+            pools += [self._meant(name) for name in subset_names(pool_subset)]
+        return list(dict.fromkeys(pools))
+
+    def _meant(self, name: str | Pool) -> Pool:
+        """The registered pool of a nickname, an id or the pool itself."""
+        if isinstance(name, Pool):
+            return self._find(self._pools, name.global_id, "id")
+        if name in self._pools:
+            return self._pools[name]
+        return self._find(self._nicknames, name, "nickname or id")
+
+    @property
+    def pools_nicknames(self) -> Mapping[str, Pool]:
+        """Deprecated: the name of :attr:`nicknames` in the older package."""
+        from warnings import warn
+
+        warn("router.pools_nicknames is now router.nicknames", DeprecationWarning, stacklevel=2)
+        return self.nicknames
 
     def route(
         self,
@@ -209,6 +242,26 @@ class DefaultPoolRouter(Component):
                 failure = failure or error
         if failure is not None:
             raise failure
+
+
+def subset_names(pool_subset: PoolSubset) -> list[str | Pool]:
+    """Return the nicknames, ids and pools that a ``pool_subset`` names.
+
+    Raises:
+        InvalidArgumentError: (a ``TypeError``) something in it is neither text nor a pool.
+    """
+    if isinstance(pool_subset, (str, Pool)):
+        names: list[object] = [pool_subset]
+    elif isinstance(pool_subset, Mapping):
+        names = [value if isinstance(value, Pool) else name for name, value in pool_subset.items()]
+    else:
+        names = list(pool_subset)
+    for name in names:
+        if not isinstance(name, (str, Pool)):
+            raise InvalidArgumentError(
+                f"pool_subset takes nicknames, ids or pools, or a dict of them, not a {type(name).__name__}"
+            )
+    return names  # type: ignore[return-value]  # each was looked at
 
 
 def _check_affinity(affinity: object) -> float | None:

@@ -194,10 +194,10 @@ class ServedMemory:
         global_id: str,
         *,
         hint: str | None = None,
-        pool_subset: Sequence[str] = (),
+        pool_subset: Sequence[str] | None = None,
         everywhere: bool = False,
     ) -> Blob | None:
-        """Return one blob, or None: of the pool ``hint``, the alpha pool, ``pool_subset``, or of any pool."""
+        """Return one blob, or None; looks where :meth:`DefaultPoolRouter.places` says."""
         failure: BaseException | None = None
         for pool in self._memory.router.places(hint, pool_subset, everywhere=everywhere is True):
             try:

@@ -153,6 +153,11 @@ class DefaultTCPIPProtocol(Protocol):
         return next((by_role[role] for role in ("write", "read", "admin") if role in by_role), None)
 
     @property
+    def peer_secret_key(self) -> str | None:
+        """The secret that was given for the role ``write``, or None. No ``repr`` or snapshot shows it."""
+        return self.settings.peer_secret_key
+
+    @property
     def failed_handshakes(self) -> int:
         """How many wrong secrets there were since the protocol was started."""
         return self._failed_before if self._listener is None else self._listener.guard.failed
