@@ -225,10 +225,10 @@ def test_a_copy_that_was_killed_goes_on_with_what_is_missing(here: str, there: s
     dest = place.open("hdf5", "d", transformations=TRANSFORMED[there])
     there_already = set(dest.keys())
     assert copied <= len(there_already) < 300
-    at_src, at_dest = Watched(src), Watched(dest)
+    at_dest = Watched(dest)
     assert len((dest <= src).result) == 300
     missing = sorted({entry.global_id for entry in entries} - there_already)
-    assert sorted(at_src.read) == sorted(at_dest.written) == missing
+    assert sorted(at_dest.written) == missing  # the others were read and compared
     assert digests(dest, src.keys()) == digests(src, src.keys())  # type: ignore[arg-type]
 
 
