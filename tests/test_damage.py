@@ -156,7 +156,7 @@ def test_another_content_of_the_same_digest_is_another_content(kind: str, place:
     src.store([to_blob(c), encode(other, key=v.global_id)])
     (error,) = (pool <= src).exceptions
     assert isinstance(error, EvolutionConflictError)
-    (stayed, replaced) = (laila.remember(id).data for id in (v.global_id, c.global_id))
+    (stayed, replaced) = (laila.remember(key).data for key in (v.global_id, c.global_id))
     assert np.array_equal(stayed, one)
     assert np.array_equal(replaced, other)  # a copy replaces a constant
 
