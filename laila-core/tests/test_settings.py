@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,9 @@ import attrs
 import pytest
 
 from laila.arguments import args
-from laila.errors import SettingsError
+from laila.errors import LailaError, SettingsError
+from laila.policy.router import open_pool
+from laila.provenance import options_from_data
 from laila.settings import Settings, describe, option, settings_table
 
 
@@ -26,7 +28,7 @@ class BoxSettings(Settings):
     prefix = "box"
 
     path: str | None = option(default=None, help="where the box stands")
-    count: int = option(default=3, help="how many", validator=attrs.validators.ge(0))
+    count: int = option(default=3, help="how many", printed=True, validator=attrs.validators.ge(0))
     ratio: float = option(default=0.5, help="how much")
     fast: bool = option(default=False, help="whether to hurry")
     tags: list[str] = option(factory=list, help="labels")
@@ -336,3 +338,110 @@ def test_every_first_party_setting_is_documented() -> None:
     for name, settings in first_party_settings():
         for line in settings_table(settings).splitlines()[2:]:
             assert line in text, f"docs/reference lacks a row of {name}: {line}"
+
+
+def told(error: BaseException | None) -> str:
+    """All that a traceback says of an error, but for the lines of code."""
+    if error is None:
+        return ""
+    context = None if error.__suppress_context__ else error.__context__
+    return f"{error!r} {error} {told(error.__cause__ or context)}"
+
+
+class DoorSettings(Settings):
+    prefix = "door"
+
+    url: str | None = option(default=None, binds=lambda url: url and url.partition("/")[0])
+    check: bool = option(default=True, binds=bool)
+    program: str | None = option(default=None, from_data=False)
+    password: str | None = option(default=None, secret=True)
+
+
+def test_what_names_a_program_is_not_taken_from_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert DoorSettings.resolve({"program": "/bin/x"}).program == "/bin/x"
+    reads: list[Callable[[], object]] = [
+        lambda: DoorSettings.parse_query("program=/bin/x"),
+        lambda: DoorSettings.parse_text("program", "/bin/x"),
+    ]
+    for read in reads:
+        with pytest.raises(SettingsError, match=r"'program' is not taken from a URL.*LAILA_DOOR_PROGRAM"):
+            read()
+    with options_from_data():
+        with pytest.raises(SettingsError, match="'program' is not taken from an environment"):
+            DoorSettings.resolve({"program": "/bin/x"})
+        monkeypatch.setenv("LAILA_DOOR_PROGRAM", "/bin/mine")
+        assert DoorSettings.resolve({"url": "h/1"}).program == "/bin/mine"
+        assert DoorSettings.resolve({"program": "/bin/mine"}).program == "/bin/mine"
+    with options_from_data(["program"]):
+        assert DoorSettings.resolve({"program": "/bin/x"}).program == "/bin/x"
+    assert DoorSettings.resolve({"program": "/bin/x"}).program == "/bin/x"
+
+
+@pytest.mark.parametrize(
+    ("given", "own_place"),
+    [
+        ({}, True),
+        ({"url": "mine"}, True),
+        ({"url": "mine/other"}, True),
+        ({"url": "theirs"}, False),
+        ({"url": "mine", "check": False}, False),
+        ({"check": True}, True),
+    ],
+)
+@pytest.mark.parametrize("source", ["environment", "args"])
+def test_secrets_go_to_the_place_that_the_user_names(
+    given: dict[str, Any], own_place: bool, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source == "args":
+        args["door"] = {"url": "mine", "password": "hunter2"}
+    else:
+        monkeypatch.setenv("LAILA_DOOR_URL", "mine")
+        monkeypatch.setenv("LAILA_DOOR_PASSWORD", "hunter2")
+    assert DoorSettings.resolve(given).password == "hunter2"
+    with options_from_data() as data:
+        settings = DoorSettings.resolve(given)
+        assert settings.password == ("hunter2" if own_place else None)
+        assert settings.at_own_place is own_place
+        withheld = [] if own_place else ["laila.args.door.password", "LAILA_DOOR_PASSWORD"]
+        assert set(data.withheld) <= set(withheld)
+        assert bool(data.withheld) is not own_place
+        assert DoorSettings.resolve({**given, "password": "theirs"}).password == "theirs"
+    with options_from_data(["url", "check"]):
+        assert DoorSettings.resolve(given).password == "hunter2"
+
+
+@pytest.mark.parametrize(
+    "given", [{"path": 3}, {"tags": "hunter2"}, {"region": ["hunter2"]}, {"colour": "hunter2"}]
+)
+def test_no_value_is_shown_unless_its_option_says_so(given: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match="not shown") as caught:
+        BoxSettings.resolve(given)
+    assert "hunter2" not in told(caught.value)
+
+
+def test_a_validator_shows_no_value_either() -> None:
+    class Lid(Settings):
+        prefix = "lid"
+        word: str = option(default="a", validator=attrs.validators.in_(["a", "b"]))
+        shown: str = option(default="a", validator=attrs.validators.in_(["a", "b"]), printed=True)
+
+    with pytest.raises(SettingsError, match="'word' is wrong") as caught:
+        Lid.resolve({"word": "hunter2"})
+    assert "hunter2" not in told(caught.value)
+    with pytest.raises(SettingsError, match="hunter2"):
+        Lid.resolve({"shown": "hunter2"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        ":hunter2@h/0", "redis//:hunter2@h/0", "redis:/:hunter2@h/0", "redos://:hunter2@h/0", "//:hunter2@h",
+        "redis ://:hunter2@h/0", "file://me:hunter2@h/x", "hdf5://hunter2@h", "memory://x?password=hunter2",
+        "memory://me:hunter2@h#", "s3:x#hunter2@", "s3://b?secret_access_key=hunter2",  "me:hunter2@h",
+        "rediss://:hunter2@[/0", "unix://:hunter2@h/x", "redis://?password=hunter2&timeout=x",
+    ],
+)  # fmt: skip
+def test_no_error_shows_what_a_url_holds(url: str) -> None:
+    with pytest.raises((LailaError, ImportError)) as caught:
+        open_pool(url)
+    assert "hunter2" not in told(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 import zlib
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,8 @@ from laila.codec import decode, encode
 from laila.codec.trust import encryption_keys
 from laila.contract.blob import Blob
 from laila.contract.buffer import Buffer
-from laila.errors import CorruptEntryError, SecretError, TransformationError
+from laila.errors import CorruptEntryError, LailaError, SecretError, TransformationError
+from laila.provenance import options_from_data
 from laila.testing.payloads import assert_same, payloads
 from laila.transform import (
     AesGcm,
@@ -354,3 +356,27 @@ def test_every_bit_counts_under_a_transformation(items: list[Any]) -> None:
             bad[position] ^= 1 << bit
             with pytest.raises(CorruptEntryError):
                 Blob.from_bytes(bad)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [("aes-gcm", "K" * 32)],
+        [["aes-gcm", {"kay": "K" * 32}]],
+        [["aes-gcm", {"key_name": "K" * 32}]],
+        ["K" * 32],
+        "K" * 32,
+        [b"K" * 32],
+        [["aes-gcm", {"key": "KKK"}]],
+        [["zstd", {"level": "K" * 32}]],
+    ],
+)
+def test_no_error_shows_a_key(items: Any) -> None:
+    with pytest.raises(LailaError) as caught:
+        TransformationSequence(items).apply(encode(1, key="k"))
+    assert "KKK" not in "".join(traceback.format_exception(caught.value)).replace('"K"', "")
+
+
+def test_a_key_is_not_taken_from_data() -> None:
+    with options_from_data(), pytest.raises(TransformationError, match="not taken from an environment"):
+        TransformationSequence([["aes-gcm", {"key": "k" * 32}]])

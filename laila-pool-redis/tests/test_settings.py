@@ -208,10 +208,23 @@ def test_an_environment_is_rebuilt_with_the_password_from_elsewhere(
 
     check(secrets={"password": SECRET})
     monkeypatch.setenv("LAILA_REDIS_PASSWORD", SECRET)
+    for elsewhere in (
+        None,
+        "redis://127.0.0.1",
+        f"rediss://127.0.0.1:{locked.port}",
+        f"redis://h:{locked.port}",
+    ):
+        if elsewhere is not None:
+            monkeypatch.setenv("LAILA_REDIS_URL", elsewhere)
+        with pytest.raises(EnvironmentSnapshotError, match="LAILA_REDIS_PASSWORD was not used") as caught:
+            check()
+        assert SECRET not in str(caught.value)
+    monkeypatch.setenv("LAILA_REDIS_URL", f"redis://127.0.0.1:{locked.port}/5")
     check()
     monkeypatch.delenv("LAILA_REDIS_PASSWORD")
+    monkeypatch.delenv("LAILA_REDIS_URL")
     file = tmp_path / "arguments.json"
-    file.write_text(json.dumps({"redis": {"password": SECRET}}))
+    file.write_text(json.dumps({"redis": {"password": SECRET, "url": f"redis://127.0.0.1:{locked.port}"}}))
     laila.read_args(file)
     try:
         check()

@@ -13,6 +13,10 @@ A settings class lists its options; nothing else is needed::
 Each option takes the first of: what the caller gave (and is not ``None``); ``laila.args`` (``box.path``, or
 ``box_path``); the environment (``LAILA_BOX_PATH``); its default. The documentation is made from the same
 declaration. Conversion of text and the checking of types are in :mod:`laila.conversion`.
+
+URLs and environment dicts are data: they may come from somebody else. What names a program, or stands for the
+user, is not taken from them (``from_data=False``), and the user's own secrets go only to the place that the
+user's own configuration names (``binds=``). See :mod:`laila.provenance`.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ import attrs
 
 from laila.conversion import Mismatch, check_value, parse_text, plain, type_name
 from laila.errors import SettingsError, UnknownOptionError
+from laila.provenance import Data, current_data
 from laila.showing import said, shown
 
 if TYPE_CHECKING:
@@ -48,6 +53,9 @@ def option(
     help: str = "",
     shown: str | None = None,
     secret: bool = False,
+    printed: bool = False,
+    from_data: bool = True,
+    binds: Callable[[Any], object] | None = None,
     env: str | Sequence[str] | None = None,
     arg: str | None = None,
     validator: Callable[[Any, Any, Any], object] | None = None,
@@ -60,15 +68,41 @@ def option(
         help: one sentence for the documentation.
         shown: what the documentation says of a default that is computed, such as from the machine's size.
         secret: never shown in ``repr``, errors, ``public()`` or the environment snapshot.
+        printed: whether errors may show a wrong value. Without it only its type is shown: a value may hold
+            a password that was meant for another option.
+        from_data: False for what names a program, a file to execute or a secret: never taken from a URL's
+            query or an environment dict, only from code, ``laila.args`` and the environment.
+        binds: for an option that says where secrets go, or how they are protected on the way. Called with
+            its value, it returns what must be equal for two values to mean the same place.
         env: environment variables in order of precedence, in place of ``LAILA_<PREFIX>_<NAME>``.
         arg: the name in ``laila.args``, in place of ``<prefix>.<name>``.
         validator: an attrs validator, called as ``validator(settings, attribute, value)``.
     """
     names = None if env is None else (env,) if isinstance(env, str) else tuple(env)
-    metadata = {"help": help, "shown": shown, "secret": secret, "own_env": names, "own_arg": arg}
+    metadata = {
+        "help": help,
+        "shown": shown,
+        "secret": secret,
+        "printed": printed and not secret,
+        "from_data": from_data,
+        "binds": binds,
+        "own_env": names,
+        "own_arg": arg,
+    }
     if factory is not None:
         return attrs.field(factory=factory, metadata=metadata, repr=not secret, validator=validator)
     return attrs.field(default=default, metadata=metadata, repr=not secret, validator=validator)
+
+
+_PLAIN: dict[str, Any] = {
+    "help": "",
+    "secret": False,
+    "printed": False,
+    "from_data": True,
+    "binds": None,
+    "own_env": None,
+    "own_arg": None,
+}
 
 
 def _name_sources(cls: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
@@ -76,7 +110,7 @@ def _name_sources(cls: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.A
     prefix: str = getattr(cls, "prefix", "")
     named = []
     for field in fields:
-        meta = {"help": "", "secret": False, "own_env": None, "own_arg": None, **field.metadata}
+        meta = {**_PLAIN, **field.metadata}
         meta["arg"] = meta["own_arg"] or (f"{prefix}.{field.name}" if prefix else field.name)
         parts = [part for part in ("LAILA", prefix, field.name) if part]
         meta["env"] = meta["own_env"] or ("_".join(parts).replace(".", "_").replace("-", "_").upper(),)
@@ -94,12 +128,14 @@ def _reporting(validator: Callable[[Any, Any, Any], object]) -> Callable[[Any, A
         except SettingsError:
             raise
         except (ValueError, TypeError) as error:
-            # A validator's message quotes the value, and a secret's must not get out, not even as a cause.
-            secret = field.metadata["secret"]
-            reason = "its value is refused" if secret else said(error)
+            # A validator's message quotes the value, which must not get out, not even as a cause.
+            printed = field.metadata["printed"]
+            reason = said(error)
+            if not printed:
+                reason = _without(reason, value, field.metadata["secret"])
             raise SettingsError(
                 f"option {shown(field.name)} is wrong: {reason}; {_where(field)}", option=field.name
-            ) from (None if secret else error)
+            ) from (error if printed else None)
 
     return validate
 
@@ -113,6 +149,9 @@ class Settings:
 
     prefix: ClassVar[str] = ""
     """Stands before each option's name in ``laila.args`` and in the environment."""
+
+    at_own_place: ClassVar[bool] = True
+    """Of an instance: False where data named the place, so that the user's own secrets do not go there."""
 
     if TYPE_CHECKING:
         # Hidden from get_type_hints, which would have to evaluate them.
@@ -143,13 +182,43 @@ class Settings:
                 _refuse_unknown(cls, name, fields)
         types = cls._types()
         values: dict[str, Any] = {}
+        data = current_data()
+        own_place = data is None or cls._is_own_place(given, data)
         for name, field in fields.items():
             value = _find(field, given.get(name), types[name])
+            if data is not None and not own_place and field.metadata["secret"] and given.get(name) is None:
+                if value is not attrs.NOTHING:
+                    data.withheld.append(_source(field))
+                value = attrs.NOTHING
             if value is not attrs.NOTHING:
                 values[name] = value
             elif field.default is attrs.NOTHING:
                 raise SettingsError(f"{_title(cls)} needs {shown(name)}: {_where(field)}", option=name)
-        return cls(**values)
+        settings = cls(**values)
+        if not own_place:
+            object.__setattr__(settings, "at_own_place", False)  # it is frozen
+        return settings
+
+    @classmethod
+    def _is_own_place(cls, given: Mapping[str, object], data: Data) -> bool:
+        """Whether ``data`` sends secrets nowhere but where they would go without it.
+
+        Raises :class:`~laila.errors.SettingsError` where an option was given that is not taken from data.
+        """
+        own_place = True
+        types = cls._types()
+        for name, field in cls._fields().items():
+            value, meta = given.get(name), field.metadata
+            if value is None or name in data.trusted or (meta["from_data"] and meta["binds"] is None):
+                continue
+            own = _find(field, None, types[name])
+            if own is attrs.NOTHING:
+                own = _default(field)
+            if not meta["from_data"] and value != own:
+                _refuse_data(field, "an environment, or a URL from elsewhere")
+            if meta["binds"] is not None and meta["binds"](value) != meta["binds"](own):
+                own_place = False
+        return own_place
 
     @classmethod
     def parse_text(cls, name: str, text: str) -> object:
@@ -157,6 +226,8 @@ class Settings:
         fields = cls._fields()
         if name not in fields:
             _refuse_unknown(cls, name, fields)
+        if not fields[name].metadata["from_data"]:
+            _refuse_data(fields[name], "a URL")
         return _from_text(fields[name], text, cls._types()[name], "in the URL")
 
     @classmethod
@@ -231,7 +302,7 @@ def _rows(cls: type[Settings]) -> Iterator[OptionRow]:
     types = cls._types()
     for name, field in cls._fields().items():
         meta = field.metadata
-        default: object = field.default
+        default = _default(field)
         if meta["shown"] is not None:
             told = meta["shown"]
         elif default is attrs.NOTHING:
@@ -241,9 +312,14 @@ def _rows(cls: type[Settings]) -> Iterator[OptionRow]:
         elif meta["secret"]:
             told = "not shown"
         else:
-            told = f"`{shown(plain(default.factory() if hasattr(default, 'factory') else default))}`"
+            told = f"`{shown(plain(default))}`"
         text = f"{meta['help']} (secret)".strip() if meta["secret"] else meta["help"]
         yield OptionRow(name, type_name(types[name]), told, meta["arg"], ", ".join(meta["env"]), text)
+
+
+def _default(field: attrs.Attribute[Any]) -> object:
+    default: Any = field.default
+    return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
 
 
 def _find(field: attrs.Attribute[Any], given: object, kind: Any) -> object:
@@ -284,14 +360,44 @@ def _from_text(field: attrs.Attribute[Any], text: str, kind: Any, where: str) ->
 def _refuse_value(
     field: attrs.Attribute[Any], value: object, kind: Any, where: str, error: Mismatch
 ) -> NoReturn:
-    secret = field.metadata["secret"]
-    told = f"of type {type(value).__name__} (a secret: not shown)" if secret else shown(value, 80)
-    reason = "" if secret or not str(error) else f" ({error})"
+    if field.metadata["printed"]:
+        told = shown(value, 80)
+        reason = f" ({error})" if str(error) else ""
+    else:
+        why = "a secret: not shown" if field.metadata["secret"] else "not shown, as it may hold a secret"
+        told, reason = f"of type {type(value).__name__} ({why})", ""
     raise SettingsError(
         f"option {shown(field.name)} must be {type_name(kind)}, but {where} it is {told}{reason}; "
         f"{_where(field)}",
         option=field.name,
     )
+
+
+def _refuse_data(field: attrs.Attribute[Any], source: str) -> NoReturn:
+    raise SettingsError(
+        f"option {field.name!r} is not taken from {source}, which is data and may come from somebody else: "
+        f"the option names what is run here, or what stands for you; {_where(field)}",
+        option=field.name,
+    )
+
+
+def _without(text: str, value: object, secret: bool) -> str:
+    """``text`` without the value that it is about, as far as it says anything then."""
+    if secret:
+        return "its value is refused"
+    for form in (shown(value, 1000), shown(value, 1000)[1:-1], value if isinstance(value, str) else ""):
+        text = text.replace(form, "its value") if form else text
+    return text
+
+
+def _source(field: attrs.Attribute[Any]) -> str:
+    """Where the user's own configuration has a value."""
+    from laila.arguments import args
+
+    found = args.find(field.metadata["arg"])
+    if found is not None and found.value is not None:
+        return f"laila.args.{field.metadata['arg']}"
+    return next((name for name in field.metadata["env"] if os.environ.get(name)), field.name)
 
 
 def _refuse_unknown(cls: type[Settings], name: str, fields: Mapping[str, object]) -> NoReturn:

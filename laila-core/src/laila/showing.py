@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable
 
-__all__ = ["escaped", "logger", "said", "shown"]
+__all__ = ["escaped", "logger", "said", "shown", "shown_url"]
 
 MOST_CHARACTERS = 200
 """How much of one value is shown."""
@@ -144,3 +144,13 @@ def logger(name: str) -> logging.Logger:
     found = getLogger(name)
     found.addFilter(_one_line)  # which the logger has once, however often this is called
     return found
+
+
+def shown_url(url: str) -> str:
+    """Return how a message shows ``url``: without what may be a password, or any option's value."""
+    scheme, colon, _ = url.partition(":")
+    is_scheme = bool(colon) and scheme.isascii() and scheme.replace("+", "").isalnum() and len(scheme) < 20
+    if "@" in url or (not is_scheme and set(url) & set(":?#")):
+        return f"{scheme + ':…' if is_scheme else 'this'} (not shown in full, as it may hold a password)"
+    place, mark, _ = url.partition("?")
+    return shown(f"{place}?…" if mark else place)

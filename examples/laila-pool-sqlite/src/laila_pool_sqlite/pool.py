@@ -40,13 +40,14 @@ class SQLiteSettings(Settings):
         help="the file, made if missing; by default `laila.db` or `<nickname>.db` in the `pools` directory",
     )
     durable: Literal["power", "process"] = option(
+        printed=True,
         default="power",
         help="what a finished write survives: a power failure, or (quicker) only the death of the process",
     )
     lock_timeout: float = option(
-        default=30.0, help="seconds to wait for other threads and processes that write"
+        printed=True, default=30.0, help="seconds to wait for other threads and processes that write"
     )
-    read_only: bool = option(default=False, help="never write, and make no file")
+    read_only: bool = option(printed=True, default=False, help="never write, and make no file")
 
 
 class SQLitePool(Pool):

@@ -52,11 +52,13 @@ class RemoteSettings(Settings):
     """The options that task forces of other processes share."""
 
     retries: int = option(
+        printed=True,
         default=0,
         help="how often a task whose worker died while it ran is started again",
         validator=attrs.validators.ge(0),
     )
     share_secrets: bool = option(
+        printed=True,
         default=False,
         help="send the secrets of the policy's pools and protocol with the tasks, encrypted",
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["CORE", "FIRST_PARTY", "FORMER", "FirstParty", "first_party", "owner", "pip_line"]
+__all__ = ["CORE", "ELSEWHERE", "FIRST_PARTY", "FORMER", "FirstParty", "first_party", "owner", "pip_line"]
 
 CORE = "laila-core"
 
@@ -48,6 +48,15 @@ FORMER = {
     "SQLitePool": "laila's repository has one as an example of a plugin: examples/laila-pool-sqlite",
 }
 """Pools of the older package that are no plugins here: what serves in their place."""
+
+ELSEWHERE = {
+    **dict.fromkeys(("gs", "gcs"), "Google Cloud Storage"),
+    **dict.fromkeys(("az", "abfs", "abfss", "adl", "azure", "wasb", "wasbs"), "Azure"),
+    **dict.fromkeys(("http", "https", "ftp", "sftp", "ssh"), "web and file servers"),
+    **dict.fromkeys(("sqlite", "postgres", "postgresql", "mysql", "mongodb"), "databases"),
+    **dict.fromkeys(("hdfs", "webhdfs", "hf", "b2", "swift", "oss"), "this store"),
+}
+"""URL schemes that people try, and whose they are: told what there is instead."""
 
 
 def first_party(group: str, name: str) -> FirstParty | None:

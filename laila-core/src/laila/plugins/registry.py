@@ -6,7 +6,7 @@ from _thread import RLock
 
 from laila.errors import MissingPluginError, PluginError
 from laila.plugins.discovery import GROUPS, HOOKS, operator_settings, scan
-from laila.plugins.first_party import FIRST_PARTY, FORMER, first_party, pip_line
+from laila.plugins.first_party import ELSEWHERE, FIRST_PARTY, FORMER, first_party, pip_line
 from laila.plugins.observers import load_hooks
 from laila.plugins.plugin import BASES, KINDS, Plugin, PluginReport, forget_logged, log_once
 from laila.showing import shown
@@ -106,6 +106,14 @@ class Registry:
             )
         from difflib import get_close_matches
 
+        if self.group == "laila.pools" and name in ELSEWHERE:
+            raise PluginError(
+                f"there is no pool {name!r}: laila has none for {ELSEWHERE[name]}. It has memory://, "
+                "file:///folder, hdf5:///file.h5, redis://host and s3://bucket (any service that speaks S3, "
+                "by ?endpoint_url=https://…); others come as plugins (`laila plugins` lists those installed)",
+                plugin=name,
+                distribution=None,
+            )
         known = self.names()
         close = get_close_matches(name, known, n=1)
         hint = f"; did you mean {shown(close[0])}?" if close else ""

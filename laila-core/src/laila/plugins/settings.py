@@ -27,6 +27,7 @@ class PluginSettings(Settings):
         help="whose plugin to use where two distributions claim one name: `s3=some-dist`",
     )
     deadline: float = option(
+        printed=True,
         default=DEADLINE,
         help="seconds that the import of a plugin may go on without any module being imported",
         validator=attrs.validators.gt(0),

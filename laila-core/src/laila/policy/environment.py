@@ -3,7 +3,8 @@
 The models below are the format; cattrs reads and writes them and reports every fault with its path. Secrets
 are never written: a component lists the names of those it was given, and takes them again from ``secrets``,
 ``laila.args`` or ``LAILA_*`` when it is rebuilt. A component's class is named by the plugin that brings it;
-reading an environment imports plugins, never a module that the dict names.
+reading an environment imports plugins, never a module that the dict names. What it says is data: see
+:mod:`laila.provenance`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from laila.errors import EnvironmentSnapshotError, IdentityError, SettingsError
 from laila.identity import check_uuid
 from laila.plugins import Registry, pools, protocols, taskforces
 from laila.policy.pending import MAX_PENDING_BYTES
+from laila.provenance import current_data, options_from_data
 from laila.showing import said, shown
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from laila.contract.component import Component
     from laila.policy.policy import DefaultPolicy
     from laila.policy.router import DefaultPoolRouter
+    from laila.provenance import Data
 
     Parts = tuple[str, str, dict[str, Any], list[str]]
     P = TypeVar("P", bound=DefaultPolicy)
@@ -157,9 +160,11 @@ def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str,
     problems: list[str] = []
     policy: P | None = None
     try:
-        all_pools = build(model.pools, pools(), Pool, "pools", secrets, built, problems)  # type: ignore[type-abstract]
-        all_forces = build(model.taskforces, taskforces(), TaskForce, "taskforces", secrets, built, problems)  # type: ignore[type-abstract]
-        all_protocols = build(model.protocols, protocols(), Protocol, "protocols", secrets, built, problems)  # type: ignore[type-abstract]
+        with options_from_data(secrets):
+            rest = (secrets, built, problems)
+            all_pools = build(model.pools, pools(), Pool, "pools", *rest)  # type: ignore[type-abstract]
+            all_forces = build(model.taskforces, taskforces(), TaskForce, "taskforces", *rest)  # type: ignore[type-abstract]
+            all_protocols = build(model.protocols, protocols(), Protocol, "protocols", *rest)  # type: ignore[type-abstract]
         try:
             check_uuid(model.uuid)
         except IdentityError as error:
@@ -230,8 +235,12 @@ def build(
 ) -> dict[str, C]:
     """Build components by uuid; add them to ``built``, and what is wrong to ``problems``."""
     found: dict[str, C] = {}
+    data = current_data()
     for i, model in enumerate(models):
-        given = {secret: secrets[secret] for secret in model.missing_secrets if secret in secrets}
+        named = {*model.missing_secrets, *model.options}
+        given = {name: value for name, value in secrets.items() if name in named}
+        if data is not None:
+            data.withheld.clear()
         absent = [secret for secret in model.missing_secrets if secret not in secrets]
         hint = (
             f" (secrets that were left out, and may be given as secrets=: {', '.join(absent)})"
@@ -239,8 +248,9 @@ def build(
             else ""
         )
         try:
-            one: object = registry.get(model.plugin)(**model.options, **given)
+            one: object = registry.get(model.plugin)(**{**model.options, **given})
         except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; all of them are reported together
+            hint += _withheld(data)
             problems.append(f"{name}[{i}] {model.plugin}: {said(error)}{hint}")
             continue
         if not isinstance(one, kind):
@@ -248,7 +258,7 @@ def build(
             continue
         built.append(one)
         if not set(model.missing_secrets) <= set(one.missing_secrets()):
-            problems.append(f"{name}[{i}] {model.plugin}: a secret is missing{hint}")
+            problems.append(f"{name}[{i}] {model.plugin}: a secret is missing{hint}{_withheld(data)}")
             continue
         try:
             one._restore_identity(model.uuid)
@@ -257,6 +267,17 @@ def build(
             continue
         found[model.uuid] = one
     return found
+
+
+def _withheld(data: Data | None) -> str:
+    """Say which secrets of the user were not used for what a dict names."""
+    if data is None or not data.withheld:
+        return ""
+    return (
+        f" ({', '.join(dict.fromkeys(data.withheld))} was not used: only the environment names the place "
+        "that it would go to. Name the same place in your own configuration, by laila.args or LAILA_*, or "
+        "give secrets=)"
+    )
 
 
 def link(models: Iterable[PoolModel], built: Mapping[str, Pool], problems: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from laila.contract.component import Component
@@ -274,6 +275,9 @@ def _check_affinity(affinity: object) -> float | None:
     return float(affinity)
 
 
+_is_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*").fullmatch
+
+
 def open_pool(url: str, **options: object) -> Pool:
     """Build the pool that ``url`` names; its scheme picks the plugin.
 
@@ -281,11 +285,13 @@ def open_pool(url: str, **options: object) -> Pool:
     not installed.
     """
     from laila.plugins import pools
+    from laila.showing import shown_url
 
     scheme, colon, _ = url.partition(":")
-    if not colon or not scheme:
+    if not colon or not _is_scheme(scheme):
         raise SettingsError(
-            f"{shown(url)} is no pool URL: give one such as 'memory://', 'hdf5:///data/run.h5' or 's3://bucket/prefix'",
+            f"{shown_url(url)} is no pool URL: give one such as 'memory://', 'hdf5:///data/run.h5' or "
+            "'s3://bucket/prefix'",
             option="url",
         )
     pool_class = pools().get(scheme.lower())

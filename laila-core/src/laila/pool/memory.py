@@ -12,7 +12,7 @@ from laila.contract.counters import Throttle
 from laila.contract.pool import Pool
 from laila.errors import SettingsError
 from laila.pool.bounded import ENTRY_BYTES, BoundedBlobs, weight
-from laila.showing import shown
+from laila.showing import shown, shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -73,7 +73,7 @@ class MemoryPool(Pool):
         option, _, text = query.partition("=")
         if "#" in url or (query and option != "max_bytes"):
             raise SettingsError(
-                f"{shown(url)}: the URL of a memory pool takes max_bytes and no more", option="url"
+                f"{shown_url(url)}: the URL of a memory pool takes max_bytes and no more", option="url"
             )
         if name:
             options.setdefault("nickname", name)

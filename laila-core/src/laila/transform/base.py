@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from functools import cache
 
 from laila.errors import CorruptEntryError, InvalidArgumentError, InvalidValueError, TransformationError
-from laila.showing import said, shown
+from laila.provenance import current_data
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Transformation(ABC):
     """
 
     name: ClassVar[str]
+    secret_options: ClassVar[tuple[str, ...]] = ()
+    """Constructor arguments that are secrets: they come from code, never from an environment dict."""
 
     def bind(self, *, key: str, params: Mapping[str, object] | None = None) -> Transformation:
         """This transformation with everything decided that could change between two calls.
@@ -80,6 +84,7 @@ class Transformation(ABC):
         return f"{type(self).__name__}({shown})"
 
 
+_is_name = re.compile(r"[A-Za-z][A-Za-z0-9 _-]{0,23}", re.ASCII).fullmatch
 _known: dict[str, type[Transformation]] = {}
 
 
@@ -111,14 +116,28 @@ def make_transformation(name: str, options: Mapping[str, object] | None = None) 
     if cls is None:
         known = ", ".join(sorted(_known))
         raise TransformationError(
-            f"there is no transformation {shown(name)}; known: {known}. A plugin may bring others", name=name
+            f"there is no transformation {shown_name(name)}; known: {known}. A plugin may bring others",
+            name=shown_name(name),
+        )
+    if current_data() is not None and set(cls.secret_options) & set(options or ()):
+        raise TransformationError(
+            f"the {' or '.join(cls.secret_options)} of {shown(name)} is not taken from an environment, "
+            "which is data: whoever wrote it could read what is stored",
+            name=name,
         )
     try:
         return cls(**(options or {}))
-    except TypeError as error:
+    except TypeError:
         raise TransformationError(
-            f"the transformation {shown(name)} does not take {shown(options)}: {said(error)}", name=name
-        ) from error
+            f"the transformation {shown(name)} does not take {', '.join(map(shown, options or ()))} "
+            "(values are not shown: one may be a key)",
+            name=name,
+        ) from None
+
+
+def shown_name(name: object) -> str:
+    """How a message shows what stands where a transformation's name should: it may be a key by mistake."""
+    return shown(name) if isinstance(name, str) and _is_name(name) else f"a {type(name).__name__} (not shown)"
 
 
 def stated_size(params: Mapping[str, object], key: str, name: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 from laila.errors import TransformationError
-from laila.showing import said, shown
+from laila.showing import said
 from laila.transform.base import (
     Transformation,
     corrupt,
@@ -29,7 +29,9 @@ _ZSTD_RATIO = (128 << 10) // 4
 def _level(level: object, name: str, lowest: int, highest: int) -> int:
     if type(level) is not int or not lowest <= level <= highest:
         raise TransformationError(
-            f"{name} takes a level from {lowest} to {highest}, not {shown(level)}", name=name
+            f"{name} takes a level from {lowest} to {highest}, not "
+            + (str(level) if type(level) is int else f"a {type(level).__name__}"),
+            name=name,
         )
     return level
 

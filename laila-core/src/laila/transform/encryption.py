@@ -54,6 +54,7 @@ class AesGcm(Transformation):
     """
 
     name: ClassVar[str] = "aes-gcm"
+    secret_options: ClassVar[tuple[str, ...]] = ("key",)
 
     def __init__(self, key: bytes | str | None = None, key_name: str | None = None) -> None:
         from laila.codec.trust import parse_key
@@ -77,7 +78,8 @@ class AesGcm(Transformation):
         found = encryption_keys.find(self._key_name)
         if found is None:
             raise SecretError(
-                f"there is no encryption key {shown(self._key_name)} in the secrets directory", name=self.name
+                "no encryption key in the secrets directory has this key_name (`laila keys` lists them)",
+                name=self.name,
             )
         return self._key_name, found
 

@@ -6,7 +6,7 @@ from laila.contract.blob import Blob
 from laila.contract.buffer import Buffer, byte_view
 from laila.errors import TransformationError
 from laila.showing import shown
-from laila.transform.base import Transformation, corrupt, make_transformation
+from laila.transform.base import Transformation, corrupt, make_transformation, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class TransformationSequence:
 
     def __init__(self, items: Iterable[Item] | TransformationSequence = ()) -> None:
         if isinstance(items, str):
-            raise TransformationError(f"transformations is a list, such as [{shown(items)}]", name=items)
+            name = shown_name(items)
+            raise TransformationError(f"transformations is a list, such as ['zstd'], not {name}", name=name)
         self._items = tuple(_item(item) for item in items)
         names = [item.name for item in self._items]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -165,6 +166,6 @@ def _item(item: Item) -> Transformation:
     ):
         return make_transformation(item[0], item[1])
     raise TransformationError(
-        f"a transformation is a name, a Transformation or a pair [name, options], not {shown(item)}",
-        name=shown(item),
+        f"a transformation is a name, a Transformation or a pair [name, options], not {shown_name(item)}",
+        name=shown_name(item),
     )

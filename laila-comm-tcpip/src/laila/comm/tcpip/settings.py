@@ -19,16 +19,18 @@ class TCPIPSettings(Settings):
     prefix = "tcpip"
 
     host: str = option(default="127.0.0.1", help="the address to listen at")
-    port: int = option(default=0, help="the TCP port; with 0 the system chooses, see `bound_port`")
+    port: int = option(
+        printed=True, default=0, help="the TCP port; with 0 the system chooses, see `bound_port`"
+    )
     peer_secret_key: str | None = option(
         default=None, secret=True, help="whoever knows it may connect, with the role `write`"
     )
     secrets: dict[str, Role] | None = option(
         default=None, secret=True, help="several secrets, each with the role that it grants"
     )
-    listen: bool = option(default=True, help="false: connect to others, and serve no address")
+    listen: bool = option(printed=True, default=True, help="false: connect to others, and serve no address")
     grants: Role = option(
-        default="write", help="the role that those have here to whom this side has connected"
+        printed=True, default="write", help="the role that those have here to whom this side has connected"
     )
     certificate: str | None = option(default=None, help="a PEM file: listen with TLS, as `wss://`")
     private_key: str | None = option(
@@ -38,49 +40,66 @@ class TCPIPSettings(Settings):
         default=None, help="a PEM file of authorities that certificates of others are verified by"
     )
     allow_plaintext: bool = option(
-        default=False, help="listen at an address that other machines reach, without TLS"
+        printed=True, default=False, help="listen at an address that other machines reach, without TLS"
     )
     channel_binding: bool = option(
-        default=True, help="bind handshakes to the TLS certificate; false where a proxy ends TLS"
+        printed=True,
+        default=True,
+        help="bind handshakes to the TLS certificate; false where a proxy ends TLS",
     )
     origins: list[str] = option(
         factory=list, help="origins of web pages that may connect; without any, no browser can"
     )
     reconnect: bool = option(
-        default=True, help="connect again when a connection that this side made has broken"
+        printed=True, default=True, help="connect again when a connection that this side made has broken"
     )
     retry_seconds: float = option(
+        printed=True,
         default=0.0,
         help="seconds that a call whose connection broke waits for the next one, to be sent again: a read, "
         "or a write under an idempotency key; with 0 it fails at once",
     )
-    connect_timeout: float = option(default=10.0, help="seconds for a connection and its handshake")
+    connect_timeout: float = option(
+        printed=True, default=10.0, help="seconds for a connection and its handshake"
+    )
     request_timeout: float | None = option(
-        default=None, help="seconds after which a call is given up, on both sides"
+        printed=True, default=None, help="seconds after which a call is given up, on both sides"
     )
-    heartbeat: float = option(default=5.0, help="seconds of silence after which the other side is asked")
+    heartbeat: float = option(
+        printed=True, default=5.0, help="seconds of silence after which the other side is asked"
+    )
     heartbeat_timeout: float = option(
-        default=15.0, help="seconds of silence after which a connection is given up"
+        printed=True, default=15.0, help="seconds of silence after which a connection is given up"
     )
-    max_connections: int = option(default=1024, help="connections of others at a time")
-    max_handshakes: int = option(default=64, help="handshakes at a time; a quarter of them from one address")
-    max_message_bytes: int = option(default=Limits().max_message_bytes, help="the blobs of one message")
-    max_json_bytes: int = option(default=Limits().max_json_bytes, help="the JSON of one message")
-    max_depth: int = option(default=Limits().max_depth, help="how deep JSON may nest")
+    max_connections: int = option(printed=True, default=1024, help="connections of others at a time")
+    max_handshakes: int = option(
+        printed=True, default=64, help="handshakes at a time; a quarter of them from one address"
+    )
+    max_message_bytes: int = option(
+        printed=True, default=Limits().max_message_bytes, help="the blobs of one message"
+    )
+    max_json_bytes: int = option(
+        printed=True, default=Limits().max_json_bytes, help="the JSON of one message"
+    )
+    max_depth: int = option(printed=True, default=Limits().max_depth, help="how deep JSON may nest")
     max_in_flight: int = option(
-        default=Limits().max_in_flight, help="calls of one peer that wait for their answer"
+        printed=True, default=Limits().max_in_flight, help="calls of one peer that wait for their answer"
     )
     max_streams: int = option(
-        default=Limits().max_streams, help="messages with blobs that one peer sends at a time"
+        printed=True, default=Limits().max_streams, help="messages with blobs that one peer sends at a time"
     )
     window_bytes: int = option(
-        default=Limits().window_bytes, help="how much of a stream is sent ahead of what was taken in"
+        printed=True,
+        default=Limits().window_bytes,
+        help="how much of a stream is sent ahead of what was taken in",
     )
     max_buffered_bytes: int = option(
-        default=Limits().max_buffered_bytes, help="memory for messages of one peer that are not dealt with"
+        printed=True,
+        default=Limits().max_buffered_bytes,
+        help="memory for messages of one peer that are not dealt with",
     )
     max_calls_per_second: float | None = option(
-        default=None, help="calls of one peer; one that is faster is read more slowly"
+        printed=True, default=None, help="calls of one peer; one that is faster is read more slowly"
     )
 
     def limits(self) -> Limits:

@@ -57,6 +57,7 @@ def _open_to_look(url: str) -> Pool:
 
     from laila.plugins import pools
     from laila.policy.router import open_pool
+    from laila.provenance import options_from_data
 
     scheme, colon, _ = url.partition(":")
     options: dict[str, object] = {}
@@ -65,7 +66,8 @@ def _open_to_look(url: str) -> Pool:
         parameters = signature(pools().get(scheme.lower()).__init__).parameters  # type: ignore[misc]
         if "read_only" in parameters:
             options["read_only"] = True
-    return open_pool(url, **options)
+    with options_from_data(options):  # a URL may be what somebody else has sent
+        return open_pool(url, **options)
 
 
 def _count(text: str) -> int:

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 from laila.contract import Pool, Settings, directory, option
 from laila.errors import SettingsError
 from laila.pool.files.folder import Folder
-from laila.showing import shown
+from laila.showing import shown, shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +31,7 @@ class FilesystemSettings(Settings):
         "directory",
     )
     durable: Literal["power", "process"] = option(
+        printed=True,
         default="power",
         help="what a finished write survives: a power failure, or (quicker) only the death of the process",
     )
@@ -89,16 +90,14 @@ class FilesystemPool(Pool):
         parts = urlsplit(url)
         if parts.scheme != "file" or parts.fragment:
             raise SettingsError(
-                f"{shown(url)} is no URL of a folder: write file:///absolute/folder or "
-                "file:relative/folder, and "
-                "%23 for #",
+                f"{shown_url(url)} is no URL of a folder: write file:///absolute/folder or "
+                "file:relative/folder, and %23 for #",
                 option="url",
             )
         if parts.netloc not in ("", "localhost"):
             raise SettingsError(
-                f"{shown(url)} names the host {shown(parts.netloc)}, and a folder is on this machine or "
-                "mounted here: "
-                f"write file:{parts.netloc}{parts.path} if the path is relative, else file:///absolute/folder",
+                f"{shown_url(url)} names the host {shown_url(parts.netloc)}, and a folder is on this "
+                "machine or mounted here: write file:relative/folder where the path is relative, else file:///absolute/folder",
                 option="url",
             )
         given = FilesystemSettings.parse_query(parts.query)

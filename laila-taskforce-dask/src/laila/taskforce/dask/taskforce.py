@@ -59,15 +59,18 @@ class DaskSettings(RemoteSettings):
 
     address: str | None = option(
         default=None,
+        from_data=False,  # whoever answers there gets the tasks, and what it answers is unpickled
         help="the scheduler's address, such as tcp://host:8786; without it a local cluster is begun",
     )
     workers: int | None = option(
+        printed=True,
         default=None,
         shown="the cores of this machine",
         help="how many processes of one thread each a local cluster has",
         validator=attrs.validators.optional(attrs.validators.ge(1)),
     )
     ahead: int = option(
+        printed=True,
         default=512,
         help="how many tasks the scheduler has at a time; what waits beyond can be cancelled and paused",
         validator=attrs.validators.ge(1),

@@ -25,6 +25,7 @@ class ProcessSettings(RemoteSettings):
     prefix = "processes"
 
     workers: int = option(
+        printed=True,
         factory=cpu_count,
         shown="the cores that this process may use",
         help="how many tasks run at a time, each in a process of its own",

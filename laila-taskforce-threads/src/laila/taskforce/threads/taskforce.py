@@ -27,6 +27,7 @@ class ThreadSettings(Settings):
     prefix = "threads"
 
     workers: int = option(
+        printed=True,
         default=min(32, (os.cpu_count() or 1) + 4),
         shown="processors + 4, at most 32",
         help="how many tasks run at a time",
