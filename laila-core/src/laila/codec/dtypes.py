@@ -192,9 +192,9 @@ def _small_number(name: str) -> Dtype:
     except (ImportError, AttributeError) as error:
         raise MissingPluginError(
             f"an array of {name} needs ml_dtypes, which is not installed here or is too old ({error}): "
-            "pip install -U ml_dtypes",
+            "pip install -U ml-dtypes",
             plugin="ml_dtypes",
-            distribution="ml_dtypes",
+            distribution="ml-dtypes",
         ) from error
     dtype: Dtype = np.dtype(found)
     return dtype

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from laila.entry import Entry, Manifest
     from laila.futures import Future, GroupFuture, RemoteFuture
     from laila.settings import Settings, option
+    from laila.showing import logger, said, shown
     from laila.transform import Transformation
 
 __all__ = [
@@ -54,8 +55,11 @@ __all__ = [
     "allocate",
     "directory",
     "hookimpl",
+    "logger",
     "option",
     "private_folder",
+    "said",
+    "shown",
 ]
 
 CONTRACT_VERSION = 1
@@ -89,8 +93,11 @@ _HOMES = {
     "allocate": "laila.contract.allocation",
     "directory": "laila.directories",
     "hookimpl": "laila.contract.hookspecs",
+    "logger": "laila.showing",
     "option": "laila.settings",
     "private_folder": "laila.directories",
+    "said": "laila.showing",
+    "shown": "laila.showing",
 }
 
 

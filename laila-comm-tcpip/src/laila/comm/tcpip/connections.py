@@ -19,8 +19,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from laila.comm.tcpip.limits import CHUNK_BYTES
+from laila.contract import logger
 from laila.errors import PeerError
-from laila.showing import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

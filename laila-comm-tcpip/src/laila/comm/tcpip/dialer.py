@@ -15,8 +15,8 @@ from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, quiet_log
 from laila.comm.tcpip.handshake import ClientHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_client
+from laila.contract import logger, shown
 from laila.errors import PeerDisconnectedError, PeerError, PeerRefusedError, PeerTimeoutError, SettingsError
-from laila.showing import logger, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from laila.comm.tcpip.limits import Offer
 from laila.comm.tcpip.messages import BadMessage, Code, dump, load
+from laila.contract import said, shown
 from laila.contract.protocol import ROLES, is_policy_id
 from laila.errors import PeerError, PeerRefusedError
-from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

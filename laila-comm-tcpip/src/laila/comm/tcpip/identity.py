@@ -14,9 +14,8 @@ from threading import Lock
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from laila.contract import directory
+from laila.contract import directory, said
 from laila.errors import SecretError
-from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

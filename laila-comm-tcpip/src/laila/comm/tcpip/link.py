@@ -14,9 +14,9 @@ from laila.comm.tcpip.guard import Rate
 from laila.comm.tcpip.messages import BadMessage
 from laila.comm.tcpip.serving import Server
 from laila.comm.tcpip.session import Answered, Called, Cancelled, Session
+from laila.contract import logger
 from laila.contract.wire import unpack
 from laila.errors import PeerDisconnectedError, PeerTimeoutError
-from laila.showing import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

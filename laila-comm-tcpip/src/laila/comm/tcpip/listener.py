@@ -11,8 +11,8 @@ from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, drop, qui
 from laila.comm.tcpip.handshake import Refused, ServerHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_server
+from laila.contract import logger
 from laila.errors import PeerError
-from laila.showing import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

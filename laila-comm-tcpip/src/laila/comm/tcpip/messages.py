@@ -11,8 +11,8 @@ import struct
 from typing import NamedTuple
 
 from laila.comm.tcpip.limits import CHUNK_BYTES, HEADER_BYTES
+from laila.contract import said, shown
 from laila.contract.wire import check_depth
-from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from laila.comm.tcpip.codec import Packed, pack_failure, pack_value, split
 from laila.comm.tcpip.deadlines import Deadlines
 from laila.comm.tcpip.messages import Code
-from laila.contract import Blob, Future, GroupFuture, Request
+from laila.contract import Blob, Future, GroupFuture, Request, said
 from laila.contract.wire import unpack_call
 from laila.errors import InvalidArgumentError, LailaError, PeerError
-from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

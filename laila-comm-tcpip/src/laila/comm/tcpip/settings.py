@@ -5,10 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from laila.comm.tcpip.limits import Limits
-from laila.contract import Settings, option
+from laila.contract import Settings, option, shown
 from laila.contract.protocol import Role  # noqa: TC001 - settings resolve their types when they run
 from laila.errors import SettingsError
-from laila.showing import shown
 
 __all__ = ["TCPIPSettings", "is_loopback"]
 

@@ -6,8 +6,8 @@ import hashlib
 import ssl
 from contextlib import suppress
 
+from laila.contract import shown
 from laila.errors import SettingsError
-from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from laila.contract import Blob
+from laila.contract import Blob, logger, shown
 from laila.contract.backend import counts_evolution
 from laila.errors import CorruptEntryError, PoolError, PoolFormatError
 from laila.pool.files import disk
@@ -38,7 +38,6 @@ from laila.pool.files.names import (
 from laila.pool.files.parallel import for_each
 from laila.pool.files.reporting import reporting
 from laila.pool.files.temporary import clean, temporary_name
-from laila.showing import logger, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

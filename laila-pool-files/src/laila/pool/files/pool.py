@@ -6,10 +6,9 @@ import os
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from laila.contract import Pool, Settings, directory, option
+from laila.contract import Pool, Settings, directory, option, shown, shown_url
 from laila.errors import SettingsError
 from laila.pool.files.folder import Folder
-from laila.showing import shown, shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -6,10 +6,9 @@ import os
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from laila.contract import Pool, Settings, option
+from laila.contract import Pool, Settings, option, shown, shown_url
 from laila.errors import SettingsError
 from laila.pool.hdf5.store import Store
-from laila.showing import shown, shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -7,8 +7,8 @@ import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from laila.contract import said
 from laila.errors import LailaError, PoolError
-from laila.showing import said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

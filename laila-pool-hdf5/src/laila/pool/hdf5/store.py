@@ -21,6 +21,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
+from laila.contract import logger
 from laila.errors import LailaError, PoolClosedError, PoolError, PoolFormatError
 from laila.pool.hdf5.durable import DurableFile
 from laila.pool.hdf5.layout import Header, superblock_end
@@ -29,7 +30,6 @@ from laila.pool.hdf5.poolfile import PoolFile, Transaction
 from laila.pool.hdf5.reporting import reporting
 from laila.pool.hdf5.requests import Request, Requests
 from laila.pool.hdf5.storage import FileStorage, sync_directory
-from laila.showing import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,9 +7,9 @@ import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from laila.contract import shown
 from laila.errors import PoolClosedError, PoolError
 from laila.pool.redis.connections import ClosedError, TooManyCallsError
-from laila.showing import shown
 from redis import exceptions
 
 if TYPE_CHECKING:

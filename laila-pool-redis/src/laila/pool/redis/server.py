@@ -26,9 +26,8 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from laila.contract import private_folder
+from laila.contract import private_folder, shown
 from laila.errors import DirectoryError, PoolError
-from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,8 @@ import re
 from typing import TYPE_CHECKING, Literal, Self, TypedDict
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from laila.contract import Settings, option
+from laila.contract import Settings, option, shown
 from laila.errors import SettingsError
-from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

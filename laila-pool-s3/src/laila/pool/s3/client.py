@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from obstore.exceptions import BaseError
 
-from laila.contract import allocate
+from laila.contract import allocate, shown
 from laila.errors import PoolClosedError, PoolError
 from laila.pool.s3.messages import failure
 from laila.pool.s3.replies import RETRIED, Kind, Reply, read_reply
 from laila.pool.s3.settings import MIB
 from laila.pool.s3.stores import FIRST_PAUSE, LONGEST_PAUSE, Stores
-from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from laila.contract import shown
 from laila.errors import SettingsError
 from laila.pool.s3.errors import CredentialsError
-from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,6 +6,7 @@ import re
 from errno import ENOSPC
 from typing import TYPE_CHECKING, NamedTuple
 
+from laila.contract import shown
 from laila.pool.s3.errors import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -16,7 +17,6 @@ from laila.pool.s3.errors import (
     UnreachableError,
 )
 from laila.pool.s3.replies import Kind, Reply
-from laila.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Literal
 from uuid import uuid4
 
-from laila.contract import Blob, Pool, allocate
+from laila.contract import Blob, Pool, allocate, logger, shown
 from laila.contract.blobhead import PREFIX_BYTES, announced_head
 from laila.errors import CorruptEntryError
 from laila.pool.s3.client import DELETED_AT_ONCE, Client, Failed
@@ -16,7 +16,6 @@ from laila.pool.s3.crew import Crew
 from laila.pool.s3.errors import AccessDeniedError, ObjectStoreError
 from laila.pool.s3.names import FOLDER, evolutions_folder, name_of, parse_name
 from laila.pool.s3.settings import MIB, S3Settings
-from laila.showing import logger, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -9,12 +9,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from laila.contract import said, shown, shown_url
 from laila.errors import SettingsError
 from laila.pool.s3.credentials import Credentials, Profile, find_credentials, read_profile
 from laila.pool.s3.messages import Place
 from laila.pool.s3.objects import ObjectPool
 from laila.pool.s3.settings import S3Settings, check_endpoint, check_prefix
-from laila.showing import said, shown, shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,9 +7,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from laila.contract import Settings, option
+from laila.contract import Settings, option, shown, shown_url
 from laila.errors import SettingsError
-from laila.showing import shown, shown_url
 
 if TYPE_CHECKING:
     from typing import Any

@@ -17,9 +17,8 @@ from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker
 
 import dask
-from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, option
+from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, option, shown
 from laila.errors import InvalidArgumentError, LailaError, TaskForceError
-from laila.showing import shown
 from laila.taskforce.dask.local import LocalCluster, local_cluster
 from laila.taskforce.dask.scheduler import MARK, MarkLost
 from laila.taskforce.dask.worker import LOST, run

@@ -17,8 +17,8 @@ from threading import Lock, RLock, Thread
 from loky.backend.context import get_context
 from loky.backend.reduction import dumps
 
+from laila.contract import shown
 from laila.errors import TaskForceError
-from laila.showing import shown
 from laila.taskforce.processes.child import STARTED, main
 
 TYPE_CHECKING = False

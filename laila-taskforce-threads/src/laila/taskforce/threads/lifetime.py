@@ -22,8 +22,8 @@ import threading
 from contextlib import suppress
 from weakref import WeakSet
 
+from laila.contract import shown
 from laila.errors import TaskForceError
-from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _say_what_is_waited_for(crew: Crew) -> None:
 
 
 def _log(message: str, *values: object) -> None:
-    from laila.showing import logger
+    from laila.contract import logger
 
     logger("laila.taskforce").warning(message, *values)
 

@@ -16,9 +16,9 @@ import sys
 from collections import deque
 from threading import Lock, RLock, Thread, current_thread
 
+from laila.contract import shown
 from laila.contract.taskforce import blocked, current_host, run_here, set_host
 from laila.errors import TaskForceError
-from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
