@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from laila.entry import Entry, Manifest
     from laila.futures import Future, GroupFuture, RemoteFuture
     from laila.settings import Settings, option
-    from laila.showing import logger, said, shown
+    from laila.showing import logger, said, shown, shown_url
     from laila.transform import Transformation
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "private_folder",
     "said",
     "shown",
+    "shown_url",
 ]
 
 CONTRACT_VERSION = 1
@@ -98,6 +99,7 @@ _HOMES = {
     "private_folder": "laila.directories",
     "said": "laila.showing",
     "shown": "laila.showing",
+    "shown_url": "laila.showing",
 }
 
 
