@@ -192,10 +192,6 @@ def test_cycles_are_refused_with_their_place() -> None:
     array[1] = array
     with pytest.raises(PayloadCycleError):
         encode(array, key=KEY)
-    items = Items([1])
-    items.append([items])
-    with pytest.raises(PayloadCycleError):
-        encode([items[1]], key=KEY)
 
 
 def test_attributes_of_containers() -> None:
@@ -221,7 +217,9 @@ def test_fractions_of_other_integers() -> None:
         assert type(found[0].numerator) is type(value.numerator)
     odd = Fraction(2)
     odd._numerator = Number.ONE  # type: ignore[attr-defined]
-    assert type(again(odd).numerator) is Number
+    with pytest.raises(PayloadError, match="numerator") as caught:
+        encode([odd], key=KEY)
+    assert caught.value.path == "payload[0].numerator"
 
 
 def test_time_zones_of_ones_own(tmp_path: Path) -> None:

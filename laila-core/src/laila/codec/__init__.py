@@ -33,6 +33,7 @@ def encode(
     pickle: bool = True,
     copy: bool = True,
     created: float | None = None,
+    verify: bool = False,
 ) -> Blob:
     """Take a snapshot of ``payload`` as a :class:`Blob` filed under the global id ``key``.
 
@@ -40,6 +41,9 @@ def encode(
     without copying them. ``pickle=False`` refuses what would need a signature: classes that are not
     registered, and whatever only a pickle carries. ``user_metadata`` is plain data with text for keys;
     ``created`` (seconds since the epoch) is now unless given. Safe to call from several threads.
+
+    What runs code of others (classes, codecs, pickles) is read again and compared with ``payload`` before the
+    blob is returned; ``verify=True`` does so for any payload, with the contents of all arrays.
 
     Raises:
         PayloadError: (a ``TypeError``) something would not come back exactly; ``path`` says where it is.
@@ -51,10 +55,14 @@ def encode(
     when = time() if created is None else created
     tree = plain.pack(payload)
     if tree is not None:
+        if verify:
+            from laila.codec.verified import verify_plain
+
+            verify_plain(payload, tree)
         return Blob(key, tree, (), nickname, (when, type(payload).__name__, len(tree), "plain", user))
     from laila.codec.encoder import encode_rows
 
-    return encode_rows(payload, key, nickname, user, pickle, copy, when)
+    return encode_rows(payload, key, nickname, user, pickle, copy, when, verify)
 
 
 def _pack_metadata(given: Mapping[str, object]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, islice
 
 from laila.codec import tags
 from laila.codec.decoder import Decoder, expect
@@ -26,7 +26,14 @@ _CONSTANTS: tuple[object, ...] = (Ellipsis, NotImplemented)
 def pairs_of(mapping: Mapping[Any, object]) -> Row:
     """Keys and values in turn."""
     # One snapshot of both, so that a change by another thread cannot pair a key with another's value.
-    return [*chain.from_iterable(list(mapping.items()))]
+    if type(mapping) is dict:
+        return [*chain.from_iterable(list(mapping.items()))]
+    # An OrderedDict with a key whose hash has changed never comes to its end.
+    most = 2 * len(mapping) + 1000
+    pairs = list(islice(mapping.items(), most))
+    if len(pairs) == most:
+        raise ValueError("its keys have no end: did the hash of one change?")
+    return [*chain.from_iterable(pairs)]
 
 
 def dict_of(row: Row, start: int, decoder: Decoder) -> dict[object, object]:

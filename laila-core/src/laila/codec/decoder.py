@@ -13,7 +13,7 @@ import msgpack
 from laila.codec import registry, tags
 from laila.codec.limits import MAX_NESTING, KeyBudget
 from laila.codec.plain import ATOMS
-from laila.errors import CorruptEntryError, LailaError, UntrustedPayloadError
+from laila.errors import CorruptEntryError, LailaError, PayloadError, UntrustedPayloadError
 from laila.showing import said, shown
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Decoder", "decode_rows", "expect"]
+__all__ = ["Decoder", "decode_rows", "expect", "read_rows"]
 
 _UNCHECKED = 4096
 _QUICK_KEYS = ATOMS - {int}  # ints of any size are hashed anew each time
@@ -45,7 +45,7 @@ def expect(value: object, kind: type[T]) -> T:
 class Decoder:
     """One reading of one blob: its buffers, and whether it may use what needs trust."""
 
-    __slots__ = ("_counts", "_keys", "_used", "blob", "copy", "shared", "take", "trusted")
+    __slots__ = ("_counts", "_keys", "_used", "blob", "copy", "given", "row", "shared", "take", "trusted")
 
     def __init__(self, blob: Blob, *, copy: bool, trusted: bool, take: bool = False) -> None:
         self.blob = blob
@@ -54,6 +54,10 @@ class Decoder:
         self.trusted = trusted
         self.shared: dict[tuple[str, object], object] = {}
         """Per library and buffer number: what several rows share, such as the storage of tensors."""
+        self.given: dict[int, object] | None = None
+        """By row: values that take the place of what the row says."""
+        self.row = 0
+        """The row that was read last."""
         self._used: set[tuple[object, int]] = set()
         self._keys: KeyBudget | None = None
         self._counts: dict[object, int] = {}
@@ -130,13 +134,21 @@ def decode_rows(blob: Blob, copy: bool, take: bool = False) -> object:
         trusted = verify_blob(blob)
     decoder = Decoder(blob, copy=copy, trusted=trusted, take=take)
     try:
-        payload = _read(decoder, memoryview(blob.tree)[len(tags.ROWS_MARK) :])
+        payload = read_rows(decoder)
         for buffer in blob.buffers:
             buffer.check(blob.key)  # one that no row refers to
         return payload
     except (LailaError, MemoryError):
         raise  # too little memory says nothing about the blob
     except Exception as error:
+        if trusted:
+            # What bears a valid signature is as it was written: it is not the bytes that are at fault.
+            raise PayloadError(
+                f"the payload of {blob.key} cannot be rebuilt here ({type(error).__name__}: "
+                f"{said(error, 200)}). Its bytes are as they were written: a class or a library has changed "
+                "since, or laila wrote what it cannot read",
+                path="payload",
+            ) from error
         # Whatever a damaged row makes the standard library or numpy raise, the fault is the blob's.
         raise CorruptEntryError(
             f"the blob of {blob.key} is damaged: its rows cannot be read ({type(error).__name__}: "
@@ -145,7 +157,9 @@ def decode_rows(blob: Blob, copy: bool, take: bool = False) -> object:
         ) from error
 
 
-def _read(decoder: Decoder, rows: memoryview) -> object:
+def read_rows(decoder: Decoder) -> object:
+    """The value of the last row. Raises whatever a row that is not as it should be makes its reader raise."""
+    rows = memoryview(decoder.blob.tree)[len(tags.ROWS_MARK) :]
     size = len(rows)
     if size > _UNCHECKED:
         # Walk it once without building anything: what a row announces must be there before it is allocated.
@@ -178,7 +192,9 @@ def _read(decoder: Decoder, rows: memoryview) -> object:
     unpacker.feed(rows)
     find = registry.DECODERS.get
     key = decoder.blob.key
+    given = decoder.given
     for row in unpacker:
+        decoder.row = count
         if type(row) is not list or not row:
             raise ValueError(f"row {count} is no row")
         tag = row[0]
@@ -187,7 +203,7 @@ def _read(decoder: Decoder, rows: memoryview) -> object:
             depth += 1
             if depth > MAX_NESTING:
                 raise ValueError(f"it is nested more than {MAX_NESTING} deep")
-        values.append(rebuild(row, decoder))
+        values.append(given[count] if given is not None and count in given else rebuild(row, decoder))
         depths.append(depth)
         depth = 0
         count += 1

@@ -4,11 +4,18 @@ Every container, and every value that MessagePack lacks, is one row ``[tag, fiel
 rows it refers to; a field is an atom or a reference to an earlier row. So nothing is nested in anything
 else's bytes, depth costs no recursion, and an object met twice is a second reference. The walk keeps its own
 stack, which is also how a cycle is found and how an error knows its place inside the payload.
+
+Rows cannot say that something contains itself. Where a cycle passes through an object of a class, the
+outermost object on the way that is in it becomes a pickle, which can (:mod:`laila.codec.signed`); a cycle of
+plain containers alone is refused. What a pickle holds is remembered, so that whatever else refers to it is a
+reference to that place in the pickle: sharing is found in one pass.
 """
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict, defaultdict, deque
 from itertools import chain
+from types import SimpleNamespace
 
 from msgpack import ExtType
 
@@ -19,7 +26,7 @@ from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object
 from laila.codec.rows import RowWriter, reference, referred
 from laila.contract.blob import Blob
 from laila.contract.buffer import Buffer
-from laila.errors import PayloadCycleError, PayloadError
+from laila.errors import LailaError, PayloadCycleError, PayloadError
 from laila.showing import said
 
 TYPE_CHECKING = False
@@ -27,19 +34,23 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Protocol, TypeVar
 
     from laila.codec.rows import Row
+    from laila.codec.signed import Pickled
 
     class Collector(Protocol):
         def finish(self, encoder: Encoder, rows: RowWriter) -> None: ...
 
     C = TypeVar("C", bound=Collector)
 
-__all__ = ["Encoder", "encode_rows"]
+__all__ = ["Cycle", "Encoder", "Known", "NotALeaf", "encode_rows"]
 
 _FIELDS = ATOMS | {ExtType}
 _SHORT = ATOMS - {bytes}
 _SHORT_OR_TUPLE = _SHORT | {tuple}
 _SMALL: dict[type, int] = {list: tags.LIST, tuple: tags.TUPLE, dict: tags.DICT}
 _KEYED = tags.SETS | tags.MAPPINGS.keys()
+_CONTAINERS: frozenset[Any] = frozenset(
+    {list, tuple, dict, set, frozenset, OrderedDict, Counter, defaultdict, deque, SimpleNamespace}
+)
 _SMALL_LEVELS = 3
 _FEW = 4
 _RESERVED = Buffer(memoryview(b""))
@@ -59,8 +70,25 @@ class _KeepRows(Exception):
     """A set of several rows was met: its members must be ordered by content, which needs all rows kept."""
 
 
-class Hoist(Exception):
-    """An object inside a pickle turned out to be shared with what is outside: begin again, knowing it."""
+class Cycle(Exception):
+    """What is being encoded refers to an object above it: that one, at ``position``, must be pickled."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+class NotALeaf(Exception):
+    """What was to be a row in the midst of a pickle needs a pickle itself, or holds containers."""
+
+
+class Known:
+    """A field that is a row already: the encoder of a type puts it where it knows its index."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
 
 
 class _Frame:
@@ -77,32 +105,35 @@ class _Frame:
 class Encoder:
     """One walk over one payload. Not safe to share between threads; used once."""
 
-    def __init__(self, *, pickle: bool, copy: bool, keep: bool = False) -> None:
+    def __init__(self, *, pickle: bool, copy: bool, keep: bool = False, ordered: bool = False) -> None:
         self.pickle = pickle
         self.copy = copy
         self.keep = keep
+        self.ordered = ordered
         self.buffers: list[Buffer] = []
         self.signed_types: dict[type, str] = {}
-        self.hoisted: set[int] = set()
-        self.pickled: dict[int, object] = {}
+        self.pickled: dict[int, Pickled] = {}
+        """By id: the pickle that holds an object."""
+        self.memo: dict[int, int] = {}
+        """By id: the row of an object that has one."""
+        self.active: dict[int, int] = {}
+        """By id: the position on the stack of an object that is being encoded."""
+        self.doubtful = False
+        """Whether a row was written that is only known to be readable once it was read."""
         self._rows = RowWriter(keep=keep)
         self._keys: KeyBudget | None = None
-        self._memo: dict[int, int] = {}
         self._alive: list[object] = []  # ids stay unique only while their objects live
         self._stack: list[_Frame] = []
-        self._active: set[int] = set()
+        self.roots: dict[int, object] = {}
+        """By row: what was pickled."""
+        self._kept_out: dict[int, object] = {}
+        self._leaves = 0
+        self._no_leaves: set[int] = set()
         self._owners: dict[object, int] = {}
         self._counts: dict[object, int] = {}
         self._collectors: dict[type, Any] = {}
         self._bytes_of_length: dict[int, bytes] = {}
         self._long_bytes: dict[bytes, int] = {}
-
-    def again(self, *, keep: bool) -> Encoder:
-        """A fresh walk that knows what this one found out."""
-        other = Encoder(pickle=self.pickle, copy=self.copy, keep=keep)
-        other.hoisted = self.hoisted
-        other.keep_alive(self)  # what was hoisted must stay alive, or its id could name something else
-        return other
 
     # -- for the encoders of single types
 
@@ -154,7 +185,7 @@ class Encoder:
 
     def row_of(self, obj: object) -> int:
         """The index of the row of ``obj``, which the walk has left."""
-        return self._memo[id(obj)]
+        return self.memo[id(obj)]
 
     def shared_buffer(self, owner: object) -> int | None:
         """The number of the buffer noted for ``owner`` (such as a storage's address), or None."""
@@ -185,15 +216,72 @@ class Encoder:
             known = self._long_bytes[data] = self.add_buffer(memoryview(data))
         return known
 
-    def is_outside(self, obj: object) -> bool:
-        """Whether ``obj``, met inside a pickle, belongs to the payload outside it and must stay shared."""
-        number = id(obj)
-        return number in self._memo or number in self._active or number in self.hoisted
+    def write(self, row: Row, known: list[int]) -> int:
+        """Write a row at once: what ``row`` says, and references to the rows ``known``. Return its index."""
+        self.doubtful = self.doubtful or row[0] in tags.DOUBTFUL
+        depths = self._rows.depths
+        depth = max((depths[index] for index in known), default=0) + (row[0] not in tags.UNWOUND)
+        row = [*row, *map(reference, known)]
+        return self._rows.write(row, pack_object(row), depth, merge=False)
 
-    def hoist(self, obj: object) -> NoReturn:
-        """Begin again, with ``obj`` as a row of its own: a pickle holds it, and so does something else."""
-        self.hoisted.add(id(obj))
-        raise Hoist
+    def part_row(self, obj: object) -> int | None:
+        """The row of an object that a pickle holds already, or None where none does."""
+        held = self.pickled.get(id(obj))
+        number = None if held is None else held.part(obj)
+        if held is None or number is None:
+            return None
+        packed = [tags.PART, reference(held.row), number]
+        index = self._rows.write(packed, pack_object(packed), self._rows.depths[held.row], merge=False)
+        self.memo[id(obj)] = index
+        self._alive.append(obj)
+        return index
+
+    @property
+    def position(self) -> int:
+        """The position on the stack of what is being encoded."""
+        return len(self._stack) - 1
+
+    @property
+    def in_leaf(self) -> bool:
+        """Whether a row is being written in the midst of a pickle; see :meth:`leaf`."""
+        return bool(self._leaves)
+
+    def leaf(self, obj: object) -> int | None:
+        """Write the row of ``obj``, such as an array, in the midst of a pickle that holds it.
+
+        Returns its index, or None where it must stay in the pickle, since it holds what that may hold too.
+        """
+        if id(obj) in self._no_leaves:
+            return None
+        base = len(self._stack)
+        self._leaves += 1
+        try:
+            return self._walk(obj)
+        except NotALeaf:
+            self._unwind(base)
+            self._no_leaves.add(id(obj))
+            self._alive.append(obj)
+            return None
+        finally:
+            self._leaves -= 1
+
+    def leaves(self) -> dict[int, object]:
+        """By row as the tree numbers them: the arrays and other objects that are buffers, read-only."""
+        numbers = self._rows.numbers
+        return {
+            index if numbers is None else numbers[index]: _read_only(obj)
+            for index, obj in self._kept_out.items()
+            if numbers is None or index in numbers
+        }
+
+    def object_of(self, row: int) -> tuple[object, int | None]:
+        """The object whose row is ``row``, as the tree numbers them, and its tag where it was pickled."""
+        numbers = self._rows.numbers
+        if numbers is not None:
+            row = next((old for old, new in numbers.items() if new == row), row)
+        if row in self.roots:
+            return self.roots[row], tags.PICKLED
+        return next((obj for obj in self._alive if self.memo.get(id(obj)) == row), None), None
 
     def path(self) -> str:
         """The place reached, such as ``payload['a'][3].b``."""
@@ -202,29 +290,51 @@ class Encoder:
     # -- the walk
 
     def run(self, root: object) -> bytes:
-        """Write ``root`` and everything below it; return the tree."""
+        """Write ``root`` and everything below it; return the tree.
+
+        Whatever a class of the user's raises on the way is told as a :class:`PayloadError` with the place.
+        """
+        try:
+            self._walk(root)
+        except (LailaError, _KeepRows, MemoryError):
+            raise
+        except RecursionError as error:
+            self.refuse(f"{self._kind()} nests too deep for what must recurse into it", error)
+        except Exception as error:  # noqa: BLE001 - a class may raise anything; it is told as the cause
+            self.refuse(f"{self._kind()} raised {type(error).__name__}: {said(error)}", error)
+        for collector in self._collectors.values():
+            collector.finish(self, self._rows)
+        tree, self.buffers = self._rows.tree(self.buffers)
+        return tree
+
+    def _kind(self) -> str:
+        return registry.type_name(type(self._stack[-1].obj)) if self._stack else "it"
+
+    def _walk(self, root: object) -> int:
+        """Write ``root`` and everything below it; return the index of its row."""
         stack = self._stack
-        memo = self._memo
-        active = self._active
+        memo = self.memo
+        active = self.active
+        base = len(stack)
         pending: object = root
         while True:
             # Enter ``pending``: an object without a row of its own yet.
-            if id(pending) in active:
-                path = self.path()
-                raise PayloadCycleError(
-                    f"{path} cannot be stored: it is a {type(pending).__name__} that contains itself",
-                    path=path,
-                )
-            if id(pending) in self.pickled:
-                self.hoist(pending)
-            active.add(id(pending))
-            stack.append(_Frame(pending, [None], 1))
-            boxed = type(pending) is _Boxed
-            source = pending.value if boxed else pending  # type: ignore[attr-defined]
-            row = registry.encoder_for(source)(source, self)
+            number = id(pending)
+            if number in active:
+                pending, row = self._close(active[number])
+            else:
+                active[number] = len(stack)
+                stack.append(_Frame(pending, [None], 1))
+                try:
+                    row = self._row_of(pending)
+                except Cycle as cycle:
+                    pending, row = self._from_above(cycle.position)
+            depth = 0
             kinds = set(map(type, row))
-            if ExtType in kinds:
-                row = [_Boxed(field) if type(field) is ExtType else field for field in row]
+            if Known in kinds:
+                depth = max(self._rows.depths[field.index] for field in row if type(field) is Known)
+                row = [reference(field.index) if type(field) is Known else field for field in row]
+                kinds.discard(Known)
             if row[0] in _KEYED:
                 self._check_keys(row)
             if tuple in kinds and kinds <= _SHORT_OR_TUPLE and self._tuples(row):
@@ -232,6 +342,7 @@ class Encoder:
             simple = kinds <= ATOMS and not (bytes in kinds and any(_is_long(field) for field in row))
             stack.pop()
             stack.append(_Frame(pending, row, len(row) if simple else 1))
+            stack[-1].depth = depth
             # Leave every frame that is complete, until one has a field to enter.
             while True:
                 frame = stack[-1]
@@ -245,23 +356,72 @@ class Encoder:
                 stack.pop()
                 memo[id(frame.obj)] = index
                 self._alive.append(frame.obj)
-                active.discard(id(frame.obj))
-                if not stack:
-                    for collector in self._collectors.values():
-                        collector.finish(self, self._rows)
-                    tree, self.buffers = self._rows.tree(self.buffers)
-                    return tree
+                del active[id(frame.obj)]
+                if len(stack) == base:
+                    return index
                 above = stack[-1]
                 above.row[above.position] = reference(index)
                 above.position += 1
                 above.depth = max(above.depth, self._rows.depths[index])
+
+    def _row_of(self, pending: object) -> Row:
+        """The row of the object on top of the stack, as the encoder of its type makes it."""
+        held = self.pickled.get(id(pending))
+        if held is not None and (number := held.part(pending)) is not None:
+            return [tags.PART, Known(held.row), number]
+        boxed = type(pending) is _Boxed
+        source = pending.value if boxed else pending  # type: ignore[attr-defined]
+        if self._leaves and not _is_in_leaves(type(source)):
+            raise NotALeaf
+        row = registry.encoder_for(source)(source, self)
+        if ExtType in map(type, row):
+            row = [_Boxed(field) if type(field) is ExtType else field for field in row]
+        return row
+
+    def _close(self, position: int) -> tuple[object, Row]:
+        """A cycle: what is at ``position`` contains itself. Have it pickled, unless only containers do."""
+        if all(_is_container(frame.obj) for frame in self._stack[position:]):
+            path = self.path()
+            raise PayloadCycleError(
+                f"{path} cannot be stored: it is a {type(self._stack[position].obj).__name__} that contains "
+                "itself",
+                path=path,
+            )
+        return self._from_above(position)
+
+    def _from_above(self, position: int) -> tuple[object, Row]:
+        """Drop what is below ``position`` on the stack, and pickle what is there, cycles and all."""
+        from laila.codec.signed import encode_cycle
+
+        if self._leaves:
+            raise NotALeaf
+        if not self.pickle:
+            path = self.path()
+            raise PayloadCycleError(
+                f"{path} cannot be stored: it closes a cycle, which only a pickle carries; that would need a "
+                "signature, which pickle=False forbids",
+                path=path,
+            )
+        while True:
+            self._unwind(position + 1)
+            obj = self._stack[position].obj
+            try:
+                return obj, encode_cycle(obj, self)
+            except Cycle as cycle:
+                position = cycle.position
+
+    def _unwind(self, length: int) -> None:
+        """Forget the frames from ``length`` on."""
+        for frame in self._stack[length:]:
+            self.active.pop(id(frame.obj), None)
+        del self._stack[length:]
 
     def _next(self, frame: _Frame) -> object | None:
         """The next field of ``frame`` that needs a row of its own.
 
         Known ones become references on the way.
         """
-        row, position, memo = frame.row, frame.position, self._memo
+        row, position, memo = frame.row, frame.position, self.memo
         careful, depths = frame.careful, self._rows.depths
         for position in range(position, len(row)):  # noqa: B020  # resumes where it stopped
             field = row[position]
@@ -273,7 +433,7 @@ class Encoder:
                     continue
             index = memo.get(id(field))
             if index is None:
-                if kind in _SMALL:
+                if kind in _SMALL and not self._leaves:
                     index = self._small(field, kind, 1)
                 if index is None:
                     frame.position = position
@@ -291,7 +451,7 @@ class Encoder:
         taken at once, since a step in Python for each costs more than packing it.
         """
         found = [field for field in row if type(field) is tuple]
-        if len(found) < _FEW or self.pickled or not _SHORT.issuperset(map(type, chain.from_iterable(found))):
+        if len(found) < _FEW or not _SHORT.issuperset(map(type, chain.from_iterable(found))):
             return False
         if float in map(type, chain.from_iterable(found)) and any(x != x for x in chain.from_iterable(found)):
             return False
@@ -299,7 +459,7 @@ class Encoder:
             indexes = self._rows.write_tuples(found)
         except OverflowError:
             return False
-        self._memo.update(zip(map(id, found), indexes, strict=True))
+        self.memo.update(zip(map(id, found), indexes, strict=True))
         self._alive.append(found)
         references = map(reference, indexes)
         row[:] = [next(references) if type(field) is tuple else field for field in row]
@@ -318,7 +478,7 @@ class Encoder:
         if not _SHORT.issuperset(map(type, row)):
             if level == _SMALL_LEVELS or (tag == tags.DICT and not _SHORT.issuperset(map(type, row[1::2]))):
                 return None
-            memo, depths = self._memo, self._rows.depths
+            memo, depths = self.memo, self._rows.depths
             many = len(row) > _FEW and _SHORT_OR_TUPLE.issuperset(map(type, row)) and self._tuples(row)
             for position, field in enumerate(() if many else row):
                 kind = type(field)
@@ -338,7 +498,7 @@ class Encoder:
             packed = pack_object(row)
         except OverflowError:
             return None
-        index = self._memo[id(value)] = self._rows.write(row, packed, depth, merge=merge)
+        index = self.memo[id(value)] = self._rows.write(row, packed, depth, merge=merge)
         self._alive.append(value)
         return index
 
@@ -368,8 +528,13 @@ class Encoder:
             refs = sorted((field for field in row if type(field) is ExtType), key=referred)
             row[len(row) - len(refs) :] = refs
             packed = pack_object(row)
+        if row[0] in tags.DOUBTFUL:
+            self.doubtful = True
         depth = frame.depth + (row[0] not in tags.UNWOUND)
-        return self._rows.write(row, packed, depth, merge=row[0] in tags.MERGED and not _has_nan(frame))
+        index = self._rows.write(row, packed, depth, merge=row[0] in tags.MERGED and not _has_nan(frame))
+        if row[0] in tags.LEAVES:
+            self._kept_out[index] = frame.obj
+        return index
 
     def set_row(self, tag: int, members: set[object] | frozenset[object]) -> Row:
         """The row of a set: atoms in the order of their bytes.
@@ -386,8 +551,13 @@ class Encoder:
                 except OverflowError:
                     pass
             others.append(member)
-        if len(others) > 1 and not self.keep:
-            raise _KeepRows
+        if len(others) > 1:
+            if not self.keep:
+                raise _KeepRows
+            if self.ordered:
+                from laila.codec.signed import order_key
+
+                others.sort(key=order_key)
         atoms.sort(key=lambda pair: pair[0])
         return [tag, *(member for _, member in atoms), *others]
 
@@ -402,6 +572,24 @@ def _has_nan(frame: _Frame) -> bool:
     return tag == tags.SCALAR and bool(frame.obj != frame.obj)
 
 
+def _read_only(obj: Any) -> object:
+    """What nobody can change ``obj`` by, as far as its type allows."""
+    if type(obj).__module__ == "numpy":
+        obj = obj.view()
+        obj.flags.writeable = False
+    return obj
+
+
+def _is_in_leaves(kind: type) -> bool:
+    """Whether a row in the midst of a pickle may refer to a ``kind``."""
+    return kind is tuple or (kind in registry.ENCODERS and kind not in _CONTAINERS)
+
+
+def _is_container(obj: object) -> bool:
+    kind = type(obj)
+    return kind in _CONTAINERS or (kind.__module__ == "numpy" and kind.__name__ == "ndarray")
+
+
 def _is_long(field: object) -> bool:
     return type(field) is bytes and len(field) >= INLINE_BYTES
 
@@ -414,23 +602,48 @@ def encode_rows(
     pickle: bool,
     copy: bool,
     created: float,
+    verify: bool = False,
 ) -> Blob:
     """Encode what is not plain; see :func:`laila.codec.encode`."""
-    encoder = Encoder(pickle=pickle, copy=copy)
-    tree: bytes | None = None
-    while tree is None:
-        try:
-            tree = encoder.run(payload)
-        except _KeepRows:
-            encoder = encoder.again(keep=True)
-        except Hoist:
-            encoder = encoder.again(keep=encoder.keep)
-    size = len(tree) + sum(buffer.nbytes for buffer in encoder.buffers)
-    codec = "signed" if encoder.signed_types else "rows"
-    meta = (created, registry.type_name(type(payload)), size, codec, user)
-    blob = Blob(key, tree, tuple(encoder.buffers), nickname, meta)
+    blob, encoder = _build(payload, key, nickname, user, pickle, copy, created)
+    if encoder.doubtful or verify:
+        from laila.codec import verified
+
+        place = verified.verify(blob, payload, encoder, deep=verify)
+        if place is not None:
+            # Another thread, or a class that computes what it keeps when it is asked, may have changed it.
+            first = blob.tree
+            blob, encoder = _build(payload, key, nickname, user, pickle, copy, created)
+            place = verified.verify(blob, payload, encoder, deep=verify)
+            if place is not None and (verify or blob.tree == first):
+                verified.refuse(place)
     if encoder.signed_types:
         from laila.codec.trust import sign_blob
 
         sign_blob(blob, encoder.signed_types)
     return blob
+
+
+def _build(
+    payload: object,
+    key: str,
+    nickname: str | None,
+    user: bytes | None,
+    pickle: bool,
+    copy: bool,
+    created: float,
+) -> tuple[Blob, Encoder]:
+    encoder = Encoder(pickle=pickle, copy=copy)
+    try:
+        tree = encoder.run(payload)
+    except _KeepRows:
+        encoder = Encoder(pickle=pickle, copy=copy, keep=True)
+        tree = encoder.run(payload)
+        if encoder.pickled:
+            # Which pickle holds what is shared depends on the order in which a set is walked, too.
+            encoder = Encoder(pickle=pickle, copy=copy, keep=True, ordered=True)
+            tree = encoder.run(payload)
+    size = len(tree) + sum(buffer.nbytes for buffer in encoder.buffers)
+    codec = "signed" if encoder.signed_types else "rows"
+    meta = (created, registry.type_name(type(payload)), size, codec, user)
+    return Blob(key, tree, tuple(encoder.buffers), nickname, meta), encoder

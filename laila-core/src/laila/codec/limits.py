@@ -104,7 +104,7 @@ class KeyBudget:
         if type(value).__name__ == "Fraction":
             return (value.numerator, value.denominator), 1  # type: ignore[attr-defined]
         # Large numbers are hashed anew each time; the rest keeps its hash, or is small.
-        return (), 1 + (value.__sizeof__() >> 5)
+        return (), 1 + (type(value).__sizeof__(value) >> 5)  # a class has one for its instances
 
 
 def _widest(values: Iterable[object], kinds: set[type]) -> int:

@@ -54,8 +54,8 @@ _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
     (range(73, 74), "laila.codec.tables", "pyarrow", "pyarrow"),
     (range(74, 75), "laila.codec.frames", "pandas", "pandas pyarrow"),
     (range(96, 100), "laila.codec.objects", "", ""),
+    (range(100, 103), "laila.codec.signed", "", ""),
     (range(105, 106), "laila.codec.objects", "", ""),
-    (range(100, 101), "laila.codec.signed", "", ""),
 )
 
 _names: dict[type, str] = {}

@@ -59,6 +59,8 @@ class RowWriter:
     def __init__(self, *, keep: bool) -> None:
         self.depths: list[int] = []
         """Per row: the most rows on one path, from it down, that are freed by recursion."""
+        self.numbers: dict[int, int] | None = None
+        """By row as it was written: its number in the tree, where those differ."""
         self._keep = keep
         self._kept: list[Row] = []
         self._packed: list[bytes] = []
@@ -115,14 +117,17 @@ class RowWriter:
     def tree(self, buffers: list[Buffer]) -> tuple[bytes, list[Buffer]]:
         """The tree, whose root is the last row, and ``buffers`` as its rows number them."""
         if self._keep:
-            self._packed, buffers = _order_by_content(self._kept, buffers)
+            self._packed, buffers, self.numbers = _order_by_content(self._kept, buffers)
         return tags.ROWS_MARK + b"".join(self._packed), buffers
 
 
-def _order_by_content(rows: list[Row], buffers: list[Buffer]) -> tuple[list[bytes], list[Buffer]]:
+def _order_by_content(
+    rows: list[Row], buffers: list[Buffer]
+) -> tuple[list[bytes], list[Buffer], dict[int, int]]:
     """Number rows and buffers anew, so that nothing depends on the order in which a set was walked.
 
-    Takes the rows in the order in which a walk left them, the payload's last. Returns them packed.
+    Takes the rows in the order in which a walk left them, the payload's last. Returns them packed,
+    the buffers, and the numbers that the rows have now.
     """
     digests: list[bytes] = []
     for row in rows:
@@ -158,4 +163,4 @@ def _order_by_content(rows: list[Row], buffers: list[Buffer]) -> tuple[list[byte
             row[1] = kept.setdefault(row[1], len(kept))
         numbers[old] = len(numbers)
         packed.append(pack_object(row))
-    return packed, [buffers[number] for number in kept]
+    return packed, [buffers[number] for number in kept], numbers

@@ -1,11 +1,14 @@
 """The only place that makes or reads a pickle.
 
-What nothing else carries (functions, instances of C classes, subclasses of builtins) is pickled by
-cloudpickle, and the blob is signed. Reading asks :meth:`Decoder.demand_trust` first: without a verified
-signature no pickle is opened. The lint rule that forbids pickle elsewhere exempts this file.
+What nothing else carries (functions, instances of C classes, subclasses of builtins, objects that contain
+themselves) is pickled by cloudpickle, and the blob is signed. Reading asks :meth:`Decoder.demand_trust`
+first: without a verified signature no pickle is opened. The lint rule that forbids pickle elsewhere exempts
+this file.
 
-A pickle is one row. Arrays and tensors inside it, and any object that the rest of the payload refers to as
-well, stay rows of their own, so that they keep out of band and come back shared.
+A pickle is one row. Arrays and tensors inside it are rows of their own, out of band, and so is every object
+that had a row before the pickle was made. What the pickle holds keeps its number in the pickle's memo: who
+refers to it later, from a row or from another pickle, refers to that number. So all objects stay shared, and
+each is written once.
 """
 
 from __future__ import annotations
@@ -13,51 +16,43 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from types import (
-    BuiltinFunctionType,
-    CellType,
-    CodeType,
-    FunctionType,
-    GeneratorType,
-    MethodType,
-    ModuleType,
-)
+from functools import lru_cache
+from types import GeneratorType
 
 from laila.codec import registry, tags
 from laila.codec.decoder import Decoder, expect
-from laila.codec.encoder import Encoder, Hoist
+from laila.codec.encoder import Cycle, Encoder, Known, NotALeaf
+from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS
-from laila.codec.trust import PICKLED
+from laila.codec.trust import IN_CYCLE, PICKLED
 from laila.errors import LailaError, PayloadError
 from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Any
 
     Row = list[object]
 
-__all__ = ["encode_pickled"]
+__all__ = ["Pickled", "encode_cycle", "encode_pickled", "order_key"]
 
 _PROTOCOL = 5
-# Immutable, or looked up by name: whether two pickles share them cannot be told afterwards.
-_UNSHARED = (
-    *(type(None), bool, int, float, complex, str, bytes, tuple, frozenset, type, range),
-    *(FunctionType, BuiltinFunctionType, MethodType, ModuleType, CodeType, CellType, property),
-)
+# What has no identity that anybody could miss.
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, type(Ellipsis), type(NotImplemented)})
+_ENOUGH = 64
 
 
-def _refusal(value: object) -> str | None:
-    """Why ``value`` must not be pickled although cloudpickle might do something with it."""
-    if isinstance(value, io.IOBase) and type(value) not in (io.BytesIO, io.StringIO):
-        name = registry.type_name(type(value))
+def _refusal(kind: type) -> str | None:
+    """Why a ``kind`` must not be pickled although cloudpickle might do something with it."""
+    if issubclass(kind, io.IOBase) and kind not in (io.BytesIO, io.StringIO):
+        name = registry.type_name(kind)
         return f"an open file or stream ({name}) belongs to this process; store its content"
-    if isinstance(value, memoryview):
+    if issubclass(kind, memoryview):
         return "a memoryview is a window on memory that something else owns; store bytes(view)"
-    if isinstance(value, GeneratorType):
+    if issubclass(kind, GeneratorType):
         return "a generator cannot be stored, since where it stands cannot; store list(generator)"
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.memmap):
+    if numpy is not None and issubclass(kind, numpy.memmap):
         return "a numpy.memmap is a window on a file; store numpy.array(memmap)"
     return None
 
@@ -67,11 +62,23 @@ def encode_pickled(value: object, encoder: Encoder) -> Row:
 
     Raises :class:`PayloadError` where not even that can.
     """
+    return _encode(value, encoder, PICKLED)
+
+
+def encode_cycle(value: object, encoder: Encoder) -> Row:
+    """The row of a value that contains itself."""
+    return _encode(value, encoder, IN_CYCLE)
+
+
+def _encode(value: object, encoder: Encoder, how: str) -> Row:
+    if encoder.in_leaf:
+        raise NotALeaf
     kind = type(value)
-    reason = _refusal(value)
-    if reason is not None:
-        encoder.refuse(reason)
-    encoder.sign(kind, PICKLED)
+    if kind not in encoder.signed_types:
+        reason = _refusal(kind)
+        if reason is not None:
+            encoder.refuse(reason)
+        encoder.sign(kind, how)
     try:
         import cloudpickle
     except ImportError as error:
@@ -80,94 +87,248 @@ def encode_pickled(value: object, encoder: Encoder) -> Row:
             "pip install 'laila-core[pickle]'; or store plain data in its place",
             error,
         )
-    children: Row = []
-    numbers: dict[int, int] = {}
-    own: set[int] = set()
-
-    def persistent_id(inner: object) -> int | None:
-        if inner is value or isinstance(inner, _UNSHARED):
-            return None
-        reason = _refusal(inner)
-        if reason is not None:
-            raise pickle.PicklingError(reason)
-        number = id(inner)
-        if encoder.is_outside(inner) or type(inner) in _array_types():
-            if number not in numbers:
-                numbers[number] = len(children)
-                children.append(inner)
-            return numbers[number]
-        if number not in own:
-            if number in encoder.pickled:
-                encoder.hoist(inner)
-            own.add(number)
-            encoder.pickled[number] = inner
-        return None
-
     stream = io.BytesIO()
-    pickler = _pickler(cloudpickle.Pickler, stream, persistent_id)
+    pickler = _pickler(cloudpickle.Pickler)(stream, value, encoder)
     try:
         pickler.dump(value)
-    except (Hoist, LailaError):
+    except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - a class may raise anything; it is told as the cause
-        # A class's own __reduce__ may raise anything; whatever it is, the value cannot be stored.
-        encoder.refuse(
-            f"{registry.type_name(kind)} cannot be pickled ({type(error).__name__}: {said(error)})", error
-        )
-    data = stream.getvalue()
-    # What pickles is not always what unpickles (exceptions are a classic): find out now, not at remember.
-    try:
-        again = _load(data, children)
-    except Exception as error:  # noqa: BLE001 - whatever unpickling raises is told as the cause
-        encoder.refuse(
-            f"{registry.type_name(kind)} pickles but does not unpickle ({type(error).__name__}: "
-            f"{said(error)})",
-            error,
-        )
-    if type(again) is not kind and registry.class_path(type(again)) != registry.class_path(kind):
-        encoder.refuse(f"{registry.type_name(kind)} would come back as {registry.type_name(type(again))}")
-    return [tags.PICKLE, registry.class_path(kind), data, *children]
+    except Exception as error:  # a class may raise anything; it is told as the cause
+        if pickler.outermost < encoder.position:
+            raise Cycle(pickler.outermost) from error  # whoever contains it may well be picklable
+        if isinstance(error, LailaError):
+            raise
+        encoder.refuse(f"{registry.type_name(kind)} cannot be pickled ({_told(error)})", error)
+    if pickler.outermost < encoder.position:
+        raise Cycle(pickler.outermost)
+    row = encoder.write([tags.PICKLED, registry.class_path(kind), stream.getvalue()], pickler.children)
+    encoder.roots[row] = value
+    encoder.pickled.update(dict.fromkeys(pickler.own, Pickled(row, pickler)))
+    return [tags.PART, Known(row), None]
 
 
-def _pickler(base: type, stream: io.BytesIO, persistent: Callable[[object], int | None]) -> pickle.Pickler:
-    class Pickler(base):  # type: ignore[misc]  # cloudpickle is imported only when needed
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {said(error)}"
+
+
+class Pickled:
+    """A pickle that was written, and the numbers of the objects that it holds."""
+
+    __slots__ = ("_numbers", "_pickler", "row")
+
+    def __init__(self, row: int, pickler: Any) -> None:
+        self.row = row
+        self._pickler = pickler
+        self._numbers: dict[int, tuple[int, object]] | None = None
+
+    def part(self, obj: object) -> int | None:
+        """The number of ``obj``, or None where the pickle cannot be asked for it."""
+        if self._numbers is None:
+            self._numbers = self._pickler.memo.copy()
+        found = self._numbers.get(id(obj))
+        return None if found is None else found[0]
+
+
+@lru_cache(maxsize=1)
+def _pickler(base: type) -> Any:
+    """The class of picklers; cloudpickle is imported only when needed."""
+
+    class Pickler(base):  # type: ignore[misc]  # it has no types
+        def __init__(self, stream: io.BytesIO, root: object, encoder: Encoder) -> None:
+            super().__init__(stream, protocol=_PROTOCOL)
+            self.children: list[int] = []
+            self.own: dict[int, object] = {}
+            self.outermost = encoder.position
+            self._root = id(root)
+            self._encoder = encoder
+            self._rows = encoder.memo
+            self._numbers: dict[int, int] = {}
+            self._leaves = _leaf_types()
+            self._seen: set[type] = set()
+
         def persistent_id(self, obj: object) -> int | None:
-            return persistent(obj)
+            kind = type(obj)
+            if kind in _ATOMS:
+                return None
+            number = id(obj)
+            if number in self.own or number == self._root:
+                return None
+            index = self._rows.get(number)
+            if index is None:
+                if number in self._encoder.active:
+                    # It contains what is being pickled: the pickle must begin there.
+                    self.outermost = min(self.outermost, self._encoder.active[number])
+                elif number in self._encoder.pickled:
+                    index = self._encoder.part_row(obj)
+                elif kind in self._leaves and not _holds_objects(obj):
+                    index = self._encoder.leaf(obj)
+                if index is None:
+                    if kind not in self._seen:
+                        reason = _refusal(kind)
+                        if reason is not None:
+                            raise pickle.PicklingError(reason)
+                        self._seen.add(kind)
+                    self.own[number] = obj
+                    return None
+            known = self._numbers.get(index)
+            if known is None:
+                known = self._numbers[index] = len(self.children)
+                self.children.append(index)
+            return known
 
-    pickler: pickle.Pickler = Pickler(stream, protocol=_PROTOCOL)
-    return pickler
+        def reducer_override(self, obj: object) -> Any:
+            if isinstance(obj, BaseException):
+                reduced = _reduce_exception(obj)
+            elif isinstance(obj, dict) and getattr(obj, "__dict__", None) is obj:
+                reduced = _reduce_own_attributes(obj)
+            else:
+                return super().reducer_override(obj)
+            return super().reducer_override(obj) if reduced is None else reduced
+
+    return Pickler
 
 
-def _array_types() -> tuple[type, ...]:
+def _leaf_types() -> frozenset[type]:
+    """The types that are rows of their own inside a pickle: their bytes keep out of band."""
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    return (
-        *((numpy.ndarray,) if numpy else ()),
-        *((torch.Tensor,) if torch and hasattr(torch, "Tensor") else ()),
+    return frozenset(
+        (
+            bytes,
+            *((numpy.ndarray, numpy.ma.MaskedArray) if hasattr(numpy, "ma") else ()),  # type: ignore[union-attr]
+            *((torch.Tensor, torch.nn.Parameter) if hasattr(torch, "nn") else ()),  # type: ignore[union-attr]
+        )
     )
 
 
-def _load(data: bytes, children: Row) -> object:
-    class Unpickler(pickle.Unpickler):
-        def persistent_load(self, pid: object) -> object:
-            return children[expect(pid, int)]
+def _holds_objects(obj: Any) -> bool:
+    """Whether a leaf holds Python objects, which the pickle may hold as well, or is too short to be one."""
+    if type(obj) is bytes:
+        return len(obj) < INLINE_BYTES
+    return type(obj).__module__ == "numpy" and bool(obj.dtype.hasobject)
 
-    return Unpickler(io.BytesIO(data)).load()
+
+def _reduce_exception(error: BaseException) -> tuple[object, ...] | None:
+    """What pickle makes of an exception, with its cause and context; None where it has none of its own."""
+    if error.__cause__ is None and error.__context__ is None and not error.__suppress_context__:
+        return None
+    reduced = error.__reduce_ex__(_PROTOCOL)
+    if type(reduced) is not tuple or len(reduced) > 3:
+        return None
+    state = reduced[2] if len(reduced) == 3 else None
+    chain = (error.__cause__, error.__context__, error.__suppress_context__)
+    return (*reduced[:2], (state, chain), None, None, _set_exception)
 
 
-def _decode_pickled(row: Row, decoder: Decoder) -> object:
+def _set_exception(error: BaseException, state: tuple[Any, tuple[Any, Any, bool]]) -> None:
+    """Give an exception that was read what it had: attributes, cause and context."""
+    attributes, (cause, context, suppress) = state
+    if attributes is not None:
+        error.__setstate__(attributes)
+    error.__cause__, error.__context__, error.__suppress_context__ = cause, context, suppress
+
+
+def _reduce_own_attributes(mapping: Any) -> tuple[object, ...] | None:
+    """What pickle makes of a dict that is its own ``__dict__``, which pickle would make two dicts."""
+    reduced = mapping.__reduce_ex__(_PROTOCOL)
+    if type(reduced) is not tuple or len(reduced) != 5 or reduced[2] is not mapping:
+        return None
+    return (*reduced[:2], True, *reduced[3:], _set_own_attributes)
+
+
+def _set_own_attributes(mapping: Any, _: object) -> None:
+    """Make a dict that was read its own ``__dict__``, as it was."""
+    mapping.__dict__ = mapping
+
+
+class _EnoughError(Exception):
+    """An order key is long enough."""
+
+
+def order_key(member: object) -> list[str]:
+    """What orders the members of a set that are pickled: the first types and atoms that a pickle meets.
+
+    The same in every process, as far as it goes; members that it does not tell apart may come in any order.
+    """
+    import cloudpickle
+
+    found: list[str] = []
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+        def persistent_id(self, obj: object) -> str | None:
+            if len(found) >= _ENOUGH:
+                raise _EnoughError
+            kind = type(obj)
+            shown = kind in _ATOMS or kind is bytes
+            what = repr(obj)[:_ENOUGH] if shown else getattr(obj, "__qualname__", "")
+            found.append(f"{registry.class_path(kind)} {what}")
+            return "members" if isinstance(obj, (set, frozenset)) else None
+
+    try:
+        Pickler(io.BytesIO(), protocol=_PROTOCOL).dump(member)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001, S110 - what cannot be pickled is told where it is
+        pass
+    return found
+
+
+# -- reading
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, children: Row) -> None:
+        super().__init__(io.BytesIO(data))
+        self._children = children
+
+    def persistent_load(self, pid: object) -> object:
+        return self._children[expect(pid, int)]
+
+
+class _Opened:
+    """A pickle that was read: the object that it is, and those that it holds, by number."""
+
+    __slots__ = ("_memo", "_unpickler", "root")
+
+    def __init__(self, data: bytes, children: Row) -> None:
+        self._unpickler = _Unpickler(data, children)
+        self._memo: Any = None
+        self.root: object = self._unpickler.load()
+
+    def part(self, number: object) -> object:
+        if number is None:
+            return self.root
+        if self._memo is None:
+            self._memo = self._unpickler.memo.copy()
+        return self._memo[expect(number, int)]
+
+
+def _decode_pickled(row: Row, decoder: Decoder) -> _Opened:
     if len(row) < 3:
         raise ValueError("a pickle without its bytes")
     name, data = expect(row[1], str), expect(row[2], bytes)
     decoder.demand_trust(f"{name} (pickled)", registrable=False)
     try:
-        return _load(data, row[3:])
+        return _Opened(data, row[3:])
+    except MemoryError:
+        raise
     except Exception as error:
         raise PayloadError(
             f"the payload of {decoder.blob.key} holds a pickled {name} that cannot be rebuilt here "
-            f"({type(error).__name__}: {said(error)}); its class or a library may have changed or be "
-            "missing",
+            f"({_told(error)}); its class or a library may have changed or be missing",
             path=name,
         ) from error
 
 
-DECODERS[tags.PICKLE] = _decode_pickled
+def _decode_part(row: Row, decoder: Decoder) -> object:
+    if len(row) != 3:
+        raise ValueError("a part of a pickle without its number")
+    return expect(row[1], _Opened).part(row[2])
+
+
+DECODERS.update(
+    {
+        tags.PICKLE: lambda row, decoder: _decode_pickled(row, decoder).root,
+        tags.PICKLED: _decode_pickled,
+        tags.PART: _decode_part,
+    }
+)

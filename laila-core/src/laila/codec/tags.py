@@ -29,10 +29,12 @@ IMAGE, ARROW_TABLE, PANDAS = 72, 73, 74
 IMAGE_FILE, LOADED_IMAGE = 75, 76
 # what needs a registration or a signature
 OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLE = 96, 97, 98, 99, 100
+PICKLED, PART = 101, 102
 SUBCLASS, ODD_OBJECT, EXCEPTION, GENERIC_ALIAS = 104, 105, 106, 107
 
 UNWOUND = frozenset(
-    {LIST, TUPLE, DICT, SET, FROZENSET, ORDERED_DICT, COUNTER, NAMESPACE, OBJECT, NAMED_TUPLE, ODD_OBJECT}
+    {LIST, TUPLE, DICT, SET, FROZENSET, ORDERED_DICT, COUNTER, NAMESPACE, OBJECT, NAMED_TUPLE}
+    | {ODD_OBJECT, PICKLED, PART}
 )
 """Rows whose values Python frees without recursion, however deep they are nested."""
 SETS = frozenset({SET, FROZENSET})
@@ -42,6 +44,13 @@ BUFFERED = frozenset(
     | {IMAGE_FILE, LOADED_IMAGE}
 )
 """Rows whose first field is the number of a buffer (or None where the bytes are in the row)."""
+LEAVES = frozenset({NDARRAY, STRUCTURED, TENSOR})
+"""Rows whose values are taken for as good as written, without reading them again."""
+DOUBTFUL = frozenset(
+    {MASKED, ARRAY_CLASS, OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLED}
+    | {SUBCLASS, ODD_OBJECT, EXCEPTION, GENERIC_ALIAS}
+)
+"""Rows that run code of others when made or read: a blob that has one is read before it is stored."""
 MERGED = frozenset(
     {TUPLE, FROZENSET, CONSTANT, INT, COMPLEX, BYTES, RANGE, DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE}
     | {DECIMAL, FRACTION, UUID, PATH, SCALAR, NUMPY_TEXT, DTYPE, DEVICE, TORCH_CONSTANT, SLICE}

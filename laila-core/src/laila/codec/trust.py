@@ -302,6 +302,9 @@ def _mac(key: bytes, parts: Iterable[bytes | memoryview]) -> bytes:
 
 PICKLED = "by pickle"
 """How a type is stored that only a pickle carries."""
+IN_CYCLE = "by pickle, since it contains itself"
+"""How an object is stored that refers to itself, or to what holds it."""
+_BY_PICKLE = (PICKLED, IN_CYCLE)
 _told: set[type] = set()
 
 
@@ -330,9 +333,9 @@ def _advice(kind: type, how: str) -> str:
     if kind.__module__ == "__main__":
         return (
             " The class is defined in __main__, where no other process will find it: move it into a module"
-            + (", and register it there with laila.register_type." if how != PICKLED else ".")
+            + (", and register it there with laila.register_type." if how not in _BY_PICKLE else ".")
         )
-    return "" if how == PICKLED else " laila.register_type makes a class readable without a signature."
+    return "" if how in _BY_PICKLE else " laila.register_type makes a class readable without a signature."
 
 
 def verify_blob(blob: Blob) -> bool:

@@ -1,0 +1,431 @@
+"""Two graphs of objects, walked side by side: what was given, and what was read back.
+
+:func:`difference` compares types, contents, attributes, slots and sharing, however deep, and knows the place
+of what differs. It looks at objects from outside: no ``__eq__`` of a user's class runs, and none of the
+encoder's own code, so that a fault of one is not a fault of both. Where a class says itself how it is copied
+(a ``__reduce__`` or ``__getstate__`` of its own), what it leaves out is its own affair.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from fractions import Fraction
+from functools import lru_cache
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
+
+from laila.codec.plain import ATOMS, pack_object
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    Trail = tuple["Trail | None", str] | None
+
+__all__ = ["difference", "path_to"]
+
+_FLAT = ATOMS - {bytes}
+_BY_NAME = (type, BuiltinFunctionType, ModuleType)
+_UNSHARED = (tuple, frozenset, FunctionType, MethodType, CodeType, *_BY_NAME)
+_MERGED = frozenset({list, dict, set, bytearray, deque})
+_MISSING = object()
+
+
+def difference(given: object, read: object, *, deep: bool = False) -> tuple[str, str] | None:
+    """Where, and how, ``read`` differs from ``given``; None where it does not.
+
+    ``deep`` compares the contents of arrays and tensors too, which their codecs are otherwise trusted with.
+    """
+    return _Comparison(deep).run(given, read)
+
+
+def path_to(root: object, wanted: object) -> str | None:
+    """The place of ``wanted`` inside ``root``, such as ``payload['a'].b``; None where it is not found."""
+    seen = {id(root)}
+    todo: deque[tuple[object, Trail]] = deque([(root, None)])
+    while todo:
+        obj, trail = todo.popleft()
+        if obj is wanted:
+            return _shown(trail)
+        try:
+            parts = list(_parts(obj))
+        except Exception:  # noqa: BLE001, S112 - what cannot be looked into holds nothing that can be found
+            continue
+        for step, part in parts:
+            if id(part) not in seen and type(part) not in _FLAT:
+                seen.add(id(part))
+                todo.append((part, (trail, step)))
+    return None
+
+
+def _shown(trail: Trail) -> str:
+    steps: list[str] = []
+    while trail is not None:
+        trail, step = trail
+        steps.append(step)
+    return "payload" + "".join(reversed(steps))
+
+
+def _key(key: object) -> str:
+    kind = type(key)
+    return f"[{repr(key)[:80] if kind in ATOMS else f'<{kind.__name__}>'}]"
+
+
+def _parts(obj: Any) -> Iterator[tuple[str, object]]:
+    """The steps into ``obj``, and what is there."""
+    if isinstance(obj, dict):
+        for number, (key, value) in enumerate(list(dict.items(obj))):
+            yield f".keys()[{number}]", key
+            yield _key(key), value
+    elif isinstance(obj, (list, tuple, deque)):
+        for number, item in enumerate(list(_items(obj))):
+            yield f"[{number}]", item
+    elif isinstance(obj, (set, frozenset)):
+        for item in list(_items(obj)):
+            yield ".{member}", item
+    elif type(obj) is MethodType:
+        yield ".__self__", obj.__self__
+    elif type(obj) is FunctionType:
+        for number, cell in enumerate(obj.__closure__ or ()):
+            yield f".__closure__[{number}]", cell.cell_contents
+    elif _is_array(obj) and obj.dtype.hasobject and obj.dtype.names is None:
+        for number, item in enumerate(obj.ravel().tolist()):
+            yield f".flat[{number}]", item
+    if not isinstance(obj, _BY_NAME):
+        for name, value in _attributes(obj).items():
+            yield f".{name}", value
+
+
+def _items(obj: Any) -> Iterable[object]:
+    """The items of a container, past what a subclass makes of ``__iter__``."""
+    bases: tuple[Any, ...] = (list, tuple, deque, set, frozenset)
+    for base in bases:
+        if isinstance(obj, base):
+            items: Iterable[object] = base.__iter__(obj)
+            return items
+    return ()
+
+
+@lru_cache(maxsize=4096)
+def _slots(kind: type) -> tuple[tuple[str, Any], ...]:
+    """The slots of a class and its bases, each under a name of its own: two may have the same."""
+    found: dict[str, Any] = {}
+    for base in kind.__mro__:
+        if "__slots__" in base.__dict__:
+            for name, slot in base.__dict__.items():
+                if type(slot) is MemberDescriptorType:
+                    found[name if name not in found else f"{name} of {base.__qualname__}"] = slot
+    return tuple(found.items())
+
+
+def _attributes(obj: object) -> dict[str, object]:
+    """The attributes of an instance: its ``__dict__`` and the slots that are set."""
+    try:
+        found: dict[str, object] = object.__getattribute__(obj, "__dict__")
+    except AttributeError:
+        found = {}
+    kind: Any = type(obj)
+    slots = _slots(kind)
+    if not slots:
+        return found
+    found = dict(found)
+    for name, slot in slots:
+        try:
+            found[name] = slot.__get__(obj)
+        except AttributeError:
+            continue
+    return found
+
+
+def _is_array(obj: object) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and hasattr(numpy, "ndarray") and isinstance(obj, numpy.ndarray)
+
+
+def _is_tensor(obj: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and hasattr(torch, "Tensor") and isinstance(obj, torch.Tensor)
+
+
+@lru_cache(maxsize=4096)
+def _is_default(kind: type) -> bool:
+    """Whether copies of a ``kind`` are its attributes and contents, with no word of the class's own."""
+    from laila.codec.objects import copies_by_default
+
+    return copies_by_default(kind, new_args=True)
+
+
+@lru_cache(maxsize=4096)
+def _is_foreign(kind: type) -> bool:
+    """Whether a ``kind`` is copied by a method of a base that another package wrote, and so knows it not."""
+    for name in ("__reduce_ex__", "__reduce__", "__getstate__"):
+        owner = next((base for base in kind.__mro__ if name in base.__dict__), object)
+        if owner is not object:
+            return owner.__module__.partition(".")[0] != kind.__module__.partition(".")[0]
+    return False
+
+
+class _Comparison:
+    def __init__(self, deep: bool) -> None:
+        self._deep = deep
+        self._there: dict[int, object] = {}
+        self._back: dict[int, object] = {}
+        self._alive: list[object] = []
+        self._todo: list[tuple[Any, Any, Trail]] = []
+
+    def run(self, given: object, read: object) -> tuple[str, str] | None:
+        todo = self._todo
+        todo.append((given, read, None))
+        while todo:
+            a, b, trail = todo.pop()
+            if a is b:
+                continue
+            kind = type(a)
+            if kind in ATOMS and type(b) is kind:
+                if a == b and (kind is not float or str(a) == str(b)):
+                    continue
+                if kind is float and a != a and b != b:
+                    continue
+            reason = self._compare(a, b, kind, trail)
+            if reason is not None:
+                return _shown(trail), reason
+        return None
+
+    def _compare(self, a: Any, b: Any, kind: type, trail: Trail) -> str | None:
+        """How ``a`` and ``b`` differ by themselves; what they consist of is put on the stack."""
+        other = type(b)
+        if kind is not other and not (
+            kind.__qualname__ == other.__qualname__ and kind.__module__ == other.__module__
+        ):
+            return f"a {_name(kind)} came back as a {_name(other)}"
+        if kind in ATOMS:
+            return f"{_short(a)} came back as {_short(b)}"
+        if not isinstance(a, _UNSHARED):
+            known = self._there.get(id(a), _MISSING)
+            if known is b:
+                return None
+            if known is not _MISSING:
+                return f"one {_name(kind)} came back as two" if self._counts(kind) else None
+            if kind in _MERGED and self._back.setdefault(id(b), a) is not a:
+                return f"two objects of {_name(kind)} came back as one"
+            self._there[id(a)] = b
+            self._alive.append((a, b))
+        return self._parts(a, b, kind, trail)
+
+    def _counts(self, kind: type) -> bool:
+        """Whether somebody would miss the identity of a ``kind``."""
+        return (
+            kind in _MERGED
+            or kind is SimpleNamespace
+            or (kind.__module__ != "builtins" and _is_default(kind))
+        )
+
+    def _parts(self, a: Any, b: Any, kind: type, trail: Trail) -> str | None:
+        if isinstance(a, dict):
+            reason = self._mapping(a, b, trail)
+        elif isinstance(a, (list, tuple, deque)):
+            reason = self._sequence(a, b, trail)
+        elif isinstance(a, (set, frozenset)):
+            reason = self._members(a, b, trail)
+        elif isinstance(a, (str, bytes, bytearray, int, float, complex)):
+            base = next(base for base in _VALUES if isinstance(a, base))
+            same = base.__repr__(a) == base.__repr__(b) if base in (float, complex) else base.__eq__(a, b)
+            reason = None if same else f"{_short(a)} came back as {_short(b)}"
+        elif _is_array(a):
+            reason = self._arrays(a, b, trail)
+        elif self._deep and _is_tensor(a):
+            reason = _tensors(a, b)
+        elif kind is FunctionType:
+            return self._functions(a, b, trail)
+        elif kind is MethodType:
+            self._todo.append((a.__self__, b.__self__, (trail, ".__self__")))
+            return None if a.__name__ == b.__name__ else "a method came back as another"
+        elif isinstance(a, _BY_NAME):
+            names = [(getattr(x, "__module__", None), getattr(x, "__qualname__", x.__name__)) for x in (a, b)]
+            return None if names[0] == names[1] else f"{names[0][1]} came back as {names[1][1]}"
+        elif isinstance(a, BaseException):
+            for name in ("args", "__cause__", "__context__", "__suppress_context__"):
+                self._todo.append((getattr(a, name), getattr(b, name), (trail, f".{name}")))
+            return self._fields(a, b, trail)
+        else:
+            reason = None
+        return reason or self._state(a, b, kind, trail)
+
+    def _state(self, a: Any, b: Any, kind: type, trail: Trail) -> str | None:
+        if kind.__module__ == "builtins":
+            return None
+        if _is_default(kind) or kind is SimpleNamespace:
+            return self._fields(a, b, trail)
+        if kind is Fraction:
+            self._todo.append((a.numerator, b.numerator, (trail, ".numerator")))
+            self._todo.append((a.denominator, b.denominator, (trail, ".denominator")))
+        if _is_foreign(kind) or _is_array(a):
+            there = _attributes(b)
+            for name, value in _attributes(a).items():
+                if type(name) is str and name[:1] != "_" and name not in there and value is not None:
+                    return (
+                        f"its attribute {name!r} did not come back: {_name(kind)} is copied by a method that "
+                        "it inherits and that does not know it"
+                    )
+        return None
+
+    def _fields(self, a: Any, b: Any, trail: Trail) -> str | None:
+        mine, its = _attributes(a), _attributes(b)
+        if "_attrs_cached_hash" in mine:  # texts hash otherwise in the next process, so it is forgotten
+            its = {**its, "_attrs_cached_hash": mine["_attrs_cached_hash"]}
+        if len(mine) != len(its) or mine.keys() != its.keys():
+            names = ", ".join(sorted(map(str, mine.keys() ^ its.keys())))[:200]
+            return f"it came back with other attributes ({names})"
+        if mine is a or its is b:
+            return None if mine is a and its is b else "its attributes came back apart from its contents"
+        values, others = [*mine.values()], [its[name] for name in mine]
+        if not _equal_flat(values, others):
+            self._todo.extend(
+                (value, other, (trail, f".{name}"))
+                for name, value, other in zip(mine, values, others, strict=True)
+            )
+        return None
+
+    def _mapping(self, a: Any, b: Any, trail: Trail) -> str | None:
+        mine, its = [*dict.items(a)], [*dict.items(b)]
+        if len(mine) != len(its):
+            return f"{len(mine)} keys came back as {len(its)}; did some become equal after they were put in?"
+        keys = [key for key, _ in mine]
+        if not _equal_flat(keys, [key for key, _ in its]):
+            self._todo.extend(
+                (key, other, (trail, f".keys()[{number}]"))
+                for number, (key, (other, _)) in enumerate(zip(keys, its, strict=True))
+            )
+        if not _equal_flat([value for _, value in mine], [value for _, value in its]):
+            self._todo.extend(
+                (value, other, (trail, _key(key))) for (key, value), (_, other) in zip(mine, its, strict=True)
+            )
+        factory = getattr(a, "default_factory", None)
+        if factory is not getattr(b, "default_factory", None):
+            self._todo.append((factory, b.default_factory, (trail, ".default_factory")))
+        return None
+
+    def _sequence(self, a: Any, b: Any, trail: Trail) -> str | None:
+        mine, its = [*_items(a)], [*_items(b)]
+        if len(mine) != len(its):
+            return f"{len(mine)} items came back as {len(its)}"
+        if isinstance(a, deque) and a.maxlen != b.maxlen:
+            return "a deque came back with another limit"
+        if not _equal_flat(mine, its):
+            self._todo.extend(
+                (item, other, (trail, f"[{number}]"))
+                for number, (item, other) in enumerate(zip(mine, its, strict=True))
+                if item is not other
+            )
+        return None
+
+    def _members(self, a: Any, b: Any, trail: Trail) -> str | None:
+        mine, its = [*_items(a)], [*_items(b)]
+        if len(mine) != len(its):
+            return (
+                f"{len(mine)} members came back as {len(its)}; did some become equal after they were put in?"
+            )
+        left: dict[object, list[object]] = {}
+        for item in its:
+            left.setdefault(_class_of(item), []).append(item)
+        for item in mine:
+            same = left.get(_class_of(item))
+            if not same:
+                return f"a member of type {_name(type(item))} did not come back"
+            kind = type(item)
+            if kind in ATOMS or len(same) > 1:
+                continue  # which of several is the same one, only their class could say
+            self._todo.append((item, same[0], (trail, ".{member}")))
+        if all(type(item) in _FLAT for item in mine) and not _equal_sets(mine, its):
+            return "its members came back changed"
+        return None
+
+    def _arrays(self, a: Any, b: Any, trail: Trail) -> str | None:
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return f"an array of {a.dtype} and shape {a.shape} came back as one of {b.dtype} and {b.shape}"
+        if a.dtype.hasobject:
+            if a.dtype.names is None:
+                mine, its = a.ravel().tolist(), b.ravel().tolist()
+                self._todo.extend(
+                    (x, y, (trail, f".flat[{number}]"))
+                    for number, (x, y) in enumerate(zip(mine, its, strict=True))
+                )
+        elif self._deep and not _equal_arrays(a, b):
+            return "the items of an array came back changed"
+        return None
+
+    def _functions(self, a: Any, b: Any, trail: Trail) -> str | None:
+        if a.__code__ != b.__code__ or a.__name__ != b.__name__:
+            return "a function came back as another"
+        self._todo.append((a.__defaults__, b.__defaults__, (trail, ".__defaults__")))
+        self._todo.append((a.__kwdefaults__, b.__kwdefaults__, (trail, ".__kwdefaults__")))
+        for number, (x, y) in enumerate(zip(a.__closure__ or (), b.__closure__ or (), strict=False)):
+            try:
+                self._todo.append((x.cell_contents, y.cell_contents, (trail, f".__closure__[{number}]")))
+            except ValueError:
+                continue  # a cell that is empty yet
+        return None
+
+
+_VALUES: tuple[Any, ...] = (str, bytes, bytearray, int, float, complex)
+
+
+def _class_of(obj: object) -> tuple[str, str]:
+    return type(obj).__module__, type(obj).__qualname__
+
+
+def _name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _short(value: object) -> str:
+    kind = next((base for base in _VALUES if isinstance(value, base)), None)
+    if kind is None:
+        return f"<{type(value).__name__}>"
+    if kind is int and int.bit_length(value) > 64:  # type: ignore[arg-type]
+        return "<a large int>"
+    return str(kind.__repr__(value[:40] if kind in (str, bytes) else value))[:80]  # type: ignore[index]
+
+
+def _equal_flat(mine: list[Any], its: list[Any]) -> bool:
+    """Whether both are the same atoms, bit by bit; False says nothing."""
+    if not _FLAT.issuperset(map(type, mine)) or not _FLAT.issuperset(map(type, its)):
+        return False
+    try:
+        return pack_object(mine) == pack_object(its)
+    except (OverflowError, ValueError):
+        return False
+
+
+def _equal_sets(mine: list[Any], its: list[Any]) -> bool:
+    nans = [sum(item != item for item in items) for items in (mine, its)]
+    return nans[0] == nans[1] and {x for x in mine if x == x} == {y for y in its if y == y}
+
+
+def _equal_arrays(a: Any, b: Any) -> bool:
+    numpy = sys.modules["numpy"]
+    a, b = numpy.ma.getdata(a).view(numpy.ndarray), numpy.ma.getdata(b).view(numpy.ndarray)
+    if a.dtype.names is not None:
+        return all(_equal_arrays(a[name], b[name]) for name in a.dtype.names)
+    return bool(a.tobytes() == b.tobytes())
+
+
+def _tensors(a: Any, b: Any) -> str | None:
+    torch = sys.modules["torch"]
+    if a.shape != b.shape or a.dtype != b.dtype or a.requires_grad != b.requires_grad:
+        mine, its = (f"{t.dtype} and shape {tuple(t.shape)}" for t in (a, b))
+        return f"a tensor of {mine} came back as one of {its}"
+    if a.layout != torch.strided or a.is_quantized or a.is_meta:
+        return None
+    mine, its = (t.detach().cpu().resolve_conj().resolve_neg().contiguous() for t in (a, b))
+    same = mine.view(-1).view(torch.uint8).equal(its.view(-1).view(torch.uint8)) if mine.numel() else True
+    return None if same else "the items of a tensor came back changed"

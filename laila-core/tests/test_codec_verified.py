@@ -1,0 +1,252 @@
+"""What would not come back is refused when it is memorized, with its place; nothing else is."""
+
+from __future__ import annotations
+
+import collections
+import copyreg
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from laila.codec import decode, encode, register_codec, register_type
+from laila.codec.graphs import difference, path_to
+from laila.errors import CorruptEntryError, PayloadError
+
+KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAILA_SECRET_KEY", "a key for the tests of this module only")
+
+
+def refused(payload: Any, path: str, match: str, **options: Any) -> None:
+    with pytest.raises(PayloadError, match=match) as caught:
+        encode(payload, key=KEY, **options)
+    assert caught.value.path == path
+
+
+class Tag:
+    """A key whose equality can be changed from outside."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tag) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class Raises:
+    """Has a way of its own to fail."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        raise self.error
+
+
+class State(Raises):
+    __reduce__ = object.__reduce__
+
+    def __getstate__(self) -> Any:
+        raise self.error
+
+
+class Hashes:
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+
+    def __hash__(self) -> int:
+        if self.broken:
+            raise ValueError("no hash any more")
+        return 1
+
+
+class Loses(dict[str, Any]):
+    """Gives back a part of what it holds."""
+
+    def __reduce__(self) -> Any:
+        return Loses, (dict(list(self.items())[:1]),)
+
+
+class Became:
+    def __reduce__(self) -> Any:
+        return list, ()
+
+
+class Rebuilt:
+    """A class that makes something else of its state."""
+
+    def __init__(self) -> None:
+        self.value: Any = 1
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+
+class Coded:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+register_codec(
+    Coded,
+    name="test.verified.coded",
+    encode=lambda coded: coded.value,
+    decode=lambda state: Coded(int(state)),  # type: ignore[call-overload]
+)
+
+
+@register_type
+@dataclasses.dataclass
+class Point:
+    x: Any
+    y: Any = None
+
+
+class Unit(np.ndarray[Any, Any]):
+    unit: str
+
+
+def test_keys_that_became_equal() -> None:
+    one, two = Tag("a"), Tag("b")
+    for payload in (
+        {one: 1, two: 2},
+        {one, two},
+        frozenset({one, two}),
+        collections.OrderedDict({one: 1, two: 2}),
+    ):
+        two.name = "b"
+        assert len(decode(encode(payload, key=KEY))) == 2  # type: ignore[arg-type]
+        rebuilt: Any = type(payload)(payload)
+        two.name = "a"
+        refused([{"in": rebuilt}], "payload[0]['in']", "cannot be stored")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TypeError("no"), ValueError("no"), RuntimeError("no"), OSError("no"), StopIteration(), KeyError(1)],
+)
+def test_what_a_class_raises_is_told_with_its_place(error: Exception) -> None:
+    for broken in (Raises(error), State(error)):
+        for payload, path in (
+            ({"a": [broken]}, "payload['a'][0]"),
+            (Point(1, broken), "payload.y"),
+            (np.array([None, broken], dtype=object), "payload.flat[1]"),
+        ):
+            refused(payload, path, type(error).__name__)
+
+
+def test_interrupts_and_want_of_memory_are_not_the_payloads() -> None:
+    for error in (KeyboardInterrupt(), SystemExit(), MemoryError()):
+        with pytest.raises(type(error)):
+            encode([Raises(error)], key=KEY)
+
+
+def test_hashes_that_fail() -> None:
+    member = Hashes()
+    payload = {"set": {member}, "other": {member: 1}}
+    member.broken = True
+    refused(payload, "payload['set']", "no hash any more")
+
+
+def test_what_comes_back_as_something_else() -> None:
+    refused({"x": Became()}, "payload['x']", "came back as a list")
+    refused([Loses(a=1, b=2)], "payload[0]", "2 keys came back as 1")
+    refused([Coded(1.5)], "payload[0].value", "a float came back as an? int")
+    refused([Coded("text")], "payload[0]", "could not be read again.*invalid literal")
+    assert decode(encode([Coded(3)], key=KEY))[0].value == 3  # type: ignore[index]
+
+
+def test_attributes_that_an_inherited_method_drops() -> None:
+    array = np.arange(3).view(Unit)
+    assert np.array_equal(decode(encode([array], key=KEY))[0], array)  # type: ignore[index]
+    array.unit = "m"
+    try:
+        blob = encode([array], key=KEY)
+    except PayloadError:
+        refused([array], "payload[0]", "'unit'")
+    else:
+        assert decode(blob)[0].unit == "m"  # type: ignore[index]
+
+
+def test_reducers_that_copyreg_knows() -> None:
+    class Registered:
+        pass
+
+    copyreg.pickle(Registered, lambda obj: (Registered, ()))  # type: ignore[arg-type]
+    thing = Registered()
+    thing.extra = 1  # type: ignore[attr-defined]
+    assert type(decode(encode([thing], key=KEY))[0]).__name__ == "Registered"  # type: ignore[index]
+
+
+def test_verify_is_for_anything() -> None:
+    payloads: list[Any] = [
+        {"a": [1, 2.5, None, float("nan"), "x", b"y"]},
+        [np.arange(5), np.array([1 + 2j]), np.zeros(3, "i4,f8")],
+        {(1, 2): {3, "4"}, "deque": collections.deque([1], 5)},
+        Point(Point(1), [Point(2)]),
+        "text",
+    ]
+    for payload in payloads:
+        blob = encode(payload, key=KEY, verify=True)
+        assert blob.digest == encode(payload, key=KEY).digest
+
+
+def test_the_comparison_finds_each_kind_of_difference() -> None:
+    shared: list[int] = []
+    cases: list[tuple[Any, Any]] = [
+        (1, True),
+        (0.0, -0.0),
+        (1, 2),
+        ("a", "b"),
+        ([1], (1,)),
+        ([1], [1, 2]),
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ({1}, {2}),
+        ({1, "a"}, {1, 2}),
+        ([shared, shared], [[], []]),
+        ([[], []], [shared, shared]),
+        (Point(1), Point(2)),
+        (Tag("a"), Tag("b")),
+        (np.zeros(2), np.zeros(3)),
+        (np.zeros(2), np.zeros(2, "f4")),
+        (np.array([None]), np.array([1], dtype=object)),
+        (collections.deque([1], 2), collections.deque([1], 3)),
+        (collections.defaultdict(list), collections.defaultdict(set)),
+        (ValueError(1), ValueError(2)),
+        (lambda: 1, lambda: 2),
+        (2**100, 2**101),
+    ]
+    for one, other in cases:
+        assert difference([one], [other]) is not None, (one, other)
+        assert difference([one], [one]) is None
+    assert difference(np.zeros(2), np.ones(2), deep=True) is not None
+    assert difference([float("nan")], [float("nan")]) is None
+
+
+def test_places_are_found() -> None:
+    wanted = Tag("x")
+    for payload, path in (
+        ({"a": [0, (wanted,)]}, "payload['a'][1][0]"),
+        (Point({"k": wanted}), "payload.x['k']"),
+        ({wanted: 1}, "payload.keys()[0]"),
+        (wanted.__hash__, "payload.__self__"),
+    ):
+        assert path_to(payload, wanted) == path
+    assert path_to([1], wanted) is None
+
+
+def test_damage_is_told_apart_from_what_changed() -> None:
+    """What bears a valid signature is as it was written."""
+    blob = encode([Tag("a")], key=KEY)
+    blob.tree = blob.tree.replace(b"name", b"\xa4ame")
+    with pytest.raises((CorruptEntryError, PermissionError)):
+        decode(blob)
