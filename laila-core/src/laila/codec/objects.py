@@ -250,6 +250,14 @@ def _look_up(text: str, decoder: Decoder) -> type:
         for part in qualname.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
+        if module == "__main__":
+            raise PayloadError(
+                f"the payload of {decoder.blob.key} holds instances of {text}, a class that a script or a "
+                "notebook defined, and this program has not. Define it here, too, before; or move it into a "
+                f"module and register it there: laila.register_type(cls, renamed_from={shown(text)}). Tasks "
+                "in other processes know the classes that their submitter has registered",
+                path=text,
+            ) from error
         raise PayloadError(
             f"the payload of {decoder.blob.key} holds instances of {text}, which is not there any more "
             f"({said(error)}). If the "

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from laila.codec.decoder import Decoder
     from laila.codec.encoder import Encoder
+    from laila.codec.visiting import Codec, Visitors
 
     C = TypeVar("C", bound=type)
     EncodeFunction = Callable[[Any, Encoder], list[object]]  # each takes its own type
@@ -226,12 +227,16 @@ def register_type(
     _names.setdefault(cls, text)
     if changes.renamed or changes.removed or changes.defaults:
         _changes[cls] = changes
+    _count()
     return cls
 
 
 def changes_of(cls: type) -> Changes:
     """What was told about the past of ``cls``."""
-    return _changes.get(cls, _UNCHANGED)
+    found = _changes.get(cls)
+    if found is None and (visitors := _elsewhere()) is not None:
+        found = visitors.changes_of(cls)
+    return found or _UNCHANGED
 
 
 def register_codec(
@@ -256,23 +261,79 @@ def register_codec(
         raise ValueError(f"a codec named {shown(name)} is already registered")
     _codecs_by_type[cls] = (name, encode)
     _codecs_by_name[name] = decode
+    _count()
 
 
 def known_name(cls: type) -> str | None:
     """How a blob names ``cls`` without a signature: as it was registered, or as laila knows it; or None."""
-    return _names.get(cls)
+    found = _names.get(cls)
+    if found is None and (visitors := _elsewhere()) is not None:
+        found = visitors.name_of(cls)
+    return found
 
 
 def known_type(name: str) -> type | None:
     """The class that a blob may name so without a signature, or None."""
-    return _types.get(name)
+    found = _types.get(name)
+    if found is None and (visitors := _elsewhere()) is not None:
+        found = visitors.type_named(name)
+    return found
 
 
 def codec_of(cls: type) -> tuple[str, Callable[[Any], object]] | None:
     """The name and encode function of the codec registered for ``cls``, or None."""
-    return _codecs_by_type.get(cls)
+    found = _codecs_by_type.get(cls)
+    if found is None and (visitors := _elsewhere()) is not None and (codec := visitors.codec_of(cls)):
+        found = codec[:2]
+    return found
 
 
 def codec_named(name: str) -> Callable[[Any], object] | None:
     """The decode function of the codec registered under ``name``, or None."""
-    return _codecs_by_name.get(name)
+    found = _codecs_by_name.get(name)
+    if found is None and (visitors := _elsewhere()) is not None and (codec := visitors.codec_named(name)):
+        found = codec[2]
+    return found
+
+
+# ---------------------------------------------------------------------------------------- for other processes
+
+_version = 0
+
+
+def _nobody() -> None:
+    return None
+
+
+_elsewhere: Callable[[], Visitors | None] = _nobody
+
+
+def _count() -> None:
+    global _version
+    _version += 1
+
+
+def version() -> int:
+    """A number that changes when something is registered."""
+    return _version
+
+
+def registered() -> list[tuple[type, tuple[str, ...], Codec | None]]:
+    """Each class that was registered or has a codec: its names, the first as it is written, and the codec."""
+    names: dict[type, list[str]] = {cls: [] for cls in _codecs_by_type}
+    for name, cls in list(_types.items()):
+        names.setdefault(cls, []).append(name)
+    found: list[tuple[type, tuple[str, ...], Codec | None]] = []
+    for cls, every in names.items():
+        written = [name for name in every if name == _names.get(cls)]
+        codec = _codecs_by_type.get(cls)
+        found.append(
+            (cls, tuple(dict.fromkeys(written + every)), codec and (*codec, _codecs_by_name[codec[0]]))
+        )
+    return found
+
+
+def look_elsewhere(where: Callable[[], Visitors | None]) -> None:
+    """Look for what is not registered here in what ``where()`` gives."""
+    global _elsewhere
+    _elsewhere = where

@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from laila.active import peek_policy
+from laila.codec.visiting import pack
 from laila.contract.hands import Hands
 from laila.contract.lifetime import watch
 from laila.contract.taskforce import Task, TaskForce
@@ -192,7 +193,8 @@ class RemoteTaskForce(TaskForce):
         if policy is not None:
             ticket = policy.ticket(self.uuid, share_secrets=self.settings.share_secrets)
             reachable = policy.reachable_pools()
-        parcels = [self._pack(task, ticket, reachable) for task in tasks]
+        classes = pack(self.dumps)
+        parcels = [self._pack(task, ticket, reachable, classes) for task in tasks]
         with self._lock:
             if self._over:
                 raise TaskForceError(
@@ -207,7 +209,7 @@ class RemoteTaskForce(TaskForce):
         added = [policy for policy in list(self._policies.values()) if not policy.closed]
         return active if not added or any(active is policy for policy in added) else added[0]
 
-    def _pack(self, task: Task, ticket: bytes | None, reachable: frozenset[str]) -> Parcel:
+    def _pack(self, task: Task, ticket: bytes | None, reachable: frozenset[str], classes: bytes) -> Parcel:
         references: dict[str, str] = {}
 
         def stand_in(entry: Entry) -> tuple[Any, ...] | None:
@@ -228,7 +230,7 @@ class RemoteTaskForce(TaskForce):
             ) from error
         finally:
             _stand_in.reset(token)
-        return Parcel(task, Shipment(task.name, work, ticket, tuple(references.items())))
+        return Parcel(task, Shipment(task.name, work, ticket, tuple(references.items()), classes))
 
     # ------------------------------------------------------------------------ by the hands: there and back
 

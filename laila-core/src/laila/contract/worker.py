@@ -16,6 +16,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from laila.active import local_policy, policy_here, set_policy_here
+from laila.codec.visiting import welcome
 from laila.errors import LailaError, NoActivePolicyError, TaskForceError
 from laila.futures.batch import Batch
 from laila.futures.group import GroupFuture
@@ -54,6 +55,8 @@ class Shipment(NamedTuple):
     """The submitter's policy, as :meth:`DefaultPolicy.ticket` writes it down; None where it had none."""
     references: tuple[tuple[str, str], ...]
     """The global ids of the entries that the task is given, each with the uuid of the pool that has it."""
+    classes: bytes = b""
+    """What the submitter has registered, as :func:`laila.codec.visiting.pack` writes it."""
 
 
 _TOKEN = uuid4().hex
@@ -242,6 +245,7 @@ def _do(shipment: Shipment, loads: Loads, policy: Callable[[], DefaultPolicy]) -
     set_policy_here(policy)
     outcome: _Outcome
     try:
+        welcome(shipment.classes, loads)
         if shipment.references:
             _arrived.set(_fetch(shipment.references, policy()))
         outcome = True, _unpickled(shipment, loads)(), ""
