@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laila.codec import decode, encode, register_codec, register_type
+import laila
+from laila.codec import decode, encode, register_codec, register_type, registry, tags
 from laila.codec.graphs import difference, path_to
 from laila.errors import CorruptEntryError, PayloadError
 
@@ -250,3 +251,22 @@ def test_damage_is_told_apart_from_what_changed() -> None:
     blob.tree = blob.tree.replace(b"name", b"\xa4ame")
     with pytest.raises((CorruptEntryError, PermissionError)):
         decode(blob)
+
+
+def test_memorize_verifies_what_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one entry, many, manifests, and through a policy's own memory."""
+    numbers = np.arange(4)
+    manifest = laila.Manifest({"a": laila.constant([numbers]), "b": laila.constant("text")})
+    for given in (laila.constant([numbers]), [laila.constant({"x": numbers}), laila.constant(1)], manifest):
+        laila.memorize(given, verify=True).wait()
+    laila.Manifest({"a": laila.constant([numbers + 1])}).memorize(verify=True).wait()
+    # A fault of a codec: what it writes is not what it was given.
+    monkeypatch.setitem(registry.ENCODERS, np.ndarray, lambda value, encoder: [tags.LIST, 1])
+    broken = laila.constant({"in": [numbers]}, nickname="broken")
+    with pytest.raises(PayloadError, match="came back as a list") as caught:
+        laila.memorize(broken, verify=True)
+    assert caught.value.path == "payload['in'][0]"
+    with pytest.raises(PayloadError, match="came back as a list"):
+        laila.Manifest({"a": laila.constant([numbers])}).memorize(verify=True)
+    with pytest.raises(LookupError):
+        laila.remember(nickname="broken").wait()

@@ -213,6 +213,7 @@ class Manifest(Entry):
         pool_id: str | None = None,
         batch_size: int | None = None,
         overwrite: bool = False,
+        verify: bool = False,
     ) -> GroupFuture[Any]:
         """Store the entries that wait here, and then the manifest, whose child is the last of the group.
 
@@ -221,13 +222,19 @@ class Manifest(Entry):
         process stored in that pool before are not stored again, so that a manifest may grow: ``extend`` it,
         and memorize it with ``overwrite``, which replaces the tree that is stored under its id.
 
-        ``batch_size`` entries are written at a time: by default as many as have 64 MiB together.
+        ``batch_size`` entries are written at a time: by default as many as have 64 MiB together. ``verify``
+        reads each snapshot again, as :func:`laila.memorize` does.
         """
         from laila.active import get_active_policy
 
         memory = get_active_policy().central.memory
         return memory.memorize_manifest(
-            self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size, overwrite=overwrite
+            self,
+            pool_nickname=pool_nickname,
+            pool_id=pool_id,
+            batch_size=batch_size,
+            overwrite=overwrite,
+            verify=verify,
         )
 
     def remember(

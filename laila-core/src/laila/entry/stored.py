@@ -28,7 +28,7 @@ __all__ = ["as_blob", "from_blob", "metadata", "recover", "serialize", "to_blob"
 _FORMAT = 1
 
 
-def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True) -> Blob:
+def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True, verify: bool = False) -> Blob:
     """Take a snapshot of ``entry`` as a plain blob. Raises :class:`PayloadError` with the place."""
     return encode(
         entry._payload,
@@ -38,6 +38,7 @@ def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True) -> Blob:
         pickle=pickle,
         copy=copy,
         created=entry._created,
+        verify=verify,
     )
 
 

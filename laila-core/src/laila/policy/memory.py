@@ -129,12 +129,15 @@ class DefaultCentralMemory(Component):
         overwrite: bool = False,
         on_conflict: Literal["next"] | None = None,
         copy: bool = True,
+        verify: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
         """Store one entry (a Future of its global id) or many as one batch (a GroupFuture, in input order).
 
         The payload is taken as it is now: changing it afterwards changes nothing stored. A manifest is stored
         with the entries that wait in it. ``overwrite`` replaces a constant; ``on_conflict="next"`` gives a
         variable the next free evolution; ``copy=False`` takes read-only buffers without copying them.
+        ``verify`` reads the snapshot again and compares it with the payload, bit by bit, before anything is
+        stored; what has classes, codecs or pickles in it is always read again.
 
         Raises at once: ``TypeError`` for what is no Entry, :class:`~laila.errors.PayloadError` for a payload
         that would not come back exactly, :class:`~laila.errors.PoolNotFoundError`, ``ValueError`` for routing
@@ -150,7 +153,7 @@ class DefaultCentralMemory(Component):
         given: Sequence[Entry]
         if isinstance(entries, Entry) and not isinstance(entries, Manifest):
             one, given = True, (entries,)
-            blobs = [to_blob(entries, pickle=pickle, copy=copy)]
+            blobs = [to_blob(entries, pickle=pickle, copy=copy, verify=verify)]
             if not (overwrite or watch.anybody) and (filed := _file_new(pool, entries, blobs[0])):
                 return filed
         else:
@@ -158,9 +161,16 @@ class DefaultCentralMemory(Component):
             given = (entries,) if one else as_entries(entries)  # type: ignore[assignment]
             if any(issubclass(kind, Manifest) for kind in set(map(type, given))):
                 return self._memorize_manifests(
-                    given, pool, None, one=one, overwrite=overwrite, on_conflict=on_conflict, copy=copy
+                    given,
+                    pool,
+                    None,
+                    one=one,
+                    overwrite=overwrite,
+                    on_conflict=on_conflict,
+                    copy=copy,
+                    verify=verify,
                 )
-            blobs = [to_blob(entry, pickle=pickle, copy=copy) for entry in given]
+            blobs = [to_blob(entry, pickle=pickle, copy=copy, verify=verify) for entry in given]
         for entry in given:
             entry._state = EntryState.POOLING
 
@@ -276,12 +286,13 @@ class DefaultCentralMemory(Component):
         pool_nickname: str | None = None,
         batch_size: int | None = None,
         overwrite: bool = False,
+        verify: bool = False,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.memorize`."""
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
         size = None if batch_size is None else check_batch_size(batch_size, 0)
         group: GroupFuture[Any] = self._memorize_manifests(
-            [manifest], pool, size, one=True, overwrite=overwrite
+            [manifest], pool, size, one=True, overwrite=overwrite, verify=verify
         )
         return group
 
@@ -295,6 +306,7 @@ class DefaultCentralMemory(Component):
         overwrite: bool = False,
         on_conflict: str | None = None,
         copy: bool = True,
+        verify: bool = False,
     ) -> GroupFuture[Any]:
         """Store one manifest (a child for each thing stored), or many items (a child for each)."""
         if on_conflict is not None:
@@ -302,7 +314,7 @@ class DefaultCentralMemory(Component):
                 "on_conflict= does not go with manifests: they name the evolutions that they refer to",
                 option="on_conflict",
             )
-        plan = storing.Plan(given, pool, pickle=self.pickle, copy=copy)
+        plan = storing.Plan(given, pool, pickle=self.pickle, copy=copy, verify=verify)
         plan.mark()
 
         def write() -> list[Any]:

@@ -44,6 +44,7 @@ class RemoteMemory:
         overwrite: bool = False,
         on_conflict: Literal["next"] | None = None,
         copy: bool = True,
+        verify: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
         """Store entries over there; see :meth:`DefaultCentralMemory.memorize`.
 
@@ -66,8 +67,8 @@ class RemoteMemory:
         if any(isinstance(entry, Manifest) for entry in given):
             if on_conflict is not None:
                 raise SettingsError("on_conflict= does not go with manifests", option="on_conflict")
-            return self._memorize_plan(given, options, one=one, copy=copy)
-        blobs = self._snapshot(given, copy=copy)
+            return self._memorize_plan(given, options, one=one, copy=copy, verify=verify)
+        blobs = self._snapshot(given, copy=copy, verify=verify)
         if one:
             future = self._peer.call(
                 f"{_MEMORY}memorize", blobs, options, convert=lambda key: _stored(given, blobs, [key])[0]
@@ -84,18 +85,19 @@ class RemoteMemory:
             given,
         )
 
-    def _snapshot(self, entries: Sequence[Entry], *, copy: bool) -> list[Blob]:
+    def _snapshot(self, entries: Sequence[Entry], *, copy: bool, verify: bool) -> list[Blob]:
         pickle = self._peer._here.policy.central.memory.pickle
-        blobs = [to_blob(entry, pickle=pickle, copy=copy) for entry in entries]
+        blobs = [to_blob(entry, pickle=pickle, copy=copy, verify=verify) for entry in entries]
         for entry in entries:
             entry._state = _POOLING
         return blobs
 
     def _memorize_plan(
-        self, given: Sequence[Entry], options: dict[str, object], *, one: bool, copy: bool
+        self, given: Sequence[Entry], options: dict[str, object], *, one: bool, copy: bool, verify: bool
     ) -> GroupFuture[Any]:
         """Send what a plan has to store as one batch: entries, then manifests, inner ones first."""
-        plan = storing.Plan(given, None, pickle=self._peer._here.policy.central.memory.pickle, copy=copy)
+        pickle = self._peer._here.policy.central.memory.pickle
+        plan = storing.Plan(given, None, pickle=pickle, copy=copy, verify=verify)
         plan.mark()
         blobs = [blob for blob in plan.blobs if blob is not None]
 
@@ -237,11 +239,12 @@ class RemoteMemory:
         pool_nickname: str | None = None,
         batch_size: int | None = None,
         overwrite: bool = False,
+        verify: bool = False,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.memorize`; it goes as one batch."""
         check_batch_size(batch_size, READ_SIZE)
         options = _given(pool_id=pool_id, pool_nickname=pool_nickname, overwrite=overwrite or None)
-        return self._memorize_plan([manifest], options, one=True, copy=True)
+        return self._memorize_plan([manifest], options, one=True, copy=True, verify=verify)
 
     def remember_manifest(
         self,

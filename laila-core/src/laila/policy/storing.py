@@ -98,9 +98,11 @@ class Plan:
     where in ``entries`` that stands which waits in it.
     """
 
-    __slots__ = ("_copy", "_pickle", "_places", "blobs", "entries", "keys", "manifests", "needs")
+    __slots__ = ("_options", "_places", "blobs", "entries", "keys", "manifests", "needs")
 
-    def __init__(self, given: Iterable[Entry], pool: Pool | None, *, pickle: bool, copy: bool) -> None:
+    def __init__(
+        self, given: Iterable[Entry], pool: Pool | None, *, pickle: bool, copy: bool, verify: bool = False
+    ) -> None:
         plain: dict[int, Entry] = {}
         manifests: dict[int, tuple[Manifest, list[Entry]]] = {}
         given = list(given)
@@ -116,13 +118,13 @@ class Plan:
         place = {id(entry): i for i, entry in enumerate(self.entries)}
         self.manifests = len(manifests)
         self.needs = [[*map(place.__getitem__, map(id, pending))] for _, pending in manifests.values()]
-        self._pickle, self._copy = pickle, copy
+        self._options = {"pickle": pickle, "copy": copy, "verify": verify}
         self._places = [place[id(entry)] for entry in given]
         asked = {place for place in self._places if place < len(plain)}
         self.blobs = [
             None
             if pool is not None and is_pooled(entry, pool) and i < len(plain) and i not in asked
-            else to_blob(entry, pickle=pickle, copy=copy)
+            else to_blob(entry, **self._options)
             for i, entry in enumerate(self.entries)
         ]
         self.keys = [
@@ -132,7 +134,7 @@ class Plan:
 
     def snapshot(self, place: int) -> Blob:
         """Return the blob of an entry as it is now."""
-        return to_blob(self.entries[place], pickle=self._pickle, copy=self._copy)
+        return to_blob(self.entries[place], **self._options)
 
     def mark(self) -> None:
         """Say of the entries that are to be stored that they are on their way."""

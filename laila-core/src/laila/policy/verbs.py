@@ -61,6 +61,7 @@ def memorize(
     overwrite: bool = ...,
     on_conflict: Literal["next"] | None = ...,
     copy: bool = ...,
+    verify: bool = ...,
 ) -> Future[str]: ...
 @overload
 def memorize(
@@ -72,6 +73,7 @@ def memorize(
     overwrite: bool = ...,
     on_conflict: Literal["next"] | None = ...,
     copy: bool = ...,
+    verify: bool = ...,
 ) -> GroupFuture[Any]: ...
 def memorize(entries: Any, **kwargs: Any) -> Any:
     """Store entries in a pool of the active policy; see :meth:`DefaultCentralMemory.memorize`."""
