@@ -10,8 +10,9 @@ import copyreg
 
 import numpy as np
 
-from laila.codec import registry, tags
+from laila.codec import tags
 from laila.codec.arrays import plain_array
+from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.dtypes import copy_values, describe, dtype_from
@@ -70,6 +71,7 @@ def _encode_masked(value: Any, encoder: Encoder) -> Row:
         if notes and hasattr(data, "__dict__"):
             data.__dict__.update(notes)
     row: Row = [tags.MASKED, data, mask, fill, bool(state.get("_hardmask"))]
+    sign_attributes(np.ma.MaskedArray, attributes, encoder)
     return [*row, attributes] if attributes else row
 
 
@@ -100,7 +102,7 @@ def _decode_masked(row: Row, decoder: Decoder) -> object:
         _sharedmask=mask is not None,
     )
     if attributes is not None:
-        _set_attributes(found, expect(attributes, dict), decoder, ("_optinfo", "_basedict"))
+        set_attributes(found, attributes, decoder, known=("_optinfo", "_basedict"), own=_MASKED_STATE)
     return found
 
 
@@ -153,16 +155,17 @@ def _encode_instance(value: Any, kind: type, encoder: Encoder) -> Row:
         base = np.ndarray.view(value, np.ndarray)
     if kind is np.matrix:
         state.pop("_getitem", None)  # a note of a matrix to itself
-    for name in copyreg._slotnames(kind):  # type: ignore[attr-defined]  # what pickle itself uses
+    slots = copyreg._slotnames(kind)  # type: ignore[attr-defined]  # what pickle itself uses
+    for name in slots:
         try:
             state[name] = getattr(value, name)
         except AttributeError:
             continue
     if kind in _NAMES:
         row: Row = [tags.ARRAY_CLASS, _NAMES[kind], base]
-        if state and any(hasattr(kind, name) for name in state):
-            encoder.sign(kind, "by its attributes")
+        sign_attributes(kind, state, encoder)
         return [*row, state] if state else row
+    sign_attributes(kind, {name: held for name, held in state.items() if name not in slots}, encoder)
     return [tags.ARRAY_SUBCLASS, _name_of(kind, encoder), base, state or None]
 
 
@@ -171,21 +174,6 @@ def _name_of(kind: type, encoder: Encoder) -> object:
     from laila.codec.objects import class_of_row
 
     return class_of_row(kind, encoder)
-
-
-def _set_attributes(
-    found: Any, attributes: dict[Any, object], decoder: Decoder, known: tuple[str, ...]
-) -> None:
-    """Set what an instance has in its ``__dict__``; data without a signature hides nothing of its class."""
-    kind = type(found)
-    for name, held in attributes.items():
-        text = expect(name, str)
-        if name in known:
-            expect(held, dict)
-        elif not decoder.trusted and (text in _MASKED_STATE or hasattr(kind, text)):
-            name = registry.type_name(kind)
-            decoder.demand_trust(f"an attribute of {name} in the place of {text!r}", registrable=False)
-        found.__dict__[text] = held
 
 
 def _decode_class(row: Row, decoder: Decoder) -> object:
@@ -201,7 +189,7 @@ def _decode_class(row: Row, decoder: Decoder) -> object:
         raise ValueError("an array of characters that is none")
     found = base.view(kind)
     if attributes is not None:
-        _set_attributes(found, expect(attributes, dict), decoder, ())
+        set_attributes(found, attributes, decoder)
     return found
 
 
@@ -215,7 +203,7 @@ def _record(base: Any, attributes: object, decoder: Decoder) -> object:
         state["_mask"] = state["_mask"][()]
     found.__dict__.update(state)
     if attributes is not None:
-        _set_attributes(found, expect(attributes, dict), decoder, ())
+        set_attributes(found, attributes, decoder)
     return found
 
 
@@ -236,7 +224,7 @@ def _decode_subclass(row: Row, decoder: Decoder) -> object:
         if name in copyreg._slotnames(kind) or state is None:  # type: ignore[attr-defined]
             setattr(found, expect(name, str), held)
         else:
-            _set_attributes(found, {name: held}, decoder, ())
+            set_attributes(found, {name: held}, decoder, own=_MASKED_STATE)
     return found
 
 

@@ -103,7 +103,7 @@ class _Memory:
         shared: set[int] = set()
         if self._views and len(self._arrays) > 1:
             # Arrays that own their memory share it with none but views.
-            spans = [Span(each[0], place) for place, each in enumerate(self._arrays) if each[0].nbytes]
+            spans = [_span(each[0], place) for place, each in enumerate(self._arrays) if each[0].nbytes]
             for group in groups(spans):
                 self._share(group, encoder, rows.change())
                 shared.update(span.number for span in group)
@@ -120,7 +120,8 @@ class _Memory:
             array, description, number = self._arrays[whole.number]
             encoder.buffers[number] = _buffer_of(array, description, encoder.copy)
         else:
-            encoder.buffers[number] = Buffer(byte_view(_gathered(group, layout)))
+            arrays = [self._arrays[span.number][0] for span in group]
+            encoder.buffers[number] = Buffer(byte_view(_gathered(arrays, group, layout)))
         for span in group:
             if span is whole:
                 continue
@@ -133,7 +134,7 @@ class _Memory:
             rows[index] = [tags.VIEW, number, kind, offset, fixed, *array.shape, *strides]
 
     def _is_whole(self, span: Span, layout: Layout) -> bool:
-        array = span.array
+        array = self._arrays[span.number][0]
         return (
             array.nbytes == layout.nbytes
             and (array.flags.c_contiguous or array.flags.f_contiguous)
@@ -157,13 +158,18 @@ def _buffer_of(array: Array, description: object, copy: bool) -> Buffer:
     return Buffer(byte_view(data))
 
 
-def _gathered(group: list[Span], layout: Layout) -> Array:
+def _span(array: Array, number: int) -> Span:
+    start: int = array.__array_interface__["data"][0]
+    return Span(number, start, array.shape, array.strides, array.itemsize, array.dtype.alignment)
+
+
+def _gathered(arrays: list[Array], group: list[Span], layout: Layout) -> Array:
     """A memory that has what the arrays of ``group`` show, and zeros elsewhere."""
     memory: Array = np.zeros(layout.nbytes, np.uint8)
-    for span in group:
+    for array, span in zip(arrays, group, strict=True):
         # What repeats along an axis is taken once.
-        index = tuple(slice(1) if step == 0 else slice(None) for step in span.array.strides)
-        source = span.array[(*index, ...)]
+        index = tuple(slice(1) if step == 0 else slice(None) for step in array.strides)
+        source = array[(*index, ...)]
         offset, strides = layout.place(span)
         copy_values(np.ndarray(source.shape, source.dtype, memory, offset, strides), source)
     return memory
@@ -286,7 +292,7 @@ def plain_array(value: object) -> Array:
     """
     array: Array = expect(value, np.ndarray)
     if array.nbytes and not array.flags.owndata:
-        span = Span(array, 0)
+        span = _span(array, 0)
         if array.nbytes > span.high - span.low:
             raise ValueError("an array whose items lie on top of each other")
     return array

@@ -61,6 +61,11 @@ def encoder_of_class(kind: type) -> EncodeFunction:
         from laila.codec.arrayclasses import encode_subclass
 
         return encode_subclass
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "Tensor") and issubclass(kind, torch.Tensor):
+        from laila.codec.tensorkinds import encode_tensor_class
+
+        return encode_tensor_class
     encode = encoder_by_fields(kind)
     if encode is not None and (registry.known_name(kind) is not None or is_importable(kind)):
         return encode

@@ -7,42 +7,62 @@ addresses, however many arrays lie on top of each other.
 
 from __future__ import annotations
 
-from math import lcm
+from math import lcm, prod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
-
-    import numpy as np
-
-    Array = np.ndarray[Any, np.dtype[Any]]
 
 __all__ = ["Layout", "Span", "groups"]
 
 
 class Span:
-    """The memory that one array, which is not empty, reaches: bytes ``low`` to ``high``."""
+    """The memory that one array, which is not empty, reaches: bytes ``low`` to ``high``.
 
-    __slots__ = ("array", "high", "low", "number", "start", "steps")
+    Args:
+        number: What the caller calls the array.
+        start: The address of its first item.
+        shape: Its shape.
+        strides: Its strides, in bytes.
+        itemsize: The bytes of an item.
+        alignment: What addresses of its items shall be multiples of.
+    """
 
-    def __init__(self, array: Array, number: int) -> None:
-        self.array = array
-        self.number = number
-        """What the caller calls the array."""
-        self.start: int = array.__array_interface__["data"][0]
-        """The address of the first item."""
-        self.steps = [
-            (step, count - 1) for step, count in zip(array.strides, array.shape, strict=True) if count > 1
-        ]
+    __slots__ = (
+        "alignment",
+        "high",
+        "itemsize",
+        "low",
+        "nbytes",
+        "number",
+        "shape",
+        "start",
+        "steps",
+        "strides",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        start: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        itemsize: int,
+        alignment: int,
+    ) -> None:
+        self.number, self.start, self.shape, self.strides = number, start, shape, strides
+        self.itemsize, self.alignment = itemsize, alignment
+        self.steps = [(step, count - 1) for step, count in zip(strides, shape, strict=True) if count > 1]
         """Per axis with more than one item: the stride, and how often it is taken."""
-        self.low = self.start + sum(step * count for step, count in self.steps if step < 0)
-        self.high = self.start + sum(step * count for step, count in self.steps if step > 0) + array.itemsize
+        self.low = start + sum(step * count for step, count in self.steps if step < 0)
+        self.high = start + sum(step * count for step, count in self.steps if step > 0) + itemsize
+        self.nbytes = itemsize * prod(shape)
+        """The bytes of all items; more than it reaches where items lie on top of each other."""
 
     @property
     def is_dense(self) -> bool:
         """Whether the array has no gaps in its memory."""
-        return self.array.nbytes == self.high - self.low and 0 not in self.array.strides
+        return self.nbytes == self.high - self.low and not any(step == 0 for step, _ in self.steps)
 
 
 def groups(spans: Sequence[Span]) -> list[list[Span]]:
@@ -79,7 +99,7 @@ def _arcs(spans: list[Span], modulus: int) -> list[tuple[list[Span], int, int]]:
     """
     starts = []
     for span in spans:
-        width = span.array.itemsize
+        width = span.itemsize
         for step, count in span.steps:
             if abs(step) < modulus:
                 width += abs(step) * count
@@ -119,10 +139,13 @@ class Layout:
     """
 
     def __init__(self, group: list[Span]) -> None:
+        whole = len({(span.itemsize, span.alignment) for span in group}) == 1
+        alignment = lcm(*(span.alignment for span in group))
         self._low = min(span.low for span in group)
+        if not whole:
+            self._low -= self._low % alignment
         self._modulus = self._width = 1
         if not any(span.is_dense for span in group):
-            alignment = lcm(*(span.array.dtype.alignment for span in group))
             for modulus in sorted({abs(step) for step, _ in group[0].steps} - {0}, reverse=True):
                 ((_, first, width), *more) = _arcs(group, modulus)
                 width += -width % alignment
@@ -141,6 +164,6 @@ class Layout:
         """The offset of the first item of ``span``, and its strides."""
         strides = tuple(
             step if abs(step) < self._modulus or count < 2 else step // self._modulus * self._width
-            for step, count in zip(span.array.strides, span.array.shape, strict=True)
+            for step, count in zip(span.strides, span.shape, strict=True)
         )
         return self._place(span.start), strides

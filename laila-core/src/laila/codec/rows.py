@@ -65,6 +65,7 @@ class RowWriter:
         self._kept: list[Row] = []
         self._packed: list[bytes] = []
         self._merged: dict[bytes, int] = {}
+        self._root: int | None = None
 
     def write(self, row: Row, packed: bytes, depth: int, *, merge: bool) -> int:
         """File a row and return its index: that of an equal one where they merge."""
@@ -112,39 +113,74 @@ class RowWriter:
         if not self._keep:
             self._keep = True
             self._kept = [unpack_row(packed) for packed in self._packed]
+        if self._root is None:
+            self._root = len(self._kept) - 1
         return self._kept
+
+    def add_tuple(self, value: tuple[int, ...]) -> ExtType:
+        """A reference to a tuple of ints, for a row that is changed: it may stand before the tuple's row."""
+        rows = self.change()
+        row: Row = [tags.TUPLE, *value]
+        index = self._merged.setdefault(pack_object(row), len(rows))
+        if index == len(rows):
+            rows.append(row)
+        return reference(index)
 
     def tree(self, buffers: list[Buffer]) -> tuple[bytes, list[Buffer]]:
         """The tree, whose root is the last row, and ``buffers`` as its rows number them."""
         if self._keep:
-            self._packed, buffers, self.numbers = _order_by_content(self._kept, buffers)
+            root = len(self._kept) - 1 if self._root is None else self._root
+            self._packed, buffers, self.numbers = _order_by_content(self._kept, root, buffers)
         return tags.ROWS_MARK + b"".join(self._packed), buffers
 
 
+def _children_first(rows: list[Row], root: int) -> list[int]:
+    """The indexes of all rows that ``root`` leads to, each after those that it refers to."""
+    found: list[int] = []
+    done: set[int] = set()
+    opened: set[int] = set()
+    todo = [root]
+    while todo:
+        index = todo[-1]
+        if index in opened or index in done:
+            todo.pop()
+            if index not in done:
+                done.add(index)
+                found.append(index)
+            continue
+        opened.add(index)
+        todo += [child for child in map(referred, _references(rows[index])) if child not in opened]
+    return found
+
+
+def _references(row: Row) -> list[ExtType]:
+    return [field for field in row if type(field) is ExtType]
+
+
 def _order_by_content(
-    rows: list[Row], buffers: list[Buffer]
+    rows: list[Row], root: int, buffers: list[Buffer]
 ) -> tuple[list[bytes], list[Buffer], dict[int, int]]:
     """Number rows and buffers anew, so that nothing depends on the order in which a set was walked.
 
-    Takes the rows in the order in which a walk left them, the payload's last. Returns them packed,
+    Takes the rows as a walk left them; what ``root`` does not lead to is left out. Returns them packed,
     the buffers, and the numbers that the rows have now.
     """
-    digests: list[bytes] = []
-    for row in rows:
+    digests: dict[int, bytes] = {}
+    for index in _children_first(rows, root):
+        row = rows[index]
         content: Row = [digests[referred(f)] if type(f) is ExtType else f for f in row]
         if row[0] in tags.SETS:
             content[1:] = sorted(map(pack_object, content[1:]))
             atoms = [field for field in row[1:] if type(field) is not ExtType]
-            refs = [field for field in row[1:] if type(field) is ExtType]
-            row[1:] = [*atoms, *sorted(refs, key=lambda ref: digests[referred(ref)])]
+            row[1:] = [*atoms, *sorted(_references(row), key=lambda ref: digests[referred(ref)])]
         elif row[0] in tags.BUFFERED and row[1] is not None:
             buffer = buffers[row[1]]
             content[1] = [buffer.checksum, buffer.dtype, list(buffer.shape), buffer.order]
-        digests.append(xxh3_128_digest(pack_object(content)))
+        digests[index] = xxh3_128_digest(pack_object(content))
     packed: list[bytes] = []
     numbers: dict[int, int] = {}
     kept: dict[int, int] = {}
-    todo = [len(rows) - 1]
+    todo = [root]
     opened: set[int] = set()
     while todo:
         old = todo[-1]
@@ -152,7 +188,7 @@ def _order_by_content(
             todo.pop()
             continue
         row = rows[old]
-        children = [referred(field) for field in row if type(field) is ExtType]
+        children = list(map(referred, _references(row)))
         if old not in opened:
             opened.add(old)
             todo.extend(child for child in reversed(children) if child not in numbers)

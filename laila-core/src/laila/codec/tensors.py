@@ -1,79 +1,93 @@
-"""Rows of torch's types: tensors of every dtype, views and shared storage, parameters, devices.
+"""Rows of torch's strided tensors: every dtype, views and what they share, parameters, gradients, attributes.
 
-A tensor is its storage (one buffer, however many tensors look at it), dtype, shape, strides and offset. It
-comes back on its device where there is one, else on the CPU.
+A tensor is the bytes that it shows, a dtype, a shape and strides. It comes back on its device where there is
+one, else on the CPU.
+
+**Views.** A tensor is stored as it looks: a row of a batch takes the bytes of that row. Tensors of one
+payload that share memory share it again when they come back: they lie in one buffer, which has what they show
+and nothing else of the storage. Strides that step over what is not shown are not kept. A tensor and a numpy
+array over the same memory come back apart.
 """
 
 from __future__ import annotations
 
 import torch
 
-from laila.codec import tags
+from laila.codec import registry, tags
+from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
+from laila.codec.overlaps import Layout, Span, groups
 from laila.codec.registry import DECODERS, ENCODERS
+from laila.contract.buffer import Buffer
 from laila.errors import InvalidValueError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from laila.codec.encoder import Encoder
+    from laila.codec.rows import RowWriter
 
     Row = list[object]
 
-__all__: list[str] = []
+__all__ = ["DTYPES", "NAMES", "check_gradient", "check_leaf", "gradient_of", "plain_tensor", "sizes"]
 
-_DTYPES: dict[str, torch.dtype] = {}
+DTYPES: dict[str, torch.dtype] = {}
+"""The dtypes that strided tensors have, by name."""
 for _name in (
-    *(
-        "bool",
-        "uint8",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint16",
-        "uint32",
-        "uint64",
-        "float16",
-        "float32",
-        "float64",
-    ),
-    *("bfloat16", "complex32", "complex64", "complex128", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2"),
-    *("float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2", "qint8", "quint8", "qint32"),
+    *("bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "bfloat16", "complex32", "complex64", "complex128"),
+    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+    *("float4_e2m1fn_x2", "qint8", "quint8", "qint32"),
 ):
     # Older torch has fewer of them.
     _found = getattr(torch, _name, None)
     if isinstance(_found, torch.dtype):
-        _DTYPES[_name] = _found
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+        DTYPES[_name] = _found
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _QUANTIZED = frozenset({"qint8", "quint8", "qint32"})
-_LAYOUTS = {"strided": torch.strided}
+_WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _MAX = 1 << 62
 _MAX_GRADIENTS = 16
 
 
 def _encode_tensor(value: torch.Tensor, encoder: Encoder) -> Row:
-    name = _NAMES.get(value.dtype)
-    own = {key: field for key, field in value.__dict__.items() if field is not None}
-    if name is None or name in _QUANTIZED or value.layout != torch.strided or value.is_meta or own:
-        from laila.codec.signed import encode_pickled
+    name = NAMES.get(value.dtype)
+    if name is None or name in _QUANTIZED or value.layout != torch.strided or value.is_nested:
+        from laila.codec.tensorkinds import encode_kind
 
-        return encode_pickled(value, encoder)
+        return encode_kind(value, encoder)
+    check_leaf(value, encoder)
+    number: int | None = None
+    strides = value.stride()
+    if not value.is_meta:
+        number, strides = encoder.collector(_Memory).add(value, encoder)
+    # A conjugate or negative view is told by a bit, its memory holds the other numbers.
+    bits = (1 if value.is_conj() else 0) | (2 if value.is_neg() else 0)
+    flags = bits | (4 if value.requires_grad else 0) | (8 if type(value) is torch.nn.Parameter else 0)
+    grad = gradient_of(value, encoder)
+    row: Row = [tags.TENSOR, number, name, tuple(value.shape), strides, 0, flags, str(value.device), grad]
+    sign_attributes(type(value), value.__dict__, encoder)
+    return [*row, dict(value.__dict__)] if value.__dict__ else row
+
+
+def check_leaf(value: torch.Tensor, encoder: Encoder) -> None:
+    """Refuse a tensor that belongs to a computation."""
     if value._backward_hooks:
         encoder.refuse("a tensor with backward hooks; store tensor.detach()")
     if value.requires_grad and not value.is_leaf:
         encoder.refuse(
             "a tensor that is a step of a computation cannot come back as one; store tensor.detach()"
         )
+
+
+def gradient_of(value: torch.Tensor, encoder: Encoder) -> torch.Tensor | None:
+    """The gradient of a leaf, or None."""
     grad = value.grad if value.is_leaf else None
     if grad is not None and _has_long_chain(grad):
         encoder.refuse("a gradient that has a gradient, and so on without end")
-    number = _storage(value, encoder)
-    # A conjugate or negative view is told by a bit, its memory holds the other numbers.
-    bits = (1 if value.is_conj() else 0) | (2 if value.is_neg() else 0)
-    flags = bits | (4 if value.requires_grad else 0) | (8 if type(value) is torch.nn.Parameter else 0)
-    shape, strides, offset = tuple(value.shape), tuple(value.stride()), value.storage_offset()
-    return [tags.TENSOR, number, name, shape, strides, offset, flags, str(value.device), grad]
+    return grad
 
 
 def _has_long_chain(grad: torch.Tensor) -> bool:
@@ -87,60 +101,146 @@ def _has_long_chain(grad: torch.Tensor) -> bool:
     return True
 
 
-def _storage(value: torch.Tensor, encoder: Encoder) -> int:
-    storage = value.untyped_storage()
-    owner = ("torch", storage._cdata)
-    number = encoder.shared_buffer(owner)
-    if number is None:
+class _Memory:
+    """The tensors met in a walk. Their bytes are taken at its end, when it is known which share memory."""
+
+    def __init__(self) -> None:
+        self._tensors: list[tuple[torch.Tensor, torch.UntypedStorage, Span]] = []
+        self._numbers: list[int] = []
+        self._of_storage: dict[int, list[Span]] = {}
+
+    def add(self, value: torch.Tensor, encoder: Encoder) -> tuple[int, tuple[int, ...]]:
+        """Note ``value``; return the number of its buffer, and its strides where it shares with none."""
         if not encoder.copy:
             raise InvalidValueError(
                 f"{encoder.path()} is a tensor, which is always writable: copy=False cannot keep it"
             )
-        # One copy: to the CPU where it is elsewhere, else a clone.
-        kept = storage.cpu() if storage.device.type != "cpu" else storage.clone()
-        data = memoryview(b"")
-        if kept.nbytes():
-            # Through numpy where it is installed, since a storage gives no buffer of its own.
-            data = _view(torch.tensor([], dtype=torch.uint8).set_(kept))
-        number = encoder.add_buffer(data)
-        encoder.share_buffer(owner, number)
-        encoder.keep_alive(storage)
-    return number
+        storage = value.untyped_storage()
+        size = value.itemsize
+        strides = tuple(step * size for step in value.stride())
+        span = Span(
+            len(self._tensors), int(value.storage_offset()) * size, tuple(value.shape), strides, size, size
+        )
+        if span.nbytes and span.high > storage.nbytes():
+            encoder.refuse(
+                f"a tensor whose storage was resized to {storage.nbytes()} bytes, so that its numbers are "
+                "gone; store it before its storage is resized, or leave it out"
+            )
+        number = encoder.reserve_buffer()
+        self._tensors.append((value, storage, span))
+        self._numbers.append(number)
+        if span.nbytes:
+            self._of_storage.setdefault(storage._cdata, []).append(span)
+        return number, tuple(step // size for step in _alone(span))
+
+    def finish(self, encoder: Encoder, rows: RowWriter) -> None:
+        """Fill the buffers; write the rows of tensors that share memory anew."""
+        shared: set[int] = set()
+        for spans in self._of_storage.values():
+            for group in groups(spans) if len(spans) > 1 else ():
+                layout = Layout(group)
+                number = self._numbers[group[0].number]
+                places = [layout.place(span) for span in group]
+                encoder.buffers[number] = self._gathered(group, places, layout.nbytes)
+                changed = rows.change()
+                for span, (offset, strides) in zip(group, places, strict=True):
+                    value = self._tensors[span.number][0]
+                    row = changed[encoder.row_of(value)]
+                    steps = rows.add_tuple(tuple(step // span.itemsize for step in strides))
+                    row[1], row[4], row[5] = number, steps, offset // span.itemsize
+                shared.update(span.number for span in group)
+        for number, (_, _, span) in zip(self._numbers, self._tensors, strict=True):
+            if span.number not in shared:
+                strides = _alone(span)
+                size = (
+                    sum((n - 1) * step for n, step in zip(span.shape, strides, strict=True)) + span.itemsize
+                )
+                encoder.buffers[number] = self._gathered([span], [(0, strides)], size if span.nbytes else 0)
+
+    def _gathered(self, group: list[Span], places: list[tuple[int, tuple[int, ...]]], nbytes: int) -> Buffer:
+        """A buffer of what the tensors of ``group`` show, each at its place, and zeros elsewhere."""
+        if not nbytes:
+            return Buffer(memoryview(b""))
+        (_, storage, span) = self._tensors[group[0].number]
+        if len(group) == 1 and span.high - span.low == nbytes and places[0][1] == span.strides:
+            piece = _words(storage, span.low, (nbytes,), (1,), 1)
+            return Buffer(_octets(piece.cpu() if storage.device.type != "cpu" else piece.clone()))
+        memory = torch.zeros(nbytes, dtype=torch.uint8)
+        for span, (offset, strides) in zip(group, places, strict=True):
+            # What repeats along an axis is taken once.
+            shape = tuple(
+                1 if step == 0 else count for step, count in zip(span.strides, span.shape, strict=True)
+            )
+            source = _words(storage, span.start, shape, span.strides, span.itemsize)
+            _words(memory.untyped_storage(), offset, shape, strides, span.itemsize).copy_(source)
+        return Buffer(_octets(memory))
 
 
-def _view(octets: torch.Tensor) -> memoryview:
-    return memoryview(octets.numpy()).toreadonly()
+def _alone(span: Span) -> tuple[int, ...]:
+    """The strides of a tensor in a memory of its own: its own ones, unless they step over other items."""
+    if not span.nbytes or span.high - span.low <= span.nbytes:
+        return span.strides
+    strides = [0] * len(span.shape)
+    step = span.itemsize
+    for axis in sorted(range(len(strides)), key=lambda axis: (span.strides[axis], -axis)):
+        if span.strides[axis]:
+            strides[axis] = step
+            step *= span.shape[axis]
+    return tuple(strides)
 
 
-def _sizes(value: object) -> tuple[int, ...]:
+def _words(
+    storage: torch.UntypedStorage, start: int, shape: tuple[int, ...], strides: tuple[int, ...], size: int
+) -> torch.Tensor:
+    """Items of ``size`` bytes at ``start`` of a storage as whole numbers, which every operation can copy."""
+    word = min(size, 8)
+    steps = tuple(step // word for step in strides)
+    if size > word:
+        shape, steps = (*shape, size // word), (*steps, 1)
+    found = torch.empty(0, dtype=_WORDS[word], device=storage.device)
+    return found.set_(storage, start // word, shape, steps)
+
+
+def _octets(memory: torch.Tensor) -> memoryview:
+    """The bytes of a tensor of bytes, through numpy, since a storage gives no buffer of its own."""
+    octets: Any = memory.numpy()
+    return memoryview(octets).toreadonly()
+
+
+def sizes(value: object) -> tuple[int, ...]:
+    """A shape or strides out of a row; raises ``ValueError`` for what no tensor has."""
     found = tuple(expect(n, int) for n in expect(value, tuple))
     if len(found) > 64 or any(not 0 <= n < _MAX for n in found):
         raise ValueError("an impossible shape")
     return found
 
 
+def plain_tensor(value: object) -> torch.Tensor:
+    """``value`` if it is a tensor of the CPU and of no subclass, with no item that is there many times.
+
+    Else raises ``TypeError`` or ``ValueError``. What looks at all items of a tensor out of a blob asks here
+    first: strides can make a few bytes look like many.
+    """
+    found = expect(value, torch.Tensor)
+    if found.layout != torch.strided or found.is_meta or found.requires_grad:
+        raise TypeError("a tensor of another kind")
+    if found.numel() * found.itemsize > found.untyped_storage().nbytes():
+        raise ValueError("a tensor whose items lie on top of each other")
+    return found
+
+
 def _decode_tensor(row: Row, decoder: Decoder) -> object:
-    number, name, shape, strides, offset, flags, device, grad = only(row, 8)
-    dtype = _DTYPES[expect(name, str)]
-    sizes, steps, start, bits = _sizes(shape), _sizes(strides), expect(offset, int), expect(flags, int)
-    if len(sizes) != len(steps) or not 0 <= start < _MAX or not 0 <= bits < 16 or name in _QUANTIZED:
+    if len(row) not in (9, 10):
+        raise ValueError("a tensor of too few fields, or too many")
+    number, name, shape, strides, offset, flags, device, grad = row[1:9]
+    dtype = DTYPES[expect(name, str)]
+    lengths, steps, start, bits = sizes(shape), sizes(strides), expect(offset, int), expect(flags, int)
+    if len(lengths) != len(steps) or not 0 <= start < _MAX or not 0 <= bits < 16 or name in _QUANTIZED:
         raise ValueError("a tensor that cannot be")
-    data = decoder.plain_buffer(number, None)  # copied once, however many tensors share it
-    # What the view reaches must lie inside the storage.
-    reach = (
-        start + 1 + sum((n - 1) * step for n, step in zip(sizes, steps, strict=True)) if 0 not in sizes else 0
-    )
-    if reach * dtype.itemsize > data.nbytes:
-        raise ValueError(
-            f"a tensor that reaches {reach * dtype.itemsize} bytes into a storage of {data.nbytes}"
-        )
-    place = _device(expect(device, str))
-    storage = decoder.shared.get(("torch", number))
-    if not isinstance(storage, torch.UntypedStorage):
-        storage = _new_storage(data, place)
-        decoder.shared["torch", number] = storage
-    found = torch.empty(0, dtype=dtype, device=storage.device)
-    found.set_(storage, start, sizes, steps)
+    if number is None:
+        found = torch.empty_strided(lengths, steps, dtype=dtype, device="meta")
+    else:
+        found = _over_storage(decoder, number, dtype, lengths, steps, start, expect(device, str))
     if bits & 3 and not (dtype.is_complex or bits & 3 == 2):
         raise ValueError("a conjugate of real numbers")
     if bits & 1:
@@ -154,17 +254,52 @@ def _decode_tensor(row: Row, decoder: Decoder) -> object:
         found = torch.nn.Parameter(found, needs_grad)
     elif needs_grad:
         found.requires_grad_()
+    check_gradient(found, grad)
+    if len(row) == 10:
+        set_attributes(found, row[9], decoder)
+    return found
+
+
+def check_gradient(found: torch.Tensor, grad: object) -> None:
+    """Give ``found`` its gradient; raises ``ValueError`` for what can be none."""
     if grad is not None:
         if not isinstance(grad, torch.Tensor) or _has_long_chain(grad):
             raise ValueError("a gradient that cannot be")
         found.grad = grad
-    return found
+
+
+def _over_storage(
+    decoder: Decoder,
+    number: object,
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    start: int,
+    device: str,
+) -> torch.Tensor:
+    data = decoder.plain_buffer(number, None)  # copied once, however many tensors share it
+    # What the view reaches must lie inside the storage.
+    reach = start + 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if 0 in shape:
+        reach = 0
+    if reach * dtype.itemsize > data.nbytes:
+        raise ValueError(
+            f"a tensor that reaches {reach * dtype.itemsize} bytes into a storage of {data.nbytes}"
+        )
+    place = _device(device)
+    storage = decoder.shared.get(("torch", number))
+    if not isinstance(storage, torch.UntypedStorage):
+        storage = _new_storage(data, place)
+        decoder.shared["torch", number] = storage
+    found = torch.empty(0, dtype=dtype, device=storage.device)
+    return found.set_(storage, start, shape, strides)
 
 
 def _new_storage(data: memoryview, place: torch.device) -> torch.UntypedStorage:
     octets = torch.empty(data.nbytes, dtype=torch.uint8)
     if data.nbytes:
-        memoryview(octets.numpy())[:] = data
+        target: Any = octets.numpy()
+        memoryview(target)[:] = data
     return octets.to(place).untyped_storage()
 
 
@@ -181,22 +316,37 @@ def _device(text: str) -> torch.device:
     return torch.device("cpu")
 
 
-def _encode_constant(value: object, encoder: Encoder) -> Row:
-    if isinstance(value, torch.dtype) and value in _NAMES:
-        return [tags.TORCH_CONSTANT, "dtype", _NAMES[value]]
-    if value is torch.strided:
-        return [tags.TORCH_CONSTANT, "layout", "strided"]
-    from laila.codec.signed import encode_pickled
+# -- constants
 
-    return encode_pickled(value, encoder)
+
+def _constants(kind: type) -> dict[str, object]:
+    return {
+        name: held
+        for name, held in vars(torch).items()
+        if type(held) is kind and str(held) == f"torch.{name}"
+    }
+
+
+_CONSTANTS: dict[str, dict[str, object]] = {
+    "dtype": {**_constants(torch.dtype), **DTYPES},
+    "layout": _constants(torch.layout),
+    "memory_format": _constants(torch.memory_format),
+    "qscheme": _constants(torch.qscheme),
+}
+
+
+def _encode_constant(value: object, encoder: Encoder) -> Row:
+    kind, name = type(value).__name__, str(value).removeprefix("torch.")
+    if _CONSTANTS[kind].get(name) is not value:
+        encoder.refuse(f"{registry.type_name(type(value))} {name}, which torch has under no name")
+    return [tags.TORCH_CONSTANT, kind, name]
 
 
 def _decode_constant(row: Row, decoder: Decoder) -> object:
     kind, name = only(row, 2)
     if kind == "size":
-        return torch.Size(_sizes(name))
-    table: dict[str, object] = {"dtype": _DTYPES, "layout": _LAYOUTS}[expect(kind, str)]
-    return table[expect(name, str)]
+        return torch.Size(sizes(name))
+    return _CONSTANTS[expect(kind, str)][expect(name, str)]
 
 
 def _decode_device(row: Row, decoder: Decoder) -> object:
@@ -211,6 +361,8 @@ ENCODERS.update(
         torch.Size: lambda value, encoder: [tags.TORCH_CONSTANT, "size", tuple(value)],
         torch.dtype: _encode_constant,
         torch.layout: _encode_constant,
+        torch.memory_format: _encode_constant,
+        torch.qscheme: _encode_constant,
         torch.device: lambda value, encoder: [tags.DEVICE, str(value)],
     }
 )

@@ -295,13 +295,17 @@ def arrays() -> st.SearchStrategy[Any]:
             lambda x: x.view(np.recarray) if x.dtype.names is not None else x,
         ]
     )
-    return st.builds(lambda view, x: view(x), views, base)
+    return st.builds(_viewed, views, base)
+
+
+def _viewed(view: Any, array: Any) -> Any:
+    with np.errstate(all="ignore"):  # numpy makes a fill value of a structure, which need not fit
+        return view(array)
 
 
 def _looked_at(array: Any) -> Any:
     """A masked array that was printed: numpy then keeps a fill value, often of another dtype."""
-    with np.errstate(all="ignore"):
-        found = np.ma.masked_array(array)
+    found = np.ma.masked_array(array)
     if found.dtype.kind not in "Vm" or found.dtype.names is not None:
         assert found.fill_value is not None
     return found
