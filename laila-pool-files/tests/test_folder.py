@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -194,7 +195,8 @@ def test_long_keys_are_found_in_their_files(
 def test_a_map_stays_what_it_was(pool: FilesystemPool, make_blob: MakeBlob) -> None:
     for key in ("deleted", "replaced"):
         pool._write(key, make_blob(key, LARGE))
-    found = {key: pool._read(key) for key in ("deleted", "replaced")}
+    keys = ["deleted", "replaced"]
+    found = dict(zip(keys, pool._read_views(keys), strict=True))
     pool._delete("deleted")
     pool._write("replaced", make_blob("replaced", b"new"))
     pool.close()
@@ -220,10 +222,52 @@ def test_arrays_that_are_not_copied_are_views_of_the_file(tmp_path: Path) -> Non
     assert (view == array).all()
 
 
+CUT = """
+import os, sys, threading, time
+import laila
+pool = laila.alpha_pool = laila.memory.extend(sys.argv[1])
+files = [f"{at}/{n}" for at, _, names in os.walk(sys.argv[2]) for n in names if n.startswith("ENTRY-")]
+(name,) = files or [sys.argv[2]]
+file = os.open(name, os.O_RDWR)
+size = os.fstat(file).st_size
+tail = os.pread(file, size, size // 2)
+reads = []
+
+def cut():
+    while len(reads) < 20:
+        os.ftruncate(file, size // 2)
+        os.pwrite(file, tail, size // 2)
+
+threading.Thread(target=cut, daemon=True).start()
+while len(reads) < 20:
+    found = laila.remember(sys.argv[3]).exception
+    reads.append(type(found).__name__)
+print(sorted(set(reads)))
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "hdf5"])
+def test_a_file_that_is_cut_while_it_is_read_is_an_error_and_not_the_end(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("laila.pool.hdf5")
+    place = tmp_path / "store"
+    with laila.DefaultPolicy() as policy:
+        policy.extend(f"{kind}:{place}", pool_nickname="p")
+        array = np.random.default_rng(1).normal(size=500_000)
+        key = policy.central.memory.memorize(laila.constant(array), pool_nickname="p").wait(30)
+    command = [sys.executable, "-c", CUT, f"{kind}:{place}", str(place), str(key)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.strip("[]\n").replace("'", "").split(", ")) <= {
+        "CorruptEntryError",
+        "NoneType",
+        "PoolError",
+    }
+
+
 def test_maps_do_not_use_up_the_descriptors(pool: FilesystemPool, make_blob: MakeBlob) -> None:
     pool._write("k", make_blob("k", LARGE))
     before = len(os.listdir("/proc/self/fd"))
-    views = [pool._read("k") for _ in range(disk.MOST_MAPS + 100)]
+    views = [pool._read_views(["k"])[0] for _ in range(disk.MOST_MAPS + 100)]
     assert all(view is not None and bytes(view[-9:]) == LARGE[-9:] for view in views)
     assert len(os.listdir("/proc/self/fd")) - before <= disk.MOST_MAPS
     del views
@@ -247,7 +291,9 @@ def test_nothing_is_mapped_where_another_machine_may_delete(
     assert disk.is_remote(str(tmp_path))
     with FilesystemPool(tmp_path / "p") as pool:
         pool._write("k", make_blob("k", LARGE))
-        assert isinstance(pool._read("k"), bytes)
+        (found,) = pool._read_views(["k"])
+        assert isinstance(found, memoryview)
+        assert not found.readonly
         assert content(pool, "k") == LARGE
     mounts.write_text(mounts.read_text().replace("nfs4", "ext4"))
     assert not disk.is_remote(str(tmp_path))
@@ -311,3 +357,45 @@ def test_a_large_batch_is_written_in_parts(
     pool._write_many([(f"k{n}", make_blob(f"k{n}", b"x")) for n in range(30)])
     assert max(open_files) == 4
     assert len(list(pool)) == 30
+
+
+# -- links -------------------------------------------------------------------------------------------------
+
+
+def test_a_link_in_the_place_of_a_folder_is_not_followed(tmp_path: Path, make_blob: MakeBlob) -> None:
+    mine, shared = FilesystemPool(tmp_path / "mine"), FilesystemPool(tmp_path / "shared")
+    mine._write("k-0", make_blob("k-0"))
+    shared._write("other", make_blob("other"))
+    place = Path(mine.file_of("k-0")).parent.name
+    link = tmp_path / "shared" / "entries" / place
+    link.symlink_to(tmp_path / "mine" / "entries" / place)
+    assert list(shared.keys()) == ["other"]
+    calls: list[Callable[[], object]] = [
+        lambda: shared._read("k-0"),
+        lambda: shared._read_head("k-0"),
+        lambda: shared._exists("k-0"),
+        lambda: shared._write("k-0", make_blob("k-0", b"new")),
+        lambda: shared._create("k-0", make_blob("k-0", b"new")),
+        lambda: shared._delete("k-0"),
+        lambda: shared._evolutions("k"),
+    ]
+    for call in calls:
+        with pytest.raises(PoolError, match="symbolic link") as caught:
+            call()
+        assert caught.value.errno == errno.ELOOP
+    shared.empty()
+    assert mine.exists("k-0")
+    assert list(shared.keys()) == []
+    link.unlink()
+    for name in ("entries", "tmp"):
+        folder = tmp_path / "shared" / name
+        folder.rename(tmp_path / "aside")
+        folder.symlink_to(tmp_path / "mine" / name)
+        with pytest.raises(PoolError, match="symbolic link"):
+            shared._write("x", make_blob("x"))
+        if name == "entries":
+            with pytest.raises(PoolError, match="symbolic link"):
+                shared.empty()
+        folder.unlink()
+        (tmp_path / "aside").rename(folder)
+    assert list(mine.keys()) == ["k-0"]

@@ -66,6 +66,9 @@ class ForgetfulDisk:
     def read(self, length: int, offset: int) -> bytes:
         return bytes(self._now[offset : offset + length])
 
+    def own(self, length: int, offset: int) -> memoryview:
+        return memoryview(bytearray(self.read(length, offset)))
+
     def view(self, length: int, offset: int) -> memoryview:
         return memoryview(self.read(length, offset))
 

@@ -96,6 +96,14 @@ class Backend(ABC):
         """Read several keys; one answer a key, in their order."""
         return [self._read(key) for key in keys]
 
+    def _read_views(self, keys: Sequence[str]) -> Sequence[Blob | BytesLike | Sequence[BytesLike] | None]:
+        """Read several keys for a caller who asked for no copies, with ``copy=False``.
+
+        Here alone a pool may answer with a window on what somebody else could change or cut short, such as a
+        map of a file. The default is :meth:`_read_many`.
+        """
+        return self._read_many(keys)
+
     def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
         """Write several blobs. An error may leave some of them written, each whole."""
         for key, blob in items:

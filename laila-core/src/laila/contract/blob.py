@@ -286,7 +286,13 @@ class Blob:
 
     @classmethod
     def from_parts(
-        cls, parts: Sequence[object], *, key: str | None = None, verify: bool = True, later: bool = False
+        cls,
+        parts: Sequence[object],
+        *,
+        key: str | None = None,
+        verify: bool = True,
+        own: bool = False,
+        later: bool = False,
     ) -> Self:
         """Read a blob from pieces: its head and one piece per buffer, or any split of ``bytes(blob)``.
 
@@ -304,7 +310,11 @@ class Blob:
             sizes = [row[0] for row in head.table]
             given = [view.nbytes for view in views[1:]]
             if given == sizes:
-                return cls._assemble(head, views[0], views[1:], key, verify, later)
+                blob = cls._assemble(head, views[0], views[1:], key, verify, later)
+                for part, buffer in zip(parts[1:], blob.buffers, strict=True):
+                    if own and isinstance(part, memoryview) and not part.readonly:
+                        buffer.own = part
+                return blob
             pieces = _without_padding(head, views[1:])
             if pieces is not None:
                 return cls._assemble(head, views[0], pieces, key, verify, later)

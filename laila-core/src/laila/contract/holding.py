@@ -198,20 +198,27 @@ class Holding(Component, Backend):
         return None if self._sequence().is_keyed(head.transformations) else head.digest
 
     def load_here(
-        self, keys: Sequence[str], *, keep: Callable[[Blob], bool] | None = None, later: bool = False
+        self,
+        keys: Sequence[str],
+        *,
+        keep: Callable[[Blob], bool] | None = None,
+        later: bool = False,
+        views: bool = False,
     ) -> list[Blob | BaseException | None]:
         """Read plain blobs from this pool alone: for each key the blob, None, or what is wrong with it.
 
         What ``keep`` says yes to is left as it is stored. ``later`` is for who decodes what it gets at once:
-        see :meth:`Blob.from_bytes`. Raises what the backend raises.
+        see :meth:`Blob.from_bytes`. ``views`` takes windows on what is stored, where the pool can give such.
+        Raises what the backend raises.
         """
         self._check_open()
         try:
-            every = self._read_many(keys)
+            every = self._read_views(keys) if views else self._read_many(keys)
         except CorruptEntryError as error:
             if len(keys) == 1:
                 return [self.placed(error)]
-            return [self.load_here([key])[0] for key in keys]  # the others are not damaged
+            # The others are not damaged.
+            return [self.load_here([key], keep=keep, later=later, views=views)[0] for key in keys]
         loaded: list[Blob | BaseException | None] = []
         for key, found in zip(keys, every, strict=True):
             try:

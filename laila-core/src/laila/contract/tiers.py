@@ -63,7 +63,7 @@ class TierMixin(LinkMixin, ABC):
     _counter: TierCounter
 
     @abstractmethod
-    def load_here(self, keys: Sequence[str], *, later: bool = False) -> list[Found]:
+    def load_here(self, keys: Sequence[str], *, later: bool = False, views: bool = False) -> list[Found]:
         """Read plain blobs from this pool alone."""
 
     @abstractmethod
@@ -117,18 +117,21 @@ class TierMixin(LinkMixin, ABC):
 
     # -- what the verbs call ---------------------------------------------------------------------------------
 
-    def load(self, keys: Sequence[str], *, refresh: bool = False, later: bool = False) -> list[Found]:
+    def load(
+        self, keys: Sequence[str], *, refresh: bool = False, later: bool = False, views: bool = False
+    ) -> list[Found]:
         """Read plain blobs along the chain: for each key the blob, None where it is nowhere, or its error.
 
         Raises what the last tier's backend raises. Each key missing here is fetched from the origin once,
         however many threads miss it, and kept here. ``refresh`` reads the last tier alone and renews the
         caches: their copies are replaced by what it has; where it has nothing they are deleted if the chain
         is one store (else they may be a cache's own, and stay). Of a pool without origin it changes nothing.
-        ``later`` is as for :meth:`load_here`, and for a pool without origin alone: a chain has to know.
+        ``later`` and ``views`` are as for :meth:`load_here`, and for a pool without origin alone: a chain has
+        to know, and keeps what it read.
         """
         origin = self._origin
         if origin is None:
-            found = self.load_here(keys, later=later)
+            found = self.load_here(keys, later=later, views=views)
             absent = found.count(None)
             self._counter.count(len(found) - absent, absent)
             return found

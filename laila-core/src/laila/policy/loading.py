@@ -40,7 +40,7 @@ def remember(
     """
     # What went through the tiers of a chain one of them may keep; what one pool has read for us is ours.
     take = pool.blocking and pool.proxy_to is None
-    found = fetch(pool, keys, missing_ok=missing_ok, refresh=refresh, later=take)
+    found = fetch(pool, keys, missing_ok=missing_ok, refresh=refresh, later=take, views=take and not copy)
     return [entry_of(one, copy, pool, take=take) for one in found]
 
 
@@ -51,9 +51,10 @@ def fetch(
     missing_ok: bool = False,
     refresh: bool = False,
     later: bool = False,
+    views: bool = False,
 ) -> list[Found]:
     """The same, but the blobs as they are stored: what is sent on to a peer is not decoded here."""
-    found = _load(pool, keys, refresh, later)
+    found = _load(pool, keys, refresh, later, views)
     if missing_ok or None not in found:
         return found
     where = pool.chain()[-1] if refresh else pool  # where it was looked for
@@ -143,8 +144,10 @@ def forget_named(
     return outcomes
 
 
-def _load(pool: Pool, keys: Sequence[str], refresh: bool, later: bool = False) -> list[Found]:
-    found = pool.load(keys, refresh=refresh, later=later)
+def _load(
+    pool: Pool, keys: Sequence[str], refresh: bool, later: bool = False, views: bool = False
+) -> list[Found]:
+    found = pool.load(keys, refresh=refresh, later=later, views=views)
     if None not in found:
         return found
     # What is no constant may be a variable: those are asked for once more, by their newest evolution.
@@ -152,7 +155,7 @@ def _load(pool: Pool, keys: Sequence[str], refresh: bool, later: bool = False) -
     if absent:
         last = zip(absent, pool.newest([keys[i] for i in absent], refresh=refresh), strict=True)
         newest = {i: key for i, key in last if key is not None}
-        again = pool.load(list(newest.values()), refresh=refresh, later=later) if newest else ()
+        again = pool.load(list(newest.values()), refresh=refresh, later=later, views=views) if newest else ()
         for i, one in zip(newest, again, strict=True):
             found[i] = one
     return found

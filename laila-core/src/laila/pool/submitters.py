@@ -79,7 +79,9 @@ class SubmittersPool(Pool):
 
     # -- what the verbs call ---------------------------------------------------------------------------------
 
-    def load(self, keys: Sequence[str], *, refresh: bool = False, later: bool = False) -> list[Found]:
+    def load(
+        self, keys: Sequence[str], *, refresh: bool = False, later: bool = False, views: bool = False
+    ) -> list[Found]:
         """Read blobs of the chain over there. The id of a variable gives its newest evolution."""
         if not keys:
             return []
@@ -89,7 +91,12 @@ class SubmittersPool(Pool):
         return list(found)
 
     def load_here(
-        self, keys: Sequence[str], *, keep: Callable[[Blob], bool] | None = None, later: bool = False
+        self,
+        keys: Sequence[str],
+        *,
+        keep: Callable[[Blob], bool] | None = None,
+        later: bool = False,
+        views: bool = False,
     ) -> list[Blob | BaseException | None]:
         """Read what is filed under exactly these keys."""
         return [

@@ -17,6 +17,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
+from laila.contract import allocate
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -30,6 +32,7 @@ __all__ = [
     "make_folder",
     "read",
     "read_start",
+    "refuse_link",
     "remove",
     "sync_folder",
 ]
@@ -246,7 +249,10 @@ def _open(path: str) -> tuple[int, int]:
 
 @_looked_up_again
 def read(path: str, *, mapped: bool) -> bytes | memoryview:
-    """Return a file's content: with ``mapped`` as a map, where it is large enough for that."""
+    """Return a file's content: with ``mapped`` as a map, where it is large enough for that.
+
+    Of a large file that is not mapped the memory is the caller's alone, and writable.
+    """
     fd, size = _open(path)
     try:
         if size < MAP_FROM:
@@ -254,8 +260,12 @@ def read(path: str, *, mapped: bool) -> bytes | memoryview:
         view = _map(fd, size) if mapped else None
         if view is not None:
             return view
+        memory = allocate(size)
+        end = 0
         with open(fd, "rb", buffering=0, closefd=False) as file:
-            return file.readall()
+            while end < size and (got := file.readinto(memory[end : end + _BYTES_AT_ONCE])):
+                end += got
+        return memory[:end]
     finally:
         os.close(fd)
 
@@ -294,13 +304,28 @@ def exists(path: str) -> bool:
     return True
 
 
+def refuse_link(*paths: str) -> None:
+    """Raise ``OSError`` (``ELOOP``) where one of ``paths``, which should be folders, is a link."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                raise OSError(errno.ELOOP, "there is a symbolic link in the place of a folder", path)
+
+
 @_looked_up_again
 def list_files(folder: str, suffix: str) -> list[str]:
     """Return the names of the regular files in ``folder`` that end in ``suffix``, each once."""
-    with os.scandir(folder) as found:
-        names = [
-            each.name for each in found if each.name.endswith(suffix) and each.is_file(follow_symlinks=False)
-        ]
+    refuse_link(folder)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with os.scandir(fd) as found:
+            names = [
+                each.name
+                for each in found
+                if each.name.endswith(suffix) and each.is_file(follow_symlinks=False)
+            ]
+    finally:
+        os.close(fd)
     # A file that is replaced meanwhile may be seen twice.
     return list(dict.fromkeys(names))
 

@@ -164,13 +164,19 @@ class Folder:
         """Return the path of the file of ``key``."""
         return f"{self._entries}/{folder_name(key)}/{file_name(key)}"
 
+    def _real_file(self, key: str) -> str:
+        """The same, where the way there leads through folders of this pool alone, and no link."""
+        path = self.file_of(key)
+        disk.refuse_link(self._entries, os.path.dirname(path))
+        return path
+
     # -- reading -------------------------------------------------------------------------------------------
 
-    def read(self, key: str) -> bytes | memoryview | None:
-        """Return the blob of ``key``: a map of the file where that is large."""
+    def read(self, key: str, *, mapped: bool = False) -> bytes | memoryview | None:
+        """Return the blob of ``key``; with ``mapped`` a map of the file, where that is large."""
         with reporting("read from", self.path):
             try:
-                return disk.read(self.file_of(key), mapped=self._maps)
+                return disk.read(self._real_file(key), mapped=mapped and self._maps)
             except FileNotFoundError:
                 self.check()
                 return None
@@ -179,7 +185,7 @@ class Folder:
         """Return the head of the blob of ``key``. Raises :class:`CorruptEntryError`."""
         with reporting("read from", self.path):
             try:
-                return self._head(self.file_of(key), key)
+                return self._head(self._real_file(key), key)
             except FileNotFoundError:
                 self.check()
                 return None
@@ -191,12 +197,12 @@ class Folder:
         except CorruptEntryError:
             if len(start) < _HEAD_BYTES:
                 raise
-        return Blob.read_head(disk.read(path, mapped=self._maps), key=key)  # a longer head
+        return Blob.read_head(disk.read(path, mapped=False), key=key)  # a longer head
 
     def exists(self, key: str) -> bool:
         """Return whether ``key`` is there."""
         with reporting("read from", self.path):
-            there = disk.exists(self.file_of(key))
+            there = disk.exists(self._real_file(key))
             if not there:
                 self.check()
             return there
@@ -229,11 +235,19 @@ class Folder:
     def _folders(self) -> list[str]:
         with reporting("list", self.path):
             try:
+                disk.refuse_link(self._entries)
                 names = os.listdir(self._entries)
             except FileNotFoundError:
                 self.check()
                 names = []  # nothing has been written yet
-            return sorted(filter(is_folder_name, names))
+            return [name for name in sorted(filter(is_folder_name, names)) if not self._is_link(name)]
+
+    def _is_link(self, folder: str) -> bool:
+        path = f"{self._entries}/{folder}"
+        if os.path.islink(path):
+            _log.warning("%s is a symbolic link, and no folder of this pool: it is left out", path)
+            return True
+        return False
 
     def _names(self, folder: str) -> list[str]:
         with reporting("list", self.path):
@@ -283,7 +297,7 @@ class Folder:
         files: list[tuple[str, disk.NewFile | None]] = []
         try:
             for key, blob in items:
-                path = self.file_of(key)
+                path = self._real_file(key)
                 file = None if not replace and disk.exists(path) else self._new_file()
                 files.append((path, file))
                 if file is not None:
@@ -301,6 +315,7 @@ class Folder:
                     file.discard()
 
     def _new_file(self) -> disk.NewFile:
+        disk.refuse_link(self._tmp)
         path = f"{self._tmp}/{temporary_name()}"
         try:
             return disk.NewFile(path, self._mode & 0o666, sync=self._durable)
@@ -335,7 +350,7 @@ class Folder:
     def delete(self, keys: Sequence[str]) -> list[bool]:
         """Delete keys; return of each whether it was there."""
         with reporting("delete from", self.path):
-            paths = [self.file_of(key) for key in keys]
+            paths = [self._real_file(key) for key in keys]
             deleted = [disk.remove(path) for path in paths]
             if not all(deleted):
                 self.check()

@@ -6,14 +6,14 @@ import os
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from laila.contract import Pool, Settings, directory, option, shown, shown_url
+from laila.contract import Blob, Pool, Settings, directory, option, shown, shown_url
 from laila.errors import SettingsError
 from laila.pool.files.folder import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from laila.contract import Blob, BlobHead, Transformation
+    from laila.contract import BlobHead, Transformation
     from laila.transform import TransformationSequence
 
 __all__ = ["FilesystemPool", "FilesystemSettings"]
@@ -125,8 +125,14 @@ class FilesystemPool(Pool):
 
     # -- the contract --------------------------------------------------------------------------------------
 
-    def _read(self, key: str) -> bytes | memoryview | None:
-        return self._folder.read(key)
+    def _read(self, key: str) -> bytes | Blob | None:
+        found = self._folder.read(key)
+        if not isinstance(found, memoryview):
+            return found
+        return Blob.from_bytes(found, key=key, own=True)
+
+    def _read_views(self, keys: Sequence[str]) -> list[bytes | memoryview | None]:
+        return [self._folder.read(key, mapped=True) for key in keys]
 
     def _read_head(self, key: str) -> BlobHead | None:
         return self._folder.read_head(key)

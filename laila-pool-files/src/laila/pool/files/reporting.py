@@ -23,7 +23,7 @@ _ADVICE = {
     errno.EROFS: "; the file system is mounted read-only",
     errno.EMFILE: "; raise the limit of open files (ulimit -n)",
     errno.ENFILE: "; raise the limit of open files",
-    errno.ELOOP: "; a symbolic link is no entry: delete it",
+    errno.ELOOP: "; a pool follows no symbolic link inside its folder: delete it",
     errno.EXDEV: "; the folders of a pool must be in one file system",
 }
 

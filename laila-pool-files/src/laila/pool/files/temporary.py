@@ -2,19 +2,23 @@
 
 A name says who writes: the host, for people to read; a digest that stands for the running system and its
 process ids (two machines, or two containers, may bear one host name); the process id; and when that process
-started, as process ids come again. What a dead process of this system has left can go at once. Of a process
-elsewhere nothing can be known, so its files go when they have not been written to for a day.
+started, as process ids come again. What a dead process of this system has left can go at once, and what a
+running one has stays, whatever the clocks say. Of a process elsewhere nothing can be known, so its files go
+when they have not been written to for a day: by the clock of the file system, which a file made there tells.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import time
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from secrets import token_hex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["clean", "temporary_name"]
 
@@ -34,23 +38,40 @@ def clean(folder: str) -> None:
     """Delete the temporary files in ``folder`` that nobody writes any more, as far as that is allowed."""
     names: list[str] = []
     with suppress(OSError):  # it is not there yet, or not for this user to read
-        names = os.listdir(folder)
+        if not os.path.islink(folder):
+            names = os.listdir(folder)
+    now = _clock(folder)
     for name in names:
         path = os.path.join(folder, name)
         # Somebody else was quicker, or this user may not: the next one to open the pool does it.
         with suppress(OSError):
-            if _is_stray(name, path):
+            if _is_stray(name, path, now):
                 os.unlink(path)
 
 
-def _is_stray(name: str, path: str) -> bool:
+def _is_stray(name: str, path: str, now: Callable[[], float]) -> bool:
     found = _match(name)
     if found is None:
         return False  # not ours
     system, pid, start = found.groups()
-    if system == _system() and not _is_running(int(pid), start):
-        return True
-    return time.time() - os.lstat(path).st_mtime > DAY
+    if system == _system():
+        return not _is_running(int(pid), start)
+    return now() - os.lstat(path).st_mtime > DAY
+
+
+def _clock(folder: str) -> Callable[[], float]:
+    """What the file system takes for now: this machine's own clock may be another than its."""
+
+    @cache
+    def now() -> float:
+        path = os.path.join(folder, temporary_name())
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            return os.lstat(path).st_mtime
+        finally:
+            os.unlink(path)
+
+    return now
 
 
 @cache  # by process: a forked child is another writer

@@ -6,14 +6,14 @@ import os
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from laila.contract import Pool, Settings, option, shown, shown_url
+from laila.contract import Blob, Pool, Settings, option, shown, shown_url
 from laila.errors import SettingsError
 from laila.pool.hdf5.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from laila.contract import Blob, Transformation
+    from laila.contract import Transformation
     from laila.contract.blob import BytesLike
     from laila.pool.hdf5.poolfile import Transaction
     from laila.transform import TransformationSequence
@@ -150,10 +150,17 @@ class HDF5Pool(Pool):
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    def _read(self, key: str) -> bytes | list[BytesLike] | None:
+    def _read(self, key: str) -> bytes | Blob | None:
+        found = self._find(key, mapped=False)
+        return Blob.from_parts(found, key=key, own=True) if isinstance(found, list) else found
+
+    def _read_views(self, keys: Sequence[str]) -> list[bytes | list[BytesLike] | None]:
+        return [self._find(key, mapped=True) for key in keys]
+
+    def _find(self, key: str, *, mapped: bool) -> bytes | list[BytesLike] | None:
         file = self._store.current()
         entry = file.index.entries.get(key)
-        return None if entry is None else file.read(entry)
+        return None if entry is None else file.read(entry, mapped=mapped)
 
     def _read_many(self, keys: Sequence[str]) -> list[bytes | list[BytesLike] | None]:
         file = self._store.current()

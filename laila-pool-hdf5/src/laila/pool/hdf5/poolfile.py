@@ -110,14 +110,17 @@ class PoolFile:
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    def read(self, entry: Entry) -> bytes | list[BytesLike]:
-        """Return the bytes of a packed blob, or the head and the buffers of a large one."""
+    def read(self, entry: Entry, *, mapped: bool = False) -> bytes | list[BytesLike]:
+        """Return the bytes of a packed blob, or the head and the buffers of a large one.
+
+        With ``mapped`` large buffers are maps of the file, else memory of the caller's own.
+        """
         head = self.storage.read(entry[2], entry[1])
         if len(entry) == 3:
             return head
         parts: list[BytesLike] = [head]
         for number, (offset, length, transposed) in enumerate(entry[3]):
-            view = self.storage.view(length, offset)
+            view = self.storage.view(length, offset) if mapped else self.storage.own(length, offset)
             if transposed and len(view) == length:
                 _, dtype, shape, _, _ = Blob.read_head(head, key=entry[0]).table[number]
                 view = _reordered(view, dtype, shape, "C", "F")

@@ -11,6 +11,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from laila.contract import allocate
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -21,6 +23,7 @@ __all__ = ["FileStorage", "Storage", "sync_directory"]
 MAP_FROM = 1 << 20
 # Linux moves at most 2 GiB less a page in one call.
 _MOST = 1 << 30
+_AT_ONCE = 8 << 20
 
 
 class Storage(Protocol):
@@ -32,8 +35,14 @@ class Storage(Protocol):
     def read(self, length: int, offset: int) -> bytes:
         """Up to ``length`` bytes from ``offset``; fewer only at the end of the file."""
 
+    def own(self, length: int, offset: int) -> memoryview:
+        """As :meth:`read`, into memory that is the caller's alone, and writable."""
+
     def view(self, length: int, offset: int) -> memoryview:
-        """As :meth:`read`, without a copy where that is quicker. For bytes that never change."""
+        """As :meth:`read`, as a map where that is much. For bytes that never change.
+
+        Who cuts the file short under a map ends the process that looks there.
+        """
 
     def write(self, data: ReadableBuffer, offset: int) -> None:
         """Write all of ``data``, growing the file where needed."""
@@ -77,6 +86,17 @@ class FileStorage:
             pieces.append(data)
             got += len(data)
         return b"".join(pieces)
+
+    def own(self, length: int, offset: int) -> memoryview:
+        """See :class:`Storage`."""
+        memory = allocate(max(min(length, self.size() - offset), 0))
+        end = 0
+        while end < len(memory):
+            got = os.preadv(self.fd, [memory[end : end + _AT_ONCE]], offset + end)
+            if not got:
+                break
+            end += got
+        return memory[:end]
 
     def view(self, length: int, offset: int) -> memoryview:
         """See :class:`Storage`. A map stays good when the file is closed or unlinked."""
