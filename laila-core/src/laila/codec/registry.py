@@ -32,12 +32,15 @@ Subclasses are looked for elsewhere, never taken for their base.
 DECODERS: dict[int, DecodeFunction] = {}
 """Tag to the function that rebuilds a value from its row, references resolved."""
 
-# By the top package of a type: the module here that may know it.
+# By the package of a type, or its top package: the module here that may know it.
 _MODULES = {
     "builtins": "laila.codec.containers",
     **dict.fromkeys(("collections", "types", "array", "datetime"), "laila.codec.standard"),
     **dict.fromkeys(("zoneinfo", "decimal", "fractions", "uuid", "pathlib"), "laila.codec.standard"),
     "numpy": "laila.codec.arrayclasses",
+    "numpy.random": "laila.codec.randoms",
+    "scipy.sparse": "laila.codec.sparse",
+    "sklearn.utils": "laila.codec.bunches",
     "torch": "laila.codec.tensorkinds",
     "PIL": "laila.codec.images",
     "pyarrow": "laila.codec.tables",
@@ -50,6 +53,9 @@ _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
     (range(24, 48), "laila.codec.standard", "", ""),
     (range(6, 11), "laila.codec.standard", "", ""),
     (range(48, 60), "laila.codec.arrayclasses", "numpy", "laila-core[numpy]"),
+    (range(60, 61), "laila.codec.randoms", "numpy", "laila-core[numpy]"),
+    (range(61, 62), "laila.codec.sparse", "scipy", "scipy"),
+    (range(62, 63), "laila.codec.bunches", "sklearn", "scikit-learn"),
     (range(64, 72), "laila.codec.tensorkinds", "torch", "laila-core[torch]"),
     (range(72, 73), "laila.codec.images", "PIL", "laila-core[pillow]"),
     (range(73, 74), "laila.codec.tables", "pyarrow", "pyarrow"),
@@ -86,7 +92,8 @@ def encoder_for(obj: object) -> EncodeFunction:
     kind = type(obj)
     found = ENCODERS.get(kind)
     if found is None:
-        module = _MODULES.get(kind.__module__.partition(".")[0])
+        package = kind.__module__.split(".")
+        module = _MODULES.get(".".join(package[:2])) or _MODULES.get(package[0])
         if module is not None:
             # Also when it is imported already: another thread may be in the middle of that,
             # and this waits for it.

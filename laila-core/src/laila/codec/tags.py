@@ -58,7 +58,7 @@ MERGED = frozenset(
 """Immutable values: written once however many equal ones there are, so that equal content has equal bytes."""
 SEQUENCES = {LIST: 1, TUPLE: 1, DEQUE: 2}
 """Where the items of a sequence begin in its row."""
-MAPPINGS = {DICT: 1, ORDERED_DICT: 2, COUNTER: 2, DEFAULT_DICT: 2}
+MAPPINGS = {DICT: 1, ORDERED_DICT: 2, COUNTER: 2, DEFAULT_DICT: 2, BUNCH: 2}
 """Where keys and values, in turn, begin in the row of a mapping."""
 ATTRIBUTES = {NAMESPACE: 1, OBJECT: 2, NAMED_TUPLE: 2, ODD_OBJECT: 3, SUBCLASS: 4, EXCEPTION: 8}
 """Where names and values of attributes, in turn, begin in the row of an instance."""
