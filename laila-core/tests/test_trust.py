@@ -76,7 +76,8 @@ class Items(list[int]):
     pass
 
 
-SIGNED: list[Any] = [Point(1, [2]), Colour.RED, Pair(1, 2), Record(1), Items([1]), len, ValueError("x")]
+# A class that is not registered, and is not one of those that laila knows, is code by its name.
+SIGNED: list[Any] = [Point(1, [2]), Colour.RED, Pair(1, 2), Record(1), Items([1]), len, Path]
 
 
 class Evil:
@@ -111,7 +112,7 @@ def test_what_needs_code_is_signed_and_refused_elsewhere(
     assert caught.value.key_id == key_id
     for word in (key_id, "laila keys export", "Nothing was imported or run"):
         assert word in str(caught.value)
-    pickled = type(payload) in {Items, type(len), ValueError}
+    pickled = type(payload) in {type(len), type}
     assert ("laila.register_type" in str(caught.value)) is not pickled, "advice that can be followed"
     assert import_key(text) == key_id
     decode(Blob.from_bytes(raw))

@@ -127,8 +127,15 @@ def _decode_constant(row: Row, decoder: Decoder) -> object:
     return _CONSTANTS[number]
 
 
+def _encode_type(value: type, encoder: Encoder) -> Row:
+    from laila.codec.typenames import encode_type  # which takes the place of this function in the table
+
+    return encode_type(value, encoder)
+
+
 ENCODERS.update(
     {
+        type: _encode_type,
         list: lambda value, encoder: [tags.LIST, *value],
         tuple: lambda value, encoder: [tags.TUPLE, *value],
         dict: lambda value, encoder: [tags.DICT, *pairs_of(value)],

@@ -120,6 +120,8 @@ class Encoder:
         """By id: the position on the stack of an object that is being encoded."""
         self.doubtful = False
         """Whether a row was written that is only known to be readable once it was read."""
+        self.notes: dict[object, object] = {}
+        """What the encoders of types note for the rest of the walk."""
         self._rows = RowWriter(keep=keep)
         self._keys: KeyBudget | None = None
         self._alive: list[object] = []  # ids stay unique only while their objects live
@@ -145,10 +147,12 @@ class Encoder:
     def sign(self, kind: type, how: str, why: str | None = None) -> None:
         """Note that ``kind`` needs a signature, and ``why``; refuse where none may be made."""
         if not self.pickle:
+            from laila.codec.advice import remedy
+
             self.refuse(
                 why
-                or f"{registry.type_name(kind)} would need a signature, which pickle=False forbids; "
-                "register the class with laila.register_type, or store plain data"
+                or f"{registry.type_name(kind)} would need a signature, which pickle=False forbids. "
+                f"{remedy(kind, how)}"
             )
         self.signed_types[kind] = how
 

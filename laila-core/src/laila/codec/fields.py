@@ -33,7 +33,7 @@ class Shape:
         """The slots, by the names under which an instance has them: private ones with their class's name."""
         self.hidden: list[tuple[str, MemberDescriptorType]] = []
         """Slots of bases whose names a subclass gave to slots of its own."""
-        self.dict: GetSetDescriptorType | None = None
+        self.dict: GetSetDescriptorType | MemberDescriptorType | None = None
         """What gets and sets the ``__dict__``, where instances have one."""
         for owner in kind.__mro__:
             if owner in base.__mro__:
@@ -46,7 +46,7 @@ class Shape:
                         self.slots[name] = held
         for owner in kind.__mro__ if kind.__dictoffset__ else ():
             held = vars(owner).get("__dict__")
-            if type(held) is GetSetDescriptorType:
+            if isinstance(held, (GetSetDescriptorType, MemberDescriptorType)):
                 self.dict = held
                 break
         pointers = len(self.slots) + len(self.hidden)

@@ -15,10 +15,12 @@ from functools import lru_cache
 from itertools import chain
 
 from laila.codec import registry, tags
+from laila.codec.advice import BY_FIELDS, BY_VALUE
 from laila.codec.changes import conform, conform_tuple, fill
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.fields import shape_of
+from laila.codec.known import name_of_known
 from laila.codec.registry import DECODERS
 from laila.errors import PayloadError, PluginError
 from laila.showing import said, shown
@@ -66,6 +68,14 @@ def encoder_of_class(kind: type) -> EncodeFunction:
         from laila.codec.tensorkinds import encode_tensor_class
 
         return encode_tensor_class
+    if _is_metaclass(kind):
+        from laila.codec.typenames import encode_type
+
+        return encode_type
+    if kind.__module__ in ("typing", "types"):
+        from laila.codec.typenames import encode_alias
+
+        return encode_alias
     encode = encoder_by_fields(kind)
     if encode is not None and (registry.known_name(kind) is not None or is_importable(kind)):
         return encode
@@ -83,22 +93,28 @@ def encoder_by_fields(kind: type) -> EncodeFunction | None:
         return _encode_named_tuple
     if _is_plain_class(kind):
         return _encode_object
-    return None
+    if _is_exception(kind):
+        from laila.codec.exceptions import encode_exception, is_exception
+
+        return encode_exception if is_exception(kind) else None
+    from laila.codec.subclasses import base_of, encode_subclass
+
+    return encode_subclass if base_of(kind) is not None else None
 
 
 def check_registrable(cls: type) -> None:
     """Raise ``TypeError`` for a class whose instances cannot be rebuilt from their fields."""
     for cached in (encoder_by_fields, _is_plain_class, shape_of):
         cached.cache_clear()  # a decorator may have changed it since
-    if cls in registry.ENCODERS:
+    if cls in registry.ENCODERS or name_of_known(cls) is not None:
         raise TypeError(
             f"{registry.type_name(cls)} cannot be registered, and needs not be: laila stores it as it is"
         )
     if encoder_by_fields(cls) is None and not _is_array_class(cls):
         raise TypeError(
             f"{registry.type_name(cls)} cannot be registered: laila rebuilds enums, named tuples and "
-            "classes whose instances are their __dict__ and slots, with no __reduce__, __getstate__ or "
-            "__new__ of their own; use laila.codec.register_codec for it"
+            "classes whose instances are their __dict__ and slots, and what they are of a builtin, with no "
+            "__reduce__ or __getstate__ of their own; use laila.codec.register_codec for it"
         )
 
 
@@ -184,11 +200,15 @@ def copies_by_default(kind: type, base: type = object, *, new_args: bool = False
 def _is_plain_class(kind: type) -> bool:
     """Whether an instance is its ``__dict__`` and its slots and nothing in C besides."""
     new: object = kind.__new__
-    if new is not object.__new__ or not copies_by_default(kind):
+    if new is not object.__new__ or not (name_of_known(kind) is not None or copies_by_default(kind)):
         return False
     if type(kind.__dict__.get("__module__")) is not str or _is_metaclass(kind):
         return False
     return shape_of(kind).is_whole
+
+
+def _is_exception(kind: type) -> bool:
+    return issubclass(kind, BaseException)
 
 
 def _is_metaclass(kind: type) -> bool:
@@ -207,7 +227,7 @@ def name_of(kind: type, encoder: Encoder) -> str:
     """How the blob calls ``kind``; noted as in need of a signature unless it was registered."""
     name = registry.known_name(kind)
     if name is None:
-        encoder.sign(kind, "by its fields")
+        encoder.sign(kind, BY_FIELDS)
         name = registry.class_path(kind)
     return name
 
@@ -357,7 +377,7 @@ def fields_of(value: object, shape: Shape, encoder: Encoder) -> tuple[Row | tupl
     elif whole is not None and kind not in encoder.signed_types:
         encoder.sign(
             kind,
-            "by its fields",
+            "with a __dict__ of its own",
             "its __dict__ is more than a dict: that would need a signature, which pickle=False forbids",
         )
     if not unset and not extra and whole is None:
@@ -509,9 +529,9 @@ def _object(name: object, odd: object, pairs: Row, decoder: Decoder) -> object:
 def _encode_named_tuple(value: tuple[object, ...], encoder: Encoder) -> Row:
     kind = type(value)
     if _dict_of(value, shape_of(kind, tuple)):
-        from laila.codec.signed import encode_pickled
+        from laila.codec.subclasses import encode_subclass
 
-        return encode_pickled(value, encoder)
+        return encode_subclass(value, encoder)
     fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
     items = tuple.__getitem__(value, slice(None))
     return [tags.NAMED_TUPLE, name_of(kind, encoder), *chain.from_iterable(zip(fields, items, strict=True))]
@@ -537,7 +557,7 @@ def _encode_enum(value: Any, encoder: Encoder) -> Row:
     if not _is_combination(kind, value._value_):
         encoder.sign(
             kind,
-            "by its value",
+            BY_VALUE,
             "it is no member of its class: that would need a signature, which pickle=False forbids",
         )
     return [tags.ENUM, name_of(kind, encoder), None, value._value_]

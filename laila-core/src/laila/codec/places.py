@@ -28,6 +28,8 @@ def place(obj: object, row: Row, position: int) -> str:
         return f"[{shown(key, 80)}]"
     if tag in tags.ATTRIBUTES:
         first = tags.ATTRIBUTES[tag]
+        if tag == tags.EXCEPTION and position < first:
+            return {3: ".args", 5: ".__cause__", 6: ".__context__"}.get(position, "")
         return f".{row[position - 1]}" if position >= first and (position - first) % 2 else ""
     if tag in tags.SETS:
         return ".{member}"

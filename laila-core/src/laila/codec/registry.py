@@ -6,6 +6,8 @@ tag) is first seen, so that nothing here loads numpy, torch, Pillow, pandas or e
 
 from __future__ import annotations
 
+import sys
+
 from laila.errors import CorruptEntryError, MissingPluginError
 from laila.showing import said, shown
 
@@ -37,6 +39,8 @@ _MODULES = {
     "builtins": "laila.codec.containers",
     **dict.fromkeys(("collections", "types", "array", "datetime"), "laila.codec.standard"),
     **dict.fromkeys(("zoneinfo", "decimal", "fractions", "uuid", "pathlib"), "laila.codec.standard"),
+    **dict.fromkeys(("ipaddress", "os", "posix", "nt", "time", "_io"), "laila.codec.library"),
+    "typing": "laila.codec.typenames",
     "numpy": "laila.codec.arrayclasses",
     "numpy.random": "laila.codec.randoms",
     "scipy.sparse": "laila.codec.sparse",
@@ -49,14 +53,20 @@ _MODULES = {
 # By range of tags: (module here, library it needs, extra that installs the library).
 _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
     (range(1, 6), "laila.codec.containers", "", ""),
-    (range(16, 24), "laila.codec.containers", "", ""),
-    (range(24, 48), "laila.codec.standard", "", ""),
+    (range(16, 23), "laila.codec.containers", "", ""),
+    (range(24, 37), "laila.codec.standard", "", ""),
     (range(6, 11), "laila.codec.standard", "", ""),
     (range(48, 60), "laila.codec.arrayclasses", "numpy", "laila-core[numpy]"),
     (range(60, 61), "laila.codec.randoms", "numpy", "laila-core[numpy]"),
     (range(61, 62), "laila.codec.sparse", "scipy", "scipy"),
     (range(62, 63), "laila.codec.bunches", "sklearn", "scikit-learn"),
     (range(64, 72), "laila.codec.tensorkinds", "torch", "laila-core[torch]"),
+    (range(11, 14), "laila.codec.library", "", ""),
+    (range(37, 38), "laila.codec.library", "", ""),
+    (range(23, 24), "laila.codec.typenames", "", ""),
+    (range(107, 108), "laila.codec.typenames", "", ""),
+    (range(104, 105), "laila.codec.subclasses", "", ""),
+    (range(106, 107), "laila.codec.exceptions", "", ""),
     (range(72, 73), "laila.codec.images", "PIL", "laila-core[pillow]"),
     (range(73, 74), "laila.codec.tables", "pyarrow", "pyarrow"),
     (range(74, 75), "laila.codec.frames", "pandas", "pandas pyarrow"),
@@ -64,6 +74,8 @@ _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
     (range(100, 103), "laila.codec.signed", "", ""),
     (range(105, 106), "laila.codec.objects", "", ""),
 )
+
+_OF_PYTHON = ("laila.codec.containers", "laila.codec.standard", "laila.codec.library")
 
 _names: dict[type, str] = {}
 _types: dict[str, type] = {}
@@ -276,6 +288,10 @@ def known_name(cls: type) -> str | None:
     found = _names.get(cls)
     if found is None and (visitors := _elsewhere()) is not None:
         found = visitors.name_of(cls)
+    if found is None:
+        from laila.codec.known import name_of_known
+
+        found = name_of_known(cls)
     return found
 
 
@@ -284,7 +300,21 @@ def known_type(name: str) -> type | None:
     found = _types.get(name)
     if found is None and (visitors := _elsewhere()) is not None:
         found = visitors.type_named(name)
+    if found is None:
+        from laila.codec.known import known_class
+
+        found = known_class(name)
     return found
+
+
+def load_for(module: str) -> None:
+    """Load what knows the types of the library that ``module`` belongs to, where there is such."""
+    known = _MODULES.get(module.partition(".")[0])
+    if known is not None and (known in _OF_PYTHON or module.partition(".")[0] in sys.modules):
+        try:
+            _load(known)
+        except ImportError:
+            return  # then there is no codec for it
 
 
 def codec_of(cls: type) -> tuple[str, Callable[[Any], object]] | None:

@@ -20,11 +20,11 @@ from functools import lru_cache
 from types import GeneratorType
 
 from laila.codec import registry, tags
+from laila.codec.advice import IN_CYCLE, PICKLED
 from laila.codec.decoder import Decoder, expect
 from laila.codec.encoder import Cycle, Encoder, Known, NotALeaf
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS
-from laila.codec.trust import IN_CYCLE, PICKLED
 from laila.errors import LailaError, PayloadError
 from laila.showing import said
 

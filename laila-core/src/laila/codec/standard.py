@@ -36,7 +36,10 @@ __all__: list[str] = []
 
 _FACTORIES: dict[type, str] = {
     kind: kind.__name__
-    for kind in (list, dict, set, frozenset, tuple, int, float, complex, bool, str, bytes, bytearray)
+    for kind in (
+        *(list, dict, set, frozenset, tuple, int, float, complex, bool, str, bytes, bytearray, object),
+        *(Counter, OrderedDict, defaultdict, deque, SimpleNamespace, Decimal, Fraction),
+    )
 }
 _FACTORY_NAMES = {name: kind for kind, name in _FACTORIES.items()}
 _PATHS = (PurePosixPath, PureWindowsPath, PosixPath, WindowsPath)
@@ -159,16 +162,14 @@ def _encode_zone(value: ZoneInfo, encoder: Encoder) -> Row:
     if type(value.key) is not str or not _is_zone(value.key):
         encoder.refuse(f"a ZoneInfo with the odd key {shown(value.key)}; use ZoneInfo(key)")
     try:
-        value.__reduce__()
+        reduced: Any = value.__reduce__()
+        common = bool(reduced[1][1])
     except Exception as error:  # noqa: BLE001 - pickle's own error, which nothing here may import
         encoder.refuse(
             "a ZoneInfo that was read from a file, whatever its key says; use ZoneInfo(key)", error
         )
-    try:
-        common = ZoneInfo(value.key) is value
-    except (LookupError, OSError, ValueError):
-        common = False
-    if common:
+    # Of two objects for one zone, as a cleared cache leaves them, one may be the common one.
+    if common and encoder.notes.setdefault((tags.ZONE, value.key), value) is value:
         return [tags.ZONE, value.key]
     # One beside the one that everybody gets: two datetimes in it and in that one are not subtracted by the
     # clock on the wall.

@@ -11,11 +11,14 @@ ROWS_MARK = b"\xc1"
 # containers
 LIST, TUPLE, DICT, SET, FROZENSET = 1, 2, 3, 4, 5
 ORDERED_DICT, DEFAULT_DICT, COUNTER, DEQUE, NAMESPACE = 6, 7, 8, 9, 10
+MAPPING_PROXY, RECORD, MEMORY_FILE = 11, 12, 13
 # scalars that MessagePack lacks
 CONSTANT, INT, COMPLEX, BYTES, BYTEARRAY, RANGE, SLICE = 16, 17, 18, 19, 20, 21, 22
+TYPE = 23
 DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE = 24, 25, 26, 27, 28, 29
 OWN_ZONE = 30
 DECIMAL, FRACTION, UUID, PATH, ARRAY_ARRAY = 32, 33, 34, 35, 36
+IP = 37
 # numpy
 NDARRAY, STRUCTURED, OBJECT_ARRAY, MASKED, ARRAY_CLASS = 48, 49, 50, 51, 52
 SCALAR, NUMPY_TEXT, DTYPE, STRUCTURED_SCALAR = 53, 54, 55, 56
@@ -53,7 +56,21 @@ DOUBTFUL = frozenset(
 """Rows that run code of others when made or read: a blob that has one is read before it is stored."""
 MERGED = frozenset(
     {TUPLE, FROZENSET, CONSTANT, INT, COMPLEX, BYTES, RANGE, DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE}
-    | {DECIMAL, FRACTION, UUID, PATH, SCALAR, NUMPY_TEXT, DTYPE, DEVICE, TORCH_CONSTANT, SLICE}
+    | {
+        DECIMAL,
+        FRACTION,
+        UUID,
+        PATH,
+        SCALAR,
+        NUMPY_TEXT,
+        DTYPE,
+        DEVICE,
+        TORCH_CONSTANT,
+        SLICE,
+        TYPE,
+        IP,
+        GENERIC_ALIAS,
+    }
 )
 """Immutable values: written once however many equal ones there are, so that equal content has equal bytes."""
 SEQUENCES = {LIST: 1, TUPLE: 1, DEQUE: 2}

@@ -300,11 +300,6 @@ def _mac(key: bytes, parts: Iterable[bytes | memoryview]) -> bytes:
     return state.digest()
 
 
-PICKLED = "by pickle"
-"""How a type is stored that only a pickle carries."""
-IN_CYCLE = "by pickle, since it contains itself"
-"""How an object is stored that refers to itself, or to what holds it."""
-_BY_PICKLE = (PICKLED, IN_CYCLE)
 _told: set[type] = set()
 
 
@@ -314,28 +309,20 @@ def sign_blob(blob: Blob, types: Mapping[type, str]) -> None:
     blob.signature = (key_id, _mac(key, blob.signed_parts(key_id)))
     for kind, how in types.items():
         if kind not in _told:
+            from laila.codec.advice import remedy
+
             _told.add(kind)
             from laila.showing import logger
 
             logger("laila.codec").warning(
                 "%s.%s is stored %s, signed with the key %s: it is remembered only where that key is "
-                "known.%s",
+                "known. %s.",
                 kind.__module__,
                 kind.__qualname__,
                 how,
                 key_id,
-                _advice(kind, how),
+                remedy(kind, how),
             )
-
-
-def _advice(kind: type, how: str) -> str:
-    """What the owner of a class that had to be signed may do about it."""
-    if kind.__module__ == "__main__":
-        return (
-            " The class is defined in __main__, where no other process will find it: move it into a module"
-            + (", and register it there with laila.register_type." if how not in _BY_PICKLE else ".")
-        )
-    return "" if how in _BY_PICKLE else " laila.register_type makes a class readable without a signature."
 
 
 def verify_blob(blob: Blob) -> bool:

@@ -1,0 +1,131 @@
+"""Rows of more data types of the standard library.
+
+Addresses, read-only views of mappings, records of the operating system, files in memory.
+"""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import os
+import time
+from gc import get_referents
+from types import MappingProxyType
+
+from laila.codec import tags
+from laila.codec.containers import only
+from laila.codec.decoder import Decoder, expect
+from laila.codec.registry import DECODERS, ENCODERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from laila.codec.encoder import Encoder
+
+    Row = list[object]
+
+__all__: list[str] = []
+
+_NETS: tuple[Any, ...] = (
+    *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network),
+    *(ipaddress.IPv4Interface, ipaddress.IPv6Interface),
+)
+_NUMBERS = {kind: number for number, kind in enumerate(_NETS)}
+_RECORDS: dict[str, Any] = {
+    f"os.{kind.__name__}": kind
+    for name in ("stat_result", "statvfs_result", "terminal_size", "times_result", "uname_result")
+    if (kind := getattr(os, name, None)) is not None
+} | {"time.struct_time": time.struct_time}
+_RECORD_NAMES = {kind: name for name, kind in _RECORDS.items()}
+
+
+def _encode_ip4(value: ipaddress.IPv4Address, encoder: Encoder) -> Row:
+    return [tags.IP, 0, value._ip]  # type: ignore[attr-defined]
+
+
+def _encode_ip6(value: ipaddress.IPv6Address, encoder: Encoder) -> Row:
+    return [tags.IP, 1, value.packed if value.scope_id is None else str(value)]
+
+
+def _encode_net(value: Any, encoder: Encoder) -> Row:
+    return [tags.IP, _NUMBERS[type(value)], str(value)]
+
+
+def _decode_ip(row: Row, decoder: Decoder) -> object:
+    number, content = only(row, 2)
+    if type(number) is not int or not 0 <= number < len(_NETS):
+        raise ValueError("an unknown kind of address")
+    if number == 0:
+        return ipaddress.IPv4Address(expect(content, int))
+    if number == 1 and type(content) is bytes:
+        return ipaddress.IPv6Address(content)
+    found = _NETS[number](expect(content, str))
+    if str(found) != content:
+        raise ValueError("an address that is written otherwise")
+    return found
+
+
+def _encode_proxy(value: MappingProxyType[Any, Any], encoder: Encoder) -> Row:
+    (mapping,) = get_referents(value)
+    return [tags.MAPPING_PROXY, mapping]
+
+
+def _decode_proxy(row: Row, decoder: Decoder) -> object:
+    (mapping,) = only(row, 1)
+    return MappingProxyType(mapping)  # type: ignore[arg-type]  # it raises TypeError for what is none
+
+
+def _encode_record(value: Any, encoder: Encoder) -> Row:
+    _, (items, named) = value.__reduce__()
+    return [tags.RECORD, _RECORD_NAMES[type(value)], items, named]
+
+
+def _decode_record(row: Row, decoder: Decoder) -> object:
+    name, items, named = only(row, 3)
+    kind = _RECORDS.get(expect(name, str))
+    if kind is None:
+        raise ValueError("an unknown kind of record")
+    return kind(expect(items, tuple), expect(named, dict))
+
+
+def _encode_memory_file(value: Any, encoder: Encoder) -> Row:
+    if value.closed:
+        encoder.refuse("a closed file in memory has no content any more")
+    *state, attributes = value.__getstate__()
+    if attributes:
+        from laila.codec.signed import encode_pickled
+
+        return encode_pickled(value, encoder)
+    return [tags.MEMORY_FILE, *state]
+
+
+def _decode_memory_file(row: Row, decoder: Decoder) -> object:
+    content, *more = row[1:]
+    kinds = (int,) if type(content) is bytes else (str | None, int)
+    if len(more) != len(kinds) or not all(map(isinstance, more, kinds)) or type(more[-1]) is not int:
+        raise TypeError("not the state of a file in memory")
+    found: Any = io.BytesIO() if type(content) is bytes else io.StringIO()
+    found.__setstate__((content, *more, None))
+    return found
+
+
+ENCODERS.update(
+    {
+        ipaddress.IPv4Address: _encode_ip4,
+        ipaddress.IPv6Address: _encode_ip6,
+        **dict.fromkeys(_NETS[2:], _encode_net),
+        MappingProxyType: _encode_proxy,
+        **dict.fromkeys(_RECORD_NAMES, _encode_record),
+        io.BytesIO: _encode_memory_file,
+        io.StringIO: _encode_memory_file,
+    }
+)
+DECODERS.update(
+    {
+        tags.IP: _decode_ip,
+        tags.MAPPING_PROXY: _decode_proxy,
+        tags.RECORD: _decode_record,
+        tags.MEMORY_FILE: _decode_memory_file,
+    }
+)
