@@ -595,3 +595,10 @@ def test_the_advice_is_true(caplog: pytest.LogCaptureFixture, monkeypatch: pytes
         else:
             with pytest.raises(PayloadError, match=advice):
                 encode(value, key=KEY, pickle=False)
+
+
+def test_an_ordered_dict_that_was_moved_about() -> None:
+    """Its order is not that of the dict below it, which reading it again must not compare."""
+    ordered = collections.OrderedDict(a=1, b=2, c=3)
+    ordered.move_to_end("a")
+    assert list(again([ordered, Undeclared()])[0]) == ["b", "c", "a"]

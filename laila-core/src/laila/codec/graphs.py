@@ -9,7 +9,7 @@ encoder's own code, so that a fault of one is not a fault of both. Where a class
 from __future__ import annotations
 
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from fractions import Fraction
 from functools import lru_cache
 from types import (
@@ -296,7 +296,8 @@ class _Comparison:
         return None
 
     def _mapping(self, a: Any, b: Any, trail: Trail) -> str | None:
-        mine, its = [*dict.items(a)], [*dict.items(b)]
+        items: Any = OrderedDict.items if isinstance(a, OrderedDict) else dict.items  # each has its own order
+        mine, its = [*items(a)], [*items(b)]
         if len(mine) != len(its):
             return f"{len(mine)} keys came back as {len(its)}; did some become equal after they were put in?"
         keys = [key for key, _ in mine]
