@@ -160,7 +160,8 @@ def _decode_sparse(row: Row, decoder: Decoder) -> object:
     if len(state) != len(names):
         raise ValueError("a field twice")
     _check(name, shape, state)
-    found: Any = object.__new__(kind)
+    make: Any = kind.__new__
+    found = make(kind)
     found.__dict__.update(_shape=shape, **state)
     if attributes is not None:
         set_attributes(found, attributes, decoder, own={*found.__dict__, "_shape"})
