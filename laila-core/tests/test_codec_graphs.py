@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 import functools
+import io
 import itertools
 import pickle
 import sys
+import threading
 import xml.dom.minidom
 from collections.abc import Callable
 from typing import Any
@@ -347,3 +349,20 @@ def test_parts_without_a_signature_open_nothing() -> None:
     for row in ([tags.PART], [tags.PART, 0, 0], [tags.PART, msgpack.ExtType(0, b"\0"), None]):
         with pytest.raises(ValueError, match="damaged"):
             decode(_blob([tags.TUPLE], row))
+
+
+def test_many_pickles_become_few() -> None:
+    """A pickle for each object costs more than what is in it."""
+    parts = [Reduced(number) for number in range(300)]
+    for payload in (parts, [(part, 1) for part in parts], {"a": parts, "b": {1, (2,)}}, [*parts, {3, (4,)}]):
+        blob = encode(payload, key=KEY)
+        assert sum(row[0] == tags.PICKLED for row in _rows(blob)) == 1
+        decode(blob)
+    lock = threading.Lock()
+    with pytest.raises(PayloadError) as caught:
+        encode([*parts, (lock,)], key=KEY)
+    assert caught.value.path == "payload[300][0]"
+
+
+def _rows(blob: Blob) -> list[Any]:
+    return list(msgpack.Unpacker(io.BytesIO(blob.tree[1:]), strict_map_key=False))

@@ -14,7 +14,7 @@ reference to that place in the pickle: sharing is found in one pass.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from itertools import chain
+from itertools import chain, islice
 from types import SimpleNamespace
 
 from msgpack import ExtType
@@ -31,6 +31,7 @@ from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, NoReturn, Protocol, TypeVar
 
     from laila.codec.rows import Row
@@ -53,6 +54,9 @@ _CONTAINERS: frozenset[Any] = frozenset(
 )
 _SMALL_LEVELS = 3
 _FEW = 4
+_AHEAD = 4000
+_FIRST = 200
+_MOST_AT_ONCE = 512
 _RESERVED = Buffer(memoryview(b""))
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
@@ -105,7 +109,9 @@ class _Frame:
 class Encoder:
     """One walk over one payload. Not safe to share between threads; used once."""
 
-    def __init__(self, *, pickle: bool, copy: bool, keep: bool = False, ordered: bool = False) -> None:
+    def __init__(
+        self, *, pickle: bool, copy: bool, keep: bool = False, ordered: bool = False, batch: int = 1
+    ) -> None:
         self.pickle = pickle
         self.copy = copy
         self.keep = keep
@@ -133,6 +139,12 @@ class Encoder:
         self._no_leaves: set[int] = set()
         self._owners: dict[object, int] = {}
         self._counts: dict[object, int] = {}
+        self._pickles: dict[type, bool] = {}
+        self._mixed: set[int] = set()
+        self.batch = batch
+        """How many objects are pickled at once, where so many are near."""
+        self.together = False
+        """Whether some were."""
         self._collectors: dict[type, Any] = {}
         self._bytes_of_length: dict[int, bytes] = {}
         self._long_bytes: dict[bytes, int] = {}
@@ -239,6 +251,80 @@ class Encoder:
         self.memo[id(obj)] = index
         self._alive.append(obj)
         return index
+
+    def ahead(self, most: int) -> list[object]:
+        """Up to ``most`` objects that the walk will meet soon, and that are pickled.
+
+        Looks at no more than a few thousand fields, a few levels down.
+        """
+        found: list[object] = []
+        left = _AHEAD
+        for frame in reversed(self._stack[:-1]):
+            todo: list[Any] = [islice(frame.row, frame.position + 1, None)]
+            while todo and left > 0 and len(found) < most:
+                for field in todo[-1]:
+                    left -= 1
+                    kind = type(field)
+                    if kind in _SHORT or kind is ExtType:
+                        pass
+                    elif kind in _SMALL:
+                        if len(todo) < _SMALL_LEVELS and id(field) not in self.memo:
+                            todo.append(iter(field if kind is not dict else [*field.values()]))
+                            break
+                    elif self._is_pickled(kind, field):
+                        number = id(field)
+                        if number not in self.memo and number not in self.pickled:
+                            found.append(field)
+                            if len(found) == most:
+                                break
+                    if left <= 0:
+                        break
+                else:
+                    todo.pop()
+            if left <= 0 or len(found) >= most:
+                break
+        return found
+
+    def _whole(self, container: Any) -> set[type] | None:
+        """The types of what is pickled in ``container``, where it holds some of that and else only atoms.
+
+        A container that is pickled as a whole costs less than one with a row for each pickle in it. Looks a
+        few levels down, and gives up where the first fields are of other kinds.
+        """
+        kinds: set[type] = set()
+        count = 0
+        left = _FIRST
+        todo: list[Any] = [_fields(container)]
+        while todo:
+            for field in todo[-1]:
+                left -= 1
+                kind = type(field)
+                if kind in _SHORT:
+                    pass
+                elif kind in _SMALL and len(todo) < _SMALL_LEVELS and id(field) not in self._mixed:
+                    todo.append(_fields(field))
+                    break
+                elif kind in kinds or (kind not in _SMALL and self._is_pickled(kind, field)):
+                    kinds.add(kind)
+                    count += 1
+                else:
+                    count, left = 0, 0
+                if left <= 0 and not count:
+                    self._mixed.add(id(container))
+                    self._alive.append(container)
+                    return None
+            else:
+                todo.pop()
+        return kinds if count >= _FEW else None
+
+    def _is_pickled(self, kind: type, obj: object) -> bool:
+        """Whether a ``kind`` is always pickled."""
+        known = self._pickles.get(kind)
+        if known is None:
+            # Known by its name, since the module that has it loads much that others do not need.
+            encode = registry.encoder_for(obj)
+            known = self._pickles[kind] = getattr(encode, "__name__", "") == "encode_pickled"
+        return known
 
     @property
     def position(self) -> int:
@@ -377,6 +463,12 @@ class Encoder:
         source = pending.value if boxed else pending  # type: ignore[attr-defined]
         if self._leaves and not _is_in_leaves(type(source)):
             raise NotALeaf
+        if type(source) in _SMALL and self.batch > 1 and (kinds := self._whole(source)):
+            from laila.codec.signed import encode_whole
+
+            whole = encode_whole(source, kinds, self)
+            if whole is not None:
+                return whole
         row = registry.encoder_for(source)(source, self)
         if ExtType in map(type, row):
             row = [_Boxed(field) if type(field) is ExtType else field for field in row]
@@ -425,7 +517,7 @@ class Encoder:
 
         Known ones become references on the way.
         """
-        row, position, memo = frame.row, frame.position, self.memo
+        row, position, memo, pickled = frame.row, frame.position, self.memo, self.pickled
         careful, depths = frame.careful, self._rows.depths
         for position in range(position, len(row)):  # noqa: B020  # resumes where it stopped
             field = row[position]
@@ -437,7 +529,9 @@ class Encoder:
                     continue
             index = memo.get(id(field))
             if index is None:
-                if kind in _SMALL and not self._leaves:
+                if pickled and id(field) in pickled:
+                    index = self.part_row(field)
+                elif kind in _SMALL and not self._leaves:
                     index = self._small(field, kind, 1)
                 if index is None:
                     frame.position = position
@@ -589,6 +683,10 @@ def _is_in_leaves(kind: type) -> bool:
     return kind is tuple or (kind in registry.ENCODERS and kind not in _CONTAINERS)
 
 
+def _fields(container: Any) -> Iterator[object]:
+    return iter(container if type(container) is not dict else [*chain.from_iterable(list(container.items()))])
+
+
 def _is_container(obj: object) -> bool:
     kind = type(obj)
     return kind in _CONTAINERS or (kind.__module__ == "numpy" and kind.__name__ == "ndarray")
@@ -609,15 +707,25 @@ def encode_rows(
     verify: bool = False,
 ) -> Blob:
     """Encode what is not plain; see :func:`laila.codec.encode`."""
-    blob, encoder = _build(payload, key, nickname, user, pickle, copy, created)
+
+    def build(batch: int) -> tuple[Blob, Encoder]:
+        return _build(payload, key, nickname, user, pickle, copy, created, batch)
+
+    blob, encoder = build(_MOST_AT_ONCE)
     if encoder.doubtful or verify:
         from laila.codec import verified
 
-        place = verified.verify(blob, payload, encoder, deep=verify)
+        try:
+            place = verified.verify(blob, payload, encoder, deep=verify)
+        except PayloadError:
+            if not encoder.together:
+                raise
+            blob, encoder = build(1)  # each by itself, so that the one at fault is known
+            place = verified.verify(blob, payload, encoder, deep=verify)
         if place is not None:
             # Another thread, or a class that computes what it keeps when it is asked, may have changed it.
             first = blob.tree
-            blob, encoder = _build(payload, key, nickname, user, pickle, copy, created)
+            blob, encoder = build(_MOST_AT_ONCE if encoder.together else 1)
             place = verified.verify(blob, payload, encoder, deep=verify)
             if place is not None and (verify or blob.tree == first):
                 verified.refuse(place)
@@ -636,16 +744,17 @@ def _build(
     pickle: bool,
     copy: bool,
     created: float,
+    batch: int,
 ) -> tuple[Blob, Encoder]:
-    encoder = Encoder(pickle=pickle, copy=copy)
+    encoder = Encoder(pickle=pickle, copy=copy, batch=batch)
     try:
         tree = encoder.run(payload)
     except _KeepRows:
-        encoder = Encoder(pickle=pickle, copy=copy, keep=True)
+        encoder = Encoder(pickle=pickle, copy=copy, batch=batch, keep=True)
         tree = encoder.run(payload)
         if encoder.pickled:
             # Which pickle holds what is shared depends on the order in which a set is walked, too.
-            encoder = Encoder(pickle=pickle, copy=copy, keep=True, ordered=True)
+            encoder = Encoder(pickle=pickle, copy=copy, batch=batch, keep=True, ordered=True)
             tree = encoder.run(payload)
     size = len(tree) + sum(buffer.nbytes for buffer in encoder.buffers)
     codec = "signed" if encoder.signed_types else "rows"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    Trail = tuple["Trail | None", str] | None
+    Trail = tuple["Trail | None", object] | None
 
 __all__ = ["difference", "path_to"]
 
@@ -38,6 +38,14 @@ _BY_NAME = (type, BuiltinFunctionType, ModuleType)
 _UNSHARED = (tuple, frozenset, FunctionType, MethodType, CodeType, *_BY_NAME)
 _MERGED = frozenset({list, dict, set, bytearray, deque})
 _MISSING = object()
+_NOTHING = (None, None, False, False)
+_VALUES: tuple[Any, ...] = (str, bytes, bytearray, int, float, complex)
+_CONTENTS: tuple[tuple[Any, str], ...] = (
+    (dict, "_mapping"),
+    ((list, tuple, deque), "_sequence"),
+    ((set, frozenset), "_members"),
+    (_VALUES, "_values"),
+)
 
 
 def difference(given: object, read: object, *, deep: bool = False) -> tuple[str, str] | None:
@@ -67,11 +75,26 @@ def path_to(root: object, wanted: object) -> str | None:
     return None
 
 
+class _Step:
+    """The step to one of several: a text that takes its number, or the keys of a mapping."""
+
+    __slots__ = ("number", "steps")
+
+    def __init__(self, steps: str | list[object], number: int) -> None:
+        self.steps = steps
+        self.number = number
+
+    def __str__(self) -> str:
+        if isinstance(self.steps, str):
+            return self.steps % self.number
+        return _key(self.steps[self.number])
+
+
 def _shown(trail: Trail) -> str:
     steps: list[str] = []
     while trail is not None:
         trail, step = trail
-        steps.append(step)
+        steps.append(str(step))
     return "payload" + "".join(reversed(steps))
 
 
@@ -116,7 +139,7 @@ def _items(obj: Any) -> Iterable[object]:
 
 
 @lru_cache(maxsize=4096)
-def _slots(kind: type) -> tuple[tuple[str, Any], ...]:
+def _slots(kind: Any) -> tuple[tuple[str, Any], ...]:
     """The slots of a class and its bases, each under a name of its own: two may have the same."""
     found: dict[str, Any] = {}
     for base in kind.__mro__:
@@ -151,13 +174,8 @@ def _is_array(obj: object) -> bool:
     return numpy is not None and hasattr(numpy, "ndarray") and isinstance(obj, numpy.ndarray)
 
 
-def _is_tensor(obj: object) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and hasattr(torch, "Tensor") and isinstance(obj, torch.Tensor)
-
-
 @lru_cache(maxsize=4096)
-def _is_default(kind: type) -> bool:
+def _is_default(kind: Any) -> bool:
     """Whether copies of a ``kind`` are its attributes and contents, with no word of the class's own."""
     from laila.codec.objects import copies_by_default
 
@@ -165,13 +183,50 @@ def _is_default(kind: type) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _is_foreign(kind: type) -> bool:
+def _is_foreign(kind: Any) -> bool:
     """Whether a ``kind`` is copied by a method of a base that another package wrote, and so knows it not."""
     for name in ("__reduce_ex__", "__reduce__", "__getstate__"):
         owner = next((base for base in kind.__mro__ if name in base.__dict__), object)
         if owner is not object:
-            return owner.__module__.partition(".")[0] != kind.__module__.partition(".")[0]
+            return bool(owner.__module__.partition(".")[0] != kind.__module__.partition(".")[0])
     return False
+
+
+@lru_cache(maxsize=4096)
+def _plan(kind: Any) -> tuple[str | None, str | None, bool, bool]:
+    """How a ``kind`` is compared: methods for its contents and its state, and what its identity is worth.
+
+    The last two: whether one object that became two would be missed, and whether it is looked at once alone.
+    """
+    shared = not issubclass(kind, _UNSHARED)
+    if kind is FunctionType:
+        return "_functions", None, False, shared
+    if kind is MethodType:
+        return "_methods", None, False, shared
+    if issubclass(kind, _BY_NAME):
+        return "_names", None, False, shared
+    content = next((name for base, name in _CONTENTS if issubclass(kind, base)), None)
+    state: str | None = None
+    counts = kind in _MERGED or kind is SimpleNamespace
+    if issubclass(kind, BaseException):
+        content, state = "_exceptions", "_fields"
+    elif content is None and _is_library_type(kind, "numpy", "ndarray"):
+        content, state = "_arrays", None if kind.__module__ == "numpy" else "_kept"
+    elif content is None and _is_library_type(kind, "torch", "Tensor"):
+        content = "_tensors"
+    elif kind is Fraction:
+        content = "_parts_of_fraction"
+    elif kind.__module__ != "builtins":
+        if kind is SimpleNamespace or _is_default(kind):
+            state, counts = "_fields", True
+        elif _is_foreign(kind):
+            state = "_kept"
+    return (content, state, counts, shared) if content or state else _NOTHING
+
+
+def _is_library_type(kind: type, library: str, name: str) -> bool:
+    base = getattr(sys.modules.get(library), name, None)
+    return isinstance(base, type) and issubclass(kind, base)
 
 
 class _Comparison:
@@ -189,93 +244,75 @@ class _Comparison:
             a, b, trail = todo.pop()
             if a is b:
                 continue
-            kind = type(a)
-            if kind in ATOMS and type(b) is kind:
-                if a == b and (kind is not float or str(a) == str(b)):
-                    continue
-                if kind is float and a != a and b != b:
-                    continue
-            reason = self._compare(a, b, kind, trail)
+            kind: Any = type(a)
+            plan = _plan(kind)
+            if plan is _NOTHING and type(b) is kind:
+                continue
+            reason = self._compare(a, b, kind, plan, trail)
             if reason is not None:
                 return _shown(trail), reason
         return None
 
-    def _compare(self, a: Any, b: Any, kind: type, trail: Trail) -> str | None:
+    def _compare(
+        self, a: Any, b: Any, kind: type, plan: tuple[str | None, str | None, bool, bool], trail: Trail
+    ) -> str | None:
         """How ``a`` and ``b`` differ by themselves; what they consist of is put on the stack."""
         other = type(b)
         if kind is not other and not (
             kind.__qualname__ == other.__qualname__ and kind.__module__ == other.__module__
         ):
             return f"a {_name(kind)} came back as a {_name(other)}"
-        if kind in ATOMS:
-            return f"{_short(a)} came back as {_short(b)}"
-        if not isinstance(a, _UNSHARED):
+        content, state, counts, shared = plan
+        if shared:
             known = self._there.get(id(a), _MISSING)
             if known is b:
                 return None
             if known is not _MISSING:
-                return f"one {_name(kind)} came back as two" if self._counts(kind) else None
+                return f"one {_name(kind)} came back as two" if counts else None
             if kind in _MERGED and self._back.setdefault(id(b), a) is not a:
                 return f"two objects of {_name(kind)} came back as one"
             self._there[id(a)] = b
             self._alive.append((a, b))
-        return self._parts(a, b, kind, trail)
+        reason: str | None = None
+        if content is not None:
+            reason = getattr(self, content)(a, b, trail)
+        if reason is None and state is not None:
+            reason = getattr(self, state)(a, b, trail)
+        return reason
 
-    def _counts(self, kind: type) -> bool:
-        """Whether somebody would miss the identity of a ``kind``."""
-        return (
-            kind in _MERGED
-            or kind is SimpleNamespace
-            or (kind.__module__ != "builtins" and _is_default(kind))
-        )
+    def _values(self, a: Any, b: Any, trail: Trail) -> str | None:
+        base = next(base for base in _VALUES if isinstance(a, base))
+        # The repr of a float tells its sign, and a NaN from a number.
+        same = base.__repr__(a) == base.__repr__(b) if base in (float, complex) else base.__eq__(a, b)
+        return None if same else f"{_short(a)} came back as {_short(b)}"
 
-    def _parts(self, a: Any, b: Any, kind: type, trail: Trail) -> str | None:
-        if isinstance(a, dict):
-            reason = self._mapping(a, b, trail)
-        elif isinstance(a, (list, tuple, deque)):
-            reason = self._sequence(a, b, trail)
-        elif isinstance(a, (set, frozenset)):
-            reason = self._members(a, b, trail)
-        elif isinstance(a, (str, bytes, bytearray, int, float, complex)):
-            base = next(base for base in _VALUES if isinstance(a, base))
-            same = base.__repr__(a) == base.__repr__(b) if base in (float, complex) else base.__eq__(a, b)
-            reason = None if same else f"{_short(a)} came back as {_short(b)}"
-        elif _is_array(a):
-            reason = self._arrays(a, b, trail)
-        elif self._deep and _is_tensor(a):
-            reason = _tensors(a, b)
-        elif kind is FunctionType:
-            return self._functions(a, b, trail)
-        elif kind is MethodType:
-            self._todo.append((a.__self__, b.__self__, (trail, ".__self__")))
-            return None if a.__name__ == b.__name__ else "a method came back as another"
-        elif isinstance(a, _BY_NAME):
-            names = [(getattr(x, "__module__", None), getattr(x, "__qualname__", x.__name__)) for x in (a, b)]
-            return None if names[0] == names[1] else f"{names[0][1]} came back as {names[1][1]}"
-        elif isinstance(a, BaseException):
-            for name in ("args", "__cause__", "__context__", "__suppress_context__"):
-                self._todo.append((getattr(a, name), getattr(b, name), (trail, f".{name}")))
-            return self._fields(a, b, trail)
-        else:
-            reason = None
-        return reason or self._state(a, b, kind, trail)
+    def _methods(self, a: Any, b: Any, trail: Trail) -> str | None:
+        self._todo.append((a.__self__, b.__self__, (trail, ".__self__")))
+        return None if a.__name__ == b.__name__ else "a method came back as another"
 
-    def _state(self, a: Any, b: Any, kind: type, trail: Trail) -> str | None:
-        if kind.__module__ == "builtins":
-            return None
-        if _is_default(kind) or kind is SimpleNamespace:
-            return self._fields(a, b, trail)
-        if kind is Fraction:
-            self._todo.append((a.numerator, b.numerator, (trail, ".numerator")))
-            self._todo.append((a.denominator, b.denominator, (trail, ".denominator")))
-        if _is_foreign(kind) or _is_array(a):
-            there = _attributes(b)
-            for name, value in _attributes(a).items():
-                if type(name) is str and name[:1] != "_" and name not in there and value is not None:
-                    return (
-                        f"its attribute {name!r} did not come back: {_name(kind)} is copied by a method that "
-                        "it inherits and that does not know it"
-                    )
+    def _names(self, a: Any, b: Any, trail: Trail) -> str | None:
+        names = [(getattr(x, "__module__", None), getattr(x, "__qualname__", x.__name__)) for x in (a, b)]
+        return None if names[0] == names[1] else f"{names[0][1]} came back as {names[1][1]}"
+
+    def _exceptions(self, a: Any, b: Any, trail: Trail) -> str | None:
+        for name in ("args", "__cause__", "__context__", "__suppress_context__"):
+            self._todo.append((getattr(a, name), getattr(b, name), (trail, f".{name}")))
+        return None
+
+    def _parts_of_fraction(self, a: Any, b: Any, trail: Trail) -> str | None:
+        self._todo.append((a.numerator, b.numerator, (trail, ".numerator")))
+        self._todo.append((a.denominator, b.denominator, (trail, ".denominator")))
+        return None
+
+    def _kept(self, a: Any, b: Any, trail: Trail) -> str | None:
+        """Attributes that a class has and that the method by which it is copied does not know."""
+        there = _attributes(b)
+        for name, value in _attributes(a).items():
+            if type(name) is str and name[:1] != "_" and name not in there and value is not None:
+                return (
+                    f"its attribute {name!r} did not come back: {_name(type(a))} is copied by a method that "
+                    "it inherits and that does not know it"
+                )
         return None
 
     def _fields(self, a: Any, b: Any, trail: Trail) -> str | None:
@@ -300,16 +337,12 @@ class _Comparison:
         mine, its = [*items(a)], [*items(b)]
         if len(mine) != len(its):
             return f"{len(mine)} keys came back as {len(its)}; did some become equal after they were put in?"
-        keys = [key for key, _ in mine]
-        if not _equal_flat(keys, [key for key, _ in its]):
-            self._todo.extend(
-                (key, other, (trail, f".keys()[{number}]"))
-                for number, (key, (other, _)) in enumerate(zip(keys, its, strict=True))
-            )
-        if not _equal_flat([value for _, value in mine], [value for _, value in its]):
-            self._todo.extend(
-                (value, other, (trail, _key(key))) for (key, value), (_, other) in zip(mine, its, strict=True)
-            )
+        keys, others = [key for key, _ in mine], [key for key, _ in its]
+        if not _equal_flat(keys, others):
+            self._several(keys, others, trail, ".keys()[%d]")
+        values, others = [value for _, value in mine], [value for _, value in its]
+        if not _equal_flat(values, others):
+            self._several(values, others, trail, keys)
         factory = getattr(a, "default_factory", None)
         if factory is not getattr(b, "default_factory", None):
             self._todo.append((factory, b.default_factory, (trail, ".default_factory")))
@@ -322,12 +355,23 @@ class _Comparison:
         if isinstance(a, deque) and a.maxlen != b.maxlen:
             return "a deque came back with another limit"
         if not _equal_flat(mine, its):
-            self._todo.extend(
-                (item, other, (trail, f"[{number}]"))
-                for number, (item, other) in enumerate(zip(mine, its, strict=True))
-                if item is not other
-            )
+            self._several(mine, its, trail, "[%d]")
         return None
+
+    def _several(self, mine: list[Any], its: list[Any], trail: Trail, steps: Any) -> None:
+        """Put pairs on the stack, but those that are surely alike."""
+        quiet = {kind for kind in set(map(type, mine)) if _plan(kind) is _NOTHING}
+        if quiet:
+            pairs = [
+                (number, item, other)
+                for number, (item, other) in enumerate(zip(mine, its, strict=True))
+                if type(item) not in quiet or type(other) is not type(item)
+            ]
+        else:
+            pairs = list(zip(range(len(mine)), mine, its, strict=True))
+        self._todo.extend(
+            (item, other, (trail, _Step(steps, number))) for number, item, other in pairs if item is not other
+        )
 
     def _members(self, a: Any, b: Any, trail: Trail) -> str | None:
         mine, its = [*_items(a)], [*_items(b)]
@@ -355,14 +399,13 @@ class _Comparison:
             return f"an array of {a.dtype} and shape {a.shape} came back as one of {b.dtype} and {b.shape}"
         if a.dtype.hasobject:
             if a.dtype.names is None:
-                mine, its = a.ravel().tolist(), b.ravel().tolist()
-                self._todo.extend(
-                    (x, y, (trail, f".flat[{number}]"))
-                    for number, (x, y) in enumerate(zip(mine, its, strict=True))
-                )
+                self._several(a.ravel().tolist(), b.ravel().tolist(), trail, ".flat[%d]")
         elif self._deep and not _equal_arrays(a, b):
             return "the items of an array came back changed"
         return None
+
+    def _tensors(self, a: Any, b: Any, trail: Trail) -> str | None:
+        return _different_tensors(a, b) if self._deep else None
 
     def _functions(self, a: Any, b: Any, trail: Trail) -> str | None:
         if a.__code__ != b.__code__ or a.__name__ != b.__name__:
@@ -375,9 +418,6 @@ class _Comparison:
             except ValueError:
                 continue  # a cell that is empty yet
         return None
-
-
-_VALUES: tuple[Any, ...] = (str, bytes, bytearray, int, float, complex)
 
 
 def _class_of(obj: object) -> tuple[str, str]:
@@ -420,7 +460,7 @@ def _equal_arrays(a: Any, b: Any) -> bool:
     return bool(a.tobytes() == b.tobytes())
 
 
-def _tensors(a: Any, b: Any) -> str | None:
+def _different_tensors(a: Any, b: Any) -> str | None:
     torch = sys.modules["torch"]
     if a.shape != b.shape or a.dtype != b.dtype or a.requires_grad != b.requires_grad:
         mine, its = (f"{t.dtype} and shape {tuple(t.shape)}" for t in (a, b))

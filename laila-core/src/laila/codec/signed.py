@@ -74,11 +74,7 @@ def _encode(value: object, encoder: Encoder, how: str) -> Row:
     if encoder.in_leaf:
         raise NotALeaf
     kind = type(value)
-    if kind not in encoder.signed_types:
-        reason = _refusal(kind)
-        if reason is not None:
-            encoder.refuse(reason)
-        encoder.sign(kind, how)
+    _admit(kind, encoder, how)
     try:
         import cloudpickle
     except ImportError as error:
@@ -87,6 +83,8 @@ def _encode(value: object, encoder: Encoder, how: str) -> Row:
             "pip install 'laila-core[pickle]'; or store plain data in its place",
             error,
         )
+    if how is PICKLED and encoder.batch > 1 and (several := _together(value, encoder)) is not None:
+        return several
     stream = io.BytesIO()
     pickler = _pickler(cloudpickle.Pickler)(stream, value, encoder)
     try:
@@ -105,6 +103,72 @@ def _encode(value: object, encoder: Encoder, how: str) -> Row:
     encoder.roots[row] = value
     encoder.pickled.update(dict.fromkeys(pickler.own, Pickled(row, pickler)))
     return [tags.PART, Known(row), None]
+
+
+def _admit(kind: type, encoder: Encoder, how: str) -> None:
+    if kind not in encoder.signed_types:
+        reason = _refusal(kind)
+        if reason is not None:
+            encoder.refuse(reason)
+        encoder.sign(kind, how)
+
+
+def encode_whole(container: object, kinds: set[type], encoder: Encoder) -> Row | None:
+    """The row of a container that is pickled with all that is in it; None where it must be taken apart."""
+    if encoder.in_leaf or not encoder.pickle or any(map(_refusal, kinds - encoder.signed_types.keys())):
+        return None
+    for kind in kinds:
+        _admit(kind, encoder, PICKLED)
+    import cloudpickle
+
+    stream = io.BytesIO()
+    pickler = _pickler(cloudpickle.Pickler)(stream, container, encoder)
+    return _write(container, container, stream, pickler, encoder)
+
+
+def _together(value: object, encoder: Encoder) -> Row | None:
+    """Pickle ``value`` with those that come soon: a pickle for each costs more than what is in it.
+
+    None where there are none, or where one of them needs a pickle of its own: its error must name its place,
+    and the way back to what holds it must be found from it alone.
+    """
+    import cloudpickle
+
+    several = [value, *encoder.ahead(encoder.batch - 1)]
+    if len(several) == 1:
+        return None
+    stream = io.BytesIO()
+    pickler = _pickler(cloudpickle.Pickler)(stream, several, encoder)
+    for kind in set(map(type, several)):
+        if kind not in encoder.signed_types and _refusal(kind):
+            return None
+    pickler.own[id(value)] = value
+    made = _write(value, several, stream, pickler, encoder)
+    if made is not None:
+        for kind in set(map(type, several)):
+            _admit(kind, encoder, PICKLED)
+    return made
+
+
+def _write(value: object, several: object, stream: io.BytesIO, pickler: Any, encoder: Encoder) -> Row | None:
+    """Pickle ``several`` at once; return the row of ``value``, which is in them. None where that fails."""
+    try:
+        pickler.dump(several)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - it is told when its turn comes
+        encoder.batch //= 2
+        return None
+    if pickler.outermost < encoder.position:
+        encoder.batch //= 2
+        return None
+    row = encoder.write([tags.PICKLED, registry.class_path(type(value)), stream.getvalue()], pickler.children)
+    encoder.roots[row] = several
+    encoder.together = True
+    held = Pickled(row, pickler)
+    encoder.pickled.update(dict.fromkeys(pickler.own, held))
+    number = None if several is value else held.part(value)
+    return [tags.PART, Known(row), number]
 
 
 def _told(error: BaseException) -> str:
