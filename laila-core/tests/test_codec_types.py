@@ -797,15 +797,6 @@ def test_tables() -> None:
     )
     pd.testing.assert_frame_equal(again(frame, pickle=False), frame)
     pd.testing.assert_series_equal(again(frame["c"], pickle=False), frame["c"])
-    for odd in (
-        pd.DataFrame({"o": [1, "x", (1,)]}),
-        pd.DataFrame(np.zeros((2, 2))),
-        pd.DataFrame({"n": np.array([0x7FF8000000000001], "u8").view("f8")}),
-        pd.DataFrame(),
-    ):
-        blob = encode(odd, key=KEY)
-        assert blob.signature is not None
-        pd.testing.assert_frame_equal(decode(blob), odd)
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any, NoReturn, Protocol, TypeVar
 
     from laila.codec.rows import Row
@@ -126,7 +126,7 @@ class Encoder:
         """By id: the position on the stack of an object that is being encoded."""
         self.doubtful = False
         """Whether a row was written that is only known to be readable once it was read."""
-        self.notes: dict[object, object] = {}
+        self.notes: dict[object, Any] = {}
         """What the encoders of types note for the rest of the walk."""
         self._rows = RowWriter(keep=keep)
         self._keys: KeyBudget | None = None
@@ -601,9 +601,11 @@ class Encoder:
         return index
 
     def _check_keys(self, row: Row) -> None:
-        """Refuse keys and members that reading would refuse, since they take too long to hash."""
         tag = row[0]
-        keys = row[1:] if tag in tags.SETS else row[tags.MAPPINGS[tag] :: 2]
+        self.check_keys(row[1:] if tag in tags.SETS else row[tags.MAPPINGS[tag] :: 2])
+
+    def check_keys(self, keys: Sequence[object]) -> None:
+        """Refuse keys and members that reading would refuse, since they take too long to hash."""
         if self._keys is None:
             from laila.codec.objects import registered_fields
 
@@ -672,6 +674,8 @@ def _has_nan(frame: _Frame) -> bool:
 
 def _read_only(obj: Any) -> object:
     """What nobody can change ``obj`` by, as far as its type allows."""
+    if type(obj).__module__ == "laila.codec.extension":
+        obj = obj.value  # an array that is held inside a pandas object
     if type(obj).__module__ == "numpy":
         obj = obj.view()
         obj.flags.writeable = False

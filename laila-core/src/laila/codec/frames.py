@@ -1,19 +1,25 @@
-"""Rows of pandas frames and series: an Arrow stream where that is exact, else a signed pickle."""
+"""Rows of pandas' frames and series: indexes and the arrays of the columns, with attributes and flags.
+
+A frame is written as the blocks in which pandas holds it, each the array of one column or of several of one
+type, so that ten thousand columns of numbers are one buffer. A class that derives from pandas' is a frame
+and what its instances hold besides.
+"""
 
 from __future__ import annotations
 
-import json
-import re
+import copyreg
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
+from pandas.core.internals.managers import BlockManager, SingleBlockManager
 
-from laila.codec import tags
+from laila.codec import objects, registry, tags
+from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
-from laila.codec.registry import DECODERS, ENCODERS
+from laila.codec.extension import Held, is_column_dtype, numpy_text, take_once
+from laila.codec.indexes import check_name, one_of
+from laila.codec.registry import DECODERS, ENCODERS, FAMILIES
 from laila.codec.signed import encode_pickled
-from laila.codec.tables import is_zone, read_stream, write_stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,106 +31,308 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-# Plain types and those of pandas, without a time zone: that one stands in the schema, where it is checked.
-_is_type = re.compile(r"\w+(?:\[\w+\])?", re.ASCII).fullmatch
+_MAX_EMPTY = 1_000_000
+"""How many columns without a row the frames of one payload have together: they take no bytes."""
+_SHARES_INDEX = int(pd.__version__.partition(".")[0]) < 3  # a frame and its columns have one Index object
+_INTERNAL = frozenset(pd.DataFrame().__dict__) | frozenset(pd.Series(dtype=float).__dict__)
+_INTERNAL |= pd.DataFrame._internal_names_set | pd.Series._internal_names_set
+_INTERNAL |= {"_item_cache", "_is_copy", "_cacher"}
 
 
-def _is_exact_dtype(dtype: Any, values: Any) -> bool:
-    """Whether a column or index of this dtype holds one kind of thing that Arrow has."""
-    if str(dtype) == "category":
-        return _is_exact_dtype(dtype.categories.dtype, dtype.categories)
-    return not pd.api.types.is_object_dtype(dtype) or all(type(item) is str for item in values)
+# -- what frames and series have in common
 
 
-def _frame_stream(frame: Any) -> memoryview | None:
-    """The Arrow stream of a frame, or None where it would not come back the same."""
-    levels = [axis.get_level_values(i) for axis in (frame.index, frame.columns) for i in range(axis.nlevels)]
-    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
-    if not all(_is_exact_dtype(part.dtype, part) for part in levels) or any(
-        pd.api.types.is_object_dtype(column.dtype) or not _is_exact_dtype(column.dtype, ())
-        for column in columns
+def _own_attributes(value: Any) -> dict[str, object]:
+    """The attributes that were set on a frame or series, or on one of a derived class."""
+    accessors = value._accessors
+    return {
+        name: held
+        for name, held in value.__dict__.items()
+        if name not in _INTERNAL and not (name in accessors and hasattr(type(value), name))
+    }
+
+
+def _is_free(name: object, kind: type) -> bool:
+    """Whether an attribute of this name hides nothing of the class."""
+    return type(name) is str and name not in _INTERNAL and not hasattr(kind, name)
+
+
+def _extras(value: Any, encoder: Encoder) -> dict[str, object] | None:
+    own = _own_attributes(value)
+    for name in own:
+        if not _is_free(name, type(value)):
+            encoder.refuse(f"its attribute {name!s:.80} hides one of pandas' own; use attrs for it")
+    return own or None
+
+
+def _common(value: Any) -> Row:
+    """Two fields: attrs, and the flag when it is not what it is by default."""
+    return [value.attrs or None, None if value.flags.allows_duplicate_labels else False]
+
+
+def _restore(found: Any, attrs: object, flag: object, extras: object) -> Any:
+    if attrs is not None:
+        object.__setattr__(found, "_attrs", expect(attrs, dict))
+    if flag is not None:
+        flags = pd.Flags(found, allows_duplicate_labels=expect(flag, bool))
+        object.__setattr__(found, "_flags", flags)
+    if extras is not None:
+        for name, held in expect(extras, dict).items():
+            if not _is_free(name, type(found)):
+                raise ValueError("an attribute that hides one of pandas'")
+            object.__setattr__(found, name, held)
+    return found
+
+
+def _axis(index: object, decoder: Decoder) -> Any:
+    if not isinstance(index, pd.Index):
+        raise TypeError("an axis that is no index")
+    used: Any = decoder.shared.setdefault(("pandas", "axes"), set())
+    if id(index) in used and not _SHARES_INDEX:
+        return index.view()
+    used.add(id(index))
+    return index
+
+
+def _is_column(values: Any) -> bool:
+    """Whether pandas holds columns as this array, and laila has a row for it."""
+    if type(values) is np.ndarray:
+        return is_column_dtype(values.dtype) and numpy_text(values.dtype) is not None
+    return isinstance(values, pd.api.extensions.ExtensionArray)
+
+
+def _check_column(values: Any, decoder: Decoder) -> None:
+    if not (type(values) is np.ndarray and is_column_dtype(values.dtype)) and not isinstance(
+        values, pd.api.extensions.ExtensionArray
     ):
-        return None
-    try:
-        data = write_stream(pa.Table.from_pandas(frame))
-        again = _read_frame(data)
-        pd.testing.assert_frame_equal(
-            frame, again, check_exact=True, check_index_type="exact", check_column_type="exact"
-        )
-    except (
-        AssertionError,
-        ValueError,
-        TypeError,
-        KeyError,
-        NotImplementedError,
-        OverflowError,
-        pa.ArrowException,
-    ):
-        return None
-    if frame.attrs != again.attrs or not all(
-        _same_bits(column, again.iloc[:, i]) for i, column in enumerate(columns)
-    ):
-        return None
-    return data
+        raise TypeError("a column of an impossible type")
+    take_once(values, decoder)
 
 
-def _read_frame(data: memoryview) -> Any:
-    """The frame of a stream that may come from anywhere. Raises ValueError or what the libraries raise."""
-    table = read_stream(data)
-    # Columns of a stream may share their bytes, those of a frame do not.
-    if table.nbytes > data.nbytes:
-        raise ValueError("columns that overlap")
-    noted = (table.schema.metadata or {}).get(b"pandas")
-    if noted is not None:
-        _check_note(json.loads(noted))
-    return table.to_pandas()
+# -- series
 
 
-def _check_note(note: object) -> None:
-    """Refuse what pandas' note in a schema could make pandas open or evaluate."""
-    entries = [entry for part in ("columns", "column_indexes") for entry in note[part]]  # type: ignore[index]
-    for entry in entries:
-        kind = entry["numpy_type"]
-        zone = (entry["metadata"] or {}).get("timezone")
-        if not (_is_type(kind) and (zone is None or is_zone(zone))):
-            raise ValueError("a column of an unknown type")
-    if len(note["column_indexes"]) > 1:  # type: ignore[index]
-        raise ValueError("column names of several levels, which pandas evaluates")
+def _encode_series(value: Any, encoder: Encoder) -> Row:
+    return _series_row(value, encoder, _extras(value, encoder))
 
 
-def _same_bits(one: Any, other: Any) -> bool:
-    """Arrow takes NaN for null and gives a NaN back: another one, where it had a payload."""
-    if not isinstance(one.dtype, np.dtype):
-        return True
-    return bool(one.to_numpy().tobytes() == other.to_numpy().tobytes())
+def _series_row(value: Any, encoder: Encoder, extras: dict[str, object] | None) -> Row:
+    check_name(value._name, encoder)
+    values = value._mgr.blocks[0].values
+    if not _is_column(values):
+        return encode_pickled(value, encoder)
+    index = one_of(value._mgr.axes[0], encoder)
+    held = Held(values, ".iloc[{}]".format)
+    return [tags.SERIES, value._name, index, *_common(value), extras, held]
 
 
-def _encode_frame(frame: Any, encoder: Encoder) -> Row:
-    data = None if frame.attrs else _frame_stream(frame)
-    return encode_pickled(frame, encoder) if data is None else [tags.PANDAS, "frame", bytes(data)]
+def _decode_series(row: Row, decoder: Decoder) -> object:
+    name, index, attrs, flag, extras, values = only(row, 6)
+    check_name(name, decoder)
+    axis = _axis(index, decoder)
+    _check_column(values, decoder)
+    if values.ndim != 1 or len(values) != len(axis):  # type: ignore[attr-defined, arg-type]
+        raise ValueError("values that do not fit their index")
+    manager = SingleBlockManager.from_array(values, axis)
+    found: Any = pd.Series._from_mgr(manager, manager.axes)
+    found._name = name
+    return _restore(found, attrs, flag, extras)
 
 
-def _encode_series(series: Any, encoder: Encoder) -> Row:
-    if series.attrs or not (series.name is None or type(series.name) is str):
-        return encode_pickled(series, encoder)
-    frame = series.to_frame("0")
-    data = _frame_stream(frame)
+# -- frames
+
+
+def _encode_frame(value: Any, encoder: Encoder) -> Row:
+    return _frame_row(value, encoder, _extras(value, encoder))
+
+
+def _frame_row(value: Any, encoder: Encoder, extras: dict[str, object] | None) -> Row:
+    manager = value._mgr
+    columns, index = manager.axes
+    if not len(index):
+        try:
+            _count_empty(len(columns), encoder.notes)
+        except ValueError as error:
+            encoder.refuse(f"the frames in it have {error}, which is more than is read", error)
+    parts: Row = []
+    for block in manager.blocks:
+        values, places = block.values, block.mgr_locs
+        if not _is_column(values):
+            return encode_pickled(value, encoder)
+        if places.is_slice_like:
+            where = places.as_slice
+            parts += (Held(values, _labels(block)), where.start, where.step)
+        else:
+            parts += (Held(values, _labels(block)), Held(places.as_array.astype(np.int64)), None)
+    return [tags.FRAME, one_of(columns, encoder), one_of(index, encoder), *_common(value), extras, *parts]
+
+
+def _labels(block: Any) -> Any:
+    """The function that gives the place of an item of a block of objects."""
+
+    def place(position: int) -> str:
+        count, rows = block.shape[0], max(1, block.shape[-1])
+        fortran = block.values.flags.f_contiguous and not block.values.flags.c_contiguous
+        column, row = (position % count, position // count) if fortran else divmod(position, rows)
+        return f".iloc[{row}, {block.mgr_locs.as_array[column]}]"
+
+    return place
+
+
+def _count_empty(count: int, notes: dict[object, Any]) -> None:
+    notes["columns"] = notes.get("columns", 0) + count
+    if notes["columns"] > _MAX_EMPTY:
+        raise ValueError(f"more than {_MAX_EMPTY} columns without a row")
+
+
+def _decode_frame(row: Row, decoder: Decoder) -> object:
+    columns, index = _axis(row[1], decoder), _axis(row[2], decoder)
+    attrs, flag, extras = row[3:6]
+    parts = row[6:]
+    count, length = len(columns), len(index)
+    if not length:
+        _count_empty(count, decoder.shared.setdefault(("pandas", "empty"), {}))  # type: ignore[arg-type]
+    if len(parts) % 3:
+        raise ValueError("columns without a place")
+    blocks = [
+        _block(values, start, step, length, decoder)
+        for values, start, step in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    ]
+    # What was checked above bounds the sum; only then is memory taken for it.
+    if sum(wide for _, _, wide in blocks) != count:
+        raise ValueError("columns that do not fit their names")
+    seen = np.zeros(count, bool)
+    for _, place, wide in blocks:
+        if isinstance(place, slice):
+            last = place.start + (wide - 1) * place.step
+            if wide and not (0 <= place.start < count and 0 <= last < count):
+                raise ValueError("a column beside its frame")
+        elif wide and not (place.min() >= 0 and place.max() < count):
+            raise ValueError("a column beside its frame")
+        seen[place] = True
+    if not seen.all():
+        raise ValueError("a name without a column")
+    found = _frame_of([(values, place) for values, place, _ in blocks], index, columns)
+    return _restore(found, attrs, flag, extras)
+
+
+def _block(values: Any, start: Any, step: Any, length: int, decoder: Decoder) -> tuple[Any, Any, int]:
+    """The array of a block, its place among the columns, and how many columns it has."""
+    _check_column(values, decoder)
+    if values.ndim == 2:
+        wide = values.shape[0]
+        fits = values.shape[1] == length
+    else:
+        wide, fits = 1, type(values) is not np.ndarray and values.ndim == 1 and len(values) == length
+    if not fits:
+        raise ValueError("a column that does not fit its index")
+    if step is None:
+        if expect(start, np.ndarray).dtype != np.dtype("=i8") or start.shape != (wide,):
+            raise ValueError("columns without a place")
+        return values, start, wide
+    first, stride = expect(start, int), expect(step, int)
+    end = first + wide * stride
+    if not (0 <= first < 1 << 62 and 0 < abs(stride) < 1 << 62 and -(1 << 62) < end < 1 << 62):
+        raise ValueError("a column beside its frame")
+    return values, slice(first, end if end >= 0 else None, stride), wide
+
+
+try:
+    from pandas.api.internals import create_dataframe_from_blocks
+except ImportError:  # pandas 2
+    from pandas._libs.internals import BlockPlacement
+    from pandas.core.internals.blocks import ensure_block_shape, new_block_2d
+
+    def _frame_of(blocks: list[tuple[Any, Any]], index: Any, columns: Any) -> Any:
+        made = [
+            new_block_2d(ensure_block_shape(values, ndim=2), BlockPlacement(place))
+            for values, place in blocks
+        ]
+        manager = BlockManager(made, [columns, index])
+        return pd.DataFrame._from_mgr(manager, manager.axes)
+
+else:
+
+    def _frame_of(blocks: list[tuple[Any, Any]], index: Any, columns: Any) -> Any:
+        return create_dataframe_from_blocks(blocks, index, columns)
+
+
+# -- classes that derive from them
+
+
+class _Base:
+    """The frame or series that an instance of a derived class is."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _encode_base(base: _Base, encoder: Encoder) -> Row:
+    make = _frame_row if isinstance(base.value, pd.DataFrame) else _series_row
+    return make(base.value, encoder, None)
+
+
+def _is_derived(kind: type) -> bool:
+    """Whether an instance of a derived class is a frame or series and its attributes, nothing else."""
+    base: Any = pd.DataFrame if issubclass(kind, pd.DataFrame) else pd.Series
     return (
-        encode_pickled(series, encoder) if data is None else [tags.PANDAS, "series", bytes(data), series.name]
+        issubclass(kind, base)
+        and kind is not base
+        and kind not in copyreg.dispatch_table
+        and not any(
+            getattr(kind, name, None) is not getattr(base, name, None)
+            for name in ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__new__")
+        )
     )
 
 
-def _decode_pandas(row: Row, decoder: Decoder) -> object:
-    kind, data = row[1], expect(row[2], bytes)
-    frame = _read_frame(memoryview(data))
-    if kind == "frame" and len(row) == 3:
-        return frame
-    if kind == "series" and len(row) == 4 and list(frame.columns) == ["0"]:
-        series = frame["0"]
-        series.name = None if row[3] is None else expect(row[3], str)
-        return series
-    raise ValueError("an unknown kind of pandas object")
+def _may_set(name: object, kind: Any) -> bool:
+    return (name in kind._metadata and name not in _INTERNAL) or _is_free(name, kind)
 
 
-ENCODERS.update({pd.DataFrame: _encode_frame, pd.Series: _encode_series})
-DECODERS[tags.PANDAS] = _decode_pandas
+def _encode_derived(value: Any, encoder: Encoder) -> Row:
+    kind: Any = type(value)
+    if not _is_derived(kind) or not (registry.known_name(kind) or objects.is_importable(kind)):
+        return encode_pickled(value, encoder)
+    own = {
+        name: held
+        for name, held in value.__dict__.items()
+        if name in kind._metadata and name not in _INTERNAL
+    }
+    own |= _own_attributes(value)
+    name = objects.name_of(kind, encoder)
+    odd = next((name for name in own if not _may_set(name, kind)), None)
+    if odd is not None and kind not in encoder.signed_types:
+        encoder.sign(
+            kind,
+            "by its fields",
+            f"its attribute {odd!r} is no metadata of the class: that would need a signature, which "
+            "pickle=False forbids",
+        )
+    return [tags.FRAME_CLASS, name, _Base(value), own]
+
+
+def _decode_derived(row: Row, decoder: Decoder) -> object:
+    name, base, own = only(row, 3)
+    kind: Any = objects.class_named(name, decoder, _is_derived)
+    if type(base) not in (pd.DataFrame, pd.Series) or not issubclass(kind, type(base)):
+        raise TypeError("an instance of a class of another base")
+    names = list(expect(own, dict))
+    if not decoder.trusted and not all(_may_set(name, kind) for name in names):
+        decoder.demand_trust(f"attributes that are no metadata of {name}", registrable=False)
+    found: Any = object.__new__(kind)
+    found.__dict__.update(base.__dict__)
+    found.__dict__.update(own)
+    flag = base.flags.allows_duplicate_labels  # type: ignore[attr-defined]
+    object.__setattr__(found, "_flags", pd.Flags(found, allows_duplicate_labels=flag))
+    return found
+
+
+ENCODERS.update({pd.DataFrame: _encode_frame, pd.Series: _encode_series, _Base: _encode_base})
+FAMILIES.update(
+    {registry.class_path(pd.DataFrame): _encode_derived, registry.class_path(pd.Series): _encode_derived}
+)
+registry.REGISTRABLE[_encode_derived] = _is_derived
+DECODERS.update({tags.FRAME: _decode_frame, tags.SERIES: _decode_series, tags.FRAME_CLASS: _decode_derived})

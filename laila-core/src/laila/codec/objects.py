@@ -45,6 +45,7 @@ __all__ = [
     "copies_by_default",
     "encoder_of_class",
     "fields_of",
+    "is_importable",
     "name_of",
     "registered_fields",
     "set_fields",
@@ -76,6 +77,9 @@ def encoder_of_class(kind: type) -> EncodeFunction:
         from laila.codec.typenames import encode_alias
 
         return encode_alias
+    family = registry.family_of(kind)
+    if family is not None:
+        return family
     encode = encoder_by_fields(kind)
     if encode is not None and (registry.known_name(kind) is not None or is_importable(kind)):
         return encode
@@ -110,7 +114,12 @@ def check_registrable(cls: type) -> None:
         raise TypeError(
             f"{registry.type_name(cls)} cannot be registered, and needs not be: laila stores it as it is"
         )
-    if encoder_by_fields(cls) is None and not _is_array_class(cls):
+    family = registry.family_of(cls)
+    if family is not None:
+        rebuilds = registry.rebuilds(family, cls)
+    else:
+        rebuilds = encoder_by_fields(cls) is not None or _is_array_class(cls)
+    if not rebuilds:
         raise TypeError(
             f"{registry.type_name(cls)} cannot be registered: laila rebuilds enums, named tuples and "
             "classes whose instances are their __dict__ and slots, and what they are of a builtin, with no "

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = ["place"]
 
+_PARTS = {
+    tags.FRAME: {1: ".columns", 2: ".index", 3: ".attrs", 5: ".__dict__"},
+    tags.SERIES: {1: ".name", 2: ".index", 3: ".attrs", 5: ".__dict__"},
+    tags.FRAME_CLASS: {3: ".__dict__"},
+}
+
 
 def place(obj: object, row: Row, position: int) -> str:
     """The step from ``obj``, whose row is ``row``, to the field at ``position``, such as ``['a']``."""
@@ -31,8 +37,11 @@ def place(obj: object, row: Row, position: int) -> str:
         if tag == tags.EXCEPTION and position < first:
             return {3: ".args", 5: ".__cause__", 6: ".__context__"}.get(position, "")
         return f".{row[position - 1]}" if position >= first and (position - first) % 2 else ""
+    if tag in _PARTS:
+        return _PARTS[tag].get(position, "")
     if tag in tags.SETS:
         return ".{member}"
     if tag == tags.OBJECT_ARRAY:
-        return f".flat[{position - 3}]"
+        labels = getattr(obj, "labels", None)  # of an array inside a pandas object
+        return labels(position - 3) if labels else f".flat[{position - 3}]"
     return ""

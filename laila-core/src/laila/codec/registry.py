@@ -7,6 +7,7 @@ tag) is first seen, so that nothing here loads numpy, torch, Pillow, pandas or e
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 
 from laila.errors import CorruptEntryError, MissingPluginError
 from laila.showing import said, shown
@@ -31,6 +32,10 @@ ENCODERS: dict[type, EncodeFunction] = {}
 
 Subclasses are looked for elsewhere, never taken for their base.
 """
+FAMILIES: dict[str, EncodeFunction] = {}
+"""``module:qualname`` of a base class to the function that makes the rows of all that derive from it."""
+REGISTRABLE: dict[EncodeFunction, Callable[[type], bool]] = {}
+"""Function of a family to what tells which of its classes can be registered."""
 DECODERS: dict[int, DecodeFunction] = {}
 """Tag to the function that rebuilds a value from its row, references resolved."""
 
@@ -49,6 +54,8 @@ _MODULES = {
     "PIL": "laila.codec.images",
     "pyarrow": "laila.codec.tables",
     "pandas": "laila.codec.frames",
+    "pytz": "laila.codec.zones",
+    "dateutil": "laila.codec.zones",
 }
 # By range of tags: (module here, library it needs, extra that installs the library).
 _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
@@ -68,8 +75,11 @@ _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
     (range(104, 105), "laila.codec.subclasses", "", ""),
     (range(106, 107), "laila.codec.exceptions", "", ""),
     (range(72, 73), "laila.codec.images", "PIL", "laila-core[pillow]"),
-    (range(73, 74), "laila.codec.tables", "pyarrow", "pyarrow"),
-    (range(74, 75), "laila.codec.frames", "pandas", "pandas pyarrow"),
+    (range(73, 74), "laila.codec.tables", "pyarrow", "laila-core[arrow]"),
+    (range(74, 75), "laila.codec.arrowframes", "pandas and pyarrow", "laila-core[pandas,arrow]"),
+    (range(80, 92), "laila.codec.frames", "pandas", "laila-core[pandas]"),
+    (range(92, 93), "laila.codec.zones", "", ""),
+    (range(93, 94), "laila.codec.tables", "pyarrow", "laila-core[arrow]"),
     (range(96, 100), "laila.codec.objects", "", ""),
     (range(100, 103), "laila.codec.signed", "", ""),
     (range(105, 106), "laila.codec.objects", "", ""),
@@ -99,6 +109,28 @@ def _load(module: str) -> None:
     __import__(module)
 
 
+@lru_cache(maxsize=4096)
+def family_of(kind: type) -> EncodeFunction | None:
+    """The function for classes that derive from one of a library's, or None."""
+    for base in kind.__mro__[:-1]:
+        module = _MODULES.get(base.__module__.partition(".")[0])
+        if module is not None and base not in ENCODERS:
+            try:
+                _load(module)
+            except ImportError:
+                continue
+        found = FAMILIES.get(class_path(base))
+        if found is not None:
+            return found
+    return None
+
+
+def rebuilds(family: EncodeFunction, kind: type) -> bool:
+    """Whether a class of a family can be registered."""
+    check = REGISTRABLE.get(family)
+    return check is not None and check(kind)
+
+
 def encoder_for(obj: object) -> EncodeFunction:
     """The function that makes the row of ``obj``."""
     kind = type(obj)
@@ -112,7 +144,7 @@ def encoder_for(obj: object) -> EncodeFunction:
             try:
                 _load(module)
             except ImportError:
-                # pandas without pyarrow: there is no codec for it, and what has none is pickled.
+                # A library that only looks like one of these, or is broken: what has no codec is pickled.
                 found = None
             else:
                 found = ENCODERS.get(kind)

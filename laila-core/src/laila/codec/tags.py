@@ -30,6 +30,11 @@ TENSOR, DEVICE, TORCH_CONSTANT = 64, 65, 66
 COMPOUND_TENSOR, TORCH_GENERATOR = 67, 68
 IMAGE, ARROW_TABLE, PANDAS = 72, 73, 74
 IMAGE_FILE, LOADED_IMAGE = 75, 76
+# pandas: constants and scalars; dtypes, arrays and indexes; series, frames and what derives from them
+PANDAS_CONSTANT, TIMESTAMP, PANDAS_TIMEDELTA, PERIOD, INTERVAL, OFFSET = 80, 81, 82, 83, 84, 85
+PANDAS_DTYPE, PANDAS_ARRAY, INDEX, SERIES, FRAME, FRAME_CLASS = 86, 87, 88, 89, 90, 91
+# time zones of pytz and dateutil, what Arrow has besides tables, polars
+FOREIGN_ZONE, ARROW, POLARS = 92, 93, 94
 # what needs a registration or a signature
 OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLE = 96, 97, 98, 99, 100
 PICKLED, PART = 101, 102
@@ -44,33 +49,21 @@ SETS = frozenset({SET, FROZENSET})
 """Rows whose members have no order."""
 BUFFERED = frozenset(
     {BYTES, BYTEARRAY, ARRAY_ARRAY, NDARRAY, STRUCTURED, VIEW, TENSOR, IMAGE, ARROW_TABLE}
-    | {IMAGE_FILE, LOADED_IMAGE}
+    | {IMAGE_FILE, LOADED_IMAGE, ARROW, POLARS}
 )
 """Rows whose first field is the number of a buffer (or None where the bytes are in the row)."""
 LEAVES = frozenset({NDARRAY, STRUCTURED, TENSOR})
 """Rows whose values are taken for as good as written, without reading them again."""
 DOUBTFUL = frozenset(
     {MASKED, ARRAY_CLASS, ARRAY_SUBCLASS, COMPOUND_TENSOR, OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLED}
-    | {SUBCLASS, ODD_OBJECT, EXCEPTION, GENERIC_ALIAS}
+    | {SUBCLASS, ODD_OBJECT, EXCEPTION, GENERIC_ALIAS, FRAME_CLASS}
 )
 """Rows that run code of others when made or read: a blob that has one is read before it is stored."""
 MERGED = frozenset(
     {TUPLE, FROZENSET, CONSTANT, INT, COMPLEX, BYTES, RANGE, DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE}
-    | {
-        DECIMAL,
-        FRACTION,
-        UUID,
-        PATH,
-        SCALAR,
-        NUMPY_TEXT,
-        DTYPE,
-        DEVICE,
-        TORCH_CONSTANT,
-        SLICE,
-        TYPE,
-        IP,
-        GENERIC_ALIAS,
-    }
+    | {DECIMAL, FRACTION, UUID, PATH, SCALAR, NUMPY_TEXT, DTYPE, DEVICE, TORCH_CONSTANT, SLICE}
+    | {TYPE, IP, GENERIC_ALIAS}
+    | {PANDAS_CONSTANT, TIMESTAMP, PANDAS_TIMEDELTA, PERIOD, INTERVAL, OFFSET, FOREIGN_ZONE}
 )
 """Immutable values: written once however many equal ones there are, so that equal content has equal bytes."""
 SEQUENCES = {LIST: 1, TUPLE: 1, DEQUE: 2}
