@@ -1,21 +1,34 @@
-"""Rows of Pillow's images: mode, size, pixels, palette and info. Files still open are for a signed pickle."""
+"""Rows of Pillow's images, those that ``Image.open`` gave included.
+
+An image of one's own is its mode, size, pixels, palette, info and attributes. An opened one is the bytes of
+its file, as long as these are at hand and show what the image shows, and comes back as if it were opened
+anew, at the same frame: with all its frames, texts, tags, Exif and color profile. Where its pixels were
+changed, or the file is gone, it is its pixels, its info and what its class noted about the file. The name of
+the file is not kept. Pillow's readers are used for a short list of formats, none of which runs a program.
+"""
 
 from __future__ import annotations
 
-from PIL import Image
+import io
+from pathlib import Path
+
+from PIL import Image, ImageFile
 
 from laila.codec import tags
+from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.registry import DECODERS, ENCODERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from laila.codec.encoder import Encoder
 
     Row = list[object]
 
-__all__: list[str] = []
+__all__ = ["encode_opened"]
 
 _BITS = {
     "1": 1,
@@ -56,30 +69,66 @@ def _build(
     return image
 
 
+def _pixels(value: Image.Image) -> tuple[memoryview, tuple[str, bytes] | None] | None:
+    """The raw pixels and the palette of an image; None for what would not come back equal."""
+    if value.mode not in _BITS or not _is_possible(value.size):
+        return None
+    data = memoryview(value.tobytes())
+    if value.palette is None:
+        return data, None
+    mode = value.palette.mode
+    if mode not in _PALETTES:
+        return None
+    palette = (mode, bytes(value.getpalette(mode) or b""))
+    # A palette has hidden state.
+    again = _build(value.mode, value.size, data, palette)
+    again.load()  # which is when it gets its colors
+    same = again.im.getpalette(mode, mode) == value.im.getpalette(mode, mode) and again.tobytes() == data
+    return (data, palette) if same else None
+
+
 def _encode_image(value: Image.Image, encoder: Encoder) -> Row:
-    palette: tuple[str, bytes] | None = None
-    exact = value.mode in _BITS and _is_possible(value.size)
-    data = memoryview(value.tobytes() if exact else b"")
-    if exact:
-        if value.palette is not None:
-            mode = value.palette.mode
-            exact = mode in _PALETTES
-            palette = (mode, bytes(value.getpalette(mode) or b"")) if exact else None
-        # A palette has hidden state; what would not come back equal is pickled.
-        if palette is not None:
-            again = _build(value.mode, value.size, data, palette)
-            again.info = value.info
-            exact = again == value
-    if not exact:
+    found = _pixels(value)
+    if found is None:
         from laila.codec.signed import encode_pickled
 
         return encode_pickled(value, encoder)
-    return [tags.IMAGE, encoder.add_buffer(data), value.mode, *value.size, palette, dict(value.info)]
+    data, palette = found
+    _check_exif(value, encoder)
+    attributes = {name: held for name, held in vars(value).items() if name not in _OWN}
+    sign_attributes(Image.Image, attributes, encoder)
+    number = encoder.add_buffer(data)
+    row: Row = [tags.IMAGE, number, value.mode, *value.size, palette, dict(value.info)]
+    return [*row, attributes] if attributes else row
+
+
+def _check_exif(value: Image.Image, encoder: Encoder) -> None:
+    """Refuse Exif data that was changed since it was read: it is nowhere but in an object of Pillow's."""
+    exif = vars(value).get("_exif")
+    if exif is None or hasattr(value, "tag_v2"):
+        return
+    fresh = Image.new("1", (1, 1))
+    fresh.info = value.info
+    if dict(fresh.getexif()) != dict(exif):
+        encoder.refuse(
+            "an image whose Exif was changed; put it into the image first: "
+            "image.info['exif'] = image.getexif().tobytes()"
+        )
 
 
 def _decode_image(row: Row, decoder: Decoder) -> object:
+    image = Image.Image()
+    _fill(image, row[:7], tags.IMAGE, decoder)
+    if len(row) > 7:
+        (attributes,) = row[7:]
+        set_attributes(image, attributes, decoder, own=_OWN)
+    return image
+
+
+def _fill(image: Image.Image, row: Row, tag: int, decoder: Decoder) -> None:
+    """Give an image its pixels, palette and info."""
     number, mode, width, height, palette, info = only(row, 6)
-    data = decoder.plain_buffer(number, tags.IMAGE)
+    data = decoder.plain_buffer(number, tag)
     bits = _BITS[expect(mode, str)]
     size = (expect(width, int), expect(height, int))
     if not _is_possible(size) or -(-size[0] * bits // 8) * size[1] != data.nbytes:
@@ -91,10 +140,172 @@ def _decode_image(row: Row, decoder: Decoder) -> object:
         if mode not in ("P", "PA", "L", "LA") or len(expect(octets, bytes)) > 256 * colour:
             raise ValueError("a palette that cannot be")
         colours = (kind, octets)
-    image = _build(str(mode), size, data, colours)
-    image.info = expect(info, dict)
+    built = _build(str(mode), size, data, colours)
+    image.im, image._mode, image._size = built.im, built.mode, built.size
+    image.palette, image.info = built.palette, expect(info, dict)
+
+
+# -- opened images
+
+_FORMATS = frozenset(
+    {
+        *("PNG", "JPEG", "MPO", "GIF", "TIFF", "WEBP", "AVIF", "BMP", "DIB", "PPM", "ICO", "ICNS", "TGA"),
+        *("JPEG2000", "PCX", "SGI", "DDS", "QOI", "XBM", "MSP", "CUR", "FLI", "PSD", "SPIDER", "IM"),
+    }
+)
+_OWN = frozenset(vars(Image.new("1", (1, 1)))) | {"_exif", "_readonly", "_category", "pyaccess", "readonly"}
+"""What Pillow keeps in the ``__dict__`` of every image."""
+_OF_FILES = _OWN | {
+    *("fp", "_fp", "filename", "tile", "map", "decoderconfig", "decodermaxblock", "_exclusive_fp", "png"),
+    *("_min_frame", "_exif_offset", "_decoder", "rawmode", "_close_exclusive_fp_after_loading", "icclist"),
+    *("_frame_palette", "_frame_transparency", "dispose", "dispose_extent", "disposal_method", "_n_frames"),
+    *("global_palette", "_prev_im", "codec", "_reduce"),
+}
+"""What Pillow keeps in that of an opened one, to read the file."""
+_NOTES = frozenset(
+    {
+        *("_text", "n_frames", "is_animated", "default_image", "private_chunks", "custom_mimetype"),
+        *("bits", "layers", "layer", "_huffman_dc", "_huffman_ac", "quantization", "app", "applist"),
+    }
+)
+"""What it notes about the file, and is plain data."""
+_MAX_WORK = 1 << 31
+
+
+def encode_opened(value: Any, encoder: Encoder) -> Row:
+    """The rows of an image that ``Image.open`` gave."""
+    kind: Any = type(value)
+    if value.format not in _FORMATS or _class_of(value.format) is not kind:
+        encoder.refuse(
+            f"an opened image of the format {value.format}, which is read by more than Pillow itself; store "
+            "image.copy(), or the bytes of its file"
+        )
+    if vars(value).get("_im") is None and value.fp is None and vars(value).get("_fp") is None:
+        encoder.refuse("a closed image; store it before it is closed, or the bytes of its file")
+    _check_exif(value, encoder)
+    data = _file_of(value)
+    frame = value.tell()
+    attributes = _attributes(value, _OF_FILES | _NOTES)
+    if data is not None and frame * value.size[0] * value.size[1] <= _MAX_WORK:
+        fresh = _shows_the_same(value, data, frame)
+        if fresh is not None:
+            for name in vars(fresh):
+                attributes.pop(name, None)
+            sign_attributes(type(value), attributes, encoder)
+            number = encoder.add_buffer(memoryview(data))
+            return [tags.IMAGE_FILE, number, value.format, frame, attributes or None]
+    if getattr(value, "n_frames", 1) != 1 or hasattr(value, "tag_v2"):
+        encoder.refuse(
+            f"an opened {value.format} image whose file is gone, or that was changed: its other frames and "
+            "its tags would be lost; store image.copy() for what it shows, or the bytes of its file"
+        )
+    found = _pixels(value)
+    if found is None:
+        encoder.refuse(f"an opened image in mode {value.mode} whose file is gone; store image.copy()")
+    pixels, palette = found
+    sign_attributes(type(value), attributes, encoder)
+    notes = {name: vars(value)[name] for name in sorted(_NOTES & vars(value).keys())}
+    image = (value.mode, *value.size, palette, dict(value.info))
+    return [tags.LOADED_IMAGE, encoder.add_buffer(pixels), *image, value.format, notes, attributes or None]
+
+
+def _class_of(name: str) -> object:
+    """The class of opened images of a format."""
+    if name == "JPEG":  # which Pillow opens by a function, since it may find several images
+        from PIL.JpegImagePlugin import JpegImageFile
+
+        return JpegImageFile
+    if name not in Image.OPEN:
+        Image.init()
+    return Image.OPEN[name][0] if name in Image.OPEN else None
+
+
+def _attributes(value: Any, known: frozenset[str]) -> dict[str, object]:
+    own = f"_{type(value).__name__}__"
+    return {
+        name: held for name, held in vars(value).items() if name not in known and not name.startswith(own)
+    }
+
+
+def _file_of(value: Any) -> bytes | None:
+    """The bytes of the file of an opened image, or None where they are not at hand."""
+    for name in ("fp", "_fp"):
+        stream = vars(value).get(name)
+        if stream is None or getattr(stream, "closed", True):
+            continue
+        try:
+            position = stream.tell()
+            try:
+                stream.seek(0)
+                return bytes(stream.read())
+            finally:
+                stream.seek(position)
+        except (OSError, ValueError, AttributeError):
+            continue
+    try:
+        return Path(value.filename).read_bytes() if value.filename else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _shows_the_same(value: Any, data: bytes, frame: int) -> Any | None:
+    """The image that the file gives, if it shows what ``value`` shows; else None."""
+    try:
+        fresh = _open(data, value.format, frame)
+        if type(fresh) is not type(value):
+            return None
+        if vars(value).get("_im") is not None:
+            fresh.load()
+            if fresh.tobytes() != value.tobytes() or fresh.getpalette() != value.getpalette():
+                return None
+        same = fresh.mode == value.mode and fresh.size == value.size and bool(fresh.info == value.info)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever Pillow raises for a file, it is not the one of the image
+        return None
+    return fresh if same else None
+
+
+def _open(data: bytes, name: str, frame: int) -> Any:
+    image = Image.open(io.BytesIO(data), formats=[name])
+    if frame:
+        image.seek(frame)
+    return image
+
+
+def _decode_file(row: Row, decoder: Decoder) -> object:
+    number, name, frame, attributes = only(row, 4)
+    data = bytes(decoder.plain_buffer(number, tags.IMAGE_FILE))
+    if expect(name, str) not in _FORMATS or not 0 <= expect(frame, int) < _MAX_WORK:
+        raise ValueError("an image of a format that is not read here")
+    image = _open(data, name, 0)  # type: ignore[arg-type]  # a text, as was seen
+    if frame:
+        if frame * image.size[0] * image.size[1] > _MAX_WORK:
+            raise ValueError("a frame that takes too long to reach")
+        image.seek(frame)
+    if attributes is not None:
+        set_attributes(image, attributes, decoder, own=vars(image))
+    return image
+
+
+def _decode_loaded(row: Row, decoder: Decoder) -> object:
+    name, notes, attributes = only(row, 9)[6:]
+    if expect(name, str) not in _FORMATS:
+        raise ValueError("an image of a format that is not read here")
+    kind: Any = _class_of(name)  # type: ignore[arg-type]  # a text, as was seen
+    image = kind.__new__(kind)
+    Image.Image.__init__(image)
+    vars(image).update(tile=[], fp=None, filename="", decoderconfig=(), decodermaxblock=ImageFile.MAXBLOCK)
+    vars(image).update(_exclusive_fp=False, _min_frame=0, custom_mimetype=None)
+    _fill(image, row[:7], tags.LOADED_IMAGE, decoder)
+    held = expect(notes, dict)
+    if not held.keys() <= _NOTES:
+        raise ValueError("notes about a file that no image has")
+    vars(image).update(held)
+    if attributes is not None:
+        set_attributes(image, attributes, decoder, own=_OF_FILES | _NOTES)
     return image
 
 
 ENCODERS[Image.Image] = _encode_image
-DECODERS[tags.IMAGE] = _decode_image
+DECODERS.update({tags.IMAGE: _decode_image, tags.IMAGE_FILE: _decode_file, tags.LOADED_IMAGE: _decode_loaded})

@@ -69,6 +69,11 @@ def encoder_of_class(kind: type) -> EncodeFunction:
         from laila.codec.tensorkinds import encode_tensor_class
 
         return encode_tensor_class
+    pillow = sys.modules.get("PIL.ImageFile")
+    if pillow is not None and hasattr(pillow, "ImageFile") and issubclass(kind, pillow.ImageFile):
+        from laila.codec.images import encode_opened
+
+        return encode_opened
     if _is_metaclass(kind):
         from laila.codec.typenames import encode_type
 

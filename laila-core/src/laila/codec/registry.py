@@ -80,6 +80,7 @@ _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
     (range(80, 92), "laila.codec.frames", "pandas", "laila-core[pandas]"),
     (range(92, 93), "laila.codec.zones", "", ""),
     (range(93, 94), "laila.codec.tables", "pyarrow", "laila-core[arrow]"),
+    (range(75, 77), "laila.codec.images", "PIL", "laila-core[pillow]"),
     (range(96, 100), "laila.codec.objects", "", ""),
     (range(100, 103), "laila.codec.signed", "", ""),
     (range(105, 106), "laila.codec.objects", "", ""),
