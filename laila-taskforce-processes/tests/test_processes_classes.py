@@ -200,3 +200,33 @@ except laila.errors.PayloadError as error:
         for program in programs
     ]
     assert "__main__:Point, a class that a script or a notebook defined, and this program has not" in said[1]
+
+
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_modules_come_from_where_the_submitter_has_them(kind: str, tmp_path: Path) -> None:
+    """A file of the current folder takes the place of no module in a worker; the script's folder counts."""
+    place, here = tmp_path / "place", tmp_path / "here"
+    place.mkdir()
+    here.mkdir()
+    (place / "vehicles.py").write_text("WHEELS = 4\n")
+    for name in ("fractions", "shelve", "vehicles"):
+        (here / f"{name}.py").write_text(f"open({str(tmp_path / 'RAN')!r}, 'a').write({name!r})\n")
+    (place / "script.py").write_text(
+        SETUP
+        + """
+def work():
+    import fractions, os, shelve, vehicles
+    return vehicles.WHEELS, os.environ.get("PYTHONSAFEPATH")
+assert task(work) == (4, None), task(work)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, str(place / "script.py"), kind],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (tmp_path / "RAN").exists()

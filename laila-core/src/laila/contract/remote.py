@@ -209,7 +209,9 @@ class RemoteTaskForce(TaskForce):
         added = [policy for policy in list(self._policies.values()) if not policy.closed]
         return active if not added or any(active is policy for policy in added) else added[0]
 
-    def _pack(self, task: Task, ticket: bytes | None, reachable: frozenset[str], classes: bytes) -> Parcel:
+    def _pack(
+        self, task: Task, ticket: bytes | None, reachable: frozenset[str], classes: bytes = b""
+    ) -> Parcel:
         references: dict[str, str] = {}
 
         def stand_in(entry: Entry) -> tuple[Any, ...] | None:

@@ -40,7 +40,8 @@ def configure(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         dest="modules",
-        help="import a module, whose functions with @laila.export can be called",
+        help="import a module, of the current folder or installed, whose functions with @laila.export can be "
+        "called",
     )
     parser.add_argument("--nickname", help="the policy's nickname, which makes its id the same each time")
     parser.add_argument("--certificate", metavar="FILE", help="listen with TLS, as wss://")
@@ -70,7 +71,9 @@ def run(options: Namespace) -> int:
             opened = policy.extend(url if named else pool, pool_nickname=nickname if named else None)
             if i == 0:
                 policy.central.memory.alpha_pool = opened
-        sys.path.insert(0, os.getcwd())
+        if options.modules:
+            # Last, so that a file there never takes the place of a module of Python's or of a library.
+            sys.path.append(os.getcwd())
         for module in options.modules:
             importlib.import_module(module)
         protocol = kind(

@@ -75,12 +75,15 @@ class _Worker(ProcessInterface):
         # A nanny that ends at once leaves semaphores to Python's resource tracker, which would say so.
         quiet = ("-W", "ignore:resource_tracker")
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *quiet, "-m", "laila.taskforce.dask.nanny", self._scheduler),
+            # -P: modules come from where the submitter has them, and not from the folder that it stands in.
+            *(sys.executable, "-P", *quiet, "-m", "laila.taskforce.dask.nanny", self._scheduler),
             stdin=asyncio.subprocess.PIPE,  # its end tells that of this process
             start_new_session=True,  # signals of the terminal are for the program
         )
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(_written(self._security)).encode() + b"\n")
+        path = [place or os.getcwd() for place in sys.path]
+        told = {"security": _written(self._security), "path": path}
+        self._process.stdin.write(json.dumps(told).encode() + b"\n")
 
     async def _look_after(self) -> None:
         """Begin another nanny when this one ends, unless they all end at once."""

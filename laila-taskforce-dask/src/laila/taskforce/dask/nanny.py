@@ -2,8 +2,8 @@
 
 Dask's nanny restarts a worker that dies. This one also ends when its standard input does, which is a pipe
 from the submitter, or when its parent is another process; its worker ends with it. So however the submitter
-ended, nothing of its cluster is left. The first line of the standard input is what the cluster's certificate
-and key are.
+ended, nothing of its cluster is left. The first line of the standard input tells the cluster's certificate
+and key, and where the submitter's modules come from.
 """
 
 from __future__ import annotations
@@ -68,5 +68,6 @@ if __name__ == "__main__":
     leave_signals_to_the_submitter()
     received = json.loads(_read_line())
     Thread(target=_end_with_the_submitter, args=(parent,), daemon=True).start()
+    sys.path[:] = received["path"]  # and so the worker's
     with dask.config.set(CONFIG):
-        asyncio.run(main(sys.argv[1], received))
+        asyncio.run(main(sys.argv[1], received["security"]))

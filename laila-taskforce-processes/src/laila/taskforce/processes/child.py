@@ -19,7 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-__all__ = ["STARTED", "main"]
+__all__ = ["SAFE_PATH", "STARTED", "main"]
+
+SAFE_PATH = "PYTHONSAFEPATH"
 
 _LOOK_SECONDS = 0.5
 
@@ -27,9 +29,13 @@ STARTED = b"\1"
 """Says that the task which was sent last has started. No outcome is a single byte."""
 
 
-def main(pipe: Connection) -> None:
+def main(pipe: Connection, safe_path: str | None) -> None:
     """Do tasks until an empty message, or the end of the process that sent them."""
     leave_signals_to_the_submitter()
+    # It was set for the start of this process, and programs that tasks start have the submitter's.
+    os.environ.pop(SAFE_PATH, None)
+    if safe_path is not None:
+        os.environ[SAFE_PATH] = safe_path
     Thread(target=_end_with_the_submitter, args=(os.getppid(),), daemon=True).start()
     while True:
         try:

@@ -19,7 +19,7 @@ from loky.backend.reduction import dumps
 
 from laila.contract import shown
 from laila.errors import TaskForceError
-from laila.taskforce.processes.child import STARTED, main
+from laila.taskforce.processes.child import SAFE_PATH, STARTED, main
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ if hasattr(os, "register_at_fork"):  # there is no fork on Windows
         before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release
     )
 
+_SAFE_PATH = {SAFE_PATH: "1"}
+"""Python is to start without the current folder among the places of modules; then come the submitter's."""
+
 _parents: list[Crew] = []
 
 
@@ -55,8 +58,9 @@ class _Worker:
         self.pipe: Connection
         self.pipe, theirs = context.Pipe()
         try:
+            before = os.environ.get(SAFE_PATH)
             with _starting:
-                self.process = context.Process(target=main, args=(theirs,), name=name)
+                self.process = context.Process(target=main, args=(theirs, before), name=name, env=_SAFE_PATH)
                 self.process.start()
         except BaseException:
             self.pipe.close()
