@@ -7,17 +7,15 @@ several requests, which the library tries again by itself.
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from obstore.exceptions import BaseError
-
 from laila.contract import allocate, shown
-from laila.errors import PoolClosedError, PoolError
+from laila.errors import PoolClosedError
+from laila.pool.s3.library import keep_for_ever, library
 from laila.pool.s3.messages import failure
 from laila.pool.s3.replies import RETRIED, Kind, Reply, read_reply
 from laila.pool.s3.settings import MIB
@@ -47,19 +45,6 @@ _PARTS_AT_ONCE = 8  # of one upload
 _MUCH = 4 * MIB
 _PIECE = 256 * 1024
 _FRESH_RETRIES = 1  # while nothing ever answered: a wrong address is more likely than an outage
-
-# The library's threads do not survive a fork, and a child that calls it waits for them for ever.
-_used = False
-_lost = False
-
-
-def _after_fork() -> None:
-    global _lost
-    _lost = _used
-
-
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Piece(NamedTuple):
@@ -200,13 +185,16 @@ class Client:
 
     def list(self, folder: str) -> Iterator[list[str]]:
         """Yield the names of all objects below ``folder``, page by page as they are asked for."""
-        store = self._stores.reading(MIB)
         pages: Iterator[Sequence[ObjectMeta]] | None = None
+        asker = library()
         last: str | None = None
         sorted_so_far = True
 
         def ask(store: ObjectStoreMethods) -> Sequence[ObjectMeta] | None:
-            nonlocal pages
+            nonlocal asker, pages
+            if asker is not library():  # a fork came between two pages
+                keep_for_ever(pages)
+                pages, asker = None, library()
             asked = pages if pages is not None else store.list(folder, offset=last, chunk_size=LISTED_AT_ONCE)
             pages = None  # one that has failed cannot go on
             page = next(asked, None)
@@ -214,7 +202,9 @@ class Client:
             return page
 
         # After a failure it goes on behind the last name, where that leaves nothing out.
-        while (page := self._call("list", None, ask, store, once=not sorted_so_far)) is not None:
+        while (
+            page := self._call("list", None, ask, self._stores.reading(MIB), once=not sorted_so_far)
+        ) is not None:
             names = [item["path"] for item in page]
             sorted_so_far = sorted_so_far and names == sorted(names) and (last or "") < names[0]
             last = names[-1]
@@ -236,15 +226,8 @@ class Client:
 
         Raises :class:`Failed` for the kinds that are ``expected``.
         """
-        global _used
-        if _lost:
-            raise PoolError(
-                f"pool {shown(self._place.pool)} cannot be used in a forked process: connections and their "
-                "threads stay with the parent. Start processes with multiprocessing's 'spawn' or "
-                "'forkserver', or use no S3 pool before the fork",
-                pool=self._place.pool,
-            )
-        _used = True
+        used = library()
+        used.used = True
         latest = monotonic() + max(self._settings.deadline - self._settings.timeout, 0.0)
         tries = 0
         while True:
@@ -255,7 +238,7 @@ class Client:
             tries += 1
             try:
                 result = ask(store)
-            except (BaseError, OSError) as error:
+            except (used.BaseError, OSError) as error:
                 reply = read_reply(error, self._place.bucket)
                 text = str(error)
             else:

@@ -6,12 +6,10 @@ import os
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from obstore.exceptions import BaseError
-from obstore.store import S3Store
-
 from laila.contract import said, shown, shown_url
 from laila.errors import SettingsError
 from laila.pool.s3.credentials import Credentials, Profile, find_credentials, read_profile
+from laila.pool.s3.library import library
 from laila.pool.s3.messages import Place
 from laila.pool.s3.objects import ObjectPool
 from laila.pool.s3.settings import S3Settings, check_endpoint, check_prefix
@@ -19,7 +17,7 @@ from laila.pool.s3.settings import S3Settings, check_endpoint, check_prefix
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
+    from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential, S3Store
 
     from laila.contract import Transformation
     from laila.transform import TransformationSequence
@@ -38,7 +36,8 @@ class S3Pool(ObjectPool):
     ``docs/reference/pool-s3.md``.
 
     ``prefix`` is what the pool's object names begin with; the other options are those of
-    :class:`S3Settings`. No request is made before the first use. Thread-safe; not usable in a forked child.
+    :class:`S3Settings`. No request is made before the first use. Thread-safe; usable in forked
+    children.
 
     Raises: CredentialsError: there are no credentials, or (at a request) the service does not take them.
         AccessDeniedError: the credentials may not do this. BucketNotFoundError: there is no such bucket.
@@ -132,13 +131,13 @@ class S3Pool(ObjectPool):
             if authorities is not None:
                 client["root_certificate"] = authorities
             try:
-                return S3Store(
+                return library().S3Store(
                     config=config,
                     client_options=client,
                     retry_config=again,
                     credential_provider=_provider(credentials),  # type: ignore[arg-type]  # None asks the library's own
                 )
-            except (BaseError, ValueError) as error:
+            except (library().BaseError, ValueError) as error:
                 reason = said(error).partition("\n")[0]
             raise SettingsError(
                 f"S3Pool cannot be opened with these options: {reason}", option="endpoint_url"

@@ -12,7 +12,7 @@ from enum import Enum
 from html import unescape
 from typing import NamedTuple
 
-from obstore.exceptions import InvalidPathError
+from laila.pool.s3.library import library
 
 __all__ = ["Kind", "Reply", "read_reply"]
 
@@ -137,7 +137,7 @@ _BY_STATUS = {
 def read_reply(error: BaseException, bucket: str) -> Reply:
     """Read what the client raised: about a request to ``bucket``, or about one for credentials."""
     text = str(error)
-    if isinstance(error, InvalidPathError):
+    if isinstance(error, library().InvalidPathError):
         return Reply(Kind.NAME, message=text.partition("\n\nDebug source:")[0][:300])
     # The first part is for people and holds each fact once; the second repeats it as the client's own
     # structures.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
+from laila.pool.s3.library import keep_for_ever
 from laila.pool.s3.settings import MIB
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ _SECONDS_PER_MIB = 4.0  # beyond `timeout`: the slowest line that is reckoned wi
 _CONNECT_SECONDS = 5.0
 
 
+_every: WeakSet[Stores] = WeakSet()
+
+
 class Stores:
     """Opens the library's stores by ``open_store`` as they are needed. Thread-safe.
 
@@ -38,6 +44,7 @@ class Stores:
         self._opened: dict[object, ObjectStoreMethods] = {}
         self._lock = threading.Lock()
         self._closed = False
+        _every.add(self)
         self.sending(0)
 
     def reading(self, most: int) -> ObjectStoreMethods:
@@ -60,6 +67,12 @@ class Stores:
         with self._lock:
             self._opened.clear()
             self._closed = True
+
+    def begin_anew(self) -> None:
+        """In a forked child: the stores are the parent's, as their connections are."""
+        keep_for_ever(self._opened)
+        self._opened = {}
+        self._lock = threading.Lock()
 
     def _of(self, kind: object, nbytes: int, *, stall: bool = False, retries: int = 0) -> ObjectStoreMethods:
         if (store := self._opened.get(kind)) is not None:
@@ -87,3 +100,12 @@ class Stores:
                 if not self._closed:
                     self._opened[kind] = store
             return store
+
+
+def _after_fork() -> None:
+    for stores in list(_every):
+        stores.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)
