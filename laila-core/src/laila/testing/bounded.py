@@ -1,11 +1,18 @@
-"""Tests that end: what hangs fails, and says where it stands."""
+"""Tests that end: what hangs fails, and says where it stands; a suite in which much hangs ends soon.
+
+What a suite waits for in vain is counted. After the first hang it waits for less, and when it has waited for
+long enough the tests that are left are skipped: what hangs is to be mended first, and is known by then.
+"""
 
 from __future__ import annotations
 
 import functools
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
+
+import pytest
 
 from laila.testing.promises import broken
 
@@ -16,11 +23,26 @@ if TYPE_CHECKING:
     S = TypeVar("S")
     T = TypeVar("T")
 
-__all__ = ["bounded", "within"]
+__all__ = ["bounded", "limit", "waited_in_vain", "within"]
+
+_IN_VAIN = 3.0  # seconds that a failing test takes before they count as waiting
+_wasted: dict[type, float] = {}
+
+
+def limit(suite: Any) -> float:
+    """How many seconds a test of ``suite`` may wait now: its ``patience``, or a quarter after a hang."""
+    patience: float = suite.patience
+    return patience / 4 if _wasted.get(type(suite)) else patience
+
+
+def waited_in_vain(suite: object, since: float) -> None:
+    """Count the time since ``since`` (:func:`time.monotonic`) in a test of ``suite`` that has failed."""
+    if (seconds := time.monotonic() - since) > _IN_VAIN:
+        _wasted[type(suite)] = _wasted.get(type(suite), 0.0) + seconds
 
 
 def bounded(suite: type[S]) -> type[S]:
-    """Give each test of a class three times its ``patience``; class decorator.
+    """Give each test of a class three times its :func:`limit`; class decorator.
 
     A test that has not ended by then fails, with the promise that its docstring tells. It is left behind in a
     thread that keeps no process alive.
@@ -37,7 +59,15 @@ def _bounded(test: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(test)
     def run(self: Any, *args: Any, **kwargs: Any) -> None:
         __tracebackhide__ = True
-        within(3 * self.patience, f"nothing hangs, and here: {told}", lambda: test(self, *args, **kwargs))
+        wasted = _wasted.get(type(self), 0.0)
+        if wasted > self.patience:
+            pytest.skip(f"not run: tests before it waited in vain, for {wasted:.0f} s; mend those first")
+        began = time.monotonic()
+        try:
+            within(3 * limit(self), f"nothing hangs, and here: {told}", lambda: test(self, *args, **kwargs))
+        except BaseException:
+            waited_in_vain(self, began)
+            raise
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from laila.active import activate_policy, clear_policy, peek_policy
 from laila.futures import GroupFuture
 from laila.policy import DefaultPolicy
 from laila.testing import promises
-from laila.testing.bounded import within
+from laila.testing.bounded import limit, waited_in_vain, within
 from laila.testing.promises import broken, until
 
 if TYPE_CHECKING:
@@ -104,7 +105,13 @@ class TaskForceSuite:
     """How many random histories the state machine tries."""
 
     patience: ClassVar[float] = 20.0
-    """Seconds after which what should end counts as hanging."""
+    """Seconds after which what should end counts as hanging. When about as many were waited in vain, the tests
+    that are left are skipped."""
+
+    @property
+    def limit(self) -> float:
+        """Seconds that a test may wait now: ``patience``, or less after something hung."""
+        return limit(self)
 
     @pytest.fixture
     def make_taskforce(self) -> MakeTaskForce:
@@ -128,7 +135,12 @@ class TaskForceSuite:
 
         yield make
         for taskforce in reversed(made):
-            within(self.patience, "close() ends once the tasks have ended", taskforce.close)
+            began = time.monotonic()
+            try:
+                within(self.limit, "close() ends once the tasks have ended", taskforce.close)
+            except BaseException:
+                waited_in_vain(self, began)
+                raise
 
     @pytest.fixture
     def taskforce(self, made: MakeTaskForce) -> TaskForce:
@@ -146,7 +158,7 @@ class TaskForceSuite:
             activate_policy(before)
         else:
             clear_policy()
-        within(self.patience, "a policy with this task force can be closed", policy.close)
+        within(self.limit, "a policy with this task force can be closed", policy.close)
 
     @pytest.fixture
     def notes(self, tmp_path: Path) -> Notes:
@@ -156,7 +168,7 @@ class TaskForceSuite:
     @pytest.fixture
     def gate(self, tmp_path: Path) -> Iterator[Gate]:
         """Tasks that run until they are told to stop; at the end of the test they are."""
-        gate = Gate(tmp_path, self.patience)
+        gate = Gate(tmp_path, self.limit)
         yield gate
         gate.open()
 
@@ -167,7 +179,7 @@ class TaskForceSuite:
     ) -> None:
         """Wait until a future has settled; the promise ``what`` is broken where it does not."""
         __tracebackhide__ = True
-        promise(future._block(self.patience, note=False), f"{what}; after {self.patience:g} s: {future!r}")
+        promise(future._block(limit := self.limit, note=False), f"{what}; after {limit:g} s: {future!r}")
 
     def value(
         self, future: Future[Any] | GroupFuture[Any], what: str = "every task settles its future"

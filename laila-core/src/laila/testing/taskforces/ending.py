@@ -183,7 +183,7 @@ class Ending(TaskForceSuite):
         gate.await_started()
         queued = [taskforce.submit(partial(tasks.note, notes.path, str(n))) for n in range(20)]
         within(
-            self.patience,
+            self.limit,
             "shutdown(wait=False) returns while tasks run",
             partial(taskforce.shutdown, wait=False),
         )
@@ -242,10 +242,10 @@ class Ending(TaskForceSuite):
             threads = [threading.Thread(target=submit, args=(10 * turn,), daemon=True) for _ in range(2)]
             for thread in threads:
                 thread.start()
-            promise(enough.wait(self.patience), "submit() returns")
+            promise(enough.wait(self.limit), "submit() returns")
             taskforce.shutdown()
             for thread in threads:
-                thread.join(self.patience)
+                thread.join(self.limit)
             promise(not odd, f"a submit that comes too late is a TaskForceError, not {odd[:1]}")
             promise(
                 not any(map(threading.Thread.is_alive, threads)), "a submit that comes too late is refused"
@@ -276,7 +276,7 @@ class Ending(TaskForceSuite):
         leaks = Leaks()
         for _ in range(3):
             use()
-        leaks.check("close()", seconds=self.patience / 2)
+        leaks.check("close()", seconds=self.limit / 2)
 
     def test_options(self, made: MakeTaskForce) -> None:
         """`options()` can be written down, and `nickname=` gives the same identity everywhere."""

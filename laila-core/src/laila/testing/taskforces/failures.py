@@ -47,7 +47,7 @@ class Failures(TaskForceSuite):
         )
         for _ in range(2):
             with pytest.raises(ValueError, match="what went wrong"):
-                future.wait(self.patience)
+                future.wait(self.limit)
         later = "".join(traceback.format_exception(future.exception))
         promise(later == told, "looking at an error again does not change its traceback", FUTURES)
         missing = self.error(taskforce.submit(partial(tasks.miss, "k", "p")))
@@ -73,7 +73,7 @@ class Failures(TaskForceSuite):
             [group[n].result for n in range(0, 40, 2)] == [n * n for n in range(0, 40, 2)], "others are done"
         )
         with pytest.raises(ValueError, match="error 1"):
-            group.wait(self.patience)
+            group.wait(self.limit)
         promise(
             self.value(taskforce.submit(partial(tasks.square, 3))) == 9,
             "tasks are run after others have failed",

@@ -52,11 +52,11 @@ class _Task:
 class _Histories(RuleBasedStateMachine):
     """The task force beside its model: a list of tasks, whether it is paused, and whether it is over."""
 
-    def __init__(self, taskforce: TaskForce, notes: Notes, patience: float) -> None:
+    def __init__(self, taskforce: TaskForce, notes: Notes, limit: float) -> None:
         super().__init__()
         self.taskforce = taskforce
         self.notes = notes
-        self.patience = patience
+        self.limit = limit
         self.tasks: list[_Task] = []
         self.paused = False
         self.over = False
@@ -131,7 +131,7 @@ class _Histories(RuleBasedStateMachine):
             elif cancel_pending:
                 task.may_be_cancelled = True
         within(
-            self.patience,
+            self.limit,
             "shutdown() ends",
             partial(self.taskforce.shutdown, wait=wait, cancel_pending=cancel_pending),
         )
@@ -145,7 +145,7 @@ class _Histories(RuleBasedStateMachine):
             self.shut_down(wait=True, cancel_pending=False)
         for task in self.tasks:
             self._check(task)
-        within(self.patience, "close() ends", self.taskforce.close)
+        within(self.limit, "close() ends", self.taskforce.close)
         ran = self.notes.read()
         for task in self.tasks:
             count = ran.count(task.name)
@@ -161,7 +161,7 @@ class _Histories(RuleBasedStateMachine):
             task.held = False
 
     def _check(self, task: _Task) -> None:
-        promise(task.future._block(self.patience, note=False), f"every task settles its future: {task}")
+        promise(task.future._block(self.limit, note=False), f"every task settles its future: {task}")
         if task.may_be_cancelled and task.future.cancelled():
             task.cancelled = True
         error = task.future.exception
@@ -183,7 +183,7 @@ class Machine(TaskForceSuite):
         """In any order of submit, pause, start, cancel, wait and shutdown: each task runs once or never."""
         numbers = itertools.count()
         run_state_machine_as_test(
-            lambda: _Histories(make_taskforce(), Notes(tmp_path / f"notes-{next(numbers)}"), self.patience),  # type: ignore[arg-type]  # a factory will do
+            lambda: _Histories(make_taskforce(), Notes(tmp_path / f"notes-{next(numbers)}"), self.limit),  # type: ignore[arg-type]  # a factory will do
             settings=settings(
                 max_examples=self.examples,
                 stateful_step_count=20,

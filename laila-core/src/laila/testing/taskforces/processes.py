@@ -43,7 +43,7 @@ class Processes(TaskForceSuite):
             described = {"module": module, "name": name, "options": {}}
         order = {"taskforce": described, "program": program, "arguments": arguments}
         with Program("laila.testing.taskforce_child", order) as running:
-            ended = running.end(2 * self.patience)
+            ended = running.end(1.5 * self.limit)
         if ended is None:
             broken(f"a program with this task force ends by itself; it hung; see {EXIT}")
         promise(
@@ -104,7 +104,7 @@ class Processes(TaskForceSuite):
             started=str(tmp_path / "started"),
             release=str(tmp_path / "release"),
             background=self.background,
-            limit=self.patience / 2,
+            limit=self.limit / 2,
         )
         said = notes.read()
         promise(
@@ -134,7 +134,7 @@ class Processes(TaskForceSuite):
     def test_forks_under_load(self, taskforce: TaskForce, notes: Notes) -> None:
         """A process may fork at any moment, and new work is done in the child."""
         self.needs_one_process()
-        self.run_program(taskforce, "fork_under_load", notes=notes.path, limit=self.patience / 2)
+        self.run_program(taskforce, "fork_under_load", notes=notes.path, limit=self.limit / 2)
         said = notes.read()
         promise(
             said == ["failed 0"],

@@ -75,7 +75,7 @@ class Waiting(TaskForceSuite):
                 for seed in range(6)
             ],
             f"{NO_DEADLOCK}: many trees at once",
-            2 * self.patience,
+            2 * self.limit,
         )
         promise(all(count >= 1 for count in found), f"random trees have leaves; they gave {found}", PAGE)
 

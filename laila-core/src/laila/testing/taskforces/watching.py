@@ -46,7 +46,7 @@ class Watching(TaskForceSuite):
         until(
             lambda: len(called) >= 2,
             lambda: f"a callback is called; of two, these were: {called}",
-            self.patience,
+            self.limit,
         )
         promise(
             sorted((status, id(future)) for status, future in called)
@@ -73,7 +73,7 @@ class Watching(TaskForceSuite):
         found = in_threads(
             [partial(work, me) for me in range(8)],
             "many threads may submit and wait at once",
-            2 * self.patience,
+            2 * self.limit,
         )
         expected = [[str(me * 1000 + n) for n in range(40)] for me in range(8)]
         promise(found == expected, "threads that submit at once each get the outcomes of their own tasks")
@@ -105,7 +105,7 @@ class Watching(TaskForceSuite):
         found = in_threads(
             [partial(work, me) for me in range(6)],
             "many threads may submit, cancel, pause and start at once",
-            2 * self.patience,
+            2 * self.limit,
         )
         ran = Counter(notes.read())
         for name, cancelled in (item for ended in found for item in ended.items()):
@@ -118,7 +118,7 @@ class Watching(TaskForceSuite):
     def test_as_completed(self, taskforce: TaskForce, gate: Gate) -> None:
         """`as_completed` gives each future once, as it settles."""
         futures = [taskforce.submit(partial(tasks.slow_square, n)) for n in range(20)]
-        given = list(as_completed(futures, self.patience))
+        given = list(as_completed(futures, self.limit))
         promise(
             len(given) == 20 and set(map(id, given)) == set(map(id, futures)), "as_completed gives each once"
         )
@@ -126,7 +126,7 @@ class Watching(TaskForceSuite):
         slow = taskforce.submit(partial(tasks.hold, *gate.files))
         gate.await_started()
         order = []
-        for future in as_completed([slow, *futures[:2]], self.patience):
+        for future in as_completed([slow, *futures[:2]], self.limit):
             order.append(future)
             gate.open()
         promise(order == [*futures[:2], slow], "as_completed gives what has settled before what still runs")
@@ -151,7 +151,7 @@ class Watching(TaskForceSuite):
         def outer(n: int) -> None:
             taskforce.submit(partial(tasks.note, notes.path, str(n)))
 
-        with guarantee(timeout=self.patience):
+        with guarantee(timeout=self.limit):
             for n in range(20):
                 if self.in_process:
                     taskforce.submit(partial(outer, n))
@@ -159,5 +159,5 @@ class Watching(TaskForceSuite):
                     taskforce.submit(partial(tasks.note, notes.path, str(n)))
         ran = sorted(map(int, notes.read()))
         promise(ran == list(range(20)), f"a guarantee ends when all is done; {len(ran)} of 20 were")
-        with pytest.raises(ValueError, match="in the block"), guarantee(timeout=self.patience):
+        with pytest.raises(ValueError, match="in the block"), guarantee(timeout=self.limit):
             taskforce.submit(partial(tasks.fail, "in the block"))
