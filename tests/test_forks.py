@@ -45,7 +45,8 @@ def child(n):
     keep(f"child {n}", {"n": n, "big": bytes(300_000)})
     assert get(f"child {n}")["n"] == n
     names = [f"many {n} {i}" for i in range(20)]
-    laila.memorize([laila.constant(i, nickname=name) for i, name in enumerate(names)], pool_nickname="data").wait(60)
+    entries = [laila.constant(i, nickname=name) for i, name in enumerate(names)]
+    laila.memorize(entries, pool_nickname="data").wait(60)
     found = laila.remember(nickname=names, pool_nickname="data").wait(60)
     assert [entry.data for entry in found] == list(range(20))
     return n

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     S = TypeVar("S")
     T = TypeVar("T")
 
-__all__ = ["bounded", "limit", "waited_in_vain", "within"]
+__all__ = ["bounded", "limit", "something_hung", "waited_in_vain", "within"]
 
 _IN_VAIN = 3.0  # seconds that a failing test takes before they count as waiting
 _wasted: dict[type, float] = {}
@@ -33,6 +33,11 @@ def limit(suite: Any) -> float:
     """How many seconds a test of ``suite`` may wait now: its ``patience``, or a quarter after a hang."""
     patience: float = suite.patience
     return patience / 4 if _wasted.get(type(suite)) else patience
+
+
+def something_hung() -> bool:
+    """Whether a test of this process waited in vain."""
+    return bool(_wasted)
 
 
 def waited_in_vain(suite: object, since: float) -> None:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+_PATIENCE = 5.0  # seconds that a process has to end when a suite has left hanging threads in it
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["pytest_configure", "pytest_terminal_summary"]
+__all__ = ["pytest_configure", "pytest_sessionfinish", "pytest_terminal_summary", "pytest_unconfigure"]
 
 # Plain asserts in the helpers of the suites show what they compared, as those in test files do.
 for _name in ("bounded", "child", "pools", "programs", "promises", "protocols", "samples", "taskforces"):
@@ -24,6 +26,34 @@ _PREFIX = "Failed: promise broken: "
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker by which the suites are selected or left out."""
     config.addinivalue_line("markers", "conformance: a promise of laila's contract; the suites bear it")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the process soon, where a test has left threads that hang and may keep it alive for ever."""
+    import sys
+
+    bounded = sys.modules.get("laila.testing.bounded")
+    if bounded is None or not bounded.something_hung():
+        return
+    import os
+    from threading import Thread
+    from time import sleep
+
+    code = int(getattr(config, "_laila_exit_code", 1))
+
+    def end() -> None:
+        sleep(_PATIENCE)
+        sys.stderr.write("laila: what hung in a test keeps this process alive; it is ended\n")
+        sys.stderr.flush()
+        os._exit(code)
+
+    Thread(target=end, name="laila-end", daemon=True).start()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how the run went."""
+    session.config._laila_exit_code = int(exitstatus)  # type: ignore[attr-defined]  # ours
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

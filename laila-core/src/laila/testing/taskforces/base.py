@@ -105,8 +105,8 @@ class TaskForceSuite:
     """How many random histories the state machine tries."""
 
     patience: ClassVar[float] = 20.0
-    """Seconds after which what should end counts as hanging. When about as many were waited in vain, the tests
-    that are left are skipped."""
+    """Seconds after which what should end counts as hanging. When about as many were waited in vain, the
+    tests that are left are skipped."""
 
     @property
     def limit(self) -> float:
