@@ -82,7 +82,7 @@ def test_payload_through_the_codec(pool: HDF5Pool) -> None:
     with h5py.File(pool.path, "r") as opened:
         group = opened[f"entries/{STEM}"]
         assert (group["0"][()] == array).all()
-        assert {dataset.shape for dataset in group.values()} >= {(300, 200), (70_000,), (1, 200), (0, 3), ()}
+        assert {dataset.shape for dataset in group.values()} >= {(300, 200), (70_000,), (0, 3), ()}
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_bad_options(tmp_path: Path) -> None:
         HDF5Pool(tmp_path / "p.h5", lock_timeout=-1)
     with pytest.raises(PoolError, match="does not exist"):
         HDF5Pool(tmp_path / "p.h5", read_only=True)
-    with pytest.raises(PoolError, match="No such file or directory"):
+    with pytest.raises(PoolError, match=r"nowhere is not there\. Make it"):
         HDF5Pool(tmp_path / "nowhere" / "p.h5")
     assert os.listdir(tmp_path) == []
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from laila.pool.hdf5.storage import Storage
 
+    Runs = list[tuple[int, bytes]]
+
 __all__ = ["PAGE", "DurableFile", "recover"]
 
 PAGE = 4096
@@ -259,14 +261,19 @@ class DurableFile(io.RawIOBase):
             self._lead(self._end)
 
 
-def recover(storage: Storage, file_id: bytes, end_of: Callable[[Storage], int]) -> int:
+def recover(
+    storage: Storage,
+    file_id: bytes,
+    end_of: Callable[[Storage], int],
+    is_next: Callable[[Storage, Runs], bool] = lambda storage, runs: True,
+) -> int:
     """Bring a file that was not closed in order back to its last commit, and return its committed end.
 
-    ``end_of`` reads the end from the superblock. To be called by one process at a time, with readers kept
-    out.
+    ``end_of`` reads the end from the superblock; ``is_next`` says whether a record follows what is there. To
+    be called by one process at a time, with readers kept out.
     """
     record = journal.load(storage, file_id)
-    if record is not None:
+    if record is not None and is_next(storage, record.runs):
         for offset, data in record.runs:
             storage.write(data, offset)
         storage.sync()

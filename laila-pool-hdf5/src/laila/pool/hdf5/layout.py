@@ -57,6 +57,7 @@ class Header:
     _MOVED_AT: ClassVar[int] = 40
     _GLANCE: ClassVar[Struct] = Struct("<QQ")
     _GLANCE_AT: ClassVar[int] = 32
+    _OPENED_AT: ClassVar[int] = 128  # outside of the header proper, as it says nothing about what is stored
 
     def __init__(self, file_id: bytes) -> None:
         self.file_id = file_id
@@ -95,15 +96,12 @@ class Header:
     def read(cls, storage: Storage, path: str) -> Self:
         """Read the header. Raises :class:`PoolFormatError` for a file that is no pool."""
         raw = cls.identify(storage, path)
-        size = cls._FORM.size
-        # "moved" is set by itself, so the checksum takes it as unset.
-        form = raw[: cls._MOVED_AT] + bytes(8) + raw[cls._MOVED_AT + 8 : size]
-        if xxh3_64_intdigest(form) != cls._CHECKSUM.unpack_from(raw, size)[0]:
+        if not cls._is_whole(raw):
             raise PoolFormatError(
                 f"the header of {path} is damaged; restore the file from a backup (h5py still opens it)",
                 pool=path,
             )
-        _, _, _, file_id, generation, _, serial, *segments = cls._FORM.unpack(form)
+        _, _, _, file_id, generation, _, serial, *segments = cls._FORM.unpack_from(raw)
         header = cls(file_id)
         header.generation, header.serial = generation, serial
         header.index = (segments[0], segments[1], segments[2])
@@ -143,6 +141,40 @@ class Header:
         # next step is to read the header, which says so.
         generation, moved = cls._GLANCE.unpack(raw) if len(raw) == cls._GLANCE.size else (0, 0)
         return generation, moved
+
+    @classmethod
+    def opened_as(cls, storage: Storage) -> int:
+        """Return the inode number of the file when it was opened to be written to; 0: that was not noted."""
+        return int.from_bytes(storage.read(8, cls._OPENED_AT), "little")
+
+    @classmethod
+    def set_opened(cls, storage: Storage, number: int) -> None:
+        """Note the inode number, by which a copy is told from the file."""
+        if cls.opened_as(storage) != number:
+            storage.write(cls._CHECKSUM.pack(number), cls._OPENED_AT)
+
+    @classmethod
+    def is_next(cls, storage: Storage, runs: Sequence[tuple[int, bytes]]) -> bool:
+        """Whether a journal's record makes this header the one that follows it, or has begun to.
+
+        A file that is copied while somebody writes to it may get the header of one commit, and the record of
+        a much later one at its end: what lies between them is not in the copy. Then the header counts, and
+        all that it leads to is there, as it was there when the header was copied.
+        """
+        new = next((data for offset, data in runs if offset == 0), b"")
+        old = storage.read(cls._FORM.size + cls._CHECKSUM.size, 0)
+        if len(new) < len(old) or not cls._is_whole(old):
+            return True  # it was interrupted in the midst of the header: the record has the whole of it
+        (before, _), (after, _) = (cls._GLANCE.unpack_from(raw, cls._GLANCE_AT) for raw in (old, new))
+        return bool(before in (after - 1, after))
+
+    @classmethod
+    def _is_whole(cls, raw: bytes) -> bool:
+        size = cls._FORM.size
+        # "moved" is set by itself, so the checksum takes it as unset.
+        form = raw[: cls._MOVED_AT] + bytes(8) + raw[cls._MOVED_AT + 8 : size]
+        checksum = raw[size : size + cls._CHECKSUM.size]
+        return cls._CHECKSUM.pack(xxh3_64_intdigest(form)) == checksum
 
     @classmethod
     def set_moved(cls, storage: Storage, moved: bool) -> None:
@@ -217,9 +249,51 @@ def decode_blocks(data: bytes, path: str) -> list[Row]:
         body = data[start : start + length]
         if len(body) != length or xxh3_64_intdigest(body) != checksum:
             raise damaged_index(path)
-        rows.extend(msgpack.unpackb(body, use_list=False))
+        rows.extend(_rows(body, path))
         position = start + length
     return rows
+
+
+_MOST = 1 << 62  # no file is so long; beyond it the system's calls refuse the number itself
+
+
+def _rows(body: bytes, path: str) -> tuple[Row, ...]:
+    """Read rows and hold each to its form: whoever wrote the file may have written anything."""
+    try:
+        # MessagePack's unpacker makes room for what is announced; a walk over it first does not.
+        walker = msgpack.Unpacker(None, max_buffer_size=max(len(body), 1))
+        walker.feed(body)
+        walker.skip()
+        if walker.tell() == len(body):
+            rows = msgpack.unpackb(body, use_list=False, max_map_len=0, max_ext_len=0)
+            if type(rows) is tuple and all(map(_is_row, rows)):
+                return rows
+    except (ValueError, TypeError, LookupError, RecursionError, msgpack.UnpackException) as error:
+        raise damaged_index(path) from error
+    raise damaged_index(path)
+
+
+def _is_row(row: object) -> bool:
+    if type(row) is not tuple:
+        return False
+    if len(row) == 1:
+        return row[0] is None or type(row[0]) is str
+    if len(row) not in (3, 4) or type(row[0]) is not str or not _is_place(row[1], row[2]):
+        return False
+    return len(row) == 3 or (type(row[3]) is tuple and all(map(_is_buffer, row[3])))
+
+
+def _is_place(offset: object, length: object) -> bool:
+    return type(offset) is int and type(length) is int and 0 <= offset < _MOST and 0 <= length < _MOST
+
+
+def _is_buffer(buffer: object) -> bool:
+    return (
+        type(buffer) is tuple
+        and len(buffer) == 3
+        and type(buffer[2]) is bool
+        and _is_place(buffer[0], buffer[1])
+    )
 
 
 # What a link in HDF5 cannot say is written as %XX, like the percent itself.

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from laila.errors import PoolError, PoolLockedError
@@ -21,7 +21,12 @@ from laila.pool.hdf5.storage import FileStorage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["LockFile", "locked"]
+__all__ = ["NO_LOCKS", "LockFile", "locked"]
+
+NO_LOCKS = -1.0
+"""In the place of a time limit: lock nothing."""
+# What a call says on a file system that was mounted without locks, or has never had any.
+_HAS_NONE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 # Often at first: a process that commits without rest leaves the lock for moments only.
 _SHORTEST_PAUSE, _PAUSE_BEHIND_OTHERS, _LONGEST_PAUSE = 0.0002, 0.0005, 0.02
@@ -46,6 +51,9 @@ def locked(
     ``path`` and ``what`` (who is likely to hold it) are for its message. With a ``queue`` the lock goes to
     those who wait in the order in which they came; ``prepare`` is called before one joins them.
     """
+    if timeout == NO_LOCKS:
+        yield
+        return
     kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     try:
         if not _take(fd, kind, timeout, queue, prepare):
@@ -56,8 +64,20 @@ def locked(
                 pool=path,
             )
         yield
+    except OSError as error:
+        if error.errno not in _HAS_NONE or isinstance(error, PoolError) or error.filename is not None:
+            raise
+        raise PoolError(
+            f"cannot lock {path}: the file system has no locks ({error.strerror}), by which processes take "
+            "turns. Open the pool with lock='none' where you see to it that no other process writes to the "
+            "file, use a local disk, or mount the file system with locks (Lustre: -o flock; NFS: without "
+            "nolock). A files pool (file:///folder) needs none",
+            pool=path,
+            errno=error.errno,
+        ) from error
     finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)  # also where an interrupt came the moment the lock was taken
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)  # also where an interrupt came the moment the lock was taken
 
 
 def _take(
@@ -118,6 +138,9 @@ class LockFile:
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
         """Hold the lock for the body; see :func:`locked`."""
+        if timeout == NO_LOCKS:
+            yield
+            return
         while True:
             file = self._file or self._open()
             with locked(
@@ -138,9 +161,19 @@ class LockFile:
 
     def _open(self) -> FileStorage:
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except OSError as error:
+            folder = os.path.dirname(self.path) or "."
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                raise PoolError(
+                    f"cannot make {self._pool}: the folder {folder} is not there. Make it, or "
+                    "mount it, first",
+                    errno=error.errno,
+                    pool=self._pool,
+                ) from error
             advice = ""
+            if error.errno == errno.ELOOP:
+                advice = "; it is a symbolic link, which is not followed: delete it"
             if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
                 advice = "; without the right to write, open the pool with read_only=True"
             raise PoolError(

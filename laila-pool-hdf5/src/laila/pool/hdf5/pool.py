@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from laila.contract import Blob, Pool, Settings, option, shown, shown_url
 from laila.errors import SettingsError
+from laila.pool.hdf5.locking import NO_LOCKS
 from laila.pool.hdf5.store import Store
 
 if TYPE_CHECKING:
@@ -35,10 +36,11 @@ class HDF5Settings(Settings):
         default="power",
         help="what a finished write survives: a power failure, or (quicker) only the death of the process",
     )
-    lock: Literal["wait", "error"] = option(
+    lock: Literal["wait", "error", "none"] = option(
         printed=True,
         default="wait",
-        help="when another process is at the file: wait, or raise PoolLockedError at once",
+        help="when another process is at the file: wait, or raise PoolLockedError at once; `none` takes no "
+        "locks, for file systems that have none, where nobody else writes",
     )
     lock_timeout: float = option(
         printed=True, default=30.0, help="seconds to wait with `lock='wait'` before PoolLockedError"
@@ -85,7 +87,7 @@ class HDF5Pool(Pool):
         transformations: Iterable[str | Transformation] | TransformationSequence = (),
         write: Literal["through"] | None = None,
         durable: Literal["power", "process"] | None = None,
-        lock: Literal["wait", "error"] | None = None,
+        lock: Literal["wait", "error", "none"] | None = None,
         lock_timeout: float | None = None,
         read_only: bool | None = None,
         compact: Literal["auto", "manual"] | None = None,
@@ -109,7 +111,7 @@ class HDF5Pool(Pool):
         self._store = Store(
             _default_path(nickname) if settings.path is None else os.path.expanduser(settings.path),
             durable=settings.durable == "power",
-            timeout=settings.lock_timeout if settings.lock == "wait" else 0.0,
+            timeout={"wait": settings.lock_timeout, "error": 0.0, "none": NO_LOCKS}[settings.lock],
             read_only=settings.read_only,
             compact=settings.compact == "auto",
         )

@@ -66,6 +66,8 @@ class PoolFile:
         self.path = path
         self.index = Index()
         self.header = Header(b"")
+        self.owned = False
+        """Whether this is known to be no copy that was made while somebody wrote."""
         self._exclusive = exclusive
 
     # -- opening -------------------------------------------------------------------------------------------
@@ -73,12 +75,18 @@ class PoolFile:
     def needs_recovery(self) -> bool:
         """Whether a writer died in the middle of a commit; to be asked while no other may be in one."""
         # The last bytes of a file may be somebody's data that looks like a record, so that is not enough.
-        return journal.load(self.storage, self._file_id()) is not None
+        record = journal.load(self.storage, self._file_id())
+        return record is not None and Header.is_next(self.storage, record.runs)
 
     def recover(self) -> None:
         """Bring the file to its last commit; to be called by one writer alone."""
         with self._exclusive():
-            recover(self.storage, self._file_id(), lambda storage: superblock_end(storage, self.path))
+            recover(
+                self.storage,
+                self._file_id(),
+                lambda storage: superblock_end(storage, self.path),
+                Header.is_next,
+            )
 
     def _file_id(self) -> bytes:
         return self.header.file_id or Header.file_id_of(Header.identify(self.storage, self.path))

@@ -21,11 +21,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
-from laila.contract import logger
+from laila.contract import Blob, logger
 from laila.errors import LailaError, PoolClosedError, PoolError, PoolFormatError
 from laila.pool.hdf5.durable import DurableFile
 from laila.pool.hdf5.layout import Header, superblock_end
-from laila.pool.hdf5.locking import LockFile, locked
+from laila.pool.hdf5.locking import NO_LOCKS, LockFile, locked
 from laila.pool.hdf5.poolfile import PoolFile, Transaction
 from laila.pool.hdf5.reporting import reporting
 from laila.pool.hdf5.requests import Request, Requests
@@ -64,6 +64,7 @@ class Store:
         self.path = os.path.realpath(path)
         self._durable = durable
         self._timeout = timeout
+        self._at_once = timeout if timeout == NO_LOCKS else 0.0
         self._read_only = read_only
         self._auto_compact = compact
         self._closed = False
@@ -113,7 +114,7 @@ class Store:
         left = self.path + _COMPACTING
         if os.path.exists(left):
             # Held: somebody is compacting, and this is no left-over. Another error: compact() will tell it.
-            with suppress(OSError), self._lock.held(0):
+            with suppress(OSError), self._lock.held(self._at_once):
                 os.unlink(left)
 
     def _attach(self) -> PoolFile | None:
@@ -152,7 +153,9 @@ class Store:
         beside = self.path + suffix
         with suppress(FileNotFoundError):
             os.unlink(beside)  # left by a process that died here; no other can be at it under the lock
-        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        # What takes another file's place is never more open than that one.
+        mode = 0o666 if self._file is None else 0o600
+        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         storage = FileStorage(fd, durable=self._durable)
         try:
             built, transaction = PoolFile.create(storage, self.path)
@@ -177,10 +180,26 @@ class Store:
             sync_directory(os.path.dirname(self.path))
         file = self._pool_file(storage)
         file.header, file.index = built.header, built.index
+        Header.set_opened(storage, os.fstat(storage.fd).st_ino)
+        file.owned = True
         return file
 
     def _replace(self, old: PoolFile, beside: str, storage: FileStorage) -> None:
-        os.fchmod(storage.fd, stat.S_IMODE(os.stat(self.path).st_mode))
+        before = os.stat(self.path)
+        now = os.fstat(storage.fd)
+        if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+            try:
+                os.fchown(storage.fd, before.st_uid, before.st_gid)
+            except PermissionError as error:
+                raise PoolError(
+                    f"cannot compact {self.path}: the new file would be another user's or group's, and only "
+                    "the owner or root can give it to them; let the owner of the file compact it",
+                    pool=self.path,
+                    errno=error.errno,
+                ) from error
+        os.fchmod(
+            storage.fd, stat.S_IMODE(before.st_mode)
+        )  # after the owner: a change of that takes bits away
         with self._locked(_storage(old), exclusive=True):
             # Others have the old file open: they must hear of the new one, and not before it can be found.
             Header.set_moved(old.storage, True)
@@ -204,7 +223,8 @@ class Store:
         file = self._file
         if file is not None:
             generation, moved = Header.glance(file.storage)
-            if generation == file.header.generation and not moved:
+            # Somebody may have put another file here, from a backup perhaps: the path is what was asked for.
+            if generation == file.header.generation and not moved and _storage(file).is_at(self.path):
                 return file
         with reporting("read", self.path):
             return self._catch_up()
@@ -263,7 +283,40 @@ class Store:
                 if Header.glance(file.storage)[1]:
                     # The process that was to put another file here died before it did.
                     Header.set_moved(file.storage, False)
-            yield file
+            yield self._own(file)
+
+    def _own(self, file: PoolFile) -> PoolFile:
+        """Return what may be written to in the place of ``file``: it, or what is made of a torn copy.
+
+        What HDF5 keeps of a file that was copied in the midst of commits is of several of them, and HDF5 must
+        not write there. What laila keeps is whole, and makes a file anew.
+        """
+        storage = _storage(file)
+        number = os.fstat(storage.fd).st_ino
+        if file.owned:
+            return file
+        if Header.opened_as(storage) not in (0, number) and storage.size() > superblock_end(
+            storage, self.path
+        ):
+            self._file = file
+
+            def fill(transaction: Transaction) -> None:
+                for key, entry in list(file.index.entries.items()):
+                    found = file.read(entry)
+                    make = Blob.from_parts if isinstance(found, list) else Blob.from_bytes
+                    transaction.put(key, make(found, key=key))  # type: ignore[arg-type]
+
+            built = self._build(_COMPACTING, fill)
+            _log.warning(
+                "%s is a copy that was made while the file was open: its entries were taken into a new file",
+                self.path,
+            )
+            with self._steady:
+                self._file = built
+            return built
+        Header.set_opened(storage, number)
+        file.owned = True
+        return file
 
     def transact(self, change: Callable[[Transaction], T], keys: frozenset[str] | None) -> T:
         """Run ``change``, which concerns ``keys`` (None: all), commit what it did, and return its result.
@@ -387,7 +440,7 @@ class Store:
                 # No matter if not: what stands past the end is cut off by the next who writes.
                 with suppress(OSError):
                     if file is not None and not self._read_only and _storage(file).is_at(self.path):
-                        with self._lock.held(0):
+                        with self._lock.held(self._at_once):
                             if not file.needs_recovery() and _storage(file).is_at(self.path):
                                 file.storage.truncate(superblock_end(file.storage, self.path))
             finally:
