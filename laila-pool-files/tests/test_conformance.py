@@ -21,6 +21,10 @@ class TestFilesystemPool(PoolConformance):
         return lambda **options: FilesystemPool(tmp_path / "pool", **options)
 
     @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"file://{tmp_path}/pool"
+
+    @pytest.fixture
     def damage(self, tmp_path: Path) -> Callable[[str], None]:
         def change_a_byte(key: str) -> None:
             path = Path(FilesystemPool(tmp_path / "pool").file_of(key))

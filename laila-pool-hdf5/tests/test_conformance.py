@@ -18,3 +18,7 @@ class TestHDF5Pool(PoolConformance):
     @pytest.fixture
     def open_pool(self, tmp_path: Path) -> Callable[..., Pool]:
         return lambda **options: HDF5Pool(tmp_path / "pool.h5", **options)
+
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"hdf5://{tmp_path}/pool.h5"

@@ -50,6 +50,10 @@ class TestRedisPool(PoolConformance):
         return lambda **options: RedisPool(server.url, prefix=prefix, **options)
 
     @pytest.fixture
+    def url(self, server: RedisServer, prefix: str) -> str:
+        return f"{server.url}?prefix={prefix}"
+
+    @pytest.fixture
     def damage(self, server: RedisServer, prefix: str) -> Callable[[str], None]:
         return lambda key: flip(server.client(), f"{prefix}/e/{key}")
 

@@ -41,6 +41,14 @@ class TestS3Pool(PoolConformance):
         return lambda **options: S3Pool(**{**store, "retries": 2, "prefix": "a/prefix", **options})
 
     @pytest.fixture
+    def url(self, store: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", store["endpoint_url"])
+        monkeypatch.setenv("AWS_REGION", store.get("region_name", "us-east-1"))
+        for name in ("access_key_id", "secret_access_key"):
+            monkeypatch.setenv(f"AWS_{name.upper()}", store[name])
+        return f"s3://{store['bucket_name']}/a/prefix"
+
+    @pytest.fixture
     def damage(self, server: S3Server, store: dict[str, str]) -> Callable[[str], None]:
         def change(key: str) -> None:
             path = f"/{store['bucket_name']}/a/prefix/{name_of(key)}"

@@ -22,6 +22,10 @@ class TestSQLitePool(PoolConformance):
         return lambda **options: SQLitePool(tmp_path / "pool.db", **options)
 
     @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite://{tmp_path}/pool.db"
+
+    @pytest.fixture
     def damage(self, tmp_path: Path) -> Callable[[str], None]:
         def change_a_byte(key: str) -> None:
             with closing(sqlite3.connect(tmp_path / "pool.db")) as file, file:

@@ -33,6 +33,7 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── ReentryError (RuntimeError)               laila used in the midst of its own call, by a signal handler
     ├── PluginError (ImportError)                 a plugin that cannot be used
     │   └── MissingPluginError                    … because its distribution is not installed
+    ├── ContractError (TypeError)                 a plugin's class that breaks its contract
     ├── TaskForceError (RuntimeError)             a task force that is shut down or cannot take the task
     │   ├── TaskForceNotFoundError (KeyError)     … because none is registered under that id
     │   └── WorkerLostError                       … or whose worker died while it ran the task
@@ -68,6 +69,7 @@ from laila.showing import escaped
 __all__ = [
     "ArgumentsError",
     "ArgumentsNotFoundError",
+    "ContractError",
     "CorruptEntryError",
     "DirectoryError",
     "EmptyManifestError",
@@ -298,6 +300,12 @@ class PluginError(LailaError, ImportError):
 
 class MissingPluginError(PluginError):
     """The distribution that brings this name is not installed; the message has the pip line."""
+
+
+class ContractError(LailaError, TypeError):
+    """A plugin's class that breaks its contract; ``plugin`` names the class."""
+
+    plugin: str
 
 
 class TaskForceError(LailaError, RuntimeError):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from laila.contract.authored import answer
 from laila.contract.blob import SHORT_BYTES, Blob, BlobHead
 from laila.contract.blobhead import read_plain
-from laila.errors import CorruptEntryError
+from laila.errors import ContractError, CorruptEntryError
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from laila.contract.blob import BytesLike
 
 __all__ = ["Backend", "as_blob", "counts_evolution"]
+
+
+_BYTES_LIKE = frozenset((bytes, bytearray, memoryview))
 
 
 def counts_evolution(number: str) -> bool:
@@ -39,9 +43,20 @@ def as_blob(key: str, found: Blob | BytesLike | Sequence[BytesLike], *, later: b
         if found.key != key:
             raise CorruptEntryError(f"what is filed under {key} bears the id {shown(found.key)}", key=key)
         return found
+    parts = found if isinstance(found, (list, tuple)) else (found,)
+    for part in parts:
+        if type(part) not in _BYTES_LIKE:
+            try:
+                memoryview(part)  # any contiguous buffer will do
+            except TypeError:
+                raise ContractError(
+                    f"a read of {key} gave a {type(part).__name__}; it must give a blob, its bytes, a list "
+                    "of its head and buffers, or None where there is nothing",
+                    plugin="",
+                ) from None
     if isinstance(found, (list, tuple)):
         return Blob.from_parts(found, key=key, later=later)
-    return Blob.from_bytes(found, key=key, later=later)  # type: ignore[arg-type]  # any contiguous buffer will do
+    return Blob.from_bytes(found, key=key, later=later)  # type: ignore[arg-type]  # as was seen
 
 
 def _size(found: Blob | BlobHead | BytesLike | None) -> int | None:
@@ -87,7 +102,7 @@ class Backend(ABC):
         The default checks and writes under a lock of this process: not atomic across processes.
         """
         with self._create_lock:
-            if self._exists(key):
+            if answer(self, "_exists", self._exists(key), bool):
                 return False
             self._write(key, blob)
             return True

@@ -51,6 +51,10 @@ class Component(Identifiable):
     """
 
     scope: ClassVar[str] = "COMPONENT"
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        ("_close_lock", "_closed", "_evolution", "_given", "_nickname", "_scopes", "_uuid")
+    )
+    """The private attributes that the class sets on its instances; see :mod:`laila.contract.authored`."""
 
     _given: tuple[tuple[object, ...], dict[str, object]]
 

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from errno import EFBIG
 
+from laila.contract.authored import answer, answers
 from laila.contract.backend import Backend, as_blob
 from laila.contract.blob import Blob, BlobHead
 from laila.contract.component import Component
 from laila.contract.tiers import StoreOutcome
-from laila.errors import CorruptEntryError, LailaError, PoolClosedError, PoolError, TransformationError
+from laila.errors import (
+    ContractError,
+    CorruptEntryError,
+    LailaError,
+    PoolClosedError,
+    PoolError,
+    TransformationError,
+)
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -86,7 +94,7 @@ class Holding(Component, Backend):
         if replace:
             self._write_many(items)
             return [StoreOutcome.CREATED] * len(items)
-        created = self._create_many(items)
+        created = answers(self, "_create_many", self._create_many(items), len(items), bool)
         outcomes: list[StoreOutcome | LailaError] = [StoreOutcome.CREATED] * len(items)
         there = [] if all(created) else [i for i, made in enumerate(created) if not made]
         heads = self.heads_here([items[i][0] for i in there]) if there else ()
@@ -213,7 +221,8 @@ class Holding(Component, Backend):
         """
         self._check_open()
         try:
-            every = self._read_views(keys) if views else self._read_many(keys)
+            blobs = self._read_views(keys) if views else self._read_many(keys)
+            every = answers(self, "_read_views" if views else "_read_many", blobs, len(keys))
         except CorruptEntryError as error:
             if len(keys) == 1:
                 return [self.placed(error)]
@@ -223,7 +232,7 @@ class Holding(Component, Backend):
         for key, found in zip(keys, every, strict=True):
             try:
                 blob = None if found is None else as_blob(key, found, later=later)
-            except CorruptEntryError as error:
+            except (CorruptEntryError, ContractError) as error:
                 loaded.append(self.placed(error))
                 continue
             if blob is not None and blob.transformations and not (keep is not None and keep(blob)):
@@ -255,9 +264,11 @@ class Holding(Component, Backend):
                 Blob.read_head(found, key=key)
                 if found is not None and not isinstance(found, (Blob, BlobHead))
                 else found
-                for key, found in zip(keys, self._read_heads(keys), strict=True)
+                for key, found in zip(
+                    keys, answers(self, "_read_heads", self._read_heads(keys), len(keys)), strict=True
+                )
             ]
-        except CorruptEntryError as error:
+        except (CorruptEntryError, ContractError) as error:
             if len(keys) == 1:
                 return [self.placed(error)]
             return [self.heads_here([key])[0] for key in keys]  # the others are not damaged
@@ -272,8 +283,12 @@ class Holding(Component, Backend):
         """Delete ``keys`` in this pool alone and say of each whether it was there."""
         self._check_open()
         # A backend that does not tell is asked before; whether this one tells is learnt from an answer.
-        known = None if self._tells_deletes else [self._exists(key) for key in keys]
-        told = self._delete_many(keys)
+        known = (
+            None
+            if self._tells_deletes
+            else [answer(self, "_exists", self._exists(key), bool) for key in keys]
+        )
+        told = answers(self, "_delete_many", self._delete_many(keys), len(keys), bool, type(None))
         if told and self._tells_deletes is None:
             self._tells_deletes = all(answer is not None for answer in told)
         if known is None:

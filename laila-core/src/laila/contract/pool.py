@@ -7,6 +7,8 @@ without an underscore is the same for all pools: transformations, the chain of t
 
 from __future__ import annotations
 
+from laila.contract.authored import Authored, answer
+from laila.contract.backend import Backend
 from laila.contract.blob import Blob
 from laila.contract.holding import Holding
 from laila.contract.tiers import StoreOutcome, TierMixin
@@ -53,7 +55,7 @@ def check_key(key: object) -> str:
     return key
 
 
-class Pool(Holding, TierMixin):
+class Pool(Authored, Holding, TierMixin):
     """Storage for blobs, and the base class of every pool.
 
     ``nickname`` names the pool; ``transformations`` (names such as ``"zstd"``, or transformation objects) are
@@ -63,6 +65,20 @@ class Pool(Holding, TierMixin):
     """
 
     scope: ClassVar[str] = "POOL"
+    for_authors = frozenset(
+        name for name in vars(Backend) if name[:1] == "_" and name[:2] != "__" and name != "_scan_evolutions"
+    ) | {"_close", "_facts", "_place", "_repr_html_"}
+    keeps = frozenset(
+        ("_counter", "_create_lock", "_failures", "_fill_lock", "_flights", "_origin", "_tells_deletes")
+    ) | {"_transformations", "_write_through"}
+    promises: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        "durability": ("none", "process", "power"),
+        "writers": ("process", "host", "network"),
+        "creation": ("process", "host", "network"),
+        "batches": ("entry", "batch"),
+        "listing": ("any", "sorted"),
+        "blocking": (True, False),
+    }
 
     blocking: ClassVar[bool] = True
     """Whether a call may wait for a disk or a server. The verbs call a pool that never does in the caller."""
@@ -78,7 +94,8 @@ class Pool(Holding, TierMixin):
     """Among whom ``_create`` is atomic, so that of any number who create one key exactly one succeeds. The
     default of ``_create`` is atomic in one process."""
     batches: ClassVar[Literal["entry", "batch"]] = "entry"
-    """What is written whole or not at all, also when the process dies: each entry, or each batch."""
+    """What is written, or deleted, whole or not at all, also when the process dies: each entry, or each
+    batch."""
     max_blob_bytes: ClassVar[int | None] = None
     """The largest blob that can be filed; None where only space limits it. A larger one is refused before
     anything of it is written."""
@@ -119,8 +136,41 @@ class Pool(Holding, TierMixin):
 
     @classmethod
     def from_url(cls, url: str, **options: object) -> Self:
-        """Build the pool that ``url`` names; ``options`` are the constructor's. The default adds ``url=``."""
-        return cls(**{"url": url, **options})  # type: ignore[arg-type]  # what the constructor takes is its own
+        """Build the pool that ``url`` names: what ``laila.memory.extend(url, **options)`` calls.
+
+        The default gives the URL to a constructor that has ``url=``, and the path of the URL to one that has
+        ``path=``: ``folder:///data/notes`` gives ``/data/notes``, ``folder:notes`` gives ``notes``. Override
+        the method where the URL has more parts.
+
+        Args:
+            url: The URL, with the scheme that the plugin is registered for.
+            options: Keyword arguments of the constructor.
+
+        Raises:
+            SettingsError: (a ``ValueError``) the URL has a part that the default gives no meaning to.
+            NotSupportedError: the constructor has neither ``url=`` nor ``path=``.
+        """
+        from inspect import Parameter, signature
+
+        parameters = signature(cls).parameters
+        kinds = {parameter.kind for parameter in parameters.values()}
+        if "url" in parameters or ("path" not in parameters and Parameter.VAR_KEYWORD in kinds):
+            return cls(**{"url": url, **options})  # type: ignore[arg-type]  # what it takes is its own
+        if "path" not in parameters:
+            raise NotSupportedError(
+                f"no URL opens a {cls.__name__}: its constructor has neither url= nor path=, and the class "
+                "does not override from_url(url, **options)"
+            )
+        from urllib.parse import unquote, urlsplit
+
+        parts = urlsplit(url)
+        if parts.netloc or parts.query or parts.fragment or not parts.path:
+            raise SettingsError(
+                f"a {cls.__name__} is opened by a scheme and a path, as {parts.scheme}:///folder or "
+                f"{parts.scheme}:folder; give options by keyword",
+                option="url",
+            )
+        return cls(**{"path": unquote(parts.path), **options})  # type: ignore[arg-type]
 
     def options(self) -> dict[str, object]:
         """See :meth:`Component.options`; transformations are written down by name and public parameters."""
@@ -169,7 +219,7 @@ class Pool(Holding, TierMixin):
             or self._origin is not None
             or self._transformations is not None
             or self.max_blob_bytes is not None
-        ) and self._create(blob.key, blob)
+        ) and answer(self, "_create", self._create(blob.key, blob), bool)
 
     def find(self, keys: Sequence[str]) -> Sequence[Blob] | None:
         """Return the plain blobs of ``keys`` where that is one step: all are here, and the pool never blocks.
@@ -252,7 +302,7 @@ class Pool(Holding, TierMixin):
     def exists(self, key: str) -> bool:
         """Return whether this pool alone holds ``key``."""
         self._check_open()
-        return self._exists(check_key(key))
+        return answer(self, "_exists", self._exists(check_key(key)), bool)
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self.exists(key)

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, get_args
 from typing import Protocol as TypingProtocol
 from weakref import WeakValueDictionary
 
+from laila.contract.authored import Authored
 from laila.contract.component import Component
 from laila.errors import IdentityError, NotSupportedError
 from laila.identity import parse_global_id
@@ -109,7 +110,7 @@ class Node(TypingProtocol):
         """``protocol`` reaches the peer no more: ``error`` says why, None where it was closed on purpose."""
 
 
-class Protocol(Component, ABC):
+class Protocol(Authored, Component, ABC):
     """A transport between policies.
 
     Thread-safety: :meth:`start`, :meth:`stop`, :meth:`add_peer`, :meth:`send_rpc` and :meth:`send` may be
@@ -118,6 +119,8 @@ class Protocol(Component, ABC):
     """
 
     scope: ClassVar[str] = "COMM_PROTOCOL"
+    for_authors = frozenset(("_start", "_stop", "_connect", "_call", "_close"))
+    keeps = frozenset(("_last_node", "_node", "_turn"))
     schemes: ClassVar[tuple[str, ...]] = ()
     """The URI schemes it connects to, such as ``("ws", "wss")``."""
 

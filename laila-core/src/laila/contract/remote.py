@@ -93,6 +93,10 @@ class RemoteTaskForce(TaskForce):
     """
 
     in_process: ClassVar[bool] = False
+    for_authors = TaskForce.for_authors | {"_open", "_ship", "_shut", "_abandon", "_drop"}
+    keeps = frozenset(
+        ("_ended", "_gone", "_hands", "_held", "_lock", "_opened", "_out", "_over", "_policies", "_queue")
+    ) | {"_shipping", "_there"}
     settings: RemoteSettings
 
     def __init__(self, *, settings: RemoteSettings, nickname: str | None = None) -> None:

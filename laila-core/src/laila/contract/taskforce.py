@@ -15,6 +15,7 @@ from typing import final
 # Here, before there are threads: when a process forks while another of its threads imports a module, that
 # module stays locked in the child for ever.
 import laila.futures.bank  # noqa: F401
+from laila.contract.authored import Authored
 from laila.contract.component import Component
 from laila.errors import InvalidTaskError, TaskForceError
 from laila.futures.group import GroupFuture
@@ -39,7 +40,7 @@ __all__ = ["Task", "TaskForce", "blocked", "current_host", "run_here", "set_host
 _starting = long_lock()
 
 
-class TaskForce(Component):
+class TaskForce(Authored, Component):
     """Runs tasks; the base class of every task force.
 
     ``len(taskforce)`` and :attr:`queue_len` count the tasks that wait to be started. Leaving a ``with``
@@ -47,6 +48,8 @@ class TaskForce(Component):
     """
 
     scope = "TASK_FORCE"
+    for_authors = frozenset(("_start", "_submit", "_pause", "_resume", "_shutdown", "_close"))
+    keeps = frozenset(("_paused", "_shut_down", "_started"))
 
     in_process: ClassVar[bool] = True
     """Whether tasks run in this process, so that they share its objects. A policy carries out its verbs,

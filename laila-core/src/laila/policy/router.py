@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from laila.contract.component import Component
 from laila.contract.pool import Pool
 from laila.ending import exiting
-from laila.errors import InvalidArgumentError, PolicyClosedError, PoolNotFoundError, SettingsError
+from laila.errors import (
+    ContractError,
+    InvalidArgumentError,
+    PolicyClosedError,
+    PoolNotFoundError,
+    SettingsError,
+)
 from laila.locks import check_may_use, mutex
 from laila.showing import shown
 
@@ -297,4 +303,10 @@ def open_pool(url: str, **options: object) -> Pool:
     pool_class = pools().get(scheme.lower())
     if not issubclass(pool_class, Pool):
         raise InvalidArgumentError(f"{shown(scheme)} names {pool_class.__name__}, which is no pool")
-    return pool_class.from_url(url, **options)
+    pool = pool_class.from_url(url, **options)
+    if not isinstance(pool, Pool):
+        raise ContractError(
+            f"{pool_class.__qualname__}.from_url returned a {type(pool).__name__}; it must return the pool",
+            plugin=pool_class.__qualname__,
+        )
+    return pool

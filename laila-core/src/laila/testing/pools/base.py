@@ -25,7 +25,7 @@ class PoolSuite:
 
     Two kinds of tests are skipped, each with its reason: those of a promise that the pool's class attributes
     (``durability``, ``writers``, ``creation``, ``batches``, ``max_blob_bytes``, ``listing``) do not make, and
-    those that need ``damage`` or ``outage`` where the author gives none.
+    those that need ``damage``, ``outage`` or ``url`` where the author gives none.
     """
 
     examples: ClassVar[int] = 30
@@ -51,18 +51,32 @@ class PoolSuite:
         """Give a callable whose context is a time in which the backend cannot be reached."""
         pytest.skip("no fixture `outage`: nothing says how to take the backend away")
 
+    @pytest.fixture
+    def url(self) -> str:
+        """Give a URL that opens the same store as ``open_pool``: what ``laila.memory.extend`` is given."""
+        pytest.skip("no fixture `url`: nothing says which URL opens the store")
+
     # -- what the tests take -----------------------------------------------------------------------------
 
     @pytest.fixture
-    def opened(self, open_pool: OpenPool) -> Iterator[OpenPool]:
+    def opened(self, open_pool: OpenPool, closing: Callable[[Pool], Pool]) -> OpenPool:
         """``open_pool``, with every pool that it opens closed after the test."""
-        pools: list[Pool] = []
 
         def open_one(**options: Any) -> Pool:
-            pools.append(open_pool(**options))
-            return pools[-1]
+            return closing(open_pool(**options))
 
-        yield open_one
+        return open_one
+
+    @pytest.fixture
+    def closing(self) -> Iterator[Callable[[Pool], Pool]]:
+        """Give a callable that notes a pool, which is closed after the test, and returns it."""
+        pools: list[Pool] = []
+
+        def note(pool: Pool) -> Pool:
+            pools.append(pool)
+            return pool
+
+        yield note
         for pool in reversed(pools):
             pool.close()
 

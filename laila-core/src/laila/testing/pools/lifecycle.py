@@ -46,6 +46,17 @@ class Lifecycle(PoolSuite):
             "opened again it finds the evolutions that it had",
         )
 
+    def test_a_url_opens_it(self, pool: Pool, url: str, closing: Callable[[Pool], Pool]) -> None:
+        """``from_url`` gives a pool of this class on the same store, and passes options on."""
+        named = closing(type(pool).from_url(url, nickname="by url"))
+        promise(type(named) is type(pool), "from_url returns a pool of the class that it is called on")
+        promise(named.nickname == "by url", "from_url passes its keyword arguments on to the constructor")
+        blob = make_blob(entry_key(1), 700)
+        named._write(blob.key, blob)
+        promise(stored(named, blob.key) == bytes(blob), "a pool that from_url opens stores")
+        if pool.durability != "none" and pool.writers != "process":
+            promise(stored(pool, blob.key) == bytes(blob), "the URL opens the store that open_pool opens")
+
     def test_a_closed_pool_says_so(self, pool: Pool) -> None:
         """Every use raises PoolClosedError; closing again does nothing, from any thread."""
         pool._write(entry_key(1), make_blob(entry_key(1)))

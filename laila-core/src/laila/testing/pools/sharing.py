@@ -179,7 +179,8 @@ def _check_killed(pool: Pool, prefix: str, acknowledged: int) -> None:
         promise(not torn, f"a write that was killed is there whole or not at all; {torn} is neither")
     if pool.batches == "batch":
         promise(
-            len(there) == 1, "batches is 'batch': after kill -9 all of a batch is there, or nothing of it"
+            len(there) == 1,
+            "batches is 'batch': after kill -9 a batch of writes or deletes has happened whole or not at all",
         )
     if action == "write" and child.is_together(pool, acknowledged + 1):
         promise(len(there) == 1, "after kill -9 all that _create_together was given is there, or nothing")
