@@ -18,6 +18,7 @@ from laila.codec.moments import UNITS
 from laila.codec.registry import DECODERS, ENCODERS, encoder_for
 from laila.codec.signed import encode_pickled
 from laila.contract.buffer import byte_view
+from laila.errors import PayloadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -217,8 +218,14 @@ def _string(storage: object, missing: object) -> object:
         return pd.StringDtype(storage)
     try:
         return pd.StringDtype(storage, na_value=np.nan)
-    except TypeError:  # pandas before 2.3
-        return pd.StringDtype("pyarrow_numpy" if storage == "pyarrow" else "python_numpy")
+    except TypeError as error:  # pandas before 2.3
+        if storage == "pyarrow":
+            return pd.StringDtype("pyarrow_numpy")
+        raise PayloadError(
+            f"the payload has texts that pandas holds by a dtype of pandas 2.3 and later, and this is pandas "
+            f"{pd.__version__}: pip install 'pandas>=2.3'",
+            path="pandas.StringDtype",
+        ) from error
 
 
 def _masked(name: object) -> object:
@@ -437,9 +444,15 @@ def _decode_masked(decoder: Decoder, dtype: Any, data: Any, mask: Any) -> object
 
 def _encode_texts(value: Any, encoder: Encoder) -> Row:
     held = value._ndarray
-    if held.ndim != 1 or not _TEXTS.issuperset(map(type, held.tolist())):
+    kinds = set(map(type, held.tolist())) if held.ndim == 1 else {object}
+    if not kinds <= _TEXTS:
         return encode_pickled(value, encoder)
-    return [tags.PANDAS_ARRAY, "string", value.dtype, Held(held)]
+    if type(pd.NA) not in kinds or kinds - {str, type(pd.NA)}:
+        return [tags.PANDAS_ARRAY, "string", value.dtype, Held(held)]
+    # Nothing but texts and None, which needs no row of its own.
+    short = np.empty(len(held), object)
+    short[:] = [None if item is pd.NA else item for item in held.tolist()]
+    return [tags.PANDAS_ARRAY, "string or none", value.dtype, Held(short)]
 
 
 def _decode_texts(decoder: Decoder, dtype: Any, values: Any) -> object:
@@ -450,6 +463,13 @@ def _decode_texts(decoder: Decoder, dtype: Any, values: Any) -> object:
     if array.dtype.kind != "O" or array.ndim != 1 or not _TEXTS.issuperset(map(type, array.tolist())):
         raise TypeError("texts that are none")
     return dtype.construct_array_type()._simple_new(array, dtype)
+
+
+def _decode_texts_or_none(decoder: Decoder, dtype: Any, values: Any) -> object:
+    found: Any = _decode_texts(decoder, dtype, values)
+    items = found._ndarray
+    items[[item is None for item in items.tolist()]] = pd.NA
+    return found
 
 
 def _encode_arrow(value: Any, encoder: Encoder) -> Row:
@@ -491,6 +511,7 @@ _ARRAYS: dict[str, Any] = {
     "sparse": _decode_sparse,
     "masked": _decode_masked,
     "string": _decode_texts,
+    "string or none": _decode_texts_or_none,
     "arrow": _decode_arrow,
     "numpy": _decode_numpy,
 }

@@ -118,6 +118,8 @@ _PARTS = frozenset(
     for plural in ("", "s")
 ) | {"nanosecond", "nanoseconds", "weeks", "weekday", "leapdays", "yearday", "nlyearday"}
 _ATTRIBUTES = {
+    "n": (int,),
+    "normalize": (bool,),
     **dict.fromkeys(("weekday", "week", "month", "startingMonth", "day_of_month"), (int, type(None))),
     **dict.fromkeys(("qtr_with_extra_week", "method"), (int,)),
     "variation": (str,),
@@ -131,18 +133,29 @@ _ATTRIBUTES = {
 
 def _encode_offset(value: Any, encoder: Encoder) -> Row:
     kind = type(value)
-    if kind is pd.DateOffset:
-        fields = [value.n, value.normalize, _plain_parts(value.kwds)]
-    else:
-        fields = [_plain_calendar(getattr(value, name)) for name in value._attributes]
+    name = kind.__name__
+    if kind._attributes == ("n", "normalize"):
+        return [tags.OFFSET, name, value.n, value.normalize]
+    fields = _fields_of(value, encoder)
     try:
-        again = _offset(kind.__name__, fields)
-        same = bool(again == value and again.__reduce__() == value.__reduce__())
+        arguments = _arguments(name, fields)
+        # What those of other classes are given they have as an attribute; this one makes something of it.
+        same = kind is not pd.DateOffset or bool(kind(**arguments) == value)
     except (TypeError, ValueError, KeyError, AttributeError):
         same = False
-    if not same:
-        return encode_pickled(value, encoder)
-    return [tags.OFFSET, kind.__name__, *fields]
+    return [tags.OFFSET, name, *fields] if same else encode_pickled(value, encoder)
+
+
+def _fields_of(value: Any, encoder: Encoder) -> Row:
+    if type(value) is pd.DateOffset:
+        return [value.n, value.normalize, _plain_parts(value.kwds)]
+    fields = [getattr(value, name) for name in value._attributes]
+    for position, field in enumerate(fields):
+        if type(field) is np.busdaycalendar:
+            # Many offsets may have one calendar, which is kept alive by them.
+            parts = (field.weekmask, field.holidays)
+            fields[position] = encoder.notes.setdefault(("calendar", id(field)), parts)
+    return fields
 
 
 def _plain_parts(parts: dict[str, Any]) -> dict[str, object]:
@@ -153,27 +166,23 @@ def _plain_parts(parts: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def _plain_calendar(value: Any) -> object:
-    return (value.weekmask, value.holidays) if type(value) is np.busdaycalendar else value
-
-
 def _decode_offset(row: Row, decoder: Decoder) -> object:
-    return _offset(row[1], row[2:])
+    arguments = _arguments(row[1], row[2:])
+    found: object = _OFFSETS[expect(row[1], str)](**arguments)
+    return found
 
 
-def _offset(name: object, fields: Row) -> Any:
+def _arguments(name: object, fields: Row) -> dict[str, Any]:
+    """What the class of an offset is called with. Raises what says that it is none of laila's."""
     kind = _OFFSETS[expect(name, str)]
     if kind is pd.DateOffset:
         n, normalize, parts = fields
-        return kind(expect(n, int), expect(normalize, bool), **_parts(expect(parts, dict)))
+        return {"n": expect(n, int), "normalize": expect(normalize, bool), **_parts(expect(parts, dict))}
     names = kind._attributes
     if len(fields) != len(names):
         raise ValueError(f"{len(fields)} attributes for an offset {name}")
     values: dict[str, Any] = dict(zip(names, fields, strict=True))
-    expect(values["n"], int), expect(values["normalize"], bool)
     for key, value in values.items():
-        if key in ("n", "normalize"):
-            continue
         if key == "calendar":
             values[key] = _calendar(value)
         elif type(value) not in _ATTRIBUTES[key]:
@@ -182,7 +191,7 @@ def _offset(name: object, fields: Row) -> Any:
             raise TypeError("hours that are no times")
         elif key == "holidays" and not all(type(item) is np.datetime64 for item in value):
             raise TypeError("holidays that are no days")
-    return kind(**values)
+    return values
 
 
 def _parts(given: dict[object, Any]) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import lru_cache
 
 import pyarrow as pa
 
 from laila.codec import tags
+from laila.codec.containers import only
 from laila.codec.decoder import expect
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.codec.zones import is_zone
@@ -147,21 +149,29 @@ def _field(message: bytes, table: int, number: int) -> int:
     return table + offset if offset else 0
 
 
-def _row(value: Any, schema: Any, batches: list[Any], encoder: Encoder, tag: int, *kind: str) -> Row:
+@lru_cache(maxsize=1024)
+def _extensions(kind: Any) -> tuple[str, ...] | None:
+    """The names of the extensions in a type; None for one that laila does not write."""
     names: set[str] = set()
-    if not all(_is_known(field.type, names) for field in schema):
+    return tuple(sorted(names)) if _is_known(kind, names) else None
+
+
+def _row(value: Any, schema: Any, batches: list[Any], encoder: Encoder, tag: int, *kind: str) -> Row:
+    found = [_extensions(field.type) for field in schema]
+    if None in found:
         return _pickled(value, encoder)
+    names = sorted({name for names in found for name in names or ()})
     try:
         for batch in batches:
             batch.validate(full=True)
         data = _write(schema, map(_compact, batches))
-        with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
-            same = reader.schema.equals(schema, check_metadata=True)
+        if names:  # whether Arrow knows it again, only its class can say
+            with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+                if not reader.schema.equals(schema, check_metadata=True):
+                    return _pickled(value, encoder)
     except (pa.ArrowException, ValueError, TypeError) as error:
         encoder.refuse(f"Arrow cannot write it ({error!s:.200})", error)
-    if not same:
-        return _pickled(value, encoder)
-    return [tag, encoder.add_buffer(data), *kind, *sorted(names)]
+    return [tag, encoder.add_buffer(data), *kind, *names]
 
 
 def _compact(batch: Any) -> Any:
@@ -188,6 +198,7 @@ def _cut(array: Any) -> Any:
     return found if plain == kind else found.cast(plain).cast(kind)
 
 
+@lru_cache(maxsize=1024)
 def _offsets(kind: Any) -> int:
     """The bytes of the last offsets of a type's arrays, which Arrow does not count as theirs."""
     types = pa.types
@@ -254,7 +265,28 @@ def _encode_array(value: Any, encoder: Encoder) -> Row:
     return _column(value, value.type, [value], encoder, "array")
 
 
+_PLAIN = {
+    str(kind): kind
+    for kind in (
+        *(
+            pa.bool_(),
+            pa.float64(),
+            pa.string(),
+            pa.large_string(),
+            pa.binary(),
+            pa.large_binary(),
+            pa.null(),
+        ),
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+    )
+}
+_PLAIN_NAMES = {kind.id: name for name, kind in _PLAIN.items()}
+
+
 def _encode_scalar(value: Any, encoder: Encoder) -> Row:
+    plain = _PLAIN_NAMES.get(value.type.id)
+    if plain is not None:
+        return [tags.ARROW, None, "value", plain, value.as_py()]
     try:
         array = pa.repeat(value, 1)
     except (pa.ArrowException, ValueError, TypeError):
@@ -301,6 +333,9 @@ def _decode_table(row: Row, decoder: Decoder) -> object:
 
 def _decode_arrow(row: Row, decoder: Decoder) -> object:
     kind = expect(row[2], str)
+    if kind == "value":
+        _, _, name, value = only(row, 4)
+        return pa.scalar(value, _PLAIN[expect(name, str)])
     schema, batches = _read_row(row, row[3:], decoder)
     if kind == "schema" and not batches:
         return schema
