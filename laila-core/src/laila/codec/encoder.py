@@ -501,6 +501,7 @@ class Encoder:
         while True:
             self._unwind(position + 1)
             obj = self._stack[position].obj
+            self._stack[position] = _Frame(obj, [None], 1)
             try:
                 return obj, encode_cycle(obj, self)
             except Cycle as cycle:
