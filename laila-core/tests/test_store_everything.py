@@ -1,7 +1,7 @@
 """Instances of whatever classes are installed come back equal, or are refused with their place.
 
-By default a sample with a fixed seed; ``LAILA_STORE_EVERYTHING=1`` takes every class of every module, a matter
-of many minutes, and ``LAILA_STORE_EVERYTHING="sklearn pandas"`` every class of these packages.
+By default a sample with a fixed seed; ``LAILA_STORE_EVERYTHING=1`` takes every class of every module, a
+matter of many minutes, and ``LAILA_STORE_EVERYTHING="sklearn pandas"`` every class of these packages.
 """
 
 from __future__ import annotations
