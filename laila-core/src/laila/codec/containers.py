@@ -7,7 +7,7 @@ from itertools import chain, islice
 from laila.codec import tags
 from laila.codec.decoder import Decoder, expect
 from laila.codec.plain import INLINE_BYTES
-from laila.codec.registry import DECODERS, ENCODERS
+from laila.codec.registry import DECODERS, ENCODERS, QUICK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ ENCODERS.update(
         type(NotImplemented): lambda value, encoder: [tags.CONSTANT, 1],
     }
 )
+QUICK.update(ENCODERS[kind] for kind in (set, frozenset, int, complex, bytearray, range))
 DECODERS.update(
     {
         tags.LIST: _decode_list,

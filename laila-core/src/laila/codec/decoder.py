@@ -13,6 +13,7 @@ import msgpack
 from laila.codec import registry, tags
 from laila.codec.limits import MAX_NESTING, KeyBudget
 from laila.codec.plain import ATOMS
+from laila.codec.references import expand, split
 from laila.errors import CorruptEntryError, LailaError, PayloadError, UntrustedPayloadError
 from laila.showing import said, shown
 
@@ -45,7 +46,19 @@ def expect(value: object, kind: type[T]) -> T:
 class Decoder:
     """One reading of one blob: its buffers, and whether it may use what needs trust."""
 
-    __slots__ = ("_counts", "_keys", "_used", "blob", "copy", "given", "row", "shared", "take", "trusted")
+    __slots__ = (
+        "_counts",
+        "_keys",
+        "_used",
+        "blob",
+        "classes",
+        "copy",
+        "given",
+        "row",
+        "shared",
+        "take",
+        "trusted",
+    )
 
     def __init__(self, blob: Blob, *, copy: bool, trusted: bool, take: bool = False) -> None:
         self.blob = blob
@@ -61,6 +74,8 @@ class Decoder:
         self._used: set[tuple[object, int]] = set()
         self._keys: KeyBudget | None = None
         self._counts: dict[object, int] = {}
+        self.classes: dict[tuple[str, object], type] = {}
+        """What names of classes stand for, and what the classes were checked by."""
 
     def count(self, what: object, most: int) -> bool:
         """Count one more of ``what``; whether there are no more than ``most``."""
@@ -198,6 +213,11 @@ def read_rows(decoder: Decoder) -> object:
         if type(row) is not list or not row:
             raise ValueError(f"row {count} is no row")
         tag = row[0]
+        if tag == tags.REFERENCES:
+            indexes, positions, fields = split(row)
+            row = expand(positions, list(map(values.__getitem__, indexes)), fields)
+            depth = max(depth, *map(depths.__getitem__, indexes))
+            tag = row[0]
         rebuild = (find(tag) if type(tag) is int else None) or registry.decoder_for(tag, key)
         if tag not in tags.UNWOUND:
             depth += 1

@@ -14,6 +14,7 @@ reference to that place in the pickle: sharing is found in one pass.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
+from contextlib import suppress
 from itertools import chain, islice
 from types import SimpleNamespace
 
@@ -22,8 +23,8 @@ from msgpack import ExtType
 from laila.codec import registry, tags
 from laila.codec.limits import KeyBudget
 from laila.codec.places import place
-from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object
-from laila.codec.rows import RowWriter, reference, referred
+from laila.codec.plain import ATOMS, INLINE_BYTES, pack_each, pack_object
+from laila.codec.rows import RowWriter, content_of_tuple, int_row, pack_row, reference, referred
 from laila.contract.blob import Blob
 from laila.contract.buffer import Buffer
 from laila.errors import LailaError, PayloadCycleError, PayloadError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any, NoReturn, Protocol, TypeVar
 
+    from laila.codec.registry import EncodeFunction
     from laila.codec.rows import Row
     from laila.codec.signed import Pickled
 
@@ -128,6 +130,10 @@ class Encoder:
         """Whether a row was written that is only known to be readable once it was read."""
         self.notes: dict[object, Any] = {}
         """What the encoders of types note for the rest of the walk."""
+        self.names: dict[type, str] = {}
+        """How the tree calls the classes that were met."""
+        self._encoders: dict[type, EncodeFunction] = {}
+        self._ready: dict[int, Row] = {}
         self._rows = RowWriter(keep=keep)
         self._keys: KeyBudget | None = None
         self._alive: list[object] = []  # ids stay unique only while their objects live
@@ -238,7 +244,7 @@ class Encoder:
         depths = self._rows.depths
         depth = max((depths[index] for index in known), default=0) + (row[0] not in tags.UNWOUND)
         row = [*row, *map(reference, known)]
-        return self._rows.write(row, pack_object(row), depth, merge=False)
+        return self._rows.write(row, pack_row(row), depth, merge=False)
 
     def part_row(self, obj: object) -> int | None:
         """The row of an object that a pickle holds already, or None where none does."""
@@ -247,7 +253,7 @@ class Encoder:
         if held is None or number is None:
             return None
         packed = [tags.PART, reference(held.row), number]
-        index = self._rows.write(packed, pack_object(packed), self._rows.depths[held.row], merge=False)
+        index = self._rows.write(packed, pack_row(packed), self._rows.depths[held.row], merge=False)
         self.memo[id(obj)] = index
         self._alive.append(obj)
         return index
@@ -422,7 +428,8 @@ class Encoder:
             depth = 0
             kinds = set(map(type, row))
             if Known in kinds:
-                depth = max(self._rows.depths[field.index] for field in row if type(field) is Known)
+                depths = self._rows.depths
+                depth = max(depths[field.index] for field in row if type(field) is Known)
                 row = [reference(field.index) if type(field) is Known else field for field in row]
                 kinds.discard(Known)
             if row[0] in _KEYED:
@@ -469,10 +476,19 @@ class Encoder:
             whole = encode_whole(source, kinds, self)
             if whole is not None:
                 return whole
-        row = registry.encoder_for(source)(source, self)
+        ready = self._ready.pop(id(source), None)
+        if ready is not None:
+            return ready
+        row = self._encoder_of(source)(source, self)
         if ExtType in map(type, row):
             row = [_Boxed(field) if type(field) is ExtType else field for field in row]
         return row
+
+    def _encoder_of(self, source: object) -> EncodeFunction:
+        encode = self._encoders.get(type(source))
+        if encode is None:
+            encode = self._encoders[type(source)] = registry.encoder_for(source)
+        return encode
 
     def _close(self, position: int) -> tuple[object, Row]:
         """A cycle: what is at ``position`` contains itself. Have it pickled, unless only containers do."""
@@ -532,8 +548,9 @@ class Encoder:
             if index is None:
                 if pickled and id(field) in pickled:
                     index = self.part_row(field)
-                elif kind in _SMALL and not self._leaves:
-                    index = self._small(field, kind, 1)
+                elif not self._leaves:
+                    frame.position = position
+                    index = self._small(field, kind, 1) if kind in _SMALL else self._quick(field, kind)
                 if index is None:
                     frame.position = position
                     found: object = field
@@ -563,6 +580,22 @@ class Encoder:
         references = map(reference, indexes)
         row[:] = [next(references) if type(field) is tuple else field for field in row]
         return True
+
+    def _wide_ints(self, row: Row) -> None:
+        """Write all ints in ``row`` that have more than 64 bits, at once, as :meth:`_tuples` does tuples."""
+        places = [
+            position
+            for position, field in enumerate(row)
+            if type(field) is int and not _INT_MIN <= field <= _INT_MAX
+        ]
+        if (
+            len(places) < _FEW
+            or max(row[position].bit_length() for position in places) >= 8 * INLINE_BYTES - 8
+        ):
+            return
+        found = [row[position] for position in places]
+        for position, index in zip(places, self._rows.write_each(list(map(int_row, found))), strict=True):
+            row[position] = reference(index)
 
     def _small(self, value: Any, kind: type, level: int) -> int | None:
         """Write a list, tuple or dict of atoms, or of a few levels of such, without frames.
@@ -594,10 +627,55 @@ class Encoder:
         if merge and float in map(type, row) and any(field != field for field in row):
             return None
         try:
-            packed = pack_object(row)
+            packed = pack_row(row)
         except OverflowError:
             return None
         index = self.memo[id(value)] = self._rows.write(row, packed, depth, merge=merge)
+        self._alive.append(value)
+        return index
+
+    def _quick(self, value: Any, kind: type) -> int | None:
+        """Write an object whose fields are atoms, known, or small containers of atoms, without a frame.
+
+        None for any other; its row, if it was made, is kept for the frame.
+        """
+        encode = self._encoder_of(value)
+        number = id(value)
+        if encode not in registry.QUICK or number in self.pickled or number in self.active:
+            return None
+        row = encode(value, self)
+        tag = row[0]
+        depth = 0
+        if not _SHORT.issuperset(map(type, row)):
+            memo, depths = self.memo, self._rows.depths
+            whole = True
+            for position, field in enumerate(row):
+                kind = type(field)
+                if kind in _SHORT or (kind is bytes and not _is_long(field)):
+                    continue
+                index = field.index if isinstance(field, Known) else memo.get(id(field))
+                if index is None and kind in _SMALL:
+                    index = self._small(field, kind, 2)
+                if index is None:
+                    row[position] = _Boxed(field) if kind is ExtType else field
+                    whole = False
+                    break
+                row[position] = Known(index)
+                depth = max(depth, depths[index])
+            if not whole:
+                self._ready[number] = row
+                return None
+            row = [reference(field.index) if type(field) is Known else field for field in row]
+        merge = tag in tags.MERGED and not _has_nan(row, value)
+        try:
+            packed = pack_row(row)
+        except OverflowError:
+            return None
+        if tag in tags.DOUBTFUL:
+            self.doubtful = True
+        index = self.memo[number] = self._rows.write(
+            row, packed, depth + (tag not in tags.UNWOUND), merge=merge
+        )
         self._alive.append(value)
         return index
 
@@ -619,8 +697,9 @@ class Encoder:
     def _finish(self, frame: _Frame) -> int | None:
         row = frame.row
         try:
-            packed = pack_object(row)
+            packed = pack_row(row)
         except OverflowError:
+            self._wide_ints(row)
             frame.careful = True
             frame.position = 1
             return None
@@ -628,11 +707,13 @@ class Encoder:
             # One order for equal sets, so that they merge; the order by content comes at the end.
             refs = sorted((field for field in row if type(field) is ExtType), key=referred)
             row[len(row) - len(refs) :] = refs
-            packed = pack_object(row)
+            packed = pack_row(row)
         if row[0] in tags.DOUBTFUL:
             self.doubtful = True
         depth = frame.depth + (row[0] not in tags.UNWOUND)
-        index = self._rows.write(row, packed, depth, merge=row[0] in tags.MERGED and not _has_nan(frame))
+        index = self._rows.write(
+            row, packed, depth, merge=row[0] in tags.MERGED and not _has_nan(row, frame.obj)
+        )
         if row[0] in tags.LEAVES:
             self._kept_out[index] = frame.obj
         return index
@@ -642,6 +723,12 @@ class Encoder:
 
         Then what has rows (ordered by content at the end).
         """
+        if _SHORT.issuperset(map(type, members)):
+            listed = [*members]
+            with suppress(OverflowError):
+                packed = pack_each(listed)
+                order = sorted(range(len(listed)), key=packed.__getitem__)
+                return [tag, *map(listed.__getitem__, order)]
         atoms: list[tuple[bytes, object]] = []
         others: Row = []
         for member in members:
@@ -654,7 +741,10 @@ class Encoder:
             others.append(member)
         if len(others) > 1:
             if not self.keep:
-                raise _KeepRows
+                found = self._flat_tuples(others)
+                if found is None:
+                    raise _KeepRows
+                others = found
             if self.ordered:
                 from laila.codec.signed import order_key
 
@@ -662,15 +752,35 @@ class Encoder:
         atoms.sort(key=lambda pair: pair[0])
         return [tag, *(member for _, member in atoms), *others]
 
+    def _flat_tuples(self, members: list[Any]) -> Row | None:
+        """Write the members of a set that are all tuples of short atoms, in the order of their content.
 
-def _has_nan(frame: _Frame) -> bool:
+        None, and nothing is written, for others, whose order by content is only known at the end.
+        """
+        if {tuple} != set(map(type, members)):
+            return None
+        fields = set(map(type, chain.from_iterable(members)))
+        if not fields <= _SHORT or (float in fields and any(x != x for x in chain.from_iterable(members))):
+            return None
+        self.check_keys(members)
+        try:
+            members = sorted(members, key=content_of_tuple)
+            indexes = self._rows.write_tuples(members)
+        except OverflowError:
+            return None
+        self._alive.append(members)
+        self.memo.update(zip(map(id, members), indexes, strict=True))
+        return [*map(Known, indexes)]
+
+
+def _has_nan(row: Row, obj: Any) -> bool:
     """A NaN is not even equal to itself: two of them must stay two, or a set of them would shrink."""
-    if any(type(field) is float and field != field for field in frame.row):
+    if float in map(type, row) and any(field != field for field in row if type(field) is float):
         return True
-    tag = frame.row[0]
+    tag = row[0]
     if tag == tags.DECIMAL:
-        return bool(frame.obj.is_nan())  # type: ignore[attr-defined]
-    return tag == tags.SCALAR and bool(frame.obj != frame.obj)
+        return bool(obj.is_nan())
+    return tag == tags.SCALAR and bool(obj != obj)
 
 
 def _read_only(obj: Any) -> object:

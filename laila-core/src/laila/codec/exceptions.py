@@ -15,7 +15,8 @@ from laila.codec import tags
 from laila.codec.decoder import Decoder, expect
 from laila.codec.fields import shape_of
 from laila.codec.objects import class_named, copies_by_default, fields_of, name_of, set_fields
-from laila.codec.registry import DECODERS
+from laila.codec.registry import DECODERS, QUICK
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ def encode_exception(value: Any, encoder: Encoder) -> Row:
     assert base is not None
     state = _read(base, value)
     if state is not None and not _is_safe(base, state):
-        from laila.codec.signed import encode_pickled
-
-        return encode_pickled(value, encoder)
+        encoder.refuse(f"a {kind.__name__} that its constructor would refuse: {shown(state)}")
     tell_of_traceback(value)
     odd, pairs = fields_of(value, shape_of(kind, base), encoder)
     own = BaseException.__dict__
@@ -150,4 +149,5 @@ def _decode_exception(row: Row, decoder: Decoder) -> object:
     return found
 
 
+QUICK.add(encode_exception)
 DECODERS[tags.EXCEPTION] = _decode_exception

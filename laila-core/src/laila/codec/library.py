@@ -15,7 +15,7 @@ from types import MappingProxyType
 from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
-from laila.codec.registry import DECODERS, ENCODERS
+from laila.codec.registry import DECODERS, ENCODERS, QUICK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ ENCODERS.update(
         io.StringIO: _encode_memory_file,
     }
 )
+QUICK.update((_encode_ip4, _encode_ip6, _encode_net))
 DECODERS.update(
     {
         tags.IP: _decode_ip,

@@ -21,7 +21,7 @@ from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.fields import shape_of
 from laila.codec.known import name_of_known
-from laila.codec.registry import DECODERS
+from laila.codec.registry import DECODERS, QUICK
 from laila.errors import PayloadError, PluginError
 from laila.showing import said, shown
 
@@ -239,10 +239,13 @@ def is_importable(kind: type) -> bool:
 
 def name_of(kind: type, encoder: Encoder) -> str:
     """How the blob calls ``kind``; noted as in need of a signature unless it was registered."""
-    name = registry.known_name(kind)
+    name = encoder.names.get(kind)
     if name is None:
-        encoder.sign(kind, BY_FIELDS)
-        name = registry.class_path(kind)
+        name = registry.known_name(kind)
+        if name is None:
+            encoder.sign(kind, BY_FIELDS)
+            name = registry.class_path(kind)
+        encoder.names[kind] = name
     return name
 
 
@@ -266,6 +269,9 @@ def class_from_row(found: object, decoder: Decoder, check: Callable[[type], bool
 def class_named(name: object, decoder: Decoder, check: Callable[[type], bool]) -> type:
     """The class that a blob names: a registered one, or one looked up because the signature verified."""
     text = expect(name, str)
+    found = decoder.classes.get((text, check))
+    if found is not None:
+        return found
     found = registry.known_type(text)
     if found is None:
         decoder.demand_trust(text, registrable=True)
@@ -277,6 +283,7 @@ def class_named(name: object, decoder: Decoder, check: Callable[[type], bool]) -
             "register the class that takes its place: laila.register_type(cls, renamed_from=…)",
             path=text,
         )
+    decoder.classes[text, check] = found
     return found
 
 
@@ -633,6 +640,7 @@ def _decode_extension(row: Row, decoder: Decoder) -> object:
     return decode(state)
 
 
+QUICK.update((_encode_object, _encode_enum, _encode_named_tuple))
 DECODERS.update(
     {
         tags.OBJECT: _decode_object,

@@ -36,6 +36,8 @@ FAMILIES: dict[str, EncodeFunction] = {}
 """``module:qualname`` of a base class to the function that makes the rows of all that derive from it."""
 REGISTRABLE: dict[EncodeFunction, Callable[[type], bool]] = {}
 """Function of a family to what tells which of its classes can be registered."""
+QUICK: set[EncodeFunction] = set()
+"""Encoders that need no frame of the walk: they make no pickles."""
 DECODERS: dict[int, DecodeFunction] = {}
 """Tag to the function that rebuilds a value from its row, references resolved."""
 

@@ -8,6 +8,7 @@ from xxhash import xxh3_128_digest
 from laila.codec import tags
 from laila.codec.limits import MAX_NESTING
 from laila.codec.plain import pack_each, pack_object
+from laila.codec.references import compact, expand, referred, split
 from laila.errors import PayloadError
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     Row = list[Any]  # fields are the payload's own objects until references replace them
 
-__all__ = ["RowWriter", "reference", "referred"]
+__all__ = ["RowWriter", "content_of_tuple", "int_row", "pack_row", "reference", "referred"]
 
 _new_tuple = tuple.__new__
 
@@ -38,15 +39,28 @@ def reference(index: int) -> ExtType:
     return _FIRST[index] if index < 256 else _make(index)
 
 
-def referred(ref: ExtType) -> int:
-    """The index of the row that ``ref`` refers to."""
-    return int(ref.code) << 24 | int.from_bytes(ref.data, "little")
-
-
 def unpack_row(packed: bytes) -> Row:
     """The fields of a packed row, its references as they are."""
     row: Row = unpackb(packed, strict_map_key=False, unicode_errors="surrogatepass")
+    if row[0] == tags.REFERENCES:
+        indexes, positions, fields = split(row)
+        row = expand(positions, list(map(reference, indexes)), fields)
     return row
+
+
+def pack_row(row: Row) -> bytes:
+    """A row as the tree has it: many references are one run of numbers."""
+    return pack_object(compact(row) or row)
+
+
+def int_row(value: int) -> Row:
+    """The row of an int of more than 64 bits, and less than would be a buffer."""
+    return [tags.INT, None, value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)]
+
+
+def content_of_tuple(value: tuple[object, ...]) -> bytes:
+    """What orders a tuple of short atoms among the members of a set: the digest of its row."""
+    return xxh3_128_digest(pack_object([tags.TUPLE, *value]))
 
 
 class RowWriter:
@@ -68,7 +82,7 @@ class RowWriter:
         self._root: int | None = None
 
     def write(self, row: Row, packed: bytes, depth: int, *, merge: bool) -> int:
-        """File a row and return its index: that of an equal one where they merge."""
+        """File a row, packed by :func:`pack_row`; return its index: that of an equal one where they merge."""
         count = len(self.depths)
         if merge:
             index = self._merged.setdefault(packed, count)
@@ -92,7 +106,10 @@ class RowWriter:
 
         Raises ``OverflowError``, and files nothing, where an int has more than 64 bits.
         """
-        rows: list[Row] = [[tags.TUPLE, *value] for value in values]
+        return self.write_each([[tags.TUPLE, *value] for value in values])
+
+    def write_each(self, rows: list[Row]) -> list[int]:
+        """File several rows of immutable values that refer to no other; return the indexes."""
         packed = pack_each(rows)
         first = count = len(self.depths)
         indexes = []
@@ -121,7 +138,7 @@ class RowWriter:
         """A reference to a tuple of ints, for a row that is changed: it may stand before the tuple's row."""
         rows = self.change()
         row: Row = [tags.TUPLE, *value]
-        index = self._merged.setdefault(pack_object(row), len(rows))
+        index = self._merged.setdefault(pack_row(row), len(rows))
         if index == len(rows):
             rows.append(row)
         return reference(index)
@@ -198,5 +215,5 @@ def _order_by_content(
         if row[0] in tags.BUFFERED and row[1] is not None:
             row[1] = kept.setdefault(row[1], len(kept))
         numbers[old] = len(numbers)
-        packed.append(pack_object(row))
+        packed.append(pack_row(row))
     return packed, [buffers[number] for number in kept], numbers

@@ -19,7 +19,7 @@ from laila.codec import tags
 from laila.codec.containers import dict_of, only, pairs_of
 from laila.codec.decoder import Decoder, expect
 from laila.codec.plain import INLINE_BYTES
-from laila.codec.registry import DECODERS, ENCODERS
+from laila.codec.registry import DECODERS, ENCODERS, QUICK
 from laila.errors import CorruptEntryError
 from laila.showing import said, shown
 
@@ -316,6 +316,7 @@ ENCODERS.update(
     }
 )
 ENCODERS.update((kind, _encode_path) for kind in _PATHS)
+QUICK.update(ENCODERS[kind] for kind in (date, time, datetime, timedelta, timezone, Decimal, UUID, *_PATHS))
 DECODERS.update(
     {
         tags.ORDERED_DICT: lambda row, decoder: _with_attributes(

@@ -14,7 +14,7 @@ from functools import lru_cache
 from laila.codec import tags
 from laila.codec.fields import shape_of
 from laila.codec.objects import class_named, copies_by_default, fields_of, name_of, set_fields
-from laila.codec.registry import DECODERS
+from laila.codec.registry import DECODERS, QUICK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -192,4 +192,5 @@ def _decode_subclass(row: Row, decoder: Decoder) -> object:
     return found
 
 
+QUICK.add(encode_subclass)
 DECODERS[tags.SUBCLASS] = _decode_subclass
