@@ -7,6 +7,7 @@ import enum
 import json
 import logging
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -380,3 +381,49 @@ def test_class_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "Colour", enum.Enum("Colour", "BLUE"))
     with pytest.raises(PayloadError, match="RED"):
         decode(blob)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a text of more than thirty-two characters, as any file holds",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+        "0" * 64 + "  file.tar.gz",
+        "laila-key " + "0" * 16 + " " + "ab" * 32,
+        "laila-key " + "0" * 16,
+        "A" * 43 + "=",
+        "",
+    ],
+)
+def test_what_is_no_key_is_not_imported(text: str) -> None:
+    before = signing_keys.list()
+    with pytest.raises(SecretError, match="Nothing was imported") as caught:
+        import_key(text)
+    assert "more than thirty" not in str(caught.value)
+    assert signing_keys.list() == before
+
+
+def test_keys_that_others_may_write_to_are_not_trusted() -> None:
+    key_id = signing_keys.new()
+    folder = signing_keys._folder()
+    places = [(folder.parent, 0o770), (folder, 0o702), (folder / f"{key_id}.key", 0o620)]
+    places += [(folder / f"{key_id}.key", mode) for mode in (0o640, 0o604)]
+    for path, mode in places:
+        signing_keys._known.clear()
+        kept = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode)
+        with pytest.raises(SecretError, match=f"{path} has the mode {mode:04o}.*chmod go-"):
+            signing_keys.find(key_id)
+        path.chmod(kept)
+        assert signing_keys.find(key_id) is not None
+    if not os.getuid():
+        for path in (folder.parent, folder, folder / f"{key_id}.key"):
+            signing_keys._known.clear()
+            os.chown(path, 65534, -1)
+            with pytest.raises(SecretError, match="belongs to another user"):
+                signing_keys.find(key_id)
+            os.chown(path, 0, -1)
+    link = folder / f"{'0' * 16}.key"
+    link.symlink_to(folder / f"{key_id}.key")
+    with pytest.raises(SecretError, match="cannot be read"):
+        signing_keys.find("0" * 16)

@@ -3,6 +3,7 @@
 A key is at least 32 bytes; its id is the beginning of a SHA-256 over it, which reveals nothing. Keys lie in
 ``<secrets>/<ring>/<id>.key``, one line of hexadecimal digits, readable by the owner only; the file ``active``
 names the one that signs. An environment variable (``LAILA_SECRET_KEY``) takes precedence and touches no file.
+As with ssh, what others own or may write to is not trusted: see :mod:`laila.codec.keyfiles`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 
+from laila.codec import keyfiles
 from laila.errors import SecretError, UntrustedPayloadError
 from laila.showing import shown
 
@@ -35,6 +37,8 @@ __all__ = [
 
 KEY_BYTES = 32
 _is_id = re.compile(r"[0-9a-f]{16}", re.ASCII).fullmatch
+_EXPORTED = "laila-key"
+_is_exported = re.compile(rf"{_EXPORTED} ([0-9a-f]{{16}}) ((?:[0-9a-f]{{2}}){{32,}})", re.ASCII).fullmatch
 _is_hex = re.compile(r"(?:[0-9a-fA-F]{2}){32,}", re.ASCII).fullmatch
 _is_base64 = re.compile(r"[A-Za-z0-9+/_-]{43}=", re.ASCII).fullmatch
 
@@ -42,11 +46,15 @@ _is_base64 = re.compile(r"[A-Za-z0-9+/_-]{43}=", re.ASCII).fullmatch
 def parse_key(text: str) -> bytes:
     """Read a key from text.
 
-    64 or more hexadecimal digits, the base64 of 32 bytes, or any text of 32 characters on.
+    What ``laila keys export`` prints, 64 or more hexadecimal digits, the base64 of 32 bytes, or any text of
+    32 characters on.
 
     Raises :class:`SecretError` for a shorter one; the message never shows it.
     """
     text = text.strip()
+    exported = _is_exported(text)
+    if exported:
+        return bytes.fromhex(exported[2])
     if _is_hex(text):
         return bytes.fromhex(text)
     if _is_base64(text):
@@ -91,6 +99,8 @@ class Keyring:
 
         folder = directory("secrets") / self._ring
         folder.mkdir(mode=0o700, exist_ok=True)
+        for path in (folder.parent, folder):
+            keyfiles.check(path, os.stat(path), self._ring)
         return folder
 
     def _from_environment(self) -> bytes | None:
@@ -122,9 +132,11 @@ class Keyring:
 
     def _read(self, folder: Path, key_id: str) -> bytes | None:
         try:
-            text = (folder / f"{key_id}.key").read_text("ascii")
+            text = keyfiles.read(folder / f"{key_id}.key", self._ring)
         except FileNotFoundError:
             return None
+        except SecretError:
+            raise
         except (OSError, UnicodeDecodeError) as error:
             raise SecretError(
                 f"the key {key_id} in {folder} cannot be read: {error}", name=self._ring
@@ -255,12 +267,30 @@ class Keyring:
         if key is None:
             here = ", ".join(str(entry["id"]) for entry in self.list()) or "none"
             raise SecretError(f"there is no key {shown(key_id)} here; known: {here}", name=self._ring)
-        return key.hex()
+        return f"{_EXPORTED} {key_id} {key.hex()}"
 
     def import_text(self, text: str) -> str:
-        """Keep a key that :meth:`export` gave elsewhere, for verifying; return its id."""
+        """Keep a key that :meth:`export` gave elsewhere, for verifying; return its id.
+
+        Takes what was exported, or 64 or more hexadecimal digits, and nothing else beside it. Raises
+        :class:`SecretError` for any other text, and for a key that was changed on the way.
+        """
+        text = text.strip()
+        exported = _is_exported(text)
+        if not exported and not _is_hex(text):
+            raise SecretError(
+                f"this is no key of laila: that is one line, `{_EXPORTED} <id> <hexadecimal digits>`, as "
+                "`laila keys export` prints it. Nothing was imported",
+                name=self._ring,
+            )
         key = parse_key(text)
         key_id = self.key_id(key)
+        if exported and exported[1] != key_id:
+            raise SecretError(
+                f"this key is not the one that it says, {exported[1]}: it was changed on the way, or is for "
+                "another purpose. Export it again. Nothing was imported",
+                name=self._ring,
+            )
         self._write(self._folder(), key_id, key)
         return key_id
 

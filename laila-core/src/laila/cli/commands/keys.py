@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["configure", "run"]
 
+_MOST = 1 << 16
+
 
 def configure(parser: ArgumentParser) -> None:
     """Add the four actions."""
@@ -80,5 +82,10 @@ def _export(options: Namespace) -> None:
 def _import(options: Namespace) -> None:
     from laila.codec.trust import import_key
 
-    text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text("utf-8")
+    # Of a file that is none, however long, the beginning says so.
+    if options.file == "-":
+        text = sys.stdin.read(_MOST)
+    else:
+        with Path(options.file).open(encoding="utf-8", errors="replace") as file:
+            text = file.read(_MOST)
     say(import_key(text))
