@@ -479,6 +479,53 @@ def test_in_another_process_that_has_no_key(tmp_path: Path) -> None:
     assert done.stdout == f"{len(values)} values\n", done.stdout + done.stderr
 
 
+def golden() -> list[Any]:
+    """What the golden file holds: the same under every release of pandas."""
+    days = pd.DatetimeIndex(np.arange(3).astype("M8[D]").astype("M8[ns]"), freq="D", name="day")
+    texts = pd.Index(np.array(["a", "b"], object), dtype=object)
+    multi = pd.MultiIndex([texts, pd.Index([1, 2])], [[0, 1, -1], [0, 0, 1]], names=["x", None])
+    columns = pd.Index(np.array([0, "size", ("t", 1), None, 1.5], object), tupleize_cols=False)
+    frame = pd.DataFrame(
+        {
+            0: [1.5, np.nan, -0.0],
+            1: pd.Categorical.from_codes([0, 1, -1], texts, ordered=True),
+            2: np.array(["x", None, 3], object),
+            3: pd.array([1, None, 3], dtype="Int64"),
+            4: days.tz_localize(ZoneInfo("Europe/Berlin")),
+        },
+        index=multi,
+    )
+    frame.columns = columns
+    frame.attrs["unit"] = "kg"
+    return [
+        frame,
+        pd.Series(pd.arrays.SparseArray([0, 0, 5]), index=days, name=("a", 1)),
+        pd.RangeIndex(1, 9, 2),
+        pd.period_range("2020-01", periods=2, freq="M"),
+        pd.IntervalIndex.from_breaks([0, 1, 2]),
+        pd.Timestamp(1, unit="ns", tz=dt.UTC),
+        *(pd.Timedelta(1, "s"), pd.NaT, pd.NA, pd.offsets.MonthEnd(2), pd.Interval(0, 1, "both")),
+    ]
+
+
+def test_what_was_stored_before_is_read() -> None:
+    path = Path(__file__).parent / "corpus" / "tables" / "pandas.laila"
+    assert differs(golden(), decode(Blob.from_bytes(path.read_bytes(), key=KEY))) is None
+
+
+def test_frames_as_arrow_streams_are_read() -> None:
+    """The form before this one, which nothing writes any more."""
+    pa = pytest.importorskip("pyarrow")
+    from laila.codec import tags
+    from laila.codec.plain import pack_object
+    from laila.codec.tables import write_stream
+
+    frame = pd.DataFrame({"a": [1, 2], "b": pd.Categorical(["x", None])})
+    data = bytes(write_stream(pa.Table.from_pandas(frame)))
+    found = decode(Blob(KEY, tags.ROWS_MARK + pack_object([tags.PANDAS, "frame", data]), ()))
+    pd.testing.assert_frame_equal(frame, found)
+
+
 # -- what stays shared, and what does not
 
 

@@ -42,9 +42,9 @@ def remedy(kind: type, how: str) -> str:
         return "Rows of data cannot say that something contains itself: leave the reference back out"
     if how not in (BY_FIELDS, PICKLED):
         return "Declare the attribute in the class, or leave it out"
-    from laila.codec.objects import encoder_by_fields
+    from laila.codec.objects import is_registrable
 
-    if encoder_by_fields(kind) is None:
+    if not is_registrable(kind):
         return "laila.codec.register_codec says how to store it as data"
     if "<locals>" in kind.__qualname__:
         return (

@@ -46,6 +46,7 @@ __all__ = [
     "encoder_of_class",
     "fields_of",
     "is_importable",
+    "is_registrable",
     "name_of",
     "registered_fields",
     "set_fields",
@@ -119,17 +120,20 @@ def check_registrable(cls: type) -> None:
         raise TypeError(
             f"{registry.type_name(cls)} cannot be registered, and needs not be: laila stores it as it is"
         )
-    family = registry.family_of(cls)
-    if family is not None:
-        rebuilds = registry.rebuilds(family, cls)
-    else:
-        rebuilds = encoder_by_fields(cls) is not None or _is_array_class(cls)
-    if not rebuilds:
+    if not is_registrable(cls):
         raise TypeError(
             f"{registry.type_name(cls)} cannot be registered: laila rebuilds enums, named tuples and "
             "classes whose instances are their __dict__ and slots, and what they are of a builtin, with no "
             "__reduce__ or __getstate__ of their own; use laila.codec.register_codec for it"
         )
+
+
+def is_registrable(cls: type) -> bool:
+    """Whether instances of a class are rebuilt from their fields, or by a library's own form of them."""
+    family = registry.family_of(cls)
+    if family is not None:
+        return registry.rebuilds(family, cls)
+    return encoder_by_fields(cls) is not None or _is_array_class(cls)
 
 
 def _is_array_class(cls: type) -> bool:
