@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import copyreg
 import dataclasses
+import threading
 from typing import Any
 
 import numpy as np
@@ -266,3 +267,59 @@ def test_memorize_verifies_what_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -
         laila.Manifest({"a": laila.constant([numbers])}).memorize(verify=True)
     with pytest.raises(LookupError):
         laila.remember(nickname="broken").wait()
+
+
+def test_the_place_inside_a_pickle_is_named() -> None:
+    lock = threading.Lock()
+    refused(
+        [Holder({"a": [1, Holder(lock)]})], "payload[0].held['a'][1].held", "_thread.lock cannot be pickled"
+    )
+    refused({"x": Holder(letter for letter in "ab")}, "payload['x'].held", "a generator")
+    refused([Holder(1), Holder(2), Holder(3), Holder(4), (Holder(lock),)], "payload[4][0].held", "lock")
+
+
+class Holder:
+    """Copied in a way of its own."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __reduce__(self) -> Any:
+        return Holder, (self.held,)
+
+
+class WithoutModule:
+    __module__ = None  # type: ignore[assignment]
+
+
+class BadMeta(type):
+    def __hash__(cls) -> int:
+        raise ValueError("no hash of a class")
+
+
+class Bad(metaclass=BadMeta):
+    pass
+
+
+class Secretive:
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+
+class Silent(dict[str, Any]):
+    def items(self) -> Any:
+        raise RuntimeError("no items")
+
+    __iter__ = keys = __len__ = items
+
+
+@pytest.mark.parametrize("kind", [WithoutModule, Bad, Secretive, Silent])
+def test_classes_that_hide_are_stored_or_refused_with_a_place(kind: Any) -> None:
+    thing = kind()
+    for payload in ([thing], [thing] * 5, {"k": (thing, 1)}, Holder(thing)):
+        try:
+            blob = encode(payload, key=KEY)
+        except PayloadError as error:
+            assert error.path.startswith("payload")  # noqa: PT017 - either is right
+        else:
+            decode(blob)

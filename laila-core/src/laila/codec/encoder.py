@@ -157,9 +157,9 @@ class Encoder:
 
     # -- for the encoders of single types
 
-    def refuse(self, reason: str, cause: BaseException | None = None) -> NoReturn:
-        """Raise a :class:`PayloadError` that names the place reached in the payload."""
-        path = self.path()
+    def refuse(self, reason: str, cause: BaseException | None = None, *, below: str = "") -> NoReturn:
+        """Raise a :class:`PayloadError` that names the place reached in the payload, and ``below`` it."""
+        path = self.path() + below
         raise PayloadError(f"{path} cannot be stored: {reason}", path=path) from cause
 
     def sign(self, kind: type, how: str, why: str | None = None) -> None:
@@ -325,11 +325,14 @@ class Encoder:
 
     def _is_pickled(self, kind: type, obj: object) -> bool:
         """Whether a ``kind`` is always pickled."""
-        known = self._pickles.get(kind)
-        if known is None:
-            # Known by its name, since the module that has it loads much that others do not need.
-            encode = registry.encoder_for(obj)
-            known = self._pickles[kind] = getattr(encode, "__name__", "") == "encode_pickled"
+        try:
+            known = self._pickles.get(kind)
+            if known is None:
+                # Known by its name, since the module that has it loads much that others do not need.
+                encode = registry.encoder_for(obj)
+                known = self._pickles[kind] = getattr(encode, "__name__", "") == "encode_pickled"
+        except Exception:  # noqa: BLE001 - a class that cannot be looked at: it is told when its turn comes
+            return False
         return known
 
     @property
@@ -381,7 +384,13 @@ class Encoder:
 
     def path(self) -> str:
         """The place reached, such as ``payload['a'][3].b``."""
-        return "payload" + "".join(place(frame.obj, frame.row, frame.position) for frame in self._stack)
+        steps = []
+        for frame in self._stack:
+            try:
+                steps.append(place(frame.obj, frame.row, frame.position))
+            except Exception:  # noqa: BLE001 - a class that hides its parts; the place above it is told
+                break
+        return "payload" + "".join(steps)
 
     # -- the walk
 

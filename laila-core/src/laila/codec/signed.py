@@ -23,6 +23,7 @@ from laila.codec import registry, tags
 from laila.codec.advice import IN_CYCLE, PICKLED
 from laila.codec.decoder import Decoder, expect
 from laila.codec.encoder import Cycle, Encoder, Known, NotALeaf
+from laila.codec.graphs import path_to
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS
 from laila.errors import LailaError, PayloadError
@@ -96,7 +97,15 @@ def _encode(value: object, encoder: Encoder, how: str) -> Row:
             raise Cycle(pickler.outermost) from error  # whoever contains it may well be picklable
         if isinstance(error, LailaError):
             raise
-        encoder.refuse(f"{registry.type_name(kind)} cannot be pickled ({_told(error)})", error)
+        # What was met last is what failed, as a rule; say where it is.
+        last = next(reversed(pickler.own.values()), value)
+        below = path_to(value, last)
+        if below is None:
+            last, below = value, "payload"
+        name = registry.type_name(type(last))
+        encoder.refuse(
+            f"{name} cannot be pickled ({_told(error)})", error, below=below.removeprefix("payload")
+        )
     if pickler.outermost < encoder.position:
         raise Cycle(pickler.outermost)
     row = encoder.write([tags.PICKLED, registry.class_path(kind), stream.getvalue()], pickler.children)
@@ -230,6 +239,7 @@ def _pickler(base: type) -> Any:
                     if kind not in self._seen:
                         reason = _refusal(kind)
                         if reason is not None:
+                            self.own[number] = obj
                             raise pickle.PicklingError(reason)
                         self._seen.add(kind)
                     self.own[number] = obj
