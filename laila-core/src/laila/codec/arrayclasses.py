@@ -11,7 +11,7 @@ import copyreg
 import numpy as np
 
 from laila.codec import tags
-from laila.codec.arrays import plain_array
+from laila.codec.arrays import Memory, plain_array
 from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
@@ -239,11 +239,15 @@ def _encode_scalar(value: Any, encoder: Encoder) -> Row:
         return [tags.NUMPY_TEXT, bytes.__getitem__(value, slice(0, None))]
     if kind.__module__ in ("numpy", "ml_dtypes") or kind is np.record:
         dtype = value.dtype
-        if dtype.names is not None and describe(dtype, objects=True) is not None:
+        if dtype.hasobject and describe(dtype, objects=True) is not None:
             return [tags.STRUCTURED_SCALAR, _single(value)]
-        description = describe(dtype)
+        description = encoder.collector(Memory).describe(dtype)
+        if description is not None and dtype.names is not None:
+            return [tags.STRUCTURED_SCALAR, description, _single(value).tobytes()]
         if description is not None and dtype.type is kind:
-            return [tags.SCALAR, description, _single(value).tobytes()]
+            # Others than a longdouble have nothing but their value.
+            whole = _single(value) if dtype.char in "gG" else value
+            return [tags.SCALAR, description, whole.tobytes()]
     from laila.codec.signed import encode_pickled
 
     return encode_pickled(value, encoder)
@@ -263,15 +267,20 @@ def _single(value: Any) -> Array:
 
 def _decode_scalar(row: Row, decoder: Decoder) -> object:
     description, data = only(row, 2)
-    dtype = dtype_from(description)
-    raw = bytearray(expect(data, bytes))
-    if dtype.names is not None or dtype.subdtype is not None or len(raw) != dtype.itemsize:
+    return _scalar(decoder.dtype_of(description), expect(data, bytes), structured=False)
+
+
+def _scalar(dtype: np.dtype[Any], data: bytes, *, structured: bool) -> object:
+    raw = bytearray(data)
+    if (dtype.names is None) == structured or dtype.subdtype is not None or len(raw) != dtype.itemsize:
         raise ValueError("a scalar of another size than its type")
     found: object = np.ndarray((), dtype, raw)[()]
     return found
 
 
 def _decode_structured_scalar(row: Row, decoder: Decoder) -> object:
+    if len(row) == 3:
+        return _scalar(decoder.dtype_of(row[1]), expect(row[2], bytes), structured=True)
     (array,) = only(row, 1)
     base = plain_array(array)
     if base.shape != () or base.dtype.names is None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Row = list[object]
     Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["plain_array"]
+__all__ = ["Memory", "plain_array"]
 
 _PIECE = 1 << 20
 _MAX_STRIDE = 1 << 62
@@ -63,7 +63,8 @@ def _encode_array(value: Array, encoder: Encoder) -> Row:
     dtype = value.dtype
     if dtype.hasobject:
         return _encode_objects(value, encoder)
-    description = describe(dtype)
+    memory = encoder.collector(Memory)
+    description = memory.describe(dtype)
     if description is None:
         from laila.codec.signed import encode_pickled
 
@@ -74,13 +75,13 @@ def _encode_array(value: Array, encoder: Encoder) -> Row:
             "setflags(write=False) on it "
             "and what it is a view of, or leave copy=True"
         )
-    number = encoder.collector(_Memory).add(value, description, encoder)
+    number = memory.add(value, description, encoder)
     if type(description) is str:
         return [tags.NDARRAY, number]
     return [tags.STRUCTURED, number, description, value.shape, _order(value)]
 
 
-class _Memory:
+class Memory:
     """The arrays met in a walk. Their bytes are taken at its end, when it is known which share memory.
 
     An array by itself is stored as it looks, whatever memory it is a view of. Arrays that share memory become
@@ -90,6 +91,21 @@ class _Memory:
     def __init__(self) -> None:
         self._arrays: list[tuple[Array, object, int]] = []
         self._views = False
+        self._dtypes: dict[int, tuple[object, bool, np.dtype[Any]]] = {}
+
+    def describe(self, dtype: np.dtype[Any]) -> Any:
+        """The description of a dtype: of one structure always the same, so that it is one row."""
+        if dtype.names is None:
+            return describe(dtype)
+        found = self._dtypes.get(id(dtype))
+        if found is None:
+            found = self._dtypes[id(dtype)] = describe(dtype), solid(dtype), dtype
+        return found[0]
+
+    def is_solid(self, dtype: np.dtype[Any]) -> bool:
+        """Whether every byte of an item is part of its value; see :func:`laila.codec.dtypes.solid`."""
+        found = self._dtypes.get(id(dtype))
+        return solid(dtype) if found is None else found[1]
 
     def add(self, array: Array, description: object, encoder: Encoder) -> int:
         """Note ``array``; return the number of the buffer that will hold it."""
@@ -109,7 +125,7 @@ class _Memory:
                 shared.update(span.number for span in group)
         for place, (array, description, number) in enumerate(self._arrays):
             if place not in shared:
-                encoder.buffers[number] = _buffer_of(array, description, encoder.copy)
+                encoder.buffers[number] = self._buffer_of(array, description, encoder.copy)
 
     def _share(self, group: list[Span], encoder: Encoder, rows: list[OpenRow]) -> None:
         first = self._arrays[group[0].number]
@@ -118,7 +134,7 @@ class _Memory:
         whole = next((span for span in group if self._is_whole(span, layout)), None)
         if whole is not None:
             array, description, number = self._arrays[whole.number]
-            encoder.buffers[number] = _buffer_of(array, description, encoder.copy)
+            encoder.buffers[number] = self._buffer_of(array, description, encoder.copy)
         else:
             arrays = [self._arrays[span.number][0] for span in group]
             encoder.buffers[number] = Buffer(byte_view(_gathered(arrays, group, layout)))
@@ -138,24 +154,23 @@ class _Memory:
         return (
             array.nbytes == layout.nbytes
             and (array.flags.c_contiguous or array.flags.f_contiguous)
-            and solid(array.dtype)
+            and self.is_solid(array.dtype)
             and type(self._arrays[span.number][1]) is str
         )
 
-
-def _buffer_of(array: Array, description: object, copy: bool) -> Buffer:
-    """A buffer that holds what ``array`` shows, and is described by it where its dtype is a simple one."""
-    order = _order(array)
-    if not solid(array.dtype):
-        data: Array = np.zeros(array.shape, array.dtype, order)
-        copy_values(data, array)
-    elif copy:
-        data = array.copy(order)
-    else:
-        data = np.asarray(array, order=order)
-    if type(description) is str:
-        return Buffer(byte_view(data), description, array.shape, order)
-    return Buffer(byte_view(data))
+    def _buffer_of(self, array: Array, description: object, copy: bool) -> Buffer:
+        """A buffer that holds what ``array`` shows, and has its dtype where that is a simple one."""
+        order = _order(array)
+        if not self.is_solid(array.dtype):
+            data: Array = np.zeros(array.shape, array.dtype, order)
+            copy_values(data, array)
+        elif copy:
+            data = array.copy(order)
+        else:
+            data = np.asarray(array, order=order)
+        if type(description) is str:
+            return Buffer(byte_view(data), description, array.shape, order)
+        return Buffer(byte_view(data))
 
 
 def _span(array: Array, number: int) -> Span:
@@ -246,7 +261,7 @@ def _read(decoder: Decoder, buffer: Buffer, dtype: np.dtype[Any]) -> Array:
 
 def _decode_structured(row: Row, decoder: Decoder) -> object:
     number, description, shape, order = only(row, 4)
-    dtype = dtype_from(description)
+    dtype = decoder.dtype_of(description)
     return _build(decoder, decoder.plain_buffer(number, tags.STRUCTURED), dtype, shape_from(shape), order)
 
 
@@ -257,7 +272,7 @@ def _decode_view(row: Row, decoder: Decoder) -> object:
     axes = len(row) // 2 - 2
     shape = shape_from(tuple(row[5 : 5 + axes]))
     strides = tuple(expect(n, int) for n in row[5 + axes :])
-    dtype = dtype_from(description)
+    dtype = decoder.dtype_of(description)
     if 0 in shape or not all(-_MAX_STRIDE < n < _MAX_STRIDE for n in (*strides, expect(offset, int))):
         raise ValueError("a view that cannot be")
     ends = [(count - 1) * step for count, step in zip(shape, strides, strict=True)]

@@ -20,7 +20,7 @@ from laila.showing import said, shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     from laila.contract.blob import Blob
     from laila.contract.buffer import Buffer
@@ -115,6 +115,18 @@ class Decoder:
 
             self._keys = KeyBudget(registered_fields)
         self._keys.check(keys)
+
+    def dtype_of(self, description: object) -> Any:
+        """The dtype of a description in a row, made once for each row."""
+        from laila.codec.dtypes import dtype_from
+
+        if type(description) is str:
+            return dtype_from(description)
+        place = "dtype", id(description)  # which the rows keep alive
+        found = self.shared.get(place)
+        if found is None:
+            found = self.shared[place] = dtype_from(description)
+        return found
 
     def demand_trust(self, name: str, *, registrable: bool) -> None:
         """Raise :class:`UntrustedPayloadError` unless the blob's signature verified.

@@ -38,6 +38,12 @@ _ML_DTYPES = frozenset(
 """The small number types of the package ``ml_dtypes``; one that is not here is pickled."""
 _TYPES: dict[str, type] = {"str": str, "bytes": bytes, "int": int, "float": float, "bool": bool}
 """Classes that the metadata of a dtype may name, as h5py's does for text."""
+_described: dict[tuple[str, str], Any] = {}
+_made: dict[str, Dtype] = {}
+_MAX_KNOWN = 1000
+_STRUCTURES = np.dtype("V").num
+_WIDE = 16
+"""Of structures with more fields, the description is one tuple, if these are simple."""
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 
 
@@ -46,6 +52,7 @@ def describe(dtype: Dtype, *, objects: bool = False, empty: bool = False) -> Any
 
     Text is ``dtype.str``. ``("c", char, order)`` tells C types of one size apart, ``("a", base, shape)`` is a
     sub-array, ``("s", itemsize, aligned, record, fields)`` a structure of ``(name, title, offset, dtype)``,
+    ``("f", itemsize, aligned, record, name, offset, dtype, …)`` one of many simple fields,
     ``("x", name)`` a type of ml_dtypes, ``("t", coerce, missing)`` text of any length, and
     ``("m", dtype, metadata)`` a dtype with metadata.
 
@@ -56,10 +63,17 @@ def describe(dtype: Dtype, *, objects: bool = False, empty: bool = False) -> Any
     """
     if (dtype.hasobject and not objects) or (dtype.itemsize == 0 and not empty):
         return None
+    simple = dtype.num < _STRUCTURES and dtype.metadata is None
+    key = dtype.char, dtype.str
+    if simple and key in _described:
+        return _described[key]
     try:
-        return _describe(dtype, [_MAX_PARTS])
+        found = _describe(dtype, [_MAX_PARTS])
     except OverflowError:
         return None
+    if simple and len(_described) < _MAX_KNOWN:
+        _described[key] = found
+    return found
 
 
 def _describe(dtype: Dtype, left: list[int]) -> object:
@@ -106,6 +120,9 @@ def _describe_structure(dtype: Dtype, left: list[int]) -> object:
         if inner is None or (title is not None and type(title) is not str):
             return None
         fields.append((name, title, field[1], inner))
+    if len(fields) > _WIDE and all(title is None and type(inner) is str for _, title, _, inner in fields):
+        flat = [part for name, _, offset, inner in fields for part in (name, offset, inner)]
+        return ("f", dtype.itemsize, dtype.isalignedstruct, dtype.type is np.record, *flat)
     return ("s", dtype.itemsize, dtype.isalignedstruct, dtype.type is np.record, tuple(fields))
 
 
@@ -157,12 +174,26 @@ def _dtype(description: object, depth: int, left: list[int]) -> Dtype:
     if depth > _MAX_NESTING:
         raise ValueError("a dtype nested too deep")
     if type(description) is str:
+        known = _made.get(description)
+        if known is not None:
+            return known
         if not _simple_text(description) and description != "|O":
             raise ValueError(f"the dtype {shown(description)}")
-        return np.dtype(description)
+        made: Dtype = np.dtype(description)
+        if len(_made) < _MAX_KNOWN:
+            _made[description] = made
+        return made
     kind, *fields = expect(description, tuple)
     if kind == "s":
         return _structure(*fields, depth=depth, left=left)
+    if kind == "f":
+        flat = fields[3:]
+        if len(flat) % 3 or any(type(inner) is not str for inner in flat[2::3]):
+            raise ValueError("a structure of other than simple fields")
+        names, offsets, inners = flat[::3], flat[1::3], flat[2::3]
+        parts = tuple(zip(names, [None] * len(names), offsets, inners, strict=True))
+        itemsize, aligned, record = fields[:3]
+        return _structure(itemsize, aligned, record, parts, depth=depth, left=left)
     if kind == "x":
         (name,) = fields
         return _small_number(expect(name, str))

@@ -58,7 +58,7 @@ BUFFERED = frozenset(
 LEAVES = frozenset({NDARRAY, STRUCTURED, TENSOR})
 """Rows whose values are taken for as good as written, without reading them again."""
 DOUBTFUL = frozenset(
-    {MASKED, ARRAY_CLASS, ARRAY_SUBCLASS, COMPOUND_TENSOR, OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLED}
+    {ARRAY_SUBCLASS, COMPOUND_TENSOR, OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLED}
     | {SUBCLASS, ODD_OBJECT, EXCEPTION, GENERIC_ALIAS, FRAME_CLASS}
 )
 """Rows that run code of others when made or read: a blob that has one is read before it is stored."""
