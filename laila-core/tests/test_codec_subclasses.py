@@ -602,3 +602,30 @@ def test_an_ordered_dict_that_was_moved_about() -> None:
     ordered = collections.OrderedDict(a=1, b=2, c=3)
     ordered.move_to_end("a")
     assert list(again([ordered, Undeclared()])[0]) == ["b", "c", "a"]
+
+
+def test_an_exception_that_reduces_in_its_own_way_keeps_what_led_to_it() -> None:
+    error = json.JSONDecodeError("bad", "text", 2)
+    error.__cause__ = KeyError("cause")
+    error.add_note("a note")
+    for found in (again(error), again([functools.partial(int, error)])[0].args[0]):
+        assert type(found) is json.JSONDecodeError
+        assert (found.doc, found.pos, found.__notes__) == ("text", 2, ["a note"])
+        assert repr(found.__cause__) == "KeyError('cause')"
+
+
+def test_long_chains() -> None:
+    error: BaseException | None = None
+    nested: Any = AttrDict()
+    for number in range(20_000):
+        error, before = ValueError(number), error
+        error.__context__ = before
+        nested = AttrDict(inner=nested)
+    assert error is not None
+    register_type(AttrDict)
+    found = again([error, nested], pickle=False)
+    count = 0
+    while found[0] is not None:
+        found = [found[0].__context__, found[1].inner]
+        count += 1
+    assert count == 20_000

@@ -282,23 +282,27 @@ def _holds_objects(obj: Any) -> bool:
 
 
 def _reduce_exception(error: BaseException) -> tuple[object, ...] | None:
-    """What pickle makes of an exception, with its cause and context; None where it has none of its own."""
-    if error.__cause__ is None and error.__context__ is None and not error.__suppress_context__:
+    """What pickle makes of an exception, with cause, context and notes; None where it has none of its own."""
+    notes = getattr(error, "__notes__", None)  # which a class that reduces in a way of its own leaves out
+    links = (error.__cause__, error.__context__, notes)
+    if not error.__suppress_context__ and all(link is None for link in links):
         return None
     reduced = error.__reduce_ex__(_PROTOCOL)
     if type(reduced) is not tuple or len(reduced) > 3:
         return None
     state = reduced[2] if len(reduced) == 3 else None
-    chain = (error.__cause__, error.__context__, error.__suppress_context__)
+    chain = (error.__cause__, error.__context__, error.__suppress_context__, notes)
     return (*reduced[:2], (state, chain), None, None, _set_exception)
 
 
-def _set_exception(error: BaseException, state: tuple[Any, tuple[Any, Any, bool]]) -> None:
-    """Give an exception that was read what it had: attributes, cause and context."""
-    attributes, (cause, context, suppress) = state
+def _set_exception(error: BaseException, state: tuple[Any, tuple[Any, ...]]) -> None:
+    """Give an exception that was read what it had: attributes, cause, context and notes."""
+    attributes, (cause, context, suppress, *notes) = state
     if attributes is not None:
         error.__setstate__(attributes)
     error.__cause__, error.__context__, error.__suppress_context__ = cause, context, suppress
+    if notes and notes[0] is not None:
+        error.__notes__ = notes[0]
 
 
 def _reduce_own_attributes(mapping: Any) -> tuple[object, ...] | None:
