@@ -91,6 +91,12 @@ class Node(TypingProtocol):
     def policy_id(self) -> str:
         """The global id that peers know this policy by; "" for a caller that is none, and nobody's peer."""
 
+    def check(self, peer: str, request: Request) -> None:
+        """Raise :class:`~laila.errors.PeerRefusedError` where the peer may not call the method at all.
+
+        For use before the arguments are read: ``request`` has none, but for what is plain text.
+        """
+
     def dispatch(self, peer: str, request: Request) -> object:
         """Run an exported method for an authenticated peer and return its result, or raise its error.
 

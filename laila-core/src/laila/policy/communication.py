@@ -214,6 +214,10 @@ class DefaultCentralCommunication(Component):
         """
         return self._exported(peer).dispatch(peer, request)
 
+    def check(self, peer: str, request: Request) -> None:
+        """Raise :class:`PeerRefusedError` where the peer may not call this, before its arguments are read."""
+        self._exported(peer).check(peer, request)
+
     def prompt(self, request: Request) -> bool:
         """Whether :meth:`dispatch` answers without waiting."""
         return self._exported("").prompt(request)

@@ -166,6 +166,10 @@ class _Caller:
     def __init__(self, home: Home) -> None:
         self._home = home
 
+    def check(self, peer: str, request: Request) -> None:
+        """Refuse."""
+        raise PeerRefusedError("a process that runs tasks shows nothing to others", peer=peer)
+
     def dispatch(self, peer: str, request: Request) -> object:
         """Refuse."""
         raise PeerRefusedError("a process that runs tasks shows nothing to others", peer=peer)

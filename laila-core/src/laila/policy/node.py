@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from laila.contract.protocol import Request, Role
+    from laila.policy.exports import ExportedFunction
     from laila.policy.policy import DefaultPolicy
 
 __all__ = ["ExportedMethods", "Method", "allows"]
@@ -89,6 +90,12 @@ class ExportedMethods:
             )
         return method
 
+    def check(self, peer: str, request: Request) -> None:
+        """Raise :class:`PeerRefusedError` where the peer may not call this, whatever the arguments are."""
+        method = self.find(peer, request)
+        if method.call == self._submit and request.args and isinstance(request.args[0], str):
+            self._function(request, request.args[0])
+
     def dispatch(self, peer: str, request: Request) -> object:
         """Call the method that is meant. Raises :class:`PeerRefusedError`, and what the method raises."""
         method = self.find(peer, request)
@@ -152,18 +159,22 @@ class ExportedMethods:
         taskforce_id: str | None = None,
     ) -> object:
         """Have the task force run the exported function of that name."""
-        found = exported_functions().get(function) if isinstance(function, str) else None
-        if found is None or not allows(request.role, found.role):
-            raise PeerRefusedError(
-                f"no function {shown(str(function))} is exported to the role {shown(request.role)}; "
-                "`describe` lists those that are",
-                peer=self._policy.global_id,
-            )
+        found = self._function(request, function)
         given, named = list(args or ()), dict(kwargs or {})
         work = found.function
         return self._policy.central.command.submit(
             lambda: _settled(work(*given, **named)), taskforce_id=taskforce_id
         )
+
+    def _function(self, request: Request, function: object) -> ExportedFunction:
+        found = exported_functions().get(function) if isinstance(function, str) else None
+        if found is None or not allows(request.role, found.role):
+            raise PeerRefusedError(
+                f"no function {shown(function)} is exported to the role {shown(request.role)}; "
+                "`describe` lists those that are",
+                peer=self._policy.global_id,
+            )
+        return found
 
     def _run(self, code: object, taskforce_id: str | None = None) -> object:
         """Have the task force run a callable that was shipped, and so was signed with a key of this side."""

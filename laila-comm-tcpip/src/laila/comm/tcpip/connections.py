@@ -24,6 +24,7 @@ from laila.errors import PeerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from typing import Any
 
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 
     Message = str | bytes
 
-__all__ = ["MAX_SIZE", "Closed", "Connection", "drop", "quiet_logger"]
+__all__ = ["MAX_SIZE", "Closed", "Connection", "TlsDoor", "drop", "quiet_logger"]
 
 MAX_SIZE = 4 * CHUNK_BYTES
 """The most bytes of one WebSocket message."""
 _CLOSE_SECONDS = 0.5
+_MOST_PINGS = 64  # that cannot be answered at once, or come before somebody was let in
 _MOST_UNREAD = 8  # messages of a handshake that nobody has asked for
 _MOST_UNREAD_BYTES = 64 * 1024  # of one of them
 
@@ -66,10 +68,14 @@ class Connection(asyncio.Protocol):
         *,
         opened: Callable[[Connection], object] | None = None,
         admit: Callable[[], bool] | None = None,
+        made: Callable[[Connection], object] | None = None,
     ) -> None:
         self._protocol = protocol
         self._opened_hook = opened
         self._admit = admit
+        self._made_hook = made
+        self._early: list[bytes] = []  # what came with the end of the TLS handshake
+        self._door: asyncio.Transport | None = None  # the TCP connection, while TLS is agreed on
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._pieces: list[bytes] = []  # of a message that comes in fragments
@@ -80,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._writable: Callable[[], object] | None = None
         self._lost: Callable[[], object] | None = None
         self._paused = False
+        self._pings = 0  # since the last time that there was room to answer, or somebody was let in
         self._held = False
         self.reading = False
         """Whether messages are being dealt with: what they give is sent at the end of all, in one piece."""
@@ -96,12 +103,31 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=4 * CHUNK_BYTES)
+        if self._made_hook is not None and self._door is None:
+            self._made_hook(self)
         if not isinstance(self._protocol, ServerProtocol):
             self._protocol.send_request(self._protocol.connect())
             self.flush()
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
+
+    def door_opened(self, door: asyncio.Transport) -> None:
+        """There is a TCP connection on which TLS is still to be agreed on."""
+        self._door = door
+        if self._made_hook is not None:
+            self._made_hook(self)
+
+    @property
+    def was_made(self) -> bool:
+        """Whether there is a transport, though it may be over."""
+        return self._transport is not None
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
+        if self._transport is None:
+            self._early.append(data)  # no more than one read: reading goes on when it is there
+            return
         self.last_received = monotonic()
         self._protocol.receive_data(data)
         self._happened()
@@ -119,6 +145,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """There is room again."""
         self._paused = False
+        self._pings = 0
         if self._writable is not None:
             self._writable()
 
@@ -183,6 +210,10 @@ class Connection(asyncio.Protocol):
         if frame.opcode is Opcode.CLOSE:
             said = Close.parse(bytes(frame.data))  # the library has checked it
             self.reason, self._code = said.reason, int(said.code)
+        if frame.opcode is Opcode.PING and (self._paused or self._take is None):
+            self._pings += 1
+            if self._pings > _MOST_PINGS:
+                self.abort()  # it asks, and does not take the answers
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return  # the library answers pings and closes itself
         data = bytes(frame.data)
@@ -253,6 +284,7 @@ class Connection(asyncio.Protocol):
         again.
         """
         self._take, self._writable = take, writable
+        self._pings = 0
         if self._over:
             self._loop.call_soon(lost)
             return
@@ -328,8 +360,9 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End it at once."""
-        if self._transport is not None:
-            self._transport.abort()
+        transport = self._transport or self._door
+        if transport is not None:
+            transport.abort()
 
     async def close_soon(self, code: int, reason: str) -> None:
         """Say goodbye, and wait a moment for the answer."""
@@ -344,13 +377,50 @@ class Connection(asyncio.Protocol):
 
     def info(self, name: str) -> Any:
         """Return what the transport knows of itself, such as its socket."""
-        return None if self._transport is None else self._transport.get_extra_info(name)
+        transport = self._transport or self._door
+        return None if transport is None else transport.get_extra_info(name)
 
     @property
     def address(self) -> tuple[str, int]:
         """Where the other side is: host and port."""
         host, port, *_ = self.info("peername") or ("unknown", 0)
         return str(host), int(port)
+
+
+class TlsDoor(asyncio.Protocol):
+    """What a TCP connection meets first where TLS is spoken.
+
+    asyncio would tell of a connection only when TLS is agreed on: who connects and says nothing would be
+    counted by nobody.
+    """
+
+    def __init__(self, connection: Connection, context: ssl.SSLContext, seconds: float) -> None:
+        self._connection = connection
+        self._context = context
+        self._seconds = seconds
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin TLS."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()  # what arrives belongs to TLS
+        self._connection.door_opened(transport)
+        self._task = asyncio.get_running_loop().create_task(self._begin(transport))
+
+    async def _begin(self, door: asyncio.Transport) -> None:
+        try:
+            transport = await asyncio.get_running_loop().start_tls(
+                door,
+                self._connection,
+                self._context,
+                server_side=True,
+                ssl_handshake_timeout=self._seconds,
+            )
+        except (OSError, EOFError):  # no TLS: nobody that was let in
+            door.abort()
+            return
+        if transport is not None:
+            self._connection.connection_made(transport)
 
 
 def drop(socket: Any) -> None:

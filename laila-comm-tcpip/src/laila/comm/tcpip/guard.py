@@ -2,13 +2,65 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from typing import Generic, TypeVar
 
-__all__ = ["Guard", "Rate"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.comm.tcpip.connections import Connection
+
+__all__ = ["Guard", "Rate", "Waiting"]
+
+T = TypeVar("T")
+
+_SLOW_SECONDS = 1.0
+"""An honest handshake takes a few round trips, and a tenth of a second for the key."""
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.25, 8.0
 _FORGET_SECONDS = 600.0
 _MOST_ADDRESSES = 10_000
+
+
+class Waiting(Generic[T]):
+    """Those who are connected and have said nothing, oldest first: so many, and so many of one address.
+
+    Whoever comes is let in; who has waited longest goes in its place, of the same address where that has too
+    many, else of the one that has most.
+    """
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._address: dict[T, str] = {}
+        self._of_one: dict[str, OrderedDict[T, None]] = {}
+
+    def add(self, who: T, address: str) -> list[T]:
+        """Let ``who`` wait; return those who have to go for it."""
+        self._address[who] = address
+        same = self._of_one.setdefault(address, OrderedDict())
+        same[who] = None
+        gone: list[T] = []
+        if len(same) > self._most_of_one:
+            gone.append(next(iter(same)))
+        elif len(self._address) > self._most:
+            gone.append(next(iter(max(self._of_one.values(), key=lambda some: len(some)))))
+        for one in gone:
+            self.discard(one)
+        return gone
+
+    def discard(self, who: T) -> bool:
+        """Count ``who`` no more; whether it was waiting."""
+        address = self._address.pop(who, None)
+        if address is None:
+            return False
+        same = self._of_one[address]
+        del same[who]
+        if not same:
+            del self._of_one[address]
+        return True
+
+    def __len__(self) -> int:
+        return len(self._address)
 
 
 class Guard:
@@ -17,24 +69,47 @@ class Guard:
     def __init__(self, max_handshakes: int) -> None:
         self._most = max_handshakes
         self._most_of_one = max(1, max_handshakes // 4)
-        self._under_way: dict[str, int] = {}
+        self._under_way: dict[Connection, tuple[str, float]] = {}  # the oldest first
+        self._counts: Counter[str] = Counter()
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self.failed = 0
         """How many secrets were wrong since the start."""
 
-    def enter(self, address: str) -> bool:
-        """Begin a handshake with ``address``; False where too many are under way."""
-        of_one = self._under_way.get(address, 0)
-        if of_one >= self._most_of_one or sum(self._under_way.values()) >= self._most:
-            return False
-        self._under_way[address] = of_one + 1
-        return True
+    def enter(self, who: Connection, address: str, now: float) -> tuple[bool, Connection | None]:
+        """Begin a handshake; False where too many are under way.
 
-    def leave(self, address: str) -> None:
-        """End a handshake."""
-        self._under_way[address] -= 1
-        if not self._under_way[address]:
-            del self._under_way[address]
+        The second is one that has taken long by now, where there is such a one: its place is given away.
+        """
+        slow = None
+        if self._counts[address] >= self._most_of_one:
+            slow = self._slowest(now, address)
+        elif len(self._under_way) >= self._most:
+            slow = self._slowest(now, max(self._counts, key=self._counts.__getitem__))
+        else:
+            self._enter(who, address, now)
+            return True, None
+        if slow is None:
+            return False, None
+        self.leave(slow)
+        self._enter(who, address, now)
+        return True, slow
+
+    def _enter(self, who: Connection, address: str, now: float) -> None:
+        self._under_way[who] = (address, now)
+        self._counts[address] += 1
+
+    def _slowest(self, now: float, address: str) -> Connection | None:
+        for who, (of_whom, since) in self._under_way.items():
+            if of_whom == address:
+                return who if now - since >= _SLOW_SECONDS else None
+        return None
+
+    def leave(self, who: Connection) -> None:
+        """End a handshake; again: nothing."""
+        found = self._under_way.pop(who, None)
+        if found is not None:
+            self._counts[found[0]] -= 1
+            self._counts += Counter()  # without those at zero
 
     def wrong(self, address: str, now: float) -> tuple[int, float]:
         """Count a wrong secret: how many ``address`` had lately, and the seconds before it is told so."""

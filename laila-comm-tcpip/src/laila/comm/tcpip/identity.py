@@ -8,18 +8,18 @@ is the same in every process, is kept in the ``secrets`` directory; any other li
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from threading import Lock
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from laila.contract import directory, said
+from laila.contract.protocol import ROLES
 from laila.errors import SecretError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from laila.contract.protocol import Role
 
 __all__ = ["Identity", "KnownPeers", "identity_of"]
 
@@ -101,22 +101,36 @@ def _kept(uuid: str) -> Identity:
 
 
 class KnownPeers:
-    """Which key each id was seen with, for the life of a process: the last 10,000. Thread-safe."""
+    """Which key each id was seen with, for the life of a process. Thread-safe.
+
+    No id is forgotten. There is room for 10,000 of each role: strangers who know a secret for reading fill
+    the room of readers, and take nobody's place. Who comes under a secret of a higher role than an id was
+    claimed with takes the id over: it may have been claimed in advance, by somebody who may do less.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._keys: OrderedDict[str, bytes] = OrderedDict()
+        self._keys: dict[str, tuple[bytes, int]] = {}
+        self._counts = [0] * (len(ROLES) + 1)
 
-    def claim(self, policy: str, public: bytes, connected: Container[str] = ()) -> bool:
-        """Note that ``policy`` came with the key ``public``; False where it is known by another.
+    def claim(self, policy: str, public: bytes, role: Role | None = "write") -> bool:
+        """Note that ``policy`` came with the key ``public``, under a secret of ``role``.
 
-        Those that are ``connected`` are never forgotten to make room.
+        False where it is known by another key, or there is no room for one more. ``role`` is None for whom
+        this side has connected to.
         """
+        rank = len(ROLES) if role is None else ROLES.index(role)
         with self._lock:
-            known = self._keys.setdefault(policy, public)
-            self._keys.move_to_end(policy)
-            if len(self._keys) > _MOST_KNOWN:
-                gone = next((one for one in self._keys if one != policy and one not in connected), None)
-                if gone is not None:
-                    del self._keys[gone]
-            return known == public
+            known = self._keys.get(policy)
+            if known is not None:
+                key, before = known
+                if key == public and rank <= before:
+                    return True
+                if key != public and rank <= before:
+                    return False
+                self._counts[before] -= 1
+            elif role is not None and self._counts[rank] >= _MOST_KNOWN:
+                return False
+            self._keys[policy] = (public, rank)
+            self._counts[rank] += 1
+            return True

@@ -13,10 +13,10 @@ from laila.comm.tcpip.deadlines import Deadlines
 from laila.comm.tcpip.guard import Rate
 from laila.comm.tcpip.messages import BadMessage
 from laila.comm.tcpip.serving import Server
-from laila.comm.tcpip.session import Answered, Called, Cancelled, Session
+from laila.comm.tcpip.session import Answered, Called, Cancelled, Session, TooLong
 from laila.contract import logger
 from laila.contract.wire import unpack
-from laila.errors import PeerDisconnectedError, PeerTimeoutError
+from laila.errors import PayloadError, PeerDisconnectedError, PeerTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,9 +109,14 @@ class Link:
             self.on_end(self, [call])
             return
         packed = call.packed
-        number = self._session.call(
-            call.method, packed.tree, packed.parts, packed.sizes, timeout=call.timeout, key=call.key
-        )
+        try:
+            number = self._session.call(
+                call.method, packed.tree, packed.parts, packed.sizes, timeout=call.timeout, key=call.key
+            )
+        except TooLong as error:
+            refusal = PayloadError(f"{call.method} has {error}: send less at a time", path="$")
+            self._settle(call, lambda: call.future.fail(refusal))
+            return
         self._calls[number] = call
         call.future.on_cancel(lambda: self._background.soon(self._give_up, number))
         if call.timeout is not None:
@@ -280,6 +285,8 @@ class Link:
             connection.flush()
         finally:
             self._flushing = False
+            if self._server.holds:
+                self._background.loop.call_soon(self._server.taken)
 
     def _flush_again(self) -> None:
         self._again = False

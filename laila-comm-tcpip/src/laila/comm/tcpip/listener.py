@@ -7,7 +7,8 @@ import secrets
 
 from websockets.server import ServerProtocol
 
-from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, drop, quiet_logger
+from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, TlsDoor, drop, quiet_logger
+from laila.comm.tcpip.guard import Waiting
 from laila.comm.tcpip.handshake import Refused, ServerHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_server
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener"]
 
-_SILENT = 16  # so many times the handshakes may be connected, and have said nothing
+_SILENT = 4  # so many times the handshakes may be connected, and have said nothing
 _SHORT_SECRET = 22  # characters: 128 bits as base64
 
 
@@ -60,13 +61,16 @@ class Listener:
         self._instance = instance
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._silent: set[Connection] = set()  # connected, and no WebSocket so far
+        # Connected, and no WebSocket so far: TLS is being agreed on, or HTTP awaited.
+        self._silent: Waiting[Connection] = Waiting(
+            _SILENT * settings.max_handshakes, settings.max_handshakes
+        )
         self._salt = secrets.token_bytes(32)
         self._keys = [(stretch(secret, self._salt), role) for secret, role in settings.roles().items()]
         self._channel = b""
         if context is not None and settings.channel_binding:
             self._channel = channel_of_server(context)
-        self._connections = 0
+        self._links = 0
         self.port = settings.port
 
     def start(self) -> None:
@@ -92,34 +96,36 @@ class Listener:
     async def _listen(self) -> asyncio.Server:
         settings = self._settings
         return await asyncio.get_running_loop().create_server(
-            self._made,
+            self._made if self._context is None else self._made_secure,
             settings.host,
             settings.port,
-            ssl=self._context,
-            ssl_handshake_timeout=None if self._context is None else settings.connect_timeout,
             backlog=1024,
         )
+
+    def _made_secure(self) -> TlsDoor:
+        assert self._context is not None
+        return TlsDoor(self._made(), self._context, self._settings.connect_timeout)
 
     def _made(self) -> Connection:
         # None among the origins: no browser, which always says its own.
         origins: list[Any] = [*self._settings.origins, None]
         protocol = ServerProtocol(origins=origins, max_size=MAX_SIZE, logger=quiet_logger)
-        connection = Connection(protocol, opened=self._opened, admit=self._admit)
-        # Whoever connects and says nothing is not waited for, and there are not too many of those.
-        wait = self._settings.connect_timeout
-        if len(self._silent) >= _SILENT * self._settings.max_handshakes:
-            wait = 0.0
-        self._silent.add(connection)
-        self._background.loop.call_later(wait, self._end_silent, connection)
+        connection = Connection(protocol, opened=self._opened, admit=self._admit, made=self._waits)
+        # A fixed time for all that comes before the WebSocket: bytes that trickle in gain none.
+        self._background.loop.call_later(self._settings.connect_timeout, self._end_silent, connection)
         return connection
 
+    def _waits(self, connection: Connection) -> None:
+        """Somebody is there, and has said nothing yet: there are not too many of those, and the oldest go."""
+        for gone in self._silent.add(connection, connection.address[0]):
+            gone.abort()
+
     def _end_silent(self, connection: Connection) -> None:
-        if connection in self._silent:
-            self._silent.discard(connection)
+        if self._silent.discard(connection) or not connection.was_made:
             connection.abort()
 
     def _admit(self) -> bool:
-        return self._connections < self._settings.max_connections
+        return self._links < self._settings.max_connections
 
     def _opened(self, connection: Connection) -> None:
         self._silent.discard(connection)
@@ -129,22 +135,27 @@ class Listener:
 
     async def _accepted(self, connection: Connection) -> None:
         address = connection.address[0]
-        self._connections += 1
         try:
-            if not self.guard.enter(address):
+            entered, slow = self.guard.enter(connection, address, self._background.loop.time())
+            if slow is not None:
+                slow.abort()
+            if not entered:
                 await connection.close_soon(1013, "too many handshakes: try again later")
                 return
             try:
                 async with asyncio.timeout(self._settings.connect_timeout):
                     link = await self._handshake(connection, address)
             finally:
-                self.guard.leave(address)
+                self.guard.leave(connection)
             if link is not None:
-                await link.over()
+                self._links += 1
+                try:
+                    await link.over()
+                finally:
+                    self._links -= 1
         except (TimeoutError, Closed):
             pass  # nobody that was let in: nobody's loss
         finally:
-            self._connections -= 1
             connection.abort()
 
     async def _handshake(self, connection: Connection, address: str) -> Link | None:
@@ -164,11 +175,18 @@ class Listener:
         except Refused as refused:
             await self._refuse(connection, refused, address)
             return None
-        if verified.policy is not None and not self._registry.claim(verified.policy, verified.identity):
+        if verified.policy is not None and not self._registry.claim(
+            verified.policy, verified.identity, verified.role
+        ):
             logger("laila.comm.tcpip").warning(
-                "%s was refused from %s: it is known by another identity", verified.policy, address
+                "%s was refused from %s: it is known by another identity, or there is no room for one more",
+                verified.policy,
+                address,
             )
-            reason = f"{verified.policy} is known here by another identity; give this policy an id of its own"
+            reason = (
+                f"{verified.policy} is known here by another identity, or no more ids are taken; "
+                "give this policy an id of its own"
+            )
             await connection.send(handshake.refuse(answer, reason))
             await connection.close_soon(1008, "refused")
             return None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from laila.comm.tcpip.identity import KnownPeers
     from laila.comm.tcpip.link import Link
-    from laila.contract import Node, Protocol
+    from laila.contract import Node, Protocol, Role
 
 __all__ = ["Registry"]
 
@@ -42,9 +42,12 @@ class Registry:
             links = self._links.get(peer)
             return links[-1] if links else None
 
-    def claim(self, peer: str, identity: bytes) -> bool:
-        """Whether ``peer`` may come with this identity key: the one it is known by, or the first."""
-        return self._known.claim(peer, identity, self._links)
+    def claim(self, peer: str, identity: bytes, role: Role | None = None) -> bool:
+        """Whether ``peer`` may come with this identity key, under a secret of ``role``.
+
+        See :meth:`KnownPeers.claim`.
+        """
+        return self._known.claim(peer, identity, role)
 
     def add(self, link: Link) -> None:
         """Use ``link`` for its peer from now on."""

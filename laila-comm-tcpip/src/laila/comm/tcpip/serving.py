@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from laila.comm.tcpip.codec import Packed, pack_failure, pack_value, split
 from laila.comm.tcpip.deadlines import Deadlines
-from laila.comm.tcpip.messages import Code
+from laila.comm.tcpip.messages import Code, dump
+from laila.comm.tcpip.session import TooLong
 from laila.contract import Blob, Future, GroupFuture, Request, said
 from laila.contract.wire import unpack_call
 from laila.errors import InvalidArgumentError, LailaError, PeerError
@@ -25,17 +28,20 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 _SMALL = 64 * 1024
+_SMALL_NUMBER = 16  # of blobs, or of items at the top, of what is read on the loop
+_MOST_AT_WORK = 64  # workers that one connection has at a time: those of others are not used up
 _NOTHING = memoryview(b"")
 
 
 class _Served:
     """One call of the peer's, until it is answered."""
 
-    __slots__ = ("data", "done", "future", "key", "message")
+    __slots__ = ("data", "done", "future", "key", "message", "number")
 
     def __init__(self, message: Message, data: Data) -> None:
         self.message = message
         self.data = data
+        self.number: int | str | object = object() if message.id is None else message.id
         self.future: Outcome | None = None
         self.done = False
         self.key: tuple[str, str] | None = None
@@ -65,15 +71,17 @@ class Server:
         self._once = once
         self._flush = flush
         self._ended = False
-        self._under_way: dict[int | str, _Served] = {}
+        self._under_way: dict[int | str | object, _Served] = {}
+        self._at_work = 0
+        self._to_do: deque[Callable[[], object]] = deque()
+        self._held: deque[_Served] = deque()  # until what was answered before has been taken
         self._deadlines = Deadlines(background.loop, self._too_late)
 
     def called(self, event: Called) -> None:
         """Take a call in."""
         served = _Served(event.message, event.data)
-        number, key = event.message.id, event.message.key
-        if number is not None:
-            self._under_way[number] = served
+        key = event.message.key
+        self._under_way[served.number] = served
         if event.message.timeout is not None:
             self._deadlines.add(served, event.message.timeout)
         if key is not None and self._known:
@@ -84,42 +92,89 @@ class Server:
         self._start(served)
 
     def _start(self, served: _Served) -> None:
-        # On the loop only what is small and never waits; whether it may is the node's to say.
+        # Whether the peer may is looked at before anything of its arguments is.
+        message = served.message
+        assert message.method is not None
+        try:
+            self._node.check(
+                self._peer, Request(message.method.split("."), _first_text(message.params), role=self._role)
+            )
+        except Exception as error:  # noqa: BLE001 - the answer, whatever it is
+            self._finish(served, pack_failure(error))
+            return
+        if self._is_full:
+            self._held.append(served)
+        else:
+            self._begin(served)
+
+    @property
+    def _is_full(self) -> bool:
+        return 2 * self._session.outgoing > self._session.limits.max_buffered_bytes
+
+    @property
+    def holds(self) -> bool:
+        """Whether calls wait until answers have been taken, and could begin now."""
+        return bool(self._held) and not self._is_full
+
+    def taken(self) -> None:
+        """The peer took something of an answer: there may be room for the next ones."""
+        while self._held and not self._is_full:
+            served = self._held.popleft()
+            if not served.done:
+                self._begin(served)
+
+    def _begin(self, served: _Served) -> None:
+        # On the loop only what is small, needs no decoding and never waits; that it does not, the node says.
         request: Request | None = None
-        if len(served.data) <= _SMALL:
+        if len(served.data) <= _SMALL and _is_flat(served.message.params):
             try:
-                request = self._request(served, trusting=False)
+                request = self._request(served)
             except Exception as error:  # noqa: BLE001 - what the peer sent cannot be taken: its answer
-                self._finish(served, pack_failure(error))
+                self._finish(served, _failure(error))
                 return
-            if request is not None and self._node.prompt(request):
+            if self._node.prompt(request):
                 self._dispatch(served, request)
                 return
-        self._background.workers.submit(lambda: self._work(served, request))
+        self._submit(lambda: self._work(served, request))
+
+    def _submit(self, work: Callable[[], object]) -> None:
+        """On the loop: have a worker do it, now or when one that this connection may have is free."""
+        if self._at_work >= _MOST_AT_WORK:
+            self._to_do.append(work)
+            return
+        self._at_work += 1
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                self._background.soon(self._worked)
+
+        self._background.workers.submit(run)
+
+    def _worked(self) -> None:
+        self._at_work -= 1
+        if self._to_do:
+            self._submit(self._to_do.popleft())
 
     def _work(self, served: _Served, request: Request | None) -> None:
         """In a worker: read the arguments where that was not done, and dispatch."""
         try:
             if request is None:
-                request = self._request(served, trusting=True)
-                assert request is not None
+                request = self._request(served)
         except Exception as error:  # noqa: BLE001 - what the peer sent cannot be taken: its answer
-            self._later(served, pack_failure(error))
+            self._later(served, _failure(error))
             return
         self._dispatch(served, request)
 
-    def _request(self, served: _Served, *, trusting: bool) -> Request | None:
-        """Read a call. Without ``trusting`` None for one with signed blobs: decoding them may run code."""
+    def _request(self, served: _Served) -> Request:
         message = served.message
-        blobs = split(served.data, message.sizes)
-        if blobs and not trusting and any(blob.signature is not None for blob in blobs):
-            return None
         try:
-            args, kwargs = unpack_call(message.params, blobs)
+            args, kwargs = unpack_call(message.params, split(served.data, message.sizes))
         except LailaError:
             raise
         except ValueError as error:
-            raise InvalidArgumentError(f"{message.method}: {said(error)}") from error
+            raise _BadParamsError(f"{message.method}: {said(error)}") from error
         assert message.method is not None
         return Request(message.method.split("."), args, kwargs, role=self._role, timeout=message.timeout)
 
@@ -154,7 +209,7 @@ class Server:
         if served.done:
             return
         if self._background.here and _weight(value) > _SMALL:
-            self._background.workers.submit(lambda: self._reply(served, value))
+            self._submit(lambda: self._reply(served, value))
             return
         try:
             packed = pack_value(value)
@@ -168,6 +223,19 @@ class Server:
             packed = pack_failure(error)
         self._later(served, packed)
 
+    def _room_for(self, packed: Packed) -> Packed:
+        """Return an answer that may be sent: an error where those that were not taken fill the room."""
+        session = self._session
+        if session.outgoing and session.outgoing + packed.nbytes > session.limits.max_buffered_bytes:
+            return pack_failure(
+                PeerError(
+                    f"answers of {session.outgoing} bytes were not taken, and this one has {packed.nbytes}: "
+                    "ask for less at a time",
+                    peer=self._peer,
+                )
+            )
+        return packed
+
     def _later(self, served: _Served, packed: Packed) -> None:
         if self._background.here:
             self._finish(served, packed)
@@ -176,12 +244,13 @@ class Server:
 
     def _finish(self, served: _Served, packed: Packed) -> None:
         if served.key is not None:
-            kept = packed
-            if packed.nbytes > _SMALL:
+            kept, size = packed, packed.nbytes + len(dump({"result": packed.tree, "error": packed.error}))
+            if size > _SMALL:
+                size = 0
                 kept = pack_failure(
                     PeerError("it was done, and its answer was too large to keep", peer=self._peer)
                 )
-            self._once.end(served.key, packed, self._background.loop.time(), kept=kept)
+            self._once.end(served.key, packed, self._background.loop.time(), kept=kept, nbytes=size)
         else:
             self._answer(served, packed)
 
@@ -190,20 +259,28 @@ class Server:
             return
         self._close(served)
         number = served.message.id
-        if number is None or self._ended:
+        if number is None:
+            self._session.over()
+            return
+        if self._ended:
             return
         assert isinstance(packed, Packed)
+        packed = self._room_for(packed)
+        if packed.error is None:
+            try:
+                self._session.answer(number, packed.tree, packed.parts, packed.sizes)
+            except TooLong as error:
+                packed = pack_failure(
+                    PeerError(f"the answer has {error}: ask for less at a time", peer=self._peer)
+                )
         if packed.error is not None:
             self._session.answer_error(number, *packed.error)
-        else:
-            self._session.answer(number, packed.tree, packed.parts, packed.sizes)
         self._flush()
 
     def _close(self, served: _Served) -> None:
         served.done = True
         self._deadlines.discard(served)
-        if served.message.id is not None:
-            self._under_way.pop(served.message.id, None)
+        self._under_way.pop(served.number, None)
         if len(served.data):
             self._session.done(served.data)
             served.data = _NOTHING
@@ -234,11 +311,60 @@ class Server:
                 if served.future is not None:
                     served.future.cancel()
                 self._close(served)
+        self._held.clear()
+        self._to_do.clear()
         self._deadlines.end()
+
+
+class _BadParamsError(InvalidArgumentError):
+    """The params of a call are none."""
+
+
+_BadParamsError.__name__ = InvalidArgumentError.__name__  # what the peer is told
+
+
+def _failure(error: Exception) -> Packed:
+    packed = pack_failure(error)
+    if not isinstance(error, _BadParamsError) or packed.error is None:
+        return packed
+    _, message, data = packed.error
+    return packed._replace(error=(Code.INVALID_PARAMS, message, data))
+
+
+def _first_text(params: object) -> tuple[str, ...]:
+    """The first argument where it is text: the name of a function, whose role is looked at, too."""
+    given = params
+    if type(params) is dict:
+        given = params.get("*") or [params.get("function")]
+    first = given[0] if type(given) is list and given else None
+    return (first,) if type(first) is str else ()
+
+
+def _is_flat(params: object) -> bool:
+    """Whether the params of a call are few, and nothing in them has to be decoded: for the loop."""
+    if type(params) is dict:
+        top = [item for value in params.values() for item in (value if type(value) is list else (value,))]
+    else:
+        top = params if type(params) is list else []
+    if len(top) > _SMALL_NUMBER:
+        return False
+    for item in top:
+        if type(item) is dict and item.keys() != {"$blob"}:
+            return False
+        if type(item) is list and (len(item) > 64 or any(type(one) in (list, dict) for one in item)):
+            return False
+    return True
 
 
 def _weight(value: object) -> int:
     """The bytes of the buffers in a value, as far as a look shows them."""
     if isinstance(value, list):
-        return sum(_weight(item) for item in value)
-    return value.content_nbytes if isinstance(value, Blob) else 0
+        if len(value) > _SMALL_NUMBER:
+            return _SMALL + 1
+        return sum(
+            item.content_nbytes if isinstance(item, Blob) else _SMALL * isinstance(item, (list, dict, tuple))
+            for item in value
+        )
+    if isinstance(value, Blob):
+        return value.content_nbytes
+    return 0 if value is None or isinstance(value, (str, int, float)) else _SMALL + 1

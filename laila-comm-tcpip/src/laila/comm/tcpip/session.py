@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
     Data = bytearray | memoryview
 
-__all__ = ["Answered", "Called", "Cancelled", "Session"]
+__all__ = ["Answered", "Called", "Cancelled", "Session", "TooLong"]
 
 CREDIT, CANCEL = "laila.credit", "laila.cancel"
 _MAX_FAULTS = 16
+_SURELY_SHORT = 16 * 1024
+_SPARE = 100  # what the member `laila` of a message with a stream adds to it, but for the sizes of blobs
 _NOTHING = memoryview(b"")
 
 
@@ -53,6 +55,10 @@ class Cancelled(NamedTuple):
     id: int | str
 
 
+class TooLong(Exception):
+    """The text of a message is longer than the other side takes."""
+
+
 class _Outgoing(NamedTuple):
     """A message that waits to be sent: its text, and the parts of its blobs."""
 
@@ -63,21 +69,32 @@ class _Outgoing(NamedTuple):
 
 
 class Session:
-    """See the module. ``limits`` are this side's, ``offer`` the other's."""
+    """See the module. ``limits`` are this side's, ``offer`` the other's.
+
+    How much is under way at a time is never more than this side takes itself, whatever the other side says
+    of itself: it costs memory here.
+    """
 
     def __init__(self, limits: Limits, offer: Offer) -> None:
         self.limits = limits
-        self.offer = offer
+        self.offer = offer._replace(
+            max_in_flight=min(offer.max_in_flight, limits.max_in_flight),
+            max_streams=min(offer.max_streams, limits.max_streams),
+            window_bytes=min(offer.window_bytes, limits.window_bytes),
+        )
         self._longest_text = min(limits.max_json_bytes, 4 * CHUNK_BYTES)
         self.events: deque[Called | Answered | Cancelled] = deque()
         self.buffered = 0  # bytes of messages that are under way or not dealt with
         self._whole = 0  # of those, the bytes of messages that are whole
         self._faults = 0
+        self.outgoing = 0
+        """Bytes of answers that the other side has not taken."""
         # Out: texts go first, then chunks, one of each stream in turn.
         self._texts: deque[tuple[str, int | str | None]] = deque()
         self._sending: deque[OutStream] = deque()  # with credit
         self._streams: dict[int, OutStream] = {}
-        self._follow: dict[int, tuple[OutStream | None, int | str | None]] = {}
+        self._follow: dict[int, OutStream] = {}
+        self._answered: dict[int, tuple[int | str, int]] = {}  # by its last stream: the call, and its bytes
         self._waiting: deque[_Outgoing] = deque()
         self._open = 0  # messages that are being sent as streams
         self._next_stream = 0
@@ -85,8 +102,10 @@ class Session:
         self._next_call = 0
         self._calls: set[int] = set()
         self._held: deque[tuple[int, _Outgoing]] = deque()
-        # Calls of the other side: an answer counts until it is on its way.
+        # Calls of the other side: one counts until the last byte of its answer is on its way; one that wants
+        # no answer until it is done.
         self._serving: set[int | str] = set()
+        self._unnumbered = 0
         # Streams of the other side.
         self._arriving: dict[int, InStream] = {}
 
@@ -102,7 +121,10 @@ class Session:
         timeout: float | None = None,
         key: str | None = None,
     ) -> int:
-        """Send a call and return its number. It waits here while the other side has as many as it takes."""
+        """Send a call and return its number. It waits here while the other side has as many as it takes.
+
+        Raises :class:`TooLong`.
+        """
         number = self._next_call
         self._next_call += 1
         extension: dict[str, object] = {}
@@ -113,6 +135,7 @@ class Session:
         head: dict[str, object] = {"id": number, "method": method, "params": params}
         if extension:
             head[EXTENSION] = extension
+        self._check_length(head)
         self._held.append((number, _Outgoing(head, parts, sizes, None)))
         self._release_calls()
         return number
@@ -135,8 +158,19 @@ class Session:
     def answer(
         self, to: int | str, result: object, parts: Sequence[Part] = (), sizes: Sequence[int] = ()
     ) -> None:
-        """Answer a call, once."""
-        self._post(_Outgoing({"id": to, "result": result}, parts, sizes, to))
+        """Answer a call, once. Raises :class:`TooLong`."""
+        head: dict[str, object] = {"id": to, "result": result}
+        self._check_length(head)
+        self._post(_Outgoing(head, parts, sizes, to))
+
+    def _check_length(self, head: dict[str, object]) -> None:
+        # What is short by far is not written down twice to find that out.
+        if _may_be_long(head) and (size := len(dump(head))) > self.offer.max_json_bytes - _SPARE:
+            raise TooLong(f"{size} bytes of JSON, and the other side takes {self.offer.max_json_bytes}")
+
+    def over(self) -> None:
+        """Say that a call that wanted no answer is done."""
+        self._unnumbered -= 1
 
     def answer_error(self, to: int | str, code: int, message: str, data: object = None) -> None:
         """Answer a call by an error."""
@@ -183,12 +217,18 @@ class Session:
         if len(text) > CHUNK_BYTES:
             # The text itself goes in chunks, and the blobs after it.
             stream = self._new_stream(JSON, [text.encode()])
-            self._follow[stream.number] = (blobs, message.answers)
+            if blobs is not None:
+                self._follow[stream.number] = blobs
             self._sending.append(stream)
-            return
-        self._texts.append((text, message.answers))
-        if blobs is not None:
+        else:
+            assert blobs is not None
+            stream = blobs
+            self._texts.append((text, None))
             self._sending.append(blobs)
+        if message.answers is not None:
+            size = stream.left + (0 if blobs is None or blobs is stream else blobs.left)
+            self.outgoing += size
+            self._answered[(blobs or stream).number] = (message.answers, size)
 
     def _new_stream(self, kind: int, parts: Sequence[Part]) -> OutStream:
         stream = OutStream(self._next_stream, kind, parts, self.offer.window_bytes)
@@ -214,11 +254,13 @@ class Session:
 
     def _ended(self, stream: OutStream) -> None:
         del self._streams[stream.number]
-        blobs, answers = self._follow.pop(stream.number, (None, None))
-        self._serving.discard(answers)
+        blobs = self._follow.pop(stream.number, None)
         if blobs is not None:
             self._sending.append(blobs)
             return
+        answered, size = self._answered.pop(stream.number, (None, 0))
+        self._serving.discard(answered)
+        self.outgoing -= size
         self._open -= 1
         while self._waiting and self._open < self.offer.max_streams:
             self._begin(self._waiting.popleft())
@@ -251,12 +293,15 @@ class Session:
                 return  # the other side says what it thinks of something that was no message
             if type(number) is not int or number not in self._calls:
                 raise BadMessage("an answer to what was not asked", fatal=True)
-        elif message.id is not None:
+        else:
             if message.id in self._serving:
                 raise BadMessage("a call has the id of one that is under way", fatal=True)
-            if len(self._serving) >= self.limits.max_in_flight:
+            if len(self._serving) + self._unnumbered >= self.limits.max_in_flight:
                 raise BadMessage(f"more than {self.limits.max_in_flight} calls in flight", fatal=True)
-            self._serving.add(message.id)
+            if message.id is None:
+                self._unnumbered += 1
+            else:
+                self._serving.add(message.id)
         if message.stream is None:
             self._happened(message, _NOTHING)
             return
@@ -352,3 +397,26 @@ class Session:
         if self._held:
             self._release_calls()
         self.events.append(Answered(message.id, message, data))
+
+
+def _may_be_long(value: object) -> bool:
+    """Whether the JSON of ``value`` may be long; False for what is surely short."""
+    budget = _SURELY_SHORT
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        kind = type(node)
+        if kind is str:
+            budget -= 6 * len(node) + 2  # type: ignore[arg-type]  # each character may be an escape
+        elif kind is list or kind is dict:
+            budget -= 2 + 3 * len(node)  # type: ignore[arg-type]  # it has a length
+            if budget < 0:
+                return True
+            stack += node  # type: ignore[arg-type]  # the items, or the names
+            if kind is dict:
+                stack += node.values()  # type: ignore[attr-defined]  # a dict
+        else:
+            budget -= 24
+        if budget < 0:
+            return True
+    return False
