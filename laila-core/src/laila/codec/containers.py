@@ -6,6 +6,7 @@ from itertools import chain, islice
 
 from laila.codec import tags
 from laila.codec.decoder import Decoder, expect
+from laila.codec.limits import work_of_range
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS, ENCODERS, QUICK
 
@@ -117,7 +118,9 @@ def _decode_list(row: Row, decoder: Decoder) -> object:
 
 def _decode_range(row: Row, decoder: Decoder) -> object:
     start, stop, step = only(row, 3)
-    return range(expect(start, int), expect(stop, int), expect(step, int))
+    first, last, width = expect(start, int), expect(stop, int), expect(step, int)
+    decoder.spend(work_of_range(first, last, width))
+    return range(first, last, width)
 
 
 def _decode_constant(row: Row, decoder: Decoder) -> object:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgpack
 
 from laila.codec import registry, tags
-from laila.codec.limits import MAX_NESTING, KeyBudget
+from laila.codec.limits import MAX_NESTING, KeyBudget, work_allowed
 from laila.codec.plain import ATOMS
 from laila.codec.references import expand, split
 from laila.errors import CorruptEntryError, LailaError, PayloadError, UntrustedPayloadError
@@ -110,11 +110,19 @@ class Decoder:
         """Raise ``ValueError`` for keys or members that would take too long to hash."""
         if self.trusted or set(map(type, keys)) <= _QUICK_KEYS:
             return
+        self._budget().check(keys)
+
+    def spend(self, work: int) -> None:
+        """Count work that grows faster than what describes it. Raises ``ValueError`` where it is too much."""
+        if work and not self.trusted:
+            self._budget().spend(work)
+
+    def _budget(self) -> KeyBudget:
         if self._keys is None:
             from laila.codec.objects import registered_fields
 
-            self._keys = KeyBudget(registered_fields)
-        self._keys.check(keys)
+            self._keys = KeyBudget(registered_fields, work_allowed(self.blob.content_nbytes))
+        return self._keys
 
     def dtype_of(self, description: object) -> Any:
         """The dtype of a description in a row, made once for each row."""

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from msgpack import ExtType
 
 from laila.codec import registry, tags
-from laila.codec.limits import KeyBudget
+from laila.codec.limits import KeyBudget, work_allowed
 from laila.codec.places import place
 from laila.codec.plain import ATOMS, INLINE_BYTES, pack_each, pack_object
 from laila.codec.rows import RowWriter, content_of_tuple, int_row, pack_row, reference, referred
@@ -703,6 +703,11 @@ class Encoder:
         except ValueError as error:
             self.refuse(f"it has {said(error)}", error)
 
+    def check_work(self, nbytes: int) -> None:
+        """Refuse a payload whose keys take longer to hash than reading ``nbytes`` may."""
+        if self._keys is not None and self._keys.spent > work_allowed(nbytes) and not self.signed_types:
+            self.refuse("its keys take too long to hash or to compare")
+
     def _finish(self, frame: _Frame) -> int | None:
         row = frame.row
         try:
@@ -881,6 +886,7 @@ def _build(
             encoder = Encoder(pickle=pickle, copy=copy, batch=batch, keep=True, ordered=True)
             tree = encoder.run(payload)
     size = len(tree) + sum(buffer.nbytes for buffer in encoder.buffers)
+    encoder.check_work(size)
     codec = "signed" if encoder.signed_types else "rows"
     meta = (created, registry.type_name(type(payload)), size, codec, user)
     return Blob(key, tree, tuple(encoder.buffers), nickname, meta), encoder

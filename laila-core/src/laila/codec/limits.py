@@ -17,52 +17,96 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["MAX_NESTING", "KeyBudget"]
+__all__ = ["MAX_NESTING", "KeyBudget", "work_allowed", "work_of_range"]
 
 MAX_NESTING = 500
 """How deep values may nest that Python frees or hashes by recursion in C, such as slices and deques."""
-_MAX_WORK = 50_000_000
-"""How many fields all keys of a payload may have to hash: about a second's work."""
+_LEAST_WORK, _WORK_A_BYTE, _MAX_WORK = 1_000_000, 400, 50_000_000
+"""What the keys of a payload may take to hash and compare, in fields: so many in any case, so many a byte
+of the blob, never more than about a second's work."""
 _MAX_EQUAL = 1000
 """How many keys of one mapping may have the same hash: each is compared with all others."""
+_WIDE_NUMBER = 512
+"""From so many bytes on numbers of different types take quadratic time to compare: one is converted."""
+_LIMB = 4  # bytes
+_NUMBERS = ("int", "Decimal", "Fraction", "float", "complex")
 _OBJECT_WORK = 20
 _WIDE = 64
 _CHEAP = ATOMS - {int}
 _TUPLES = {tuple}
 
 
+def work_allowed(nbytes: int) -> int:
+    """Return what rows of ``nbytes`` may take to read besides that, in fields that are hashed or compared."""
+    return min(_LEAST_WORK + _WORK_A_BYTE * nbytes, _MAX_WORK)
+
+
+def work_of_range(start: int, stop: int, step: int) -> int:
+    """Return what the length of a range takes to find: a division, quadratic in the size of its numbers."""
+    length, width = max(start.bit_length(), stop.bit_length()), step.bit_length()
+    return (length >> 5) * (width >> 5) >> 3
+
+
 class KeyBudget:
-    """What hashing the keys and members of one payload may cost. One for each walk.
+    """What hashing and comparing the keys and members of one payload may cost. One for each walk.
+
+    ``allowed`` is what :func:`work_allowed` gives; None while the size is not known, as in writing, where
+    ``spent`` is looked at in the end.
 
     ``fields_of`` gives the fields of an instance of a registered class, whose hash may depend on them, or
     None for any other value.
     """
 
-    __slots__ = ("_depth", "_fields_of", "_left", "_work")
+    __slots__ = ("_allowed", "_depths", "_fields_of", "_work", "spent")
 
-    def __init__(self, fields_of: Callable[[object], Iterable[object] | None]) -> None:
+    def __init__(
+        self, fields_of: Callable[[object], Iterable[object] | None], allowed: int | None = None
+    ) -> None:
         self._fields_of = fields_of
-        self._left = _MAX_WORK
+        self._allowed = _MAX_WORK if allowed is None else allowed
+        self.spent = 0
         # By id: what is in them lives as long as the walk.
         self._work: dict[int, int] = {}
-        self._depth: dict[int, int] = {}
+        self._depths: dict[int, int] = {}
 
     def check(self, keys: Sequence[object]) -> None:
         """Raise ``ValueError`` when ``keys`` cannot be hashed, or not be told apart, in reasonable time."""
         kinds = set(map(type, keys))
         if kinds <= _CHEAP or (kinds <= ATOMS and _widest(keys, kinds) <= _WIDE):
             return
-        self._left -= (kinds == _TUPLES and _flat_work(keys)) or sum(map(self._work_of, keys))
-        if self._left < 0:
-            raise ValueError("keys that take too long to hash")
-        if len(keys) > _MAX_EQUAL:
-            ((_, most),) = Counter(map(hash, keys)).most_common(1)
-            if most > _MAX_EQUAL:
-                raise ValueError(f"{most} keys of one hash")
+        flat = kinds == _TUPLES and _flat_work(keys)
+        self.spend(flat or sum(map(self._work_of, keys)))
+        if len(keys) > 1:
+            hashes = list(map(hash, keys))
+            if len(set(hashes)) < len(keys):
+                self._check_equal(keys, hashes)
+
+    def spend(self, work: int) -> None:
+        """Count ``work``. Raises ``ValueError`` where that is too much."""
+        self.spent += work
+        if self.spent > self._allowed:
+            raise ValueError("keys that take too long to hash or to compare")
+
+    def _check_equal(self, keys: Sequence[object], hashes: Sequence[int]) -> None:
+        """Count what keys of one hash cost: each may be compared with each."""
+        counts = Counter(hashes)
+        for count in counts.values():
+            if count > _MAX_EQUAL:
+                raise ValueError(f"{count} keys of one hash")
+        same: dict[int, list[object]] = {}
+        for key, value in zip(keys, hashes, strict=True):
+            if counts[value] > 1:
+                same.setdefault(value, []).append(key)
+        for some in same.values():
+            self.spend(len(some) ** 2 // 2 * (1 + max(map(self._work_of, some))))
+            wide = [key for key in some if _holds_wide_numbers(key)]
+            if wide:
+                limbs = max(_limbs(key) for key in wide)
+                self.spend(len(some) ** 2 // 2 * (limbs * limbs >> 4))
 
     def _work_of(self, key: object) -> int:
         """The work of hashing ``key``, everything in it counted as often as it is hashed."""
-        work, depths = self._work, self._depth
+        work, depths = self._work, self._depths
         opened: set[int] = set()
         stack = [key]
         while stack:
@@ -106,6 +150,28 @@ class KeyBudget:
             return (value.numerator, value.denominator), 1  # type: ignore[attr-defined]
         # Large numbers are hashed anew each time; the rest keeps its hash, or is small.
         return (), 1 + (getsizeof(value, 0) >> 5)
+
+
+def _holds_wide_numbers(key: object) -> bool:
+    return _limbs(key) > _WIDE_NUMBER // _LIMB
+
+
+def _limbs(key: object) -> int:
+    """The limbs of the largest number in ``key``, as deep as numbers are in keys that count: three levels."""
+    level: list[object] = [key]
+    most = 0
+    for _ in range(3):
+        deeper: list[object] = []
+        for value in level[:_MAX_EQUAL]:
+            kind = type(value)
+            if kind.__name__ in _NUMBERS:
+                most = max(most, value.__sizeof__() // _LIMB)
+                if kind.__name__ == "Fraction":
+                    deeper += (value.numerator, value.denominator)  # type: ignore[attr-defined]
+            elif isinstance(value, tuple):
+                deeper += value
+        level = deeper
+    return most
 
 
 def _widest(values: Iterable[object], kinds: set[type]) -> int:

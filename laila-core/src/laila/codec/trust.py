@@ -17,12 +17,13 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from laila.contract.blob import Blob
 
 __all__ = [
+    "CODE_KEY",
     "Keyring",
     "encryption_keys",
     "export_key",
@@ -321,11 +322,17 @@ def import_key(text: str) -> str:
     return signing_keys.import_text(text)
 
 
-def _mac(key: bytes, parts: Iterable[bytes | memoryview]) -> bytes:
+CODE_KEY = "code"
+"""What a blob of code is filed under that is sent to be run: the id of no entry."""
+_VALUE, _CODE = b"laila blob signature 1\0", b"laila code signature 1\0"
+
+
+def _mac(key: bytes, blob: Blob, key_id: str) -> bytes:
     import hmac
 
-    state = hmac.new(key, b"laila blob signature 1\0", "sha256")
-    for part in parts:
+    # What was signed as a value, such as a function that was stored, is not signed as code to be run.
+    state = hmac.new(key, _CODE if blob.key == CODE_KEY else _VALUE, "sha256")
+    for part in blob.signed_parts(key_id):
         state.update(part)
     return state.digest()
 
@@ -336,7 +343,7 @@ _told: set[type] = set()
 def sign_blob(blob: Blob, types: Mapping[type, str]) -> None:
     """Sign ``blob``, and log once per type why that was needed."""
     key_id, key = signing_keys.current()
-    blob.signature = (key_id, _mac(key, blob.signed_parts(key_id)))
+    blob.signature = (key_id, _mac(key, blob, key_id))
     for kind, how in types.items():
         if kind not in _told:
             from laila.codec.advice import remedy
@@ -369,7 +376,7 @@ def verify_blob(blob: Blob) -> bool:
         return False
     import hmac
 
-    if not hmac.compare_digest(_mac(key, blob.signed_parts(key_id)), mac):
+    if not hmac.compare_digest(_mac(key, blob, key_id), mac):
         raise UntrustedPayloadError(
             f"the signature of {blob.key} does not verify with the key {key_id}: the blob was changed "
             "after it was "

@@ -61,20 +61,20 @@ def pack(value: object) -> tuple[object, list[Blob]]:
 
     Raises :class:`~laila.errors.PayloadError` for a value that would not come back exactly.
     """
-    blobs: list[Blob] = []
+    blobs = _Beside()
     return _pack(value, blobs), blobs
 
 
 def pack_call(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[dict[str, object], list[Blob]]:
     """Return the arguments of a call as the members of one object; see :data:`POSITIONAL`."""
-    blobs: list[Blob] = []
+    blobs = _Beside()
     tree = {name: _pack(value, blobs) for name, value in kwargs.items()}
     if args:
         tree[POSITIONAL] = [_pack(value, blobs) for value in args]
     return tree, blobs
 
 
-def _pack(value: object, blobs: list[Blob]) -> object:
+def _pack(value: object, blobs: _Beside) -> object:
     kind = type(value)
     if kind in _ATOMS:
         return value
@@ -86,8 +86,7 @@ def _pack(value: object, blobs: list[Blob]) -> object:
         if any(isinstance(item, (Blob, BaseException)) or _is_entry(item) for item in items):
             return [_pack(item, blobs) for item in items]
     elif isinstance(value, Blob):
-        blobs.append(value)
-        return {"$blob": len(blobs) - 1}
+        return {"$blob": blobs.number(value)}
     elif isinstance(value, BaseException):
         return {"$error": pack_error(value)}
     elif _is_entry(value):
@@ -101,6 +100,20 @@ def _pack(value: object, blobs: list[Blob]) -> object:
 
     blobs.append(encode(value, key=_VALUE_KEY))
     return {"$value": len(blobs) - 1}
+
+
+class _Beside(list[Blob]):
+    """The blobs beside a tree. One that the tree has twice goes over once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers: dict[int, int] = {}
+
+    def number(self, blob: Blob) -> int:
+        number = self._numbers.setdefault(id(blob), len(self))
+        if number == len(self):
+            self.append(blob)
+        return number
 
 
 def _is_entry(value: object) -> bool:

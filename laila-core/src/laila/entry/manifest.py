@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from laila.futures import GroupFuture
 
     Node: TypeAlias = "str | list[str] | dict[str, Node]"
+    Path: TypeAlias = "tuple[Path, str | int] | None"
 
 __all__ = ["Manifest", "leaves_of"]
 
 _LEAF_SCOPES = ("ENTRY", "MANIFEST")
 _MAX_DEPTH = 200
+_LONGEST_PLACE = 200
 
 
 class Manifest(Entry):
@@ -322,7 +324,7 @@ class Manifest(Entry):
     def _recovered(cls, blueprint: object) -> Self:
         """Build from a stored tree, which is checked like any other input."""
         self = cls.__new__(cls)
-        self._payload, pending = _read_tree(blueprint)
+        self._payload, pending = _read_tree(blueprint, stored=True)
         if pending:
             raise ManifestError("a stored manifest holds ids, not entries", path="$")
         self._pending = {}
@@ -354,14 +356,28 @@ def _map_leaves(node: Node, found: Mapping[str, Entry]) -> Any:
     return {key: _map_leaves(child, found) for key, child in node.items()}
 
 
-def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
-    """Check a tree; return it with ids for entries, and the entries by id. Raises :class:`ManifestError`."""
+def _place(path: Path) -> str:
+    """The place of a node, such as ``$['a'][3]``; made for errors alone, as it may be long."""
+    steps: list[str] = []
+    while path is not None:
+        path, step = path
+        steps.append(f"[{shown(step)}]")
+    text = "$" + "".join(reversed(steps))
+    return text if len(text) <= _LONGEST_PLACE else text[:_LONGEST_PLACE] + "…"
+
+
+def _read_tree(data: object, *, stored: bool = False) -> tuple[dict[str, Node], dict[str, Entry]]:
+    """Check a tree; return it with ids for entries, and the entries by id. Raises :class:`ManifestError`.
+
+    Each part of a ``stored`` tree stands in one place: a few bytes could otherwise be a million leaves.
+    """
     if not isinstance(data, dict):
         raise ManifestError(f"a manifest is made of a dict, not {type(data).__name__}", path="$")
     pending: dict[str, Entry] = {}
-    ids: list[str] = []
+    ids: list[Path] = []
+    seen: set[int] = set()
 
-    def leaf(value: object, path: str) -> str:
+    def leaf(value: object, path: Path) -> str:
         if isinstance(value, Entry):
             gid = value.global_id
             pending[gid] = value
@@ -369,26 +385,31 @@ def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
             try:
                 scope = last_scope(value)
             except IdentityError as error:
-                raise ManifestError(f"the leaf {path} is no global id: {error}", path=path) from error
+                raise ManifestError(
+                    f"the leaf {_place(path)} is no global id: {error}", path=_place(path)
+                ) from error
             if scope not in _LEAF_SCOPES:
-                raise ManifestError(f"the leaf {path} is the id of a {scope}: {shown(value)}", path=path)
+                raise ManifestError(
+                    f"the leaf {_place(path)} is the id of a {scope}: {shown(value)}", path=_place(path)
+                )
             gid = value
             ids.append(path)
         else:
             raise ManifestError(
-                f"the leaf {path} is a {type(value).__name__}; "
+                f"the leaf {_place(path)} is a {type(value).__name__}; "
                 "leaves are entries (laila.constant(…)) or global ids",
-                path=path,
+                path=_place(path),
             )
         if ids and pending:
             raise ManifestError(
-                f"the leaves are mixed: {ids[0]} is an id, {path if isinstance(value, Entry) else 'others'} "
+                f"the leaves are mixed: {_place(ids[0])} is an id, "
+                f"{_place(path) if isinstance(value, Entry) else 'others'} "
                 "an Entry; give all as entries or all as ids",
-                path=path,
+                path=_place(path),
             )
         return gid
 
-    def leaves(values: Sequence[Any], path: str) -> list[str] | None:
+    def leaves(values: Sequence[Any], path: Path) -> list[str] | None:
         """Take a list at once where all in it is of the most common kind; else None."""
         kinds = set(map(type, values))
         if kinds == {Entry} and not ids:
@@ -396,39 +417,44 @@ def _read_tree(data: object) -> tuple[dict[str, Node], dict[str, Entry]]:
             pending.update(zip(found, values, strict=True))
             return found
         if kinds == {str} and not pending and are_constants(values):
-            ids.append(f"{path}[0]")
+            ids.append((path, 0))
             return list(values)
         return None
 
-    def walk(value: object, path: str, inside: tuple[int, ...]) -> Node:
+    def walk(value: object, path: Path, inside: tuple[int, ...]) -> Node:
+        if stored and isinstance(value, (dict, list, tuple)):
+            if id(value) in seen:
+                raise ManifestError(
+                    f"the part at {_place(path)} stands in two places of a stored manifest", path=_place(path)
+                )
+            seen.add(id(value))
         if isinstance(value, dict):
             if id(value) in inside:
-                raise ManifestError(f"the manifest contains itself at {path}", path=path)
+                raise ManifestError(f"the manifest contains itself at {_place(path)}", path=_place(path))
             if len(inside) >= _MAX_DEPTH:
                 raise ManifestError(
-                    f"the manifest is nested deeper than {_MAX_DEPTH} levels at {path[:80]}…", path=path
+                    f"the manifest is nested deeper than {_MAX_DEPTH} levels at {_place(path)}",
+                    path=_place(path),
                 )
             for key in value:
                 if not isinstance(key, str):
                     raise ManifestError(
-                        f"the key {shown(key)} at {path} is a {type(key).__name__}, not a text", path=path
+                        f"the key {shown(key)} at {_place(path)} is a {type(key).__name__}, not a text",
+                        path=_place(path),
                     )
-            return {
-                key: walk(child, f"{path}[{shown(key)}]", (*inside, id(value)))
-                for key, child in value.items()
-            }
+            return {key: walk(child, (path, key), (*inside, id(value))) for key, child in value.items()}
         if isinstance(value, (list, tuple)):
             if (known := leaves(value, path)) is not None:
                 return known
             for i, child in enumerate(value):
                 if isinstance(child, (list, tuple, dict)):
                     raise ManifestError(
-                        f"{path}[{i}] is a {type(child).__name__}; lists of leaves are flat",
-                        path=f"{path}[{i}]",
+                        f"{_place((path, i))} is a {type(child).__name__}; lists of leaves are flat",
+                        path=_place((path, i)),
                     )
-            return [leaf(child, f"{path}[{i}]") for i, child in enumerate(value)]
+            return [leaf(child, (path, i)) for i, child in enumerate(value)]
         return leaf(value, path)
 
-    tree = walk(data, "$", ())
+    tree = walk(data, None, ())
     assert isinstance(tree, dict)
     return tree, pending

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laila.entry import Entry
 from laila.errors import IdentityError, InvalidArgumentError, SettingsError
-from laila.identity import are_constants, last_scope, make_global_id, nickname_uuid
+from laila.identity import are_constants, last_scope, make_global_id, nickname_uuid, parse_global_id
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ __all__ = [
     "as_keys",
     "candidates",
     "check_batch_size",
+    "check_nickname",
     "check_no_scope",
     "wanted",
 ]
@@ -46,6 +47,15 @@ def as_key(named: object) -> str:
             f"{shown(named)} is the id of a {scope}; pools hold entries and manifests", value=named
         )
     return named
+
+
+def check_nickname(key: str, nickname: str | None, namespace: UUID | None = None) -> None:
+    """Raise :class:`IdentityError` where ``key`` is not what ``nickname`` gives in that namespace."""
+    if nickname is not None and parse_global_id(key).uuid != nickname_uuid(nickname, namespace):
+        raise IdentityError(
+            f"{key} bears the nickname {shown(nickname)}, whose id in this namespace is another",
+            value=nickname,
+        )
 
 
 def as_keys(named: object) -> list[str]:

@@ -186,9 +186,14 @@ class ExportedMethods:
                 "lets it run what is signed with a key that both have",
                 peer=self._policy.global_id,
             )
-        if not isinstance(code, Blob) or code.signature is None:
-            raise InvalidArgumentError("code comes as a signed blob")
         from laila.codec import decode
+        from laila.codec.trust import CODE_KEY
+
+        if not isinstance(code, Blob) or code.signature is None or code.key != CODE_KEY:
+            raise InvalidArgumentError(
+                f"code comes as a blob with the id {CODE_KEY}, signed as code; what was stored as a value "
+                "is none"
+            )
 
         work = decode(code)
         if not callable(work):

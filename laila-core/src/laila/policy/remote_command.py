@@ -108,8 +108,9 @@ class RemoteCommand:
             found = name_of(task)
             if found is None and ship and callable(task):
                 from laila.codec import encode
+                from laila.codec.trust import CODE_KEY
 
-                return "central.command.run", {"code": encode(task, key="code")}
+                return "central.command.run", {"code": encode(task, key=CODE_KEY)}
             if found is None:
                 raise InvalidTaskError(
                     f"{shown(task)} is not exported, and code is not sent to peers: decorate the "

@@ -69,6 +69,7 @@ class RemoteMemory:
                 raise SettingsError("on_conflict= does not go with manifests", option="on_conflict")
             return self._memorize_plan(given, options, one=one, copy=copy, verify=verify)
         blobs = self._snapshot(given, copy=copy, verify=verify)
+        options |= _namespace_of(blobs)
         if one:
             future = self._peer.call(
                 f"{_MEMORY}memorize", blobs, options, convert=lambda key: _stored(given, blobs, [key])[0]
@@ -106,6 +107,7 @@ class RemoteMemory:
             return stored if one else plan.of_given(stored)
 
         count = len(plan.keys) if one else len(given)
+        options |= _namespace_of(blobs)
         return self._send_batch(f"{_MEMORY}memorize", [blobs], options, convert, count, plan.entries)
 
     def remember(
@@ -353,3 +355,8 @@ def _stored(entries: Sequence[Entry], blobs: Sequence[Blob], keys: Any) -> list[
         if entry._state is _POOLING:
             entry._state = _POOLED
     return list(keys)
+
+
+def _namespace_of(blobs: Iterable[Blob]) -> dict[str, object]:
+    """What the nicknames of ``blobs`` are in: the peer holds each id to be that of its nickname."""
+    return {"namespace": str(get_active_namespace())} if any(blob.nickname for blob in blobs) else {}

@@ -17,7 +17,7 @@ from laila.errors import (
     SettingsError,
 )
 from laila.policy import loading, storing
-from laila.policy.ids import as_key, candidates, check_no_scope, wanted
+from laila.policy.ids import as_key, candidates, check_nickname, check_no_scope, wanted
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -67,15 +67,20 @@ class ServedMemory:
         affinity: float | None = None,
         overwrite: bool = False,
         on_conflict: str | None = None,
+        namespace: str | None = None,
     ) -> Any:
-        """File blobs; manifests among them last, each if everything of this call that it refers to was."""
+        """File blobs; manifests among them last, each if everything of this call that it refers to was.
+
+        The id of a blob with a nickname is the one that the nickname has in ``namespace``.
+        """
         pool = self._route(pool_id, pool_nickname, affinity)
         if on_conflict not in storing.ON_CONFLICT:
             raise SettingsError(
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
             )
         one = isinstance(entries, (Blob, Entry))
-        blobs = [_plain_blob(given) for given in ([entries] if one else entries)]  # type: ignore[union-attr]
+        inside = _namespace(namespace)
+        blobs = [_plain_blob(given, inside) for given in ([entries] if one else entries)]  # type: ignore[union-attr]
 
         def write() -> list[Any]:
             outcomes = _store(pool, blobs, overwrite=overwrite is True, on_conflict=on_conflict)
@@ -104,7 +109,12 @@ class ServedMemory:
             check_no_scope(scope)
 
             def read() -> list[Any]:
-                found = loading.fetch(pool, keys, missing_ok=missing_ok is True, refresh=refresh is True)
+                # Each is read once, however often it was asked for, and goes over once as well.
+                once = list(dict.fromkeys(keys))
+                found = loading.fetch(pool, once, missing_ok=missing_ok is True, refresh=refresh is True)
+                if len(once) < len(keys):
+                    by_key = dict(zip(once, found, strict=True))
+                    found = [by_key[key] for key in keys]
                 return found if one else [found]
 
             return self._memory._runner.run("remember", pool, keys, read, one=True, count=1)
@@ -222,20 +232,22 @@ class ServedMemory:
 def _namespace(text: object) -> UUID | None:
     if text is None:
         return None
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"a namespace is the text of a uuid, not a {type(text).__name__}")
     from uuid import UUID
 
     try:
-        return UUID(text)  # type: ignore[arg-type]  # what is no text is told so here
+        return UUID(text)  # what is no text is told so here
     except (ValueError, AttributeError, TypeError) as error:
         raise IdentityError(f"{shown(text)} is no uuid of a namespace", value=text) from error
 
 
-def _plain_blob(given: object) -> Blob:
+def _plain_blob(given: object, namespace: UUID | None) -> Blob:
     if isinstance(given, Entry):
         given = to_blob(given)
     if not isinstance(given, Blob):
         raise InvalidArgumentError(f"memorize() takes entries and blobs, not a {type(given).__name__}")
-    as_key(given.key)
+    check_nickname(as_key(given.key), given.nickname, namespace)
     if given.transformations:
         raise InvalidArgumentError(
             f"{given.key} was sent in a transformed state: send what it is, the pool transforms it"

@@ -43,7 +43,8 @@ class Waiting(Generic[T]):
         if len(same) > self._most_of_one:
             gone.append(next(iter(same)))
         elif len(self._address) > self._most:
-            gone.append(next(iter(max(self._of_one.values(), key=lambda some: len(some)))))
+            most = max(self._of_one, key=lambda one: len(self._of_one[one]))
+            gone.append(next(iter(self._of_one[most])))
         for one in gone:
             self.discard(one)
         return gone
