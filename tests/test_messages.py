@@ -22,6 +22,7 @@ FOREIGN = {"object", "Any", "None"}
 EXEMPT = {  # text, or made of text
     ("arguments/arguments.py", "str(name)"),
     ("cli/main.py", "getLogger"),
+    ("laila/settings.py", "str(name)"),
     ("cli/output.py", "str(text)"),
     ("codec/frames.py", "str(dtype)"),
     ("laila/conversion.py", "str(value)"),

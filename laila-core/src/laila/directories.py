@@ -117,7 +117,7 @@ def _intruders(found: os.stat_result) -> str | None:
 
 def _not_private(path: str, why: str) -> DirectoryError:
     return DirectoryError(
-        f"{path!r} cannot be used as a folder of this user alone: {why}. Look who put it there, and "
+        f"{shown(path)} cannot be used as a folder of this user alone: {why}. Look who put it there, and "
         "remove it or name another place",
         directory=path,
     )

@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from weakref import WeakSet
 
 from laila.errors import PolicyClosedError
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,6 +117,6 @@ def policy_at_exit() -> DefaultPolicy:
         _late = _reopen()
     except Exception as error:
         raise PolicyClosedError(
-            f"the program ends, its policy was closed, and its pools do not open again: {error}"
+            f"the program ends, its policy was closed, and its pools do not open again: {said(error)}"
         ) from error
     return _late

@@ -375,7 +375,8 @@ def _refuse_value(
 
 def _refuse_data(field: attrs.Attribute[Any], source: str) -> NoReturn:
     raise SettingsError(
-        f"option {field.name!r} is not taken from {source}, which is data and may come from somebody else: "
+        f"option {shown(field.name)} is not taken from {source}, which is data and may come from "
+        "somebody else: "
         f"the option names what is run here, or what stands for you; {_where(field)}",
         option=field.name,
     )

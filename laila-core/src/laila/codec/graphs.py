@@ -23,6 +23,7 @@ from types import (
 )
 
 from laila.codec.plain import ATOMS, pack_object
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ def _shown(trail: Trail) -> str:
 
 
 def _key(key: object) -> str:
-    kind = type(key)
-    return f"[{repr(key)[:80] if kind in ATOMS else f'<{kind.__name__}>'}]"
+    return f"[{shown(key, 80)}]"
 
 
 def _parts(obj: Any) -> Iterator[tuple[str, object]]:

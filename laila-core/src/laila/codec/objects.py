@@ -266,7 +266,7 @@ def class_from_row(found: object, decoder: Decoder, check: Callable[[type], bool
         return class_named(found, decoder, check)
     decoder.demand_trust(registry.type_name(found), registrable=False)
     if not check(found):
-        raise TypeError(f"{found!r:.200} where another kind of class belongs")
+        raise TypeError(f"{shown(found)} where another kind of class belongs")
     return found
 
 

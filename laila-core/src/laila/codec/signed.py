@@ -27,7 +27,7 @@ from laila.codec.graphs import path_to
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS
 from laila.errors import LailaError, PayloadError
-from laila.showing import said
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -336,8 +336,8 @@ def order_key(member: object) -> list[str]:
             if len(found) >= _ENOUGH:
                 raise _EnoughError
             kind = type(obj)
-            shown = kind in _ATOMS or kind is bytes
-            what = repr(obj)[:_ENOUGH] if shown else getattr(obj, "__qualname__", "")
+            simple = kind in _ATOMS or kind is bytes
+            what = shown(obj, _ENOUGH) if simple else getattr(obj, "__qualname__", "")
             found.append(f"{registry.class_path(kind)} {what}")
             return "members" if isinstance(obj, (set, frozenset)) else None
 

@@ -108,7 +108,7 @@ class Registry:
 
         if self.group == "laila.pools" and name in ELSEWHERE:
             raise PluginError(
-                f"there is no pool {name!r}: laila has none for {ELSEWHERE[name]}. It has memory://, "
+                f"there is no pool {shown(name)}: laila has none for {ELSEWHERE[name]}. It has memory://, "
                 "file:///folder, hdf5:///file.h5, redis://host and s3://bucket (any service that speaks S3, "
                 "by ?endpoint_url=https://…); others come as plugins (`laila plugins` lists those installed)",
                 plugin=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 from laila.errors import TransformationError
-from laila.showing import said
+from laila.showing import said, shown
 from laila.transform.base import (
     Transformation,
     corrupt,
@@ -30,7 +30,7 @@ def _level(level: object, name: str, lowest: int, highest: int) -> int:
     if type(level) is not int or not lowest <= level <= highest:
         raise TransformationError(
             f"{name} takes a level from {lowest} to {highest}, not "
-            + (str(level) if type(level) is int else f"a {type(level).__name__}"),
+            + (shown(level) if type(level) is int else f"a {type(level).__name__}"),
             name=name,
         )
     return level

@@ -78,7 +78,6 @@ class Session:
     def __init__(self, limits: Limits, offer: Offer) -> None:
         self.limits = limits
         self.offer = offer._replace(
-            max_in_flight=min(offer.max_in_flight, limits.max_in_flight),
             max_streams=min(offer.max_streams, limits.max_streams),
             window_bytes=min(offer.window_bytes, limits.window_bytes),
         )
