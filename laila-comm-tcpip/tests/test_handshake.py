@@ -204,11 +204,28 @@ def test_an_id_belongs_to_the_key_it_was_first_seen_with() -> None:
     assert known.claim(ALICE, ALICES.public)
     assert not known.claim(ALICE, BOBS.public)
     assert known.claim(ALICE, ALICES.public)
-    # However many come: who is connected is not forgotten, and others are in the end.
-    for i in range(10_001):
-        known.claim(f"{BOB}{i}", bytes(32), connected={ALICE})
-    assert not known.claim(ALICE, BOBS.public)
-    assert known.claim(f"{BOB}0", bytes(31))
+
+
+def test_known_ids_are_not_forgotten() -> None:
+    known = KnownPeers()
+    assert known.claim(ALICE, ALICES.public, "write")
+    taken = [known.claim(f"{BOB}{i}", bytes(32), "read") for i in range(10_001)]
+    assert taken == [True] * 10_000 + [False]  # strangers who may read fill the room of readers
+    assert known.claim(f"{BOB}0", bytes(32), "read")
+    assert not known.claim(f"{BOB}0", bytes(31), "read")
+    assert known.claim(f"{BOB}new", bytes(32), "write")
+    assert known.claim(f"{BOB}called", bytes(32), None)  # whom this side has connected to
+    assert not known.claim(ALICE, BOBS.public, "write")
+    assert known.claim(ALICE, ALICES.public, "write")
+
+
+def test_an_id_that_was_claimed_in_advance_is_taken_over_by_who_may_do_more() -> None:
+    known = KnownPeers()
+    assert known.claim(ALICE, BOBS.public, "read")
+    assert known.claim(ALICE, ALICES.public, "write")
+    assert not known.claim(ALICE, BOBS.public, "read")
+    assert known.claim(ALICE, ALICES.public, "read")  # the same key, with another secret
+    assert not known.claim(ALICE, BOBS.public, "write")
 
 
 def test_a_secret_is_stretched_as_the_wire_page_says() -> None:

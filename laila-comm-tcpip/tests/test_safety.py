@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -20,7 +21,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.server import serve
 
 import laila
+from laila.codec import encode
 from laila.comm.tcpip.identity import Identity
+from laila.comm.tcpip.limits import Limits, Offer
+from laila.comm.tcpip.messages import BadMessage
+from laila.comm.tcpip.once import Once
+from laila.comm.tcpip.session import Session, TooLong
 from laila.contract import Request
 from laila.errors import (
     CorruptEntryError,
@@ -31,6 +37,7 @@ from laila.errors import (
     SettingsError,
     UntrustedPayloadError,
 )
+from servers.certificates import certify
 from servers.peers import SECRET, Node
 from servers.plain import LIMITS, Plain
 from servers.recorder import Recorder
@@ -570,8 +577,8 @@ def test_fast_callers_are_read_more_slowly(listener: Callable[..., Any]) -> None
 
 
 def test_connections_and_handshakes_are_bounded(listener: Callable[..., Any]) -> None:
-    protocol = listener(max_connections=3, max_handshakes=8)
-    with Plain(protocol.uri, SECRET), Plain(protocol.uri, None), Plain(protocol.uri, None):
+    protocol = listener(max_connections=2, max_handshakes=8)
+    with Plain(protocol.uri, SECRET), Plain(protocol.uri, SECRET):
         with pytest.raises(InvalidStatus) as refused:
             Plain(protocol.uri, SECRET)
         assert refused.value.response.status_code == 503
@@ -581,14 +588,30 @@ def test_connections_and_handshakes_are_bounded(listener: Callable[..., Any]) ->
         assert "too many handshakes" in closed(third)
 
 
-def test_those_who_connect_and_say_nothing_are_bounded_too(listener: Callable[..., Any]) -> None:
-    protocol = listener(max_handshakes=4)
+def test_a_slow_handshake_gives_its_place_away(listener: Callable[..., Any]) -> None:
+    protocol = listener(max_handshakes=8, max_connections=3)
+    with Plain(protocol.uri, None) as first, Plain(protocol.uri, None):
+        time.sleep(1.1)
+        with Plain(protocol.uri, SECRET) as honest:
+            closed(first)
+            assert honest.role == "write"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_silent_connections_lock_nobody_out(
+    secure: bool, listener: Callable[..., Any], tmp_path: Path
+) -> None:
+    names = ("certificate", "private_key")
+    tls = dict(zip(names, certify(tmp_path, "node"), strict=True)) if secure else {}
+    protocol = listener(max_handshakes=4, **tls)
     silent = [socket.create_connection(("127.0.0.1", protocol.bound_port)) for _ in range(100)]
-    ended = 0
-    for one in silent[64:]:
+    for one in silent[:-4]:
         one.settimeout(5)
-        ended += gone(one)  # at once, and not after the ten seconds that others have
-    assert ended == 36
+        assert gone(one)  # the oldest go at once, and not after the ten seconds that they would have
+    if not secure:
+        for _ in range(3):
+            with Plain(protocol.uri, SECRET) as honest:
+                assert honest.role == "write"
     for one in silent:
         one.close()
 
@@ -614,3 +637,130 @@ def test_the_plain_client_says_what_the_limits_are() -> None:
     from laila.comm.tcpip.limits import Offer
 
     assert set(LIMITS) == set(Offer._fields)
+
+
+# -- what a peer may make a node do and keep ----------------------------------------------------------------
+
+
+def session_of(limits: Limits, **offer: int) -> Session:
+    return Session(limits, Offer(**{**limits.offer(), **offer}))
+
+
+def called(session: Session, number: int | None, method: str = "find") -> None:
+    message = {"jsonrpc": "2.0", "method": method} | ({} if number is None else {"id": number})
+    session.receive_text(json.dumps(message))
+
+
+def test_the_node_keeps_its_own_limits() -> None:
+    """A peer that takes any number of streams, and then takes none, holds no more than a node allows."""
+    limits = Limits(max_in_flight=8, max_streams=2, window_bytes=1000)
+    session = session_of(limits, max_streams=2**61, window_bytes=2**61)
+    for number in range(8):
+        called(session, number)
+        session.answer(number, {"$blob": 0}, [bytes(100_000)], [100_000])
+    sent = 0
+    while (message := session.next_message()) is not None:
+        sent += len(message)
+    assert sent < 4000  # two streams, with a window of a thousand bytes each
+    assert session.outgoing <= 2 * 100_000
+    with pytest.raises(BadMessage, match="in flight"):  # an answer counts until it was taken
+        called(session, 8)
+
+
+def test_an_answer_that_was_taken_makes_room() -> None:
+    limits = Limits(max_in_flight=2, window_bytes=1000)
+    session = session_of(limits)
+    for number in range(100):
+        called(session, number)
+        session.answer(number, {"$blob": 0}, [bytes(3000)], [3000])
+        stream = number
+        for _ in range(3):
+            while session.next_message() is not None:
+                pass
+            credit = {"method": "laila.credit", "params": {"stream": stream, "bytes": 1000}}
+            session.receive_text(json.dumps({"jsonrpc": "2.0", **credit}))
+        assert session.outgoing == 0
+
+
+def test_calls_without_an_id_count() -> None:
+    session = session_of(Limits(max_in_flight=4))
+    for _ in range(4):
+        called(session, None)
+    with pytest.raises(BadMessage, match="in flight"):
+        called(session, None)
+    session.over()
+    called(session, None)
+
+
+def test_an_answer_whose_json_is_too_long_is_an_error() -> None:
+    session = session_of(Limits(max_json_bytes=10_000))
+    called(session, 1)
+    with pytest.raises(TooLong):
+        session.answer(1, ["x" * 100] * 1000)
+    with pytest.raises(TooLong):
+        session.call("find", {"*": ["x" * 100_000]})
+
+
+def test_answers_that_are_kept_are_bounded_in_bytes() -> None:
+    once = Once()
+    answered: list[object] = []
+    for i in range(10_000):
+        key = ("a peer", str(i))
+        assert once.begin(key, answered.append, 0.0)
+        once.end(key, "answer", 0.0, kept="kept", nbytes=64 * 1024)
+    assert once.nbytes <= 8 * 2**20
+    for peer in map(str, range(100)):
+        for i in range(100):
+            once.begin((peer, str(i)), answered.append, 1.0)
+            once.end((peer, str(i)), "answer", 1.0, kept="kept", nbytes=64 * 1024)
+    assert once.nbytes <= 64 * 2**20
+    assert not once.begin(("99", "99"), answered.append, 2.0)
+    assert answered[-1] == "kept"
+    assert once.begin(("99", "99"), answered.append, 10_000.0)
+    assert once.nbytes == 0
+
+
+def test_a_peer_that_may_not_has_nothing_decoded(node: Node) -> None:
+    """Method and role come first: a blob that is none is not even looked at."""
+    with Plain(node.uri, READER) as reader:
+        for method in ("no.such.method", "central.memory.memorize", "central.command.run"):
+            answer = raw_call(reader, method, {"*": [{"$value": 0}]}, b"no blob at all")
+            assert answer["error"]["code"] == -32010, answer
+        answer = raw_call(
+            reader, "central.command.submit", {"*": ["count", {"$value": 0}]}, b"no blob at all"
+        )
+        assert answer["error"]["code"] == -32010, answer  # the function needs the role `write`
+        answer = raw_call(reader, "find", {"*": [{"$value": 0}]}, b"no blob at all")
+        assert answer["error"]["data"]["type"] == "CorruptEntryError"
+
+
+@pytest.mark.parametrize("params", [7, "x", {"*": 7}, [{"$blob": 3}], {"a": {"$what": 0}}])
+def test_params_that_are_none(params: object, node: Node) -> None:
+    with Plain(node.uri, READER) as reader:
+        assert raw_call(reader, "find", params)["error"]["code"] == -32602
+
+
+def test_numbers_that_no_double_holds(node: Node) -> None:
+    with Plain(node.uri, READER) as reader:
+        for number in ("1e400", "-1E+999", "1" + "0" * 400 + ".0"):
+            reader.socket.send('{"jsonrpc": "2.0", "id": 1, "method": "find", "params": [' + number + "]}")
+            assert reader.receive()["error"]["code"] == -32700
+
+
+def test_a_nickname_is_that_of_its_id(node: Node) -> None:
+    blob = encode([1], key=laila.constant(1).global_id, nickname="of somebody else")
+    with Plain(node.uri, SECRET) as plain:
+        answer = raw_call(plain, "central.memory.memorize", {"*": [{"$blob": 0}]}, bytes(blob))
+        assert answer["error"]["data"]["type"] == "IdentityError"
+
+
+def raw_call(plain: Plain, method: str, params: object, blob: bytes = b"") -> dict[str, Any]:
+    plain.number += 1
+    message: dict[str, Any] = {"id": plain.number, "method": method, "params": params}
+    if blob:
+        message["laila"] = {"stream": plain.stream, "sizes": [len(blob)]}
+    plain.send(message)
+    if blob:
+        plain.socket.send(struct.pack(">BBHQ", 1, 1, 0, plain.stream) + blob)
+        plain.stream += 1
+    return plain.receive()

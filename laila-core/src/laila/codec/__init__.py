@@ -105,7 +105,10 @@ def decode(blob: Blob, *, copy: bool = True, take: bool = False) -> object:
         for buffer in blob.buffers:  # which no plain payload has
             buffer.check(blob.key)
         try:
-            return unpack_checked(tree)
+            payload = unpack_checked(tree)
+            if type(payload) in (dict, list) and plain.pack_object(payload) != tree:
+                plain.check_unique_keys(tree)  # else it was written otherwise than here, such as by a client
+            return payload
         except MemoryError:
             raise  # that says nothing about the blob
         except Exception as error:

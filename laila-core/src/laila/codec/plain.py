@@ -17,7 +17,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["ATOMS", "INLINE_BYTES", "MAX_DEPTH", "is_plain", "pack", "pack_each", "pack_object"]
+__all__ = [
+    "ATOMS",
+    "INLINE_BYTES",
+    "MAX_DEPTH",
+    "check_unique_keys",
+    "is_plain",
+    "pack",
+    "pack_each",
+    "pack_object",
+]
 
 MAX_DEPTH = 100
 """Plain payloads nest no deeper: MessagePack's own limits are near."""
@@ -74,6 +83,18 @@ def pack_each(values: Sequence[object]) -> list[bytes]:
     if max(map(len, packed), default=0) > _KEPT_BYTES:
         _packers.renew()
     return packed
+
+
+def check_unique_keys(tree: bytes) -> None:
+    """Raise ``ValueError`` for a map in which a key stands twice, as rows do. Slow: a call for each map."""
+    msgpack.unpackb(tree, strict_map_key=False, object_pairs_hook=_unique, unicode_errors="surrogatepass")
+
+
+def _unique(pairs: list[tuple[object, object]]) -> dict[object, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key twice")
+    return found
 
 
 def is_plain(payload: object) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import builtins
 import re
+from json import dumps
 
 from laila import errors
 from laila.contract.blob import Blob
@@ -156,6 +157,11 @@ def _is_plain(value: object) -> bool:
     return False
 
 
+def _is_short(value: object) -> bool:
+    """Whether ``value`` may go with an error: plain, and no longer than the longest message."""
+    return _is_plain(value) and len(dumps(value)) <= _LONGEST_MESSAGE
+
+
 # -- what arrives ------------------------------------------------------------------------------------------
 
 
@@ -244,7 +250,7 @@ def pack_error(error: BaseException) -> dict[str, object]:
     elif isinstance(error, LailaError):
         parts = error.__reduce__()[2]
         packed["parts"] = {
-            name: value for name, value in parts.items() if name[:1] != "_" and _is_plain(value)
+            name: value for name, value in parts.items() if name[:1] != "_" and _is_short(value)
         }
     return packed
 

@@ -222,6 +222,8 @@ class DefaultPoolRouter(Component):
         return meant[0][1]
 
     def _find(self, table: dict[str, Pool], name: str, kind: str) -> Pool:
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"pool_{kind} is a text, not a {type(name).__name__}")
         pool = table.get(str(name))
         if pool is None:
             raise self._unknown(f"{kind} {shown(name)}")
@@ -278,7 +280,10 @@ def _check_affinity(affinity: object) -> float | None:
         raise InvalidArgumentError(f"an affinity is a number, not a {type(affinity).__name__}")
     if affinity != affinity:
         raise SettingsError("an affinity is a number, not NaN", option="affinity")
-    return float(affinity)
+    try:
+        return float(affinity)
+    except OverflowError:
+        raise SettingsError("an affinity is a number that a float holds", option="affinity") from None
 
 
 _is_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*").fullmatch

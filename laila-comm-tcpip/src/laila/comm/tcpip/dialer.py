@@ -15,7 +15,7 @@ from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, quiet_log
 from laila.comm.tcpip.handshake import ClientHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_client
-from laila.contract import logger, shown
+from laila.contract import logger, said, shown
 from laila.errors import PeerDisconnectedError, PeerError, PeerRefusedError, PeerTimeoutError, SettingsError
 
 TYPE_CHECKING = False
@@ -313,7 +313,9 @@ async def open_connection(
             server_hostname=None if context is None else target.host,
         )
     except OSError as error:
-        raise PeerError(f"{uri} cannot be reached: {error}", peer=uri) from error
+        reason = said(error) or type(error).__name__
+        hint = "" if context is None else "; does it speak TLS? ws:// is for one that does not"
+        raise PeerError(f"{uri} cannot be reached: {reason}{hint}", peer=uri) from error
     try:
         await connection.opened()
         channel = b""
@@ -328,9 +330,9 @@ async def open_connection(
     except BaseException as error:
         connection.abort()
         if isinstance(error, Closed):
-            said = f": {error.reason}" if error.reason else ""
+            told = f": {error.reason}" if error.reason else ""
             kind = _BusyError if error.code == _TRY_AGAIN else PeerError
-            raise kind(f"{uri} closed the connection{said}", peer=uri) from error
+            raise kind(f"{uri} closed the connection{told}", peer=uri) from error
         if isinstance(error, PeerError):
             error.peer = error.peer or uri
         raise

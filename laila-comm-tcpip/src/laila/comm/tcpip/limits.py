@@ -16,7 +16,7 @@ class Limits(NamedTuple):
 
     max_message_bytes: int = 2 * 2**30
     """The blobs of one message."""
-    max_json_bytes: int = 16 * 2**20
+    max_json_bytes: int = 4 * 2**20
     """One JSON message."""
     max_depth: int = 64
     """How deep JSON may nest."""

@@ -7,6 +7,7 @@ takes more time or memory than a small multiple of the message.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from typing import NamedTuple
 
@@ -86,7 +87,19 @@ def _no_constant(name: str) -> NoReturn:
 
 # What is sent was looked at, and has no cycles.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value - value != 0:
+        raise ValueError("a number is too large")
+    return value
+
+
+_decode_finite = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).raw_decode
 _decode = json.JSONDecoder(parse_constant=_no_constant).raw_decode
+# What may be a number that no double holds, which JSON's own reader takes for infinity.
+_may_overflow = re.compile(r"[eE]\+?\d{3}|\d{300}").search
 _SPACE = " \t\n\r"  # what JSON takes around a value
 
 
@@ -99,7 +112,7 @@ def load(text: str, max_depth: int) -> object:
     """Return the JSON that ``text`` is. Raises :class:`BadMessage`."""
     try:
         text = text.strip(_SPACE)
-        tree, end = _decode(text)
+        tree, end = (_decode_finite if _may_overflow(text) else _decode)(text)
         if end != len(text):
             raise ValueError(f"something follows it at character {end}")
         # Nothing is nested deeper than there are brackets that open: most messages need no walk.

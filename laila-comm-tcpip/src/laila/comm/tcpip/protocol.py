@@ -272,11 +272,13 @@ class DefaultTCPIPProtocol(Protocol):
         dialer = self._dialer
         retry = self.settings.retry_seconds
         if link is None and (dialer is None or not retry or not dialer.reconnects(peer)):
-            future.fail(
-                PeerDisconnectedError(
-                    f"{peer} is not connected; connect again with laila.add_peer(…)", peer=peer
-                )
+            coming = dialer is not None and dialer.reconnects(peer)
+            what = (
+                "it is connected again by itself once it answers; with retry_seconds= calls wait for that"
+                if coming
+                else "connect again with laila.add_peer(…)"
             )
+            future.fail(PeerDisconnectedError(f"{peer} is not connected; {what}", peer=peer))
             return
         packed = pack_arguments(request.args, request.kwargs)
         if link is not None and packed.nbytes > link.offer.max_message_bytes:

@@ -8,9 +8,9 @@ from laila.comm.tcpip.codec import Packed, pack_failure, pack_value, split
 from laila.comm.tcpip.deadlines import Deadlines
 from laila.comm.tcpip.messages import Code, dump
 from laila.comm.tcpip.session import TooLong
-from laila.contract import Blob, Future, GroupFuture, Request, said
+from laila.contract import Blob, Future, GroupFuture, Request, logger, said
 from laila.contract.wire import unpack_call
-from laila.errors import InvalidArgumentError, LailaError, PeerError
+from laila.errors import InvalidArgumentError, LailaError, PeerError, PeerRefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Server:
         self._ended = False
         self._under_way: dict[int | str | object, _Served] = {}
         self._at_work = 0
+        self._told = False
         self._to_do: deque[Callable[[], object]] = deque()
         self._held: deque[_Served] = deque()  # until what was answered before has been taken
         self._deadlines = Deadlines(background.loop, self._too_late)
@@ -100,12 +101,18 @@ class Server:
                 self._peer, Request(message.method.split("."), _first_text(message.params), role=self._role)
             )
         except Exception as error:  # noqa: BLE001 - the answer, whatever it is
+            self._tell_of_refusal(error)
             self._finish(served, pack_failure(error))
             return
         if self._is_full:
             self._held.append(served)
         else:
             self._begin(served)
+
+    def _tell_of_refusal(self, error: Exception) -> None:
+        if not self._told and isinstance(error, PeerRefusedError):
+            self._told = True  # once a connection: whoever tries again and again fills no disk
+            logger("laila.comm.tcpip").warning("a call of %s was refused: %s", self._peer, said(error))
 
     @property
     def _is_full(self) -> bool:

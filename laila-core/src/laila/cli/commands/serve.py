@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from laila.cli.output import say
 from laila.cli.secret import add_secret, read_secret
+from laila.showing import logger
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -61,6 +62,7 @@ def run(options: Namespace) -> int:
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    _tell_of_refusals()
     secret = read_secret(options)
     kind = protocols().get("tcpip")
     with DefaultPolicy(nickname=options.nickname) as policy:
@@ -90,3 +92,14 @@ def run(options: Namespace) -> int:
         while not stop.wait(3600):
             pass
     return 0
+
+
+def _tell_of_refusals() -> None:
+    """Say on stderr who was refused and why, and what else whoever keeps the node has to know."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    found = logger("laila.comm.tcpip")
+    found.addHandler(handler)
+    found.setLevel(logging.WARNING)
