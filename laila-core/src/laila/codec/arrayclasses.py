@@ -17,7 +17,6 @@ from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.dtypes import copy_values, describe, dtype_from
 from laila.codec.registry import DECODERS, ENCODERS
-from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ def sign_attributes(kind: type, attributes: dict[Any, object], encoder: Encoder)
             encoder.sign(
                 kind,
                 "by its attributes",
-                f"its attribute {name!r} stands in the place of one of its class: that would need a "
+                f"its attribute {shown(name)} stands in the place of one of its class: that would need a "
                 "signature, which pickle=False forbids",
             )
 
@@ -64,7 +64,7 @@ def set_attributes(
             expect(held, dict)
         elif not decoder.trusted and (text in own or _hides(kind, text)):
             decoder.demand_trust(
-                f"an attribute of {registry.type_name(kind)} in the place of its own {text!r}",
+                f"an attribute of {registry.type_name(kind)} in the place of its own {shown(text)}",
                 registrable=False,
             )
         found.__dict__[text] = held

@@ -98,9 +98,9 @@ def tell_of_traceback(error: BaseException) -> None:
     global _told
     if error.__traceback__ is not None and not _told:
         _told = True
-        import logging
+        from laila.showing import logger
 
-        logging.getLogger("laila.codec").warning(
+        logger("laila.codec").warning(
             "exceptions are stored without their tracebacks, which belong to this process; where the text "
             "will "
             "do, store ''.join(traceback.format_exception(error)) beside them"

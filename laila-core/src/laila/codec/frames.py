@@ -20,6 +20,7 @@ from laila.codec.extension import Held, is_column_dtype, numpy_text, take_once
 from laila.codec.indexes import check_name, one_of
 from laila.codec.registry import DECODERS, ENCODERS, FAMILIES
 from laila.codec.signed import encode_pickled
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _frame_row(value: Any, encoder: Encoder, extras: dict[str, object] | None) -
         try:
             _count_empty(len(columns), encoder.notes)
         except ValueError as error:
-            encoder.refuse(f"the frames in it have {error}, which is more than is read", error)
+            encoder.refuse(f"the frames in it have {said(error)}, which is more than is read", error)
     parts: Row = []
     for block in manager.blocks:
         values, places = block.values, block.mgr_locs
@@ -308,7 +309,7 @@ def _encode_derived(value: Any, encoder: Encoder) -> Row:
         encoder.sign(
             kind,
             "by its fields",
-            f"its attribute {odd!r} is no metadata of the class: that would need a signature, which "
+            f"its attribute {shown(odd)} is no metadata of the class: that would need a signature, which "
             "pickle=False forbids",
         )
     return [tags.FRAME_CLASS, name, _Base(value), own]

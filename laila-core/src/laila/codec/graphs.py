@@ -310,7 +310,8 @@ class _Comparison:
         for name, value in _attributes(a).items():
             if type(name) is str and name[:1] != "_" and name not in there and value is not None:
                 return (
-                    f"its attribute {name!r} did not come back: {_name(type(a))} is copied by a method that "
+                    f"its attribute {shown(name)} did not come back: {_name(type(a))} is copied by a "
+                    "method that "
                     "it inherits and that does not know it"
                 )
         return None

@@ -14,6 +14,7 @@ from laila.codec.decoder import Decoder, expect
 from laila.codec.extension import check_codes, held_once, is_column_dtype
 from laila.codec.plain import ATOMS
 from laila.codec.registry import DECODERS, ENCODERS
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _no_attributes(index: Any, encoder: Encoder) -> None:
     for name in index.__dict__:
         if name[:1] != "_" and name not in _KEPT:
             encoder.refuse(
-                f"an attribute {name[:80]!r} was set on a {type(index).__name__}, which pandas loses in "
+                f"an attribute {shown(name)} was set on a {type(index).__name__}, which pandas loses in "
                 "every operation; store it beside the index"
             )
 

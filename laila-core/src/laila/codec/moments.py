@@ -12,6 +12,7 @@ from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.registry import DECODERS, ENCODERS, type_name
 from laila.codec.signed import encode_pickled
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _arguments(name: object, fields: Row) -> dict[str, Any]:
         return {"n": expect(n, int), "normalize": expect(normalize, bool), **_parts(expect(parts, dict))}
     names = kind._attributes
     if len(fields) != len(names):
-        raise ValueError(f"{len(fields)} attributes for an offset {name}")
+        raise ValueError(f"{len(fields)} attributes for an offset {shown(name)}")
     values: dict[str, Any] = dict(zip(names, fields, strict=True))
     for key, value in values.items():
         if key == "calendar":

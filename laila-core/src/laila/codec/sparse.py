@@ -13,6 +13,7 @@ from laila.codec.arrays import plain_array
 from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.decoder import Decoder, expect
 from laila.codec.registry import DECODERS, ENCODERS
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _encode_sparse(value: Any, encoder: Encoder) -> Row:
     try:
         _check(name, shape, state)
     except (TypeError, ValueError) as error:
-        encoder.refuse(f"a {name} that scipy itself could not use: {error}", error)
+        encoder.refuse(f"a {name} that scipy itself could not use: {said(error)}", error)
     row: Row = [tags.SPARSE, name, shape, held or None]
     for key in sorted(state):
         row += (key, state[key])

@@ -20,6 +20,7 @@ from laila.codec.decoder import expect
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.codec.zones import is_zone
 from laila.errors import PayloadError
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _row(value: Any, schema: Any, batches: list[Any], encoder: Encoder, tag: int
                 if not reader.schema.equals(schema, check_metadata=True):
                     return _pickled(value, encoder)
     except (pa.ArrowException, ValueError, TypeError) as error:
-        encoder.refuse(f"Arrow cannot write it ({error!s:.200})", error)
+        encoder.refuse(f"Arrow cannot write it ({said(error, 200)})", error)
     return [tag, encoder.add_buffer(data), *kind, *names]
 
 
@@ -319,7 +320,7 @@ def _read_row(row: Row, extensions: list[object], decoder: Decoder) -> tuple[Any
         name = expect(extension, str)
         if name not in names:
             raise PayloadError(
-                f"the payload of {decoder.blob.key} needs the Arrow extension type {name[:80]!r}, which is "
+                f"the payload of {decoder.blob.key} needs the Arrow extension type {shown(name)}, which is "
                 "not registered here: pyarrow.register_extension_type",
                 path=name[:80],
             )

@@ -12,6 +12,7 @@ from laila.codec import tags
 from laila.codec.decoder import Decoder, expect
 from laila.codec.registry import DECODERS, FAMILIES
 from laila.errors import MissingPluginError, PayloadError
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _decode_zone(row: Row, decoder: Decoder) -> object:
     except LookupError as error:
         raise PayloadError(
             f"the payload of {decoder.blob.key} uses a time zone of {library} that is not known here: "
-            f"{error!s:.100}; another release of {library}, or of the system's zone data, may know it",
+            f"{said(error, 100)}; another release of {library}, or of the system's zone data, may know it",
             path=library,
         ) from error
 
