@@ -6,6 +6,7 @@ objects that time zones are, the bits of NaNs) and knows nothing of laila.
 
 from __future__ import annotations
 
+import cProfile
 import datetime as dt
 import decimal
 import logging
@@ -666,6 +667,51 @@ def test_columns_without_rows_are_bounded() -> None:
     with pytest.raises(PayloadError, match="columns without a row"):
         encode(many, key=KEY)
     again(many[0])
+
+
+# -- what it costs
+
+
+def _wide(count: int) -> Any:
+    return pd.DataFrame(np.ones((3, count)), columns=[f"c{n}" for n in range(count)])
+
+
+def _kinds(count: int) -> Any:
+    return pd.DataFrame(
+        {n: pd.Categorical(["a", None]) if n % 2 else pd.array([n, None]) for n in range(count)}
+    )
+
+
+def _pairs(count: int) -> Any:
+    index = pd.Index([f"row {n}" for n in range(50)], dtype=object)
+    made = [pd.DataFrame({"v": np.arange(50.0)}, index=index) for _ in range(count)]
+    return [(frame, frame["v"]) for frame in made]
+
+
+GROWING: dict[str, Any] = {
+    "a wide frame": (_wide, 500),
+    "columns of kinds": (_kinds, 50),
+    "pairs that share an index": (_pairs, 50),
+    "timestamps": (lambda count: [pd.Timestamp(n, unit="s", tz=dt.UTC) for n in range(count)], 500),
+    "categories": (lambda count: pd.Series(pd.Categorical([f"c{n}" for n in range(count)])), 500),
+    "small frames": (lambda count: [pd.DataFrame({"a": [n], "b": ["x"]}) for n in range(count)], 50),
+    "offsets": (lambda count: [pd.offsets.CustomBusinessDay(n) for n in range(1, count + 1)], 50),
+}
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_operations_grow_with_the_payload(name: str) -> None:
+    """Calls, in Python and in C, for four times as much: not more than five times as many."""
+    make, count = GROWING[name]
+
+    def calls(payload: Any) -> int:
+        profile = cProfile.Profile()
+        profile.runcall(again, payload)
+        return sum(entry.callcount for entry in profile.getstats())
+
+    calls(make(2))
+    small, large = calls(make(count)), calls(make(4 * count))
+    assert large < 5 * small + 1000
 
 
 if __name__ == "__main__":

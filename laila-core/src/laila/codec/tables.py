@@ -17,20 +17,21 @@ import pyarrow as pa
 from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import expect
-from laila.codec.registry import DECODERS, ENCODERS
+from laila.codec.registry import DECODERS, ENCODERS, FAMILIES
 from laila.codec.zones import is_zone
 from laila.errors import PayloadError
 from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, TypeVar
 
     from laila.codec.decoder import Decoder
     from laila.codec.encoder import Encoder
 
     Row = list[object]
+    T = TypeVar("T")
 
 __all__ = ["is_arrow_zone", "read_stream", "write_stream"]
 
@@ -150,7 +151,20 @@ def _field(message: bytes, table: int, number: int) -> int:
     return table + offset if offset else 0
 
 
-@lru_cache(maxsize=1024)
+def _by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Remember what a function gives for types, but for those of users: not all of them can be hashed."""
+    known = lru_cache(maxsize=1024)(function)
+
+    def call(kind: Any) -> T:
+        try:
+            return known(kind)
+        except TypeError:
+            return function(kind)
+
+    return call
+
+
+@_by_type
 def _extensions(kind: Any) -> tuple[str, ...] | None:
     """The names of the extensions in a type; None for one that laila does not write."""
     names: set[str] = set()
@@ -199,7 +213,7 @@ def _cut(array: Any) -> Any:
     return found if plain == kind else found.cast(plain).cast(kind)
 
 
-@lru_cache(maxsize=1024)
+@_by_type
 def _offsets(kind: Any) -> int:
     """The bytes of the last offsets of a type's arrays, which Arrow does not count as theirs."""
     types = pa.types
@@ -374,6 +388,14 @@ ENCODERS.update(
         **dict.fromkeys(_classes(pa.Array), _encode_array),
         **dict.fromkeys(_classes(pa.Scalar), _encode_scalar),
         **dict.fromkeys(_classes(pa.DataType), _encode_type),
+    }
+)
+# Classes that users derive for their extension types.
+FAMILIES.update(
+    {
+        "pyarrow.lib:ExtensionArray": _encode_array,
+        "pyarrow.lib:ExtensionScalar": _encode_scalar,
+        "pyarrow.lib:ExtensionType": _encode_type,
     }
 )
 DECODERS.update({tags.ARROW_TABLE: _decode_table, tags.ARROW: _decode_arrow})
