@@ -65,7 +65,7 @@ def _bounded(test: Callable[..., None]) -> Callable[..., None]:
     def run(self: Any, *args: Any, **kwargs: Any) -> None:
         __tracebackhide__ = True
         wasted = _wasted.get(type(self), 0.0)
-        if wasted > self.patience:
+        if wasted > 1.5 * self.patience:
             pytest.skip(f"not run: tests before it waited in vain, for {wasted:.0f} s; mend those first")
         began = time.monotonic()
         try:
