@@ -316,3 +316,33 @@ def test_a_wrong_option_is_said_before_anything_is_asked(
         open_pool(**options)
     assert said in str(raised.value)
     assert SECRET not in str(raised.value)
+
+
+def test_a_gateway_whose_deletes_cannot_be_read_names_the_option(faults: Faults, open_pool: Any) -> None:
+    answer = b'<?xml version="1.0"?><DeleteResult><Deleted></Deleted></DeleteResult>'
+    faults.add(
+        Fault("POST", "delete", 200, answer, {"content-type": "application/xml"}, times=9, served=True)
+    )
+    check = open_pool(endpoint_url=faults.url).check
+    error = told(check, ObjectStoreError, "bulk_delete=False", "DeleteObjects")
+    assert "the service says" not in str(error)
+    open_pool(endpoint_url=faults.url, bulk_delete=False).check()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"DeleteObjects request failed for key " * 8000,
+        b"DeleteObjects request failed for key a" + b": " * 100_000,
+        b"<Code>" + b" " * 200_000,
+        b"<Code> " * 30_000,
+        b"<Message>" * 30_000,
+        b"<Token-1>" * 25_000,
+        b"X-Amz-Signature=" * 15_000,
+    ],
+)
+def test_a_long_error_is_read_in_no_time(body: bytes, faults: Faults, open_pool: Any) -> None:
+    faults.add(Fault("PUT", "", 400, body, times=9))
+    started = time.process_time()
+    told(lambda: open_pool(endpoint_url=faults.url)._write("k", make_blob("k")), ObjectStoreError)
+    assert time.process_time() - started < 2

@@ -79,7 +79,8 @@ def _count(text: str) -> int:
 
 
 def _list(pool: Pool, limit: int) -> int:
-    from laila.errors import CorruptEntryError
+    from laila.contract.pool import MAX_KEY_BYTES
+    from laila.errors import CorruptEntryError, PoolKeyError, TransformationError
 
     keys = iter(pool.keys(as_generator=True))
     listed = list(keys if limit <= 0 else islice(keys, limit))
@@ -88,9 +89,9 @@ def _list(pool: Pool, limit: int) -> int:
     for key in sorted(listed):
         try:
             head = pool.read_head(key)
-        except CorruptEntryError as error:
+        except (CorruptEntryError, PoolKeyError, TransformationError) as error:
             damaged += 1
-            rows.append((key, "damaged", error, "", "", ""))
+            rows.append((key[:MAX_KEY_BYTES], "damaged", error, "", "", ""))
             continue
         if head is not None:
             rows.append((key, *_row(head)))

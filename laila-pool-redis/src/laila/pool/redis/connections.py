@@ -283,6 +283,11 @@ def _send(connection: Connection, commands: Sequence[Command]) -> list[Any]:
     return answers
 
 
+_MOST_OF_VALUE = (512 << 20) + 2
+"""What the protocol lets a value have, unless a server is told otherwise; a piece has no more."""
+_BELIEVED = 32 << 20
+
+
 def _large_answer(connection: Connection) -> bytearray | None:
     """Read a bulk string into the bytes that are returned; None, and nothing is read, where there is none.
 
@@ -296,15 +301,21 @@ def _large_answer(connection: Connection) -> bytearray | None:
     line, end, _ = start.partition(b"\r\n")
     if line[:1] != b"$" or not line[1:].isdigit() or not end or len(line) > 11:
         return None  # an error, nothing, or no length that any server has a value of
+    size = int(line[1:]) + len(end)
+    if size > _MOST_OF_VALUE:
+        raise exceptions.InvalidResponse(f"it announces a value of {size} bytes, and 512 MiB is the most")
     sock.recv(len(line) + len(end))
-    answer = bytearray(int(line[1:]) + len(end))
-    with memoryview(answer) as view:
-        filled = 0
-        while filled < len(view):
+    # What is announced may not come: beyond some, room is made as the bytes come.
+    answer = bytearray(min(size, _BELIEVED))
+    filled = 0
+    while filled < size:
+        if filled == len(answer):
+            answer.extend(bytes(min(filled, size - filled)))
+        with memoryview(answer) as view:
             got = sock.recv_into(view[filled:])
-            if not got:
-                raise exceptions.ConnectionError("it was closed in the midst of an answer")
-            filled += got
+        if not got:
+            raise exceptions.ConnectionError("it was closed in the midst of an answer")
+        filled += got
     del answer[-len(end) :]
     return answer
 

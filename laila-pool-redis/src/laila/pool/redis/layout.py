@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from laila.contract.backend import counts_evolution
+from laila.contract.pool import MAX_KEY_BYTES
 from laila.errors import CorruptEntryError
 
 if TYPE_CHECKING:
@@ -104,8 +105,18 @@ def evolution(key: str) -> tuple[str, bytes] | None:
 
 
 def number_of(member: bytes) -> int:
-    """The number that a member of an index stands for."""
-    return int(member[3:])
+    """The number that a member of an index stands for. Raises CorruptEntryError for what is no member."""
+    digits = bytes(member[3:])
+    # The end of a key, so that it is no longer than one.
+    if len(digits) <= MAX_KEY_BYTES and digits.isdigit() and member == b"%03d%b" % (len(digits), digits):
+        number = digits.decode()
+        if counts_evolution(number):
+            return int(number)
+    raise CorruptEntryError(
+        "a line in the index of evolutions is not one that a pool wrote; did another program write under the "
+        "same prefix?",
+        key=None,
+    )
 
 
 def cut(parts: Iterable[Buffer], size: int) -> Iterator[list[memoryview]]:

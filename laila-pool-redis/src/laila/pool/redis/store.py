@@ -14,7 +14,8 @@ from uuid import uuid4
 
 from laila.contract import Blob
 from laila.contract.blobhead import PREFIX_BYTES, announced_head
-from laila.errors import CorruptEntryError, PoolError
+from laila.contract.pool import check_key
+from laila.errors import CorruptEntryError, PoolError, PoolKeyError
 from laila.pool.redis.layout import LINE_BYTES, MARK, MARK_BYTES, Names, Record, cut, evolution, number_of
 from laila.pool.redis.scripts import CREATE, CREATE_AGAIN, DELETE, NEWEST, REPLACE, STORE
 from laila.pool.redis.seen import Seen
@@ -169,6 +170,8 @@ class Store:
                     body += piece
                 else:
                     body = piece
+            if len(body) > record.nbytes:
+                return None  # more than there should be: these are no pieces of this record
         return body
 
     # -- writing ---------------------------------------------------------------------------------------------
@@ -291,8 +294,8 @@ class Store:
         for names in self._pages():
             for name in names:
                 if seen.add(name):
-                    with suppress(UnicodeDecodeError):  # whoever wrote that, it was no pool
-                        yield self._names.key(name)
+                    with suppress(UnicodeDecodeError, PoolKeyError):  # whoever wrote that, it was no pool
+                        yield check_key(self._names.key(name))
 
     def _pages(self) -> Iterator[list[bytes]]:
         """Yield the names of all entries, some at a time; one may come twice."""

@@ -90,7 +90,8 @@ def failure(
 
 
 def _meaning(place: Place, reply: Reply) -> str:
-    told = f"the service says {shown(reply.message)}" if reply.message else "the service does not say why"
+    who = "the client library" if reply.status is None and reply.code is None else "the service"
+    told = f"{who} says {shown(reply.message)}" if reply.message else "the service does not say why"
     match reply.kind:
         case Kind.NO_BUCKET:
             return "there is no such bucket; make it, or correct bucket_name, region_name or endpoint_url"
@@ -118,6 +119,11 @@ def _meaning(place: Place, reply: Reply) -> str:
                 "the service does not do this; where it lacks If-None-Match on PutObject pass "
                 f"conditional_create=False, where it lacks DeleteObjects bulk_delete=False; {told}"
             )
+        case Kind.UNREADABLE:
+            return (
+                "the service's answer to DeleteObjects cannot be read; pass bulk_delete=False, which "
+                "deletes one object a request"
+            )
         case Kind.TIMEOUT:
             return "no answer in time; is the service up? Else raise timeout= or deadline="
         case Kind.NETWORK:
@@ -142,6 +148,7 @@ def _without(text: str, secrets: tuple[str, ...]) -> str:
     return text
 
 
+_LONGEST = 16 * 1024  # of what a service has answered, before it is looked at
 _COMPUTED = re.compile(
     r"<(CanonicalRequest|CanonicalRequestBytes|StringToSign|StringToSignBytes|SignatureProvided|AWSAccessKeyId|Token-\d+)>"
     r".*?</\1>|(?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential|Signature|sig)=[^&\s\"'<]+",
@@ -151,5 +158,5 @@ _COMPUTED = re.compile(
 
 def _scrubbed(text: str, secrets: tuple[str, ...]) -> str:
     """What the client said, for people who look for the cause: its first part, without anything secret."""
-    shown = text.partition("\n\nDebug source:")[0]
+    shown = text.partition("\n\nDebug source:")[0][:_LONGEST]
     return _without(_COMPUTED.sub("…", shown), secrets)[:2000]

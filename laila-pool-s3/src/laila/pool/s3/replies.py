@@ -40,6 +40,8 @@ class Kind(Enum):
     TIMEOUT = "timeout"
     NETWORK = "network"
     """No connection, or one that broke."""
+    UNREADABLE = "unreadable"
+    """An answer to DeleteObjects that the client cannot read."""
     UNSAID = "unsaid"
     """404, without a word about what is missing."""
     NAME = "name"
@@ -63,7 +65,8 @@ class Reply(NamedTuple):
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*([\w.-]{1,80})\s*</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{0,2000})</Message>")
-_DELETE = re.compile(r"DeleteObjects request failed for key .*?: (.*) \(code: ([\w.-]{1,80})\)")
+_DELETE = "DeleteObjects request failed for key "
+_DELETE_CODE = re.compile(r" \(code: ([\w.-]{1,80})\)")
 _HTTP_KIND = re.compile(r"kind: (Connect|Request|Timeout|Interrupted|Decode|Unknown|Body)\b")
 _NETWORK_WORDS = (
     ("dns error", "its name is unknown"),
@@ -72,6 +75,7 @@ _NETWORK_WORDS = (
     ("NetworkUnreachable", "there is no way to it"),
     ("HostUnreachable", "there is no way to it"),
 )
+_LONGEST = 16 * 1024
 _ADDRESS = re.compile(r"Error performing [A-Z]+ (\S+)")
 
 _BY_CODE = {
@@ -142,16 +146,22 @@ def read_reply(error: BaseException, bucket: str) -> Reply:
     # The first part is for people and holds each fact once; the second repeats it as the client's own
     # structures.
     shown, _, structures = text.partition("\n\nDebug source:")
+    # What a service answers may be of any length: nothing is looked for beyond what a person would read.
+    shown, structures = shown[:_LONGEST], structures[:_LONGEST]
     status = int(found[1]) if (found := _STATUS.search(shown)) else None
     code = found[1] if (found := _CODE.search(shown)) else None
     message = unescape(found[1]) if (found := _MESSAGE.search(shown)) else ""
-    if found := _DELETE.search(shown):
-        message, code = found[1], found[2]
+    # One error for each object: the first says enough. Key, message and code stand in one line.
+    refused = shown.partition(_DELETE)[2].partition("\n")[0]
+    if refused and (found := _DELETE_CODE.search(refused)):
+        message, code = refused[: found.start()].partition(": ")[2], found[1]
     message = " ".join(message.split())[:300]
     if "redirect without LOCATION" in shown:
         return Reply(Kind.REGION, 301, "PermanentRedirect")
     if (found := _ADDRESS.search(shown)) and bucket not in found[1]:
         return Reply(Kind.CREDENTIALS, status, code, message or "the keys of the role could not be fetched")
+    if "Got invalid DeleteObjects response" in shown:
+        return Reply(Kind.UNREADABLE, status, code)
     if code is not None and code in _BY_CODE:
         return Reply(_BY_CODE[code], status, code, message)
     if status is not None:
