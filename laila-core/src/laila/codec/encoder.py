@@ -297,6 +297,15 @@ class Encoder:
         A container that is pickled as a whole costs less than one with a row for each pickle in it. Looks a
         few levels down, and gives up where the first fields are of other kinds.
         """
+        for field in container if type(container) is not dict else container.values():
+            kind = type(field)
+            if kind in _SHORT:
+                continue
+            if kind in _SMALL or self._is_pickled(kind, field):
+                break
+            return None
+        else:
+            return None
         kinds: set[type] = set()
         count = 0
         left = _FIRST
@@ -763,8 +772,7 @@ class Encoder:
                 from laila.codec.signed import order_key
 
                 others.sort(key=order_key)
-        atoms.sort(key=lambda pair: pair[0])
-        return [tag, *(member for _, member in atoms), *others]
+        return [tag, *_in_order(atoms), *others]
 
     def _flat_tuples(self, members: list[Any]) -> Row | None:
         """Write the members of a set that are all tuples of short atoms, in the order of their content.
@@ -785,6 +793,11 @@ class Encoder:
         self._alive.append(members)
         self.memo.update(zip(map(id, members), indexes, strict=True))
         return [*map(Known, indexes)]
+
+
+def _in_order(members: list[tuple[bytes, object]]) -> list[object]:
+    members.sort(key=lambda pair: pair[0])
+    return [member for _, member in members]
 
 
 def _has_nan(row: Row, obj: Any) -> bool:
