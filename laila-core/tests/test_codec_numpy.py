@@ -437,3 +437,32 @@ def test_overlapping_windows_of_raw_memory() -> None:
     odd = as_strided(line, (3, 3), (12, 4))
     odder = as_strided(line[1:], (2, 2), (12, 4))
     assert_same([odd, odder], back([odd, odder]))
+
+
+class Holder:
+    """A class that pickle takes by a method of its own."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.held,)
+
+
+def test_arrays_inside_pickles_keep_attributes_and_share_memory() -> None:
+    length = np.array([1.0, 2.0]).view(units.Measured)
+    length.unit = ["metres"]
+    masked: Any = ma.array([1.0, 2.0], mask=[True, False])
+    masked.note = length.unit
+    record: Any = np.array([(1,)], [("x", "i8")]).view(np.recarray)
+    record.note = "n"
+    for array, name in ((length, "unit"), (masked, "note"), (record, "note")):
+        found = back(Holder([array, array]), pickle=True).held
+        assert type(found[0]) is type(array)
+        assert found[0] is found[1]
+        assert getattr(found[0], name) == getattr(array, name)
+        assert repr(found[0]) == repr(array)
+    whole = np.arange(4.0)
+    one, two, three = back([Holder(whole[:3]), whole, Holder(whole[2:])], pickle=True)
+    two[2] = 9
+    assert one.held[2] == three.held[0] == 9

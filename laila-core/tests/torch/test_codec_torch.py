@@ -387,3 +387,27 @@ def test_hostile_kinds(torch: Any) -> None:
         decoder = Decoder(coo, copy=True, trusted=False)
         with pytest.raises(ValueError, match="on top of each other"):
             _decode_kind([tags.COMPOUND_TENSOR, *parts], decoder)
+
+
+def test_tensors_with_attributes_inside_pickles(torch: Any) -> None:
+    class Weight(torch.nn.Parameter):  # type: ignore[misc]
+        pass
+
+    class Model(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.marked = torch.nn.Parameter(torch.ones(2))
+            self.marked.no_decay = True
+            self.own = Weight(torch.ones(2))
+            self.cache = torch.nn.Buffer(torch.zeros(2), persistent=False)
+
+    model = Model()
+    (model.marked * 2 + model.own.as_subclass(torch.Tensor) * 3).sum().backward()
+    found = again({"model": model, "marked": model.marked})
+    assert found["marked"] is found["model"].marked
+    assert found["model"].marked.no_decay
+    assert found["model"].marked.grad.tolist() == [2, 2]
+    assert found["model"].own.grad.tolist() == [3, 3]
+    assert type(found["model"].own).__name__ == "Weight"
+    assert dict(found["model"].named_buffers()).keys() == {"cache"}
+    assert not found["model"].state_dict().keys() & {"cache"}

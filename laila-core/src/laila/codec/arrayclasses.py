@@ -16,6 +16,7 @@ from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.dtypes import copy_values, describe, dtype_from
+from laila.codec.encoder import NotALeaf
 from laila.codec.registry import DECODERS, ENCODERS
 
 TYPE_CHECKING = False
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
     Row = list[object]
     Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["encode_subclass", "is_plain_subclass"]
+__all__ = [
+    "encode_subclass",
+    "is_plain_subclass",
+    "rebuild_subclass",
+    "reduce_subclass",
+    "set_subclass_state",
+]
 
 _CLASSES: dict[str, type[Any]] = {
     "matrix": np.matrix,
@@ -63,6 +70,8 @@ def _encode_masked(value: Any, encoder: Encoder) -> Row:
     for name in ("_optinfo", "_basedict"):
         if state.get(name):
             attributes[name] = state[name]
+    if attributes and encoder.in_leaf:
+        raise NotALeaf  # what they hold may be in the pickle, too
     base = state.get("_baseclass", np.ndarray)
     data = value.view(np.ndarray)
     if base is not np.ndarray and not issubclass(base, np.ma.MaskedArray):
@@ -141,7 +150,8 @@ def encode_subclass(value: Any, encoder: Encoder) -> Row:
     return encode_pickled(value, encoder)
 
 
-def _encode_instance(value: Any, kind: type, encoder: Encoder) -> Row:
+def _taken_apart(value: Any, kind: type) -> tuple[Any, dict[Any, object]]:
+    """What an instance of a subclass is a view of, and its attributes."""
     masked = isinstance(value, np.ma.MaskedArray)
     state = dict(getattr(value, "__dict__", {}))
     if masked:
@@ -155,16 +165,21 @@ def _encode_instance(value: Any, kind: type, encoder: Encoder) -> Row:
         base = np.ndarray.view(value, np.ndarray)
     if kind is np.matrix:
         state.pop("_getitem", None)  # a note of a matrix to itself
-    slots = copyreg._slotnames(kind)  # type: ignore[attr-defined]  # what pickle itself uses
-    for name in slots:
+    for name in copyreg._slotnames(kind):  # type: ignore[attr-defined]  # what pickle itself uses
         try:
             state[name] = getattr(value, name)
         except AttributeError:
             continue
+    return base, state
+
+
+def _encode_instance(value: Any, kind: type, encoder: Encoder) -> Row:
+    base, state = _taken_apart(value, kind)
     if kind in _NAMES:
         row: Row = [tags.ARRAY_CLASS, _NAMES[kind], base]
         sign_attributes(kind, state, encoder)
         return [*row, state] if state else row
+    slots = copyreg._slotnames(kind)  # type: ignore[attr-defined]
     sign_attributes(kind, {name: held for name, held in state.items() if name not in slots}, encoder)
     return [tags.ARRAY_SUBCLASS, _name_of(kind, encoder), base, state or None]
 
@@ -214,18 +229,49 @@ def _decode_subclass(row: Row, decoder: Decoder) -> object:
     kind: Any = class_from_row(name, decoder, is_plain_subclass)
     if not isinstance(array, np.ndarray):
         raise TypeError("an array of another class that is none")
-    found = array.view(kind)
+    found = rebuild_subclass(kind, array)
+    for name, held in expect(attributes, dict).items() if attributes is not None else ():
+        if name in copyreg._slotnames(kind) or not hasattr(found, "__dict__"):  # type: ignore[attr-defined]
+            setattr(found, expect(name, str), held)
+        else:
+            set_attributes(found, {name: held}, decoder, own=_MASKED_STATE)
+    return found
+
+
+def rebuild_subclass(kind: Any, array: Any) -> Any:
+    """A view of ``array`` as an instance of ``kind``, without attributes. Pickles call it by this name."""
+    with np.errstate(all="ignore"):  # numpy makes a fill value of a structure, which need not fit
+        found = array.view(kind)
     state = getattr(found, "__dict__", None)
     if state is not None:
         # What __array_finalize__ set is not what the instance had.
         state.clear()
         state.update(array.__dict__ if isinstance(array, np.ma.MaskedArray) else {})
-    for name, held in expect(attributes, dict).items() if attributes is not None else ():
-        if name in copyreg._slotnames(kind) or state is None:  # type: ignore[attr-defined]
-            setattr(found, expect(name, str), held)
-        else:
-            set_attributes(found, {name: held}, decoder, own=_MASKED_STATE)
     return found
+
+
+def set_subclass_state(found: Any, attributes: dict[str, object]) -> None:
+    """Set what :func:`reduce_subclass` took apart. Pickles call it by this name."""
+    slots = copyreg._slotnames(type(found))  # type: ignore[attr-defined]
+    for name, held in attributes.items():
+        if name in slots:
+            setattr(found, name, held)
+        else:
+            found.__dict__[name] = held
+
+
+def reduce_subclass(value: Any) -> tuple[object, ...] | None:
+    """What pickle makes of an array with attributes of its own; None where numpy's way keeps all."""
+    kind = type(value)
+    if kind is np.ndarray or value is np.ma.masked or not is_plain_subclass(kind):
+        return None
+    base, attributes = _taken_apart(value, kind)
+    for name in ("_optinfo", "_basedict"):
+        if kind is np.ma.MaskedArray and base.__dict__.get(name):
+            attributes[name] = base.__dict__.pop(name)
+    if not attributes or kind is np.ma.core.mvoid:
+        return None
+    return rebuild_subclass, (kind, base), attributes, None, None, set_subclass_state
 
 
 # -- scalars and dtypes

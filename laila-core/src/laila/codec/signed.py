@@ -256,10 +256,24 @@ def _pickler(base: type) -> Any:
             elif isinstance(obj, dict) and getattr(obj, "__dict__", None) is obj:
                 reduced = _reduce_own_attributes(obj)
             else:
-                return super().reducer_override(obj)
+                reduced = _reduce_array(obj)
             return super().reducer_override(obj) if reduced is None else reduced
 
     return Pickler
+
+
+def _reduce_array(obj: object) -> tuple[object, ...] | None:
+    """What pickle makes of an array or tensor with attributes or a gradient, which its own method forgets."""
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    if numpy is not None and hasattr(numpy, "ndarray") and isinstance(obj, numpy.ndarray):
+        from laila.codec.arrayclasses import reduce_subclass
+
+        return reduce_subclass(obj)
+    if torch is not None and hasattr(torch, "Tensor") and isinstance(obj, torch.Tensor):
+        from laila.codec.tensorkinds import reduce_tensor
+
+        return reduce_tensor(obj)
+    return None
 
 
 def _leaf_types() -> frozenset[type]:

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
     Row = list[object]
 
-__all__ = ["encode_kind", "encode_tensor_class"]
+__all__ = [
+    "encode_kind",
+    "encode_tensor_class",
+    "is_plain_tensor_class",
+    "rebuild_tensor",
+    "reduce_tensor",
+    "set_tensor_state",
+]
 
 _COMPRESSED: dict[str, torch.layout] = {
     "csr": torch.sparse_csr,
@@ -240,6 +247,36 @@ def _tensor_of_class(row: Row, decoder: Decoder) -> object:
     if attributes is not None:
         set_attributes(found, attributes, decoder)
     return found
+
+
+def rebuild_tensor(kind: Any, bare: torch.Tensor, requires_grad: bool) -> torch.Tensor:
+    """An instance of ``kind`` over ``bare``, without attributes. Pickles call it by this name."""
+    if kind is torch.Tensor:
+        return bare.requires_grad_(requires_grad)
+    found: torch.Tensor = torch.Tensor._make_subclass(kind, bare, requires_grad)
+    found.__dict__.clear()
+    return found
+
+
+def set_tensor_state(found: torch.Tensor, state: tuple[torch.Tensor | None, dict[str, object]]) -> None:
+    """Set what :func:`reduce_tensor` took apart. Pickles call it by this name."""
+    grad, attributes = state
+    check_gradient(found, grad)
+    found.__dict__.update(attributes)
+
+
+def reduce_tensor(value: torch.Tensor) -> tuple[object, ...] | None:
+    """What pickle makes of a tensor with a gradient or attributes; None where torch's way keeps all."""
+    kind = type(value)
+    plain = kind in (torch.Tensor, torch.nn.Parameter) or is_plain_tensor_class(kind)
+    if not plain or not value.is_leaf or value._backward_hooks:
+        return None
+    if value.grad is None and not value.__dict__:
+        return None
+    with torch._C.DisableTorchFunctionSubclass():
+        bare = torch.Tensor.detach(value).as_subclass(torch.Tensor)
+    state = (value.grad, dict(value.__dict__))
+    return rebuild_tensor, (kind, bare, value.requires_grad), state, None, None, set_tensor_state
 
 
 # -- random generators

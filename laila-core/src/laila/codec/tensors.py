@@ -17,6 +17,7 @@ from laila.codec import registry, tags
 from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
+from laila.codec.encoder import NotALeaf
 from laila.codec.overlaps import Layout, Span, groups
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.contract.buffer import Buffer
@@ -59,6 +60,8 @@ def _encode_tensor(value: torch.Tensor, encoder: Encoder) -> Row:
 
         return encode_kind(value, encoder)
     check_leaf(value, encoder)
+    if encoder.in_leaf and (value.__dict__ or value.grad is not None):
+        raise NotALeaf  # what it holds may be in the pickle, too
     number: int | None = None
     strides = value.stride()
     if not value.is_meta:
