@@ -94,6 +94,18 @@ def test_equal_payloads_have_equal_trees() -> None:
     assert tail == deep
 
 
+def test_a_users_extension_types_are_no_references() -> None:
+    """Wherever they stand in an object whose row was begun without a frame."""
+    extension = msgpack.ExtType(0, b"\0")
+    for error in (ValueError(extension), ValueError([{}, object], extension)):
+        error.__cause__ = KeyError(extension)
+        error.first, error.second, error.third = extension, [{1: {2: {3: ()}}}], extension  # type: ignore[attr-defined]
+        found = decode(encode([error, extension], key=KEY))
+        assert found[0].args == error.args  # type: ignore[index]
+        assert vars(found[0]) == vars(error)  # type: ignore[index]
+        assert found[0].__cause__.args == (extension,)  # type: ignore[index]
+
+
 def rows(*given: Any) -> Blob:
     return Blob(KEY, tags.ROWS_MARK + b"".join(map(msgpack.packb, given)))
 

@@ -664,6 +664,8 @@ class Encoder:
         row = encode(value, self)
         tag = row[0]
         depth = 0
+        if tag in tags.MAPPINGS:
+            self._check_keys(row)
         if not _SHORT.issuperset(map(type, row)):
             memo, depths = self.memo, self._rows.depths
             whole = True
@@ -672,16 +674,18 @@ class Encoder:
                 if kind in _SHORT or (kind is bytes and not _is_long(field)):
                     continue
                 index = field.index if isinstance(field, Known) else memo.get(id(field))
-                if index is None and kind in _SMALL:
-                    index = self._small(field, kind, 2)
                 if index is None:
-                    row[position] = _Boxed(field) if kind is ExtType else field
+                    if kind in _SMALL:
+                        index = self._small(field, kind, 2)
+                    elif tag == tags.SUBCLASS and position == tags.ATTRIBUTES[tag] - 1:
+                        index = self._quick(field, kind)  # the base's part of the value
+                if index is None:
                     whole = False
                     break
                 row[position] = Known(index)
                 depth = max(depth, depths[index])
             if not whole:
-                self._ready[number] = row
+                self._ready[number] = [_Boxed(field) if type(field) is ExtType else field for field in row]
                 return None
             row = [reference(field.index) if type(field) is Known else field for field in row]
         merge = tag in tags.MERGED and not _has_nan(row, value)

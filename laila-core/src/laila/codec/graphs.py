@@ -334,14 +334,15 @@ class _Comparison:
         return None
 
     def _mapping(self, a: Any, b: Any, trail: Trail) -> str | None:
-        items: Any = OrderedDict.items if isinstance(a, OrderedDict) else dict.items  # each has its own order
-        mine, its = [*items(a)], [*items(b)]
-        if len(mine) != len(its):
-            return f"{len(mine)} keys came back as {len(its)}; did some become equal after they were put in?"
-        keys, others = [key for key, _ in mine], [key for key, _ in its]
+        base: Any = OrderedDict if isinstance(a, OrderedDict) else dict  # each has an order of its own
+        keys, others = [*base.keys(a)], [*base.keys(b)]
+        if len(keys) != len(others):
+            return (
+                f"{len(keys)} keys came back as {len(others)}; did some become equal after they were put in?"
+            )
         if not _equal_flat(keys, others):
             self._several(keys, others, trail, ".keys()[%d]")
-        values, others = [value for _, value in mine], [value for _, value in its]
+        values, others = [*base.values(a)], [*base.values(b)]
         if not _equal_flat(values, others):
             self._several(values, others, trail, keys)
         factory = getattr(a, "default_factory", None)
@@ -441,7 +442,13 @@ def _short(value: object) -> str:
 def _equal_flat(mine: list[Any], its: list[Any]) -> bool:
     """Whether both are the same atoms, bit by bit; False says nothing."""
     if not _FLAT.issuperset(map(type, mine)) or not _FLAT.issuperset(map(type, its)):
-        return False
+        # Members of enums, types and their like are the very same objects.
+        other = [pair for pair in zip(mine, its, strict=True) if pair[0] is not pair[1]]
+        if not other:
+            return True
+        mine, its = [a for a, _ in other], [b for _, b in other]
+        if not _FLAT.issuperset(map(type, mine)) or not _FLAT.issuperset(map(type, its)):
+            return False
     try:
         return pack_object(mine) == pack_object(its)
     except (OverflowError, ValueError):

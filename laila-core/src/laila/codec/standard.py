@@ -316,7 +316,10 @@ ENCODERS.update(
     }
 )
 ENCODERS.update((kind, _encode_path) for kind in _PATHS)
-QUICK.update(ENCODERS[kind] for kind in (date, time, datetime, timedelta, timezone, Decimal, UUID, *_PATHS))
+QUICK.update(
+    ENCODERS[kind]
+    for kind in (OrderedDict, date, time, datetime, timedelta, timezone, Decimal, UUID, *_PATHS)
+)
 DECODERS.update(
     {
         tags.ORDERED_DICT: lambda row, decoder: _with_attributes(
