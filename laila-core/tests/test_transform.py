@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import zlib
@@ -30,6 +31,7 @@ from laila.transform import (
     Zlib,
     Zstd,
     encryption,
+    limits,
     register_transformation,
 )
 
@@ -380,3 +382,34 @@ def test_no_error_shows_a_key(items: Any) -> None:
 def test_a_key_is_not_taken_from_data() -> None:
     with options_from_data(), pytest.raises(TransformationError, match="not taken from an environment"):
         TransformationSequence([["aes-gcm", {"key": "k" * 32}]])
+
+
+def test_what_an_entry_may_become_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sequence = TransformationSequence(["zstd", "zlib"])
+    blob = sequence.apply(encode(bytes(1 << 20), key=KEY))
+    assert blob.nbytes < 2000
+    assert sequence.invert(blob).content_nbytes > 1 << 20
+    monkeypatch.setenv("LAILA_MAX_ENTRY_BYTES", "1000000")
+    with pytest.raises(CorruptEntryError, match="LAILA_MAX_ENTRY_BYTES"):
+        sequence.invert(blob)
+    assert limits.memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_container_has_less_memory_than_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, real = tmp_path / "memory.max", open
+    limit.write_text("123456\n")
+
+    def opened(path: str, *args: Any, **options: Any) -> Any:
+        return real(limit if str(path).endswith("memory.max") else path, *args, **options)
+
+    monkeypatch.setattr(limits, "open", opened, raising=False)
+    limits.memory.cache_clear()
+    try:
+        assert limits.memory() == 123456
+        limit.write_text("max\n")
+        limits.memory.cache_clear()
+        assert limits.memory() > 123456
+    finally:
+        limits.memory.cache_clear()

@@ -310,7 +310,7 @@ class Pool(Authored, Holding, TierMixin):
     def keys(self, as_generator: bool = False) -> Iterable[str]:
         """Return this pool's keys as a list, or as a generator that streams them."""
         self._check_open()
-        return self._keys() if as_generator else list(self._keys())
+        return (key for key in self._keys()) if as_generator else list(self._keys())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys(as_generator=True))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from abc import ABC, abstractmethod
-from functools import cache
 
 from laila.errors import CorruptEntryError, InvalidArgumentError, InvalidValueError, TransformationError
 from laila.provenance import current_data
 from laila.showing import shown
+from laila.transform.limits import most_of_an_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,17 +147,15 @@ def stated_size(params: Mapping[str, object], key: str, name: str) -> int:
     size = params.get("size")
     if type(size) is not int or size < 0:
         raise corrupt(key, name, "does not say its size")
-    if size > _memory():
-        raise corrupt(key, name, f"would become {size} bytes, which is more than this machine's memory")
+    most = most_of_an_entry()
+    if size > most:
+        raise corrupt(
+            key,
+            name,
+            f"would become {size} bytes, and {most} is the most here: the memory of this machine or "
+            "container, or LAILA_MAX_ENTRY_BYTES",
+        )
     return size
-
-
-@cache
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 1 << 62  # a system that does not tell
 
 
 def corrupt(key: str, name: str, what: str) -> CorruptEntryError:
