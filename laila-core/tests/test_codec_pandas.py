@@ -159,6 +159,11 @@ def differs_in_arrow(one: Any, two: Any, place: str) -> str | None:
     return None if repr(one.to_pylist()) == repr(two.to_pylist()) else f"{place}: other values"
 
 
+class Holder:
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
 # -- what is stored
 
 
@@ -461,6 +466,28 @@ def test_read_without_copying() -> None:
         return decode(encode(value, key=KEY, pickle=False), copy=False)
 
     assert wrong(frames(), view) == {}
+
+
+def test_read_again_before_it_is_stored() -> None:
+    """What is compared with what was given, since an instance of a class holds it, or on request."""
+
+    def in_an_instance(value: Any) -> Any:
+        return again(Holder(value), pickle=True).held
+
+    def verified(value: Any) -> Any:
+        return again(value, verify=True)
+
+    parts: list[dict[str, Any]] = [arrays(), indexes(), frames(), {repr(value): value for value in scalars()}]
+    for part in parts:
+        assert wrong(part, in_an_instance) == {}
+        assert wrong(part, verified) == {}
+
+
+def test_without_copying_when_it_is_written() -> None:
+    """Pandas' own arrays are copied all the same: nobody can freeze them."""
+    values = {name: frame for name, frame in frames().items() if "mixed" not in name}
+    values |= {repr(value): value for value in scalars()}
+    assert wrong(values, lambda value: again(value, copy=False)) == {}
 
 
 def test_in_another_process_that_has_no_key(tmp_path: Path) -> None:

@@ -216,12 +216,19 @@ def _plan(kind: Any) -> tuple[str | None, str | None, bool, bool]:
         content = "_tensors"
     elif kind is Fraction:
         content = "_parts_of_fraction"
-    elif kind.__module__ != "builtins":
+    elif kind.__module__ != "builtins" and not _is_of_tables(kind):
         if kind is SimpleNamespace or _is_default(kind):
             state, counts = "_fields", True
         elif _is_foreign(kind):
             state = "_kept"
     return (content, state, counts, shared) if content or state else _NOTHING
+
+
+def _is_of_tables(kind: type) -> bool:
+    """Whether a ``kind`` is pandas' or Arrow's own: they keep caches among their attributes."""
+    from laila.codec.registry import ENCODERS
+
+    return kind.__module__.partition(".")[0] in ("pandas", "pyarrow") and kind in ENCODERS
 
 
 def _is_library_type(kind: type, library: str, name: str) -> bool:

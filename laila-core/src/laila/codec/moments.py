@@ -154,7 +154,9 @@ def _fields_of(value: Any, encoder: Encoder) -> Row:
     for position, field in enumerate(fields):
         if type(field) is np.busdaycalendar:
             # Many offsets may have one calendar, which is kept alive by them.
-            parts = (field.weekmask, field.holidays)
+            parts = (field.weekmask.copy(), field.holidays.copy())
+            for part in parts:
+                part.setflags(write=False)  # they are laila's alone, and need no second copy
             fields[position] = encoder.notes.setdefault(("calendar", id(field)), parts)
     return fields
 
