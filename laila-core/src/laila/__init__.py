@@ -240,7 +240,7 @@ else:
         _active().activate_policy(policy)
 
     def _set_alpha(pool):
-        _active().get_active_policy().central.memory.alpha_pool = pool
+        _active().set_alpha_pool(pool)
 
     def _args():
         return import_module("laila.arguments").args
@@ -277,7 +277,15 @@ else:
             if home is None:
                 raise AttributeError(f"module 'laila' has no attribute {name!r}")
             module, attribute = home if type(home) is tuple else (home, name)
-            value = import_module(module)
+            try:
+                value = import_module(module)
+            except ImportError as error:
+                if "partially initialized" not in str(error):
+                    raise
+                # A signal handler or destructor interrupts the very import.
+                from laila.locks import refuse_reentry
+
+                refuse_reentry()
             if attribute is not None:
                 value = getattr(value, attribute)
             self.__dict__[name] = value

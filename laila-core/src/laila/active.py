@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from laila.ending import check_new_use, exiting, has_ended, note_end, policy_at_exit
+from laila.ending import (
+    begin_anew,
+    check_new_use,
+    exiting,
+    has_ended,
+    note_end,
+    policy_at_exit,
+    tell_the_interrupted,
+)
 from laila.errors import InvalidArgumentError, NoActivePolicyError, PolicyClosedError
 from laila.locks import mutex
 
@@ -16,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from laila.contract.pool import Pool
     from laila.contract.taskforce import TaskForce
     from laila.policy import DefaultPolicy, RemotePolicyProxy
 
@@ -26,6 +35,7 @@ __all__ = [
     "local_policy",
     "peek_policy",
     "policy_here",
+    "set_alpha_pool",
     "set_policy_here",
 ]
 
@@ -54,8 +64,10 @@ def get_active_policy() -> DefaultPolicy:
 
 
 def _initialize() -> DefaultPolicy:
-    if has_ended() and exiting():
-        return policy_at_exit()
+    if has_ended():
+        if exiting():
+            return policy_at_exit()
+        tell_the_interrupted()
     if not AUTO_INITIALIZE_POLICY:
         raise NoActivePolicyError(
             "there is no active policy and laila.AUTO_INITIALIZE_POLICY is false; "
@@ -79,7 +91,14 @@ def activate_policy(policy: DefaultPolicy | RemotePolicyProxy) -> None:
     It may be a peer, ``laila.peers[id]``: the verbs run over there then. Raises ``TypeError`` for what is no
     policy, ``RuntimeError`` for a closed one. Thread-safe.
     """
+    begin_anew()
     _activate(policy)
+
+
+def set_alpha_pool(pool: Pool | str) -> None:
+    """Make ``pool``, or the one of a URL, the one that is meant when a verb names none."""
+    begin_anew()
+    get_active_policy().central.memory.alpha_pool = pool
 
 
 def _activate(policy: DefaultPolicy | RemotePolicyProxy, *, where_none: bool = False) -> bool:

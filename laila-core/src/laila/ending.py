@@ -28,22 +28,63 @@ if TYPE_CHECKING:
 
     from laila.policy import DefaultPolicy
 
-__all__ = ["check_new_use", "exiting", "has_ended", "keep_for_exit", "note_end", "policy_at_exit"]
+__all__ = [
+    "begin_anew",
+    "check_new_use",
+    "exiting",
+    "has_ended",
+    "keep_for_exit",
+    "note_end",
+    "policy_at_exit",
+    "tell_the_interrupted",
+]
 
 _ends = 0
 _old_threads: WeakSet[Thread] = WeakSet()
 _closer: ContextVar[int] = ContextVar("laila_closer", default=0)
+_interrupted = False  # a signal handler ended the policy, and the main thread does not know
 _reopen: Callable[[], DefaultPolicy] | None = None
 _late: DefaultPolicy | None = None
 
 
 def note_end() -> None:
     """Note that the active policy ends now, and that this flow ends it, unless it is a signal handler."""
-    global _ends
+    global _ends, _interrupted
     _ends += 1
-    _old_threads.update(threading.enumerate())
-    if not (exiting() or _in_signal_handler()):
+    _old_threads.update(_threads())
+    if _in_signal_handler():
+        _interrupted = True
+    elif not exiting():
         _closer.set(_ends)
+
+
+def tell_the_interrupted() -> None:
+    """Raise :class:`PolicyClosedError` in the main thread, once, where a signal handler ended its policy."""
+    global _interrupted
+    if _interrupted and threading.current_thread() is threading.main_thread():
+        _interrupted = False
+        raise PolicyClosedError(
+            "a signal handler closed the policy (laila.terminate()) and its pools: nothing was done. "
+            "To go on all the same, say where to store: laila.alpha_pool = …"
+        )
+
+
+def begin_anew() -> None:
+    """Note that somebody says where to store from now on."""
+    global _interrupted
+    _interrupted = False
+
+
+def _threads() -> list[Thread]:
+    """The threads that are alive; without the lock of ``threading.enumerate``, held while one starts."""
+    active = getattr(threading, "_active", None)
+    if active is None:
+        return threading.enumerate()
+    while True:
+        try:
+            return list(active.values())
+        except RuntimeError:  # one has just begun or ended
+            continue
 
 
 def has_ended() -> bool:

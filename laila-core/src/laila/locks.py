@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["check_may_use", "check_may_wait", "long_lock", "mutex", "refuse_reentry"]
+__all__ = ["check_free", "check_may_use", "check_may_wait", "long_lock", "mutex", "refuse_reentry"]
 
 mutex = RLock()
 """The one short lock of this process."""
@@ -59,6 +59,12 @@ def check_may_wait() -> None:
             refuse_reentry()
 
 
+def check_free(lock: RLock) -> None:
+    """Raise :class:`ReentryError` where the calling thread is inside ``lock``, which is not entered twice."""
+    if lock._is_owned():  # type: ignore[attr-defined]
+        refuse_reentry()
+
+
 def refuse_reentry() -> NoReturn:
     """Raise the error of a call that interrupts one of laila's own."""
     raise ReentryError(
@@ -70,8 +76,10 @@ def refuse_reentry() -> NoReturn:
 
 def _after_fork() -> None:
     # Another thread may have held them at the moment of the fork, and that thread is not in the child.
+    # What the forking thread itself holds it also gives back, in both.
     for lock in (mutex, *_long):
-        lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own
+        if not lock._is_owned():  # type: ignore[attr-defined]
+            lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own
 
 
 if hasattr(os, "register_at_fork"):  # there is no fork on Windows

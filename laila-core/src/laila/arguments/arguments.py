@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from _thread import RLock
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from laila.errors import InvalidArgumentError, MissingArgumentError
+from laila.locks import long_lock
 from laila.showing import shown
 
 __all__ = ["Arguments", "Found"]
 
 # One lock for all: arguments are written a few times in a process's life, and reading takes no lock.
-_writing = RLock()
+_writing = long_lock()
 
 
 class Found(NamedTuple):

@@ -17,7 +17,7 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _thread import LockType
+    from _thread import RLock
     from collections.abc import Iterator, Sequence
 
     from laila.contract.blob import BytesLike
@@ -68,7 +68,7 @@ def _size(found: Blob | BlobHead | BytesLike | None) -> int | None:
 class Backend(ABC):
     """The author's side of a pool. Six methods are required; each of the others has a default that works."""
 
-    _create_lock: LockType
+    _create_lock: RLock
 
     @abstractmethod
     def _read(self, key: str) -> Blob | BytesLike | Sequence[BytesLike] | None:

@@ -12,7 +12,9 @@ from os import PathLike, fspath
 from threading import RLock
 
 from laila.errors import EnvironmentSnapshotError
+from laila.futures.waiting import current_host
 from laila.identity import Identifiable, check_uuid, resolve_uuid
+from laila.locks import check_may_use
 from laila.showing import said
 
 TYPE_CHECKING = False
@@ -145,9 +147,22 @@ class Component(Identifiable):
 
     def close(self) -> None:
         """Give back everything held: files, connections, threads. Idempotent; complete when it returns."""
-        with self._close_lock:
+        check_may_use()
+        if current_host() is None:
+            with self._close_lock:
+                self._close_once()
+            return
+        # Whoever closes it in another thread may wait for this very task.
+        while not self._close_lock.acquire(timeout=0.1):
             if self._closed:
                 return
+        try:
+            self._close_once()
+        finally:
+            self._close_lock.release()
+
+    def _close_once(self) -> None:
+        if not self._closed:
             self._closed = True
             self._close()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from time import monotonic
+
+from laila.locks import mutex
 
 __all__ = ["Throttle", "TierCounter"]
 
@@ -13,30 +14,25 @@ _REPORT_SECONDS = 60.0
 class TierCounter:
     """What a tier was asked for, and what became of it. Exact under threads."""
 
-    __slots__ = ("_lock", "failures", "fills", "hits", "misses")
+    __slots__ = ("failures", "fills", "hits", "misses")
 
     def __init__(self) -> None:
         self.hits = self.misses = self.fills = self.failures = 0
-        self.renew_lock()
-
-    def renew_lock(self) -> None:
-        """Make the lock, also in a forked child, where nobody is left who might hold it."""
-        self._lock = Lock()
 
     def count(self, hits: int, misses: int) -> None:
         """Add to hits and misses."""
-        with self._lock:
+        with mutex:
             self.hits += hits
             self.misses += misses
 
     def count_fills(self, fills: int) -> None:
         """Add to the copies that were kept."""
-        with self._lock:
+        with mutex:
             self.fills += fills
 
     def count_failures(self, failures: int) -> None:
         """Add to the items for which the tier was skipped."""
-        with self._lock:
+        with mutex:
             self.failures += failures
 
 

@@ -7,7 +7,11 @@ only where nothing overtook it meanwhile: no store, no delete, no other renewal 
 
 from __future__ import annotations
 
-from threading import Event, Lock
+from _thread import get_ident
+from threading import Event
+
+from laila.futures.waiting import threads_that_wait
+from laila.locks import mutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,17 +23,30 @@ if TYPE_CHECKING:
 
 __all__ = ["Flight", "Flights", "Renewal"]
 
+_LOOK_SECONDS = 0.1
+
 
 class Flight:
     """One fetch of one key."""
 
-    __slots__ = ("done", "fill", "found")
+    __slots__ = ("done", "fill", "found", "thread")
 
     def __init__(self) -> None:
         self.done = Event()
         self.fill = True
         """Cleared when the key is stored, deleted or renewed meanwhile: what arrives must not be kept."""
         self.found: Found = None
+        self.thread = get_ident()
+
+    def wait(self) -> bool:
+        """Wait for the end; False where that may never come.
+
+        A signal handler or destructor may have interrupted the very fetch, and may wait for whoever asks.
+        """
+        while not self.done.wait(_LOOK_SECONDS if self.thread != get_ident() else 0):
+            if self.thread == get_ident() or self.thread in threads_that_wait:
+                return False
+        return True
 
 
 class Renewal:
@@ -45,10 +62,9 @@ class Renewal:
 class Flights:
     """The flights and renewals of one tier. Thread-safe; no method waits for anything but its short lock."""
 
-    __slots__ = ("_lock", "_renewals", "_under_way")
+    __slots__ = ("_renewals", "_under_way")
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._under_way: dict[str, Flight] = {}
         self._renewals: list[Renewal] = []
 
@@ -59,7 +75,7 @@ class Flights:
         call included.
         """
         theirs: dict[str, Flight] = {}
-        with self._lock:
+        with mutex:
             for key in keys:
                 flight = self._under_way.get(key)
                 if flight is None:
@@ -70,7 +86,7 @@ class Flights:
 
     def land(self, mine: dict[str, Flight]) -> None:
         """End flights and wake who waits for them."""
-        with self._lock:
+        with mutex:
             for key, flight in mine.items():
                 if self._under_way.get(key) is flight:
                     del self._under_way[key]
@@ -81,7 +97,7 @@ class Flights:
         """Say that ``keys`` are stored or deleted now: what is being fetched of them is not to be kept."""
         if not self._under_way and not self._renewals:  # what begins after this reads what is there now
             return
-        with self._lock:
+        with mutex:
             self._void(keys)
             for renewal in self._renewals:
                 renewal.kept.difference_update(keys)
@@ -89,7 +105,7 @@ class Flights:
     def begin(self, keys: Collection[str]) -> Renewal:
         """Begin a renewal. Of two at once nobody knows which read the later content: neither is kept."""
         renewal = Renewal(keys)
-        with self._lock:
+        with mutex:
             for other in self._renewals:
                 both = other.keys & renewal.keys
                 other.kept -= both
@@ -99,7 +115,7 @@ class Flights:
 
     def end(self, renewal: Renewal) -> set[str]:
         """End a renewal and return the keys whose blob may be kept; older flights of its keys may not."""
-        with self._lock:
+        with mutex:
             if renewal in self._renewals:  # it may be ended twice, so that it certainly is once
                 self._renewals.remove(renewal)
                 self._void(renewal.keys)

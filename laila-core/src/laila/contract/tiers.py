@@ -15,13 +15,13 @@ import os
 from abc import ABC, abstractmethod
 from enum import Enum
 from functools import partial
-from threading import Lock
 from weakref import WeakValueDictionary
 
 from laila.contract.counters import Throttle, TierCounter
 from laila.contract.flights import Flight, Flights
 from laila.contract.links import LinkMixin
 from laila.errors import LailaError
+from laila.locks import long_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,10 +88,9 @@ class TierMixin(LinkMixin, ABC):
 
     def _init_locks(self) -> None:
         """Make the locks; again in a forked child, where nobody is left who held one, or fetched."""
-        self._counter.renew_lock()
-        self._create_lock = Lock()
+        self._create_lock = long_lock()
         self._flights = Flights()
-        self._fill_lock = Lock()
+        self._fill_lock = long_lock()
 
     # -- what it counts -------------------------------------------------------------------------------------
 
@@ -272,9 +271,10 @@ class TierMixin(LinkMixin, ABC):
         finally:
             # Our own are finished before others' are waited for: two threads never wait for each other.
             self._flights.land(mine)
-        for flight in theirs.values():
-            flight.done.wait()
+        alone = [key for key, flight in theirs.items() if not flight.wait()]
         found = {key: flight.found for key, flight in (mine | theirs).items()}
+        if alone:
+            found |= zip(alone, origin.load(alone), strict=True)
         # A thread that was interrupted (Ctrl-C) fetched nothing for us: its interruption is not our outcome.
         again = [
             k for k, one in found.items() if isinstance(one, BaseException) and not isinstance(one, Exception)

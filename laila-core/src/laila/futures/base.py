@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from _thread import get_ident
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from laila.errors import InvalidArgumentError
 from laila.futures.loops import loop_is_held_up, warn_of_held_loop
-from laila.futures.waiting import blocked, check_timeout, current_host
+from laila.futures.waiting import blocked, check_timeout, current_host, threads_that_wait
 from laila.identity import Identifiable, make_global_id, new_uuid
 from laila.locks import check_may_use, check_may_wait, mutex
 
@@ -147,7 +148,12 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
                 warn_of_held_loop()
         host = current_host()
         if host is None:
-            settled = self._sleep(timeout)
+            me = get_ident()
+            threads_that_wait.add(me)
+            try:
+                settled = self._sleep(timeout)
+            finally:
+                threads_that_wait.discard(me)
         # With a time limit the work is left to others: nobody knows how long it takes.
         elif timeout is None and self._do_here(host):
             return True

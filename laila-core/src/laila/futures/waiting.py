@@ -37,7 +37,15 @@ if TYPE_CHECKING:
             """Say that the wait is over. Called once for each :meth:`block`, perhaps from another thread."""
 
 
-__all__ = ["blocked", "check_timeout", "current_host", "deadline_in", "seconds_left", "set_host"]
+__all__ = [
+    "blocked",
+    "check_timeout",
+    "current_host",
+    "deadline_in",
+    "seconds_left",
+    "set_host",
+    "threads_that_wait",
+]
 
 
 class _ThisThread(_local):
@@ -45,6 +53,9 @@ class _ThisThread(_local):
 
 
 _this_thread = _ThisThread()
+
+threads_that_wait: set[int] = set()
+"""The threads that block at this moment until a task has been done."""
 
 
 def current_host() -> Host | None:

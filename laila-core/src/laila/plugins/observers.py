@@ -6,9 +6,8 @@ imported with the first implementation; where there is none it never is.
 
 from __future__ import annotations
 
-from _thread import RLock
-
 from laila.errors import InvalidValueError, PluginError
+from laila.locks import long_lock
 from laila.plugins.loading import deadline, within
 from laila.showing import said, shown
 
@@ -37,7 +36,7 @@ class _Watch:
 
 watch = _Watch()
 watch.anybody = False
-_lock = RLock()
+_lock = long_lock()
 _hooks: Hooks | None = None
 _loaded = False
 _complained: set[tuple[str, str]] = set()

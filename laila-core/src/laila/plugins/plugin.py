@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from _thread import allocate_lock
 from typing import NamedTuple
 
 from laila.errors import PluginError
+from laila.locks import mutex
 from laila.plugins.discovery import HOOKS, Candidate
 from laila.plugins.first_party import CORE, first_party
 from laila.plugins.loading import deadline, load_here_or_within
@@ -30,7 +30,6 @@ BASES = {
 }
 
 
-_lock = allocate_lock()
 _logged: set[str] = set()
 
 
@@ -81,7 +80,7 @@ class Plugin:
         """Leave the plugin out from now on; report that once, and return the error to raise."""
         error = _error(self.candidate, reason)
         error.__cause__ = cause
-        with _lock:
+        with mutex:
             if self.error is not None:
                 return self.error
             self.error, self.reason = error, reason

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from _thread import RLock
-
 from laila.errors import MissingPluginError, PluginError
+from laila.locks import long_lock
 from laila.plugins.discovery import GROUPS, HOOKS, operator_settings, scan
 from laila.plugins.first_party import ELSEWHERE, FIRST_PARTY, FORMER, first_party, pip_line
 from laila.plugins.observers import load_hooks
@@ -124,7 +123,7 @@ class Registry:
         )
 
 
-_lock = RLock()
+_lock = long_lock()
 _registries = {group: Registry(group) for group in BASES}
 _found: dict[str, dict[str, Plugin]] | None = None
 _unusable: list[Plugin] = []

@@ -13,7 +13,7 @@ from weakref import ref
 from laila.contract.component import Component
 from laila.contract.taskforce import TaskForce
 from laila.errors import InvalidArgumentError, PluginError, TaskForceError, TaskForceNotFoundError
-from laila.locks import long_lock
+from laila.locks import check_may_wait, long_lock
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -114,6 +114,7 @@ class DefaultCentralCommand(Component):
         """The task force for work that names none, made now if there is none."""
         alpha = self._alpha
         if alpha is None:
+            check_may_wait()
             with self._lock:
                 self._refuse_if_shut_down()
                 if self._alpha is None:
@@ -243,6 +244,7 @@ class DefaultCentralCommand(Component):
             return alpha
         local = self._local
         if local is None:
+            check_may_wait()
             with self._lock:
                 self._refuse_if_shut_down()
                 local = next((one for one in self._taskforces.values() if one.in_process), None)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from threading import Lock
 from weakref import WeakValueDictionary
 
 from laila.contract.component import Component
 from laila.contract.protocol import Protocol, Request
 from laila.errors import InvalidArgumentError, NotSupportedError, PeerError, PeerRefusedError, SettingsError
+from laila.locks import long_lock, mutex
 from laila.policy.events import Events
 from laila.showing import shown
 
@@ -70,8 +70,7 @@ class DefaultCentralCommunication(Component):
 
     def _begin(self) -> None:
         """Make the lock, and know no peer; again in a forked child, whose peers are the parent's."""
-        self._lock = Lock()
-        self._connect_lock = Lock()
+        self._connect_lock = long_lock()
         self._peers: dict[str, RemotePolicyProxy] = {}
 
     def serve(self, policy: DefaultPolicy) -> None:
@@ -110,20 +109,20 @@ class DefaultCentralCommunication(Component):
         """Register ``protocol`` and start it: it is live when this returns. Again: a no-op."""
         if not isinstance(protocol, Protocol):
             raise InvalidArgumentError(f"a connection is a laila protocol, not a {type(protocol).__name__}")
-        with self._lock:
+        with mutex:
             known = protocol.global_id in self._connections
             self._connections[protocol.global_id] = protocol
         try:
             protocol.start(self)
         except BaseException:
             if not known:
-                with self._lock:
+                with mutex:
                     self._connections.pop(protocol.global_id, None)
             raise
 
     def remove_connection(self, protocol: Protocol) -> None:
         """Stop ``protocol`` and forget it. Unknown ones are stopped all the same."""
-        with self._lock:
+        with mutex:
             self._connections.pop(protocol.global_id, None)
         protocol.stop()
 
@@ -140,7 +139,7 @@ class DefaultCentralCommunication(Component):
                 protocol.stop()
             except Exception as error:  # noqa: BLE001 - the others are stopped first
                 failure = failure or error
-        with self._lock:
+        with mutex:
             self._peers.clear()
         if failure is not None:
             raise failure
@@ -190,7 +189,7 @@ class DefaultCentralCommunication(Component):
         """A peer is connected and authenticated; see :class:`~laila.contract.protocol.Node`."""
         from laila.policy.remote import RemotePolicyProxy
 
-        with self._lock:
+        with mutex:
             proxy = self._peers.get(peer)
             if proxy is not None:
                 proxy.add_way(protocol)
@@ -200,7 +199,7 @@ class DefaultCentralCommunication(Component):
 
     def peer_left(self, peer: str, protocol: Protocol, error: BaseException | None = None) -> None:
         """A protocol reaches a peer no more; see :class:`~laila.contract.protocol.Node`."""
-        with self._lock:
+        with mutex:
             proxy = self._peers.get(peer)
             if proxy is None or proxy.remove_way(protocol):
                 return

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from threading import Lock
-
 from laila.contract.protocol import ROLES
 from laila.errors import InvalidArgumentError, SettingsError
+from laila.locks import mutex
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -36,7 +35,6 @@ class ExportedFunction:
         return (self.function.__doc__ or "").strip().partition("\n")[0]
 
 
-_lock = Lock()
 _functions: dict[str, ExportedFunction] = {}
 
 
@@ -73,7 +71,7 @@ def export(function: Any = None, *, name: str | None = None, role: Role = "write
         )
     if role not in ROLES:
         raise SettingsError(f"role={shown(role)}: give one of {', '.join(ROLES)}", option="role")
-    with _lock:
+    with mutex:
         known = _functions.get(called)
         # The same function defined again, as in a notebook, takes the place of the old one.
         if known is not None and _origin(known.function) != _origin(function):

@@ -8,7 +8,6 @@ worker's own environment gives the protocol.
 
 from __future__ import annotations
 
-from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from laila.contract.protocol import Request
 from laila.errors import PeerDisconnectedError, PeerError, PeerRefusedError
 from laila.futures.remote import RemoteFuture
+from laila.locks import long_lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class Home:
         self._policy = policy
         self._secret = secret
         self._elsewhere = elsewhere
-        self._lock = RLock()
+        self._lock = long_lock()
         self._protocol: Protocol | None = None
         self._connected = self._lost = False
         self._failed_at = 0.0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from threading import Lock
 from weakref import WeakMethod
+
+from laila.locks import mutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class BoundedBlobs:
     keys that had to go, after they went and without a lock held; it is the method of an object.
     """
 
-    __slots__ = ("_blobs", "_evicted", "_lock", "evictions", "limit", "nbytes")
+    __slots__ = ("_blobs", "_evicted", "evictions", "limit", "nbytes")
 
     def __init__(self, limit: int, evicted: Callable[[list[str]], object]) -> None:
         self.limit = limit
@@ -39,16 +40,14 @@ class BoundedBlobs:
         self.evictions = 0
         self._evicted = WeakMethod(evicted)  # whose method it is holds this: no cycle keeps the blobs alive
         self._blobs: OrderedDict[str, tuple[Blob, int]] = OrderedDict()
-        self._lock = Lock()
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, where another thread of the parent may have been in the middle."""
-        self._lock = Lock()
         self.nbytes = sum(size for _, size in self._blobs.values())
 
     def get(self, key: str) -> Blob | None:
         """Return the blob under ``key``, or None."""
-        with self._lock:
+        with mutex:
             found = self._blobs.get(key)
             if found is None:
                 return None
@@ -63,7 +62,7 @@ class BoundedBlobs:
 
     def __iter__(self) -> Iterator[str]:
         """Give the keys as they are now, the least recently used first."""
-        with self._lock:
+        with mutex:
             return iter(list(self._blobs))
 
     def __setitem__(self, key: str, blob: Blob) -> None:
@@ -76,28 +75,32 @@ class BoundedBlobs:
     def _put(self, key: str, blob: Blob, *, replace: bool) -> Blob:
         size = weight(blob)
         gone: list[str] = []
-        with self._lock:
+        dropped: list[object] = []  # let go of after the lock is: what goes with them may run code
+        with mutex:
             there = self._blobs.get(key)
             if there is not None:
                 if not replace:
                     self._blobs.move_to_end(key)
                     return there[0]
                 self.nbytes -= there[1]
+                dropped.append(there)
             self._blobs[key] = (blob, size)
             self._blobs.move_to_end(key)
             self.nbytes += size
             while self.nbytes > self.limit:
-                oldest, (_, freed) = self._blobs.popitem(last=False)
-                self.nbytes -= freed
+                oldest, last = self._blobs.popitem(last=False)
+                self.nbytes -= last[1]
                 gone.append(oldest)
+                dropped.append(last)
             self.evictions += len(gone)
+        del there, dropped
         if gone and (evicted := self._evicted()) is not None:
             evicted(gone)
         return blob
 
     def pop(self, key: str, default: None = None) -> Blob | None:
         """Remove ``key`` and return its blob, or None."""
-        with self._lock:
+        with mutex:
             found = self._blobs.pop(key, None)
             if found is None:
                 return default
@@ -106,6 +109,7 @@ class BoundedBlobs:
 
     def clear(self) -> None:
         """Remove everything."""
-        with self._lock:
-            self._blobs.clear()
+        with mutex:
+            gone, self._blobs = self._blobs, OrderedDict()
             self.nbytes = 0
+        del gone

@@ -11,6 +11,7 @@ from laila.contract.backend import counts_evolution
 from laila.contract.counters import Throttle
 from laila.contract.pool import Pool
 from laila.errors import SettingsError
+from laila.locks import mutex
 from laila.pool.bounded import ENTRY_BYTES, BoundedBlobs, weight
 from laila.showing import shown, shown_url
 
@@ -138,16 +139,19 @@ class MemoryPool(Pool):
         return iter(list(self._blobs))
 
     def _empty(self) -> None:
-        with self._create_lock:
+        with mutex:
+            gone = None if self._bounded is not None else self._blobs.copy()
             self._blobs.clear()
             self._numbers.clear()
+        del gone  # after the lock: what goes may run code
 
     def _evolutions(self, stem: str) -> list[int]:
-        with self._create_lock:
-            return sorted(self._numbers.get(stem, ()))
+        with mutex:
+            numbers = list(self._numbers.get(stem, ()))
+        return sorted(numbers)
 
     def _newest(self, stem: str) -> str | None:
-        with self._create_lock:
+        with mutex:
             numbers = self._numbers.get(stem)
             return f"{stem}-{max(numbers)}" if numbers else None
 
@@ -157,7 +161,7 @@ class MemoryPool(Pool):
         stem, _, number = key.rpartition("-")
         # The last group of a uuid has 12 characters; only what follows a whole uuid is an evolution.
         if len(stem) >= 36 and stem[-13] == "-" and counts_evolution(number):
-            with self._create_lock:
+            with mutex:
                 if key in self._blobs:
                     self._numbers.setdefault(stem, set()).add(int(number))
 
@@ -165,7 +169,7 @@ class MemoryPool(Pool):
         stem, _, number = key.rpartition("-")
         if stem not in self._numbers or not counts_evolution(number):
             return
-        with self._create_lock:
+        with mutex:
             numbers = self._numbers.get(stem)
             if numbers is not None and key not in self._blobs:  # else another thread has stored it again
                 numbers.discard(int(number))

@@ -7,10 +7,10 @@ returns; a paused one queues it for :meth:`start`.
 from __future__ import annotations
 
 from collections import deque
-from threading import Lock
 
 from laila.contract.taskforce import TaskForce
 from laila.errors import TaskForceError
+from laila.locks import check_may_use, mutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ class InlineTaskForce(TaskForce):
 
     def __init__(self, *, nickname: str | None = None) -> None:
         super().__init__(nickname=nickname)
-        self._lock = Lock()
         self._queue: deque[Task] = deque()
         self._holding = False
         self._over = False
@@ -42,7 +41,8 @@ class InlineTaskForce(TaskForce):
         pass
 
     def _submit(self, tasks: Sequence[Task]) -> None:
-        with self._lock:
+        check_may_use()
+        with mutex:
             if self._over:
                 raise TaskForceError(
                     f"{self!r} was shut down and runs nothing any more: make a new task force"
@@ -55,16 +55,16 @@ class InlineTaskForce(TaskForce):
                 task.run()
 
     def _pause(self) -> None:
-        with self._lock:
+        with mutex:
             self._holding = True
 
     def _resume(self) -> None:
-        with self._lock:
+        with mutex:
             self._holding = False
         self._drain()
 
     def _shutdown(self, wait: bool, cancel_pending: bool) -> None:
-        with self._lock:
+        with mutex:
             self._over = True
             self._holding = False
         self._drain(cancel_pending)

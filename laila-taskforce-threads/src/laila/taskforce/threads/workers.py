@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from threading import Lock, RLock, Thread, current_thread
+from threading import Lock, Thread, current_thread
 
 from laila.contract import shown
+from laila.contract.locks import check_free, check_may_use, check_may_wait, long_lock
 from laila.contract.taskforce import blocked, current_host, run_here, set_host
-from laila.errors import TaskForceError
+from laila.errors import ReentryError, TaskForceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ __all__ = ["Crew"]
 
 _MAX_NESTED = 50  # tasks run inside one another's waits on one thread
 
-_joining = Lock()  # for the ``joins`` of all crews, which never form a circle
+# One lock for all crews: under it threads are started, which the interpreter does under one of its own that
+# cannot be taken twice. Nothing else is taken under it. A call that interrupts its holder is refused.
+_lock = long_lock()
 
 
 class _Worker:
@@ -53,7 +56,7 @@ class _Worker:
         set_host(self)
         crew = self.crew
         queue = crew.queue
-        with crew.lock:
+        with _lock:
             crew.workers.add(self)  # again, for one whose start was interrupted
         while True:
             try:
@@ -97,7 +100,7 @@ class _Worker:
     def block(self) -> bool:
         """Count this worker as blocked, and have a spare take its place if there is work."""
         crew = self.crew
-        with crew.lock:
+        with _lock:
             self.waits += 1
             if self.waits == 1:
                 crew.blocked += 1
@@ -106,7 +109,7 @@ class _Worker:
     def unblock(self) -> None:
         """The wait is over."""
         crew = self.crew
-        with crew.lock:
+        with _lock:
             self.waits -= 1
             if self.waits == 0:
                 crew.blocked -= 1
@@ -127,8 +130,6 @@ class Crew:
     def __init__(self, size: int, name: str) -> None:
         self.size = size
         self.name = name
-        # Reentrant: a task force that is collected while its crew holds the lock closes the crew.
-        self.lock = RLock()
         self.queue: deque[Task] = deque()  # what workers may take
         self.held: deque[Task] = deque()  # what was submitted during a pause
         self.paused = False
@@ -145,10 +146,12 @@ class Crew:
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Queue ``tasks`` and wake as many workers as they need."""
+        check_may_use()
+        check_free(_lock)
         for task in tasks:
             task.owner = self
         stranded = False
-        with self.lock:
+        with _lock:
             if self.closed:
                 raise TaskForceError(
                     f"the thread task force {shown(self.name)} was shut down: make a new one"
@@ -177,6 +180,11 @@ class Crew:
             self.workers.add(worker)
             try:
                 worker.thread.start()
+            except ReentryError:
+                # Of a signal handler that interrupted the start.
+                if worker.thread.ident is None:
+                    self.workers.discard(worker)
+                raise
             except RuntimeError:
                 # The system, or an interpreter that is shutting down, gives no more threads.
                 self.workers.discard(worker)
@@ -193,7 +201,7 @@ class Crew:
 
     def rest(self, worker: _Worker) -> bool:
         """Sleep until there may be work; False when ``worker`` should go home."""
-        with self.lock:
+        with _lock:
             if self.queue:
                 return True
             if self.leaving or len(self.workers) - self.blocked > self.size:
@@ -205,7 +213,7 @@ class Crew:
 
     def retire(self, worker: _Worker) -> bool:
         """Let ``worker`` go home if there is one too many; whether it may."""
-        with self.lock:
+        with _lock:
             if len(self.workers) - self.blocked <= self.size:
                 return False
             self.workers.discard(worker)
@@ -215,7 +223,7 @@ class Crew:
 
     def pause(self) -> None:
         """Have no further task start until :meth:`resume`."""
-        with self.lock:
+        with _lock:
             self.paused = True
             # A task that a worker takes at this moment has started; when this returns there is none to take.
             try:
@@ -226,7 +234,7 @@ class Crew:
 
     def resume(self) -> None:
         """Let tasks start again."""
-        with self.lock:
+        with _lock:
             self.paused = False
             self.queue.extend(self.held)
             self.held.clear()
@@ -240,7 +248,7 @@ class Crew:
 
     def close(self, cancel_pending: bool) -> None:
         """Take no more tasks; finish or cancel what is queued, then let the workers go."""
-        with self.lock:
+        with _lock:
             self.closed = True
         if cancel_pending:
             for tasks in (self.queue, self.held):
@@ -261,7 +269,7 @@ class Crew:
 
     def leave(self) -> None:
         """Let workers go home when there is nothing left to do."""
-        with self.lock:
+        with _lock:
             self.leaving = True
             while self.idle:
                 self.idle.pop().release()
@@ -269,7 +277,7 @@ class Crew:
     def others(self) -> list[Thread]:
         """The threads of the crew but the calling one."""
         me = current_thread()
-        with self.lock:
+        with _lock:
             return [worker.thread for worker in self.workers if worker.thread is not me]
 
     def join(self) -> None:
@@ -277,12 +285,13 @@ class Crew:
 
         A worker of this crew does not wait, nor one of a crew that this one waits for already.
         """
+        check_may_wait()
         host = current_host()
         mine = host.crew if isinstance(host, _Worker) else None
         if host is None or mine is None:
             self._join_all()
             return
-        with _joining:
+        with _lock:
             if mine._is_joined_by(self):
                 return
             mine.joins.append(self)
@@ -290,7 +299,7 @@ class Crew:
             with blocked(host):  # what is left to do may need this thread's crew
                 self._join_all()
         finally:
-            with _joining:
+            with _lock:
                 mine.joins.remove(self)
 
     def _is_joined_by(self, other: Crew) -> bool:
@@ -300,16 +309,15 @@ class Crew:
     def _join_all(self) -> None:
         while not self.abandoned and (others := self.others()):
             others[0].join()
+        # What the call that a signal handler interrupts had queued, and has no worker yet.
+        self.drain_here()
 
     def lose_threads(self) -> list[Task]:
         """In a forked child, which has the forking thread only: forget the others, return their tasks."""
         me = current_thread()
         lost = [*self.queue, *self.held]
         lost += [task for worker in self.workers if worker.thread is not me for task in worker.tasks]
-        global _joining
-        _joining = Lock()
         self.joins.clear()
-        self.lock = RLock()
         self.workers = {worker for worker in self.workers if worker.thread is me}
         self.blocked = sum(worker.waits > 0 for worker in self.workers)
         # A worker that forked is all there is of the child: when its task is over, so is the child.

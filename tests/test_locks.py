@@ -1,0 +1,244 @@
+"""Every lock of laila's, the rule that it keeps, and what happens to a call that interrupts its holder.
+
+`laila.locks` has the two rules: short (the mutex) and long (`long_lock()`). A lock made in another way is
+listed here with the reason why nobody can wait for ever because of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+
+import pytest
+
+from laila.locks import check_free, check_may_use, check_may_wait, long_lock, mutex
+from workspace import ROOT
+
+KINDS = {"Lock", "RLock", "allocate_lock", "Condition", "Semaphore", "BoundedSemaphore"}
+
+# By file: how many there are, and why they keep neither of the two rules.
+OTHERS = {
+    "laila-core/src/laila/locks.py": (2, "the mutex, and what long_lock() makes"),
+    "laila-core/src/laila/futures/future.py": (1, "the gate of one waiting thread: nobody else takes it"),
+    "laila-core/src/laila/contract/component.py": (1, "of closing, which checks first that it may wait"),
+    "laila-core/src/laila/contract/protocol.py": (2, "of starting and stopping, by those who set up"),
+    "laila-core/src/laila/contract/remote.py": (2, "reentrant; work is shipped under it, and not waited for"),
+    "laila-core/src/laila/contract/worker.py": (2, "reentrant; of worker processes, which have no handlers"),
+    "laila-core/src/laila/contract/hands.py": (1, "of threads of its own, in which no user's code runs"),
+    "laila-taskforce-threads/src/laila/taskforce/threads/workers.py": (1, "the gate of one idle worker"),
+    "laila-taskforce-dask/src/laila/taskforce/dask/worker.py": (2, "of worker processes"),
+    "laila-taskforce-dask/src/laila/taskforce/dask/notes.py": (
+        1,
+        "a few assignments, of the client's threads",
+    ),
+    "laila-taskforce-processes/src/laila/taskforce/processes/crew.py": (2, "of beginning and ending workers"),
+    "laila-comm-tcpip/src/laila/comm/tcpip/": (None, "of the network's thread, and of calls that time out"),
+    "laila-pool-redis/src/laila/pool/redis/": (None, "of connections: each wait has a time limit"),
+    "laila-pool-s3/src/laila/pool/s3/": (None, "of its own threads, in which no user's code runs"),
+}
+
+
+def locks_made() -> Counter[str]:
+    """How many locks each file makes by itself."""
+    found: Counter[str] = Counter()
+    for path in ROOT.glob("laila-*/src/**/*.py"):
+        name = path.relative_to(ROOT).as_posix()
+        if "/testing/" in name:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                made = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                found[name] += made in KINDS
+    return +found
+
+
+def test_every_lock_keeps_a_rule() -> None:
+    for name, count in locks_made().items():
+        known = OTHERS.get(name) or next(
+            (v for k, v in OTHERS.items() if k.endswith("/") and k in name), None
+        )
+        assert known, f"{name} makes a lock: use laila.locks, or say here why not"
+        assert known[0] in {None, count}, f"{name} makes {count} locks; {known[0]} are known: {known[1]}"
+
+
+# ------------------------------------------------------------------------------------------------ the rules
+
+
+def test_who_is_inside_may_not_wait() -> None:
+    import laila
+
+    with mutex:
+        for use in (
+            check_may_use,
+            check_may_wait,
+            laila.terminate,
+            lambda: laila.memorize(laila.constant(1)),
+            lambda: laila.command.submit(int),
+            lambda: laila.Future().wait(5),
+        ):
+            with pytest.raises(laila.errors.ReentryError, match="signal handler"):
+                use()
+    lock = long_lock()
+    task = laila.command.submit(lambda: __import__("time").sleep(0.2))
+    with lock:
+        check_may_use()
+        for wait in (check_may_wait, lambda: check_free(lock), task.wait, laila.terminate):
+            with pytest.raises(laila.errors.ReentryError):
+                wait()
+        with pytest.raises(laila.errors.FutureTimeoutError):
+            laila.Future().wait(0.01)  # what another thread settles
+    task.wait()
+    laila.memorize(laila.constant(1)).wait()
+    laila.terminate()
+
+
+def run(code: str, *arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run a program that says where it hangs."""
+    begin = f"import faulthandler\nfaulthandler.dump_traceback_later({seconds - 15}, exit=True)\n"
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", begin + textwrap.dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+WORK = {
+    "submit": "laila.command.submit(int)",
+    "submit and wait": "laila.command.submit(int).wait()",
+    "memorize": "laila.memorize(laila.constant(n))",
+    "memorize a batch": "laila.memorize([laila.constant((n, i)) for i in range(20)]).wait()",
+    "remember": "laila.remember(first).data",
+    "a variable": "laila.memorize(state.evolve(data=n)).wait()",
+    "a guarantee": "with laila.guarantee: laila.memorize(laila.constant(n))",
+}
+
+
+@pytest.mark.parametrize(
+    "url", ["memory://", "file:{tmp}/f?durable=process", "hdf5:{tmp}/h.h5?durable=process"]
+)
+def test_a_signal_each_millisecond_that_saves_something(url: str, tmp_path: object) -> None:
+    """A handler that memorizes and waits ends or raises, wherever it comes."""
+    program = f"""
+    import signal, sys, time
+    import laila
+    laila.alpha_pool = laila.tiers("memory://?max_bytes=100000", {url.format(tmp=tmp_path)!r})
+    first = laila.memorize(laila.constant(0)).result
+    state = laila.variable(0)
+    laila.memorize(state).wait()
+    saved = refused = inside = 0
+
+    def save(signum, frame):
+        global saved, refused, inside
+        if inside:
+            return
+        inside = 1
+        try:
+            laila.memorize(laila.constant(time.time_ns())).wait()
+            saved += 1
+        except laila.errors.ReentryError:
+            refused += 1
+        finally:
+            inside = 0
+
+    signal.signal(signal.SIGALRM, save)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    n = 0
+    end = time.monotonic() + 3
+    work = {list(WORK.values())!r}
+    while time.monotonic() < end:
+        n += 1
+        exec(work[n % len(work)])
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    laila.terminate()
+    assert saved > 20, (saved, refused)
+    print("ended")
+    """
+    done = run(program)
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr[-3000:]
+
+
+def test_destructors_that_save_something(tmp_path: object) -> None:
+    """Wherever the collector runs them, in whichever thread."""
+    program = f"""
+    import gc, time
+    import laila
+    laila.alpha_pool = "hdf5:{tmp_path}/h.h5?durable=process"
+    laila.memorize(laila.constant(0)).wait()
+    ended = 0
+
+    class Session:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            global ended
+            try:
+                laila.memorize(laila.constant(time.time_ns())).wait()
+            except laila.errors.LailaError:
+                pass
+            ended += 1
+
+    gc.set_threshold(20)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        Session()
+        laila.memorize(laila.constant(time.time_ns()))
+    gc.set_threshold(700)
+    assert ended > 20, ended
+    print("ended")
+    """
+    done = run(program)
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr[-3000:]
+
+
+def test_a_handler_that_closes_everything() -> None:
+    """terminate() in a handler returns or raises; what it interrupted is told by an error."""
+    program = """
+    import random, signal, time
+    import laila
+    laila.command.submit(int).wait()  # all is imported
+    laila.terminate()
+    rng = random.Random(1)
+    closed = told = 0
+
+    def stop(signum, frame):
+        global closed
+        laila.terminate()
+        closed += 1
+
+    signal.signal(signal.SIGALRM, stop)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        # Again and again: an error of a handler that interrupts a destructor is lost.
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.001, 0.01), 0.05)
+        try:
+            while True:
+                laila.command.submit(int)
+        except laila.errors.LailaError:
+            told += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert closed > 20, (closed, told)
+    print("ended")
+    """
+    done = run(program)
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr[-3000:]
+
+
+def test_a_task_that_closes_everything_does_not_wait_for_itself() -> None:
+    program = """
+    import laila, threading
+    task = laila.command.submit(laila.terminate)
+    laila.terminate()
+    threads = [threading.Thread(target=laila.terminate) for _ in range(3)]
+    for thread in threads: thread.start()
+    laila.command.submit(laila.terminate)
+    for thread in threads: thread.join()
+    print("ended")
+    """
+    done = run(program, seconds=30)
+    assert done.stdout == "ended\n", done.stderr[-3000:]
