@@ -23,6 +23,10 @@ KINDS = {"Lock", "RLock", "allocate_lock", "Condition", "Semaphore", "BoundedSem
 OTHERS = {
     "laila-core/src/laila/locks.py": (2, "the mutex, and what long_lock() makes"),
     "laila-core/src/laila/futures/future.py": (1, "the gate of one waiting thread: nobody else takes it"),
+    "laila-core/src/laila/codec/visiting.py": (
+        2,
+        "reentrant, of looking at a payload; no task is waited for",
+    ),
     "laila-core/src/laila/contract/component.py": (1, "of closing, which checks first that it may wait"),
     "laila-core/src/laila/contract/protocol.py": (2, "of starting and stopping, by those who set up"),
     "laila-core/src/laila/contract/remote.py": (2, "reentrant; work is shipped under it, and not waited for"),
