@@ -59,6 +59,7 @@ _FEW = 4
 _AHEAD = 4000
 _FIRST = 200
 _MOST_AT_ONCE = 512
+_ATTEMPTS = 4
 _RESERVED = Buffer(memoryview(b""))
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
@@ -855,6 +856,13 @@ def encode_rows(
     """Encode what is not plain; see :func:`laila.codec.encode`."""
 
     def build(batch: int) -> tuple[Blob, Encoder]:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return _build(payload, key, nickname, user, pickle, copy, created, batch)
+            except PayloadError as error:
+                # Another thread added to a container while it was walked.
+                if type(error.__cause__) is not RuntimeError or "changed size" not in str(error.__cause__):
+                    raise
         return _build(payload, key, nickname, user, pickle, copy, created, batch)
 
     blob, encoder = build(_MOST_AT_ONCE)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["difference", "path_to"]
 
 _FLAT = ATOMS - {bytes}
+_EXACT = frozenset({str, type(None)})  # of which equal ones are the same
+_FEW = 8
 _BY_NAME = (type, BuiltinFunctionType, ModuleType)
 _UNSHARED = (tuple, frozenset, FunctionType, MethodType, CodeType, *_BY_NAME)
 _MERGED = frozenset({list, dict, set, bytearray, deque})
@@ -76,25 +78,13 @@ def path_to(root: object, wanted: object) -> str | None:
     return None
 
 
-class _Step:
-    """The step to one of several: a text that takes its number, or the keys of a mapping."""
-
-    __slots__ = ("number", "steps")
-
-    def __init__(self, steps: str | list[object], number: int) -> None:
-        self.steps = steps
-        self.number = number
-
-    def __str__(self) -> str:
-        if isinstance(self.steps, str):
-            return self.steps % self.number
-        return _key(self.steps[self.number])
-
-
 def _shown(trail: Trail) -> str:
     steps: list[str] = []
     while trail is not None:
         trail, step = trail
+        if type(step) is tuple:
+            several, number = step
+            step = several % number if type(several) is str else _key(several[number])
         steps.append(str(step))
     return "payload" + "".join(reversed(steps))
 
@@ -245,11 +235,11 @@ class _Comparison:
         self._todo: list[tuple[Any, Any, Trail]] = []
 
     def run(self, given: object, read: object) -> tuple[str, str] | None:
-        todo = self._todo
+        todo, there = self._todo, self._there
         todo.append((given, read, None))
         while todo:
             a, b, trail = todo.pop()
-            if a is b:
+            if a is b or there.get(id(a), _MISSING) is b:
                 continue
             kind: Any = type(a)
             plan = _plan(kind)
@@ -325,6 +315,8 @@ class _Comparison:
 
     def _fields(self, a: Any, b: Any, trail: Trail) -> str | None:
         mine, its = _attributes(a), _attributes(b)
+        if not mine and not its:
+            return None
         if "_attrs_cached_hash" in mine:  # texts hash otherwise in the next process, so it is forgotten
             its = {**its, "_attrs_cached_hash": mine["_attrs_cached_hash"]}
         if len(mine) != len(its) or mine.keys() != its.keys():
@@ -352,8 +344,8 @@ class _Comparison:
         values, others = [*base.values(a)], [*base.values(b)]
         if not _equal_flat(values, others):
             self._several(values, others, trail, keys)
-        factory = getattr(a, "default_factory", None)
-        if factory is not getattr(b, "default_factory", None):
+        factory = getattr(a, "default_factory", None) if type(a) is not dict else None
+        if type(a) is not dict and factory is not getattr(b, "default_factory", None):
             self._todo.append((factory, b.default_factory, (trail, ".default_factory")))
         return None
 
@@ -368,7 +360,15 @@ class _Comparison:
         return None
 
     def _several(self, mine: list[Any], its: list[Any], trail: Trail, steps: Any) -> None:
-        """Put pairs on the stack, but those that are surely alike."""
+        """Put pairs on the stack, but those that are surely alike.
+
+        ``steps`` is a text that takes the number of a pair, or the keys of a mapping.
+        """
+        if len(mine) < _FEW:
+            for number, item in enumerate(mine):
+                if item is not its[number]:
+                    self._todo.append((item, its[number], (trail, (steps, number))))
+            return
         quiet = {kind for kind in set(map(type, mine)) if _plan(kind) is _NOTHING}
         if quiet:
             pairs = [
@@ -379,7 +379,7 @@ class _Comparison:
         else:
             pairs = list(zip(range(len(mine)), mine, its, strict=True))
         self._todo.extend(
-            (item, other, (trail, _Step(steps, number))) for number, item, other in pairs if item is not other
+            (item, other, (trail, (steps, number))) for number, item, other in pairs if item is not other
         )
 
     def _members(self, a: Any, b: Any, trail: Trail) -> str | None:
@@ -448,6 +448,9 @@ def _short(value: object) -> str:
 
 def _equal_flat(mine: list[Any], its: list[Any]) -> bool:
     """Whether both are the same atoms, bit by bit; False says nothing."""
+    kinds = set(map(type, mine))
+    if kinds <= _EXACT:
+        return mine == its and set(map(type, its)) == kinds
     if not _FLAT.issuperset(map(type, mine)) or not _FLAT.issuperset(map(type, its)):
         # Members of enums, types and their like are the very same objects.
         other = [pair for pair in zip(mine, its, strict=True) if pair[0] is not pair[1]]
