@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 from distributed.comm.core import connect
 from distributed.security import Security
 
@@ -193,3 +194,23 @@ def test_notes_are_in_a_folder_of_the_users_alone(tmp_path: Path, monkeypatch: p
     assert read_note("other") is None
     notes._remove_all()
     assert read_note("key") is None
+
+
+def test_a_cluster_without_workers_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its tasks wait for one; that is said once."""
+    monkeypatch.setattr("laila.taskforce.dask.taskforce._LOOK_SECONDS", 0.2)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        DaskTaskForce(cluster.scheduler_address) as taskforce,
+    ):
+        future = taskforce.submit(int)
+        deadline = time.monotonic() + 20
+        while "has no worker: 1 tasks wait" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.6)
+        cluster.scale(1)
+        assert future.wait(60) == 0
+    assert caplog.text.count("has no worker") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copyreg
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic, sleep
 from typing import Any
@@ -17,7 +17,7 @@ from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker
 
 import dask
-from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, option, shown
+from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, logger, option, shown
 from laila.errors import InvalidArgumentError, LailaError, TaskForceError
 from laila.taskforce.dask.local import LocalCluster, local_cluster
 from laila.taskforce.dask.scheduler import MARK, MarkLost
@@ -45,6 +45,7 @@ def _let_errors_pickle_themselves() -> None:
 
 _let_errors_pickle_themselves()
 
+_LOOK_SECONDS = 20.0  # without an outcome, until it is looked whether there are workers
 _PATIENCE = 60.0  # seconds that a scheduler may be away before what waits for it fails
 
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1TB"}
@@ -140,6 +141,7 @@ class DaskTaskForce(RemoteTaskForce):
         self._done: SimpleQueue[tuple[Parcel, Any] | None] = SimpleQueue()
         self._abandoned: list[Client | None] = []  # those of local clusters that are gone
         self._ending: Thread | None = None
+        self._said_so = False
         self._collector: Thread | None = None
 
     @property
@@ -213,7 +215,11 @@ class DaskTaskForce(RemoteTaskForce):
     def _collect(self) -> None:
         """Fetch outcomes, as many at a time as there are."""
         while True:
-            got = [self._done.get()]
+            try:
+                got = [self._done.get(timeout=_LOOK_SECONDS)]
+            except Empty:
+                self._say_if_nobody_works()
+                continue
             while not self._done.empty():
                 got.append(self._done.get())
             ready = []
@@ -230,6 +236,20 @@ class DaskTaskForce(RemoteTaskForce):
             if ready:
                 self._fetch(ready)
             del got, ready
+
+    def _say_if_nobody_works(self) -> None:
+        """Tell, once in a row, that a cluster has no workers: its tasks wait for one."""
+        client, waiting = self._client, len(self.shipped())
+        nobody = waiting > 0 and client is not None and client.status == "running"
+        if client is None or not nobody or client.scheduler_info()["workers"]:
+            self._said_so = False
+        elif not self._said_so:
+            self._said_so = True
+            logger("laila.taskforce").warning(
+                "the Dask cluster at %s has no worker: %d tasks wait until one comes",
+                client.scheduler_info().get("address", self.settings.address),
+                waiting,
+            )
 
     def _fetch(self, ready: list[tuple[Parcel, Any]]) -> None:
         try:
