@@ -147,7 +147,9 @@ PLAIN = {
     "RANDOM", "SPARSE", "BUNCH", "TENSOR", "DEVICE", "TORCH_CONSTANT", "COMPOUND_TENSOR",
     "TORCH_GENERATOR", "IMAGE", "ARROW_TABLE", "PANDAS", "IMAGE_FILE", "LOADED_IMAGE", "OBJECT",
     "NAMED_TUPLE", "ENUM", "EXTENSION", "PICKLE", "PICKLED", "PART", "SUBCLASS", "ODD_OBJECT",
-    "EXCEPTION", "GENERIC_ALIAS",
+    "EXCEPTION", "GENERIC_ALIAS", "ARROW", "FOREIGN_ZONE", "FRAME", "FRAME_CLASS", "INDEX", "INTERVAL",
+    "IP", "MAPPING_PROXY", "MEMORY_FILE", "OFFSET", "PANDAS_ARRAY", "PANDAS_CONSTANT", "PANDAS_DTYPE",
+    "PANDAS_TIMEDELTA", "PERIOD", "POLARS", "RECORD", "REFERENCES", "SERIES", "TIMESTAMP", "TYPE",
 }  # fmt: skip
 
 
@@ -331,3 +333,18 @@ def test_what_was_signed_as_a_value_is_not_run_as_code() -> None:
         assert not ran
     finally:
         policy.close()
+
+
+def test_a_dictionary_inside_a_struct_is_not_written_out() -> None:
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pandas")
+    from laila.codec.tables import write_stream
+
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 100, pa.int8()), pa.array(["x" * 1000]))
+    for kind in (
+        pa.StructArray.from_arrays([column], names=["a"]),
+        pa.ListArray.from_arrays([0, 100], column),
+    ):
+        data = bytes(write_stream(pa.table({"c": kind})))
+        with pytest.raises(CorruptEntryError):
+            decode(forged([[tags.PANDAS, "frame", data]]))

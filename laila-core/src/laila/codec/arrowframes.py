@@ -32,7 +32,10 @@ def _is_allowed(kind: Any, depth: int = 0) -> bool:
     types = pa.types
     if depth > _MAX_NESTING or isinstance(kind, pa.BaseExtensionType):
         return False
-    if types.is_dictionary(kind) or types.is_list(kind) or types.is_large_list(kind):
+    if types.is_dictionary(kind):
+        # Inside another type pandas writes a dictionary out, row by row: categories are columns.
+        return depth == 0 and _is_allowed(kind.value_type, depth + 1)
+    if types.is_list(kind) or types.is_large_list(kind):
         return _is_allowed(kind.value_type, depth + 1)
     if types.is_struct(kind):
         return kind.num_fields > 0 and all(
