@@ -554,6 +554,24 @@ def test_frames_as_arrow_streams_are_read() -> None:
     pd.testing.assert_frame_equal(frame, found)
 
 
+def test_without_pyarrow(tmp_path: Path) -> None:
+    """All that numpy holds is written and read; of what Arrow holds it is said what is missing."""
+    pytest.importorskip("pyarrow")
+    tmp_path.joinpath("text.laila").write_bytes(bytes(encode(pd.DataFrame({"a": ["x"]}), key=KEY)))
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        f"import runpy; test = runpy.run_path({__file__!r})\n"
+        "print(test['wrong'](test['everything']()))\n"
+        f"data = open({str(tmp_path / 'text.laila')!r}, 'rb').read()\n"
+        "try: test['decode'](test['Blob'].from_bytes(data, key=test['KEY']))\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    first, *rest = done.stdout.splitlines()
+    assert first == "{}", done.stdout + done.stderr
+    assert "pip install 'laila-core[arrow]'" in rest[-1]
+
+
 # -- what stays shared, and what does not
 
 

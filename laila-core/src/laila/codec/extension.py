@@ -18,7 +18,7 @@ from laila.codec.moments import UNITS
 from laila.codec.registry import DECODERS, ENCODERS, encoder_for
 from laila.codec.signed import encode_pickled
 from laila.contract.buffer import byte_view
-from laila.errors import PayloadError
+from laila.errors import MissingPluginError, PayloadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,7 +152,15 @@ def _numpy_dtype(text: object) -> np.dtype[Any]:
 
 def _decode_dtype(row: Row, decoder: Decoder) -> object:
     kind = expect(row[1], str)
-    found: object = _DTYPES[kind](*row[2:])
+    try:
+        found: object = _DTYPES[kind](*row[2:])
+    except ImportError as error:
+        raise MissingPluginError(
+            f"the payload of {decoder.blob.key} has columns that Arrow holds, and pyarrow cannot be imported "
+            f"here ({error!s:.100}): pip install 'laila-core[arrow]'",
+            plugin="pyarrow",
+            distribution="laila-core[arrow]",
+        ) from error
     return found
 
 
