@@ -29,6 +29,23 @@ CORPUS = Path(__file__).parent / "corpus"
 SHARED = [1]
 
 
+def _views() -> list[Any]:
+    """Arrays that share memory: one that owns it, and some of which none shows all."""
+    line, square = np.arange(6, dtype="<i4"), np.arange(20, dtype="<f8").reshape(4, 5)
+    fields = np.array([(1, 2.5)] * 3, np.dtype("i1,<f8", align=True))
+    return [line, line[:2], line[::-1], square[:, :2], square[1, 1:], fields, fields["f1"]]
+
+
+def _objects() -> list[Any]:
+    """Structures with objects in them, attributes, a structured scalar, a wide structure, metadata."""
+    noted: Any = np.ma.masked_array(np.zeros(2, "<f4"), mask=[True, False], fill_value=3)
+    noted.note = "n"
+    mixed = np.array([(1, "a")], [("i", "<i4"), ("o", "O")])
+    wide = np.zeros(2, [(f"f{n}", "<f4") for n in range(20)])
+    text = np.array(["a"], np.dtype("O", metadata={"vlen": str}))
+    return [noted, mixed, np.array([(1, 2)], "<i4,<i2")[0], wide, text]
+
+
 def values() -> dict[str, Any]:
     """File name to payload."""
     array_f = np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3))
@@ -103,6 +120,7 @@ def values() -> dict[str, Any]:
             np.dtype("<f4"),
             structured.copy().view(np.recarray),  # a view of the other would share its memory
         ],
+        "views": [*_views(), *_objects()],
         "signed": Path,
     }
 
