@@ -211,6 +211,8 @@ def test_cost_is_linear_for_each_tag(name: str) -> None:
         decoder_for(tag, KEY)  # imports what it needs, which is not what is measured
     except MissingPluginError as error:
         pytest.skip(str(error)[:100])
+    except CorruptEntryError:
+        pass  # a tag that the loop over the rows knows itself
 
     def work() -> None:
         makers = [of_any, SPECIAL[tag]] if tag in SPECIAL else [of_any]
