@@ -43,7 +43,9 @@ class Point:
 
 Pair = collections.namedtuple("Pair", "a b")  # noqa: PYI024 - as old code has it
 
-_READ_AGAIN = "pickle needs a few bytes for it, ours a row that is read again before it is stored"
+_READ_AGAIN = (
+    "pickle takes a few bytes in C for it; ours a row each, of classes read again before it is stored"
+)
 KINDS: dict[str, Callable[[int], object]] = {
     "ints beyond 64 bits": lambda count: [2**64 + number for number in range(count)],
     "subclass of str": lambda count: [Text(number) for number in range(count)],
@@ -57,10 +59,10 @@ KINDS: dict[str, Callable[[int], object]] = {
 }
 KNOWN = {
     "ints beyond 64 bits": 45,
-    "subclass of dict": 40,
-    "enum members": 60,
+    "subclass of dict": 45,
+    "enum members": 120,
     "a set of tuples": 30,
-    "exceptions": 75,
+    "exceptions": 90,
 }
 FIGURES = [
     Figure(kind, ratio=20, known=KNOWN.get(kind), why=_READ_AGAIN if kind in KNOWN else "", per="object")

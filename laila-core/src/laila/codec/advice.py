@@ -52,18 +52,18 @@ def remedy(kind: type, how: str) -> str:
             "of a "
             "module, and register it there with laila.register_type"
         )
-    if kind.__module__ == "__main__":
-        return (
-            "The class is defined in __main__, where no other process will find it: move it into a module, "
-            "and "
-            "register it there with laila.register_type"
-        )
     other = registry.known_type(registry.class_path(kind))
     if other is not None and other is not kind:
         return (
             "Another class was registered under its name: put @laila.register_type above its other "
             "decorators, "
             "or register it again where it is defined anew"
+        )
+    if kind.__module__ == "__main__":
+        return (
+            "The class is defined in __main__, where no other process will find it: move it into a module, "
+            "and "
+            "register it there with laila.register_type"
         )
     if how == PICKLED:
         return (

@@ -76,7 +76,9 @@ def _inline(data: bytes, encoder: Encoder) -> Row:
 
 
 def _decode_int(row: Row, decoder: Decoder) -> object:
-    number, data = only(row, 2)
+    _, number, data = row
+    if number is None and type(data) is bytes:
+        return int.from_bytes(data, "little", signed=True)
     raw = expect(data, bytes) if number is None else decoder.plain_buffer(number, row[0])
     return int.from_bytes(raw, "little", signed=True)
 

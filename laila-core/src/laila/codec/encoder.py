@@ -600,21 +600,22 @@ class Encoder:
         row[:] = [next(references) if type(field) is tuple else field for field in row]
         return True
 
-    def _wide_ints(self, row: Row) -> None:
-        """Write all ints in ``row`` that have more than 64 bits, at once, as :meth:`_tuples` does tuples."""
+    def _wide_ints(self, row: Row) -> bool:
+        """Write all ints in ``row`` that have more than 64 bits, at once, as :meth:`_tuples` does tuples.
+
+        False, and nothing is done, where one is so long that it is a buffer.
+        """
         places = [
             position
             for position, field in enumerate(row)
             if type(field) is int and not _INT_MIN <= field <= _INT_MAX
         ]
-        if (
-            len(places) < _FEW
-            or max(row[position].bit_length() for position in places) >= 8 * INLINE_BYTES - 8
-        ):
-            return
         found = [row[position] for position in places]
+        if max(map(int.bit_length, found)) >= 8 * INLINE_BYTES - 8:
+            return False
         for position, index in zip(places, self._rows.write_each(list(map(int_row, found))), strict=True):
             row[position] = reference(index)
+        return True
 
     def _small(self, value: Any, kind: type, level: int) -> int | None:
         """Write a list, tuple or dict of atoms, or of a few levels of such, without frames.
@@ -727,10 +728,11 @@ class Encoder:
         try:
             packed = pack_row(row)
         except OverflowError:
-            self._wide_ints(row)
-            frame.careful = True
-            frame.position = 1
-            return None
+            if not self._wide_ints(row):
+                frame.careful = True
+                frame.position = 1
+                return None
+            packed = pack_row(row)
         if self.keep and row[0] in tags.SETS:
             # One order for equal sets, so that they merge; the order by content comes at the end.
             refs = sorted((field for field in row if type(field) is ExtType), key=referred)
