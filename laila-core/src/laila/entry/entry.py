@@ -30,7 +30,7 @@ from laila.showing import shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
-    from typing import Any, ClassVar, Self, SupportsIndex
+    from typing import Any, ClassVar, NoReturn, Self, SupportsIndex
 
     from laila.contract.blobhead import Meta
     from laila.transform import Transformation, TransformationSequence
@@ -255,6 +255,15 @@ class Entry(Identifiable):
     def data(self) -> Any:
         """The payload."""
         return self._payload
+
+    @data.setter
+    def data(self, _payload: Any) -> NoReturn:
+        if self._evolution is None:
+            raise ImmutableEntryError(
+                "a constant keeps its payload: make a new one, laila.constant(…), under a name of its own",
+                key=self.global_id,
+            )
+        raise InvalidArgumentError("the payload of a variable changes by entry.evolve(data=…)")
 
     @property
     def state(self) -> EntryState:

@@ -58,6 +58,8 @@ class Future(WithCallbacks[T]):
 
     __slots__ = ("_polled", "_task", "_value")
 
+    __iter__ = None  # what has an item is otherwise taken for a sequence
+
     def __init__(self, task: Task | None = None) -> None:
         self._state = PENDING
         self._value: Any = None
@@ -361,6 +363,11 @@ class Future(WithCallbacks[T]):
             yield from settled
         finally:
             self._unlisten(tell_loop)
+
+    def __getitem__(self, _key: object) -> NoReturn:
+        raise InvalidArgumentError(
+            "a future is not what it will give: ask for that by .result, or for the payload of an entry by .data"
+        )
 
     def _refuse(self) -> NoReturn:
         raise FutureSettledError(f"{self!r} has settled already: a future is told its outcome once")

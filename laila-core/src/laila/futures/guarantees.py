@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from asyncio import Task as AsyncioTask
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any, NoReturn, Self
 
     from laila.futures.progress import ProgressLine
     from laila.futures.scope import AnyFuture
@@ -68,6 +68,12 @@ class Guarantee:
             scope.close()
         if error is None:
             raise_first(scope.snapshot())
+
+    async def __aenter__(self) -> NoReturn:
+        raise GuaranteeError("with async it is another one: `async with laila.guarantee_async:`")
+
+    async def __aexit__(self, *_: object) -> None:
+        """Never reached."""
 
     def _wait_for(self, scope: Scope) -> None:
         deadline = deadline_in(self._timeout)

@@ -47,6 +47,15 @@ class Peers(Mapping[str, "RemotePolicyProxy"]):
         return repr(self._now())
 
 
+def _listens_at_the_same(one: Protocol, other: Protocol) -> bool:
+    if type(one) is not type(other):
+        return False
+    mine, others = one.options(), other.options()
+    mine.pop("nickname", None)
+    others.pop("nickname", None)
+    return bool(mine.get("port")) and mine == others
+
+
 class DefaultCentralCommunication(Component):
     """Owns the protocols and keeps the registry of peers. Thread-safe.
 
@@ -106,9 +115,15 @@ class DefaultCentralCommunication(Component):
         self._run_signed_code = run
 
     def add_connection(self, protocol: Protocol) -> None:
-        """Register ``protocol`` and start it: it is live when this returns. Again: a no-op."""
+        """Register ``protocol`` and start it: it is live when this returns. Again: a no-op.
+
+        One that listens at the same port, by the same options, takes the other's place.
+        """
         if not isinstance(protocol, Protocol):
             raise InvalidArgumentError(f"a connection is a laila protocol, not a {type(protocol).__name__}")
+        for other in self.connections.values():
+            if other is not protocol and _listens_at_the_same(other, protocol):
+                self.remove_connection(other)  # a cell or module that sets up is run a second time
         with mutex:
             known = protocol.global_id in self._connections
             self._connections[protocol.global_id] = protocol

@@ -94,7 +94,8 @@ class DefaultCentralMemory(Component):
         """Register a pool, or build the one that a URL names, and return it.
 
         ``options`` are further options of the pool that a URL names, such as ``transformations=["zstd"]``.
-        Raises :class:`~laila.errors.MissingPluginError` (an ``ImportError``) for a scheme whose plugin is not
+        The same URL, options and ``pool_nickname`` again give back the pool that is registered. Raises
+        :class:`~laila.errors.MissingPluginError` (an ``ImportError``) for a scheme whose plugin is not
         installed, and what :meth:`DefaultPoolRouter.extend` raises.
         """
         if not isinstance(pool, str):
@@ -104,6 +105,11 @@ class DefaultCentralMemory(Component):
                 )
             self.router.extend(pool, affinity=affinity, pool_nickname=pool_nickname)
             return pool
+        made_of = (_place(pool), options)
+        again = self.router.made_before(pool_nickname, made_of)
+        if again is not None:  # a cell or module that sets up is run a second time
+            self.router.extend(again, affinity=affinity, pool_nickname=pool_nickname)
+            return again
         self.router.check_free(pool_nickname)  # before a file is made
         opened = open_pool(pool, **options)
         try:
@@ -111,6 +117,7 @@ class DefaultCentralMemory(Component):
         except BaseException:
             opened.close()
             raise
+        self.router.note_made(pool_nickname, made_of)
         return opened
 
     def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> None:
@@ -377,6 +384,13 @@ class DefaultCentralMemory(Component):
 
     def _close(self) -> None:
         self.router.close()
+
+
+def _place(url: str) -> tuple[str, str]:
+    """What a URL names: a relative path is one of the folder that is current now."""
+    from os import getcwd
+
+    return url, getcwd()
 
 
 def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:

@@ -47,6 +47,7 @@ class DefaultPoolRouter(Component):
         self._guard: Callable[[], object] | None = None
         self._pools: dict[str, Pool] = {}
         self._nicknames: dict[str, Pool] = {}
+        self._made: dict[str, object] = {}
         self._affinities: dict[str, float] = {}
         self._alpha = alpha_pool
         self.extend(alpha_pool)
@@ -81,6 +82,18 @@ class DefaultPoolRouter(Component):
     def affinities(self) -> Mapping[str, float]:
         """The affinity of each pool by global id."""
         return dict(self._affinities)
+
+    def made_before(self, nickname: str | None, made_of: object) -> Pool | None:
+        """Return the open pool that was registered as ``nickname`` and made of the very same, if any."""
+        pool = None if nickname is None else self._nicknames.get(nickname)
+        if pool is None or pool.closed or self._made.get(str(nickname)) != made_of:
+            return None
+        return pool
+
+    def note_made(self, nickname: str | None, made_of: object) -> None:
+        """Note what the pool that is registered as ``nickname`` was made of; for :meth:`made_before`."""
+        if nickname is not None:
+            self._made[nickname] = made_of
 
     def check_free(self, nickname: str | None, pool: Pool | None = None) -> None:
         """Raise :class:`SettingsError` (a ``ValueError``) where another pool has this nickname here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from os import getcwd
 
 from laila.active import get_active_policy
 from laila.entry import Entry
@@ -12,10 +13,11 @@ from laila.identity import universal_namespace
 from laila.locks import check_may_wait
 from laila.policy.policy import local_policies
 from laila.policy.router import open_pool
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Literal, overload
 
     from laila.contract.pool import Pool
@@ -77,7 +79,8 @@ def memorize(
 ) -> GroupFuture[Any]: ...
 def memorize(entries: Any, **kwargs: Any) -> Any:
     """Store entries in a pool of the active policy; see :meth:`DefaultCentralMemory.memorize`."""
-    return get_active_policy().central.memory.memorize(entries, **kwargs)
+    memory = get_active_policy().central.memory
+    return memory.memorize(entries) if not kwargs else call(memory.memorize, entries, kwargs)
 
 
 @overload
@@ -142,7 +145,8 @@ def remember(
 ) -> GroupFuture[Any]: ...
 def remember(entry_ids: Any = None, **kwargs: Any) -> Any:
     """Fetch entries from a pool of the active policy; see :meth:`DefaultCentralMemory.remember`."""
-    return get_active_policy().central.memory.remember(entry_ids, **kwargs)
+    memory = get_active_policy().central.memory
+    return memory.remember(entry_ids) if not kwargs else call(memory.remember, entry_ids, kwargs)
 
 
 @overload
@@ -185,7 +189,41 @@ def forget(
 ) -> GroupFuture[Any]: ...
 def forget(entry_ids: Any = None, **kwargs: Any) -> Any:
     """Delete entries from a pool of the active policy; see :meth:`DefaultCentralMemory.forget`."""
-    return get_active_policy().central.memory.forget(entry_ids, **kwargs)
+    memory = get_active_policy().central.memory
+    return memory.forget(entry_ids) if not kwargs else call(memory.forget, entry_ids, kwargs)
+
+
+_MEANT = {
+    "pool": "pool_nickname",
+    "pools": "pool_nickname",
+    "name": "nickname",
+    "nick": "nickname",
+    "key": "nickname",
+    "force": "overwrite",
+    "replace": "overwrite",
+    "missing": "missing_ok",
+    "default": "missing_ok",
+}
+
+
+def call(verb: Callable[..., Any], what: Any, options: dict[str, Any]) -> Any:
+    """Call a verb; raise a ``TypeError`` that helps where it has no such option."""
+    code = getattr(getattr(verb, "__func__", verb), "__code__", None)
+    if code is not None and not code.co_flags & 0x08:  # no **kwargs of its own
+        known = code.co_varnames[2 : code.co_argcount + code.co_kwonlyargcount]
+        for name in options:
+            if name in known:
+                continue
+            from difflib import get_close_matches
+
+            close = [_MEANT[name]] if _MEANT.get(name) in known else get_close_matches(name, known, n=1)
+            meant = f"; did you mean {close[0]}=?" if close else ""
+            raise InvalidArgumentError(
+                f"{verb.__name__}() has no option {shown(name)}{meant} Options are: {', '.join(known)}"
+                if close
+                else f"{verb.__name__}() has no option {shown(name)}; options are: {', '.join(known)}"
+            )
+    return verb(what, **options)
 
 
 def history(
@@ -207,12 +245,18 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
 
     ``memorize`` writes the last tier first, which decides conflicts and durability, and then fills the
     caches; ``remember`` looks from the first to the last and fills on the way back; ``forget`` deletes in the
-    last and then in every tier. URLs are opened as :meth:`DefaultCentralMemory.extend` does. Raises
+    last and then in every tier. URLs are opened as :meth:`DefaultCentralMemory.extend` does; the
+    same URLs under the same ``pool_nickname`` again give back the chain that is registered. Raises
     ``ValueError`` for fewer than one pool, or for one that comes twice.
     """
     if not pools:
         raise SettingsError("tiers() chains at least one pool: laila.tiers(memory, hdf5)", option="pools")
     memory = get_active_policy().central.memory
+    made_of = (tuple(pools), getcwd()) if all(isinstance(pool, str) for pool in pools) else None
+    again = None if made_of is None else memory.router.made_before(pool_nickname, made_of)
+    if again is not None:  # a cell or module that sets up is run a second time
+        return memory.extend(again, affinity=affinity, pool_nickname=pool_nickname)
+    memory.router.check_free(pool_nickname)  # before a file is made
     chain: list[Pool] = []
     before: list[tuple[Pool, Pool | None, bool]] = []
     try:
@@ -232,6 +276,7 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
             if isinstance(given, str):
                 pool.close()
         raise
+    memory.router.note_made(pool_nickname, made_of)
     return chain[0]
 
 
