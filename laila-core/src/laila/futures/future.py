@@ -366,7 +366,7 @@ class Future(WithCallbacks[T]):
 
     def __getitem__(self, _key: object) -> NoReturn:
         raise InvalidArgumentError(
-            "a future is not what it will give: ask for that by .result, or for the payload of an entry by .data"
+            "a future is not yet what it gives: ask for that by .result, or for an entry's payload by .data"
         )
 
     def _refuse(self) -> NoReturn:
