@@ -17,6 +17,7 @@ import logging
 import os
 import sys
 from contextlib import ExitStack
+from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -122,6 +123,30 @@ def _written(security: Security) -> dict[str, object]:
     return {f"tls_{name}": getattr(security, f"tls_{name}") for name in names}
 
 
+class _Quiet:
+    """Dask's logs, silenced while any local cluster is there."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._clusters = 0
+        self._silenced = ExitStack()
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._clusters == 0:
+                self._silenced.enter_context(silence_logging_cmgr(logging.ERROR))
+            self._clusters += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._clusters -= 1
+            if self._clusters == 0:
+                self._silenced.close()
+
+
+_quiet = _Quiet()
+
+
 class LocalCluster(SpecCluster):
     """A cluster that logs errors only, up to its very end.
 
@@ -133,10 +158,10 @@ class LocalCluster(SpecCluster):
 
     def __init__(self, gone: Callable[[LocalCluster, str], None], workers: int) -> None:
         self._gone = gone
+        self._left_quiet = False
         self._left = workers
         security = Security.temporary()
-        self._quiet = ExitStack()
-        self._quiet.enter_context(silence_logging_cmgr(logging.ERROR))
+        _quiet.enter()
         options = {"security": security, "given_up": self._give_up_one}
         try:
             with dask.config.set(CONFIG):
@@ -156,7 +181,7 @@ class LocalCluster(SpecCluster):
                     security=security,
                 )
         except BaseException:
-            self._quiet.close()
+            _quiet.leave()
             raise
 
     def _give_up_one(self, how: str) -> None:
@@ -169,7 +194,9 @@ class LocalCluster(SpecCluster):
         try:
             return super().close(timeout)
         finally:
-            self._quiet.close()
+            if not self._left_quiet:
+                self._left_quiet = True
+                _quiet.leave()
 
 
 def local_cluster(workers: int | None, gone: Callable[[LocalCluster, str], None]) -> LocalCluster:
