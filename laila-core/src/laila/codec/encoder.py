@@ -210,18 +210,6 @@ class Encoder:
         """The index of the row of ``obj``, which the walk has left."""
         return self.memo[id(obj)]
 
-    def shared_buffer(self, owner: object) -> int | None:
-        """The number of the buffer noted for ``owner`` (such as a storage's address), or None."""
-        return self._owners.get(owner)
-
-    def share_buffer(self, owner: object, number: int) -> None:
-        """Note that buffer ``number`` holds ``owner``'s bytes."""
-        self._owners[owner] = number
-
-    def keep_alive(self, obj: object) -> None:
-        """Hold ``obj`` until the walk ends, so that its id or address names nothing else."""
-        self._alive.append(obj)
-
     def bytes_buffer(self, data: bytes) -> int:
         """The number of the buffer that holds ``data``; equal bytes share one.
 
