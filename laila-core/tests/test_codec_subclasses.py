@@ -488,7 +488,7 @@ def library() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("value", library(), ids=repr)
+@pytest.mark.parametrize("value", library(), ids=lambda value: type(value).__name__)
 def test_data_of_the_standard_library(value: Any) -> None:
     found = again([value, [value]], pickle=False)
     assert found == [value, [value]]
