@@ -21,6 +21,7 @@ from laila.codec import decode, encode
 from laila.contract import Blob, counters
 from laila.entry import to_blob
 from laila.errors import EntryNotFoundError, PoolError, SettingsError
+from laila.locks import mutex
 from laila.pool.bounded import ENTRY_BYTES, BoundedBlobs, weight
 
 pytestmark = pytest.mark.usefixtures("policy")
@@ -318,15 +319,26 @@ def test_a_fork_in_the_middle_of_a_write() -> None:
     pool["x0"] = blob("x0")
     held = pool._bounded
     assert held is not None
-    held._lock.acquire()  # another thread, about to count what it has filed
-    held.nbytes = 10**9
+    inside, done = threading.Event(), threading.Event()
+
+    def count() -> None:
+        with mutex:
+            inside.set()
+            done.wait(60)
+
+    other = threading.Thread(target=count)
+    other.start()
+    inside.wait(60)
+    nbytes, held.nbytes = held.nbytes, 10**9  # the other thread is about to count what it has filed
     pid = os.fork()
     if pid == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(10)  # a hang ends the child with a signal
         pool["x1"] = blob("x1")
         os._exit(0 if sorted(pool.keys()) == ["x0", "x1"] and pool.nbytes == 2 * weight(blob("x0")) else 3)
-    held._lock.release()
+    done.set()
+    other.join()
+    held.nbytes = nbytes
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
 

@@ -130,6 +130,19 @@ class Holding(Component, Backend):
                     outcomes.append(StoreOutcome.SAME if same else StoreOutcome.CONFLICT)
         return outcomes
 
+    def whole_here(self, keys: Sequence[str]) -> list[bool]:
+        """Return for each key whether it is here and undamaged, which is read for it."""
+        sizes = self.sizes_here(keys)
+        # What nobody knows the size of is read alone.
+        sized = [
+            (key, _COMPARED_BYTES if size is None else size) for key, size in zip(keys, sizes, strict=True)
+        ]
+        return [
+            isinstance(found, Blob)
+            for some in groups(sized, _COMPARED_BYTES)
+            for found in self.load_here(some)
+        ]
+
     def _repair(self, item: tuple[str, Blob]) -> None:
         """Write a blob again. Its digest says that the same was stored, so that nothing else is lost."""
         self._write(*item)

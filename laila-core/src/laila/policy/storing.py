@@ -181,11 +181,15 @@ def store_plan(pool: Pool, plan: Plan, size: int | None = None, *, overwrite: bo
     try:
         # The chain's last tier decides what is stored; what was forgotten there meanwhile is stored again.
         last = pool.chain()[-1] if pool.write_through else pool
-        # Manifests that are all there are memorized again to be sure of them: then every entry is compared.
+        before = [i for i in range(first) if plan.blobs[i] is None]
+        # Manifests that are all there are memorized again to be sure of them: then every entry is read.
         again = all(last.exists(key) for key in plan.keys[first:])
-        for i in range(first):
-            if not again and plan.blobs[i] is None and last.exists(plan.keys[i]):
-                outcomes[i] = plan.keys[i]
+        there = (
+            last.whole_here([plan.keys[i] for i in before])
+            if again
+            else [last.exists(plan.keys[i]) for i in before]
+        )
+        outcomes.update((i, plan.keys[i]) for i, found in zip(before, there, strict=True) if found)
         *slices, final = [*_slices(plan, [i for i in range(first) if i not in outcomes], size)] or [[]]
         for some in slices:
             store_some(some)
