@@ -488,7 +488,9 @@ def library() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("value", library(), ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [pytest.param(value, id=f"{type(value).__name__} {i}") for i, value in enumerate(library())]
+)
 def test_data_of_the_standard_library(value: Any) -> None:
     found = again([value, [value]], pickle=False)
     assert found == [value, [value]]
