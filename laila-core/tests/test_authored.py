@@ -190,7 +190,9 @@ def test_the_default_of_from_url() -> None:
     for url in ("folder://host/notes", "folder:notes?x=1", "folder:notes#x", "folder:"):
         with pytest.raises(SettingsError, match="a scheme and a path"):
             DictPool.from_url(url)
-    with pytest.raises(NotSupportedError, match=r"neither url= nor path=.* from_url"):
+    with pytest.raises(
+        NotSupportedError, match=r"a parameter path= \(or url=\), or the class a classmethod from_url"
+    ):
         ByNothing.from_url("folder:notes")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import warnings
@@ -14,6 +15,7 @@ import laila
 from laila.errors import GuaranteeError, ImmutableEntryError, InvalidArgumentError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -24,7 +26,7 @@ def test_an_option_that_there_is_not_names_the_one_that_is_meant() -> None:
         laila.remember(name="data")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="did you mean missing_ok="):
         laila.forget("x", mising_ok=True)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match="options are: pool_id"):
+    with pytest.raises(TypeError, match="Options are: pool_id"):
         laila.memorize(laila.constant(1), zzz=1)  # type: ignore[call-overload]
 
 
@@ -126,3 +128,185 @@ def test_futures_are_awaited_in_trio() -> None:
         [sys.executable, "-c", TRIO], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr
+
+
+any_laila: Any = laila  # for calls that a type checker refuses
+
+WRONG_ARGUMENTS: list[tuple[Callable[[], object], str]] = [
+    (lambda: any_laila.constant(1, name="x"), "constant.* did you mean nickname="),
+    (lambda: any_laila.variable(1, id="x"), "variable.* did you mean global_id="),
+    (lambda: any_laila.Manifest({}, name="x"), "Manifest.* did you mean nickname="),
+    (lambda: any_laila.tiers("memory://", name="x"), "tiers.* did you mean pool_nickname="),
+    (lambda: any_laila.history(name="x"), "history.* did you mean nickname="),
+    (lambda: any_laila.memory.extend("memory://", name="x"), "did you mean pool_nickname="),
+    (lambda: any_laila.memory.extend("memory://", pool="x"), "twice.* did you mean pool_nickname="),
+    (lambda: any_laila.memory.extend(any_laila.MemoryPool(), name="x"), "did you mean pool_nickname="),
+    (lambda: any_laila.constant(1, "x"), r"takes 1 without a keyword, and was given 2; .* nickname="),
+    (lambda: any_laila.command.submit(pow, 2, 3), r"functools\.partial"),
+    (lambda: any_laila.command.submit(pow, base=2), r"functools\.partial"),
+    (lambda: any_laila.memorize(any_laila.command.submit(int)), r"give its \.result"),
+    (lambda: any_laila.remember(any_laila.command.submit(str)), r"give its \.result"),
+    (lambda: any_laila.MemoryPool() <= "memory://", "open it first"),
+    (lambda: any_laila.MemoryPool() << "memory://", "open it first"),
+    (lambda: any_laila.constant({"a": 1})["a"], r"by \.data"),
+    (lambda: list(any_laila.constant([1])), r"by \.data"),
+    (lambda: any_laila.memorize([any_laila.constant(1)])["a"], r"\.result"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(WRONG_ARGUMENTS)))
+def test_a_wrong_argument_names_what_is_meant(number: int) -> None:
+    call, meant = WRONG_ARGUMENTS[number]
+    with pytest.raises(TypeError, match=meant) as caught:
+        call()
+    assert isinstance(caught.value, laila.LailaError)
+
+
+def test_an_error_inside_a_call_is_not_taken_for_one_of_its_arguments() -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            raise TypeError("f() got an unexpected keyword argument 'name'")
+
+    with pytest.raises(TypeError, match="missing 1 required"):
+        laila.constant()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'name'"):
+        laila.memorize(laila.constant(Payload()))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("HDF5Pool", "from laila.pool import HDF5Pool"),
+        ("ProcessTaskForce", "from laila.taskforce import ProcessTaskForce"),
+        ("save", "laila.memorize"),
+        ("load", "laila.remember"),
+        ("Constant", "laila.constant"),
+    ],
+)
+def test_a_name_that_there_is_not_leads_to_the_one_that_is_meant(name: str, meant: str) -> None:
+    with pytest.raises(AttributeError, match=meant):
+        getattr(laila, name)
+
+
+def test_an_attribute_of_the_payload_is_not_one_of_the_entry_or_future() -> None:
+    entry, future = laila.constant({"a": 1}), laila.memorize(laila.constant(1))
+    with pytest.raises(AttributeError, match=r"'keys'.* \.data"):
+        entry.keys()  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"'keys'.* \.result"):
+        future.keys()  # type: ignore[attr-defined]
+    assert not hasattr(entry, "shape")
+    assert not hasattr(future, "__array__")
+    assert not hasattr(entry, "_repr_png_")
+
+
+def test_a_guarantee_for_coroutines_in_a_plain_block_says_which() -> None:
+    with pytest.raises(GuaranteeError, match=r"with laila\.guarantee:"), laila.guarantee_async:
+        pass
+
+
+def test_a_nickname_for_the_alpha_pool_is_told() -> None:
+    laila.memory.extend("memory://", pool_nickname="notes")
+    with pytest.raises(SettingsError, match="nickname of a pool: assign the pool"):
+        any_laila.alpha_pool = "notes"
+
+
+def test_a_pool_that_no_url_opens_says_what_to_add() -> None:
+    from laila.contract import Blob, Pool
+
+    class Plain(Pool):
+        def _read(self, key: str) -> bytes | None: ...
+        def _write(self, key: str, blob: Blob) -> None: ...
+        def _delete(self, key: str) -> bool:
+            return False
+
+        def _exists(self, key: str) -> bool:
+            return False
+
+        def _keys(self) -> Iterator[str]:
+            return iter(())
+
+        def _empty(self) -> None: ...
+
+    with pytest.raises(laila.errors.NotSupportedError, match=r"path=.*from_url\(url, \*\*options\)"):
+        Plain.from_url("plain:folder")
+
+
+def said(environment: dict[str, str], program: str = "laila.memory") -> str:
+    """What a program writes to stderr, whose environment has these variables."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import laila\n{program}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    return done.stderr
+
+
+def test_a_variable_that_nothing_reads_is_told_once() -> None:
+    told = said(
+        {"LAILA_REDIS_PASWORD": "hunter2", "LAILA_HDF5_PATH": "x"}, "laila.memory\nlaila.DefaultPolicy()"
+    )
+    assert told == "nothing reads the variable 'LAILA_REDIS_PASWORD'; did you mean LAILA_REDIS_PASSWORD?\n"
+    assert "has no such setting" in said({"LAILA_POOL": "x"})
+    assert said({"LAILA_POOL": "x"}, "") == ""  # never while it is imported
+    program = (
+        "from laila.settings import Settings\nclass Mine(Settings):\n  prefix = 'mine'\n  own: int = 0\n"
+    )
+    program += "laila.memory"
+    assert said({"LAILA_MINE_OWN": "1"}, program) == ""
+
+
+def test_an_argument_that_nothing_reads_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "laila.toml"
+    file.write_text(
+        'lr = 1\n[hdf5]\ndurible = "process"\n[redsi]\nurl = "x"\n[files]\ntrain = "mine"\n[file]\na = 1\n'
+    )
+    told = said({}, f"laila.read_args({str(file)!r})\nlaila.memory")
+    assert told.splitlines() == [
+        "nothing reads 'hdf5.durible' of laila.args; did you mean hdf5.durable?",
+        "nothing reads the table 'redsi' of laila.args; did you mean redis?",
+    ]
+
+
+def test_the_names_that_are_known_are_those_that_are_declared() -> None:
+    from importlib import import_module
+
+    from laila.plugins.spelling import OPTIONS, OTHERS
+    from laila.settings import Settings
+
+    for module in (
+        "comm.tcpip.settings",
+        "pool.redis.settings",
+        "pool.s3.settings",
+        "plugins.settings",
+        "pool.files.pool",
+        "pool.hdf5.pool",
+        "taskforce.dask.taskforce",
+        "taskforce.processes.taskforce",
+        "taskforce.threads.taskforce",
+        "transform.limits",
+    ):
+        import_module(f"laila.{module}")
+    arguments: set[str] = set()
+    variables: set[str] = set()
+    kinds = [Settings]
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        for field in kind.__attrs_attrs__ if kind.__module__.startswith("laila.") and kind.prefix else ():
+            arguments.add(field.metadata["arg"])
+            variables.update(name for name in field.metadata["env"] if name.startswith("LAILA_"))
+    declared = {f"{table}.{name}" for table, names in OPTIONS.items() for name in names}
+    assert declared == arguments
+    assert variables <= {f"LAILA_{name}".replace(".", "_").upper() for name in declared} | {*OTHERS}
+
+
+def test_a_limit_that_is_no_number_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    from laila.cli.main import main
+
+    for limit in ("x", "-1", "1.5"):
+        with pytest.raises(SystemExit):
+            main(["show", "memory://", f"--limit={limit}"])
+        assert f"--limit: give a whole number of entries, 0 for all, not '{limit}'" in capsys.readouterr().err

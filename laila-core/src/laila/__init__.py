@@ -275,7 +275,9 @@ else:
                 return live.read()
             home = _HOMES.get(name)
             if home is None:
-                raise AttributeError(f"module 'laila' has no attribute {name!r}")
+                from laila.calling import no_name
+
+                no_name(name, __all__)
             module, attribute = home if type(home) is tuple else (home, name)
             try:
                 value = import_module(module)

@@ -58,6 +58,8 @@ class LinkMixin:
 
     def __lshift__(self, other: Pool) -> Pool:
         """``cache << origin``: become a cache of the other, which is returned, so that chains read on."""
+        if isinstance(other, str):
+            raise InvalidArgumentError("a URL is no pool yet: open it first, laila.memory.extend(url)")
         if not isinstance(other, LinkMixin):
             return NotImplemented
         self.proxy_to = other
@@ -65,6 +67,8 @@ class LinkMixin:
 
     def __rshift__(self, other: Pool) -> Pool:
         """``origin >> cache``: the same link said from the other side; returns the cache."""
+        if isinstance(other, str):
+            raise InvalidArgumentError("a URL is no pool yet: open it first, laila.memory.extend(url)")
         if not isinstance(other, LinkMixin):
             return NotImplemented
         other.proxy_to = self._me

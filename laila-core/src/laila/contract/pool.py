@@ -19,6 +19,7 @@ from laila.errors import (
     NotSupportedError,
     PoolKeyError,
     SettingsError,
+    UnknownOptionError,
 )
 from laila.showing import shown
 
@@ -155,12 +156,17 @@ class Pool(Authored, Holding, TierMixin):
         parameters = signature(cls).parameters
         kinds = {parameter.kind for parameter in parameters.values()}
         if "url" in parameters or ("path" not in parameters and Parameter.VAR_KEYWORD in kinds):
-            return cls(**{"url": url, **options})  # type: ignore[arg-type]  # what it takes is its own
+            try:
+                return cls(**{"url": url, **options})  # type: ignore[arg-type]  # what it takes is its own
+            except UnknownOptionError as error:
+                if "url" in parameters or error.option != "url":
+                    raise
         if "path" not in parameters:
             raise NotSupportedError(
-                f"no URL opens a {cls.__name__}: its constructor has neither url= nor path=, and the class "
-                "does not override from_url(url, **options)"
-            )
+                f"no URL opens a {cls.__name__}: give its constructor a parameter path= (or url=), or the "
+                "class a classmethod from_url(url, **options); without one, build the pool in code: "
+                f"laila.memory.extend({cls.__name__}(…))"
+            ) from None
         from urllib.parse import unquote, urlsplit
 
         parts = urlsplit(url)
@@ -336,6 +342,8 @@ class Pool(Authored, Holding, TierMixin):
 
     def __le__(self, other: Pool) -> GroupFuture[str]:
         """Copy everything in ``other`` into this pool: ``dest <= src``. See :mod:`laila.contract.copying`."""
+        if isinstance(other, str):
+            raise InvalidArgumentError("a URL is no pool yet: open it first, laila.memory.extend(url)")
         if not isinstance(other, Pool):
             return NotImplemented  # a PoolWrapper then says what it takes
         from laila.contract.copying import copy_pool

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from enum import Enum
 from time import time
 
+from laila.calling import no_attribute
 from laila.errors import (
     IdentityConflictError,
     IdentityError,
@@ -89,6 +90,7 @@ def check_evolution(evolution: int | None) -> int | None:
 
 _NOT_IN_DICT = frozenset(("_local_lock", "_payload", "_state"))
 """Private attributes that no dict of an entry has; the older package left them out by default."""
+_ASK_DATA = "an entry is not its payload: ask for that by .data"
 
 
 class Entry(Identifiable):
@@ -149,6 +151,14 @@ class Entry(Identifiable):
         if global_id is not None and parse_global_id(global_id).scopes != given:
             raise IdentityConflictError(f"scopes={list(given)} and global_id={shown(global_id)} disagree")
         return given
+
+    if not TYPE_CHECKING:  # a type checker knows what there is
+
+        def __getattr__(self, name):
+            no_attribute(self, name, _ASK_DATA)
+
+        def __getitem__(self, key):
+            raise InvalidArgumentError(f"no item {shown(key)}: {_ASK_DATA}")
 
     # -- making one ------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ that a stored manifest never refers to what was not written.
 
 from __future__ import annotations
 
+from laila.calling import helpful
 from laila.entry.entry import Entry, EntryState
 from laila.errors import (
     EmptyManifestError,
@@ -50,6 +51,7 @@ class Manifest(Entry):
     _scope: ClassVar[str] = "MANIFEST"
     _pending: dict[str, Entry]
 
+    @helpful
     def __init__(
         self,
         data: Mapping[str, object] | None = None,

@@ -6,6 +6,7 @@ from _thread import get_ident
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
+from laila.calling import no_attribute
 from laila.errors import InvalidArgumentError
 from laila.futures.loops import loop_is_held_up, warn_of_held_loop
 from laila.futures.waiting import blocked, check_timeout, current_host, threads_that_wait
@@ -39,6 +40,11 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
 
     _id: str | None
     _banked: bool
+
+    if not TYPE_CHECKING:  # a type checker knows what there is
+
+        def __getattr__(self, name):
+            no_attribute(self, name, "a future is not yet what it gives: ask for that by .result")
 
     @property
     def _uuid(self) -> str:  # type: ignore[override]  # made on demand, and as fixed as any other from then on

@@ -138,6 +138,10 @@ class GroupFuture(FutureBase[list[T]]):
         """Return one child, or a group of some."""
         if isinstance(index, slice):
             return GroupFuture.of(self.futures()[index])
+        if isinstance(index, str):
+            raise InvalidArgumentError(
+                "a group of futures has no names: ask for what they give by .result, or by .data for payloads"
+            )
         place = index + self._count if index < 0 else index
         if not 0 <= place < self._count:
             raise IndexError(f"the group has {self._count} children: there is no number {index}")

@@ -70,7 +70,9 @@ class Guarantee:
             raise_first(scope.snapshot())
 
     async def __aenter__(self) -> NoReturn:
-        raise GuaranteeError("with async it is another one: `async with laila.guarantee_async:`")
+        raise GuaranteeError(
+            "laila.guarantee is for `with`; in a coroutine write `async with laila.guarantee_async:`"
+        )
 
     async def __aexit__(self, *_: object) -> None:
         """Never reached."""
@@ -184,6 +186,15 @@ class AsyncGuarantee:
     """
 
     __slots__ = ()
+
+    def __enter__(self) -> NoReturn:
+        raise GuaranteeError(
+            "laila.guarantee_async is for `async with`, in a coroutine; outside of one write "
+            "`with laila.guarantee:`"
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached."""
 
     async def __aenter__(self) -> Self:
         from asyncio import current_task

@@ -7,9 +7,11 @@ caller.
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 from weakref import ref
 
+from laila.calling import helpful
 from laila.contract.component import Component
 from laila.contract.taskforce import TaskForce
 from laila.errors import InvalidArgumentError, PluginError, TaskForceError, TaskForceNotFoundError
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 __all__ = ["DefaultCentralCommand"]
+
+_NO_ARGUMENTS = "a task is called without arguments: give it its own by functools.partial or a lambda"
 
 
 class DefaultCentralCommand(Component):
@@ -185,6 +189,7 @@ class DefaultCentralCommand(Component):
             memorize_to: str | None = None,
         ) -> Any: ...
 
+    @partial(helpful, tip=_NO_ARGUMENTS)
     def submit(
         self,
         tasks: Callable[[], Any] | Iterable[Callable[[], Any]],
@@ -219,6 +224,7 @@ class DefaultCentralCommand(Component):
             return taskforce.submit(tasks, wait)
         return taskforce.submit(tasks, wait, memorize_to=memorize_to)
 
+    @partial(helpful, tip=_NO_ARGUMENTS)
     def imap(
         self, tasks: Iterable[Callable[[], T]], *, taskforce_id: str | None = None
     ) -> Iterator[Future[T]]:
@@ -227,6 +233,7 @@ class DefaultCentralCommand(Component):
         self._advise()
         return taskforce.imap(tasks)
 
+    @partial(helpful, tip=_NO_ARGUMENTS)
     def map(self, tasks: Iterable[Callable[[], T]], *, taskforce_id: str | None = None) -> Iterator[T]:
         """Give what ``tasks`` return in order, submitted lazily; see :meth:`TaskForce.map`."""
         taskforce = self._taskforce(taskforce_id)

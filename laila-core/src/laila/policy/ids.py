@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from laila.entry import Entry
 from laila.errors import IdentityError, InvalidArgumentError, SettingsError
+from laila.futures.base import FutureBase
 from laila.identity import are_constants, last_scope, make_global_id, nickname_uuid, parse_global_id
 from laila.showing import shown
 
@@ -60,6 +61,7 @@ def check_nickname(key: str, nickname: str | None, namespace: UUID | None = None
 
 def as_keys(named: object) -> list[str]:
     """Return the keys of an iterable of Entries and global ids. Raises as :func:`as_key` does."""
+    _refuse_future(named)
     if isinstance(named, (bytes, bytearray, dict)) or not hasattr(named, "__iter__"):
         raise InvalidArgumentError(
             f"give a global id, an Entry, or an iterable of them, not a {type(named).__name__}; "
@@ -69,6 +71,12 @@ def as_keys(named: object) -> list[str]:
     if set(map(type, given)) == {str} and are_constants(given):
         return given
     return [as_key(one) for one in given]
+
+
+def _refuse_future(given: object) -> None:
+    """Raise for a future where what it gives is meant."""
+    if isinstance(given, FutureBase):
+        raise InvalidArgumentError(f"a {type(given).__name__} is not yet what it gives: give its .result")
 
 
 def check_no_scope(scope: str | None) -> None:
@@ -90,6 +98,7 @@ def candidates(nicknames: Iterable[str], scope: str | None, namespace: UUID | No
 
 def as_entries(entries: object) -> list[Entry]:
     """Return the entries of an iterable, or raise ``TypeError`` where one is none."""
+    _refuse_future(entries)
     if isinstance(entries, (str, bytes, bytearray, dict)) or not hasattr(entries, "__iter__"):
         raise InvalidArgumentError(
             f"memorize() takes entries; wrap the {type(entries).__name__} first: laila.constant(…)"

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from laila.calling import helpful
 from laila.contract.component import Component
 from laila.entry import Entry, EntryState, Manifest, to_blob
-from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError
+from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError, UnknownOptionError
 from laila.futures import Future, GroupFuture
 from laila.identity import stem
 from laila.plugins import watch
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from laila.policy.events import Events
 
 __all__ = ["DefaultCentralMemory"]
+
+_NAMES = frozenset(("name", "nick", "alias", "pool_name", "label"))
+"""What people write where they mean ``pool_nickname``."""
 
 
 class DefaultCentralMemory(Component):
@@ -72,7 +76,14 @@ class DefaultCentralMemory(Component):
 
     @alpha_pool.setter
     def alpha_pool(self, pool: Pool | str) -> None:
-        self.router.alpha_pool = self.extend(pool) if isinstance(pool, str) else pool
+        if isinstance(pool, str):
+            if pool in self.router.nicknames:
+                raise SettingsError(
+                    f"{shown(pool)} is the nickname of a pool: assign the pool, which extend() returned",
+                    option="alpha_pool",
+                )
+            pool = self.extend(pool)
+        self.router.alpha_pool = pool
 
     def finish_submitting(self) -> None:
         """Submit the writes that wait for room, whatever the bound: the task force is about to end."""
@@ -83,6 +94,7 @@ class DefaultCentralMemory(Component):
         """How many bytes of snapshots may wait to be written before ``memorize`` holds its caller back."""
         return self._runner.pending.limit
 
+    @helpful
     def extend(
         self,
         pool: Pool | str,
@@ -100,8 +112,9 @@ class DefaultCentralMemory(Component):
         """
         if not isinstance(pool, str):
             if options:
+                meant = "" if _NAMES.isdisjoint(options) else "; did you mean pool_nickname=?"
                 raise InvalidArgumentError(
-                    f"{', '.join(options)}: options go with a URL; this pool was built already"
+                    f"{', '.join(options)}: options go with a URL; this pool was built already{meant}"
                 )
             self.router.extend(pool, affinity=affinity, pool_nickname=pool_nickname)
             return pool
@@ -111,7 +124,16 @@ class DefaultCentralMemory(Component):
             self.router.extend(again, affinity=affinity, pool_nickname=pool_nickname)
             return again
         self.router.check_free(pool_nickname)  # before a file is made
-        opened = open_pool(pool, **options)
+        try:
+            opened = open_pool(pool, **options)
+        except UnknownOptionError as error:
+            if error.option not in _NAMES:
+                raise
+            raise UnknownOptionError(
+                f"neither extend() nor the pool has an option {shown(error.option)}; did you mean "
+                "pool_nickname=, which is what this policy calls the pool?",
+                option=error.option,
+            ) from None
         try:
             self.router.extend(opened, affinity=affinity, pool_nickname=pool_nickname)
         except BaseException:
@@ -266,6 +288,7 @@ class DefaultCentralMemory(Component):
 
         return self._runner.run("forget", pool, _flat(meant), delete_named, one=one, count=len(names))
 
+    @helpful
     def history(
         self,
         entry_id: Entry | str | None = None,

@@ -96,6 +96,9 @@ class DefaultPolicy(Component):
         _policies[self.global_id] = self
         if _announce:
             self.announce()
+            from laila.plugins.spelling import tell_unknown
+
+            tell_unknown()
 
     def announce(self) -> None:
         """Tell observers that the policy is ready for use; it does so itself when it is built."""

@@ -6,6 +6,7 @@ from itertools import pairwise
 from os import getcwd
 
 from laila.active import get_active_policy
+from laila.calling import call, helpful
 from laila.entry import Entry
 from laila.errors import InvalidArgumentError, SettingsError, TaskForceError
 from laila.futures.failure import tell_failures
@@ -13,11 +14,10 @@ from laila.identity import universal_namespace
 from laila.locks import check_may_wait
 from laila.policy.policy import local_policies
 from laila.policy.router import open_pool
-from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any, Literal, overload
 
     from laila.contract.pool import Pool
@@ -46,8 +46,8 @@ __all__ = [
     "variable",
 ]
 
-constant = Entry.constant
-variable = Entry.variable
+constant = helpful(Entry.constant)
+variable = helpful(Entry.variable)
 contingent = Entry.contingent
 
 
@@ -193,39 +193,7 @@ def forget(entry_ids: Any = None, **kwargs: Any) -> Any:
     return memory.forget(entry_ids) if not kwargs else call(memory.forget, entry_ids, kwargs)
 
 
-_MEANT = {
-    "pool": "pool_nickname",
-    "pools": "pool_nickname",
-    "name": "nickname",
-    "nick": "nickname",
-    "key": "nickname",
-    "force": "overwrite",
-    "replace": "overwrite",
-    "missing": "missing_ok",
-    "default": "missing_ok",
-}
-
-
-def call(verb: Callable[..., Any], what: Any, options: dict[str, Any]) -> Any:
-    """Call a verb; raise a ``TypeError`` that helps where it has no such option."""
-    code = getattr(getattr(verb, "__func__", verb), "__code__", None)
-    if code is not None and not code.co_flags & 0x08:  # no **kwargs of its own
-        known = code.co_varnames[2 : code.co_argcount + code.co_kwonlyargcount]
-        for name in options:
-            if name in known:
-                continue
-            from difflib import get_close_matches
-
-            close = [_MEANT[name]] if _MEANT.get(name) in known else get_close_matches(name, known, n=1)
-            meant = f"; did you mean {close[0]}=?" if close else ""
-            raise InvalidArgumentError(
-                f"{verb.__name__}() has no option {shown(name)}{meant} Options are: {', '.join(known)}"
-                if close
-                else f"{verb.__name__}() has no option {shown(name)}; options are: {', '.join(known)}"
-            )
-    return verb(what, **options)
-
-
+@helpful
 def history(
     entry_id: Entry | str | None = None,
     *,
@@ -240,6 +208,7 @@ def history(
     )
 
 
+@helpful
 def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float | None = None) -> Pool:
     """Chain ``pools``, the fastest first, into one store, register it, and return its first pool.
 

@@ -198,9 +198,8 @@ class MemoryPool(Pool):
 def _checked(max_bytes: object) -> int:
     if type(max_bytes) is not int or max_bytes <= ENTRY_BYTES:
         raise SettingsError(
-            f"max_bytes={shown(max_bytes)}: give a whole number of bytes above {ENTRY_BYTES}, which each "
-            "entry "
-            "counts beside its own",
+            f"max_bytes={shown(max_bytes)}: give a whole number of bytes, such as 1000000000, above "
+            f"{ENTRY_BYTES}: each entry counts as its own bytes and {ENTRY_BYTES} more",
             option="max_bytes",
         )
     return max_bytes

@@ -72,10 +72,11 @@ def _open_to_look(url: str) -> Pool:
 
 def _count(text: str) -> int:
     """Read a number of entries."""
-    count = int(text)
-    if count < 0:
-        raise ValueError
-    return count
+    from argparse import ArgumentTypeError
+
+    if not (text.isascii() and text.isdigit()):
+        raise ArgumentTypeError(f"give a whole number of entries, 0 for all, not {shown(text)}")
+    return int(text[:18])
 
 
 def _list(pool: Pool, limit: int) -> int:
