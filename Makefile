@@ -7,10 +7,10 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 DISTS := $(patsubst %/pyproject.toml,%,$(wildcard laila-*/pyproject.toml))
 PY := .venv/bin/python
-INSTALL := -c constraints.txt --build-constraint constraints.txt --group dev \
-  -e "./laila-core[all,testing]" $(patsubst %,-e ./%,$(filter-out laila-core,$(DISTS)))
+# Installs what constraints.txt pins, and nothing whose hash is not there.
+PINNED := $(PY) tools/pinned.py install
 
-.PHONY: help install demo test test-full bench dist fuzz test-field lint format clean moved
+.PHONY: help install demo test test-full bench dist fuzz test-field audit pins lint format clean moved
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,19 +21,27 @@ install: .venv/.installed ## make .venv: every package editable, with the develo
 ifneq ($(shell cat .venv/.installed 2>/dev/null),$(CURDIR))
 .venv/.installed: moved
 endif
-.venv/.installed: constraints.txt pyproject.toml $(DISTS:%=%/pyproject.toml)
+.venv/.installed: constraints.txt pyproject.toml tools/pinned.py $(DISTS:%=%/pyproject.toml)
 	@python=$$(sh tools/find-python "$(PYTHON)") || exit 1; \
 	[ "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" ] || rm -rf .venv; \
 	echo "making .venv with $$python (about half a minute the first time)"; \
 	"$$python" -m venv .venv
-	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt pip uv
-	@# uv takes a tenth of the time, but reads no pip configuration: where it finds no registry, pip does.
-	@$(PY) -m uv pip install -q --python $(PY) $(INSTALL) || \
-	  { echo "uv could not; trying with pip"; $(PY) -m pip install -q $(INSTALL); }
+	@$(PINNED) $(PY) --group install
+	@$(PINNED) $(PY) --workspace --group dev
 	@printf '%s\n' "$(CURDIR)" > $@
 
 demo: install ## train, store and recover a digits classifier; another store: make demo POOL=hdf5:///tmp/digits.h5
 	@$(if $(filter s3://,$(POOL)),$(PY) tools/with_s3.py -- )$(PY) examples/digits/demo.py $(if $(POOL),--pool "$(POOL)")
+
+# All environments that are there, each layer with .venv below it.
+audit: install ## licences, pins and requirements of what is installed; vulnerabilities: make audit OSV=all.zip (of osv.dev)
+	@for site in $(wildcard .venv-*/lib/python*/site-packages) ""; do \
+	  echo "-- $${site:-.venv}"; \
+	  $(PY) tools/audit.py $(if $(OSV),--osv "$(OSV)") $$site $(wildcard .venv/lib/python*/site-packages) || failed=1; \
+	done; exit $${failed:-0}
+
+pins: .venv/.installed ## write constraints.txt anew: hashes, and what is new in a pyproject.toml; newest: make pins UPGRADE=1
+	@$(PY) tools/pinned.py renew $(if $(UPGRADE),--upgrade)
 
 # Files of tests run side by side: most of them wait for processes, servers and disks.
 test: install ## run every test but those that need torch; one file: make test ARGS=tests/test_imports.py
@@ -50,8 +58,7 @@ dist: install ## build the wheel of every distribution into dist/
 # What only the benchmarks need, in .venv too: it disturbs nothing there.
 .venv/.bench: .venv/.installed
 	@echo "adding what the benchmarks compare laila with"
-	@set -- -q -c constraints.txt --group bench; $(PY) -m uv pip install --python $(PY) "$$@" || \
-	  { echo "uv could not; trying with pip"; $(PY) -m pip install "$$@"; }
+	@$(PINNED) $(PY) --group bench
 	@touch $@
 
 bench: .venv/.bench ## laila beside its raw backends; one workload: make bench ONLY=P7; an older tree: make bench BASE=HEAD~20
@@ -60,8 +67,8 @@ bench: .venv/.bench ## laila beside its raw backends; one workload: make bench O
 # A layer over .venv, as below: the fuzzer has wheels for few versions of Python.
 .venv-fuzz/.installed: .venv/.installed
 	@echo "making .venv-fuzz"
-	@$(PY) -m venv .venv-fuzz
-	@.venv-fuzz/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt atheris
+	@$(PY) -m venv --without-pip .venv-fuzz
+	@$(PINNED) .venv-fuzz/bin/python --group fuzz
 	@site() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
 	  echo "import site; site.addsitedir('$$(site $(PY))')" > "$$(site .venv-fuzz/bin/python)/over-venv.pth"
 	@touch $@
@@ -74,9 +81,8 @@ fuzz: .venv-fuzz/.installed ## install a fuzzer into .venv-fuzz and feed all tha
 # A layer over .venv: the libraries of the group `field` are here, everything else is found there.
 .venv-field/.installed: .venv/.installed
 	@echo "making .venv-field (some gigabytes: torch is one of its libraries)"
-	@$(PY) -m venv .venv-field
-	@set -- -q -c constraints.txt --group field; $(PY) -m uv pip install --python .venv-field/bin/python "$$@" || \
-	  { echo "uv could not; trying with pip"; .venv-field/bin/python -m pip install "$$@"; }
+	@$(PY) -m venv --without-pip .venv-field
+	@$(PINNED) .venv-field/bin/python --group field
 	@site() { "$$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
 	  echo "import site; site.addsitedir('$$(site $(PY))')" > "$$(site .venv-field/bin/python)/over-venv.pth"
 	@sed "1s|.*|#!$(CURDIR)/.venv-field/bin/python|" .venv/bin/laila > .venv-field/bin/laila; chmod +x .venv-field/bin/laila
