@@ -53,6 +53,7 @@ class Decoder:
         "blob",
         "classes",
         "copy",
+        "fields",
         "given",
         "row",
         "shared",
@@ -76,6 +77,8 @@ class Decoder:
         self._counts: dict[object, int] = {}
         self.classes: dict[tuple[str, object], type] = {}
         """What names of classes stand for, and what the classes were checked by."""
+        self.fields: dict[tuple[object, tuple[object, ...]], tuple[str, ...]] = {}
+        """Per shape of a class and names of attributes: the names, where instances have just these."""
 
     def count(self, what: object, most: int) -> bool:
         """Count one more of ``what``; whether there are no more than ``most``."""

@@ -24,6 +24,7 @@ from laila.codec import registry, tags
 from laila.codec.limits import KeyBudget, work_allowed
 from laila.codec.places import place
 from laila.codec.plain import ATOMS, INLINE_BYTES, pack_each, pack_object
+from laila.codec.references import MANY, compact_known
 from laila.codec.rows import RowWriter, content_of_tuple, int_row, pack_row, reference, referred
 from laila.contract.blob import Blob
 from laila.contract.buffer import Buffer
@@ -98,8 +99,11 @@ class Known:
         self.index = index
 
 
+_SHORT_OR_KNOWN = _SHORT | {Known}
+
+
 class _Frame:
-    __slots__ = ("careful", "depth", "obj", "position", "row")
+    __slots__ = ("careful", "depth", "known", "obj", "position", "row", "todo")
 
     def __init__(self, obj: object, row: Row, position: int) -> None:
         self.obj = obj
@@ -107,6 +111,33 @@ class _Frame:
         self.position = position
         self.depth = 0  # the most rows on one path below it that are freed by recursion
         self.careful = False  # set once the packer found an int beyond 64 bits
+        # Of a wide row: the rows of its fields, by id; and the positions not looked at yet, last first.
+        self.known: dict[int, int] | None = None
+        self.todo: list[int] = []
+
+    def widen(self) -> None:
+        """Look at each object in the row once, however often it stands there; see :meth:`narrow`."""
+        row = self.row
+        size = len(row)
+        # From the last to the first, so that the first place of each object is what remains.
+        places = dict(zip(map(id, reversed(row)), range(size - 1, 0, -1), strict=False))
+        self.todo = [
+            position
+            for position in sorted(places.values(), reverse=True)
+            if type(row[position]) not in _SHORT_OR_KNOWN
+            and (type(row[position]) is not bytes or _is_long(row[position]))
+        ]
+        self.known = {id(field): field.index for field in row if type(field) is Known}
+
+    def narrow(self) -> None:
+        """Put references into a wide row, as other rows have them."""
+        known, self.known = self.known, None
+        if known is not None:
+            numbers = map(known.get, map(id, self.row))
+            self.row = [
+                field if number is None else reference(number)
+                for field, number in zip(self.row, numbers, strict=True)
+            ]
 
 
 class Encoder:
@@ -260,7 +291,7 @@ class Encoder:
                 for field in todo[-1]:
                     left -= 1
                     kind = type(field)
-                    if kind in _SHORT or kind is ExtType:
+                    if kind in _SHORT_OR_KNOWN or kind is ExtType:
                         pass
                     elif kind in _SMALL:
                         if len(todo) < _SMALL_LEVELS and id(field) not in self.memo:
@@ -434,19 +465,29 @@ class Encoder:
                     pending, row = self._from_above(cycle.position)
             depth = 0
             kinds = set(map(type, row))
+            wide = len(row) > MANY
             if Known in kinds:
                 depths = self._rows.depths
                 depth = max(depths[field.index] for field in row if type(field) is Known)
-                row = [reference(field.index) if type(field) is Known else field for field in row]
-                kinds.discard(Known)
-            if row[0] in _KEYED:
+                if not wide:
+                    row = [reference(field.index) if type(field) is Known else field for field in row]
+                    kinds.discard(Known)
+            if row[0] in _KEYED and Known not in kinds:  # else they were checked when they were written
                 self._check_keys(row)
-            if tuple in kinds and kinds <= _SHORT_OR_TUPLE and self._tuples(row):
+            tuples = self._tuples(row) if tuple in kinds and kinds <= _SHORT_OR_TUPLE else None
+            if tuples is not None:
                 kinds.discard(tuple)
             simple = kinds <= ATOMS and not (bytes in kinds and any(_is_long(field) for field in row))
             stack.pop()
-            stack.append(_Frame(pending, row, len(row) if simple else 1))
-            stack[-1].depth = depth
+            frame = _Frame(pending, row, len(row) if simple else 1)
+            frame.depth = depth
+            stack.append(frame)
+            if tuples is not None:
+                frame.known = tuples
+                if not wide:
+                    frame.narrow()
+            elif wide and not simple and ExtType not in kinds:
+                frame.widen()
             # Leave every frame that is complete, until one has a field to enter.
             while True:
                 frame = stack[-1]
@@ -464,8 +505,12 @@ class Encoder:
                 if len(stack) == base:
                     return index
                 above = stack[-1]
-                above.row[above.position] = reference(index)
-                above.position += 1
+                if above.known is None:
+                    above.row[above.position] = reference(index)
+                    above.position += 1
+                else:
+                    above.known[id(above.row[above.position])] = index
+                    above.todo.pop()
                 above.depth = max(above.depth, self._rows.depths[index])
 
     def _row_of(self, pending: object) -> Row:
@@ -541,6 +586,8 @@ class Encoder:
 
         Known ones become references on the way.
         """
+        if frame.known is not None:
+            return self._next_of_wide(frame, frame.known)
         row, position, memo, pickled = frame.row, frame.position, self.memo, self.pickled
         careful, depths = frame.careful, self._rows.depths
         for position in range(position, len(row)):  # noqa: B020  # resumes where it stopped
@@ -567,26 +614,51 @@ class Encoder:
                 frame.depth = depths[index]
         return None
 
-    def _tuples(self, row: Row) -> bool:
+    def _next_of_wide(self, frame: _Frame, known: dict[int, int]) -> object | None:
+        """:meth:`_next` of a wide row, whose fields stay what they are until it is packed."""
+        row, todo, memo, pickled, depths = frame.row, frame.todo, self.memo, self.pickled, self._rows.depths
+        while todo:
+            position = todo[-1]
+            field = row[position]
+            index = memo.get(id(field))
+            if index is None:
+                kind = type(field)
+                frame.position = position
+                if pickled and id(field) in pickled:
+                    index = self.part_row(field)
+                elif not self._leaves:
+                    index = self._small(field, kind, 1) if kind in _SMALL else self._quick(field, kind)
+                if index is None:
+                    found: object = field
+                    return found
+            known[id(field)] = index
+            todo.pop()
+            if depths[index] > frame.depth:  # noqa: PLR1730 - met for every reference, and max is a call
+                frame.depth = depths[index]
+        return None
+
+    def _tuples(self, row: Row) -> dict[int, int] | None:
         """Write all tuples in ``row``, whose other fields are atoms, if these hold nothing but short atoms.
 
-        False, and nothing is done, where one holds something else. This is what most tuples come to: they are
-        taken at once, since a step in Python for each costs more than packing it.
+        Returns their rows by id; None, and nothing is done, where one holds something else. This is what most
+        tuples come to: they are taken at once, since a step in Python for each costs more than packing it.
         """
         found = [field for field in row if type(field) is tuple]
-        if len(found) < _FEW or not _SHORT.issuperset(map(type, chain.from_iterable(found))):
-            return False
-        if float in map(type, chain.from_iterable(found)) and any(x != x for x in chain.from_iterable(found)):
-            return False
+        unique = dict(zip(map(id, found), found, strict=True))
+        if len(unique) < len(found):
+            found = [*unique.values()]
+        elif len(found) < _FEW:
+            return None
+        fields = set(map(type, chain.from_iterable(found)))
+        if not fields <= _SHORT or (float in fields and any(x != x for x in chain.from_iterable(found))):
+            return None
         try:
-            indexes = self._rows.write_tuples(found)
+            known = dict(zip(unique, self._rows.write_tuples(found), strict=True))
         except OverflowError:
-            return False
-        self.memo.update(zip(map(id, found), indexes, strict=True))
+            return None
+        self.memo.update(known)
         self._alive.append(found)
-        references = map(reference, indexes)
-        row[:] = [next(references) if type(field) is tuple else field for field in row]
-        return True
+        return known
 
     def _wide_ints(self, row: Row) -> bool:
         """Write all ints in ``row`` that have more than 64 bits, at once, as :meth:`_tuples` does tuples.
@@ -619,8 +691,9 @@ class Encoder:
             if level == _SMALL_LEVELS or (tag == tags.DICT and not _SHORT.issuperset(map(type, row[1::2]))):
                 return None
             memo, depths = self.memo, self._rows.depths
-            many = len(row) > _FEW and _SHORT_OR_TUPLE.issuperset(map(type, row)) and self._tuples(row)
-            for position, field in enumerate(() if many else row):
+            if len(row) > _FEW and _SHORT_OR_TUPLE.issuperset(map(type, row)):
+                self._tuples(row)  # which are known from then on
+            for position, field in enumerate(row):
                 kind = type(field)
                 if kind in _SHORT:
                     continue
@@ -658,7 +731,7 @@ class Encoder:
             self._check_keys(row)
         if not _SHORT.issuperset(map(type, row)):
             memo, depths = self.memo, self._rows.depths
-            whole = True
+            known: list[tuple[int, int]] = []
             for position, field in enumerate(row):
                 kind = type(field)
                 if kind in _SHORT or (kind is bytes and not _is_long(field)):
@@ -669,15 +742,16 @@ class Encoder:
                         index = self._small(field, kind, 2)
                     elif tag == tags.SUBCLASS and position == tags.ATTRIBUTES[tag] - 1:
                         index = self._quick(field, kind)  # the base's part of the value
-                if index is None:
-                    whole = False
-                    break
-                row[position] = Known(index)
+                    if index is None:
+                        row = [_Boxed(field) if type(field) is ExtType else field for field in row]
+                        for position, index in known:
+                            row[position] = Known(index)
+                        self._ready[number] = row
+                        return None
+                known.append((position, index))
                 depth = max(depth, depths[index])
-            if not whole:
-                self._ready[number] = [_Boxed(field) if type(field) is ExtType else field for field in row]
-                return None
-            row = [reference(field.index) if type(field) is Known else field for field in row]
+            for position, index in known:
+                row[position] = reference(index)
         merge = tag in tags.MERGED and not _has_nan(row, value)
         try:
             packed = pack_row(row)
@@ -712,15 +786,19 @@ class Encoder:
             self.refuse("its keys take too long to hash or to compare")
 
     def _finish(self, frame: _Frame) -> int | None:
-        row = frame.row
+        if self.keep:
+            frame.narrow()
         try:
-            packed = pack_row(row)
+            packed = self._packed(frame)
         except OverflowError:
+            frame.narrow()
+            row = frame.row
             if not self._wide_ints(row):
                 frame.careful = True
                 frame.position = 1
                 return None
             packed = pack_row(row)
+        row = frame.row
         if self.keep and row[0] in tags.SETS:
             # One order for equal sets, so that they merge; the order by content comes at the end.
             refs = sorted((field for field in row if type(field) is ExtType), key=referred)
@@ -735,6 +813,15 @@ class Encoder:
         if row[0] in tags.LEAVES:
             self._kept_out[index] = frame.obj
         return index
+
+    def _packed(self, frame: _Frame) -> bytes:
+        if frame.known is not None:
+            row = frame.row
+            wide = compact_known(row, list(map(frame.known.get, map(id, row))))
+            if wide is not None:
+                return pack_object(wide)
+            frame.narrow()
+        return pack_row(frame.row)
 
     def set_row(self, tag: int, members: set[object] | frozenset[object]) -> Row:
         """The row of a set: atoms in the order of their bytes.

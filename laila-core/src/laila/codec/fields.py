@@ -64,6 +64,7 @@ class Shape:
         )
         """The fields without which an instance is not whole: it is noted which of them are not set."""
         self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._usual: dict[tuple[str, ...], bool] = {}
 
     def is_field(self, name: str) -> bool:
         """Whether ``name`` is an attribute that data may set without a signature.
@@ -94,6 +95,22 @@ class Shape:
                 if len(self._known) < _KEPT and len(names) < _KEPT:
                     self._known[names] = known
         return known
+
+    def is_usual(self, names: tuple[str, ...]) -> bool:
+        """Whether the names are the fields that are declared, or any where none are, and none is missing."""
+        known = self._usual.get(names)
+        if known is None:
+            known = self.is_complete(names) is not None and not self.adds(names)
+            if len(self._usual) < _KEPT and len(names) < _KEPT:
+                self._usual[names] = known
+        return known
+
+    def adds(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The names beside those that a dataclass and its like declares."""
+        declared = self.declared
+        if declared is None:
+            return ()
+        return tuple(name for name in names if name not in declared and name not in self.slots)
 
     def default(self, name: str, instance: object) -> object:
         """What the class gives to the field ``name`` of an instance that has none; else :data:`MISSING`."""

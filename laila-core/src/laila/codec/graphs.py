@@ -12,6 +12,7 @@ import sys
 from collections import OrderedDict, deque
 from fractions import Fraction
 from functools import lru_cache
+from operator import is_
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -32,16 +33,16 @@ if TYPE_CHECKING:
 
     Trail = tuple["Trail | None", object] | None
 
-__all__ = ["difference", "path_to"]
+__all__ = ["Comparison", "difference", "equal_flat", "path_to", "plan_of", "slots_of"]
 
-_FLAT = ATOMS - {bytes}
+FLAT = ATOMS - {bytes}
 _EXACT = frozenset({str, type(None)})  # of which equal ones are the same
 _FEW = 8
 _BY_NAME = (type, BuiltinFunctionType, ModuleType)
 _UNSHARED = (tuple, frozenset, FunctionType, MethodType, CodeType, *_BY_NAME)
-_MERGED = frozenset({list, dict, set, bytearray, deque})
+MERGED = frozenset({list, dict, set, bytearray, deque})
 _MISSING = object()
-_NOTHING = (None, None, False, False)
+NOTHING = (None, None, False, False)
 _VALUES: tuple[Any, ...] = (str, bytes, bytearray, int, float, complex)
 _CONTENTS: tuple[tuple[Any, str], ...] = (
     (dict, "_mapping"),
@@ -56,7 +57,7 @@ def difference(given: object, read: object, *, deep: bool = False) -> tuple[str,
 
     ``deep`` compares the contents of arrays and tensors too, which their codecs are otherwise trusted with.
     """
-    return _Comparison(deep).run(given, read)
+    return Comparison(deep).run(given, read)
 
 
 def path_to(root: object, wanted: object) -> str | None:
@@ -72,7 +73,7 @@ def path_to(root: object, wanted: object) -> str | None:
         except Exception:  # noqa: BLE001, S112 - what cannot be looked into holds nothing that can be found
             continue
         for step, part in parts:
-            if id(part) not in seen and type(part) not in _FLAT:
+            if id(part) not in seen and type(part) not in FLAT:
                 seen.add(id(part))
                 todo.append((part, (trail, step)))
     return None
@@ -129,7 +130,7 @@ def _items(obj: Any) -> Iterable[object]:
 
 
 @lru_cache(maxsize=4096)
-def _slots(kind: Any) -> tuple[tuple[str, Any], ...]:
+def slots_of(kind: Any) -> tuple[tuple[str, Any], ...]:
     """The slots of a class and its bases, each under a name of its own: two may have the same."""
     found: dict[str, Any] = {}
     for base in kind.__mro__:
@@ -147,7 +148,7 @@ def _attributes(obj: object) -> dict[str, object]:
     except AttributeError:
         found = {}
     kind: Any = type(obj)
-    slots = _slots(kind)
+    slots = slots_of(kind)
     if not slots:
         return found
     found = dict(found)
@@ -183,7 +184,7 @@ def _is_foreign(kind: Any) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _plan(kind: Any) -> tuple[str | None, str | None, bool, bool]:
+def plan_of(kind: Any) -> tuple[str | None, str | None, bool, bool]:
     """How a ``kind`` is compared: methods for its contents and its state, and what its identity is worth.
 
     The last two: whether one object that became two would be missed, and whether it is looked at once alone.
@@ -197,7 +198,7 @@ def _plan(kind: Any) -> tuple[str | None, str | None, bool, bool]:
         return "_names", None, False, shared
     content = next((name for base, name in _CONTENTS if issubclass(kind, base)), None)
     state: str | None = None
-    counts = kind in _MERGED or kind is SimpleNamespace
+    counts = kind in MERGED or kind is SimpleNamespace
     if issubclass(kind, BaseException):
         content, state = "_exceptions", "_fields"
     elif content is None and _is_library_type(kind, "numpy", "ndarray"):
@@ -211,7 +212,7 @@ def _plan(kind: Any) -> tuple[str | None, str | None, bool, bool]:
             state, counts = "_fields", True
         elif _is_foreign(kind):
             state = "_kept"
-    return (content, state, counts, shared) if content or state else _NOTHING
+    return (content, state, counts, shared) if content or state else NOTHING
 
 
 def _is_of_tables(kind: type) -> bool:
@@ -226,7 +227,9 @@ def _is_library_type(kind: type, library: str, name: str) -> bool:
     return isinstance(base, type) and issubclass(kind, base)
 
 
-class _Comparison:
+class Comparison:
+    """One comparison: what was met on both sides, and what is still to be compared."""
+
     def __init__(self, deep: bool) -> None:
         self._deep = deep
         self._there: dict[int, object] = {}
@@ -235,6 +238,7 @@ class _Comparison:
         self._todo: list[tuple[Any, Any, Trail]] = []
 
     def run(self, given: object, read: object) -> tuple[str, str] | None:
+        """Where, and how, ``read`` differs from ``given``; None where it does not."""
         todo, there = self._todo, self._there
         todo.append((given, read, None))
         while todo:
@@ -242,8 +246,8 @@ class _Comparison:
             if a is b or there.get(id(a), _MISSING) is b:
                 continue
             kind: Any = type(a)
-            plan = _plan(kind)
-            if plan is _NOTHING and type(b) is kind:
+            plan = plan_of(kind)
+            if plan is NOTHING and type(b) is kind:
                 continue
             reason = self._compare(a, b, kind, plan, trail)
             if reason is not None:
@@ -266,7 +270,7 @@ class _Comparison:
                 return None
             if known is not _MISSING:
                 return f"one {_name(kind)} came back as two" if counts else None
-            if kind in _MERGED and self._back.setdefault(id(b), a) is not a:
+            if kind in MERGED and self._back.setdefault(id(b), a) is not a:
                 return f"two objects of {_name(kind)} came back as one"
             self._there[id(a)] = b
             self._alive.append((a, b))
@@ -325,7 +329,7 @@ class _Comparison:
         if mine is a or its is b:
             return None if mine is a and its is b else "its attributes came back apart from its contents"
         values, others = [*mine.values()], [its[name] for name in mine]
-        if not _equal_flat(values, others):
+        if not equal_flat(values, others):
             self._todo.extend(
                 (value, other, (trail, f".{name}"))
                 for name, value, other in zip(mine, values, others, strict=True)
@@ -339,10 +343,10 @@ class _Comparison:
             return (
                 f"{len(keys)} keys came back as {len(others)}; did some become equal after they were put in?"
             )
-        if not _equal_flat(keys, others):
+        if not equal_flat(keys, others):
             self._several(keys, others, trail, ".keys()[%d]")
         values, others = [*base.values(a)], [*base.values(b)]
-        if not _equal_flat(values, others):
+        if not equal_flat(values, others):
             self._several(values, others, trail, keys)
         factory = getattr(a, "default_factory", None) if type(a) is not dict else None
         if type(a) is not dict and factory is not getattr(b, "default_factory", None):
@@ -355,7 +359,7 @@ class _Comparison:
             return f"{len(mine)} items came back as {len(its)}"
         if isinstance(a, deque) and a.maxlen != b.maxlen:
             return "a deque came back with another limit"
-        if not _equal_flat(mine, its):
+        if not equal_flat(mine, its):
             self._several(mine, its, trail, "[%d]")
         return None
 
@@ -369,7 +373,7 @@ class _Comparison:
                 if item is not its[number]:
                     self._todo.append((item, its[number], (trail, (steps, number))))
             return
-        quiet = {kind for kind in set(map(type, mine)) if _plan(kind) is _NOTHING}
+        quiet = {kind for kind in set(map(type, mine)) if plan_of(kind) is NOTHING}
         if quiet:
             pairs = [
                 (number, item, other)
@@ -399,7 +403,7 @@ class _Comparison:
             if kind in ATOMS or len(same) > 1:
                 continue  # which of several is the same one, only their class could say
             self._todo.append((item, same[0], (trail, ".{member}")))
-        if all(type(item) in _FLAT for item in mine) and not _equal_sets(mine, its):
+        if all(type(item) in FLAT for item in mine) and not _equal_sets(mine, its):
             return "its members came back changed"
         return None
 
@@ -446,18 +450,21 @@ def _short(value: object) -> str:
     return str(kind.__repr__(value[:40] if kind in (str, bytes) else value))[:80]  # type: ignore[index]
 
 
-def _equal_flat(mine: list[Any], its: list[Any]) -> bool:
+def equal_flat(mine: list[Any], its: list[Any]) -> bool:
     """Whether both are the same atoms, bit by bit; False says nothing."""
     kinds = set(map(type, mine))
     if kinds <= _EXACT:
         return mine == its and set(map(type, its)) == kinds
-    if not _FLAT.issuperset(map(type, mine)) or not _FLAT.issuperset(map(type, its)):
+    if not kinds <= FLAT or not FLAT.issuperset(map(type, its)):
         # Members of enums, types and their like are the very same objects.
-        other = [pair for pair in zip(mine, its, strict=True) if pair[0] is not pair[1]]
-        if not other:
+        same = list(map(is_, mine, its))
+        if all(same):
             return True
-        mine, its = [a for a, _ in other], [b for _, b in other]
-        if not _FLAT.issuperset(map(type, mine)) or not _FLAT.issuperset(map(type, its)):
+        if kinds.isdisjoint(FLAT):
+            return False
+        mine = [a for a, known in zip(mine, same, strict=True) if not known]
+        its = [b for b, known in zip(its, same, strict=True) if not known]
+        if not FLAT.issuperset(map(type, mine)) or not FLAT.issuperset(map(type, its)):
             return False
     try:
         return pack_object(mine) == pack_object(its)

@@ -54,6 +54,7 @@ __all__ = [
 
 _getstate_of_object = object.__getstate__
 _ITSELF = True
+_KEPT = 4096
 
 
 def encoder_of_class(kind: type) -> EncodeFunction:
@@ -381,17 +382,19 @@ def fields_of(value: object, shape: Shape, encoder: Encoder) -> tuple[Row | tupl
             attributes = {}
         pairs += chain.from_iterable(list(attributes.items()))
     names = pairs[::2]
+    if not names and whole is None and not shape.expected:
+        return None, pairs
     if not {str}.issuperset(map(type, names)):
         odd = next(name for name in names if type(name) is not str)
         encoder.refuse(f"an attribute of {registry.type_name(kind)} is called {shown(odd)}, which is no text")
     texts: tuple[Any, ...] = tuple(names)
-    if whole is None and shape.is_complete(texts) is not None and not _adds(shape, texts):
+    if whole is None and shape.is_usual(texts):
         return None, pairs
     unset = tuple(name for name in shape.expected if name not in texts)
     if shape.declared is None:
         extra = tuple(name for name in texts if not shape.is_field(name))
     else:
-        extra = _adds(shape, texts)
+        extra = shape.adds(texts)
     for name in extra:
         if not shape.is_field(name) and not _is_harmless(name, pairs[2 * texts.index(name) + 1], kind):
             _sign_attribute(kind, name, encoder)
@@ -408,14 +411,6 @@ def fields_of(value: object, shape: Shape, encoder: Encoder) -> tuple[Row | tupl
     if not unset and not extra and whole is None:
         return None, pairs
     return (unset or None, extra or None, whole), pairs
-
-
-def _adds(shape: Shape, names: Iterable[str]) -> tuple[str, ...]:
-    """The names beside those that a dataclass and its like declares."""
-    declared = shape.declared
-    if declared is None:
-        return ()
-    return tuple(name for name in names if name not in declared and name not in shape.slots)
 
 
 def _is_set(slot: Any, value: object) -> bool:
@@ -464,9 +459,12 @@ def set_fields(found: object, shape: Shape, odd: object, pairs: Row, name: str, 
     values = pairs[1::2]
     if len(names) != len(values):
         raise ValueError("an attribute without a value")
-    expected = odd is None and not registry.changes_of(shape.kind).defaults
-    known = shape.is_complete(names) if expected else None
+    known = decoder.fields.get((shape, names)) if odd is None else None
     later: Iterable[str] = ()
+    if known is None and odd is None and not registry.changes_of(shape.kind).defaults:
+        known = shape.is_complete(names)
+        if known is not None and len(decoder.fields) < _KEPT:
+            decoder.fields[shape, known] = known
     if known is None:
         if not {str}.issuperset(map(type, names)) or len(set(names)) != len(names):
             raise ValueError("an attribute twice, or one whose name is no text")
@@ -479,6 +477,8 @@ def set_fields(found: object, shape: Shape, odd: object, pairs: Row, name: str, 
         known, values, later = conform(shape, names, values, unset, extra, name, decoder)
         if whole is not None:
             _set_dict(found, shape, whole, name, decoder)
+    if not names and not later:
+        return
     slots, attributes = shape.slots, None if shape.dict is None else shape.dict.__get__(found)
     if not slots and attributes is not None:
         attributes.update(zip(known, values, strict=True))

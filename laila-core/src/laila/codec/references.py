@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Row = list[Any]
 
-__all__ = ["MANY", "compact", "expand", "referred", "split"]
+__all__ = ["MANY", "compact", "compact_known", "expand", "referred", "split"]
 
 MANY = 32
 """From so many references on a row is written so."""
@@ -60,6 +60,24 @@ def compact(row: Row) -> Row | None:
     first = len(row) - len(places)
     where = None if places[0] == first else _packed(places)
     return [tags.REFERENCES, _packed(indexes), where, *(field for field in row if type(field) is not ExtType)]
+
+
+def compact_known(row: Row, known: Sequence[int | None]) -> Row | None:
+    """What :func:`compact` gives for ``row`` with references to the rows ``known``, None for what is none."""
+    count = len(row) - known.count(None)
+    if count < MANY or len(row) <= MANY:
+        return None
+    first = len(row) - count
+    if known[first] is not None and known[:first].count(None) == first:
+        indexes: Sequence[Any] = known[first:]
+        where, fields = None, row[:first]
+    else:
+        places = [position for position, index in enumerate(known) if index is not None]
+        indexes = list(map(known.__getitem__, places))
+        where, fields = _packed(places), [f for f, i in zip(row, known, strict=True) if i is None]
+    if max(indexes) >> 32:
+        return None
+    return [tags.REFERENCES, _packed(indexes), where, *fields]
 
 
 def split(row: Row) -> tuple[array[int], array[int] | range, Row]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from laila.codec import registry, tags
 from laila.codec.decoder import Decoder, read_rows
 from laila.codec.graphs import difference, path_to
+from laila.codec.levels import alike
 from laila.contract.blob import unpack_checked
 from laila.errors import PayloadError
 from laila.showing import said
@@ -44,7 +45,7 @@ def verify(blob: Blob, payload: object, encoder: Encoder, *, deep: bool) -> tupl
     except Exception as error:  # noqa: BLE001 - whatever a class raises is told, with its place
         _refuse_row(payload, encoder, decoder.row, error)
     try:
-        return difference(payload, found, deep=deep)
+        return None if alike(payload, found, deep=deep) else difference(payload, found, deep=deep)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return None  # it cannot be looked into: another thread changes it, or its class forbids that
 
