@@ -1,0 +1,1 @@
+"""Real objects of many libraries."""
