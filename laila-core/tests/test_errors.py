@@ -82,6 +82,7 @@ def test_a_message_is_shown_as_it_is() -> None:
     [
         ("EntryNotFoundError", KeyError),
         ("PoolNotFoundError", KeyError),
+        ("PeerNotFoundError", KeyError),
         ("ImmutableEntryError", RuntimeError),
         ("EvolutionConflictError", RuntimeError),
         ("IdentityError", ValueError),

@@ -55,6 +55,7 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── GuaranteeError (RuntimeError)             a guarantee used where it cannot keep its word
     ├── EnvironmentSnapshotError (ValueError)     an environment that cannot be rebuilt
     ├── NotSupportedError (NotImplementedError)   what this laila, or this pool, cannot do
+    ├── PeerNotFoundError (KeyError)              no peer is connected under that id
     ├── RemoteError (RuntimeError)                what a function of a peer raised, of a kind unknown here
     └── PeerError (ConnectionError)               a peer that cannot be reached or refused
         ├── PeerRefusedError (PermissionError)    … because the secret, the identity or the role is wrong
@@ -101,6 +102,7 @@ __all__ = [
     "PayloadError",
     "PeerDisconnectedError",
     "PeerError",
+    "PeerNotFoundError",
     "PeerRefusedError",
     "PeerTimeoutError",
     "PluginError",
@@ -416,6 +418,13 @@ class PeerError(LailaError, ConnectionError):
     """A peer that cannot be reached, or refused."""
 
     peer: str
+
+
+class PeerNotFoundError(LailaError, KeyError):
+    """No peer is connected under the global id ``peer``; ``connected`` lists the ids that there are."""
+
+    peer: str
+    connected: list[str]
 
 
 class PeerRefusedError(PeerError, PermissionError):

@@ -113,6 +113,13 @@ class Registry:
                 plugin=name,
                 distribution=None,
             )
+        if self.group == "laila.protocols" and name in ("http", "https"):
+            raise PluginError(
+                f"there is no protocol {shown(name)}: the address of a policy begins with ws:// or wss://, "
+                "as `laila serve` prints it",
+                plugin=name,
+                distribution=None,
+            )
         known = self.names()
         close = get_close_matches(name, known, n=1)
         hint = f"; did you mean {shown(close[0])}?" if close else ""

@@ -8,7 +8,14 @@ from weakref import WeakValueDictionary
 
 from laila.contract.component import Component
 from laila.contract.protocol import Protocol, Request
-from laila.errors import InvalidArgumentError, NotSupportedError, PeerError, PeerRefusedError, SettingsError
+from laila.errors import (
+    InvalidArgumentError,
+    NotSupportedError,
+    PeerError,
+    PeerNotFoundError,
+    PeerRefusedError,
+    SettingsError,
+)
 from laila.locks import long_lock, mutex
 from laila.policy.events import Events
 from laila.showing import shown
@@ -35,7 +42,16 @@ class Peers(Mapping[str, "RemotePolicyProxy"]):
         self._now = now
 
     def __getitem__(self, peer: str) -> RemotePolicyProxy:
-        return self._now()[peer]
+        peers = self._now()
+        try:
+            return peers[peer]
+        except KeyError:
+            raise PeerNotFoundError(
+                f"no peer {shown(peer)} is connected; laila.add_peer(uri, secret) connects to one and "
+                f"returns its id. Connected: {', '.join(peers) or 'none'}",
+                peer=str(peer),
+                connected=list(peers),
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._now()))
@@ -120,7 +136,10 @@ class DefaultCentralCommunication(Component):
         One that listens at the same port, by the same options, takes the other's place.
         """
         if not isinstance(protocol, Protocol):
-            raise InvalidArgumentError(f"a connection is a laila protocol, not a {type(protocol).__name__}")
+            raise InvalidArgumentError(
+                f"a connection is a laila protocol, not a {type(protocol).__name__}; to connect to a policy "
+                "use laila.add_peer(uri, secret)"
+            )
         for other in self.connections.values():
             if other is not protocol and _listens_at_the_same(other, protocol):
                 self.remove_connection(other)  # a cell or module that sets up is run a second time

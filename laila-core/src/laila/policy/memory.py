@@ -425,6 +425,8 @@ def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:
         return Future.failed(error)
     entry._state = EntryState.POOLED
     entry._pool = pool._uuid
+    if entry._evolution == 0:
+        storing.tell_hidden(pool, blob)
     return Future.completed(blob.key)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from laila.contract.pool import StoreOutcome
 from laila.entry import EntryState, Manifest, from_blob, to_blob
 from laila.errors import EvolutionConflictError, ImmutableEntryError, ManifestError
-from laila.showing import shown
+from laila.showing import logger, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "store",
     "store_over",
     "store_plan",
+    "tell_hidden",
     "unmark",
 ]
 
@@ -57,7 +58,26 @@ def store(
     except BaseException:
         unmark(entries)
         raise
+    for blob, outcome in zip(blobs, found, strict=True):
+        if outcome is _CREATED and blob.key.endswith("-0"):
+            tell_hidden(pool, blob)
     return _settle(pool, entries, blobs, found, on_conflict)
+
+
+def tell_hidden(pool: Pool, blob: Blob) -> None:
+    """Log that the nickname of a new variable means a constant that the pool has, too."""
+    if blob.nickname is None:
+        return
+    try:
+        hidden = pool.exists(blob.key.removesuffix("-0"))
+    except Exception:  # noqa: BLE001 - the variable is stored all the same
+        return
+    if hidden:
+        logger("laila.memory").warning(
+            f"the variable {blob.key} was stored, but pool {shown(_decider(pool))} has a constant of the "
+            f"same nickname, {shown(blob.nickname)}. The nickname means the constant: give the variable "
+            "another one, or remember it by its id"
+        )
 
 
 def _settle(
