@@ -142,6 +142,8 @@ WRONG_ARGUMENTS: list[tuple[Callable[[], object], str]] = [
     (lambda: any_laila.memory.extend("memory://", pool="x"), "twice.* did you mean pool_nickname="),
     (lambda: any_laila.memory.extend(any_laila.MemoryPool(), name="x"), "did you mean pool_nickname="),
     (lambda: any_laila.constant(1, "x"), r"takes 1 without a keyword, and was given 2; .* nickname="),
+    (lambda: any_laila.variable(1).evolve({"step": 1}), r"by keyword: entry\.evolve\(data="),
+    (lambda: any_laila.variable(1).evolve(payload=2), r"did you mean data="),
     (lambda: any_laila.command.submit(pow, 2, 3), r"functools\.partial"),
     (lambda: any_laila.command.submit(pow, base=2), r"functools\.partial"),
     (lambda: any_laila.memorize(any_laila.command.submit(int)), r"give its \.result"),
@@ -194,6 +196,8 @@ def test_an_attribute_of_the_payload_is_not_one_of_the_entry_or_future() -> None
         entry.keys()  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match=r"'keys'.* \.result"):
         future.keys()  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"'a'.* manifest\[…\]"):
+        getattr(laila.Manifest({"a": entry}), "a")  # noqa: B009 - a type checker refuses the attribute
     assert not hasattr(entry, "shape")
     assert not hasattr(future, "__array__")
     assert not hasattr(entry, "_repr_png_")

@@ -31,6 +31,7 @@ _MEANT = {
     "missing": ("missing_ok",),
     "default": ("missing_ok",),
     "meta": ("metadata",),
+    **dict.fromkeys(("payload", "value", "obj", "content"), ("data",)),
 }
 """What people write, and the keywords that they may mean by it."""
 

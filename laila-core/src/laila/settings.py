@@ -26,10 +26,13 @@ from typing import (
     TYPE_CHECKING,
     Any,
     ClassVar,
+    Literal,
     NamedTuple,
     NoReturn,
     Self,
     dataclass_transform,
+    get_args,
+    get_origin,
     get_type_hints,
 )
 
@@ -367,10 +370,17 @@ def _refuse_value(
         why = "a secret: not shown" if field.metadata["secret"] else "not shown, as it may hold a secret"
         told, reason = f"of type {type(value).__name__} ({why})", ""
     raise SettingsError(
-        f"option {shown(field.name)} must be {type_name(kind)}, but {where} it is {told}{reason}; "
+        f"option {shown(field.name)} must be {_named(kind)}, but {where} it is {told}{reason}; "
         f"{_where(field)}",
         option=field.name,
     )
+
+
+def _named(kind: Any) -> str:
+    """How an error says what a value must be: the texts themselves where it is one of some."""
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    return type_name(kind)
 
 
 def _refuse_data(field: attrs.Attribute[Any], source: str) -> NoReturn:

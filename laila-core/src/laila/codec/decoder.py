@@ -149,15 +149,18 @@ class Decoder:
         blob = self.blob
         if blob.signature is None:
             key_id, why = None, "it bears no signature"
-            remedy = "write it again from a process that signs"
+            remedy = "memorize it again, which signs it"
         else:
             key_id = blob.signature[0]
             why = f"it was signed with the key {key_id}, which is not here"
             remedy = f"run 'laila keys export {key_id}' where it was written and 'laila keys import' here"
+        advice = f"If you trust where the payload came from, {remedy}"
+        if registrable:
+            register = "Register the class in this program, before: laila.register_type(cls)"
+            # Without a signature it was written where the class is registered: signing is not what it lacks.
+            advice = register if blob.signature is None else f"{register}. {advice}"
         raise UntrustedPayloadError(
-            f"the payload of {blob.key} needs {name[:200]}, and {why}. Nothing was imported or run. If you "
-            f"trust where it came from, {remedy}"
-            + ("; or register the class: laila.register_type" if registrable else ""),
+            f"the payload of {blob.key} needs {name[:200]}, and {why}. Nothing was imported or run. {advice}",
             key_id=key_id,
             type_name=name[:200],
         )

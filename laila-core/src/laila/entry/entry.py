@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from enum import Enum
 from time import time
 
-from laila.calling import no_attribute
+from laila.calling import helpful, no_attribute
 from laila.errors import (
     IdentityConflictError,
     IdentityError,
@@ -103,6 +103,7 @@ class Entry(Identifiable):
     __slots__ = ("__weakref__", "_created", "_payload", "_pool", "_state", "_stored", "_user_metadata")
 
     _scope: ClassVar[str] = "ENTRY"
+    _ask: ClassVar[str] = _ASK_DATA  # what an error says of attributes that are not there
 
     _payload: Any
     _state: EntryState
@@ -155,7 +156,7 @@ class Entry(Identifiable):
     if not TYPE_CHECKING:  # a type checker knows what there is
 
         def __getattr__(self, name):
-            no_attribute(self, name, _ASK_DATA)
+            no_attribute(self, name, self._ask)
 
         def __getitem__(self, key):
             raise InvalidArgumentError(f"no item {shown(key)}: {_ASK_DATA}")
@@ -314,6 +315,7 @@ class Entry(Identifiable):
             self._user_metadata = dict(user) if isinstance(user, dict) else {}
         return self._user_metadata or None
 
+    @helpful
     def evolve(
         self,
         precedence: list[str] | None = None,
@@ -323,8 +325,10 @@ class Entry(Identifiable):
         """Replace the payload by ``data``, count the evolution up by one, and return the entry.
 
         ``precedence`` and ``constitution`` are reserved. Raises :class:`ImmutableEntryError` (a
-        ``RuntimeError``) for a constant.
+        ``RuntimeError``) for a constant, ``TypeError`` for a payload without its keyword.
         """
+        if precedence is not None and data is None:
+            raise InvalidArgumentError("evolve() takes the new payload by keyword: entry.evolve(data=…)")
         if self._evolution is None:
             raise ImmutableEntryError(
                 f"{self.global_id} is a constant and cannot evolve; make a variable(…) of it",

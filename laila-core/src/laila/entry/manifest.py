@@ -48,6 +48,8 @@ class Manifest(Entry):
 
     __slots__ = ("_pending",)
 
+    _ask = "its branches are its items, manifest[…]; its entries are in manifest.resolved"
+
     _scope: ClassVar[str] = "MANIFEST"
     _pending: dict[str, Entry]
 
