@@ -271,6 +271,12 @@ def test_what_a_signature_was_made_of_is_not_shown(faults: Faults, open_pool: Op
     assert "feedface" not in "".join(traceback.format_exception(error))
     assert error.__cause__ is not None  # what the client said is there for who looks for it
     assert "calculated" in str(error.__cause__)
+    # An answer that is cut within such an element hides no less.
+    faults.clear()
+    long = f"<CanonicalRequest>feedface{'0' * 40_000}</CanonicalRequest>"
+    faults.add(Fault("GET", "", 403, xml("SignatureDoesNotMatch", "calculated", long), times=9))
+    error = told(lambda: pool["k"], CredentialsError)
+    assert "feedface" not in "".join(traceback.format_exception(error))
     faults.clear()
     faults.add(Fault("GET", "", 400, xml("Odd", f"{SECRET} and {TOKEN}"), times=9))
     told(lambda: pool["k"], ObjectStoreError, "… and …")
