@@ -662,7 +662,7 @@ def test_the_node_keeps_its_own_limits() -> None:
     while (message := session.next_message()) is not None:
         sent += len(message)
     assert sent < 4000  # two streams, with a window of a thousand bytes each
-    assert session.outgoing <= 2 * 100_000
+    assert session.outgoing == 8 * 100_000  # what waits for a stream is counted as well
     with pytest.raises(BadMessage, match="in flight"):  # an answer counts until it was taken
         called(session, 8)
 
@@ -680,6 +680,17 @@ def test_an_answer_that_was_taken_makes_room() -> None:
             credit = {"method": "laila.credit", "params": {"stream": stream, "bytes": 1000}}
             session.receive_text(json.dumps({"jsonrpc": "2.0", **credit}))
         assert session.outgoing == 0
+
+
+def test_short_answers_that_nobody_takes_are_counted() -> None:
+    session = session_of(Limits(max_in_flight=8))
+    for number in range(8):
+        called(session, number)
+        session.answer(number, "x" * 100_000)
+    assert session.outgoing > 8 * 100_000
+    while session.next_message() is not None:
+        pass
+    assert session.outgoing == 0
 
 
 def test_calls_without_an_id_count() -> None:

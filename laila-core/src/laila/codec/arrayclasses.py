@@ -11,11 +11,11 @@ import copyreg
 import numpy as np
 
 from laila.codec import tags
-from laila.codec.arrays import Memory, plain_array
+from laila.codec.arrays import Memory, memory_of, plain_array
 from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
-from laila.codec.decoder import Decoder, expect
-from laila.codec.dtypes import copy_values, describe, dtype_from
+from laila.codec.decoder import WORK_OF_ATTRIBUTE, Decoder, expect
+from laila.codec.dtypes import copy_values, describe
 from laila.codec.encoder import NotALeaf
 from laila.codec.registry import DECODERS, ENCODERS
 
@@ -230,7 +230,9 @@ def _decode_subclass(row: Row, decoder: Decoder) -> object:
     if not isinstance(array, np.ndarray):
         raise TypeError("an array of another class that is none")
     found = rebuild_subclass(kind, array)
-    for name, held in expect(attributes, dict).items() if attributes is not None else ():
+    if attributes is not None:
+        decoder.again("attributes", attributes, WORK_OF_ATTRIBUTE * len(expect(attributes, dict)))
+    for name, held in attributes.items() if attributes is not None else ():  # type: ignore[attr-defined]
         if name in copyreg._slotnames(kind) or not hasattr(found, "__dict__"):  # type: ignore[attr-defined]
             setattr(found, expect(name, str), held)
         else:
@@ -313,7 +315,7 @@ def _single(value: Any) -> Array:
 
 def _decode_scalar(row: Row, decoder: Decoder) -> object:
     description, data = only(row, 2)
-    return _scalar(decoder.dtype_of(description), expect(data, bytes), structured=False)
+    return _scalar(decoder.dtype_of(description), decoder.copied(data), structured=False)
 
 
 def _scalar(dtype: np.dtype[Any], data: bytes, *, structured: bool) -> object:
@@ -326,23 +328,26 @@ def _scalar(dtype: np.dtype[Any], data: bytes, *, structured: bool) -> object:
 
 def _decode_structured_scalar(row: Row, decoder: Decoder) -> object:
     if len(row) == 3:
-        return _scalar(decoder.dtype_of(row[1]), expect(row[2], bytes), structured=True)
+        return _scalar(decoder.dtype_of(row[1]), decoder.copied(row[2]), structured=True)
     (array,) = only(row, 1)
     base = plain_array(array)
     if base.shape != () or base.dtype.names is None:
         raise ValueError("a structured scalar that is none")
+    decoder.again("scalar", memory_of(base), base.nbytes)
     found: object = base[()]
     return found
 
 
 def _decode_text(row: Row, decoder: Decoder) -> object:
     (text,) = only(row, 1)
-    return np.bytes_(text) if type(text) is bytes else np.str_(expect(text, str))
+    if type(text) is bytes:
+        return np.bytes_(decoder.copied(text))
+    return np.str_(expect(text, str))
 
 
 def _decode_dtype(row: Row, decoder: Decoder) -> object:
     (description,) = only(row, 1)
-    return dtype_from(description, objects=True, empty=True)
+    return decoder.new_dtype(description, objects=True, empty=True)
 
 
 ENCODERS[np.ma.MaskedArray] = _encode_masked

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Row = list[object]
     Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["Memory", "plain_array"]
+__all__ = ["Memory", "memory_of", "plain_array"]
 
 _PIECE = 1 << 20
 _MAX_STRIDE = 1 << 62
@@ -45,6 +45,15 @@ _MAX_STRIDE = 1 << 62
 
 def _order(array: Array) -> Literal["C", "F"]:
     return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+
+
+def _order_from(value: object) -> Literal["C", "F"]:
+    """The memory order that a row holds."""
+    if expect(value, str) == "C":
+        return "C"
+    if value == "F":
+        return "F"
+    raise ValueError("an unknown memory order")
 
 
 def _frozen(array: Array) -> bool:
@@ -201,8 +210,7 @@ def _build(
     """An array over ``data``, or a copy of it, once the sizes are known to agree."""
     if prod(shape) * dtype.itemsize != data.nbytes:
         raise ValueError(f"{data.nbytes} bytes for an array of shape {shape} and dtype {dtype}")
-    if order != "C" and order != "F":
-        raise ValueError("an unknown memory order")
+    order = _order_from(order)
     if not data.nbytes:
         return np.empty(shape, dtype, order)
     view: Array = np.ndarray(shape, dtype, data, order=order)
@@ -299,6 +307,14 @@ def _memory(decoder: Decoder, number: object) -> Array:
     return memory
 
 
+def memory_of(array: Array) -> Array:
+    """The array that owns the memory which ``array`` is a view of, for all views of it."""
+    found = array
+    while isinstance(found.base, np.ndarray):
+        found = found.base
+    return found
+
+
 def plain_array(value: object) -> Array:
     """``value`` if it is a numpy array, of no subclass and with no item that is there many times.
 
@@ -360,8 +376,8 @@ def _leaf(array: Array) -> Array:
 def _decode_structured_objects(row: Row, decoder: Decoder) -> object:
     if len(row) < 4:
         raise ValueError("an array without its dtype, shape or order")
-    dtype, shape, order = dtype_from(row[1], objects=True), shape_from(row[2]), row[3]
-    if not dtype.hasobject or (order != "C" and order != "F"):
+    dtype, shape, order = decoder.new_dtype(row[1], objects=True), shape_from(row[2]), _order_from(row[3])
+    if not dtype.hasobject:
         raise ValueError("an array of objects that is none")
     leaves = [plain_array(leaf) for leaf in row[4:]]
     if not leaves or any(leaf.shape[: len(shape)] != shape for leaf in leaves):
@@ -372,6 +388,7 @@ def _decode_structured_objects(row: Row, decoder: Decoder) -> object:
     if _is_sparse(found, leaves):
         raise ValueError("an array of more bytes than its fields have")
     for field, leaf in zip(_fields_of(found), leaves, strict=True):
+        decoder.again("leaf", memory_of(leaf), leaf.nbytes)
         wanted = object if field.dtype.hasobject else field.dtype
         if leaf.shape != field.shape or leaf.dtype != wanted:
             raise ValueError("a field of another shape or type than its array")
@@ -389,8 +406,8 @@ def _check_texts(dtype: Any, texts: Array) -> None:
 
 
 def _decode_objects(row: Row, decoder: Decoder) -> object:
-    shape, order, items = shape_from(row[1]), row[2], row[3:]
-    if prod(shape) != len(items) or (order != "C" and order != "F"):
+    shape, order, items = shape_from(row[1]), _order_from(row[2]), row[3:]
+    if prod(shape) != len(items):
         raise ValueError(f"{len(items)} objects for an array of shape {shape}")
     if not items:
         return np.empty(shape, object, order)

@@ -84,7 +84,7 @@ def _check_note(note: object) -> None:
 
 
 def _decode_pandas(row: Row, decoder: Decoder) -> object:
-    kind, data = row[1], expect(row[2], bytes)
+    kind, data = expect(row[1], str), decoder.copied(row[2])
     frame = _read_frame(memoryview(data))
     if kind == "frame" and len(row) == 3:
         return frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laila.codec import registry
-from laila.codec.decoder import Decoder, expect
+from laila.codec.decoder import WORK_OF_ATTRIBUTE, Decoder, expect
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ def sign_attributes(kind: type, attributes: dict[Any, object], encoder: Encoder)
 
 def set_attributes(
     found: Any,
-    attributes: object,
+    attributes: Any,
     decoder: Decoder,
     *,
     known: Container[str] = (),
@@ -58,7 +58,8 @@ def set_attributes(
         own: Names that the library uses for state of its own, which need a signature, too.
     """
     kind = type(found)
-    for name, held in expect(attributes, dict).items():
+    decoder.again("attributes", attributes, WORK_OF_ATTRIBUTE * len(expect(attributes, dict)))
+    for name, held in attributes.items():
         text = expect(name, str)
         if text in known:
             expect(held, dict)

@@ -77,9 +77,7 @@ def _inline(data: bytes, encoder: Encoder) -> Row:
 
 def _decode_int(row: Row, decoder: Decoder) -> object:
     _, number, data = row
-    if number is None and type(data) is bytes:
-        return int.from_bytes(data, "little", signed=True)
-    raw = expect(data, bytes) if number is None else decoder.plain_buffer(number, row[0])
+    raw = decoder.copied(data) if number is None else decoder.plain_buffer(number, row[0])
     return int.from_bytes(raw, "little", signed=True)
 
 
@@ -106,7 +104,7 @@ def _decode_bytes(row: Row, decoder: Decoder) -> object:
 
 def _decode_bytearray(row: Row, decoder: Decoder) -> object:
     number, data = only(row, 2)
-    return bytearray(expect(data, bytes) if number is None else decoder.plain_buffer(number, row[0]))
+    return bytearray(decoder.copied(data) if number is None else decoder.plain_buffer(number, row[0]))
 
 
 def _encode_memoryview(value: memoryview, encoder: Encoder) -> Row:

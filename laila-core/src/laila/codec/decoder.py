@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Decoder", "decode_rows", "expect", "read_rows"]
+__all__ = ["WORK_OF_ATTRIBUTE", "Decoder", "decode_rows", "expect", "one_of", "read_rows"]
 
 _UNCHECKED = 4096
+WORK_OF_ATTRIBUTE = 200
+"""Of setting one attribute, with the memory that it takes."""
+_SHORT = 64  # bytes that are not worth a note
+_PART_WORK = 100  # of a part of a dtype
 _QUICK_KEYS = ATOMS - {int}  # ints of any size are hashed anew each time
 
 
@@ -43,10 +47,20 @@ def expect(value: object, kind: type[T]) -> T:
     return value
 
 
+def one_of(value: object, *choices: str) -> bool:
+    """Whether ``value`` is one of those texts.
+
+    Other values are not asked whether they are equal: arrays would compare all their items, and hashing
+    nested tuples may take for ever.
+    """
+    return type(value) is str and value in choices
+
+
 class Decoder:
     """One reading of one blob: its buffers, and whether it may use what needs trust."""
 
     __slots__ = (
+        "_copied",
         "_counts",
         "_keys",
         "_used",
@@ -73,6 +87,7 @@ class Decoder:
         self.row = 0
         """The row that was read last."""
         self._used: set[tuple[object, int]] = set()
+        self._copied = 0
         self._keys: KeyBudget | None = None
         self._counts: dict[object, int] = {}
         self.classes: dict[tuple[str, object], type] = {}
@@ -118,7 +133,31 @@ class Decoder:
     def spend(self, work: int) -> None:
         """Count work that grows faster than what describes it. Raises ``ValueError`` where it is too much."""
         if work and not self.trusted:
-            self._budget().spend(work)
+            self._budget().spend(work, "parts of rows that take too long to read for so few bytes")
+
+    def again(self, use: object, value: object, work: int) -> None:
+        """Count ``work`` that was done on ``value`` for that ``use`` before.
+
+        The first time costs nothing: ``value`` took bytes itself. But rows of a few bytes can refer to one
+        large value without end, and each would look at all of it. Raises ``ValueError`` where it is too much.
+        """
+        place = ("again", use), id(value)
+        if place in self._used:
+            self.spend(work)
+        else:
+            self._used.add(place)
+
+    def copied(self, data: object) -> bytes:
+        """``data``, which must be bytes, for a row that copies them.
+
+        Raises ``ValueError`` when more is copied than the blob has.
+        """
+        found = expect(data, bytes)
+        if len(found) > _SHORT:
+            self._copied += len(found)
+            if self._copied > self.blob.content_nbytes:
+                raise ValueError("rows that copy the same bytes")
+        return found
 
     def _budget(self) -> KeyBudget:
         if self._keys is None:
@@ -129,14 +168,23 @@ class Decoder:
 
     def dtype_of(self, description: object) -> Any:
         """The dtype of a description in a row, made once for each row."""
-        from laila.codec.dtypes import dtype_from
-
         if type(description) is str:
+            from laila.codec.dtypes import dtype_from
+
             return dtype_from(description)
         place = "dtype", id(description)  # which the rows keep alive
         found = self.shared.get(place)
         if found is None:
-            found = self.shared[place] = dtype_from(description)
+            found = self.shared[place] = self.new_dtype(description)
+        return found
+
+    def new_dtype(self, description: object, *, objects: bool = False, empty: bool = False) -> Any:
+        """The dtype of a description, whose parts are counted: descriptions may share them."""
+        from laila.codec.dtypes import MAX_PARTS, dtype_from
+
+        left = [MAX_PARTS]
+        found = dtype_from(description, objects=objects, empty=empty, left=left)
+        self.spend(_PART_WORK * (MAX_PARTS - left[0] - 1))
         return found
 
     def demand_trust(self, name: str, *, registrable: bool) -> None:

@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from laila.codec.decoder import expect
+from laila.codec.decoder import expect, one_of
 from laila.errors import MissingPluginError
 from laila.showing import shown
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     Dtype = np.dtype[Any]
 
-__all__ = ["copy_values", "describe", "dtype_from", "shape_from", "solid"]
+__all__ = ["MAX_PARTS", "copy_values", "describe", "dtype_from", "shape_from", "solid"]
 
 _simple_text = re.compile(
     r"[<>|](?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-Za-zμ]{1,2}\])?)", re.ASCII
 ).fullmatch
 _CHARS = "qQlLiIgGdDfF"
 _MAX_NESTING = 64
-_MAX_PARTS = 10_000
+MAX_PARTS = 10_000
 _ML_DTYPES = frozenset(
     {
         *("bfloat16", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz"),
@@ -68,7 +68,7 @@ def describe(dtype: Dtype, *, objects: bool = False, empty: bool = False) -> Any
     if simple and key in _described:
         return _described[key]
     try:
-        found = _describe(dtype, [_MAX_PARTS])
+        found = _describe(dtype, [MAX_PARTS])
     except OverflowError:
         return None
     if simple and len(_described) < _MAX_KNOWN:
@@ -155,15 +155,19 @@ def _count(left: list[int]) -> None:
     """Count a part of a dtype, each as often as it is met: parts of parts can share all theirs."""
     left[0] -= 1
     if left[0] < 0:
-        raise OverflowError(f"a dtype of more than {_MAX_PARTS} parts")
+        raise OverflowError(f"a dtype of more than {MAX_PARTS} parts")
 
 
-def dtype_from(description: object, *, objects: bool = False, empty: bool = False) -> Dtype:
+def dtype_from(
+    description: object, *, objects: bool = False, empty: bool = False, left: list[int] | None = None
+) -> Dtype:
     """The dtype of a description.
+
+    ``left`` says how many parts it may have, and then how many of them it has not.
 
     Raises ``ValueError``, ``TypeError`` or ``OverflowError`` for one that ``describe`` never gives.
     """
-    found = _dtype(description, 0, [_MAX_PARTS])
+    found = _dtype(description, 0, [MAX_PARTS] if left is None else left)
     if (found.hasobject and not objects) or (found.itemsize == 0 and not empty):
         raise ValueError("a dtype of objects, or of nothing")
     return found
@@ -184,6 +188,7 @@ def _dtype(description: object, depth: int, left: list[int]) -> Dtype:
             _made[description] = made
         return made
     kind, *fields = expect(description, tuple)
+    expect(kind, str)
     if kind == "s":
         return _structure(*fields, depth=depth, left=left)
     if kind == "f":
@@ -199,7 +204,7 @@ def _dtype(description: object, depth: int, left: list[int]) -> Dtype:
         return _small_number(expect(name, str))
     first, second = fields
     if kind == "c":
-        if len(expect(first, str)) != 1 or first not in _CHARS or second not in ("<", ">", "|"):
+        if len(expect(first, str)) != 1 or first not in _CHARS or not one_of(second, "<", ">", "|"):
             raise ValueError("an unknown C type")
         return np.dtype(first).newbyteorder(second)
     if kind == "a":
@@ -245,7 +250,7 @@ def _metadata(description: object, depth: int, left: list[int]) -> object:
     if depth > _MAX_NESTING:
         raise ValueError("metadata nested too deep")
     kind, *fields = expect(description, tuple)
-    if kind == "k":
+    if expect(kind, str) == "k":
         pairs = [expect(pair, tuple) for pair in fields]
         return {expect(key, str): _metadata(held, depth + 1, left) for key, held in pairs}
     (value,) = fields
@@ -279,8 +284,10 @@ def _structure(
 
 def shape_from(value: object) -> tuple[int, ...]:
     """The shape that a row holds; raises ``ValueError`` for one that no array has."""
-    shape = tuple(expect(n, int) for n in expect(value, tuple))
-    if len(shape) > _MAX_NESTING or not all(0 <= n < 1 << 62 for n in shape):
+    if len(expect(value, tuple)) > _MAX_NESTING:
+        raise ValueError("a shape of too many axes")
+    shape = tuple(expect(n, int) for n in value)  # type: ignore[attr-defined]
+    if not all(0 <= n < 1 << 62 for n in shape):
         raise ValueError("an impossible shape")
     return shape
 

@@ -134,6 +134,7 @@ def _decode_exception(row: Row, decoder: Decoder) -> object:
     values: tuple[Any, ...] = state or ()  # type: ignore[assignment]
     if issubclass(base, BaseExceptionGroup):
         message, exceptions = values
+        decoder.again("exceptions", exceptions, len(expect(exceptions, tuple)))
         found: Any = BaseExceptionGroup.__new__(cls, expect(message, str), expect(exceptions, tuple))
     else:
         found = base.__new__(cls)

@@ -12,7 +12,8 @@ import pandas as pd
 from pandas._libs.sparse import BlockIndex, IntIndex
 
 from laila.codec import tags
-from laila.codec.decoder import Decoder, expect
+from laila.codec.arrays import memory_of, plain_array
+from laila.codec.decoder import Decoder, expect, one_of
 from laila.codec.dtypes import describe, dtype_from
 from laila.codec.moments import UNITS
 from laila.codec.registry import DECODERS, ENCODERS, encoder_for
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     Row = list[object]
     Array = np.ndarray[Any, np.dtype[Any]]
 
-__all__ = ["Held", "held_once", "is_column_dtype", "take_once"]
+__all__ = ["Held", "held_once", "is_column_dtype", "take_once", "whose"]
 
 _KINDS = frozenset("biufcOmM")
 
@@ -60,12 +61,24 @@ def held_once(array: Array, encoder: Encoder) -> Held:
 def take_once(array: object, decoder: Decoder) -> None:
     """Note that ``array`` belongs to a column now, whose memory nothing else shares.
 
-    Raises ``ValueError`` where another column has it.
+    Raises ``ValueError`` where another column has it, or where its items lie on top of each other.
     """
     taken: Any = decoder.shared.setdefault(("pandas", "taken"), set())
-    if id(array) in taken:
+    memory = whose(array, decoder)
+    if id(memory) in taken:
         raise ValueError("one array for two columns")
-    taken.add(id(array))
+    taken.add(id(memory))
+
+
+def whose(array: object, decoder: Decoder) -> object:
+    """What stands for the memory of ``array``: two that have the same may share it.
+
+    Raises ``ValueError`` where items of an array lie on top of each other. What bears a signature is as
+    pandas had it, and in a blob that is read before it is stored, given arrays take the place of copies.
+    """
+    if decoder.trusted or type(array) is not np.ndarray:
+        return array
+    return memory_of(plain_array(array))
 
 
 def is_column_dtype(dtype: np.dtype[Any]) -> bool:
@@ -109,7 +122,7 @@ _FILLS = (
     *(type(None), bool, int, float, complex, str, bytes, type(pd.NA), type(pd.NaT)),
     *(pd.Timestamp, pd.Timedelta),
 )
-_CLOSED = ("left", "right", "both", "neither", None)
+_CLOSED = ("left", "right", "both", "neither")
 
 
 def _encode_categorical_dtype(dtype: Any, encoder: Encoder) -> Row:
@@ -147,11 +160,13 @@ def numpy_text(dtype: np.dtype[Any]) -> object:
 
 
 def _numpy_dtype(text: object) -> np.dtype[Any]:
-    return np.dtype(object) if text == "O" else dtype_from(text)
+    return np.dtype(object) if expect(text, str) == "O" else dtype_from(text)
 
 
 def _decode_dtype(row: Row, decoder: Decoder) -> object:
     kind = expect(row[1], str)
+    if kind == "category":
+        return _category(decoder, *row[2:])
     try:
         found: object = _DTYPES[kind](*row[2:])
     except ImportError as error:
@@ -164,17 +179,39 @@ def _decode_dtype(row: Row, decoder: Decoder) -> object:
     return found
 
 
-def _category(categories: object, ordered: object) -> object:
+def _category(decoder: Decoder, categories: object, ordered: object) -> object:
     if ordered is not None:
         expect(ordered, bool)
     if categories is None:
         return pd.CategoricalDtype(None, ordered)
     if not isinstance(categories, pd.Index) or isinstance(categories, pd.MultiIndex):
         raise TypeError("categories that are no index")
-    if categories.hasnans or not categories.is_unique:
-        raise ValueError("categories twice, or a missing one")
+    if not isinstance(categories, pd.RangeIndex):  # which has no values, and none twice
+        data: Any = categories._data  # what every other index has
+        decoder.again("categories", whose(data, decoder), 10 * len(categories))
+        if categories.hasnans or not _is_unique(categories, decoder):
+            raise ValueError("categories twice, or a missing one")
     # Past the constructor, which makes False of an order that is not said.
     return pd.CategoricalDtype._from_fastpath(categories, ordered)
+
+
+def _is_unique(index: Any, decoder: Decoder) -> bool:
+    """Whether no two items of an index are equal, in time that no choice of items makes long.
+
+    Pandas' own tables are not made against numbers that are chosen to have one hash.
+    """
+    if index.dtype.kind in "iufcbmM" and isinstance(index.dtype, np.dtype):
+        return bool(len(np.unique(index._values.view())) == len(index))
+    if hasattr(index, "asi8"):
+        return bool(len(np.unique(index.asi8)) == len(index))
+    if index.dtype.kind == "O":
+        items = index._values.tolist() if hasattr(index._values, "tolist") else list(index._values)
+        decoder.check_keys(items)
+        if len(set(items)) < len(items):
+            return False
+        if set(map(type, items)) == {str}:
+            return True  # the hash of texts cannot be chosen
+    return bool(index.is_unique)
 
 
 def _zoned(unit: object, zone: object) -> object:
@@ -182,7 +219,7 @@ def _zoned(unit: object, zone: object) -> object:
 
     if not isinstance(zone, tzinfo):
         raise TypeError("a time zone that is none")
-    if unit not in UNITS:
+    if not one_of(unit, *UNITS):
         raise ValueError("an unknown unit")
     found = pd.DatetimeTZDtype(unit, zone)
     if found.tz is not zone:
@@ -197,7 +234,7 @@ def _period(freq: object) -> object:
 
 
 def _interval(subtype: object, closed: object) -> object:
-    if closed not in _CLOSED or not (
+    if not (closed is None or one_of(closed, *_CLOSED)) or not (
         subtype is None or isinstance(subtype, np.dtype | pd.api.extensions.ExtensionDtype)
     ):
         raise ValueError("intervals of an unknown kind")
@@ -220,7 +257,7 @@ def _is_fill(value: object) -> bool:
 
 
 def _string(storage: object, missing: object) -> object:
-    if storage not in ("python", "pyarrow") or missing not in ("NA", "nan"):
+    if not one_of(storage, "python", "pyarrow") or not one_of(missing, "NA", "nan"):
         raise ValueError("an unknown kind of string")
     if missing == "NA":
         return pd.StringDtype(storage)
@@ -253,7 +290,6 @@ def _numpy(text: object) -> object:
 
 
 _DTYPES: dict[str, Any] = {
-    "category": _category,
     "datetime": _zoned,
     "period": _period,
     "interval": _interval,
@@ -322,6 +358,7 @@ def check_codes(codes: Any, count: int, decoder: Decoder) -> None:
     bounds = known.get(id(codes))
     if bounds is None:
         expect(codes, np.ndarray)
+        decoder.again("codes", whose(codes, decoder), codes.size >> 6)
         if codes.dtype.kind != "i" or not codes.dtype.isnative or codes.ndim != 1:
             raise ValueError("codes of another type")
         bounds = known[id(codes)] = (codes.min(), codes.max()) if len(codes) else (0, -1)

@@ -15,7 +15,7 @@ from pandas.core.internals.managers import BlockManager, SingleBlockManager
 
 from laila.codec import objects, registry, tags
 from laila.codec.containers import only
-from laila.codec.decoder import Decoder, expect
+from laila.codec.decoder import WORK_OF_ATTRIBUTE, Decoder, expect
 from laila.codec.extension import Held, is_column_dtype, numpy_text, take_once
 from laila.codec.indexes import check_name, one_of
 from laila.codec.registry import DECODERS, ENCODERS, FAMILIES
@@ -71,14 +71,15 @@ def _common(value: Any) -> Row:
     return [value.attrs or None, None if value.flags.allows_duplicate_labels else False]
 
 
-def _restore(found: Any, attrs: object, flag: object, extras: object) -> Any:
+def _restore(found: Any, attrs: object, flag: object, extras: object, decoder: Decoder) -> Any:
     if attrs is not None:
         object.__setattr__(found, "_attrs", expect(attrs, dict))
     if flag is not None:
         flags = pd.Flags(found, allows_duplicate_labels=expect(flag, bool))
         object.__setattr__(found, "_flags", flags)
     if extras is not None:
-        for name, held in expect(extras, dict).items():
+        decoder.again("attributes", extras, WORK_OF_ATTRIBUTE * len(expect(extras, dict)))
+        for name, held in extras.items():  # type: ignore[attr-defined]  # a dict, as was seen
             if not _is_free(name, type(found)):
                 raise ValueError("an attribute that hides one of pandas'")
             object.__setattr__(found, name, held)
@@ -137,7 +138,7 @@ def _decode_series(row: Row, decoder: Decoder) -> object:
     manager = SingleBlockManager.from_array(values, axis)
     found: Any = pd.Series._from_mgr(manager, manager.axes)
     found._name = name
-    return _restore(found, attrs, flag, extras)
+    return _restore(found, attrs, flag, extras, decoder)
 
 
 # -- frames
@@ -199,6 +200,7 @@ def _decode_frame(row: Row, decoder: Decoder) -> object:
         _block(values, start, step, length, decoder)
         for values, start, step in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
     ]
+    decoder.again("columns", columns, count)
     # What was checked above bounds the sum; only then is memory taken for it.
     if sum(wide for _, _, wide in blocks) != count:
         raise ValueError("columns that do not fit their names")
@@ -214,7 +216,7 @@ def _decode_frame(row: Row, decoder: Decoder) -> object:
     if not seen.all():
         raise ValueError("a name without a column")
     found = _frame_of([(values, place) for values, place, _ in blocks], index, columns)
-    return _restore(found, attrs, flag, extras)
+    return _restore(found, attrs, flag, extras, decoder)
 
 
 def _block(values: Any, start: Any, step: Any, length: int, decoder: Decoder) -> tuple[Any, Any, int]:
@@ -321,6 +323,7 @@ def _decode_derived(row: Row, decoder: Decoder) -> object:
     if type(base) not in (pd.DataFrame, pd.Series) or not issubclass(kind, type(base)):
         raise TypeError("an instance of a class of another base")
     names = list(expect(own, dict))
+    decoder.again("attributes", own, WORK_OF_ATTRIBUTE * len(names))
     if not decoder.trusted and not all(_may_set(name, kind) for name in names):
         decoder.demand_trust(f"attributes that are no metadata of {name}", registrable=False)
     found: Any = object.__new__(kind)

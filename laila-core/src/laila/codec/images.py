@@ -170,6 +170,8 @@ _NOTES = frozenset(
 )
 """What it notes about the file, and is plain data."""
 _MAX_WORK = 1 << 31
+_LEAST_NOTES, _MOST_OF_NOTES = 1 << 16, 100
+"""How long texts and profiles of a file may be: so many bytes, and so many for each of the file's."""
 
 
 def encode_opened(value: Any, encoder: Encoder) -> Row:
@@ -268,6 +270,9 @@ def _shows_the_same(value: Any, data: bytes, frame: int) -> Any | None:
 
 def _open(data: bytes, name: str, frame: int) -> Any:
     image = Image.open(io.BytesIO(data), formats=[name])
+    notes = sum(len(held) for held in image.info.values() if isinstance(held, str | bytes))
+    if notes > _LEAST_NOTES + _MOST_OF_NOTES * len(data):
+        raise ValueError("an image whose file has notes that are compressed too well")
     if frame:
         image.seek(frame)
     return image
@@ -282,6 +287,7 @@ def _decode_file(row: Row, decoder: Decoder) -> object:
     if frame:
         if frame * image.size[0] * image.size[1] > _MAX_WORK:
             raise ValueError("a frame that takes too long to reach")
+        decoder.spend(frame * image.size[0] * image.size[1] >> 6)
         image.seek(frame)
     if attributes is not None:
         set_attributes(image, attributes, decoder, own=vars(image))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from laila.codec import tags
 from laila.codec.decoder import Decoder, expect
-from laila.codec.extension import check_codes, held_once, is_column_dtype
+from laila.codec.extension import check_codes, held_once, is_column_dtype, whose
 from laila.codec.plain import ATOMS
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.showing import shown
@@ -88,6 +88,7 @@ def _encode_index(index: Any, encoder: Encoder) -> Row:
 def _decode_index(decoder: Decoder, name: object, data: Any, freq: object) -> object:
     check_name(name, decoder)
     if type(data) is np.ndarray:
+        whose(data, decoder)
         if not is_column_dtype(data.dtype) or data.dtype.kind in "mM":
             raise TypeError("an index of an impossible type")
     elif not isinstance(data, pd.api.extensions.ExtensionArray):

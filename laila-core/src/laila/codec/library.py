@@ -102,10 +102,17 @@ def _encode_memory_file(value: Any, encoder: Encoder) -> Row:
 
 def _decode_memory_file(row: Row, decoder: Decoder) -> object:
     content, *more = row[1:]
-    kinds = (int,) if type(content) is bytes else (str | None, int)
+    if type(content) is bytes:
+        (place,) = more
+        position = expect(place, int)
+        file = io.BytesIO(content)  # which copies nothing before somebody writes
+        file.seek(position)  # ValueError before the file
+        return file
+    kinds = (str | None, int)
+    expect(content, str)
     if len(more) != len(kinds) or not all(map(isinstance, more, kinds)) or type(more[-1]) is not int:
         raise TypeError("not the state of a file in memory")
-    found: Any = io.BytesIO() if type(content) is bytes else io.StringIO()
+    found: Any = io.StringIO()
     found.__setstate__((content, *more, None))
     return found
 

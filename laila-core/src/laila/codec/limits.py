@@ -81,11 +81,11 @@ class KeyBudget:
             if len(set(hashes)) < len(keys):
                 self._check_equal(keys, hashes)
 
-    def spend(self, work: int) -> None:
-        """Count ``work``. Raises ``ValueError`` where that is too much."""
+    def spend(self, work: int, what: str = "keys that take too long to hash or to compare") -> None:
+        """Count ``work``. Raises ``ValueError``, with ``what``, where that is too much."""
         self.spent += work
         if self.spent > self._allowed:
-            raise ValueError("keys that take too long to hash or to compare")
+            raise ValueError(what)
 
     def _check_equal(self, keys: Sequence[object], hashes: Sequence[int]) -> None:
         """Count what keys of one hash cost: each may be compared with each."""
@@ -141,12 +141,19 @@ class KeyBudget:
         """The fields that the hash of ``value`` may depend on, and the work besides theirs."""
         if isinstance(value, tuple):
             return tuple.__getitem__(value, slice(None)), 1  # past what a subclass makes of it
-        if type(value) is slice:
+        if type(value) is slice or type(value) is range:
             return (value.start, value.stop, value.step), 1
         fields = self._fields_of(value)
         if fields is not None:
             return fields, _OBJECT_WORK
-        if type(value).__name__ == "Fraction":
+        name = type(value).__name__
+        if name == "CategoricalDtype":
+            return (), 20 * len(value.categories)  # type: ignore[attr-defined]  # which it hashes each time
+        if name == "Period":
+            return (value.freq,), 1  # type: ignore[attr-defined]
+        if hasattr(value, "rule_code"):  # an offset of pandas'
+            return (), 100 + 100 * len(getattr(value, "holidays", ()))
+        if name == "Fraction":
             return (value.numerator, value.denominator), 1  # type: ignore[attr-defined]
         # Large numbers are hashed anew each time; the rest keeps its hash, or is small.
         return (), 1 + (getsizeof(value, 0) >> 5)

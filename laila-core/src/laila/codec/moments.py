@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from laila.codec import tags
+from laila.codec.arrays import plain_array
 from laila.codec.containers import only
-from laila.codec.decoder import Decoder, expect
+from laila.codec.decoder import Decoder, expect, one_of
 from laila.codec.registry import DECODERS, ENCODERS, type_name
 from laila.codec.signed import encode_pickled
 from laila.showing import shown
@@ -28,6 +29,7 @@ UNITS = {"s": 7, "ms": 8, "us": 9, "ns": 10}
 """The units of pandas' times, and the numbers by which numpy and pandas know them."""
 _CONSTANTS = (pd.NaT, pd.NA)
 _NUMBERS = (int, float, pd.Timestamp, pd.Timedelta)
+_FEW = 8
 _CLOSED = ("left", "right", "both", "neither")
 
 
@@ -53,8 +55,8 @@ def _decode_timestamp(row: Row, decoder: Decoder) -> object:
     found: Any = pd.Timestamp._from_value_and_reso(expect(number, int), UNITS[expect(unit, str)], zone)
     if type(found) is not pd.Timestamp:
         raise ValueError("a timestamp that is none")
-    if found.fold != fold:
-        if fold not in (0, 1) or type(fold) is not int:
+    if found.fold != expect(fold, int):
+        if fold not in (0, 1):
             raise ValueError("an impossible fold")
         found = found.replace(fold=fold)
     return found
@@ -100,7 +102,7 @@ def _is_endpoint(value: object) -> bool:
 
 def _decode_interval(row: Row, decoder: Decoder) -> object:
     left, right, closed = only(row, 3)
-    if not (_is_endpoint(left) and _is_endpoint(right)) or closed not in _CLOSED:
+    if not (_is_endpoint(left) and _is_endpoint(right)) or not one_of(closed, *_CLOSED):
         raise ValueError("an interval of what is no number and no time")
     found: object = pd.Interval(left, right, closed)
     return found
@@ -170,6 +172,10 @@ def _plain_parts(parts: dict[str, Any]) -> dict[str, object]:
 
 
 def _decode_offset(row: Row, decoder: Decoder) -> object:
+    for field in row[2:]:
+        for part in field if type(field) is tuple and len(field) < _FEW else (field,):
+            if type(part) in (tuple, np.ndarray):
+                decoder.again("offset", part, 100 * len(part))
     arguments = _arguments(row[1], row[2:])
     found: object = _OFFSETS[expect(row[1], str)](**arguments)
     return found
@@ -218,7 +224,7 @@ def _calendar(value: object) -> Any:
     if value is None:
         return None
     mask, days = expect(value, tuple)
-    if expect(mask, np.ndarray).dtype != np.bool_ or expect(days, np.ndarray).dtype != "M8[D]":
+    if plain_array(mask).dtype != np.bool_ or plain_array(days).dtype != "M8[D]":
         raise ValueError("a calendar of another type")
     return np.busdaycalendar(mask, days)
 

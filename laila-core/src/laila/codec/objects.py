@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 _getstate_of_object = object.__getstate__
+_TEXT = frozenset({str})
 _ITSELF = True
 _KEPT = 4096
 
@@ -459,6 +460,8 @@ def set_fields(found: object, shape: Shape, odd: object, pairs: Row, name: str, 
     values = pairs[1::2]
     if len(names) != len(values):
         raise ValueError("an attribute without a value")
+    if not _TEXT.issuperset(map(type, names)):  # before they are hashed
+        raise ValueError("an attribute whose name is no text")
     known = decoder.fields.get((shape, names)) if odd is None else None
     later: Iterable[str] = ()
     if known is None and odd is None and not registry.changes_of(shape.kind).defaults:
@@ -466,9 +469,9 @@ def set_fields(found: object, shape: Shape, odd: object, pairs: Row, name: str, 
         if known is not None and len(decoder.fields) < _KEPT:
             decoder.fields[shape, known] = known
     if known is None:
-        if not {str}.issuperset(map(type, names)) or len(set(names)) != len(names):
-            raise ValueError("an attribute twice, or one whose name is no text")
-        unset, extra, whole = _odd(odd)
+        if len(set(names)) != len(names):
+            raise ValueError("an attribute twice")
+        unset, extra, whole = _odd(odd, decoder)
         for text in extra:
             if not decoder.trusted and not shape.is_field(text):
                 value = values[names.index(text)]
@@ -499,11 +502,12 @@ def set_fields(found: object, shape: Shape, odd: object, pairs: Row, name: str, 
         fill(found, shape, later, name, decoder)
 
 
-def _odd(odd: object) -> tuple[tuple[str, ...], tuple[str, ...], object]:
+def _odd(odd: object, decoder: Decoder) -> tuple[tuple[str, ...], tuple[str, ...], object]:
     if odd is None:
         return (), (), None
     unset, extra, whole = expect(odd, tuple)
     for names in (unset, extra):
+        decoder.again("names", names, 10 * len(names or ()))
         if names is not None and not {str}.issuperset(map(type, expect(names, tuple))):
             raise TypeError("names that are none")
     return unset or (), extra or (), whole
@@ -565,6 +569,8 @@ def _encode_named_tuple(value: tuple[object, ...], encoder: Encoder) -> Row:
 def _decode_named_tuple(row: Row, decoder: Decoder) -> object:
     cls: Any = class_named(row[1], decoder, _is_named_tuple)
     names, values = tuple(row[2::2]), row[3::2]
+    if not _TEXT.issuperset(map(type, names)):
+        raise ValueError("a field whose name is no text")
     if names != cls._fields:
         values = conform_tuple(cls, names, values, str(row[1]), decoder)
     return tuple.__new__(cls, values)

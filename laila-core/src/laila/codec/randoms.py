@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from laila.codec import tags
-from laila.codec.arrays import plain_array
+from laila.codec.arrays import memory_of, plain_array
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.registry import DECODERS, ENCODERS
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _BITS: dict[str, Any] = {
     )
 }
 _MAX_POOL = 4096
+_MAX_BITS, _MAX_DEPTH, _MAX_ENTROPY_WORK = 1 << 16, 4, 1_000_000
 _STATES: dict[str, dict[str, tuple[type[Any], int]]] = {
     "MT19937": {"key": (np.uint32, 624), "pos": (int, 625)},
     "PCG64": {"state": (int, 1 << 128), "inc": (int, 1 << 128)},
@@ -63,7 +65,9 @@ def _checked(found: object, wanted: dict[str, tuple[type[Any], int]]) -> dict[st
 
 def _state(name: str, found: object) -> dict[str, Any]:
     """The state of a bit generator called ``name``; raises ``ValueError`` for what it would not survive."""
-    state = dict(expect(found, dict))
+    if len(expect(found, dict)) > len(_RESTS[name]) + 2:
+        raise ValueError("a state of other fields")
+    state = dict(found)  # type: ignore[call-overload]
     inner = _checked(state.pop("state", None), _STATES[name])
     if state.pop("bit_generator", None) != name:
         raise ValueError("the state of another generator")
@@ -95,7 +99,33 @@ def _encode_random_state(value: Any, encoder: Encoder) -> Row:
     return [tags.RANDOM, "RandomState", value._bit_generator, bool(state["has_gauss"]), float(state["gauss"])]
 
 
+def _work_of(entropy: object, depth: int = 0) -> int:
+    """What numpy takes to make words of entropy: quadratic in the size of an int.
+
+    Raises ``ValueError`` for what is far more than any generator can use.
+    """
+    if type(entropy) is int:
+        if entropy.bit_length() > _MAX_BITS:
+            raise ValueError(f"entropy of more than {_MAX_BITS} bits in one number")
+        return 4 + (entropy.bit_length() >> 5) ** 2
+    if type(entropy) in (list, tuple):
+        if depth > _MAX_DEPTH or len(entropy) > _MAX_BITS:  # type: ignore[arg-type]  # a sequence
+            raise ValueError("entropy that is too much, or nested too deep")
+        work = 0
+        for part in entropy:  # type: ignore[attr-defined]
+            work += _work_of(part, depth + 1)
+            if work > _MAX_ENTROPY_WORK:
+                raise ValueError("entropy that takes too long to use")
+        return work
+    return 4 + (len(entropy) if isinstance(entropy, np.ndarray) and entropy.ndim else 0)
+
+
 def _encode_seed(value: Any, encoder: Encoder) -> Row:
+    try:
+        for words in (value.entropy, tuple(value.spawn_key)):
+            _work_of(words)
+    except ValueError as error:
+        encoder.refuse(f"a seed sequence of {said(error)}", error)
     if value.pool_size > _MAX_POOL:
         encoder.refuse(f"a seed sequence with a pool of more than {_MAX_POOL} words")
     spawned = int(value.n_children_spawned)
@@ -118,7 +148,7 @@ def _decode_random(row: Row, decoder: Decoder) -> object:
         )
         return found
     if name == "SeedSequence":
-        return _seed(row)
+        return _seed(row, decoder)
     _, seed, state = only(row, 3)
     kind = _BITS[name]
     made: Any = kind(np.random.SeedSequence(0))
@@ -135,14 +165,16 @@ def _bit_generator(value: object) -> Any:
     return value
 
 
-def _seed(row: Row) -> object:
+def _seed(row: Row, decoder: Decoder) -> object:
     _, entropy, spawn_key, pool_size, spawned = only(row, 5)
     size, count = expect(pool_size, int), expect(spawned, int)
+    for words in (entropy, spawn_key):
+        decoder.spend(_work_of(words))
     keys = [expect(n, int) for n in expect(spawn_key, tuple)]
     if not 4 <= size <= _MAX_POOL or not 0 <= count < 1 << 32 or any(n < 0 for n in keys):
         raise ValueError("a seed sequence that cannot be")
     if isinstance(entropy, np.ndarray):
-        plain_array(entropy)
+        decoder.again("seed", memory_of(plain_array(entropy)), 10 * entropy.size)
     elif entropy is not None and type(entropy) not in (int, list, tuple):
         raise TypeError("entropy of another type")
     given: Any = entropy

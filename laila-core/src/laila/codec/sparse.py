@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from laila.codec import tags
-from laila.codec.arrays import plain_array
+from laila.codec.arrays import memory_of, plain_array
 from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.decoder import Decoder, expect
 from laila.codec.registry import DECODERS, ENCODERS
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+_MAX_AXES = 64
 _KINDS: dict[str, type[Any]] = {
     f"{name}_{kind}": getattr(sparse, f"{name}_{kind}")
     for name in ("csr", "csc", "bsr", "coo", "dia", "lil", "dok")
@@ -46,10 +47,12 @@ _FIELDS = {
 """Per format: what an instance has in its ``__dict__``, besides ``_shape``, ``maxprint`` and flags."""
 
 
-def _check(name: str, shape: tuple[int, ...], state: State) -> None:
+def _check(name: str, shape: tuple[int, ...], state: State, decoder: Decoder | None = None) -> None:
     """Raise ``ValueError`` or ``TypeError`` unless the parts fit together."""
     form = name[:3]
-    if not shape or any(type(n) is not int or not 0 <= n < 1 << 62 for n in shape):
+    if decoder is not None:
+        _count(state, decoder)
+    if not 0 < len(shape) <= _MAX_AXES or any(type(n) is not int or not 0 <= n < 1 << 62 for n in shape):
         raise ValueError("an impossible shape")
     if not state.keys() >= _FIELDS[form] or not state.keys() <= {*_FIELDS[form], *_FLAGS, "maxprint"}:
         raise ValueError(f"a {name} of other fields")
@@ -76,6 +79,20 @@ def _check(name: str, shape: tuple[int, ...], state: State) -> None:
         _check_lists(shape, state)
     else:
         _check_dict(shape, state)
+
+
+def _count(state: State, decoder: Decoder) -> None:
+    """Count what looking at the parts takes that other rows have, too."""
+    for part in state.values():
+        for array in part if type(part) is tuple else (part,):
+            if type(array) is np.ndarray:
+                objects = array.dtype == object
+                decoder.again("sparse", memory_of(array), array.size if objects else array.size >> 6)
+                for item in array.ravel().tolist() if objects else ():
+                    if type(item) is list:
+                        decoder.again("sparse", item, 2 * len(item))
+            elif type(array) is dict:
+                decoder.again("sparse", array, 60 * len(array))
 
 
 def _check_indices(index: object, size: int) -> None:
@@ -160,7 +177,7 @@ def _decode_sparse(row: Row, decoder: Decoder) -> object:
     state = dict(zip(names, row[5::2], strict=True))
     if len(state) != len(names):
         raise ValueError("a field twice")
-    _check(name, shape, state)
+    _check(name, shape, state, decoder)
     make: Any = kind.__new__
     found = make(kind)
     found.__dict__.update(_shape=shape, **state)

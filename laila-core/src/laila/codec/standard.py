@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from laila.codec import tags
 from laila.codec.containers import dict_of, only, pairs_of
-from laila.codec.decoder import Decoder, expect
+from laila.codec.decoder import WORK_OF_ATTRIBUTE, Decoder, expect, one_of
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS, ENCODERS, QUICK
 from laila.errors import CorruptEntryError
@@ -67,8 +67,9 @@ def _own_attributes(value: Any, encoder: Encoder) -> dict[str, object] | None:
     return attributes or None
 
 
-def _with_attributes(found: object, attributes: object) -> object:
+def _with_attributes(found: object, attributes: object, decoder: Decoder) -> object:
     if attributes is not None:
+        decoder.again("attributes", attributes, WORK_OF_ATTRIBUTE * len(expect(attributes, dict)))
         for name, value in expect(attributes, dict).items():
             found.__dict__[expect(name, str)] = value
     return found
@@ -95,7 +96,7 @@ def _decode_counter(row: Row, decoder: Decoder) -> object:
     counter: Counter[object] = Counter()
     for key, count in counts.items():
         counter[key] = count  # Counter(counts) would add up, and hold counts to be numbers
-    return _with_attributes(counter, row[1])
+    return _with_attributes(counter, row[1], decoder)
 
 
 def _decode_deque(row: Row, decoder: Decoder) -> object:
@@ -262,10 +263,11 @@ def _encode_path(value: PurePath, encoder: Encoder) -> Row:
 
 def _decode_path(row: Row, decoder: Decoder) -> object:
     number, text = only(row, 2)
-    kind = _PATHS[expect(number, int)] if number in range(len(_PATHS)) else None
-    if kind is None:
+    if not 0 <= expect(number, int) < len(_PATHS):
         raise ValueError("an unknown kind of path")
-    return kind(expect(text, str))
+    return _PATHS[number](  # type: ignore[call-overload]
+        expect(text, str)
+    )
 
 
 def _encode_array(value: array[Any], encoder: Encoder) -> Row:
@@ -283,12 +285,12 @@ def _encode_array(value: array[Any], encoder: Encoder) -> Row:
 def _decode_array(row: Row, decoder: Decoder) -> object:
     number, typecode, itemsize, byteorder, inline = only(row, 5)
     code = expect(typecode, str)
-    data = expect(inline, bytes) if number is None else decoder.plain_buffer(number, row[0])
-    if len(code) != 1 or code not in "bBuwhHiIlLqQfd" or byteorder not in ("little", "big"):
+    data = decoder.copied(inline) if number is None else decoder.plain_buffer(number, row[0])
+    if len(code) != 1 or code not in "bBuwhHiIlLqQfd" or not one_of(byteorder, "little", "big"):
         raise ValueError("an unknown kind of array")
     text = code in "uw"
     found = array("I" if text else code)
-    if found.itemsize != itemsize:
+    if found.itemsize != expect(itemsize, int):
         raise ValueError(f"an array of another size of item than {found.itemsize}, which it is here")
     found.frombytes(data)
     if byteorder != sys.byteorder:
@@ -323,7 +325,7 @@ QUICK.update(
 DECODERS.update(
     {
         tags.ORDERED_DICT: lambda row, decoder: _with_attributes(
-            OrderedDict(dict_of(row, 2, decoder)), row[1]
+            OrderedDict(dict_of(row, 2, decoder)), row[1], decoder
         ),
         tags.COUNTER: _decode_counter,
         tags.DEFAULT_DICT: _decode_default_dict,

@@ -187,6 +187,10 @@ def _decode_subclass(row: Row, decoder: Decoder) -> object:
     base = base_of(cls)
     if base is None or type(value) is not base.of:
         raise TypeError(f"{type(value).__name__} where the value of a base belongs")
+    if hasattr(value, "__len__"):
+        from laila.codec.decoder import WORK_OF_ATTRIBUTE
+
+        decoder.again("base", value, WORK_OF_ATTRIBUTE * len(value))
     found: object = base.give(cls, value)
     set_fields(found, shape_of(cls, base.kind), odd, pairs, str(name), decoder)
     return found

@@ -17,6 +17,7 @@ import pyarrow as pa
 from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import expect
+from laila.codec.plain import ATOMS
 from laila.codec.registry import DECODERS, ENCODERS, FAMILIES
 from laila.codec.zones import is_zone
 from laila.errors import PayloadError
@@ -350,6 +351,10 @@ def _decode_arrow(row: Row, decoder: Decoder) -> object:
     kind = expect(row[2], str)
     if kind == "value":
         _, _, name, value = only(row, 4)
+        if type(value) not in ATOMS:
+            raise TypeError("the value of an Arrow scalar of another type")
+        if type(value) is bytes:
+            decoder.copied(value)
         return pa.scalar(value, _PLAIN[expect(name, str)])
     schema, batches = _read_row(row, row[3:], decoder)
     if kind == "schema" and not batches:

@@ -180,6 +180,9 @@ def _decode_kind(row: Row, decoder: Decoder) -> object:
     bits = expect(flags, int)
     if kind == "class":
         return _tensor_of_class(row, decoder)
+    for part in row[5:]:
+        if isinstance(part, torch.Tensor):
+            decoder.again("tensor", part.untyped_storage().data_ptr(), part.numel() * part.itemsize)
     found = _BUILDERS[expect(kind, str)](*row[5:])
     if bits not in (0, 4, 8, 12):
         raise ValueError("a tensor that cannot be")

@@ -212,7 +212,8 @@ def _octets(memory: torch.Tensor) -> memoryview:
 
 def sizes(value: object) -> tuple[int, ...]:
     """A shape or strides out of a row; raises ``ValueError`` for what no tensor has."""
-    found = tuple(expect(n, int) for n in expect(value, tuple))
+    given: tuple[Any, ...] = expect(value, tuple)
+    found = tuple(expect(n, int) for n in given[:65])
     if len(found) > 64 or any(not 0 <= n < _MAX for n in found):
         raise ValueError("an impossible shape")
     return found

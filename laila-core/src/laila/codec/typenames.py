@@ -83,6 +83,16 @@ def _is_part(value: object) -> bool:
     return value is None or value is Ellipsis or _parts_of(value) is not None
 
 
+def _size_of(alias: object, left: int) -> int:
+    """How many of ``left`` parts are left after those of ``alias``; less than 0 where it has more."""
+    left -= 1
+    for part in getattr(alias, "__args__", ()) if type(alias).__name__ in _ALIASES else ():
+        if left < 0:
+            break
+        left = _size_of(part, left)
+    return left
+
+
 def _parts_of(alias: Any) -> tuple[int, object, tuple[object, ...]] | None:
     kind = type(alias)
     if kind is types.GenericAlias:
@@ -107,8 +117,8 @@ def _is_generic(kind: object) -> bool:
 
 def encode_alias(value: object, encoder: Encoder) -> Row:
     """The row of a generic alias or a union of types."""
-    parts = _parts_of(value)
-    if parts is None:
+    parts = None if _size_of(value, _MOST_PARTS) < 0 else _parts_of(value)
+    if parts is None or len(parts[2]) > _MOST:
         from laila.codec.signed import encode_pickled
 
         return encode_pickled(value, encoder)
@@ -118,8 +128,15 @@ def encode_alias(value: object, encoder: Encoder) -> Row:
 
 def _decode_alias(row: Row, decoder: Decoder) -> object:
     _, kind, origin, *args = row
-    if len(args) > _MOST or not all(map(_is_part, args)):
+    expect(kind, int)
+    if len(args) > _MOST or not all(map(_is_simple, args)):
         raise TypeError("a generic alias of what is no type")
+    # What an alias says is compared and hashed part by part, and aliases may share parts.
+    sizes: Any = decoder.shared.setdefault(("alias", "sizes"), {})
+    size = 1 + sum(sizes.get(id(arg), 1) for arg in args)
+    if size > _MOST_PARTS:
+        raise ValueError(f"a generic alias of more than {_MOST_PARTS} parts")
+    decoder.spend(size)
     if kind == _UNION and origin is None and args:
         found: object = reduce(or_, args)
     elif kind == _BUILTIN and isinstance(origin, type):
@@ -132,13 +149,21 @@ def _decode_alias(row: Row, decoder: Decoder) -> object:
         found = origin[tuple(args)]  # type: ignore[index]
     else:
         raise ValueError("an unknown kind of generic alias")
-    parts = _parts_of(found)
-    if parts is None or parts[2] != tuple(args):
+    if type(found).__name__ not in _ALIASES or getattr(found, "__args__", None) != tuple(args):
         raise ValueError("a generic alias that is another one")
+    sizes[id(found)] = size
     return found
 
 
-_MOST = 100
+def _is_simple(value: object) -> bool:
+    """Whether ``value``, out of a row, may stand in an alias: an alias was looked at when it was read."""
+    if type(value).__name__ in _ALIASES:
+        return True
+    return value is None or value is Ellipsis or (isinstance(value, type) and _name_of(value) is not None)
+
+
+_ALIASES = frozenset({"GenericAlias", "UnionType", "Union", "_GenericAlias"})
+_MOST, _MOST_PARTS = 100, 1000
 ENCODERS[type] = encode_type
 ENCODERS[types.GenericAlias] = ENCODERS[types.UnionType] = encode_alias
 DECODERS.update({tags.TYPE: _decode_type, tags.GENERIC_ALIAS: _decode_alias})

@@ -46,6 +46,11 @@ class _Served:
         self.done = False
         self.key: tuple[str, str] | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for it: one under a key is done all the same, since it may be asked again."""
+        return self.done and self.key is None
+
 
 class Server:
     """What one connection has of its peer's calls. Belongs to the loop, but for what says otherwise."""
@@ -74,7 +79,7 @@ class Server:
         self._under_way: dict[int | str | object, _Served] = {}
         self._at_work = 0
         self._told = False
-        self._to_do: deque[Callable[[], object]] = deque()
+        self._to_do: deque[tuple[_Served, Callable[[], object]]] = deque()
         self._held: deque[_Served] = deque()  # until what was answered before has been taken
         self._deadlines = Deadlines(background.loop, self._too_late)
 
@@ -105,6 +110,8 @@ class Server:
             self._finish(served, pack_failure(error))
             return
         if self._is_full:
+            if len(self._held) >= 2 * self._session.limits.max_in_flight:
+                self._held = deque(held for held in self._held if not held.is_over)
             self._held.append(served)
         else:
             self._begin(served)
@@ -142,12 +149,15 @@ class Server:
             if self._node.prompt(request):
                 self._dispatch(served, request)
                 return
-        self._submit(lambda: self._work(served, request))
+        self._submit(served, lambda: self._work(served, request))
 
-    def _submit(self, work: Callable[[], object]) -> None:
+    def _submit(self, served: _Served, work: Callable[[], object]) -> None:
         """On the loop: have a worker do it, now or when one that this connection may have is free."""
         if self._at_work >= _MOST_AT_WORK:
-            self._to_do.append(work)
+            if len(self._to_do) >= 2 * self._session.limits.max_in_flight:
+                # Calls that were cancelled do not count as in flight any more.
+                self._to_do = deque(waiting for waiting in self._to_do if not waiting[0].is_over)
+            self._to_do.append((served, work))
             return
         self._at_work += 1
 
@@ -162,10 +172,12 @@ class Server:
     def _worked(self) -> None:
         self._at_work -= 1
         if self._to_do:
-            self._submit(self._to_do.popleft())
+            self._submit(*self._to_do.popleft())
 
     def _work(self, served: _Served, request: Request | None) -> None:
         """In a worker: read the arguments where that was not done, and dispatch."""
+        if served.is_over:
+            return
         try:
             if request is None:
                 request = self._request(served)
@@ -216,7 +228,7 @@ class Server:
         if served.done:
             return
         if self._background.here and _weight(value) > _SMALL:
-            self._submit(lambda: self._reply(served, value))
+            self._submit(served, lambda: self._reply(served, value))
             return
         try:
             packed = pack_value(value)
@@ -286,6 +298,8 @@ class Server:
 
     def _close(self, served: _Served) -> None:
         served.done = True
+        if served.is_over:
+            served.message = served.message._replace(params=None)
         self._deadlines.discard(served)
         self._under_way.pop(served.number, None)
         if len(served.data):

@@ -66,6 +66,7 @@ class _Outgoing(NamedTuple):
     parts: Sequence[Part]
     sizes: Sequence[int]
     answers: int | str | None
+    nbytes: int = 0
 
 
 class Session:
@@ -87,7 +88,7 @@ class Session:
         self._whole = 0  # of those, the bytes of messages that are whole
         self._faults = 0
         self.outgoing = 0
-        """Bytes of answers that the other side has not taken."""
+        """Bytes of answers that the other side has not taken, whether they have begun or wait."""
         # Out: texts go first, then chunks, one of each stream in turn.
         self._texts: deque[tuple[str, int | str | None]] = deque()
         self._sending: deque[OutStream] = deque()  # with credit
@@ -196,8 +197,13 @@ class Session:
         if not message.sizes:
             text = dump(message.head)
             if len(text) <= CHUNK_BYTES:
+                if message.answers is not None:
+                    self.outgoing += len(text)
                 self._texts.append((text, message.answers))
                 return
+        if message.answers is not None:
+            message = message._replace(nbytes=_length(message))
+            self.outgoing += message.nbytes
         if self._waiting or self._open >= self.offer.max_streams:
             self._waiting.append(message)
         else:
@@ -225,9 +231,7 @@ class Session:
             self._texts.append((text, None))
             self._sending.append(blobs)
         if message.answers is not None:
-            size = stream.left + (0 if blobs is None or blobs is stream else blobs.left)
-            self.outgoing += size
-            self._answered[(blobs or stream).number] = (message.answers, size)
+            self._answered[(blobs or stream).number] = (message.answers, message.nbytes)
 
     def _new_stream(self, kind: int, parts: Sequence[Part]) -> OutStream:
         stream = OutStream(self._next_stream, kind, parts, self.offer.window_bytes)
@@ -239,7 +243,9 @@ class Session:
         """Return the next message to send, or None while there is nothing to send or no credit."""
         if self._texts:
             text, answers = self._texts.popleft()
-            self._serving.discard(answers)
+            if answers is not None:
+                self._serving.discard(answers)
+                self.outgoing -= len(text)
             return text
         if not self._sending:
             return None
@@ -396,6 +402,12 @@ class Session:
         if self._held:
             self._release_calls()
         self.events.append(Answered(message.id, message, data))
+
+
+def _length(message: _Outgoing) -> int:
+    """The bytes of a message: of its blobs, and of its text where that is long."""
+    text = len(dump(message.head)) if _may_be_long(message.head) else 0
+    return sum(message.sizes) + text
 
 
 def _may_be_long(value: object) -> bool:
