@@ -22,6 +22,7 @@ __all__ = ["FileStorage", "Storage", "sync_directory"]
 # touched.
 MAP_FROM = 1 << 20
 # Linux moves at most 2 GiB less a page in one call.
+_LAST = (1 << 63) - 1  # where a file may have a byte
 _MOST = 1 << 30
 _AT_ONCE = 8 << 20
 
@@ -74,6 +75,8 @@ class FileStorage:
         if length > MAP_FROM:
             # A length that a damaged file names is not believed before that much is there.
             length = max(min(length, self.size() - offset), 0)
+        if offset > _LAST:
+            return b""  # where a damaged file says that something is
         data = os.pread(self.fd, min(length, _MOST), offset)
         if len(data) == length or not data:
             return data
