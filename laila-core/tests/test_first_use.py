@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from laila.contract import Pool
+
 
 def test_an_option_that_there_is_not_names_the_one_that_is_meant() -> None:
     with pytest.raises(TypeError, match="did you mean pool_nickname="):
@@ -90,6 +92,30 @@ def test_what_is_set_up_twice_is_one_store(tmp_path: Path, monkeypatch: pytest.M
         memory.extend("file:notes", pool_nickname="notes", transformations=["zlib"])
     laila.terminate()
     assert laila.tiers("memory://", "file:data", pool_nickname="twice") is not first
+
+
+@pytest.mark.parametrize("chain", [False, True])
+def test_the_alpha_pool_is_set_up_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chain: bool) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def set_up(place: str) -> Pool:
+        laila.alpha_pool = laila.tiers("memory://", place) if chain else place  # type: ignore[assignment]
+        return laila.alpha_pool
+
+    first = set_up("file:data")
+    registered = len(laila.memory.router.pools)
+    assert all(set_up("file:data") is first for _ in range(10))
+    assert len(laila.memory.router.pools) == registered
+    other = set_up("file:other")
+    assert other is not first
+    first.close()
+    assert set_up("file:data") is not first
+
+
+def test_a_pool_built_twice_says_how_code_is_run_twice() -> None:
+    laila.memory.extend(laila.MemoryPool(), pool_nickname="built twice")
+    with pytest.raises(SettingsError, match=r"run twice: laila\.memory\.extend\(URL"):
+        laila.memory.extend(laila.MemoryPool(), pool_nickname="built twice")
 
 
 TRIO = """

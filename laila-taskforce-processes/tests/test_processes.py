@@ -240,3 +240,32 @@ def test_any_number_of_one_nickname_end_with_the_program() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 0, 0]\n0\n0\n", "")
+
+
+CHILD = """
+import multiprocessing, sys
+
+def child():
+    import laila
+    from laila.taskforce.processes import ProcessTaskForce
+    name = laila.command.add_taskforce(ProcessTaskForce(workers=1))
+    assert laila.command.submit(lambda: 42, taskforce_id=name).wait(60) == 42
+    laila.command.submit(lambda: print("done at the end", flush=True), taskforce_id=name)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context(sys.argv[1]).Process(target=child)
+    process.start()
+    process.join(60)
+    print(process.exitcode)
+    process.kill()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_process_of_multiprocessing_that_has_workers_ends(tmp_path: Path, method: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(CHILD)
+    ended = subprocess.run(
+        [sys.executable, str(program), method], capture_output=True, text=True, timeout=100, check=True
+    )
+    assert ended.stdout.split("\n") == ["done at the end", "0", ""], ended.stderr

@@ -106,7 +106,8 @@ class DefaultCentralMemory(Component):
         """Register a pool, or build the one that a URL names, and return it.
 
         ``options`` are further options of the pool that a URL names, such as ``transformations=["zstd"]``.
-        The same URL, options and ``pool_nickname`` again give back the pool that is registered. Raises
+        The same URL, options and ``pool_nickname`` again give back the pool that is registered; so does,
+        without a nickname, the URL of the alpha pool. Raises
         :class:`~laila.errors.MissingPluginError` (an ``ImportError``) for a scheme whose plugin is not
         installed, and what :meth:`DefaultPoolRouter.extend` raises.
         """
@@ -139,7 +140,7 @@ class DefaultCentralMemory(Component):
         except BaseException:
             opened.close()
             raise
-        self.router.note_made(pool_nickname, made_of)
+        self.router.note_made(opened, made_of)
         return opened
 
     def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> None:

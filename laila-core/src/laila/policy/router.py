@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["DefaultPoolRouter", "open_pool", "subset_names"]
 
 
+_AGAIN = (
+    ". For code that is run twice: laila.memory.extend(URL, pool_nickname=…) with the same URL gives back "
+    "the pool that is there"
+)
+
+
 class DefaultPoolRouter(Component):
     """The pools of a policy by id, nickname and affinity.
 
@@ -84,23 +90,27 @@ class DefaultPoolRouter(Component):
         return dict(self._affinities)
 
     def made_before(self, nickname: str | None, made_of: object) -> Pool | None:
-        """Return the open pool that was registered as ``nickname`` and made of the very same, if any."""
-        pool = None if nickname is None else self._nicknames.get(nickname)
-        if pool is None or pool.closed or self._made.get(str(nickname)) != made_of:
+        """Return the open pool of this nickname that was made of the very same, if any.
+
+        Without a nickname it is the alpha pool, so that the cell that sets it can be run again.
+        """
+        pool = self._alpha if nickname is None else self._nicknames.get(nickname)
+        if pool is None or pool.closed or self._made.get(pool.global_id) != made_of:
             return None
         return pool
 
-    def note_made(self, nickname: str | None, made_of: object) -> None:
-        """Note what the pool that is registered as ``nickname`` was made of; for :meth:`made_before`."""
-        if nickname is not None:
-            self._made[nickname] = made_of
+    def note_made(self, pool: Pool, made_of: object) -> None:
+        """Note what ``pool`` was made of; for :meth:`made_before`. None is for what is never the same."""
+        if made_of is not None:
+            self._made[pool.global_id] = made_of
 
     def check_free(self, nickname: str | None, pool: Pool | None = None) -> None:
         """Raise :class:`SettingsError` (a ``ValueError``) where another pool has this nickname here."""
         holder = None if nickname is None else self._nicknames.get(nickname)
         if holder is not None and holder is not pool:
             raise SettingsError(
-                f"the nickname {shown(nickname)} belongs to {shown(holder)}; choose another pool_nickname",
+                f"the nickname {shown(nickname)} belongs to {shown(holder)}; "
+                f"choose another pool_nickname{_AGAIN}",
                 option="pool_nickname",
             )
 
@@ -122,7 +132,7 @@ class DefaultPoolRouter(Component):
             if known is not None and known is not pool:
                 raise SettingsError(
                     f"{shown(known)} has the global id of the new pool, as pools of one nickname do; "
-                    "give the new one another nickname",
+                    f"give the new one another nickname{_AGAIN}",
                     option="nickname",
                 )
             self.check_free(nickname, pool)
@@ -136,7 +146,7 @@ class DefaultPoolRouter(Component):
     def adopt(self, pools: Iterable[tuple[Pool, float, Sequence[str]]], alpha_pool: Pool) -> None:
         """Replace all that is registered: pools, affinities and nicknames; for rebuilding."""
         with mutex:
-            self._pools, self._nicknames, self._affinities = {}, {}, {}
+            self._pools, self._nicknames, self._affinities, self._made = {}, {}, {}, {}
             for pool, affinity, nicknames in pools:
                 self._pools[pool.global_id] = pool
                 self._affinities[pool.global_id] = affinity

@@ -215,7 +215,8 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
     ``memorize`` writes the last tier first, which decides conflicts and durability, and then fills the
     caches; ``remember`` looks from the first to the last and fills on the way back; ``forget`` deletes in the
     last and then in every tier. URLs are opened as :meth:`DefaultCentralMemory.extend` does; the
-    same URLs under the same ``pool_nickname`` again give back the chain that is registered. Raises
+    same URLs under the same ``pool_nickname`` again give back the chain that is registered; so do, without a
+    nickname, the URLs of the alpha pool. Raises
     ``ValueError`` for fewer than one pool, or for one that comes twice.
     """
     if not pools:
@@ -245,7 +246,7 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
             if isinstance(given, str):
                 pool.close()
         raise
-    memory.router.note_made(pool_nickname, made_of)
+    memory.router.note_made(chain[0], made_of)
     return chain[0]
 
 

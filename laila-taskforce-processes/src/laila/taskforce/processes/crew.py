@@ -50,6 +50,16 @@ _SAFE_PATH = {SAFE_PATH: "1"}
 _parents: list[Crew] = []
 
 
+def _disown(process: Any) -> None:
+    """Take ``process`` from the list of children that :mod:`multiprocessing` waits for.
+
+    A process of its own, at its end, waits for them before anybody tells them to go home; and a forked child
+    would see those of its parent there.
+    """
+    with suppress(AttributeError):  # it is not public
+        multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
+
+
 class _Worker:
     """One process and what it has to do. ``parcel`` is None while it is idle."""
 
@@ -62,6 +72,7 @@ class _Worker:
             with _starting:
                 self.process = context.Process(target=main, args=(theirs, before), name=name, env=_SAFE_PATH)
                 self.process.start()
+            _disown(self.process)
         except BaseException:
             self.pipe.close()
             raise
@@ -183,11 +194,6 @@ class Crew:
     def forget(self) -> None:
         """In a forked child: leave the workers to the parent, whose they are."""
         _parents.append(self)  # kept, so that nothing is done to its pipes
-        with suppress(
-            AttributeError
-        ):  # not public; without it, an error of multiprocessing's is seen at exit
-            known = multiprocessing.process._children  # type: ignore[attr-defined]
-            known.difference_update([worker.process for worker in self._workers.values()])
 
     def kill(self) -> None:
         """End the workers in the middle of what they do."""
