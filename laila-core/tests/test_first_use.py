@@ -342,26 +342,6 @@ def test_a_limit_that_is_no_number_is_told(capsys: pytest.CaptureFixture[str]) -
         assert f"--limit: give a whole number of entries, 0 for all, not '{limit}'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("url", ["memory://", "file:data"])
-def test_a_variable_that_a_constant_hides_is_told(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    laila.alpha_pool = laila.memory.extend(url)
-    for entry in (laila.constant(1, nickname="n"), laila.variable(2), laila.variable(2, nickname="free")):
-        laila.memorize(entry).wait()
-    assert not caplog.messages
-    hidden = laila.variable(2, nickname="n")
-    laila.memorize(hidden).wait()
-    (message,) = caplog.messages
-    assert "a constant of the same nickname, 'n'" in message
-    assert hidden.global_id in message
-    assert laila.remember(hidden).data == 2
-    laila.memorize(hidden).wait()
-    laila.memorize(hidden.evolve(data=3)).wait()
-    assert len(caplog.messages) == 1
-
-
 def test_a_peer_that_is_not_connected_is_told() -> None:
     with pytest.raises(laila.errors.PeerNotFoundError, match=r"no peer 'x' is connected; laila\.add_peer"):
         laila.peers["x"]

@@ -361,8 +361,15 @@ def test_what_a_peer_sends_with_a_manifest_shares_a_commit(policy: laila.Default
     assert memorize(inner, a) == [ids[2], ids[1]]
     assert len(commits) == 1
     taken = laila.constant("other", uuid=a.uuid)
-    again = laila.manifest({"taken": taken, "new": laila.constant(3)})
-    assert [type(one).__name__ for one in memorize(taken, again)] == ["ImmutableEntryError", "ManifestError"]
+    new = laila.constant(3)
+    again = laila.manifest({"taken": taken, "new": new})
+    outcomes = [type(one).__name__ for one in memorize(taken, new, again)]
+    assert outcomes == ["ImmutableEntryError", "str", "ManifestError"]
+    lacking = laila.manifest({"new": new, "gone": laila.constant(4)})
+    stored, refused = memorize(new, lacking)
+    assert stored == new.global_id
+    assert isinstance(refused, errors.EntryNotFoundError)
+    assert refused.missing == [lacking["gone"]]
     assert again.global_id not in pool
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import exceptions
 
+import laila
 from laila.contract import Blob, Buffer
 from laila.contract.backend import as_blob
 from laila.contract.pool import StoreOutcome
-from laila.errors import CorruptEntryError, PoolError
+from laila.errors import CorruptEntryError, IdentityConflictError, PoolError
 from laila.pool.redis import layout
 from laila.pool.redis.connections import _large_answer
 from laila.pool.redis.store import INLINE_BYTES
@@ -135,6 +136,38 @@ def test_the_newest_of_many_is_one_round_trip(
     asked = commands(client)
     assert asked["evalsha"] == 301
     assert "scan" not in asked
+
+
+def test_what_nicknames_and_leaves_cost(
+    pool: RedisPool, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, trips = pool._connections.run, [0]
+
+    def counted(build: Any) -> Any:
+        trips[0] += 1
+        return run(build)
+
+    with laila.DefaultPolicy(alpha_pool=pool) as policy:
+        memory = policy.central.memory
+        memory.memorize(laila.constant("first")).wait(20)
+        monkeypatch.setattr(pool._connections, "run", counted)
+
+        def cost(*entries: laila.Entry) -> int:
+            trips[0] = 0
+            memory.memorize(list(entries)).wait(20)
+            return trips[0]
+
+        nameless = [laila.constant(n) for n in range(5)]
+        alone = cost(*nameless)
+        assert cost(*(laila.constant(n, nickname=f"c{n}") for n in range(5))) == alone + 1
+        variable = laila.variable(0, nickname="v")
+        assert cost(variable) == alone + 1
+        assert cost(variable.evolve(data=1)) == alone
+        assert cost(laila.manifest({"all": [entry.global_id for entry in nameless]})) == alone + 1
+        for taken in (laila.constant(1, nickname="v"), laila.variable(1, nickname="c1")):
+            with pytest.raises(IdentityConflictError):
+                cost(taken)
+            assert trips[0] == 1
 
 
 @pytest.mark.timeout(120)

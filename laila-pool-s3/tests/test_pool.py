@@ -136,6 +136,30 @@ def test_evolutions_are_found_without_a_look_at_the_pool(
     assert seen.newest_here([entry_key(1), entry_key(2)] * 20)[:2] == [entry_key(1, 11), None]
 
 
+def test_what_a_nickname_and_a_leaf_cost(faults: Faults, open_pool: OpenPool) -> None:
+    """A question each, beside the request that writes; nothing for what has neither."""
+    with laila.DefaultPolicy(alpha_pool=open_pool(endpoint_url=faults.url)) as policy:
+        memory = policy.central.memory
+
+        def cost(*entries: Any) -> Counter[str]:
+            faults.clear()
+            memory.memorize(list(entries)).wait(20)
+            return asked(faults)
+
+        nameless = [laila.constant(n) for n in range(5)]
+        assert cost(*nameless) == {"PUT": 5}
+        assert cost(*(laila.constant(n, nickname=f"c{n}") for n in range(5))) == {"LIST": 5, "PUT": 5}
+        variable = laila.variable(0, nickname="v")
+        assert cost(variable) == {"HEAD": 1, "GET": 1, "PUT": 1}
+        assert cost(variable.evolve(data=1)) == {"PUT": 1}
+        manifest = laila.manifest({"all": [entry.global_id for entry in nameless]})
+        assert cost(manifest) == {"HEAD": 5, "PUT": 1}
+        for taken in (laila.constant(1, nickname="v"), laila.variable(1, nickname="c1")):
+            with pytest.raises(laila.errors.IdentityConflictError):
+                cost(taken)
+            assert "PUT" not in asked(faults)
+
+
 def test_a_listing_streams(faults: Faults, open_pool: OpenPool, pool: S3Pool) -> None:
     """Page by page, as it is walked; it goes on where a page failed."""
     keys = [entry_key(number) for number in range(2100)]

@@ -161,14 +161,25 @@ class IdentityError(LailaError, ValueError):
 
 
 class IdentityConflictError(LailaError, RuntimeError):
-    """Identity arguments that exclude each other, such as ``uuid=`` with ``global_id=``."""
+    """Identity arguments that exclude each other, such as ``uuid=`` with ``global_id=``.
+
+    Also a nickname that is taken, by a variable where a constant is to be stored, or the other way round:
+    ``key`` is what was to be stored, and ``other`` what is there.
+    """
+
+    key: str
+    other: str
 
 
 class EntryNotFoundError(LailaError, KeyError):
-    """No entry ``key`` in ``pool`` (its nickname or id)."""
+    """No entry ``key`` in ``pool`` (its nickname or id).
+
+    Where a manifest is not stored because leaves of it are missing, ``missing`` lists all of them.
+    """
 
     key: str
     pool: str
+    missing: list[str]
 
 
 class PoolNotFoundError(LailaError, KeyError):

@@ -165,7 +165,10 @@ class SQLitePool(Pool):
         return [row[0] if row else None for row in self._rows(_SIZE, keys)]
 
     def _exists(self, key: str) -> bool:
-        return self._rows(_EXISTS, [key]) != [None]
+        return self._exist_many([key])[0]
+
+    def _exist_many(self, keys: Sequence[str]) -> list[bool]:
+        return [row is not None for row in self._rows(_EXISTS, keys)]
 
     def _keys(self) -> Iterator[str]:
         # In pieces: a read transaction that stays open for long lets the write-ahead log grow. In the order

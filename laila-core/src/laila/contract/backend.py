@@ -149,6 +149,10 @@ class Backend(ABC):
         # A blob that is an object here stays as it is; of one that was read only the head is held on to.
         return blob if blob is found else Blob.read_head(blob.head, key=key)
 
+    def _exist_many(self, keys: Sequence[str]) -> Sequence[bool]:
+        """Return of several keys whether each is there; one answer a key, in their order."""
+        return [self._exists(key) for key in keys]
+
     def _read_heads(self, keys: Sequence[str]) -> Sequence[Blob | BlobHead | BytesLike | None]:
         """Read several heads; one answer a key, in their order."""
         return [self._read_head(key) for key in keys]

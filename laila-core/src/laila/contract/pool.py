@@ -10,8 +10,8 @@ from __future__ import annotations
 from laila.contract.authored import Authored, answer
 from laila.contract.backend import Backend
 from laila.contract.blob import Blob
-from laila.contract.holding import Holding
-from laila.contract.tiers import StoreOutcome, TierMixin
+from laila.contract.presence import Presence
+from laila.contract.tiers import StoreOutcome
 from laila.errors import (
     EntryNotFoundError,
     InvalidArgumentError,
@@ -56,7 +56,7 @@ def check_key(key: object) -> str:
     return key
 
 
-class Pool(Authored, Holding, TierMixin):
+class Pool(Authored, Presence):
     """Storage for blobs, and the base class of every pool.
 
     ``nickname`` names the pool; ``transformations`` (names such as ``"zstd"``, or transformation objects) are

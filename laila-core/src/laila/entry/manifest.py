@@ -220,6 +220,7 @@ class Manifest(Entry):
         batch_size: int | None = None,
         overwrite: bool = False,
         verify: bool = False,
+        missing_ok: bool = False,
     ) -> GroupFuture[Any]:
         """Store the entries that wait here, and then the manifest, whose child is the last of the group.
 
@@ -230,6 +231,10 @@ class Manifest(Entry):
 
         ``batch_size`` entries are written at a time: by default as many as have 64 MiB together. ``verify``
         reads each snapshot again, as :func:`laila.memorize` does.
+
+        Leaves that were given as ids are looked for in that pool first, as one batch. Where some are missing,
+        nothing is written, and :class:`~laila.errors.EntryNotFoundError` (a ``KeyError``) has them all in
+        ``missing``. ``missing_ok`` stores the manifest without looking.
         """
         from laila.active import get_active_policy
 
@@ -241,6 +246,7 @@ class Manifest(Entry):
             batch_size=batch_size,
             overwrite=overwrite,
             verify=verify,
+            missing_ok=missing_ok,
         )
 
     def remember(

@@ -13,6 +13,7 @@ from laila.futures import Future, GroupFuture
 from laila.identity import stem
 from laila.plugins import watch
 from laila.policy import loading, storing
+from laila.policy.checking import taken_names
 from laila.policy.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
 from laila.policy.pending import MAX_PENDING_BYTES
 from laila.policy.router import DefaultPoolRouter, open_pool
@@ -160,6 +161,7 @@ class DefaultCentralMemory(Component):
         on_conflict: Literal["next"] | None = None,
         copy: bool = True,
         verify: bool = False,
+        missing_ok: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
         """Store one entry (a Future of its global id) or many as one batch (a GroupFuture, in input order).
 
@@ -167,12 +169,16 @@ class DefaultCentralMemory(Component):
         with the entries that wait in it. ``overwrite`` replaces a constant; ``on_conflict="next"`` gives a
         variable the next free evolution; ``copy=False`` takes read-only buffers without copying them.
         ``verify`` reads the snapshot again and compares it with the payload, bit by bit, before anything is
-        stored; what has classes, codecs or pickles in it is always read again.
+        stored; what has classes, codecs or pickles in it is always read again. ``missing_ok`` stores a
+        manifest without looking for the leaves that were given as ids.
 
         Raises at once: ``TypeError`` for what is no Entry, :class:`~laila.errors.PayloadError` for a payload
         that would not come back exactly, :class:`~laila.errors.PoolNotFoundError`, ``ValueError`` for routing
         that disagrees. In the future: :class:`~laila.errors.ImmutableEntryError`,
-        :class:`~laila.errors.EvolutionConflictError`, and what the pool's backend raises.
+        :class:`~laila.errors.EvolutionConflictError`, :class:`~laila.errors.IdentityConflictError` where a
+        nickname is a variable's and a constant is to be stored, or the other way round,
+        :class:`~laila.errors.EntryNotFoundError` for leaves of a manifest that are not there, and what the
+        pool's backend raises.
         """
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
         if on_conflict not in storing.ON_CONFLICT:
@@ -199,6 +205,7 @@ class DefaultCentralMemory(Component):
                     on_conflict=on_conflict,
                     copy=copy,
                     verify=verify,
+                    missing_ok=missing_ok,
                 )
             blobs = [to_blob(entry, pickle=pickle, copy=copy, verify=verify) for entry in given]
         for entry in given:
@@ -318,12 +325,13 @@ class DefaultCentralMemory(Component):
         batch_size: int | None = None,
         overwrite: bool = False,
         verify: bool = False,
+        missing_ok: bool = False,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.memorize`."""
         pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
         size = None if batch_size is None else check_batch_size(batch_size, 0)
         group: GroupFuture[Any] = self._memorize_manifests(
-            [manifest], pool, size, one=True, overwrite=overwrite, verify=verify
+            [manifest], pool, size, one=True, overwrite=overwrite, verify=verify, missing_ok=missing_ok
         )
         return group
 
@@ -338,6 +346,7 @@ class DefaultCentralMemory(Component):
         on_conflict: str | None = None,
         copy: bool = True,
         verify: bool = False,
+        missing_ok: bool = False,
     ) -> GroupFuture[Any]:
         """Store one manifest (a child for each thing stored), or many items (a child for each)."""
         if on_conflict is not None:
@@ -350,7 +359,7 @@ class DefaultCentralMemory(Component):
 
         def write() -> list[Any]:
             try:
-                outcomes = storing.store_plan(pool, plan, size, overwrite=overwrite)
+                outcomes = storing.store_plan(pool, plan, size, overwrite=overwrite, missing_ok=missing_ok)
             finally:
                 storing.unmark(plan.entries)  # those that were not stored
             return outcomes if one else plan.of_given(outcomes)
@@ -420,14 +429,14 @@ def _place(url: str) -> tuple[str, str]:
 def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:
     """The shortest way of one new entry into memory; None where it is another's."""
     try:
+        if blob.nickname is not None and (pool.blocking or taken_names(pool, [blob], [entry])):
+            return None
         if not pool.file_new(blob):
             return None
     except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept for whoever asks the future
         return Future.failed(error)
     entry._state = EntryState.POOLED
     entry._pool = pool._uuid
-    if entry._evolution == 0:
-        storing.tell_hidden(pool, blob)
     return Future.completed(blob.key)
 
 

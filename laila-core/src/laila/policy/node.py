@@ -62,6 +62,7 @@ class ExportedMethods:
             ("describe",): Method("read", self._describe, with_request=True),
             ("find",): Method("read", served.find),
             ("central", "memory", "remember"): Method("read", served.remember, prompt=never_waits),
+            ("central", "memory", "present"): Method("read", served.present, prompt=never_waits),
             ("central", "memory", "history"): Method("read", served.history, prompt=never_waits),
             ("central", "memory", "memorize"): Method("write", served.memorize, prompt=never_waits),
             ("central", "memory", "forget"): Method("write", served.forget, prompt=never_waits),

@@ -45,6 +45,7 @@ class RemoteMemory:
         on_conflict: Literal["next"] | None = None,
         copy: bool = True,
         verify: bool = False,
+        missing_ok: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
         """Store entries over there; see :meth:`DefaultCentralMemory.memorize`.
 
@@ -61,6 +62,7 @@ class RemoteMemory:
             affinity=affinity,
             overwrite=overwrite or None,
             on_conflict=on_conflict,
+            missing_ok=missing_ok or None,
         )
         one = isinstance(entries, Entry)
         given: Sequence[Entry] = (entries,) if one else as_entries(entries)  # type: ignore[assignment]
@@ -242,10 +244,16 @@ class RemoteMemory:
         batch_size: int | None = None,
         overwrite: bool = False,
         verify: bool = False,
+        missing_ok: bool = False,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.memorize`; it goes as one batch."""
         check_batch_size(batch_size, READ_SIZE)
-        options = _given(pool_id=pool_id, pool_nickname=pool_nickname, overwrite=overwrite or None)
+        options = _given(
+            pool_id=pool_id,
+            pool_nickname=pool_nickname,
+            overwrite=overwrite or None,
+            missing_ok=missing_ok or None,
+        )
         return self._memorize_plan([manifest], options, one=True, copy=True, verify=verify)
 
     def remember_manifest(

@@ -16,7 +16,7 @@ from laila.errors import (
     LailaError,
     SettingsError,
 )
-from laila.policy import loading, storing
+from laila.policy import checking, loading, storing
 from laila.policy.ids import as_key, candidates, check_nickname, check_no_scope, wanted
 from laila.showing import shown
 
@@ -68,10 +68,12 @@ class ServedMemory:
         overwrite: bool = False,
         on_conflict: str | None = None,
         namespace: str | None = None,
+        missing_ok: bool = False,
     ) -> Any:
         """File blobs; manifests among them last, each if everything of this call that it refers to was.
 
-        The id of a blob with a nickname is the one that the nickname has in ``namespace``.
+        The id of a blob with a nickname is the one that the nickname has in ``namespace``. Unless
+        ``missing_ok``, a manifest that refers to what is neither in this call nor in the pool is refused.
         """
         pool = self._route(pool_id, pool_nickname, affinity)
         if on_conflict not in storing.ON_CONFLICT:
@@ -83,11 +85,32 @@ class ServedMemory:
         blobs = [_plain_blob(given, inside) for given in ([entries] if one else entries)]  # type: ignore[union-attr]
 
         def write() -> list[Any]:
-            outcomes = _store(pool, blobs, overwrite=overwrite is True, on_conflict=on_conflict)
+            outcomes = _store(
+                pool,
+                blobs,
+                overwrite=overwrite is True,
+                on_conflict=on_conflict,
+                missing_ok=missing_ok is True,
+            )
             return outcomes if one else [outcomes]
 
         keys = [blob.key for blob in blobs]
         return self._memory._runner.run("memorize", pool, keys, write, one=True, count=1, blobs=blobs)
+
+    def present(
+        self,
+        entry_ids: Sequence[str],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> Any:
+        """Return for each id whether it is there; one without evolution is, where any evolution is."""
+        pool = self._route(pool_id, pool_nickname, affinity)
+        _, keys, _ = wanted("look for", list(entry_ids), None)
+        return self._memory._runner.run(
+            "remember", pool, keys, lambda: [pool.present(keys)], one=True, count=1
+        )
 
     def remember(
         self,
@@ -255,38 +278,65 @@ def _plain_blob(given: object, namespace: UUID | None) -> Blob:
     return given
 
 
-def _store(pool: Pool, blobs: Sequence[Blob], *, overwrite: bool, on_conflict: str | None) -> list[Outcome]:
+def _store(
+    pool: Pool, blobs: Sequence[Blob], *, overwrite: bool, on_conflict: str | None, missing_ok: bool
+) -> list[Outcome]:
     """Store what is no manifest as one batch, then the manifests in order; see :func:`storing.store_plan`."""
-    outcomes: dict[int, Outcome] = {}
     manifests = [i for i, blob in enumerate(blobs) if ":MANIFEST:" in blob.key]
-    plain = [i for i in range(len(blobs)) if i not in set(manifests)]
     if manifests and on_conflict is not None:
         raise SettingsError("on_conflict= does not go with manifests", option="on_conflict")
-    place = {blobs[i].key: i for i in [*plain, *manifests]}
-    needs: dict[int, list[int]] = {}
-    together = bool(manifests) and len(blobs) > 1 and not overwrite
-    ready = set(plain)
-    for i in manifests:
+    if manifests:
+        others = set(manifests)
+        order = [*(i for i in range(len(blobs)) if i not in others), *manifests]
+        sorted_blobs = [blobs[i] for i in order]
+        stored = _store_manifests(
+            pool, sorted_blobs, len(manifests), overwrite=overwrite, missing_ok=missing_ok
+        )
+        return [outcome for _, outcome in sorted(zip(order, stored, strict=True), key=lambda one: one[0])]
+    taken: dict[int, Outcome] = {**checking.taken_names(pool, blobs)}
+    free = [i for i in range(len(blobs)) if i not in taken]
+    if free:
+        stored = _store_blobs(pool, [blobs[i] for i in free], overwrite, on_conflict)
+        taken.update(zip(free, stored, strict=True))
+    return [taken[i] for i in range(len(blobs))]
+
+
+def _store_manifests(
+    pool: Pool, blobs: Sequence[Blob], count: int, *, overwrite: bool, missing_ok: bool
+) -> list[Outcome]:
+    """Store blobs of which the last ``count`` are manifests."""
+    first = len(blobs) - count
+    keys = [blob.key for blob in blobs]
+    outcomes: dict[int, Outcome] = {}
+    trees: dict[int, list[str]] = {}
+    for i in range(first, len(blobs)):
+        trees[i] = []
         try:
             manifest = from_blob(blobs[i])
         except LailaError as error:  # damaged, or what it holds needs code: this one's outcome
             outcomes[i] = error
-            together = False
             continue
-        leaves = manifest if isinstance(manifest, Manifest) else ()
-        needs[i] = [place[leaf] for leaf in leaves if leaf in place]
-        together = together and ready.issuperset(needs[i])
-        ready.add(i)
-    if together and pool.store_together([blobs[i] for i in [*plain, *manifests]]):
-        return [blob.key for blob in blobs]
+        if isinstance(manifest, Manifest):
+            trees[i] = [*dict.fromkeys(manifest)]
+    needs, leaves = storing.parted(trees, keys)
+    outcomes.update(checking.taken_names(pool, blobs[:first]))
+    if not missing_ok:
+        outcomes.update(checking.missing_leaves(pool, leaves, keys))
+    outcomes.update(storing.cascade(needs, keys, outcomes, range(first)))
+    ordered = all(n < i for i, needed in enumerate(needs, first) for n in needed)
+    if ordered and not (outcomes or overwrite) and len(blobs) > 1 and pool.store_together(blobs):
+        return [*keys]
+    plain = [i for i in range(first) if i not in outcomes]
     if plain:
         outcomes.update(
-            zip(plain, _store_blobs(pool, [blobs[i] for i in plain], overwrite, on_conflict), strict=True)
+            zip(plain, _store_blobs(pool, [blobs[i] for i in plain], overwrite, None), strict=True)
         )
-    for i, needed in needs.items():
+    for i, needed in enumerate(needs, first):
+        if i in outcomes:
+            continue
         failed = [one for n in needed if not isinstance(one := outcomes.get(n), str)]
         if failed:
-            outcomes[i] = storing.refused(blobs[i].key, failed[0])
+            outcomes[i] = storing.refused(keys[i], failed[0])
         else:
             (outcomes[i],) = _store_blobs(pool, [blobs[i]], overwrite, None)
     return [outcomes[i] for i in range(len(blobs))]

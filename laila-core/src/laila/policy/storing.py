@@ -5,11 +5,12 @@ from __future__ import annotations
 from laila.contract.pool import StoreOutcome
 from laila.entry import EntryState, Manifest, from_blob, to_blob
 from laila.errors import EvolutionConflictError, ImmutableEntryError, ManifestError
-from laila.showing import logger, shown
+from laila.policy.checking import missing_leaves, taken_names
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Literal
 
     from laila.contract.blob import Blob
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
 __all__ = [
     "ON_CONFLICT",
     "Plan",
+    "cascade",
     "conflict",
     "evolution_of",
     "is_pooled",
+    "parted",
     "refused",
     "store",
     "store_over",
     "store_plan",
-    "tell_hidden",
     "unmark",
 ]
 
@@ -50,34 +52,39 @@ def store(
 ) -> list[Outcome]:
     """Store ``blobs``, the snapshots of ``entries``; return for each its global id or its error.
 
-    ``overwrite`` replaces constants (an evolution is never replaced). ``on_conflict="next"`` stores a
-    variable whose evolution another writer took under the next free one. Raises what the backend raises.
+    A blob whose nickname is taken by what is of the other kind is refused. ``overwrite`` replaces constants
+    (an evolution is never replaced). ``on_conflict="next"`` stores a variable whose evolution another writer
+    took under the next free one. Raises what the backend raises.
     """
+    try:
+        taken: dict[int, Outcome] = {**taken_names(pool, blobs, entries)}
+    except BaseException:
+        unmark(entries)
+        raise
+    if not taken:
+        return _store_free(pool, entries, blobs, overwrite, on_conflict)
+    unmark(entries[i] for i in taken)
+    free = [i for i in range(len(blobs)) if i not in taken]
+    some = [entries[i] for i in free], [blobs[i] for i in free]
+    taken.update(zip(free, _store_free(pool, *some, overwrite, on_conflict), strict=True))
+    return [taken[i] for i in range(len(blobs))]
+
+
+def _store_free(
+    pool: Pool,
+    entries: Sequence[Entry],
+    blobs: Sequence[Blob],
+    overwrite: bool = False,
+    on_conflict: Literal["next"] | None = None,
+) -> list[Outcome]:
+    if not blobs:
+        return []
     try:
         found = store_over(pool, blobs) if overwrite else pool.store(blobs)
     except BaseException:
         unmark(entries)
         raise
-    for blob, outcome in zip(blobs, found, strict=True):
-        if outcome is _CREATED and blob.key.endswith("-0"):
-            tell_hidden(pool, blob)
     return _settle(pool, entries, blobs, found, on_conflict)
-
-
-def tell_hidden(pool: Pool, blob: Blob) -> None:
-    """Log that the nickname of a new variable means a constant that the pool has, too."""
-    if blob.nickname is None:
-        return
-    try:
-        hidden = pool.exists(blob.key.removesuffix("-0"))
-    except Exception:  # noqa: BLE001 - the variable is stored all the same
-        return
-    if hidden:
-        logger("laila.memory").warning(
-            f"the variable {blob.key} was stored, but pool {shown(_decider(pool))} has a constant of the "
-            f"same nickname, {shown(blob.nickname)}. The nickname means the constant: give the variable "
-            "another one, or remember it by its id"
-        )
 
 
 def _settle(
@@ -114,11 +121,11 @@ class Plan:
     ``entries`` come in the order of storing: first what is no manifest, each once, then the ``manifests``
     last of them, inner ones first. ``blobs`` are their snapshots; None for an entry that this process gave to
     ``pool`` before, so that a manifest that grows costs what is new in it (a peer's pool is None: all of them
-    are sent). ``needs`` says of each manifest
-    where in ``entries`` that stands which waits in it.
+    are sent). ``needs`` says of each manifest where in ``entries`` that stands which it refers to, and
+    ``leaves``, by place, to what else it refers. What stands at the places ``asked`` was given itself.
     """
 
-    __slots__ = ("_options", "_places", "blobs", "entries", "keys", "manifests", "needs")
+    __slots__ = ("_options", "_places", "asked", "blobs", "entries", "keys", "leaves", "manifests", "needs")
 
     def __init__(
         self, given: Iterable[Entry], pool: Pool | None, *, pickle: bool, copy: bool, verify: bool = False
@@ -137,13 +144,12 @@ class Plan:
         self.entries: list[Entry] = [*plain.values(), *(manifest for manifest, _ in manifests.values())]
         place = {id(entry): i for i, entry in enumerate(self.entries)}
         self.manifests = len(manifests)
-        self.needs = [[*map(place.__getitem__, map(id, pending))] for _, pending in manifests.values()]
         self._options = {"pickle": pickle, "copy": copy, "verify": verify}
         self._places = [place[id(entry)] for entry in given]
-        asked = {place for place in self._places if place < len(plain)}
+        self.asked = {place for place in self._places if place < len(plain)}
         self.blobs = [
             None
-            if pool is not None and is_pooled(entry, pool) and i < len(plain) and i not in asked
+            if pool is not None and is_pooled(entry, pool) and i < len(plain) and i not in self.asked
             else to_blob(entry, **self._options)
             for i, entry in enumerate(self.entries)
         ]
@@ -151,6 +157,8 @@ class Plan:
             entry.global_id if blob is None else blob.key
             for entry, blob in zip(self.entries, self.blobs, strict=True)
         ]
+        trees = {i: [*dict.fromkeys(one)] for i, (one, _) in enumerate(manifests.values(), len(plain))}
+        self.needs, self.leaves = parted(trees, self.keys)
 
     def snapshot(self, place: int) -> Blob:
         """Return the blob of an entry as it is now."""
@@ -167,18 +175,38 @@ class Plan:
         return [outcomes[place] for place in self._places]
 
 
+def parted(
+    trees: Mapping[int, Sequence[str]], keys: Sequence[str]
+) -> tuple[list[list[int]], dict[int, list[str]]]:
+    """Part what manifests refer to, by their places: what is stored with them under ``keys``, and the rest.
+
+    The id of a variable without evolution is there where one of its evolutions is.
+    """
+    places: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        places[key] = i
+        if not _is_constant(key):
+            places.setdefault(key.rpartition("-")[0], i)
+    needs = [[n for leaf in some if (n := places.get(leaf, i)) != i] for i, some in trees.items()]
+    return needs, {i: [leaf for leaf in some if leaf not in places] for i, some in trees.items()}
+
+
 def is_pooled(entry: Entry, pool: Pool) -> bool:
     """Whether this process stored ``entry``, as it is, in ``pool``."""
     return entry._state is _POOLED and getattr(entry, "_pool", None) == pool._uuid
 
 
-def store_plan(pool: Pool, plan: Plan, size: int | None = None, *, overwrite: bool = False) -> list[Outcome]:
+def store_plan(
+    pool: Pool, plan: Plan, size: int | None = None, *, overwrite: bool = False, missing_ok: bool = False
+) -> list[Outcome]:
     """Store a plan: entries in slices of ``size``, then the manifests; one outcome an entry of the plan.
 
     Without a ``size``, a slice is what takes 64 MiB: a slice costs a durable pool a sync or two. Where the
     pool can do that, and all of it is new, the manifests share a commit with the last slice.
 
-    A manifest of which an entry failed is not stored: what is stored refers to nothing that is not.
+    A manifest of which an entry failed is not stored: what is stored refers to nothing that is not. Unless
+    ``missing_ok``, neither is one with leaves that are ids of what is not there; then nothing is written of
+    what it alone holds.
     """
     entries, first = plan.entries, len(plan.entries) - plan.manifests
     outcomes: dict[int, Outcome] = {}
@@ -188,7 +216,7 @@ def store_plan(pool: Pool, plan: Plan, size: int | None = None, *, overwrite: bo
         blobs = [plan.blobs[i] or plan.snapshot(i) for i in places]
         for i in places:
             plan.blobs[i] = None  # what is stored need not wait in memory for the rest
-        outcomes.update(zip(places, store(pool, some, blobs, overwrite=overwrite), strict=True))
+        outcomes.update(zip(places, _store_free(pool, some, blobs, overwrite), strict=True))
 
     def stored_together(places: Sequence[int]) -> bool:
         blobs = [plan.blobs[i] or plan.snapshot(i) for i in places]
@@ -199,16 +227,20 @@ def store_plan(pool: Pool, plan: Plan, size: int | None = None, *, overwrite: bo
         return True
 
     try:
+        outcomes.update(taken_names(pool, plan.blobs[:first], entries))
+        if not missing_ok:
+            outcomes.update(missing_leaves(pool, plan.leaves, plan.keys))
+    except Exception as error:  # noqa: BLE001 - the outcome of all of it: nothing was written
+        return [error] * len(entries)
+    outcomes.update(cascade(plan.needs, plan.keys, outcomes, plan.asked))
+    try:
         # The chain's last tier decides what is stored; what was forgotten there meanwhile is stored again.
         last = pool.chain()[-1] if pool.write_through else pool
-        before = [i for i in range(first) if plan.blobs[i] is None]
+        before = [i for i in range(first) if plan.blobs[i] is None and i not in outcomes]
         # Manifests that are all there are memorized again to be sure of them: then every entry is read.
-        again = all(last.exists(key) for key in plan.keys[first:])
-        there = (
-            last.whole_here([plan.keys[i] for i in before])
-            if again
-            else [last.exists(plan.keys[i]) for i in before]
-        )
+        keys = [plan.keys[i] for i in before]
+        again = bool(before) and all(last.exist_here(plan.keys[first:]))
+        there = last.whole_here(keys) if again else last.exist_here(keys)
         outcomes.update((i, plan.keys[i]) for i, found in zip(before, there, strict=True) if found)
         *slices, final = [*_slices(plan, [i for i in range(first) if i not in outcomes], size)] or [[]]
         for some in slices:
@@ -225,15 +257,43 @@ def store_plan(pool: Pool, plan: Plan, size: int | None = None, *, overwrite: bo
     for i, needs in enumerate(plan.needs, first):
         if i in outcomes:
             continue
-        failed = next((outcomes[n] for n in needs if isinstance(outcomes[n], BaseException)), None)
-        if failed is None:
+        failed = [one for n in needs if not isinstance(one := outcomes.get(n), str)]
+        if not failed:
             try:
                 store_some([i])
             except Exception as error:  # noqa: BLE001 - the outcome of this manifest
                 outcomes[i] = error
         else:
-            outcomes[i] = refused(plan.keys[i], failed)
+            outcomes[i] = refused(plan.keys[i], failed[0])
     return [outcomes[i] for i in range(len(entries))]
+
+
+def cascade(
+    needs: Sequence[Sequence[int]],
+    keys: Sequence[str],
+    refused_: Mapping[int, Outcome],
+    asked: Collection[int] = (),
+) -> dict[int, Outcome]:
+    """Return by place the errors of what is not to be stored either, since what ``refused_`` has is not.
+
+    These are the manifests that refer to it, and the entries that only such manifests refer to, except those
+    that were ``asked`` for. ``needs`` says of the manifests, the last of ``keys``, to what they refer.
+    """
+    if not refused_:
+        return {}
+    outcomes: dict[int, Outcome] = dict(refused_)
+    alone: dict[int, Outcome] = {}
+    needed: set[int] = set(asked)
+    first = len(keys) - len(needs)
+    for i, some in enumerate(needs, first):
+        failed = next((outcomes[n] for n in some if n in outcomes), None)
+        if failed is not None:
+            outcomes.setdefault(i, refused(keys[i], failed))
+        if i in outcomes:
+            alone.update(dict.fromkeys(some, outcomes[i]))
+        else:
+            needed.update(some)
+    return {**{i: error for i, error in alone.items() if i < first and i not in needed}, **outcomes}
 
 
 def _slices(plan: Plan, places: Sequence[int], size: int | None) -> Iterator[Sequence[int]]:
@@ -331,9 +391,15 @@ def _decider(pool: Pool) -> str:
 
 
 def refused(key: str, failed: object) -> ManifestError:
-    """Return the error of a manifest of which an entry was not stored."""
-    error = ManifestError(
-        f"the manifest {key} was not stored, because an entry of it could not be: {shown(failed)}", path=key
+    """Return the error of a manifest of which ``failed``, an entry's error, or None, kept the entry away.
+
+    None says that the entry is a manifest that comes later.
+    """
+    why = (
+        f"an entry of it could not be: {said(failed)}"
+        if isinstance(failed, BaseException)
+        else "it refers to a manifest that comes after it; memorize inner manifests first"
     )
+    error = ManifestError(f"the manifest {key} was not stored, because {why}", path=key)
     error.__cause__ = failed if isinstance(failed, BaseException) else None
     return error

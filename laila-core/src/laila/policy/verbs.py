@@ -64,6 +64,7 @@ def memorize(
     on_conflict: Literal["next"] | None = ...,
     copy: bool = ...,
     verify: bool = ...,
+    missing_ok: bool = ...,
 ) -> Future[str]: ...
 @overload
 def memorize(
@@ -76,6 +77,7 @@ def memorize(
     on_conflict: Literal["next"] | None = ...,
     copy: bool = ...,
     verify: bool = ...,
+    missing_ok: bool = ...,
 ) -> GroupFuture[Any]: ...
 def memorize(entries: Any, **kwargs: Any) -> Any:
     """Store entries in a pool of the active policy; see :meth:`DefaultCentralMemory.memorize`."""

@@ -109,7 +109,9 @@ class SubmittersPool(Pool):
         if not blobs:
             return []
         # To store the same once more is a success, unless it was to replace what others may write, too.
-        (outcomes,) = self._call("memorize", [list(blobs)], again=not replace, overwrite=replace)
+        (outcomes,) = self._call(
+            "memorize", [list(blobs)], again=not replace, overwrite=replace, missing_ok=True
+        )
         return [self._stored(outcome) for outcome in outcomes]
 
     def _stored(self, outcome: object) -> StoreOutcome | LailaError:
@@ -130,6 +132,14 @@ class SubmittersPool(Pool):
             if isinstance(outcome, BaseException) and not isinstance(outcome, EntryNotFoundError):
                 raise outcome
         return [outcome is None for outcome in outcomes]
+
+    def present(self, keys: Sequence[str]) -> list[bool]:
+        """Return for each of ``keys`` whether it is there, as :meth:`Pool.present` does over there."""
+        return list(self._call("present", [list(keys)], again=True)[0]) if keys else []
+
+    def namesakes(self, keys: Sequence[str]) -> list[str | None]:
+        """Return None for each: over there they are looked for when something is memorized."""
+        return [None] * len(keys)
 
     def histories_here(self, stems: Sequence[str]) -> list[list[int]]:
         """Return the stored evolutions of each."""

@@ -191,8 +191,11 @@ class RedisPool(Pool):
             return self._store.sizes(keys)
 
     def _exists(self, key: str) -> bool:
-        with self._reporting(f"look for {key}"):
-            return self._store.exist([key])[0]
+        return self._exist_many([key])[0]
+
+    def _exist_many(self, keys: Sequence[str]) -> list[bool]:
+        with self._reporting(f"look for {_these(keys)}"):
+            return self._store.exist(keys)
 
     def _keys(self) -> Iterator[str]:
         with self._reporting("list the keys"):

@@ -132,6 +132,9 @@ class ObjectPool(Pool):
     def _exists(self, key: str) -> bool:
         return self._client.exists(self._name(key), key)
 
+    def _exist_many(self, keys: Sequence[str]) -> list[bool]:
+        return self._crew.map(self._exists, keys)
+
     def _get(self, name: str, key: str | None) -> memoryview | bytes | None:
         """Read an object, all of it of one version; None where it is missing."""
         for _ in range(_REPLACED):
