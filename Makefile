@@ -10,7 +10,7 @@ PY := .venv/bin/python
 # Installs what constraints.txt pins, and nothing whose hash is not there.
 PINNED := $(PY) tools/pinned.py install
 
-.PHONY: help install demo test test-full bench dist fuzz test-field audit pins lint format clean moved
+.PHONY: help install demo test test-full bench dist fuzz test-field test-lowest audit pins lint format clean moved
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -92,6 +92,17 @@ test-field: .venv-field/.installed ## run the tests that need torch and many oth
 	@.venv-field/bin/python -m pytest -m "torch or field" $(ARGS)
 	@$(if $(CASES),.venv-field/bin/python tools/run_scripts.py "$(CASES)")
 
+# No layer: nothing newer may be found. These versions are not pinned, so their hashes are not checked.
+.venv-lowest/.installed: .venv/.installed
+	@echo "making .venv-lowest"
+	@rm -rf .venv-lowest; $(PY) -m venv --without-pip .venv-lowest
+	@$(PY) -m uv pip install -q --python .venv-lowest/bin/python --resolution lowest-direct --only-binary :all: \
+	  --group lowest -e "./laila-core[all,testing,arrow,pandas,ml-dtypes]" $(patsubst %,-e ./%,$(filter-out laila-core,$(DISTS)))
+	@touch $@
+
+test-lowest: .venv-lowest/.installed ## run the distributions' tests with the lowest versions that they allow, but for torch
+	@.venv-lowest/bin/python -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile $(DISTS:%=%/tests))
+
 # mypy looks at one folder of tests at a time: two may have files of one name.
 lint: install ## ruff, formatting, mypy --strict, the arrows between packages, names that must not be in a file
 	@$(PY) -m ruff check .
@@ -110,6 +121,6 @@ format: install ## let ruff format, and sort imports
 	@$(PY) -m ruff format .
 
 clean: ## remove what make and the tools have put into the tree
-	@rm -rf .venv .venv-fuzz .fuzz .venv-field .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out
+	@rm -rf .venv .venv-fuzz .fuzz .venv-field .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out
 	@rm -rf build dist $(DISTS:%=%/build) $(DISTS:%=%/dist)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,7 +20,7 @@ from typing import Any
 __all__ = ["Use", "slow_input", "uses_of"]
 
 METHODS = ("match", "fullmatch", "search", "sub", "findall", "finditer", "split", "subn")
-LENGTHS = (16, 22, 200, 1600, 25_600)
+LENGTHS = (16, 22, 60, 200, 600, 1600, 6400, 25_600)
 # A step of the matcher takes some nanoseconds: a linear pattern is done within a millisecond, one that is
 # quadratic needs a second. What counts is the time of this thread, so that the load of the machine does not.
 SECONDS = 0.1
