@@ -112,6 +112,19 @@ def test_the_alpha_pool_is_set_up_twice(tmp_path: Path, monkeypatch: pytest.Monk
     assert set_up("file:data") is not first
 
 
+@pytest.mark.parametrize("url", ["file:new\nline", "file:a\tb", "memory://\r"])
+def test_a_url_with_a_line_break_names_no_other_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="%0A"):
+        laila.alpha_pool = url  # type: ignore[assignment]
+    assert list(tmp_path.iterdir()) == []
+    pool = laila.memory.extend("file:new%0Aline")
+    laila.memorize(laila.constant(1), pool_id=pool.global_id).wait()
+    assert [path.name for path in tmp_path.iterdir()] == ["new\nline"]
+
+
 def test_a_pool_built_twice_says_how_code_is_run_twice() -> None:
     laila.memory.extend(laila.MemoryPool(), pool_nickname="built twice")
     with pytest.raises(SettingsError, match=r"run twice: laila\.memory\.extend\(URL"):

@@ -328,6 +328,10 @@ def open_pool(url: str, **options: object) -> Pool:
             "'s3://bucket/prefix'",
             option="url",
         )
+    if set(url) & set("\t\r\n"):  # the standard library drops them, which would name another place
+        raise SettingsError(
+            f"{shown_url(url)} has a tab or a line break in it: write it as %09, %0A or %0D", option="url"
+        )
     pool_class = pools().get(scheme.lower())
     if not issubclass(pool_class, Pool):
         raise InvalidArgumentError(f"{shown(scheme)} names {pool_class.__name__}, which is no pool")
