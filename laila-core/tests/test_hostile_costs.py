@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from inspect import signature
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import msgpack
@@ -69,11 +69,11 @@ def large_number(n: int) -> Rows:
 
 
 def long_text(n: int) -> Rows:
-    return [[tags.TUPLE, "x" * 50_000 * n]]
+    return [[tags.TUPLE, "x" * 10_000 * n]]
 
 
 def bare_text(n: int) -> object:
-    return "x" * 50_000 * n
+    return "x" * 10_000 * n
 
 
 def bare_digits(n: int) -> object:
@@ -217,8 +217,11 @@ def test_cost_is_linear_for_each_tag(name: str) -> None:
     def work() -> None:
         makers = [of_any, SPECIAL[tag]] if tag in SPECIAL else [of_any]
         for make in makers:
-            costs = [[read(rows) for rows in make(tag, n)] for n in (1, 2, 4)]
-            for i, (one, two, four) in enumerate(zip(*costs, strict=True)):
+            for i, rows in enumerate(make(tag, 4)):
+                four = read(rows)
+                if four < FLOOR:
+                    continue  # nothing that four times the size shows is steep
+                one, two = (read(next(islice(make(tag, n), i, None))) for n in (1, 2))
                 assert two < FLOOR + STEEPEST * one, (make.__name__, i, one, two)
                 assert four < FLOOR + STEEPEST * max(two, one), (make.__name__, i, one, two, four)
 

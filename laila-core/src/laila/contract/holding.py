@@ -19,6 +19,7 @@ from laila.errors import (
     PoolClosedError,
     PoolError,
     TransformationError,
+    UntrustedPayloadError,
 )
 from laila.showing import shown
 
@@ -127,7 +128,8 @@ class Holding(Component, Backend):
                     outcomes.append(given)
                 else:
                     same = isinstance(found, Blob) and found.has_content_of(given)
-                    outcomes.append(StoreOutcome.SAME if same else StoreOutcome.CONFLICT)
+                    fault = _fault_of_signature(found, given) if same else None  # type: ignore[arg-type]
+                    outcomes.append(fault or (StoreOutcome.SAME if same else StoreOutcome.CONFLICT))
         return outcomes
 
     def whole_here(self, keys: Sequence[str]) -> list[bool]:
@@ -326,6 +328,38 @@ class Holding(Component, Backend):
             return [self._newest(stem) for stem in stems]
         histories = zip(stems, self.histories_here(stems), strict=True)
         return [f"{stem}-{numbers[-1]}" if numbers else None for stem, numbers in histories]
+
+
+def _fault_of_signature(found: Blob, given: Blob) -> LailaError | None:
+    """Return why what is stored cannot be read as ``given`` can, of which it has the content; else None.
+
+    Whoever can write to a pool can store the content of others without their signature, or with another.
+    """
+    if given.signature is None:
+        return None
+    marks = ((one.signature, one.nickname, one._meta) for one in (found, given))
+    if next(marks) == next(marks):
+        return None
+    from laila.codec.trust import verify_blob
+
+    try:
+        if verify_blob(found) or not verify_blob(given):
+            return None  # what somebody else signed with a key that is not here is passed on as it is
+    except UntrustedPayloadError:
+        pass
+    else:
+        if found.signature is not None:
+            key_id = found.signature[0]
+            return UntrustedPayloadError(
+                f"{given.key} is stored with this content, but signed with the key {shown(key_id)}, which is "
+                "not here: it was kept, and cannot be read here. If you trust who stored it, run 'laila keys "
+                "import' with that key; or store it again with overwrite=True",
+                key_id=key_id,
+                type_name=None,
+            )
+    return CorruptEntryError(
+        f"{given.key} is stored with this content, but without a signature that verifies", key=given.key
+    )
 
 
 def how_made(head: Blob | BlobHead) -> list[tuple[str, object]]:
