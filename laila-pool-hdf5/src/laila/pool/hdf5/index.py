@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from laila.contract.pool import MAX_KEY_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -60,6 +62,8 @@ class Index:
     @staticmethod
     def _note(stems: dict[str, set[int]], key: str, there: bool) -> None:
         stem, _, number = key.rpartition("-")
+        if len(number) > MAX_KEY_BYTES:  # in a forged index: no key is as long, and no int is read of it
+            return
         if not stem or not number.isdecimal() or not number.isascii() or (number[0] == "0" and number != "0"):
             return
         if there:
