@@ -14,6 +14,7 @@ import pytest
 from laila.contract.component import Component
 from laila.errors import SettingsError
 from laila.taskforce.threads import PythonThreadPoolTaskForce
+from laila.taskforce.threads import workers as workers_module
 
 
 def threads_of(taskforce: PythonThreadPoolTaskForce) -> int:
@@ -65,6 +66,32 @@ def test_no_thread_before_there_is_work() -> None:
     assert alive() == 1, "one at a time needs one thread"
     taskforce.shutdown()
     assert alive() == 0
+
+
+@pytest.mark.parametrize("paused", [False, True], ids=["idle", "with work left"])
+def test_the_collector_never_waits_for_the_lock(paused: bool) -> None:
+    """It may run in a thread that is being started, for which the thread that holds the lock waits."""
+    taskforce = PythonThreadPoolTaskForce(1)
+    crew = taskforce._crew
+    taskforce.submit(int).wait(10)
+    if paused:
+        taskforce.pause()
+    future = taskforce.submit(lambda: 7)
+    collected = threading.Event()
+
+    def collect() -> None:
+        nonlocal taskforce
+        del taskforce
+        gc.collect()
+        collected.set()
+
+    with workers_module._lock:
+        thread = threading.Thread(target=collect)
+        thread.start()
+        assert collected.wait(10)
+    thread.join()
+    assert eventually(lambda: crew.closed and not crew.workers)
+    assert future.wait(10) == 7
 
 
 @pytest.mark.parametrize("workers", [1, 3])

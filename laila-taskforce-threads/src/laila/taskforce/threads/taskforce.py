@@ -75,7 +75,7 @@ class PythonThreadPoolTaskForce(TaskForce):
     def _start(self) -> None:
         watch(self._crew)
         # Dropped without a shutdown, it does what is queued and lets its threads go.
-        finalize(self, self._crew.close, False).atexit = False
+        finalize(self, self._crew.let_go).atexit = False
 
     def _submit(self, tasks: Sequence[Task]) -> None:
         self._crew.submit(tasks)

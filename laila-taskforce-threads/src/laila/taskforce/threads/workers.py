@@ -13,7 +13,9 @@ queue first and opens gates after. So no task is left lying while a worker sleep
 from __future__ import annotations
 
 import sys
+from _thread import start_new_thread
 from collections import deque
+from contextlib import suppress
 from threading import Lock, Thread, current_thread
 
 from laila.contract import shown
@@ -259,6 +261,22 @@ class Crew:
                     pass
         self.resume()
         self.leave()
+
+    def let_go(self) -> None:
+        """Close the crew of a task force that was collected; never wait.
+
+        The collector runs anywhere: also in a thread that is being started, whose starter holds the lock and
+        waits for it.
+        """
+        if not (self.queue or self.held) and _lock.acquire(blocking=False):
+            try:
+                self.closed = True
+                self.leave()
+            finally:
+                _lock.release()
+            return
+        with suppress(RuntimeError):  # the interpreter ends: its exit hook closes the crews
+            start_new_thread(self.close, (False,))
 
     def abandon(self) -> int:
         """Drop what has not started, and have nobody wait for the rest; return how many were dropped."""
