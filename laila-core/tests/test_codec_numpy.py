@@ -432,6 +432,35 @@ def test_small_numbers() -> None:
         assert found[3].tobytes() == array[::2].tobytes()
 
 
+def test_all_small_numbers_of_the_library() -> None:
+    """Some have the letter of a long double."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    for name in dir(ml_dtypes):
+        kind = getattr(ml_dtypes, name)
+        if isinstance(kind, type) and issubclass(kind, np.generic):
+            array = (
+                np.arange(256, dtype="u1").view(kind) if np.dtype(kind).itemsize == 1 else np.ones(3, kind)
+            )
+            found = back([array, array[-1], np.zeros(2, [("a", kind)])])
+            assert found[0].dtype == array.dtype
+            assert found[0].tobytes() == array.tobytes()
+            assert found[1].tobytes() == array[-1].tobytes()
+            assert found[2].dtype == np.dtype([("a", kind)])
+
+
+def test_what_fails_when_arrays_are_taken_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    from laila.codec import arrays
+
+    def fail(*given: object) -> None:
+        raise ValueError("no such bytes")
+
+    monkeypatch.setattr(arrays, "copy_values", fail)
+    array = np.zeros(2, np.dtype([("a", "i1"), ("b", "i8")], align=True))
+    with pytest.raises(PayloadError, match="no such bytes") as caught:
+        encode({"a": [1, array]}, key=KEY)
+    assert caught.value.path == "payload['a'][1]"
+
+
 def test_overlapping_windows_of_raw_memory() -> None:
     line = np.arange(10, dtype="i4")
     odd = as_strided(line, (3, 3), (12, 4))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import copyreg
 import dataclasses
+import functools
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -323,3 +325,129 @@ def test_classes_that_hide_are_stored_or_refused_with_a_place(kind: Any) -> None
             assert error.path.startswith("payload")  # noqa: PT017 - either is right
         else:
             decode(blob)
+
+
+# -- graphs that the comparison must get through
+
+
+class Bearer:
+    """Has attributes."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class Words(list[str]):
+    """A list with attributes."""
+
+
+class Shared:
+    """All of one mind: their attributes are one dict."""
+
+    _state: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        self.__dict__ = Shared._state
+
+
+def back(payload: Any) -> Any:
+    return decode(encode(payload, key=KEY))
+
+
+def test_functions_that_call_themselves_and_each_other_come_back() -> None:
+    def factorial(n: int) -> int:
+        return 1 if n < 2 else n * factorial(n - 1)
+
+    def even(n: int) -> bool:
+        return n == 0 or odd(n - 1)
+
+    def odd(n: int) -> bool:
+        return n != 0 and even(n - 1)
+
+    found = back([factorial, even, odd])
+    assert found[0](5) == 120
+    assert found[1](4)
+    assert not found[2](4)
+
+
+def test_a_tuple_that_holds_one_twice_and_so_on_is_compared_once() -> None:
+    nested: tuple[Any, ...] = (Bearer(1),)
+    for _ in range(60):
+        nested = (nested, nested)
+    found = back(nested)
+    for _ in range(60):
+        assert found[0] is found[1]
+        found = found[0]
+    assert found[0].value == 1
+
+
+@pytest.mark.parametrize("first", ["object", "dict"])
+@pytest.mark.parametrize("make", [Bearer, argparse.Namespace, collections.UserList, ValueError, Words])
+def test_a_dict_that_is_the_attributes_of_an_object_too_stays_so(first: str, make: Any) -> None:
+    made = make() if make is argparse.Namespace else make("ab")
+    made.note = [1]
+    pair = {"object": made, "dict": vars(made)}
+    found = back({name: pair[name] for name in sorted(pair, reverse=first == "object")})
+    assert vars(found["object"]) is found["dict"]
+    assert found["object"].note == [1]
+
+
+def test_objects_that_share_their_attributes_share_them_when_they_come_back() -> None:
+    a, b = Shared(), Shared()
+    a.x = [1]  # type: ignore[attr-defined]
+    found = back([a, b, a])
+    assert found[0] is found[2]
+    assert vars(found[0]) is vars(found[1])
+    with pytest.raises(PayloadError):
+        encode([a, b], key=KEY, pickle=False)
+
+
+class Sorted(dict[Any, Any]):
+    """Gives its keys in their order, and is copied in it, whatever the order of the dict below."""
+
+    def __iter__(self) -> Any:
+        return iter(sorted(dict.keys(self)))
+
+    def __reduce__(self) -> Any:
+        return Sorted, ({key: self[key] for key in self},)
+
+
+class Making(dict[str, Any]):
+    """Makes a value of its own kind for any name, as libraries with attributes for keys do."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.setdefault(name, Making())
+
+    def __reduce__(self) -> Any:
+        return Making, (dict(self),)
+
+
+def test_mappings_that_keep_an_order_of_their_own_come_back() -> None:
+    found = back(Sorted({3: [3], 1: [1], 2: [2]}))
+    assert [(key, found[key]) for key in found] == [(1, [1]), (2, [2]), (3, [3])]
+    lossy = Sorted({3: [3], 1: [1]})
+    assert difference(lossy, Sorted({1: [1], 3: [4]})) is not None
+    assert difference(lossy, Sorted({1: [1], 4: [3]})) is not None
+
+
+def test_a_mapping_that_makes_what_it_is_asked_for_is_not_asked() -> None:
+    made = Making(a=Making(b=1))
+    found = back(made)
+    assert type(found["a"]) is Making
+    assert made == found == {"a": {"b": 1}}
+
+
+class Counted(np.ndarray[Any, Any]):
+    """Keeps what it computed, beside what only a method of numpy's copies."""
+
+    @functools.cached_property
+    def total(self) -> float:
+        return float(self.sum())
+
+
+def test_what_a_property_keeps_may_be_left_out() -> None:
+    array = np.arange(3).view(Counted)
+    assert array.total == 3
+    assert back([array])[0].total == 3

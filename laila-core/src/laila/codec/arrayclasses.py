@@ -15,7 +15,7 @@ from laila.codec.arrays import Memory, memory_of, plain_array
 from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import WORK_OF_ATTRIBUTE, Decoder, expect
-from laila.codec.dtypes import copy_values, describe
+from laila.codec.dtypes import copy_values, describe, has_padding
 from laila.codec.encoder import NotALeaf
 from laila.codec.registry import DECODERS, ENCODERS
 
@@ -294,7 +294,7 @@ def _encode_scalar(value: Any, encoder: Encoder) -> Row:
             return [tags.STRUCTURED_SCALAR, description, _single(value).tobytes()]
         if description is not None and dtype.type is kind:
             # Others than a longdouble have nothing but their value.
-            whole = _single(value) if dtype.char in "gG" else value
+            whole = _single(value) if has_padding(dtype) else value
             return [tags.SCALAR, description, whole.tobytes()]
     from laila.codec.signed import encode_pickled
 

@@ -134,6 +134,7 @@ class Memory:
                 shared.update(span.number for span in group)
         for place, (array, description, number) in enumerate(self._arrays):
             if place not in shared:
+                encoder.taken = array
                 encoder.buffers[number] = self._buffer_of(array, description, encoder.copy)
 
     def _share(self, group: list[Span], encoder: Encoder, rows: list[OpenRow]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Dtype = np.dtype[Any]
 
-__all__ = ["MAX_PARTS", "copy_values", "describe", "dtype_from", "shape_from", "solid"]
+__all__ = ["MAX_PARTS", "copy_values", "describe", "dtype_from", "has_padding", "shape_from", "solid"]
 
 _simple_text = re.compile(
     r"[<>|](?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-Za-zμ]{1,2}\])?)", re.ASCII
@@ -30,6 +30,7 @@ _MAX_NESTING = 64
 MAX_PARTS = 10_000
 _ML_DTYPES = frozenset(
     {
+        *("bcomplex32", "complex32"),
         *("bfloat16", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz"),
         *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn", "float6_e2m3fn"),
         *("float6_e3m2fn", "int1", "int2", "int4", "uint1", "uint2", "uint4"),
@@ -305,7 +306,7 @@ def solid(dtype: Dtype) -> bool:
     if dtype.subdtype is not None:
         return solid(dtype.subdtype[0])
     if dtype.names is None:
-        return not (_EXTENDED and dtype.char in "gG")
+        return not has_padding(dtype)
     assert dtype.fields is not None
     end = 0
     for field, offset in sorted((f[:2] for f in dtype.fields.values()), key=lambda pair: pair[1]):
@@ -313,6 +314,11 @@ def solid(dtype: Dtype) -> bool:
             return False
         end = max(end, offset + field.itemsize)
     return end == dtype.itemsize
+
+
+def has_padding(dtype: Dtype) -> bool:
+    """Whether it is a long double, whose last bytes are no value; dtypes of ml_dtypes share its letters."""
+    return _EXTENDED and dtype.type in (np.longdouble, np.clongdouble)
 
 
 def _values_only(dtype: Dtype) -> Dtype:
@@ -323,7 +329,7 @@ def _values_only(dtype: Dtype) -> Dtype:
         assert dtype.fields is not None
         fields = [dtype.fields[name] for name in dtype.names]
         formats, offsets = [_values_only(field[0]) for field in fields], [field[1] for field in fields]
-    elif _EXTENDED and dtype.char in "gG":
+    elif has_padding(dtype):
         size = np.dtype("g").itemsize
         first = 0 if dtype.isnative else size - 10
         offsets = list(range(first, dtype.itemsize, size))

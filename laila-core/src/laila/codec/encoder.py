@@ -144,7 +144,14 @@ class Encoder:
     """One walk over one payload. Not safe to share between threads; used once."""
 
     def __init__(
-        self, *, pickle: bool, copy: bool, keep: bool = False, ordered: bool = False, batch: int = 1
+        self,
+        *,
+        pickle: bool,
+        copy: bool,
+        keep: bool = False,
+        ordered: bool = False,
+        batch: int = 1,
+        whole_dicts: bool = False,
     ) -> None:
         self.pickle = pickle
         self.copy = copy
@@ -183,6 +190,10 @@ class Encoder:
         """How many objects are pickled at once, where so many are near."""
         self.together = False
         """Whether some were."""
+        self.taken: object = None
+        """What a collector was busy with last."""
+        self.whole_dicts = whole_dicts
+        """Whether the ``__dict__`` of objects are rows of their own, since some are shared."""
         self._collectors: dict[type, Any] = {}
         self._bytes_of_length: dict[int, bytes] = {}
         self._long_bytes: dict[bytes, int] = {}
@@ -430,14 +441,20 @@ class Encoder:
         """
         try:
             self._walk(root)
+            for collector in self._collectors.values():
+                collector.finish(self, self._rows)
         except (LailaError, _KeepRows, MemoryError):
             raise
         except RecursionError as error:
             self.refuse(f"{self._kind()} nests too deep for what must recurse into it", error)
         except Exception as error:  # noqa: BLE001 - a class may raise anything; it is told as the cause
+            if not self._stack and self.taken is not None:
+                from laila.codec.graphs import path_to
+
+                below = (path_to(root, self.taken) or "payload").removeprefix("payload")
+                name = registry.type_name(type(self.taken))
+                self.refuse(f"{name} raised {type(error).__name__}: {said(error)}", error, below=below)
             self.refuse(f"{self._kind()} raised {type(error).__name__}: {said(error)}", error)
-        for collector in self._collectors.values():
-            collector.finish(self, self._rows)
         tree, self.buffers = self._rows.tree(self.buffers)
         return tree
 
@@ -935,13 +952,14 @@ def encode_rows(
     def build(batch: int) -> tuple[Blob, Encoder]:
         for _ in range(_ATTEMPTS - 1):
             try:
-                return _build(payload, key, nickname, user, pickle, copy, created, batch)
+                return _build(payload, key, nickname, user, pickle, copy, created, batch, whole_dicts)
             except PayloadError as error:
                 # Another thread added to a container while it was walked.
                 if type(error.__cause__) is not RuntimeError or "changed size" not in str(error.__cause__):
                     raise
-        return _build(payload, key, nickname, user, pickle, copy, created, batch)
+        return _build(payload, key, nickname, user, pickle, copy, created, batch, whole_dicts)
 
+    whole_dicts = False
     blob, encoder = build(_MOST_AT_ONCE)
     if encoder.doubtful or verify:
         from laila.codec import verified
@@ -952,6 +970,10 @@ def encode_rows(
             if not encoder.together:
                 raise
             blob, encoder = build(1)  # each by itself, so that the one at fault is known
+            place = verified.verify(blob, payload, encoder, deep=verify)
+        if place is not None and place[1] == verified.SHARED_ATTRIBUTES:
+            whole_dicts = True
+            blob, encoder = build(1)
             place = verified.verify(blob, payload, encoder, deep=verify)
         if place is not None:
             # Another thread, or a class that computes what it keeps when it is asked, may have changed it.
@@ -976,16 +998,19 @@ def _build(
     copy: bool,
     created: float,
     batch: int,
+    whole_dicts: bool,
 ) -> tuple[Blob, Encoder]:
-    encoder = Encoder(pickle=pickle, copy=copy, batch=batch)
+    encoder = Encoder(pickle=pickle, copy=copy, batch=batch, whole_dicts=whole_dicts)
     try:
         tree = encoder.run(payload)
     except _KeepRows:
-        encoder = Encoder(pickle=pickle, copy=copy, batch=batch, keep=True)
+        encoder = Encoder(pickle=pickle, copy=copy, batch=batch, whole_dicts=whole_dicts, keep=True)
         tree = encoder.run(payload)
         if encoder.pickled:
             # Which pickle holds what is shared depends on the order in which a set is walked, too.
-            encoder = Encoder(pickle=pickle, copy=copy, batch=batch, keep=True, ordered=True)
+            encoder = Encoder(
+                pickle=pickle, copy=copy, batch=batch, whole_dicts=whole_dicts, keep=True, ordered=True
+            )
             tree = encoder.run(payload)
     size = len(tree) + sum(buffer.nbytes for buffer in encoder.buffers)
     encoder.check_work(size)

@@ -9,9 +9,11 @@ encoder's own code, so that a fault of one is not a fault of both. Where a class
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from fractions import Fraction
 from functools import lru_cache
+from inspect import getattr_static
+from itertools import chain
 from operator import is_
 from types import (
     BuiltinFunctionType,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     Trail = tuple["Trail | None", object] | None
 
-__all__ = ["Comparison", "difference", "equal_flat", "path_to", "plan_of", "slots_of"]
+__all__ = ["SHARED_ATTRIBUTES", "Comparison", "difference", "equal_flat", "path_to", "plan_of", "slots_of"]
 
 FLAT = ATOMS - {bytes}
 _EXACT = frozenset({str, type(None)})  # of which equal ones are the same
@@ -42,6 +44,8 @@ _BY_NAME = (type, BuiltinFunctionType, ModuleType)
 _UNSHARED = (tuple, frozenset, FunctionType, MethodType, CodeType, *_BY_NAME)
 MERGED = frozenset({list, dict, set, bytearray, deque})
 _MISSING = object()
+SHARED_ATTRIBUTES = "its __dict__ is shared with something else, and came back apart"
+"""What :func:`difference` says of an object whose ``__dict__`` something else has, too."""
 NOTHING = (None, None, False, False)
 _VALUES: tuple[Any, ...] = (str, bytes, bytearray, int, float, complex)
 _CONTENTS: tuple[tuple[Any, str], ...] = (
@@ -235,6 +239,7 @@ class Comparison:
         self._there: dict[int, object] = {}
         self._back: dict[int, object] = {}
         self._alive: list[object] = []
+        self._dicts: set[int] = set()
         self._todo: list[tuple[Any, Any, Trail]] = []
 
     def run(self, given: object, read: object) -> tuple[str, str] | None:
@@ -268,12 +273,16 @@ class Comparison:
             known = self._there.get(id(a), _MISSING)
             if known is b:
                 return None
+            if known is not _MISSING and id(a) in self._dicts:
+                return SHARED_ATTRIBUTES
             if known is not _MISSING:
                 return f"one {_name(kind)} came back as two" if counts else None
             if kind in MERGED and self._back.setdefault(id(b), a) is not a:
                 return f"two objects of {_name(kind)} came back as one"
-            self._there[id(a)] = b
-            self._alive.append((a, b))
+        # Also of those whose identity nobody misses: a tuple may hold another twice, and so on down, and a
+        # function may hold itself.
+        self._there[id(a)] = b
+        self._alive.append((a, b))
         reason: str | None = None
         if content is not None:
             reason = getattr(self, content)(a, b, trail)
@@ -309,7 +318,14 @@ class Comparison:
         """Attributes that a class has and that the method by which it is copied does not know."""
         there = _attributes(b)
         for name, value in _attributes(a).items():
-            if type(name) is str and name[:1] != "_" and name not in there and value is not None:
+            if (
+                type(name) is str
+                and name[:1] != "_"
+                and name not in there
+                and value is not None
+                # A descriptor that keeps what it computed there computes it again.
+                and not hasattr(type(getattr_static(type(a), name, None)), "__get__")
+            ):
                 return (
                     f"its attribute {shown(name)} did not come back: {_name(type(a))} is copied by a "
                     "method that "
@@ -321,6 +337,12 @@ class Comparison:
         mine, its = _attributes(a), _attributes(b)
         if not mine and not its:
             return None
+        kind: Any = type(a)
+        if type(mine) is dict and not slots_of(kind) and mine is not a:
+            self._dicts.add(id(mine))
+            known = self._there.setdefault(id(mine), its)
+            if known is not its or self._back.setdefault(id(its), mine) is not mine:
+                return SHARED_ATTRIBUTES
         if "_attrs_cached_hash" in mine:  # texts hash otherwise in the next process, so it is forgotten
             its = {**its, "_attrs_cached_hash": mine["_attrs_cached_hash"]}
         if len(mine) != len(its) or mine.keys() != its.keys():
@@ -343,14 +365,22 @@ class Comparison:
             return (
                 f"{len(keys)} keys came back as {len(others)}; did some become equal after they were put in?"
             )
+        values, its = [*base.values(a)], [*base.values(b)]
+        if type(a).__iter__ is not base.__iter__ and keys != others:
+            # It keeps an order of its own, such as a sorted one; that of the dict below it is nobody's.
+            if not FLAT.issuperset(map(type, chain(keys, others))):
+                return None
+            places = {key: number for number, key in enumerate(others)}
+            if places.keys() != set(keys):
+                return "its keys came back changed"
+            others, its = [others[places[key]] for key in keys], [its[places[key]] for key in keys]
         if not equal_flat(keys, others):
             self._several(keys, others, trail, ".keys()[%d]")
-        values, others = [*base.values(a)], [*base.values(b)]
-        if not equal_flat(values, others):
-            self._several(values, others, trail, keys)
-        factory = getattr(a, "default_factory", None) if type(a) is not dict else None
-        if type(a) is not dict and factory is not getattr(b, "default_factory", None):
-            self._todo.append((factory, b.default_factory, (trail, ".default_factory")))
+        if not equal_flat(values, its):
+            self._several(values, its, trail, keys)
+        if isinstance(a, defaultdict):  # others may make a value of whatever they are asked for
+            slot: Any = defaultdict.__dict__["default_factory"]
+            self._todo.append((slot.__get__(a), slot.__get__(b), (trail, ".default_factory")))
         return None
 
     def _sequence(self, a: Any, b: Any, trail: Trail) -> str | None:

@@ -207,6 +207,11 @@ class _Levels(Comparison):
         names = [*chain.from_iterable(own)]
         if names != [*chain.from_iterable(others)] or {str} != set(map(type, names)) or _HASH in names:
             return False  # in another order, perhaps
+        found = dict(zip(map(id, own), others, strict=True))
+        if len(found) < len(own) or not self._there.keys().isdisjoint(found):
+            return False  # one that something else has, too
+        self._there.update(found)
+        self._dicts.update(found)
         return self._mappings(dict, own, others)
 
     def _several(self, mine: list[Any], its: list[Any], trail: object, steps: object) -> None:

@@ -378,7 +378,11 @@ def fields_of(value: object, shape: Shape, encoder: Encoder) -> tuple[Row | tupl
         if attributes is value:
             whole = _ITSELF
             attributes = {}
-        elif type(attributes) is not dict or not shape.slots.keys().isdisjoint(attributes):
+        elif (
+            encoder.whole_dicts
+            or type(attributes) is not dict
+            or not shape.slots.keys().isdisjoint(attributes)
+        ):
             whole = attributes
             attributes = {}
         pairs += chain.from_iterable(list(attributes.items()))
@@ -407,7 +411,8 @@ def fields_of(value: object, shape: Shape, encoder: Encoder) -> tuple[Row | tupl
         encoder.sign(
             kind,
             "with a __dict__ of its own",
-            "its __dict__ is more than a dict: that would need a signature, which pickle=False forbids",
+            "its __dict__ is more than a dict, or shared: that would need a signature, which pickle=False "
+            "forbids",
         )
     if not unset and not extra and whole is None:
         return None, pairs

@@ -152,8 +152,9 @@ class _Memory:
                     steps = rows.add_tuple(tuple(step // span.itemsize for step in strides))
                     row[1], row[4], row[5] = number, steps, offset // span.itemsize
                 shared.update(span.number for span in group)
-        for number, (_, _, span) in zip(self._numbers, self._tensors, strict=True):
+        for number, (value, _, span) in zip(self._numbers, self._tensors, strict=True):
             if span.number not in shared:
+                encoder.taken = value
                 strides = _alone(span)
                 size = (
                     sum((n - 1) * step for n, step in zip(span.shape, strides, strict=True)) + span.itemsize

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from laila.codec import registry, tags
 from laila.codec.decoder import Decoder, read_rows
-from laila.codec.graphs import difference, path_to
+from laila.codec.graphs import SHARED_ATTRIBUTES, difference, path_to
 from laila.codec.levels import alike
 from laila.contract.blob import unpack_checked
 from laila.errors import PayloadError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from laila.codec.encoder import Encoder
     from laila.contract.blob import Blob
 
-__all__ = ["refuse", "verify", "verify_plain"]
+__all__ = ["SHARED_ATTRIBUTES", "refuse", "verify", "verify_plain"]
 
 _REMEDY = (
     "leave it out, store plain data in its place, or give its class a codec (laila.codec.register_codec)"
