@@ -269,3 +269,27 @@ def test_a_process_of_multiprocessing_that_has_workers_ends(tmp_path: Path, meth
         [sys.executable, str(program), method], capture_output=True, text=True, timeout=100, check=True
     )
     assert ended.stdout.split("\n") == ["done at the end", "0", ""], ended.stderr
+
+
+def fork_and_come_back(how: str) -> tuple[int, int]:
+    """Fork; the child leaves the task as ``how`` says."""
+    child = os.fork()
+    if child == 0:
+        if how == "returns":
+            return 0, 0
+        if how == "exits":
+            sys.exit(7)
+        raise ValueError(how)
+    return os.getpid(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize(("how", "code"), [("returns", 0), ("exits", 7), ("raises", 1)])
+def test_a_process_that_a_task_forks_is_no_second_worker(how: str, code: int) -> None:
+    with ProcessTaskForce(1) as taskforce:
+        parent, ended = taskforce.submit(partial(fork_and_come_back, how)).wait(60)
+        assert ended == code
+        assert [taskforce.submit(partial(divmod, n, 7)).wait(60) for n in range(20)] == [
+            divmod(n, 7) for n in range(20)
+        ]
+        assert taskforce.submit(os.getpid).wait(60) == parent

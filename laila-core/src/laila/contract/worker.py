@@ -9,7 +9,8 @@ what it began has ended: what it submits and memorizes is waited for.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from threading import RLock
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from laila.showing import said
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, TypeAlias
+    from typing import Any, NoReturn, TypeAlias
 
     from laila.contract.taskforce import TaskForce
     from laila.entry import Entry
@@ -244,6 +245,7 @@ def _do(shipment: Shipment, loads: Loads, policy: Callable[[], DefaultPolicy]) -
     set_scope(scope)
     set_policy_here(policy)
     outcome: _Outcome
+    process = os.getpid()
     try:
         welcome(shipment.classes, loads)
         if shipment.references:
@@ -251,11 +253,27 @@ def _do(shipment: Shipment, loads: Loads, policy: Callable[[], DefaultPolicy]) -
         outcome = True, _unpickled(shipment, loads)(), ""
     except BaseException as error:  # noqa: BLE001 - whatever ends the task is its outcome
         outcome = _failed(error)
+    if os.getpid() != process:
+        _end_of_fork(outcome)
     while pending := scope.pending():
         GroupFuture.of(pending)._block(None, note=False)
     if outcome[0] and (failure := next(filter(None, map(_unseen, scope.snapshot())), None)) is not None:
         outcome = _failed(failure.look())
     return outcome
+
+
+def _end_of_fork(outcome: _Outcome) -> NoReturn:
+    """End a process that the task forked, and that came back from it: the outcome is the worker's to send."""
+    good, error, trace = outcome
+    code = 0 if good else 1
+    if isinstance(error, SystemExit) and not good:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif not good:
+        sys.stderr.write(trace)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # there may be none, or it is closed
+            stream.flush()
+    os._exit(code & 0xFF)
 
 
 def _unpickled(shipment: Shipment, loads: Loads) -> Callable[[], object]:
