@@ -6,7 +6,7 @@ from itertools import chain, islice
 
 from laila.codec import tags
 from laila.codec.decoder import Decoder, expect
-from laila.codec.limits import work_of_range
+from laila.codec.limits import CHEAP, work_of_range
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS, ENCODERS, QUICK
 
@@ -39,12 +39,13 @@ def pairs_of(mapping: Mapping[Any, object]) -> Row:
 
 def dict_of(row: Row, start: int, decoder: Decoder) -> dict[object, object]:
     """The dict whose keys and values, in turn, begin at ``start``."""
-    keys = row[start::2]
-    decoder.check_keys(keys)
-    if (len(row) - start) % 2:
+    keys, values = row[start::2], row[start + 1 :: 2]
+    if not CHEAP.issuperset(map(type, keys)):
+        decoder.check_keys(keys)
+    if len(keys) != len(values):
         raise ValueError("a key without a value")
-    found = dict(zip(keys, row[start + 1 :: 2], strict=True))
-    if 2 * len(found) != len(row) - start:
+    found = dict(zip(keys, values, strict=True))
+    if len(found) != len(keys):
         raise ValueError("a key twice")
     return found
 

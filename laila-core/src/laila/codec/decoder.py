@@ -11,8 +11,7 @@ from __future__ import annotations
 import msgpack
 
 from laila.codec import registry, tags
-from laila.codec.limits import MAX_NESTING, KeyBudget, work_allowed
-from laila.codec.plain import ATOMS
+from laila.codec.limits import CHEAP, MAX_NESTING, KeyBudget, work_allowed
 from laila.codec.references import expand, split
 from laila.errors import CorruptEntryError, LailaError, PayloadError, UntrustedPayloadError
 from laila.showing import said, shown
@@ -34,7 +33,6 @@ WORK_OF_ATTRIBUTE = 200
 """Of setting one attribute, with the memory that it takes."""
 _SHORT = 64  # bytes that are not worth a note
 _PART_WORK = 100  # of a part of a dtype
-_QUICK_KEYS = ATOMS - {int}  # ints of any size are hashed anew each time
 
 
 def expect(value: object, kind: type[T]) -> T:
@@ -126,7 +124,7 @@ class Decoder:
 
     def check_keys(self, keys: Sequence[object]) -> None:
         """Raise ``ValueError`` for keys or members that would take too long to hash."""
-        if self.trusted or set(map(type, keys)) <= _QUICK_KEYS:
+        if self.trusted or CHEAP.issuperset(map(type, keys)):
             return
         self._budget().check(keys)
 

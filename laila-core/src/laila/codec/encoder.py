@@ -14,18 +14,17 @@ reference to that place in the pickle: sharing is found in one pass.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from contextlib import suppress
 from itertools import chain, islice
 from types import SimpleNamespace
 
 from msgpack import ExtType
 
 from laila.codec import registry, tags
-from laila.codec.limits import KeyBudget, work_allowed
+from laila.codec.limits import CHEAP, KeyBudget, work_allowed
 from laila.codec.places import place
-from laila.codec.plain import ATOMS, INLINE_BYTES, pack_each, pack_object
+from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object, sort_packed
 from laila.codec.references import MANY, compact_known
-from laila.codec.rows import RowWriter, content_of_tuple, int_row, pack_row, reference, referred
+from laila.codec.rows import RowWriter, int_row, pack_row, reference, referred
 from laila.contract.blob import Blob
 from laila.contract.buffer import Buffer
 from laila.errors import LailaError, PayloadCycleError, PayloadError
@@ -634,7 +633,12 @@ class Encoder:
     def _next_of_wide(self, frame: _Frame, known: dict[int, int]) -> object | None:
         """:meth:`_next` of a wide row, whose fields stay what they are until it is packed."""
         row, todo, memo, pickled, depths = frame.row, frame.todo, self.memo, self.pickled, self._rows.depths
+        failures = 0 if len(todo) > _FEW and not self._leaves else _FEW
         while todo:
+            if failures < _FEW and not pickled:
+                failures = 0 if self._flat_rows(frame, known) >= _FEW else failures + 1
+                if not todo:
+                    break
             position = todo[-1]
             field = row[position]
             index = memo.get(id(field))
@@ -653,6 +657,91 @@ class Encoder:
             if depths[index] > frame.depth:  # noqa: PLR1730 - met for every reference, and max is a call
                 frame.depth = depths[index]
         return None
+
+    def _flat_rows(self, frame: _Frame, known: dict[int, int]) -> int:
+        """Write the next fields of a wide row at once, as long as they consist of atoms and of what is known.
+
+        Returns how many these were.
+        """
+        row, todo, memo, active, ready = frame.row, frame.todo, self.memo, self.active, self._ready
+        depths = self._rows.depths
+        rows: dict[int, Row] = {}
+        kept: list[Any] = []
+        below: list[int] = []
+        last: object = None
+        encode: Any = None
+        for position in reversed(todo):
+            field = row[position]
+            number = id(field)
+            if number in memo or number in active:
+                break
+            kind = type(field)
+            if (kind is set or kind is frozenset) and not _SHORT.issuperset(map(type, field)):
+                break  # its members may be written while its row is made
+            if kind is not last:
+                encode = self._encoders.get(kind) or self._encoder_of(field)
+                if encode not in registry.QUICK and kind not in _SMALL:
+                    break
+                last = kind
+            frame.position = position
+            fields = ready.pop(number, None) or encode(field, self)
+            depth = 0
+            if fields[0] in tags.MAPPINGS:
+                self._check_keys(fields)
+            if not ATOMS.issuperset(map(type, fields)):
+                parts = self._parts(fields)
+                if parts is None:
+                    if kind not in _SMALL:
+                        ready[number] = fields
+                    break
+                for place, index in parts:
+                    fields[place] = reference(index)
+                    depth = max(depth, depths[index])
+            active[number] = -1  # what holds it cannot be written yet
+            rows[number] = fields
+            kept.append(field)
+            below.append(depth)
+        for number in rows:
+            del active[number]
+        if not rows:
+            return 0
+        merged = [
+            fields[0] in tags.MERGED and not _has_nan(fields, value)
+            for fields, value in zip(rows.values(), kept, strict=True)
+        ]
+        self._alive.append(kept)
+        indexes = self._rows.write_flat([*rows.values()], merged, below)
+        if indexes is None:  # an int beyond 64 bits, or bytes that are a buffer
+            for number, value in zip(rows, kept, strict=True):
+                if type(value) not in _SMALL:
+                    ready[number] = [
+                        Known(referred(part)) if type(part) is ExtType else part for part in rows[number]
+                    ]
+            return 0
+        self.doubtful = self.doubtful or any(fields[0] in tags.DOUBTFUL for fields in rows.values())
+        written = dict(zip(rows, indexes, strict=True))
+        known.update(written)
+        memo.update(written)
+        frame.depth = max(frame.depth, *map(depths.__getitem__, indexes))
+        del todo[-len(kept) :]
+        return len(kept)
+
+    def _parts(self, fields: Row) -> list[tuple[int, int]] | None:
+        """Places and rows of the fields that are no atoms.
+
+        None where one has no row yet; the fields can then be kept for when it has. None is written here: the
+        order of rows must not depend on which equal values are one object.
+        """
+        found: list[tuple[int, int]] = []
+        for place, part in enumerate(fields):  # noqa: F402 - no function of that name is called here
+            if type(part) in ATOMS:
+                continue
+            index = part.index if isinstance(part, Known) else self.memo.get(id(part))
+            if index is None:
+                fields[:] = [_Boxed(part) if type(part) is ExtType else part for part in fields]
+                return None
+            found.append((place, index))
+        return found
 
     def _tuples(self, row: Row) -> dict[int, int] | None:
         """Write all tuples in ``row``, whose other fields are atoms, if these hold nothing but short atoms.
@@ -677,21 +766,19 @@ class Encoder:
         self._alive.append(found)
         return known
 
-    def _wide_ints(self, row: Row) -> bool:
-        """Write all ints in ``row`` that have more than 64 bits, at once, as :meth:`_tuples` does tuples.
+    def _wide_ints(self, frame: _Frame) -> bool:
+        """Write all ints in a row that have more than 64 bits, at once, as :meth:`_tuples` does tuples.
 
         False, and nothing is done, where one is so long that it is a buffer.
         """
-        places = [
-            position
-            for position, field in enumerate(row)
-            if type(field) is int and not _INT_MIN <= field <= _INT_MAX
-        ]
-        found = [row[position] for position in places]
-        if max(map(int.bit_length, found)) >= 8 * INLINE_BYTES - 8:
+        row = frame.row
+        found = [field for field in row if type(field) is int and not _INT_MIN <= field <= _INT_MAX]
+        if not found or max(map(int.bit_length, found)) >= 8 * INLINE_BYTES - 8:
             return False
-        for position, index in zip(places, self._rows.write_each(list(map(int_row, found))), strict=True):
-            row[position] = reference(index)
+        indexes = self._rows.write_each(list(map(int_row, found)))
+        if frame.known is None:
+            frame.known = {}
+        frame.known.update(zip(map(id, found), indexes, strict=True))
         return True
 
     def _small(self, value: Any, kind: type, level: int) -> int | None:
@@ -699,14 +786,19 @@ class Encoder:
 
         None for any other, and then what was written is what frames would have written first.
         """
-        if id(value) in self.pickled:
+        if id(value) in self.pickled or id(value) in self.active:
             return None
         tag = _SMALL[kind]
         row: Row = [tag, *(value if tag != tags.DICT else chain.from_iterable(list(value.items())))]
         depth = 0
         if not _SHORT.issuperset(map(type, row)):
-            if level == _SMALL_LEVELS or (tag == tags.DICT and not _SHORT.issuperset(map(type, row[1::2]))):
+            if level == _SMALL_LEVELS:
                 return None
+            if tag == tags.DICT and not _SHORT.issuperset(map(type, row[1::2])):
+                try:
+                    self._check_keys(row)
+                except PayloadError:
+                    return None  # its frame knows the place
             memo, depths = self.memo, self._rows.depths
             if len(row) > _FEW and _SHORT_OR_TUPLE.issuperset(map(type, row)):
                 self._tuples(row)  # which are known from then on
@@ -715,10 +807,13 @@ class Encoder:
                 if kind in _SHORT:
                     continue
                 index = memo.get(id(field))
-                if index is None and kind in _SMALL:
-                    index = self._small(field, kind, level + 1)
                 if index is None:
-                    return None
+                    if kind in _SMALL:
+                        index = self._small(field, kind, level + 1)
+                    elif kind is not ExtType and kind is not bytes:
+                        index = self._quick(field, kind, level + 1)
+                    if index is None:
+                        return None
                 row[position] = reference(index)
                 depth = max(depth, depths[index])
         merge = tag == tags.TUPLE
@@ -732,7 +827,7 @@ class Encoder:
         self._alive.append(value)
         return index
 
-    def _quick(self, value: Any, kind: type) -> int | None:
+    def _quick(self, value: Any, kind: type, level: int = 1) -> int | None:
         """Write an object whose fields are atoms, known, or small containers of atoms, without a frame.
 
         None for any other; its row, if it was made, is kept for the frame.
@@ -741,11 +836,18 @@ class Encoder:
         number = id(value)
         if encode not in registry.QUICK or number in self.pickled or number in self.active:
             return None
-        row = encode(value, self)
+        try:
+            row = self._ready.pop(number, None) or encode(value, self)
+            if row[0] in tags.MAPPINGS:
+                self._check_keys(row)
+        except (MemoryError, _KeepRows):
+            raise
+        except Exception:
+            if level == 1:
+                raise
+            return None  # its frame knows the place
         tag = row[0]
         depth = 0
-        if tag in tags.MAPPINGS:
-            self._check_keys(row)
         if not _SHORT.issuperset(map(type, row)):
             memo, depths = self.memo, self._rows.depths
             known: list[tuple[int, int]] = []
@@ -756,9 +858,9 @@ class Encoder:
                 index = field.index if isinstance(field, Known) else memo.get(id(field))
                 if index is None:
                     if kind in _SMALL:
-                        index = self._small(field, kind, 2)
+                        index = self._small(field, kind, level + 1) if level < _SMALL_LEVELS else None
                     elif tag == tags.SUBCLASS and position == tags.ATTRIBUTES[tag] - 1:
-                        index = self._quick(field, kind)  # the base's part of the value
+                        index = self._quick(field, kind, level)  # the base's part of the value
                     if index is None:
                         row = [_Boxed(field) if type(field) is ExtType else field for field in row]
                         for position, index in known:
@@ -788,6 +890,8 @@ class Encoder:
 
     def check_keys(self, keys: Sequence[object]) -> None:
         """Refuse keys and members that reading would refuse, since they take too long to hash."""
+        if CHEAP.issuperset(map(type, keys)):
+            return
         if self._keys is None:
             from laila.codec.objects import registered_fields
 
@@ -808,13 +912,14 @@ class Encoder:
         try:
             packed = self._packed(frame)
         except OverflowError:
-            frame.narrow()
-            row = frame.row
-            if not self._wide_ints(row):
+            if not self._wide_ints(frame):
+                frame.narrow()
                 frame.careful = True
                 frame.position = 1
                 return None
-            packed = pack_row(row)
+            if self.keep:
+                frame.narrow()
+            packed = self._packed(frame)
         row = frame.row
         if self.keep and row[0] in tags.SETS:
             # One order for equal sets, so that they merge; the order by content comes at the end.
@@ -846,11 +951,10 @@ class Encoder:
         Then what has rows (ordered by content at the end).
         """
         if _SHORT.issuperset(map(type, members)):
-            listed = [*members]
-            with suppress(OverflowError):
-                packed = pack_each(listed)
-                order = sorted(range(len(listed)), key=packed.__getitem__)
-                return [tag, *map(listed.__getitem__, order)]
+            try:
+                return [tag, *sort_packed([*members])]
+            except OverflowError:
+                pass
         atoms: list[tuple[bytes, object]] = []
         others: Row = []
         for member in members:
@@ -885,12 +989,11 @@ class Encoder:
             return None
         self.check_keys(members)
         try:
-            members = sorted(members, key=content_of_tuple)
-            indexes = self._rows.write_tuples(members)
+            order, indexes = self._rows.write_members([[tags.TUPLE, *member] for member in members])
         except OverflowError:
             return None
         self._alive.append(members)
-        self.memo.update(zip(map(id, members), indexes, strict=True))
+        self.memo.update(zip(map(id, map(members.__getitem__, order)), indexes, strict=True))
         return [*map(Known, indexes)]
 
 

@@ -51,6 +51,11 @@ _STATE: dict[type, tuple[str, ...]] = {
 }
 """What some builtin exceptions keep in C beside their arguments."""
 _told = False
+# Past what a class makes of these names.
+_ARGUMENTS: Any = BaseException.__dict__["args"]
+_LINKS: tuple[Any, ...] = tuple(
+    BaseException.__dict__[name] for name in ("__cause__", "__context__", "__suppress_context__")
+)
 
 
 def is_exception(kind: type) -> bool:
@@ -70,8 +75,11 @@ def _state_names(base: type) -> tuple[str, ...]:
 
 
 def _read(base: type, value: object) -> tuple[object, ...] | None:
+    names = _state_names(base)
+    if not names:
+        return None
     found: list[object] = []
-    for name in _state_names(base):
+    for name in names:
         try:
             found.append(getattr(base, name).__get__(value))
         except (AttributeError, TypeError):
@@ -117,11 +125,8 @@ def encode_exception(value: Any, encoder: Encoder) -> Row:
         encoder.refuse(f"a {kind.__name__} that its constructor would refuse: {shown(state)}")
     tell_of_traceback(value)
     odd, pairs = fields_of(value, shape_of(kind, base), encoder)
-    own = BaseException.__dict__
-    links = (own["__cause__"].__get__(value), own["__context__"].__get__(value))
-    suppress = own["__suppress_context__"].__get__(value)
-    arguments = own["args"].__get__(value)
-    return [tags.EXCEPTION, name_of(kind, encoder), odd, arguments, state, *links, suppress, *pairs]
+    links = [member.__get__(value) for member in _LINKS]
+    return [tags.EXCEPTION, name_of(kind, encoder), odd, _ARGUMENTS.__get__(value), state, *links, *pairs]
 
 
 def _decode_exception(row: Row, decoder: Decoder) -> object:
@@ -141,11 +146,10 @@ def _decode_exception(row: Row, decoder: Decoder) -> object:
         for text, value in zip(names, values, strict=bool(values)):
             if value is not None:
                 getattr(base, text).__set__(found, value)
-    own = BaseException.__dict__
-    own["args"].__set__(found, expect(arguments, tuple))
-    own["__cause__"].__set__(found, cause)
-    own["__context__"].__set__(found, context)
-    own["__suppress_context__"].__set__(found, expect(suppress, bool))
+    _ARGUMENTS.__set__(found, expect(arguments, tuple))
+    if cause is not None or context is not None or suppress is not False:
+        for member, value in zip(_LINKS, (cause, context, expect(suppress, bool)), strict=True):
+            member.__set__(found, value)
     set_fields(found, shape_of(cls, base), odd, pairs, str(name), decoder)
     return found
 

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["MAX_NESTING", "KeyBudget", "work_allowed", "work_of_range"]
+__all__ = ["CHEAP", "MAX_NESTING", "KeyBudget", "work_allowed", "work_of_range"]
 
 MAX_NESTING = 500
 """How deep values may nest that Python frees or hashes by recursion in C, such as slices and deques."""
@@ -32,7 +32,8 @@ _LIMB = 4  # bytes
 _NUMBERS = ("int", "Decimal", "Fraction", "float", "complex")
 _OBJECT_WORK = 20
 _WIDE = 64
-_CHEAP = ATOMS - {int}
+CHEAP = ATOMS - {int}
+"""What takes no time to hash: ints of any size are hashed anew each time."""
 _TUPLES = {tuple}
 
 
@@ -72,7 +73,7 @@ class KeyBudget:
     def check(self, keys: Sequence[object]) -> None:
         """Raise ``ValueError`` when ``keys`` cannot be hashed, or not be told apart, in reasonable time."""
         kinds = set(map(type, keys))
-        if kinds <= _CHEAP or (kinds <= ATOMS and _widest(keys, kinds) <= _WIDE):
+        if kinds <= CHEAP or (kinds <= ATOMS and _widest(keys, kinds) <= _WIDE):
             return
         flat = kinds == _TUPLES and _flat_work(keys)
         self.spend(flat or sum(map(self._work_of, keys)))
@@ -107,6 +108,9 @@ class KeyBudget:
     def _work_of(self, key: object) -> int:
         """The work of hashing ``key``, everything in it counted as often as it is hashed."""
         work, depths = self._work, self._depths
+        known = work.get(id(key))
+        if known is not None:
+            return known
         opened: set[int] = set()
         stack = [key]
         while stack:
@@ -119,7 +123,7 @@ class KeyBudget:
             depth = 0
             for field in fields:
                 kind = type(field)
-                if kind in _CHEAP:
+                if kind in CHEAP:
                     total += 1
                 elif id(field) in work:
                     total += work[id(field)]
@@ -191,6 +195,6 @@ def _flat_work(keys: Sequence[object]) -> int:
     """The work of hashing tuples when they hold nothing but short atoms, as most do; else 0."""
     tuples: Sequence[tuple[object, ...]] = keys  # type: ignore[assignment]  # as the caller saw
     kinds = set(map(type, chain.from_iterable(tuples)))
-    if kinds <= _CHEAP or (kinds <= ATOMS and _widest(chain.from_iterable(tuples), kinds) <= _WIDE):
+    if kinds <= CHEAP or (kinds <= ATOMS and _widest(chain.from_iterable(tuples), kinds) <= _WIDE):
         return len(keys) + sum(map(len, tuples))
     return 0

@@ -16,6 +16,7 @@ import msgpack
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
 __all__ = [
     "ATOMS",
@@ -26,6 +27,7 @@ __all__ = [
     "pack",
     "pack_each",
     "pack_object",
+    "sort_packed",
 ]
 
 MAX_DEPTH = 100
@@ -83,6 +85,17 @@ def pack_each(values: Sequence[object]) -> list[bytes]:
     if max(map(len, packed), default=0) > _KEPT_BYTES:
         _packers.renew()
     return packed
+
+
+def sort_packed(values: Sequence[Any]) -> list[Any]:
+    """The values in the order of what :func:`pack_object` gives for each."""
+    if any(type(value) is str and len(value) > _KEPT_BYTES >> 2 for value in values):
+        packed = pack_each(values)
+        return [values[at] for at in sorted(range(len(values)), key=packed.__getitem__)]
+    try:
+        return sorted(values, key=_packers.strict)
+    except UnicodeEncodeError:
+        return sorted(values, key=_packers.surrogates)
 
 
 def check_unique_keys(tree: bytes) -> None:

@@ -7,7 +7,7 @@ from xxhash import xxh3_128_digest
 
 from laila.codec import tags
 from laila.codec.limits import MAX_NESTING
-from laila.codec.plain import pack_each, pack_object
+from laila.codec.plain import INLINE_BYTES, pack_each, pack_object
 from laila.codec.references import compact, expand, referred, split
 from laila.errors import PayloadError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Row = list[Any]  # fields are the payload's own objects until references replace them
 
-__all__ = ["RowWriter", "content_of_tuple", "int_row", "pack_row", "reference", "referred"]
+__all__ = ["RowWriter", "int_row", "pack_row", "reference", "referred"]
 
 _new_tuple = tuple.__new__
 
@@ -58,11 +58,6 @@ def int_row(value: int) -> Row:
     return [tags.INT, None, value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)]
 
 
-def content_of_tuple(value: tuple[object, ...]) -> bytes:
-    """What orders a tuple of short atoms among the members of a set: the digest of its row."""
-    return xxh3_128_digest(pack_object([tags.TUPLE, *value]))
-
-
 class RowWriter:
     """The rows of one tree, in the order in which they are written.
 
@@ -88,18 +83,21 @@ class RowWriter:
             index = self._merged.setdefault(packed, count)
             if index != count:
                 return index
-        if depth > MAX_NESTING:
-            raise PayloadError(
-                "payload cannot be stored: slices, deques, arrays of objects and their like nest in it more "
-                f"than {MAX_NESTING} deep, which can crash Python when they are freed",
-                path="payload",
-            )
+        self._check(depth)
         self.depths.append(depth)
         if self._keep:
             self._kept.append(row)
         else:
             self._packed.append(packed)
         return count
+
+    def _check(self, depth: int) -> None:
+        if depth > MAX_NESTING:
+            raise PayloadError(
+                "payload cannot be stored: slices, deques, arrays of objects and their like nest in it more "
+                f"than {MAX_NESTING} deep, which can crash Python when they are freed",
+                path="payload",
+            )
 
     def write_tuples(self, values: list[tuple[object, ...]]) -> list[int]:
         """File a row for each of several tuples of short atoms, as :meth:`write` would; return the indexes.
@@ -110,7 +108,9 @@ class RowWriter:
 
     def write_each(self, rows: list[Row]) -> list[int]:
         """File several rows of immutable values that refer to no other; return the indexes."""
-        packed = pack_each(rows)
+        return self._file(rows, pack_each(rows))
+
+    def _file(self, rows: list[Row], packed: list[bytes]) -> list[int]:
         first = count = len(self.depths)
         indexes = []
         for row, data in zip(rows, packed, strict=True):
@@ -123,6 +123,40 @@ class RowWriter:
                     self._packed.append(data)
             indexes.append(index)
         self.depths.extend([0] * (count - first))
+        return indexes
+
+    def write_members(self, rows: list[Row]) -> tuple[list[int], list[int]]:
+        """File rows of the members of a set in the order of their content; return it, and the indexes."""
+        packed = pack_each(rows)
+        digests = list(map(xxh3_128_digest, packed))
+        order = sorted(range(len(rows)), key=digests.__getitem__)
+        return order, self._file([rows[at] for at in order], [packed[at] for at in order])
+
+    def write_flat(self, rows: list[Row], merged: list[bool], below: list[int]) -> list[int] | None:
+        """File several rows, none of which refers to another of them; return the indexes.
+
+        ``merged`` says which may merge; ``below``, per row, the depth of what it refers to. None, and nothing
+        is filed, where an int has more than 64 bits, or bytes may be so many that they are a buffer.
+        """
+        try:
+            packed = pack_each(rows)
+        except OverflowError:
+            return None
+        if max(map(len, packed)) >= INLINE_BYTES:
+            return None
+        indexes = []
+        kept: list[Any] = self._kept if self._keep else self._packed
+        depths = self.depths
+        for row, data, merge, depth in zip(rows, packed, merged, below, strict=True):
+            count = len(depths)
+            index = self._merged.setdefault(data, count) if merge else count
+            if index == count:
+                if row[0] not in tags.UNWOUND:
+                    depth += 1
+                    self._check(depth)
+                depths.append(depth)
+                kept.append(row if self._keep else data)
+            indexes.append(index)
         return indexes
 
     def change(self) -> list[Row]:
