@@ -33,9 +33,9 @@ endif
 demo: install ## train, store and recover a digits classifier; another store: make demo POOL=hdf5:///tmp/digits.h5
 	@$(if $(filter s3://,$(POOL)),$(PY) tools/with_s3.py -- )$(PY) examples/digits/demo.py $(if $(POOL),--pool "$(POOL)")
 
-# All environments that are there, each layer with .venv below it.
+# All pinned environments that are there, each layer with .venv below it.
 audit: install ## licences, pins and requirements of what is installed; vulnerabilities: make audit OSV=all.zip (of osv.dev)
-	@for site in $(wildcard .venv-*/lib/python*/site-packages) ""; do \
+	@for site in $(wildcard .venv-f*/lib/python*/site-packages) ""; do \
 	  echo "-- $${site:-.venv}"; \
 	  $(PY) tools/audit.py $(if $(OSV),--osv "$(OSV)") $$site $(wildcard .venv/lib/python*/site-packages) || failed=1; \
 	done; exit $${failed:-0}
