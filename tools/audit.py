@@ -58,6 +58,7 @@ _CUDA = "a part of CUDA that torch brings into .venv-field; nothing of laila hol
 # A distribution, or the beginning of a name with `*`, and why it may be here all the same.
 EXCEPTIONS = {
     "ase": "LGPL: its objects are stored by tests, in .venv-field alone; no code of it is copied",
+    "atheris": "Apache-2.0, as the LICENSE in its wheel says; its metadata names none",
     "biopython": "its own licence, which is as free as MIT; tests in .venv-field alone",
     "cuda-toolkit": _CUDA,
     "frozendict": "LGPL: its objects are stored by tests, in .venv-field alone; no code of it is copied",
