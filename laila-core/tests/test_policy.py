@@ -466,3 +466,28 @@ def test_a_forked_child_does_not_wait_for_the_writes_of_its_parent() -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("7\n", "")
+
+
+def test_two_policies_of_one_nickname_are_both_closed() -> None:
+    """They share a global id; the later one is found by it."""
+    first, second = laila.DefaultPolicy(nickname="twin"), laila.DefaultPolicy(nickname="twin")
+    assert first.global_id == second.global_id
+    assert laila.local_policies[first.global_id] is second
+    laila.terminate()
+    assert first.closed
+    assert second.closed
+
+
+def test_two_policies_of_one_nickname_are_both_closed_at_exit(tmp_path: Path) -> None:
+    program = (
+        "import atexit, laila\n"
+        "two = [laila.DefaultPolicy(nickname='twin') for _ in range(2)]\n"
+        "for number, policy in enumerate(two):\n"
+        "    close = policy.central.memory.close\n"
+        "    policy.central.memory.close = lambda n=number, c=close: (print('closed', n), c())\n"
+    )
+    env = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=env
+    )
+    assert sorted(done.stdout.split("\n")) == ["", "closed 0", "closed 1"]

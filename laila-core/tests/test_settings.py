@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import pickle
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -445,3 +446,20 @@ def test_no_error_shows_what_a_url_holds(url: str) -> None:
     with pytest.raises((LailaError, ImportError)) as caught:
         open_pool(url)
     assert "hunter2" not in told(caught.value)
+
+
+def test_the_page_of_settings_lists_every_variable_that_is_read() -> None:
+    """Those without a table of options too; names that are no variables are listed here."""
+    root = Path(__file__).resolve().parents[2]
+    none = {"LAILA_DEFAULT_DIRECTORIES", "LAILA_UNIVERSAL_NAMESPACE", "LAILA_UNIVERSAL_NAMESPACE_TEXT"}
+    none |= {"LAILA_BOX_PATH", "LAILA_BOX_PASSWORD"}  # of an example
+    none |= {"LAILA_PLUGIN", "LAILA_PLUGINS_PREFER"}  # the start of a name, and a mistaken one
+    page = (root / "docs/reference/settings.md").read_text()
+    read = {
+        name
+        for source in root.glob("laila-*/src/**/*.py")
+        for name in re.findall(r"\bLAILA_[A-Z0-9_]*[A-Z0-9]\b", source.read_text())
+        if not name.startswith(("LAILA_TEST_", "LAILA_BENCH_", "LAILA_STORE_EVERYTHING"))
+    }
+    assert "LAILA_STRICT" in read
+    assert {name for name in read - none if f"`{name}`" not in page} == set()

@@ -28,14 +28,20 @@ if TYPE_CHECKING:
     from laila.policy.router import PoolSubset
     from laila.policy.travel import Travels
 
-__all__ = ["DefaultPolicy", "local_policies"]
+__all__ = ["DefaultPolicy", "local_policies", "open_policies"]
 
-_policies: WeakValueDictionary[str, DefaultPolicy] = WeakValueDictionary()
+# By id of the object: two policies of one nickname have one global id, and both are closed at the end.
+_policies: WeakValueDictionary[int, DefaultPolicy] = WeakValueDictionary()
+
+
+def open_policies() -> list[DefaultPolicy]:
+    """Return all open policies of this process, also those that share a global id."""
+    return [policy for policy in list(_policies.values()) if not policy.closed]
 
 
 def local_policies() -> dict[str, DefaultPolicy]:
-    """Return the open policies of this process by global id."""
-    return {gid: policy for gid, policy in _policies.items() if not policy.closed}
+    """Return the open policies of this process by global id; of two with one id, the one made last."""
+    return {policy.global_id: policy for policy in open_policies()}
 
 
 class DefaultPolicy(Component):
@@ -93,7 +99,7 @@ class DefaultPolicy(Component):
         self.central = self.Central(memory, command, communication)
         command.belong_to(self)
         self._travels: Travels | None = None
-        _policies[self.global_id] = self
+        _policies[id(self)] = self
         if _announce:
             self.announce()
             from laila.plugins.spelling import tell_unknown
@@ -106,10 +112,8 @@ class DefaultPolicy(Component):
 
     def restore(self, uuid: str) -> None:
         """Take back the identity that an environment recorded; for rebuilding."""
-        _policies.pop(self.global_id, None)
         self._restore_identity(uuid)
         self.central.communication.policy_id = self.global_id
-        _policies[self.global_id] = self
 
     @property
     def future_bank(self) -> FutureBank:
@@ -295,7 +299,7 @@ def _close_at_exit() -> None:
         from laila.policy.late import reopen
 
         keep_for_exit(lambda: reopen(active))
-    for policy in list(_policies.values()):
+    for policy in open_policies():
         try:
             policy.close()
         except Exception:  # noqa: BLE001 - the interpreter goes down: said, and the other policies are closed

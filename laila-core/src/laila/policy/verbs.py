@@ -12,7 +12,7 @@ from laila.errors import InvalidArgumentError, SettingsError, TaskForceError
 from laila.futures.failure import tell_failures
 from laila.identity import universal_namespace
 from laila.locks import check_may_wait
-from laila.policy.policy import local_policies
+from laila.policy.policy import local_policies, open_policies
 from laila.policy.router import open_pool
 
 TYPE_CHECKING = False
@@ -295,7 +295,7 @@ def terminate() -> None:
     """
     check_may_wait()
     failure: Exception | None = None
-    for policy in local_policies().values():
+    for policy in open_policies():
         try:
             policy.close()
         except Exception as error:  # noqa: BLE001 - the others are closed first
