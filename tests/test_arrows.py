@@ -18,7 +18,7 @@ from workspace import CORE, DISTRIBUTIONS, ROOT, SIBLINGS, Distribution
 EACH = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda distribution: distribution.name)
 
 # The codecs carry their objects where they are installed; laila asks for neither.
-CARRIED = {"polars", "python-dateutil", "pytz"}
+CARRIED = {"polars", "python-dateutil", "pytz", "scikit-learn", "scipy"}
 
 
 def imports(source: str) -> Iterator[str]:

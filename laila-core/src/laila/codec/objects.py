@@ -200,7 +200,9 @@ def copies_by_default(kind: type, base: type = object, *, new_args: bool = False
     """
     if any(getattr(kind, name) is not getattr(base, name) for name in ("__reduce_ex__", "__reduce__")):
         return False
-    if kind in copyreg.dispatch_table:
+    reducer = copyreg.dispatch_table.get(kind)
+    # Importing `distributed` has tblib register all exceptions; it adds what laila stores anyway.
+    if reducer is not None and getattr(reducer, "__module__", "").partition(".")[0] != "tblib":
         return False
     if not new_args and (hasattr(kind, "__getnewargs__") or hasattr(kind, "__getnewargs_ex__")):
         return False
