@@ -174,7 +174,7 @@ class Crew:
         """
         wanted = len(self.queue)
         while wanted > 0 and self.idle:
-            self.idle.pop().release()
+            self._wake()
             wanted -= 1
         while wanted > 0 and len(self.workers) - self.blocked < self.size:
             self._count += 1
@@ -191,10 +191,12 @@ class Crew:
                 # The system, or an interpreter that is shutting down, gives no more threads.
                 self.workers.discard(worker)
                 return len(self.workers) > self.blocked
-            except BaseException:
+            except BaseException as error:
                 # An interrupt. A thread that was never started would be joined in vain.
                 if worker.thread.ident is None:
                     self.workers.discard(worker)
+                if type(error) is KeyError and error.__context__ is not None:
+                    raise error.__context__ from None  # which Thread.start() stumbled over
                 raise
             wanted -= 1
         return True
@@ -211,6 +213,9 @@ class Crew:
                 return False
             self.idle.append(worker.gate)
         worker.gate.acquire()
+        if worker.gate in self.idle:
+            with _lock, suppress(ValueError):
+                self.idle.remove(worker.gate)
         return True
 
     def retire(self, worker: _Worker) -> bool:
@@ -268,13 +273,6 @@ class Crew:
         The collector runs anywhere: also in a thread that is being started, whose starter holds the lock and
         waits for it.
         """
-        if not (self.queue or self.held) and _lock.acquire(blocking=False):
-            try:
-                self.closed = True
-                self.leave()
-            finally:
-                _lock.release()
-            return
         with suppress(RuntimeError):  # the interpreter ends: its exit hook closes the crews
             start_new_thread(self.close, (False,))
 
@@ -290,7 +288,18 @@ class Crew:
         with _lock:
             self.leaving = True
             while self.idle:
-                self.idle.pop().release()
+                self._wake()
+
+    def _wake(self) -> None:
+        """Wake the worker that fell asleep last. Called with the lock held.
+
+        A signal handler may raise between any two steps: a gate that was opened and is still listed is no
+        harm, for its worker takes it off; one that was taken off and not opened would be lost.
+        """
+        gate = self.idle[-1]
+        with suppress(RuntimeError):  # it is open already
+            gate.release()
+        self.idle.pop()
 
     def others(self) -> list[Thread]:
         """The threads of the crew but the calling one."""
