@@ -48,7 +48,7 @@ def pip(environment: Environment, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.parametrize("extra", sorted(set(_CORE.extras) - {"torch"}))
+@pytest.mark.parametrize("extra", sorted(set(_CORE.extras) - {"torch", "ml-dtypes"}))
 def test_each_extra_installs_from_the_folder_of_wheels(
     extra: str, dist: Path, make_environment: MakeEnvironment
 ) -> None:

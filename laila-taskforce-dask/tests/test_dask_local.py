@@ -202,7 +202,7 @@ def test_a_cluster_without_workers_is_told(
     """Its tasks wait for one; that is said once."""
     monkeypatch.setattr("laila.taskforce.dask.taskforce._LOOK_SECONDS", 0.2)
     with (
-        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
         DaskTaskForce(cluster.scheduler_address) as taskforce,
     ):
         future = taskforce.submit(int)

@@ -5,7 +5,6 @@ usage, in `tests`: ../.venv-field/bin/python -m field.page
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -56,14 +55,12 @@ def written(outcomes: dict[str, dict[str, Any]]) -> str:
 def main() -> None:
     """Write the page."""
     from field.corpus import LIBRARIES
-    from field.test_corpus import TOGETHER, run
+    from field.test_corpus import run
 
-    os.chdir(PAGE.parents[2])
-    names = list(LIBRARIES)
     outcomes: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for start in range(0, len(names), TOGETHER):
-            outcomes |= run("store", Path(folder), names[start : start + TOGETHER])
+    for name in LIBRARIES:
+        with tempfile.TemporaryDirectory() as folder:
+            outcomes |= run("store", Path(folder), [name])
     PAGE.write_text(written(outcomes))
 
 

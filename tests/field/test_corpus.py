@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.field, pytest.mark.timeout(1500)]
-TOGETHER = 10
 REFUSED = {("mpmath", "matrix"): "does not unpickle"}
 """What is refused, and a word of the reason: the library cannot read its own pickle."""
 
@@ -32,11 +33,18 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[s
     folder = tmp_path_factory.mktemp("corpus")
     names = list(LIBRARIES)
     found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-    for start in range(0, len(names), TOGETHER):
-        some = names[start : start + TOGETHER]
-        stored, compared = (run(action, folder, some) for action in ("store", "compare"))
-        found |= {name: (stored[name], compared[name]) for name in some}
+    with ThreadPoolExecutor(2) as executor:
+        for part in executor.map(partial(both, folder), names):
+            found |= part
     return found
+
+
+def both(folder: Path, name: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Store the objects of a library in one process, and compare them in another."""
+    own = folder / name
+    own.mkdir()
+    stored, compared = (run(action, own, [name]) for action in ("store", "compare"))
+    return {name: (stored[name], compared[name])}
 
 
 def run(action: str, folder: Path, libraries: list[str]) -> dict[str, Any]:

@@ -111,7 +111,9 @@ class S3Server:
 
     def start(self) -> None:
         """Start, or start again on the same ports and data; return when it answers."""
-        weed = Path(sys.executable).with_name("weed")
+        # An environment that is a layer over another one has its programs there.
+        folders = (Path(sys.executable).parent, *(Path(place).parents[2] / "bin" for place in sys.path))
+        weed = next(place / "weed" for place in folders if (place / "weed").is_file())
         command = [
             *(str(weed), "mini", f"-dir={self.folder / 'data'}"),
             *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"),

@@ -385,7 +385,7 @@ def test_hostile_kinds(torch: Any) -> None:
         from laila.codec.tensorkinds import _decode_kind
 
         decoder = Decoder(coo, copy=True, trusted=False)
-        with pytest.raises(ValueError, match="on top of each other"):
+        with pytest.raises(ValueError, match=r"on top of each other|too long to read"):
             _decode_kind([tags.COMPOUND_TENSOR, *parts], decoder)
 
 

@@ -271,7 +271,7 @@ class DefaultCentralCommand(Component):
                 warnings.warn(
                     f"work runs in the caller, one task after the other: {advice}",
                     RuntimeWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
 
     # ------------------------------------------------------------------------------------------ lifecycle
