@@ -297,7 +297,7 @@ class Crew:
         harm, for its worker takes it off; one that was taken off and not opened would be lost.
         """
         gate = self.idle[-1]
-        with suppress(RuntimeError):  # it is open already
+        if gate.locked():  # not open already
             gate.release()
         self.idle.pop()
 
