@@ -217,10 +217,7 @@ def PIL() -> dict[str, Any]:
     exif = Image.Exif()
     exif[0x010E] = "described"
     return {
-        **{
-            mode: rgb.convert(mode)
-            for mode in ("1", "L", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "LAB", "HSV")
-        },
+        **{mode: rgb.convert(mode) for mode in ("1", "L", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "HSV")},
         "palette": rgb.quantize(8),
         "PNG with text": opened(rgb, "PNG", pnginfo=text),
         "JPEG with EXIF": opened(rgb, "JPEG", exif=exif),

@@ -17,6 +17,7 @@ from typing import Any
 
 __all__ = ["difference"]
 
+_UNSHARED = (tuple, frozenset, float, complex)
 _ATOMS = (int, str, bytes, bool, type(None), range, type(...), type(NotImplemented))
 _NAMED = (type, FunctionType, BuiltinFunctionType, ModuleType, type(list.append), type(int.__add__))
 
@@ -60,7 +61,7 @@ def difference(a: object, b: object) -> str | None:
                 return f"{place}: {one!r:.100} became {two!r:.100}"
             continue
         if id(one) in pairs:
-            if pairs[id(one)] is not two and not isinstance(one, (tuple, frozenset, float, complex)):
+            if pairs[id(one)] is not two and not isinstance(one, _UNSHARED) and not _is_dtype(one):
                 return f"{place}: a {type(one).__name__} is no longer shared, or another one is"
             continue
         pairs[id(one)] = two
@@ -91,6 +92,12 @@ def _compare(one: Any, two: Any) -> str | list[tuple[str, Any, Any]]:
         if found is not None:
             return found
     return _parts(one, two)
+
+
+def _is_dtype(value: Any) -> bool:
+    """Whether numpy decides how many of them there are."""
+    np = _module("numpy")
+    return np is not None and isinstance(value, np.dtype)
 
 
 def _name(value: Any) -> str:
@@ -295,6 +302,9 @@ def _pillow(one: Any, two: Any) -> str | list[tuple[str, Any, Any]] | None:
     image = _module("PIL.Image")
     if image is None or not isinstance(one, image.Image):
         return None
+    if hasattr(one, "seek"):
+        one.seek(0)
+        two.seek(0)
     parts: list[tuple[str, Any, Any]] = [
         (f".{name}", getattr(one, name), getattr(two, name)) for name in ("mode", "size", "format", "info")
     ]
