@@ -275,7 +275,7 @@ class KeepsTheProgramAlive(ThreadEach):
 
 
 class HangsAfterAFork(ThreadEach):
-    patience = 3.0
+    patience = 8.0
 
     def forget(self) -> list[Task]:
         super().forget()
