@@ -111,7 +111,8 @@ class S3Server:
 
     def start(self) -> None:
         """Start, or start again on the same ports and data; return when it answers."""
-        # An environment that is a layer over another one has its programs there. A path is `PREFIX/lib/pythonX/site-packages`.
+        # An environment that is a layer over another one has its programs there.
+        # A path is `PREFIX/lib/pythonX/site-packages`.
         packages = (Path(path) for path in sys.path if Path(path).name == "site-packages")
         folders = (Path(sys.executable).parent, *(path.parent.parent.parent / "bin" for path in packages))
         weed = next(place / "weed" for place in folders if (place / "weed").is_file())
