@@ -9,15 +9,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 import laila
 from laila.contract import Pool
@@ -25,6 +21,7 @@ from laila.errors import SettingsError
 from laila.pool.s3 import AccessDeniedError, ObjectStoreError, S3Pool, UnreachableError
 from laila.pool.s3.names import name_of
 from laila.testing.samples import entry_key, make_blob, stored
+from servers.certificates import certify_server
 from servers.faults import Fault, Faults
 
 if TYPE_CHECKING:
@@ -347,39 +344,10 @@ def test_without_a_signature(faults: Faults, shared_bucket: str) -> None:
     assert "authorization" not in faults.requests[0].headers
 
 
-def certificate(
-    name: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey
-) -> bytes:
-    """Of ``key``, signed by ``signer``, good for a day."""
-    now = datetime.now(UTC)
-    authority = name == issuer
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .sign(signer, hashes.SHA256())
-    )
-    return made.public_bytes(serialization.Encoding.PEM)
-
-
 @contextmanager
 def tls(port: int, folder: Path) -> Iterator[tuple[int, Path]]:
     """TLS before the server, under an authority of our own: the port, and the authority's certificate."""
-    root, leaf = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority, chain, private = folder / "authority.pem", folder / "chain.pem", folder / "key.pem"
-    authority.write_bytes(certificate("test authority", root, "test authority", root))
-    chain.write_bytes(certificate("test server", leaf, "test authority", root))
-    private.write_bytes(
-        leaf.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
+    authority, chain, private = certify_server(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, private)
     listener = socket.create_server(("127.0.0.1", 0))

@@ -107,7 +107,12 @@ def _meaning(place: Place, reply: Reply) -> str:
         case Kind.REGION:
             expected = re.search(r"expecting '([\w-]+)'", reply.message)
             region = f"region_name={shown(expected[1])}" if expected else "region_name="
-            return f"the bucket is in another region; pass {region}"
+            return f"the bucket is in another region; pass {region}, or the endpoint_url that it is at"
+        case Kind.ELSEWHERE:
+            return (
+                "the service redirects to another host, and redirects are not followed, as they could take "
+                "what is secret along; correct endpoint_url or region_name"
+            )
         case Kind.SLOW_DOWN:
             return "the service asks for fewer requests; lower concurrency=, or try again later"
         case Kind.SERVER:

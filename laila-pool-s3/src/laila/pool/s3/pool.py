@@ -12,6 +12,7 @@ from laila.pool.s3.credentials import Credentials, Profile, find_credentials, re
 from laila.pool.s3.library import library
 from laila.pool.s3.messages import Place
 from laila.pool.s3.objects import ObjectPool
+from laila.pool.s3.redirects import redirects_refused
 from laila.pool.s3.settings import S3Settings, check_endpoint, check_prefix
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["S3Pool"]
 
 _DEFAULT_REGION = "us-east-1"
+_CUSTOMER_KEY = "AWS_SSE_CUSTOMER_KEY_BASE64"
 
 
 class S3Pool(ObjectPool):
@@ -125,9 +127,17 @@ class S3Pool(ObjectPool):
         config = _configuration(settings, endpoint, region, credentials)
         in_the_clear = endpoint is not None and endpoint.startswith("http:")
         authorities = None if in_the_clear else _authorities(settings.ca_bundle)
+        held = redirects_refused(
+            config.get("endpoint"),
+            region,
+            settings.bucket_name,
+            os.environ,
+            token=_bears_secrets(credentials),
+            role=credentials.keys is None and not credentials.anonymous,
+        )
 
         def open_store(limits: ClientConfig, again: RetryConfig) -> S3Store:
-            client: ClientConfig = {**limits, "allow_http": in_the_clear}
+            client: ClientConfig = {**limits, **held, "allow_http": in_the_clear}
             if authorities is not None:
                 client["root_certificate"] = authorities
             try:
@@ -246,10 +256,17 @@ def _provider(credentials: Credentials) -> object:
     return provide
 
 
+def _bears_secrets(credentials: Credentials) -> bool:
+    """Whether requests bear something secret beside their signature. The keys of a role come with a token."""
+    if credentials.anonymous:
+        return _CUSTOMER_KEY in os.environ
+    return credentials.keys is None or bool(credentials.keys.session_token) or _CUSTOMER_KEY in os.environ
+
+
 def _secrets(credentials: Credentials) -> tuple[str, ...]:
     keys = credentials.keys
     known = () if keys is None else (keys.secret_access_key, keys.session_token)
-    return tuple(secret for secret in (*known, os.environ.get("AWS_SSE_CUSTOMER_KEY_BASE64")) if secret)
+    return tuple(secret for secret in (*known, os.environ.get(_CUSTOMER_KEY)) if secret)
 
 
 def _authorities(path: str | None) -> bytes | None:

@@ -13,6 +13,7 @@ from html import unescape
 from typing import NamedTuple
 
 from laila.pool.s3.library import library
+from laila.pool.s3.redirects import NOWHERE
 
 __all__ = ["Kind", "Reply", "read_reply"]
 
@@ -32,6 +33,8 @@ class Kind(Enum):
     CREDENTIALS = "credentials"
     DENIED = "denied"
     REGION = "region"
+    ELSEWHERE = "elsewhere"
+    """A redirect to another host, which is not followed."""
     SLOW_DOWN = "slow down"
     SERVER = "server"
     """The service's own fault: may succeed later."""
@@ -122,8 +125,7 @@ _BY_CODE = {
 }  # fmt: skip
 
 _BY_STATUS = {
-    301: Kind.REGION,
-    307: Kind.REGION,
+    **dict.fromkeys((301, 302, 303, 307, 308), Kind.REGION),
     401: Kind.CREDENTIALS,
     403: Kind.DENIED,
     404: Kind.UNSAID,
@@ -172,6 +174,8 @@ def read_reply(error: BaseException, bucket: str) -> Reply:
     network = _HTTP_KIND.search(structures)
     if network is None or network[1] in ("Decode", "Unknown"):
         return Reply(Kind.OTHER, message=shown[:300])
+    if f"{NOWHERE}," in structures:
+        return Reply(Kind.ELSEWHERE)
     if network[1] == "Timeout":
         return Reply(Kind.TIMEOUT)
     said = next((meaning for word, meaning in _NETWORK_WORDS if word in structures), "the connection broke")
