@@ -41,13 +41,14 @@ if TYPE_CHECKING:
 
     from laila.contract.blobhead import Meta
 
-    BytesLike = bytes | bytearray | memoryview
+BytesLike = bytes | bytearray | memoryview
 
 __all__ = [
     "FORMAT_VERSION",
     "MAGIC",
     "Blob",
     "BlobHead",
+    "BytesLike",
     "metadata_of",
     "unpack_checked",
 ]

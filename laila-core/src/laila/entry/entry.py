@@ -173,11 +173,24 @@ class Entry(Identifiable):
         nickname: str | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> Self:
-        """Return an entry that never changes.
+        """Make an entry that never changes.
 
-        At most one of ``global_id``, ``uuid`` and ``nickname`` says who it is; else it gets a random uuid.
-        Raises :class:`IdentityConflictError` (a ``RuntimeError``) for two of them or an id with an evolution,
-        and :class:`IdentityError` (a ``ValueError``) for a malformed one.
+        At most one of ``global_id``, ``uuid`` and ``nickname`` says which entry it is. Without one the entry
+        gets a random uuid.
+
+        Args:
+            data: The payload.
+            global_id: The whole id, without an evolution.
+            uuid: The uuid in the id.
+            nickname: A name that means the same id on every machine.
+            metadata: What is stored beside the payload.
+
+        Returns:
+            The entry, which is stored nowhere yet.
+
+        Raises:
+            IdentityConflictError: two names were given, or an id with an evolution (a ``RuntimeError``).
+            IdentityError: a name is malformed (a ``ValueError``).
         """
         self = cls.__new__(cls)
         if global_id is None and uuid is None and nickname is None:
@@ -213,10 +226,25 @@ class Entry(Identifiable):
         nickname: str | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> Self:
-        """Return an entry that evolves; it starts at ``evolution`` (0 unless given here or in ``global_id``).
+        """Make an entry that evolves.
 
-        Raises as :meth:`constant` does; ``NotImplementedError`` for a constitution, ``RuntimeError`` for one
-        together with data.
+        Args:
+            data: The payload.
+            uuid: The uuid in the id.
+            evolution: The number of the first evolution: 0, unless it is given here or in ``global_id``.
+            state: READY unless given.
+            constitution: Reserved.
+            global_id: The whole id, with or without an evolution.
+            nickname: A name that means the same id on every machine.
+            metadata: What is stored beside the payload.
+
+        Returns:
+            The entry, which is stored nowhere yet.
+
+        Raises:
+            IdentityConflictError: two names were given (a ``RuntimeError``).
+            IdentityError: a name is malformed (a ``ValueError``).
+            NotImplementedError: a constitution was given; together with data, ``RuntimeError``.
         """
         _check_constitution(constitution, data)
         self = cls(
@@ -234,10 +262,15 @@ class Entry(Identifiable):
 
     @classmethod
     def contingent(cls, **kwargs: Any) -> Self:
-        """Return an entry made of ``kwargs`` as they are, unchecked, in the state STAGED.
+        """Make an entry of parts that are known to be right, without checking them; its state is STAGED.
 
-        Takes the keywords of ``Entry(…)`` and ignores others. For entries whose parts are known to be right,
-        such as those of a simulation that makes its own ids.
+        A simulation that makes its own ids is an example.
+
+        Args:
+            **kwargs: The keywords of ``Entry(…)``; others are ignored.
+
+        Returns:
+            The entry.
         """
         self = cls.__new__(cls)
         global_id = kwargs.get("global_id")
@@ -309,7 +342,11 @@ class Entry(Identifiable):
         )
 
     def user_metadata(self) -> Mapping[str, object] | None:
-        """What the user passed as ``metadata``, also after the entry was stored and remembered, or None."""
+        """Return the metadata that the user gave, also after the entry was stored and remembered.
+
+        Returns:
+            The metadata, or None.
+        """
         if self._user_metadata is None and self._stored is not None:
             user = self.metadata["user"]
             self._user_metadata = dict(user) if isinstance(user, dict) else {}
@@ -322,10 +359,19 @@ class Entry(Identifiable):
         constitution: Callable[..., object] | None = None,
         data: object = None,
     ) -> Self:
-        """Replace the payload by ``data``, count the evolution up by one, and return the entry.
+        """Replace the payload and count the evolution up by one.
 
-        ``precedence`` and ``constitution`` are reserved. Raises :class:`ImmutableEntryError` (a
-        ``RuntimeError``) for a constant, ``TypeError`` for a payload without its keyword.
+        Args:
+            precedence: Reserved.
+            constitution: Reserved.
+            data: The new payload.
+
+        Returns:
+            The entry itself.
+
+        Raises:
+            ImmutableEntryError: the entry is a constant (a ``RuntimeError``).
+            InvalidArgumentError: the payload was given without its keyword ``data`` (a ``TypeError``).
         """
         if precedence is not None and data is None:
             raise InvalidArgumentError("evolve() takes the new payload by keyword: entry.evolve(data=…)")
@@ -368,10 +414,18 @@ class Entry(Identifiable):
 
     @classmethod
     def recover(cls, in_dict: Mapping[str, Any] | str | Entry, notify_on_creation: bool = False) -> Self:
-        """Rebuild an entry from its dict, the dict's JSON text, or an Entry (returned as it is).
+        """Rebuild an entry from its dict, or from the JSON text of that dict.
 
-        ``notify_on_creation`` tells the observers of the active policy. Raises ``ValueError`` for bad JSON or
-        a damaged dict, ``RuntimeError`` for any other type.
+        Args:
+            in_dict: The dict or the text. An Entry is returned as it is.
+            notify_on_creation: Tell the observers of the active policy.
+
+        Returns:
+            The entry.
+
+        Raises:
+            ValueError: the JSON is not valid, or the dict is damaged.
+            RuntimeError: ``in_dict`` has another type.
         """
         from laila.entry.stored import recover
 
@@ -387,9 +441,10 @@ class Entry(Identifiable):
         get_active_policy().notify_entry(self)
 
     def stored_in(self) -> str | None:
-        """The uuid of the pool that holds this entry; None where it was not stored, or has evolved since.
+        """Say where the entry is stored. A change of the payload in place is not noticed.
 
-        What was done to the payload in place is not seen.
+        Returns:
+            The uuid of the pool; None if the entry was not stored, or has evolved since.
         """
         if self._state is EntryState.POOLED or self._stored is not None:
             return getattr(self, "_pool", None)

@@ -106,15 +106,27 @@ class Manifest(Entry):
         return self._payload  # type: ignore[no-any-return]
 
     def keys(self) -> KeysView[str]:
-        """The top-level keys."""
+        """List the top-level keys.
+
+        Returns:
+            A view, as ``dict.keys`` gives.
+        """
         return self.blueprint.keys()
 
     def values(self) -> ValuesView[Node]:
-        """The top-level values: ids, lists of ids, dicts."""
+        """List the top-level values: ids, lists of ids, dicts.
+
+        Returns:
+            A view, as ``dict.values`` gives.
+        """
         return self.blueprint.values()
 
     def items(self) -> ItemsView[str, Node]:
-        """The top-level keys and values."""
+        """List the top-level keys with their values.
+
+        Returns:
+            A view, as ``dict.items`` gives.
+        """
         return self.blueprint.items()
 
     def __getitem__(self, key: str) -> Node:
@@ -143,9 +155,17 @@ class Manifest(Entry):
         return any(leaf == wanted for leaf in self)
 
     def sub_manifest(self, keys: list[str]) -> Manifest:
-        """Return a new manifest of these top-level keys, with the entries that wait to be stored.
+        """Make a manifest of some of the top-level keys.
 
-        Raises ``KeyError`` for a key that is not there, ``RuntimeError`` for an empty manifest.
+        Args:
+            keys: The keys.
+
+        Returns:
+            A new manifest, with those of its entries that wait to be stored.
+
+        Raises:
+            ManifestKeyError: a key is not there (a ``KeyError``).
+            EmptyManifestError: this manifest is empty (a ``RuntimeError``).
         """
         self.check_not_empty("take a part of")
         absent = [key for key in keys if key not in self.blueprint]
@@ -158,10 +178,15 @@ class Manifest(Entry):
         return part
 
     def extend(self, other: Manifest, *, overwrite: bool = False) -> None:
-        """Take over the top-level keys of ``other``.
+        """Take over the top-level keys of another manifest.
 
-        Raises ``TypeError`` where ``other`` is no manifest, ``KeyError`` for keys in both unless
-        ``overwrite``.
+        Args:
+            other: The other manifest, which stays as it is.
+            overwrite: Let keys of ``other`` replace keys that are here too.
+
+        Raises:
+            InvalidArgumentError: ``other`` is not a manifest (a ``TypeError``).
+            ManifestKeyError: a key is in both, and ``overwrite`` is not set (a ``KeyError``).
         """
         if not isinstance(other, Manifest):
             raise InvalidArgumentError(f"a manifest is extended by a manifest, not {type(other).__name__}")
@@ -201,11 +226,19 @@ class Manifest(Entry):
     def resolve(
         self, *, pool_nickname: str | None = None, pool_id: str | None = None, refresh: bool = False
     ) -> dict[str, Any]:
-        """Return the tree with an Entry at each leaf, fetched now. Blocks.
+        """Fetch every leaf now, and put the entries into the tree. Blocks. Each call fetches again.
 
-        ``refresh`` fetches from the last tier alone, as for ``laila.remember``. Raises ``RuntimeError`` for
-        an empty manifest, :class:`~laila.errors.EntryNotFoundError` (a ``KeyError``) for a leaf that is
-        missing. Each call fetches again.
+        Args:
+            pool_nickname: The pool, by nickname.
+            pool_id: The pool, by id.
+            refresh: Read past the caches of a chain and renew them.
+
+        Returns:
+            The tree with an Entry at each leaf.
+
+        Raises:
+            EmptyManifestError: the manifest is empty (a ``RuntimeError``).
+            EntryNotFoundError: a leaf is missing (a ``KeyError``).
         """
         self.check_not_empty("resolve")
         group = self.remember(pool_nickname=pool_nickname, pool_id=pool_id, refresh=refresh)
@@ -222,19 +255,28 @@ class Manifest(Entry):
         verify: bool = False,
         missing_ok: bool = False,
     ) -> GroupFuture[Any]:
-        """Store the entries that wait here, and then the manifest, whose child is the last of the group.
+        """Store the entries that wait here, and then the manifest. Does not block.
 
-        The children before it are the entries, each once, in the order of the leaves, and then the manifests
-        among them, inner ones first. A manifest is stored when all that it refers to was. Entries that this
-        process stored in that pool before are not stored again, so that a manifest may grow: ``extend`` it,
-        and memorize it with ``overwrite``, which replaces the tree that is stored under its id.
+        A manifest is stored when everything that it refers to is stored. Entries that this process stored in
+        that pool before are not stored again, so a manifest may grow: ``extend`` it, and memorize it with
+        ``overwrite``.
 
-        ``batch_size`` entries are written at a time: by default as many as have 64 MiB together. ``verify``
-        reads each snapshot again, as :func:`laila.memorize` does.
+        Leaves that were given as ids are looked for in the pool first, in one batch. If some are missing,
+        nothing is written, and the :class:`~laila.errors.EntryNotFoundError` (a ``KeyError``) of the group
+        lists them in ``missing``.
 
-        Leaves that were given as ids are looked for in that pool first, as one batch. Where some are missing,
-        nothing is written, and :class:`~laila.errors.EntryNotFoundError` (a ``KeyError``) has them all in
-        ``missing``. ``missing_ok`` stores the manifest without looking.
+        Args:
+            pool_nickname: The pool, by nickname.
+            pool_id: The pool, by id.
+            batch_size: How many entries are written at a time; by default as many as have 64 MiB together.
+            overwrite: Replace the tree that is stored under this manifest's id.
+            verify: Read each snapshot again before it is stored, as :func:`laila.memorize` does.
+            missing_ok: Store the manifest without looking for leaves that were given as ids.
+
+        Returns:
+            A group. Its children are the entries, each once, in the order of the leaves, then the manifests
+                among them,
+            inner ones first, then this manifest.
         """
         from laila.active import get_active_policy
 
@@ -257,9 +299,16 @@ class Manifest(Entry):
         batch_size: int | None = None,
         refresh: bool = False,
     ) -> GroupFuture[Any]:
-        """Fetch every leaf. One child a leaf, in the order of iteration, which resolves to its Entry.
+        """Fetch every leaf. Does not block.
 
-        ``batch_size`` leaves are read at a time, 128 by default. ``refresh`` is as for ``laila.remember``.
+        Args:
+            pool_nickname: The pool, by nickname.
+            pool_id: The pool, by id.
+            batch_size: How many leaves are read at a time; 128 by default.
+            refresh: Read past the caches of a chain and renew them.
+
+        Returns:
+            A group with one child for each leaf, in the order of iteration; each resolves to its Entry.
         """
         from laila.active import get_active_policy
 
@@ -271,9 +320,15 @@ class Manifest(Entry):
     def forget(
         self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int | None = None
     ) -> GroupFuture[Any]:
-        """Delete every leaf and the manifest, which goes first. One child a leaf, and the manifest's last.
+        """Delete the manifest first, and then every leaf. Does not block.
 
-        ``batch_size`` leaves are deleted at a time; by default all of them are.
+        Args:
+            pool_nickname: The pool, by nickname.
+            pool_id: The pool, by id.
+            batch_size: How many leaves are deleted at a time; all of them by default.
+
+        Returns:
+            A group with one child for each leaf; the last child is that of the manifest.
         """
         from laila.active import get_active_policy
 
@@ -285,14 +340,25 @@ class Manifest(Entry):
     # -- for the policy --------------------------------------------------------------------------------------
 
     def check_not_empty(self, verb: str) -> None:
-        """Raise ``RuntimeError`` where there is nothing to ``verb``."""
+        """Check that there is something to work on.
+
+        Args:
+            verb: What would be done, for the message.
+
+        Raises:
+            EmptyManifestError: the manifest is empty (a ``RuntimeError``).
+        """
         if not self.blueprint:
             raise EmptyManifestError(f"cannot {verb} an empty manifest: give it entries or ids first")
 
     def pending(self) -> list[Entry]:
-        """Return the entries that wait to be stored with the manifest, each once, in the order of its leaves.
+        """List the entries that wait to be stored with the manifest.
 
-        Raises :class:`ManifestError` where one has evolved since: the tree names the evolution it had.
+        Returns:
+            Each entry once, in the order of the leaves.
+
+        Raises:
+            ManifestError: an entry has evolved since; the tree names the evolution that it had.
         """
         for leaf, entry in self._pending.items():
             if entry._evolution is not None and entry.global_id != leaf:
@@ -304,11 +370,13 @@ class Manifest(Entry):
         return [self._pending[leaf] for leaf in dict.fromkeys(self) if leaf in self._pending]
 
     def manifests(self) -> list[tuple[Manifest, list[Entry]]]:
-        """Return the manifests that wait to be stored, inner ones first, and what waits in each.
+        """List the manifests that wait to be stored, and what waits in each of them.
 
-        This one comes last.
+        Returns:
+            Each manifest with the entries that wait in it; inner manifests come first, this manifest last.
 
-        Raises :class:`ManifestError` for one that contains itself, or is empty.
+        Raises:
+            ManifestError: a manifest contains itself, or is empty.
         """
         found: dict[str, tuple[Manifest, list[Entry]]] = {}
         open_ids: set[str] = set()

@@ -29,7 +29,20 @@ _FORMAT = 1
 
 
 def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True, verify: bool = False) -> Blob:
-    """Take a snapshot of ``entry`` as a plain blob. Raises :class:`PayloadError` with the place."""
+    """Take a snapshot of an entry as a plain blob.
+
+    Args:
+        entry: The entry.
+        pickle: Sign and pickle what cannot be stored as data; otherwise that is an error.
+        copy: Copy the memory of arrays; otherwise they must not change until the blob is used up.
+        verify: Read the snapshot again and compare it with the payload.
+
+    Returns:
+        The blob.
+
+    Raises:
+        PayloadError: a part of the payload cannot be stored; the message names its place.
+    """
     return encode(
         entry._payload,
         key=entry.global_id,
@@ -43,10 +56,19 @@ def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True, verify: boo
 
 
 def from_blob(blob: Blob, *, copy: bool = True, take: bool = False) -> Entry:
-    """Rebuild an entry, or a manifest where the id is one's, from a plain blob.
+    """Rebuild an entry from a plain blob.
 
-    ``copy`` and ``take`` are as for :func:`laila.codec.decode`.
-    Raises :class:`~laila.errors.CorruptEntryError` and :class:`~laila.errors.UntrustedPayloadError`.
+    Args:
+        blob: The blob.
+        copy: Give arrays memory of their own; otherwise they are read-only views of the blob.
+        take: Let arrays keep the memory of the blob, which nobody else uses from then on.
+
+    Returns:
+        The entry; a manifest if the id is that of a manifest.
+
+    Raises:
+        CorruptEntryError: the blob is damaged.
+        UntrustedPayloadError: the payload is signed, and the signature does not verify here.
     """
     scopes, uuid, evolution = parse_valid(blob.key)
     payload = decode(blob, copy=copy, take=take)
@@ -76,10 +98,18 @@ def metadata(key: str, meta: Meta | None, undone: tuple[str, ...]) -> Mapping[st
 
 
 def as_blob(key: str, value: bytes | bytearray | memoryview | str | Blob | Entry | Mapping[str, Any]) -> Blob:
-    """Return the plain blob that ``pool[key] = value`` means.
+    """Make the plain blob that ``pool[key] = value`` means.
 
-    An Entry, a serialized entry, a Blob and a blob's bytes bear their own id; any other bytes or text is the
-    payload of a blob under ``key``.
+    Args:
+        key: The key on the left side.
+        value: An Entry, a serialized entry, a Blob or a blob's bytes, all with an id of their own. Other
+            bytes and text become the payload of a blob under ``key``.
+
+    Returns:
+        The blob.
+
+    Raises:
+        InvalidArgumentError: the value has another type, or another id than ``key`` (a ``TypeError``).
     """
     if isinstance(value, Blob):
         return value

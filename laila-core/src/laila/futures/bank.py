@@ -48,7 +48,11 @@ class FutureBank:
         self._bytes = 0
 
     def add(self, future: FutureBase[Any]) -> None:
-        """Make ``future`` known by its id. Whoever asks a future for its id does so without knowing."""
+        """Make a future known by its id. Asking a future for its id does this too.
+
+        Args:
+            future: The future or group.
+        """
         key = future._uuid
         with mutex:
             if future._banked:
@@ -62,7 +66,11 @@ class FutureBank:
             self.settled(future)
 
     def settled(self, future: FutureBase[Any]) -> None:
-        """Note that ``future`` has settled: from now on it is kept only as long as there is room."""
+        """Note that a future has settled: from now on it is kept only as long as there is room.
+
+        Args:
+            future: The future or group.
+        """
         key = future._uuid
         size = _size(future)
         gone: list[object] = []  # dropped after the lock is: what goes with them may run code
@@ -79,9 +87,16 @@ class FutureBank:
         del gone
 
     def get(self, global_id: str) -> AnyFuture | None:
-        """Return the future with this global id, or None when none is known (any more).
+        """Look a future up by its id.
 
-        Raises :class:`~laila.errors.IdentityError` (a ``ValueError``) for what is no global id.
+        Args:
+            global_id: The global id of the future or group.
+
+        Returns:
+            The future; None if no future with this id is known any more.
+
+        Raises:
+            IdentityError: ``global_id`` is not a global id (a ``ValueError``).
         """
         scopes, uuid, _ = parse_global_id(global_id)
         future: Any = self._known.get(uuid)
@@ -150,7 +165,14 @@ class FutureIdentity(Identifiable):
 
     @classmethod
     def of(cls, future: FutureBase[Any]) -> FutureIdentity:
-        """Return the identity of ``future``."""
+        """Make the identity of a future.
+
+        Args:
+            future: The future or group.
+
+        Returns:
+            Its identity.
+        """
         return cls(future.global_id)
 
     @property

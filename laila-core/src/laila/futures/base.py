@@ -82,23 +82,46 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
 
     @abstractmethod
     def wait(self, timeout: float | None = None) -> T_co:
-        """Wait until all is done, ``timeout`` seconds at most, and return what it gave."""
+        """Wait until all is done. Blocks.
+
+        Args:
+            timeout: Seconds to wait at most; None waits until it is done.
+
+        Returns:
+            What the work gave.
+        """
 
     @abstractmethod
     def finished(self) -> bool:
-        """Whether all is done and gave a result."""
+        """Say whether all is done and gave a result.
+
+        Returns:
+            True if every part gave a result.
+        """
 
     @abstractmethod
     def cancelled(self) -> bool:
-        """Whether it ended because it was cancelled."""
+        """Say whether it ended because it was cancelled.
+
+        Returns:
+            True if it was cancelled.
+        """
 
     @abstractmethod
     def error(self) -> bool:
-        """Whether it, or a part of it, has failed."""
+        """Say whether it has failed.
+
+        Returns:
+            True if it, or a part of it, has failed.
+        """
 
     @abstractmethod
     def cancel(self) -> bool:
-        """Cancel what has not started."""
+        """Cancel what has not started. Does not block.
+
+        Returns:
+            Whether something was cancelled. Work that has started goes on.
+        """
 
     @abstractmethod
     def _settled_count(self) -> int:
@@ -213,7 +236,11 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
             del self  # this frame is in the traceback of an error that the future holds
 
     def as_concurrent(self) -> ConcurrentFuture[T_co]:
-        """Return a :class:`concurrent.futures.Future` of the same outcome; cancelling it cancels this one."""
+        """Offer the outcome to code that knows :mod:`concurrent.futures`.
+
+        Returns:
+            A :class:`concurrent.futures.Future` with the same outcome; cancelling it cancels this future.
+        """
         from laila.futures.completion import to_concurrent
 
         return to_concurrent(self)

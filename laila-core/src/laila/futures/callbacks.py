@@ -51,10 +51,17 @@ class WithCallbacks(FutureBase[T_co]):
         """Whether ``status`` is, or was, that of this future."""
 
     def add_callback(self, status: FutureStatus | str, fn: Listener) -> None:
-        """Have ``fn(future)`` called once when the future reaches ``status``; now, if it has been there.
+        """Have a function called once when the future reaches a status, or now if it has reached it before.
 
-        Any number of callbacks per status, called in order in the thread that settles the future. One that
-        raises is logged and hurts nobody.
+        Callbacks are called in the order in which they were added, in the thread that settles the future. An
+        error in a callback is logged and changes nothing else.
+
+        Args:
+            status: The status.
+            fn: Takes the future.
+
+        Raises:
+            InvalidArgumentError: ``fn`` is not callable (a ``TypeError``).
         """
         callback = Callback(FutureStatus(status), fn)
         if not callable(fn):
@@ -72,11 +79,23 @@ class WithCallbacks(FutureBase[T_co]):
             self._call(fn)
 
     def remove_callback(self, status: FutureStatus | str, fn: Listener) -> bool:
-        """Take back a callback that has not been called; whether there was one."""
+        """Take back a callback that has not been called.
+
+        Args:
+            status: The status that it was added for.
+            fn: The function that was added.
+
+        Returns:
+            Whether there was one.
+        """
         return bool(self._take(FutureStatus(status), fn))
 
     def clear_callbacks(self, status: FutureStatus | str) -> None:
-        """Take back all callbacks for ``status`` that have not been called."""
+        """Take back all callbacks for a status that have not been called.
+
+        Args:
+            status: The status.
+        """
         self._take(FutureStatus(status))
 
     def clear_all_callbacks(self) -> None:
@@ -85,7 +104,11 @@ class WithCallbacks(FutureBase[T_co]):
             self._take(status)
 
     def trigger_callback(self, status: FutureStatus | str) -> None:
-        """Call the callbacks for ``status`` now, and never again."""
+        """Call the callbacks for a status now, and never again.
+
+        Args:
+            status: The status.
+        """
         for callback in self._take(FutureStatus(status)):
             self._call(callback.fn)
 

@@ -22,11 +22,14 @@ __all__ = ["as_completed", "to_concurrent"]
 
 
 def as_completed(futures: Iterable[FutureRef], timeout: float | None = None) -> Iterator[AnyFuture]:
-    """Give ``futures`` (or groups, identities, ids) in the order in which they settle, each once.
+    """Give futures in the order in which they settle, each once. Blocks between them.
 
     Args:
-        futures: What to wait for.
+        futures: Futures, groups, identities or ids.
         timeout: Seconds for all of them together, counted from this call.
+
+    Returns:
+        An iterator over the futures and groups.
 
     Raises:
         FutureTimeoutError: When time is up before all have settled (a ``TimeoutError``). The work goes on.

@@ -41,7 +41,11 @@ _observer: Callable[[Future[Any]], object] | None = None
 
 
 def set_observer(observer: Callable[[Future[Any]], object] | None) -> None:
-    """Have ``observer`` called with every future that settles (the policy's hook does); None: nobody."""
+    """Have a function called with every future that settles. The policy's hook uses this.
+
+    Args:
+        observer: Takes the future; None calls nobody.
+    """
     global _observer
     _observer = observer
 
@@ -70,7 +74,14 @@ class Future(WithCallbacks[T]):
 
     @classmethod
     def completed(cls, result: T) -> Self:
-        """Return a future that is finished already, for work that was done in the caller."""
+        """Return a future that is finished already, for work that was done in the caller.
+
+        Args:
+            result: What the work gave.
+
+        Returns:
+            The future.
+        """
         self = cls.__new__(cls)
         self._state = FINISHED
         self._value = result
@@ -80,7 +91,14 @@ class Future(WithCallbacks[T]):
 
     @classmethod
     def failed(cls, error: BaseException) -> Self:
-        """Return a future that has failed already. It belongs to the caller's guarantee, if any."""
+        """Return a future that has failed already. It belongs to the caller's guarantee, if there is one.
+
+        Args:
+            error: What the work raised.
+
+        Returns:
+            The future.
+        """
         from laila.futures.scope import register
 
         self = cls()
@@ -137,7 +155,11 @@ class Future(WithCallbacks[T]):
         return self._state == FAILED
 
     def not_started(self) -> bool:
-        """Whether the work waits to be started."""
+        """Say whether the work waits to be started.
+
+        Returns:
+            True until the work starts or is cancelled.
+        """
         return self._current() == PENDING
 
     def cancel(self) -> bool:

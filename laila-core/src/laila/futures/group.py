@@ -65,7 +65,17 @@ class GroupFuture(FutureBase[list[T]]):
 
     @classmethod
     def of(cls, futures: Iterable[FutureBase[Any]]) -> GroupFuture[Any]:
-        """Return a group of ``futures``; a group among them gives its children."""
+        """Make one group of several futures.
+
+        Args:
+            futures: Futures and groups; a group gives its children.
+
+        Returns:
+            The group.
+
+        Raises:
+            InvalidArgumentError: an item is not a future (a ``TypeError``).
+        """
         parts: list[Future[Any] | Batch] = []
         for future in futures:
             if isinstance(future, GroupFuture):
@@ -80,11 +90,18 @@ class GroupFuture(FutureBase[list[T]]):
     def batch(
         cls, count: int, fn: Callable[[], Iterable[Any]], submit: Submitter | None = None
     ) -> GroupFuture[Any]:
-        """Have ``fn`` done as one task that gives the outcomes of ``count`` items, in order.
+        """Do several items of work as one task. Does not block.
 
-        An outcome that is an exception instance fails its own child; an error that ``fn`` raises fails all of
-        them. ``submit`` says who runs it, as for :func:`laila.futures.spawn`. The group belongs to the
-        caller's guarantee, if any.
+        The group belongs to the caller's guarantee, if there is one.
+
+        Args:
+            count: The number of items.
+            fn: Gives the outcomes of the items, in order. An outcome that is an exception fails its own
+                child; an error that ``fn`` raises fails all children.
+            submit: Takes the list of tasks and runs them; the task force of the active policy by default.
+
+        Returns:
+            A group with one child for each item.
         """
         task = Task(checked(count, fn))
         group: GroupFuture[Any] = GroupFuture((Batch(task.future, count),))
@@ -96,8 +113,13 @@ class GroupFuture(FutureBase[list[T]]):
     def completed(cls, values: Iterable[Any]) -> GroupFuture[Any]:
         """Return a group that has settled already, for work that was done in the caller.
 
-        ``values`` are the outcomes, with exception instances for items that failed. A group with failures
-        belongs to the caller's guarantee, if any.
+        A group with failures belongs to the caller's guarantee, if there is one.
+
+        Args:
+            values: The outcomes, with exceptions for items that failed.
+
+        Returns:
+            The group.
         """
         given = outcomes(values)
         group: GroupFuture[Any] = GroupFuture((Batch(Future.completed(given), len(given.values)),))
@@ -118,7 +140,11 @@ class GroupFuture(FutureBase[list[T]]):
         return (future.global_id for future in self.futures())
 
     def futures(self) -> list[Future[T]]:
-        """Return the children, in order."""
+        """List the children.
+
+        Returns:
+            The futures, in order.
+        """
         children: list[Future[T]] = []
         for part in self._parts:
             if isinstance(part, Batch):
@@ -214,7 +240,11 @@ class GroupFuture(FutureBase[list[T]]):
         return self._is_settled() and self._outcome() == CANCELLED
 
     def not_started(self) -> bool:
-        """Whether every child waits to be started (False for a group of none)."""
+        """Say whether every child waits to be started.
+
+        Returns:
+            True if none has started; False for an empty group.
+        """
         return 0 < self._count == self._counts()[PENDING]
 
     def cancel(self) -> bool:
@@ -315,10 +345,19 @@ class GroupFuture(FutureBase[list[T]]):
     # ------------------------------------------------------------------------------------------ callbacks
 
     def add_callback(self, status: FutureStatus | str, fn: Callable[[GroupFuture[T]], object]) -> None:
-        """Have ``fn(group)`` called once when every child has settled, if the group then has ``status``.
+        """Have a function called once when every child has settled, or now if all have settled before.
 
-        A group is ``error`` when a child failed, else ``cancelled`` when one was, else ``finished``; other
-        statuses are a ``ValueError``. Now, if that is so already. One that raises is logged and hurts nobody.
+        A group is ``error`` if a child failed, else ``cancelled`` if a child was cancelled, else
+        ``finished``. The function is called if the group then has the status that it was added for. An error
+        in a callback is logged and changes nothing else.
+
+        Args:
+            status: ``finished``, ``error`` or ``cancelled``.
+            fn: Takes the group.
+
+        Raises:
+            InvalidArgumentError: ``fn`` is not callable (a ``TypeError``).
+            InvalidValueError: a group never has this status (a ``ValueError``).
         """
         status = FutureStatus(status)
         if status not in {FutureStatus.FINISHED, FutureStatus.ERROR, FutureStatus.CANCELLED}:
@@ -330,11 +369,23 @@ class GroupFuture(FutureBase[list[T]]):
         self._join().add_callback(status, _ForGroup(self, fn))
 
     def remove_callback(self, status: FutureStatus | str, fn: Callable[[GroupFuture[T]], object]) -> bool:
-        """Take back a callback that has not been called; whether there was one."""
+        """Take back a callback that has not been called.
+
+        Args:
+            status: The status that it was added for.
+            fn: The function that was added.
+
+        Returns:
+            Whether there was one.
+        """
         return self._join().remove_callback(status, _ForGroup(self, fn))
 
     def clear_callbacks(self, status: FutureStatus | str) -> None:
-        """Take back all callbacks for ``status`` that have not been called."""
+        """Take back all callbacks for a status that have not been called.
+
+        Args:
+            status: The status.
+        """
         self._join().clear_callbacks(status)
 
     def clear_all_callbacks(self) -> None:
@@ -342,7 +393,11 @@ class GroupFuture(FutureBase[list[T]]):
         self._join().clear_all_callbacks()
 
     def trigger_callback(self, status: FutureStatus | str) -> None:
-        """Call the callbacks for ``status`` now, and never again."""
+        """Call the callbacks for a status now, and never again.
+
+        Args:
+            status: The status.
+        """
         self._join().trigger_callback(status)
 
     # -------------------------------------------------------------- for the other modules of laila.futures

@@ -60,10 +60,25 @@ runtime = Runtime()
 
 
 def wait(future_ref: FutureRef, timeout: float | None = None) -> Any:
-    """Wait for a future, group, identity or id and return its result; the same as ``laila.runtime.wait``."""
+    """Wait for a future, also as ``laila.runtime.wait``. Blocks.
+
+    Args:
+        future_ref: A future, group, identity or id.
+        timeout: Seconds to wait at most; None waits until it is done.
+
+    Returns:
+        What the work gave.
+    """
     return runtime.wait(future_ref, timeout)
 
 
 def status(future_ref: FutureRef) -> FutureStatus | GroupStatus:
-    """Return the status of a future, group, identity or id; the same as ``laila.runtime.status``."""
+    """Look up the status of a future, also as ``laila.runtime.status``. Does not block.
+
+    Args:
+        future_ref: A future, group, identity or id.
+
+    Returns:
+        The status.
+    """
     return runtime.status(future_ref)

@@ -60,7 +60,11 @@ class RemoteFuture(Future[T]):
     # ---------------------------------------------------------------------------------------- for protocols
 
     def on_cancel(self, abort: Callable[[], object]) -> None:
-        """Have ``abort()`` called when the future is cancelled; now, if it was."""
+        """Have a function called when the future is cancelled, or now if it was cancelled before.
+
+        Args:
+            abort: Takes no argument.
+        """
         self._abort = abort
         if self._state == CANCELLED:
             self._over(cancelled=True)
@@ -76,7 +80,11 @@ class RemoteFuture(Future[T]):
         return False
 
     def deliver(self, answer: Any) -> None:
-        """Settle by what the peer answered. One that was settled meanwhile, by ``cancel``, stays as it is."""
+        """Settle by what the peer answered, unless the future has settled, for example by ``cancel``.
+
+        Args:
+            answer: The answer.
+        """
         try:
             value = answer if self._convert is None else self._convert(answer)
         except Exception as error:  # noqa: BLE001 - an answer that cannot be taken is the outcome
@@ -86,7 +94,11 @@ class RemoteFuture(Future[T]):
         self._over()
 
     def fail(self, error: BaseException) -> None:
-        """Settle by an error, unless it has settled."""
+        """Settle by an error, unless the future has settled.
+
+        Args:
+            error: The error.
+        """
         self._settle(FAILED, Failure(error))
         self._over()
 

@@ -58,18 +58,25 @@ class Task:
         return self.future._state != 0
 
     def claim(self) -> bool:
-        """Mark the task as running. False when somebody else did, or it was cancelled: leave it alone then.
+        """Mark the task as running.
 
-        For a task force that runs the work elsewhere: claim, ship ``fn``, and set ``future.result`` or
-        ``future.exception`` when the outcome is known. One that runs it in this process calls :meth:`run`.
+        This is for a task force that runs the work elsewhere: claim the task, ship ``fn``, and set
+        ``future.result`` or ``future.exception`` when the outcome is known. A task force in this process
+        calls :meth:`run`.
+
+        Returns:
+            False if the task was started or cancelled before: leave it alone then.
         """
         return self.future._start()
 
     def run(self) -> bool:
-        """Run the task in the calling thread and settle its future, unless it was started or cancelled.
+        """Run the task in this thread and settle its future, unless it was started or cancelled before.
 
-        Returns whether it was run. Nothing that the work raises comes out: ``SystemExit`` and
-        ``KeyboardInterrupt`` settle the future like any other error.
+        Never raises what the work raises: ``SystemExit`` and ``KeyboardInterrupt`` settle the future like
+        other errors.
+
+        Returns:
+            Whether the task was run.
         """
         future = self.future
         if not future._start():
@@ -93,7 +100,11 @@ class Task:
         self.fn = _nothing
 
     def abandon(self, error: BaseException) -> None:
-        """Settle the future with ``error`` and call nobody: in a forked child, listeners are the parent's."""
+        """Settle the future with an error and call no listener: in a forked child they are the parent's.
+
+        Args:
+            error: The error.
+        """
         self.future._abandon(error)
         self.release()
 
@@ -134,7 +145,11 @@ _submitter: Submitter | None = None
 
 
 def set_submitter(submitter: Submitter | None) -> None:
-    """Say who runs what :func:`spawn` is given (the active policy does); None: the caller of ``spawn``."""
+    """Say who runs what :func:`spawn` gets. The active policy uses this.
+
+    Args:
+        submitter: Takes the list of tasks and runs them; None lets the caller of ``spawn`` run them.
+    """
     global _submitter
     _submitter = submitter
 
@@ -145,10 +160,17 @@ def submit_tasks(tasks: Sequence[Task], submit: Submitter | None = None) -> None
 
 
 def spawn(fn: Callable[[], T], submit: Submitter | None = None) -> Future[T]:
-    """Have ``fn`` done in the caller's context and return its future at once.
+    """Have a function run in the caller's context. Does not block where a task force is active.
 
-    ``submit`` (a function that takes a list of tasks) says by whom; the active policy's task force otherwise,
-    and the calling thread when there is none. The future belongs to the caller's guarantee, if any.
+    The future belongs to the caller's guarantee, if there is one.
+
+    Args:
+        fn: Takes no argument.
+        submit: Takes the list of tasks and runs them. By default the task force of the active policy does, or
+            the calling thread if there is none.
+
+    Returns:
+        The future of what ``fn`` gives.
     """
     from laila.futures.scope import register
 

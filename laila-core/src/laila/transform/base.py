@@ -41,41 +41,85 @@ class Transformation(ABC):
     """Constructor arguments that are secrets: they come from code, never from an environment dict."""
 
     def bind(self, *, key: str, params: Mapping[str, object] | None = None) -> Transformation:
-        """This transformation with everything decided that could change between two calls.
+        """Decide everything that could change between two calls.
 
-        Of a sequence, the bound one does all that is to be done to one blob, filed under ``key``: a new one,
-        or one that says ``params``. Raises :class:`SecretError` when a key is needed and not here.
+        In a sequence, the bound transformation does all that is to be done to one blob.
+
+        Args:
+            key: The key under which the blob is stored.
+            params: What a stored blob says about this step; None for a new blob.
+
+        Returns:
+            The bound transformation.
+
+        Raises:
+            SecretError: a key is needed and is not here.
         """
         return self
 
     def params(self) -> dict[str, object]:
-        """What the blob says so that :meth:`invert` needs no configuration; plain values.
+        """List what the blob says, so that :meth:`invert` needs no configuration; ``size`` is added to it.
 
-        ``size`` is added to it.
+        Returns:
+            Names and plain values.
         """
         return {}
 
     def options(self) -> dict[str, object]:
-        """The JSON-able constructor arguments that make an equal transformation, keys left out."""
+        """List the constructor arguments that make an equal transformation, without keys.
+
+        Returns:
+            Names and values that JSON can hold.
+        """
         return {}
 
     def fingerprint(self) -> tuple[object, ...]:
-        """What two transformations have in common when each one's output may stand for the other's."""
+        """Say when the output of one transformation may stand for the output of another one.
+
+        Returns:
+            A value that is equal for two such transformations.
+        """
         return (self.name, *sorted(self.options().items()))
 
     @abstractmethod
     def apply(self, data: BytesLike, *, key: str) -> BytesLike:
-        """Transform ``data``, the bytes of the entry filed under ``key``."""
+        """Transform the bytes of an entry.
+
+        Args:
+            data: The bytes.
+            key: The key under which the entry is stored.
+
+        Returns:
+            The transformed bytes.
+        """
 
     @abstractmethod
     def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> BytesLike:
-        """Undo :meth:`apply`; ``params["size"]`` is the size that comes out, and never more may.
+        """Undo :meth:`apply`.
 
-        Raises :class:`CorruptEntryError` for damaged data and :class:`SecretError` without the right key.
+        Args:
+            data: The transformed bytes.
+            key: The key under which the entry is stored.
+            params: What the blob says; ``params["size"]`` is the size of the result, which must never be
+                larger.
+
+        Returns:
+            The bytes of the entry.
+
+        Raises:
+            CorruptEntryError: the data is damaged.
+            SecretError: the right key is not here.
         """
 
     def digest(self, digest: bytes) -> bytes:
-        """The content digest to show outside; one that encrypts gives a keyed hash of it."""
+        """Compute the content digest to show outside. A transformation that encrypts gives a keyed hash.
+
+        Args:
+            digest: The digest of the content.
+
+        Returns:
+            The digest to show.
+        """
         return digest
 
     def __repr__(self) -> str:
@@ -88,11 +132,17 @@ _known: dict[str, type[Transformation]] = {}
 
 
 def register_transformation(cls: C) -> C:
-    """Make a transformation known by its ``name``, for pools and for blobs that bear it.
+    """Make a transformation known by its ``name``, for pools and for stored blobs. Also a decorator.
 
-    Usable as a decorator.
+    Args:
+        cls: The class.
 
-    Raises ``TypeError`` for what is no transformation, ``ValueError`` when another class has the name.
+    Returns:
+        The class itself.
+
+    Raises:
+        InvalidArgumentError: ``cls`` is not a transformation (a ``TypeError``).
+        InvalidValueError: another class has the name (a ``ValueError``).
     """
     if (
         not isinstance(cls, type)

@@ -57,18 +57,25 @@ class TransformationSequence:
         return hash(tuple(item.name for item in self._items))
 
     def snapshot(self) -> list[list[object]]:
-        """The sequence as JSON-able ``[name, options]`` pairs, keys left out.
+        """List the steps, without keys. The constructor takes the list back.
 
-        The constructor takes it back.
+        Returns:
+            ``[name, options]`` for each step, all of which JSON can hold.
         """
         return [[item.name, item.options()] for item in self._items]
 
     def apply(self, blob: Blob) -> Blob:
-        """Wrap ``blob``: an outer blob with its id, a digest and one buffer.
+        """Wrap a blob into an outer blob with its id, a digest and one buffer.
 
-        Nothing to apply: ``blob`` itself.
+        Args:
+            blob: The blob.
 
-        Raises :class:`TransformationError` (or :class:`SecretError`) when a step cannot be done.
+        Returns:
+            The outer blob; ``blob`` itself if the sequence is empty.
+
+        Raises:
+            SecretError: a key is needed and is not here.
+            TransformationError: a step cannot be done.
         """
         if not self._items:
             return blob
@@ -85,9 +92,13 @@ class TransformationSequence:
         return Blob(blob.key, b"", (Buffer(data),), transformations=tuple(steps), digest=digest)
 
     def invert(self, blob: Blob) -> Blob:
-        """Undo what ``blob`` says was done to it, whatever this sequence would do.
+        """Undo what a blob says was done to it. Only keys are taken from this sequence.
 
-        Only keys are taken from it.
+        Args:
+            blob: The blob as it is stored.
+
+        Returns:
+            The plain blob.
 
         Raises:
             CorruptEntryError: the data is not what was written.
@@ -123,19 +134,35 @@ class TransformationSequence:
     def digest_as(
         self, steps: Iterable[tuple[str, Mapping[str, object]]], digest: bytes, *, key: str
     ) -> bytes:
-        """What a blob filed under ``key`` whose content has ``digest`` bears after ``steps``.
+        """Compute the digest that a blob shows after some steps. Only keys are taken from this sequence.
 
-        Only keys are taken from this sequence. Raises :class:`TransformationError` for a step that is not
-        known, :class:`SecretError` where its key is not here.
+        Args:
+            steps: Name and params of each step.
+            digest: The digest of the content.
+            key: The key under which the blob is stored.
+
+        Returns:
+            The digest to show.
+
+        Raises:
+            SecretError: the key of a step is not here.
+            TransformationError: a step is not known.
         """
         for name, params in steps:
             digest = self._for(name, params).bind(key=key, params=params).digest(digest)
         return digest
 
     def is_keyed(self, steps: Iterable[tuple[str, Mapping[str, object]]]) -> bool:
-        """Whether the digest of a blob after ``steps`` tells nothing without a key.
+        """Say whether the digest of a blob after some steps tells nothing without a key.
 
-        Raises :class:`TransformationError` for a step that is not known.
+        Args:
+            steps: Name and params of each step.
+
+        Returns:
+            True if a step shows a keyed digest.
+
+        Raises:
+            TransformationError: a step is not known.
         """
         return any(
             type(self._for(name, params)).digest is not Transformation.digest for name, params in steps

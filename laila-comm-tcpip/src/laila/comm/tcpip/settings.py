@@ -102,11 +102,19 @@ class TCPIPSettings(Settings):
     )
 
     def limits(self) -> Limits:
-        """What this side accepts."""
+        """Collect the limits on what this side accepts.
+
+        Returns:
+            The limits, from the options and their defaults.
+        """
         return Limits(*(getattr(self, name) for name in Limits._fields))
 
     def roles(self) -> dict[str, Role]:
-        """The secrets, and the role that each grants."""
+        """Collect the secrets that let peers in.
+
+        Returns:
+            Each secret, and the role that it grants.
+        """
         found: dict[str, Role] = dict(self.secrets or {})
         if self.peer_secret_key is not None:
             found.setdefault(self.peer_secret_key, "write")

@@ -110,7 +110,14 @@ class FilesystemPool(Pool):
         return self._folder.path
 
     def file_of(self, key: str) -> str:
-        """Return the path of the file that holds the entry ``key`` when it is there."""
+        """Say which file holds an entry, whether or not the entry is there.
+
+        Args:
+            key: The key of the entry.
+
+        Returns:
+            The path of the file.
+        """
         return self._folder.file_of(key)
 
     def options(self) -> dict[str, object]:

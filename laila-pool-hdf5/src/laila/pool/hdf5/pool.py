@@ -258,10 +258,13 @@ class HDF5Pool(Pool):
         self._store.transact(change, None)
 
     def compact(self) -> int:
-        """Give back the space of what was deleted or replaced; return the bytes by which the file shrank.
+        """Give back the space of what was deleted or replaced. Readers go on, writers wait.
 
-        What is alive is written into a new file, which then takes the old one's place at once; a crash
-        leaves the one or the other. Needs as much free space as the result; readers go on, writers wait.
+        What is alive is written into a new file, which then takes the place of the old file at once. After a
+        crash one of the two files is there, whole. Needs as much free space as the result.
+
+        Returns:
+            The bytes by which the file shrank.
         """
         self._check_open()
         return self._store.compact()

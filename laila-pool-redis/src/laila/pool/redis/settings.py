@@ -155,10 +155,19 @@ class RedisSettings(Settings):
 
     @classmethod
     def of(cls, given: Mapping[str, object]) -> Self:
-        """Resolve the options; what the URL holds, wherever that came from, counts less than ``given``.
+        """Resolve the options. An option counts more than what the URL says.
 
-        The URL that is left names the server and nothing else; the password is in ``password``, which never
-        shows. Raises :class:`~laila.errors.SettingsError`; none of its messages shows the URL.
+        The URL that is left names the server and nothing else. The password is in ``password``, which never
+        shows.
+
+        Args:
+            given: The options.
+
+        Returns:
+            The settings.
+
+        Raises:
+            SettingsError: an option or the URL is wrong; the message does not show the URL.
         """
         called = {name: value for name, value in given.items() if value is not None}
         if not called.get("url") and (called.get("path") or called.get("server")):
@@ -174,7 +183,11 @@ class RedisSettings(Settings):
         return settings
 
     def unused(self) -> list[str]:
-        """Name the options that are for servers of another kind."""
+        """List the options that are for servers of another kind.
+
+        Returns:
+            Their names.
+        """
         tls = [] if str(self.url).startswith("rediss://") else ["tls_ca", "tls_cert", "tls_key"]
         return tls + ([] if self.private else ["path", "server"])
 
