@@ -182,8 +182,100 @@ def test_reducers_that_copyreg_knows() -> None:
 
     copyreg.pickle(Registered, lambda obj: (Registered, ()))
     thing = Registered()
-    thing.extra = 1  # type: ignore[attr-defined]
     assert type(decode(encode([thing], key=KEY))[0]).__name__ == "Registered"  # type: ignore[index]
+    thing.extra = 1  # type: ignore[attr-defined]
+    refused([thing], r"payload[0]", "its attribute 'extra' did not come back")
+
+
+class Amount:
+    """Money whose copies forget something."""
+
+    def __init__(self, number: Any, unit: Any = "EUR", note: Any = None) -> None:
+        self.number = number
+        self.unit = unit
+        self.note = note
+        self._unit = unit
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.number,)
+
+
+class SlottedAmount(Amount):
+    __slots__ = ("rate",)
+    rate: Any
+
+
+class Chosen(Amount):
+    """Says which attributes are its state."""
+
+    __reduce__ = object.__reduce__
+
+    def __getstate__(self) -> Any:
+        return {"number": self.number, "unit": self.unit, "note": self.note}
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state, unit="EUR", _unit="EUR")
+
+
+class Equal(Amount):
+    """Counts the number alone."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equal) and other.number == self.number
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Asked(Amount):
+    """Makes what is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        made = self.__dict__[name] = f"made {name}"
+        return made
+
+
+def amount(kind: Any = Amount, **attributes: Any) -> Any:
+    made = kind(1)
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("thing", "path", "reason"),
+    [
+        (amount(unit="USD"), ".unit", "'USD' came back as 'EUR'"),
+        (amount(unit=["USD"]), ".unit", "a list came back as a str"),
+        (amount(note={"a": [1]}), ".note", "a dict came back as a NoneType"),
+        (amount(more=1), "", "'more' did not come back"),
+        (amount(SlottedAmount, rate=2.5), "", "'rate' did not come back"),
+        (Amount([amount(unit="USD")]), ".number[0].unit", "came back as"),
+        (amount(Chosen, unit="USD"), ".unit", "came back as"),
+    ],
+)
+def test_what_a_reducer_drops_is_refused_with_its_place(thing: Any, path: str, reason: str) -> None:
+    for several in ([thing], [Amount(2), thing, Amount(3), Amount(4), Amount(5), Amount(6)]):
+        place = several.index(thing)
+        refused(several, f"payload[{place}]{path}", reason)
+        refused({"k": Point(several)}, f"payload['k'].x[{place}]{path}", reason)
+
+
+def test_what_a_class_leaves_out_on_purpose_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    asked = Asked(1)
+    assert asked.anything == "made anything"
+    for thing, name in (
+        (amount(_unit="USD"), "_unit"),
+        (amount(Chosen, more=1), "more"),
+        (amount(Equal, unit="USD"), "unit"),
+        (asked, "anything"),
+    ):
+        caplog.clear()
+        for _ in range(2):
+            assert type(decode(encode([thing, thing], key=KEY))[0]) is type(thing)  # type: ignore[index]
+        told = [record for record in caplog.records if "does not come back" in record.message]
+        assert [repr(name) in record.message for record in told] == [True]
 
 
 def test_verify_is_for_anything() -> None:

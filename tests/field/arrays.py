@@ -216,8 +216,11 @@ def PIL() -> dict[str, Any]:
     text.add_text("Author", "Ada")
     exif = Image.Exif()
     exif[0x010E] = "described"
+    lab = rgb.convert("LAB")
+    del lab.info["icc_profile"]  # which says in what second it was made
     return {
         **{mode: rgb.convert(mode) for mode in ("1", "L", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "HSV")},
+        "LAB": lab,
         "palette": rgb.quantize(8),
         "PNG with text": opened(rgb, "PNG", pnginfo=text),
         "JPEG with EXIF": opened(rgb, "JPEG", exif=exif),

@@ -3,7 +3,7 @@
 :func:`difference` compares types, contents, attributes, slots and sharing, however deep, and knows the place
 of what differs. It looks at objects from outside: no ``__eq__`` of a user's class runs, and none of the
 encoder's own code, so that a fault of one is not a fault of both. Where a class says itself how it is copied
-(a ``__reduce__`` or ``__getstate__`` of its own), what it leaves out is its own affair.
+(a ``__reduce__`` or ``__getstate__`` of its own), :mod:`laila.codec.leftout` says what it may leave out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import sys
 from collections import OrderedDict, defaultdict, deque
 from fractions import Fraction
 from functools import lru_cache
-from inspect import getattr_static
 from itertools import chain
 from operator import is_
 from types import (
@@ -25,6 +24,7 @@ from types import (
     SimpleNamespace,
 )
 
+from laila.codec.leftout import may_be_left_out
 from laila.codec.plain import ATOMS, pack_object
 from laila.showing import shown
 
@@ -43,9 +43,10 @@ _FEW = 8
 _BY_NAME = (type, BuiltinFunctionType, ModuleType)
 _UNSHARED = (tuple, frozenset, FunctionType, MethodType, CodeType, *_BY_NAME)
 MERGED = frozenset({list, dict, set, bytearray, deque})
-_MISSING = object()
+MISSING = object()
 SHARED_ATTRIBUTES = "its __dict__ is shared with something else, and came back apart"
 """What :func:`difference` says of an object whose ``__dict__`` something else has, too."""
+_BY_ITSELF = "the class says by a method how it is copied, and that does not keep it"
 NOTHING = (None, None, False, False)
 _VALUES: tuple[Any, ...] = (str, bytes, bytearray, int, float, complex)
 _CONTENTS: tuple[tuple[Any, str], ...] = (
@@ -178,13 +179,16 @@ def _is_default(kind: Any) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _is_foreign(kind: Any) -> bool:
-    """Whether a ``kind`` is copied by a method of a base that another package wrote, and so knows it not."""
-    for name in ("__reduce_ex__", "__reduce__", "__getstate__"):
-        owner = next((base for base in kind.__mro__ if name in base.__dict__), object)
-        if owner is not object:
-            return bool(owner.__module__.partition(".")[0] != kind.__module__.partition(".")[0])
-    return False
+def _is_pickled(kind: Any) -> bool:
+    """Whether a ``kind`` has attributes, and says itself how it is copied."""
+    if not kind.__dictoffset__ and not slots_of(kind):
+        return False
+    from laila.codec.objects import encoder_of_class
+    from laila.codec.registry import ENCODERS, codec_of
+
+    return kind not in ENCODERS and (
+        codec_of(kind) is not None or encoder_of_class(kind).__name__ == "encode_pickled"
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -214,7 +218,7 @@ def plan_of(kind: Any) -> tuple[str | None, str | None, bool, bool]:
     elif kind.__module__ != "builtins" and not _is_of_tables(kind):
         if kind is SimpleNamespace or _is_default(kind):
             state, counts = "_fields", True
-        elif _is_foreign(kind):
+        elif _is_pickled(kind):
             state = "_kept"
     return (content, state, counts, shared) if content or state else NOTHING
 
@@ -241,14 +245,31 @@ class Comparison:
         self._alive: list[object] = []
         self._dicts: set[int] = set()
         self._todo: list[tuple[Any, Any, Trail]] = []
+        self._doubtful: list[tuple[Any, Any, Trail, Any, Any, str]] = []
+        self.left_out: list[tuple[type, str]] = []
+        """Attributes that classes leave out of their copies, as they say."""
 
     def run(self, given: object, read: object) -> tuple[str, str] | None:
         """Where, and how, ``read`` differs from ``given``; None where it does not."""
+        place = self._walk(given, read, None)
+        while place is None and self._doubtful:
+            value, other, trail, owner, copy, name = self._doubtful.pop()
+            if other is MISSING:
+                place = _shown(trail), f"its attribute {shown(name)} did not come back: {_BY_ITSELF}"
+            else:
+                place = self._walk(value, other, (trail, f".{name}"))
+                self._todo.clear()
+            if place is not None and may_be_left_out(owner, copy, name):
+                self.left_out.append((type(owner), name))
+                place = None
+        return place
+
+    def _walk(self, given: object, read: object, trail: Trail) -> tuple[str, str] | None:
         todo, there = self._todo, self._there
-        todo.append((given, read, None))
+        todo.append((given, read, trail))
         while todo:
             a, b, trail = todo.pop()
-            if a is b or there.get(id(a), _MISSING) is b:
+            if a is b or there.get(id(a), MISSING) is b:
                 continue
             kind: Any = type(a)
             plan = plan_of(kind)
@@ -270,12 +291,12 @@ class Comparison:
             return f"a {_name(kind)} came back as a {_name(other)}"
         content, state, counts, shared = plan
         if shared:
-            known = self._there.get(id(a), _MISSING)
+            known = self._there.get(id(a), MISSING)
             if known is b:
                 return None
-            if known is not _MISSING and id(a) in self._dicts:
+            if known is not MISSING and id(a) in self._dicts:
                 return SHARED_ATTRIBUTES
-            if known is not _MISSING:
+            if known is not MISSING:
                 return f"one {_name(kind)} came back as two" if counts else None
             if kind in MERGED and self._back.setdefault(id(b), a) is not a:
                 return f"two objects of {_name(kind)} came back as one"
@@ -315,22 +336,18 @@ class Comparison:
         return None
 
     def _kept(self, a: Any, b: Any, trail: Trail) -> str | None:
-        """Attributes that a class has and that the method by which it is copied does not know."""
-        there = _attributes(b)
-        for name, value in _attributes(a).items():
-            if (
-                type(name) is str
-                and name[:1] != "_"
-                and name not in there
-                and value is not None
-                # A descriptor that keeps what it computed there computes it again.
-                and not hasattr(type(getattr_static(type(a), name, None)), "__get__")
-            ):
-                return (
-                    f"its attribute {shown(name)} did not come back: {_name(type(a))} is copied by a "
-                    "method that "
-                    "it inherits and that does not know it"
-                )
+        """Attributes of an object whose class says itself how it is copied."""
+        mine, there = _attributes(a), _attributes(b)
+        if not mine or mine is a:
+            return None
+        for name, value in mine.items():
+            if type(name) is not str or name == "__orig_class__":
+                continue
+            other = there.get(name, MISSING)
+            if other is value or (value is None and other is MISSING):
+                continue
+            if type(other) is not type(value) or not equal_flat([value], [other]):
+                self._doubtful.append((value, other, trail, a, b, name))
         return None
 
     def _fields(self, a: Any, b: Any, trail: Trail) -> str | None:

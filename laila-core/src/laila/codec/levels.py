@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import chain
 from operator import is_
 
-from laila.codec.graphs import FLAT, MERGED, NOTHING, Comparison, equal_flat, plan_of, slots_of
+from laila.codec.graphs import FLAT, MERGED, MISSING, NOTHING, Comparison, equal_flat, plan_of, slots_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def alike(given: object, read: object, *, deep: bool = False) -> bool:
 def _has_columns(kind: Any) -> bool:
     """Whether objects of a ``kind`` are compared together."""
     content, state, _, _ = plan_of(kind)
-    if state not in (None, "_fields") or hasattr(kind, "default_factory"):
+    if state not in (None, "_fields", "_kept") or hasattr(kind, "default_factory"):
         return False
     if content == "_sequence":
         return issubclass(kind, (list, tuple))
@@ -64,6 +64,11 @@ class _Levels(Comparison):
             self._below = []
             if not all(self._column(*column) for column in level):
                 return False
+            if self._doubtful:
+                if any(other is MISSING for _, other, *_ in self._doubtful):
+                    return False
+                self._below.append(([a for a, *_ in self._doubtful], [b for _, b, *_ in self._doubtful]))
+                self._doubtful.clear()
             if self._todo:
                 self._below.append(([a for a, _, _ in self._todo], [b for _, b, _ in self._todo]))
                 self._todo.clear()
@@ -208,9 +213,13 @@ class _Levels(Comparison):
         if names != [*chain.from_iterable(others)] or {str} != set(map(type, names)) or _HASH in names:
             return False  # in another order, perhaps
         found = dict(zip(map(id, own), others, strict=True))
-        if len(found) < len(own) or not self._there.keys().isdisjoint(found):
+        back = dict(zip(map(id, others), own, strict=True))
+        if min(len(found), len(back)) < len(own):
+            return False  # one that two of them have
+        if not self._there.keys().isdisjoint(found) or not self._back.keys().isdisjoint(back):
             return False  # one that something else has, too
         self._there.update(found)
+        self._back.update(back)
         self._dicts.update(found)
         return self._mappings(dict, own, others)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from laila.codec import registry, tags
 from laila.codec.decoder import Decoder, read_rows
-from laila.codec.graphs import SHARED_ATTRIBUTES, difference, path_to
+from laila.codec.graphs import SHARED_ATTRIBUTES, Comparison, difference, path_to
+from laila.codec.leftout import tell
 from laila.codec.levels import alike
 from laila.contract.blob import unpack_checked
 from laila.errors import PayloadError
@@ -45,9 +46,15 @@ def verify(blob: Blob, payload: object, encoder: Encoder, *, deep: bool) -> tupl
     except Exception as error:  # noqa: BLE001 - whatever a class raises is told, with its place
         _refuse_row(payload, encoder, decoder.row, error)
     try:
-        return None if alike(payload, found, deep=deep) else difference(payload, found, deep=deep)
+        if alike(payload, found, deep=deep):
+            return None
+        comparison = Comparison(deep)
+        place = comparison.run(payload, found)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return None  # it cannot be looked into: another thread changes it, or its class forbids that
+    if place is None:
+        tell(comparison.left_out)
+    return place
 
 
 def verify_plain(payload: object, tree: bytes) -> None:
