@@ -11,7 +11,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -251,7 +251,7 @@ def test_whichever_call_fails_each_entry_is_whole(
 # -- file systems without hard links -----------------------------------------------------------------------
 
 
-def no_links(*_: object) -> None:
+def no_links(*_: object, **__: object) -> None:
     raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
@@ -297,12 +297,12 @@ def test_an_answer_that_was_lost(
     """The server has done it; asked again it says that the name is there, or that the old one is not."""
     link, replace = os.link, os.replace
 
-    def linked(source: str, target: str) -> None:
-        link(source, target)
+    def linked(source: str, target: str, **folders: Any) -> None:
+        link(source, target, **folders)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
 
-    def replaced(source: str, target: str) -> None:
-        replace(source, target)
+    def replaced(source: str, target: str, **folders: Any) -> None:
+        replace(source, target, **folders)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target)
 
     monkeypatch.setattr(os, "link", linked)

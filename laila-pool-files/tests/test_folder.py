@@ -355,7 +355,7 @@ def test_a_large_batch_is_written_in_parts(
 
     monkeypatch.setattr(disk, "NewFile", Watched)
     pool._write_many([(f"k{n}", make_blob(f"k{n}", b"x")) for n in range(30)])
-    assert max(open_files) == 4
+    assert max(open_files) == 5  # with the folder that they lie in
     assert len(list(pool)) == 30
 
 
@@ -399,3 +399,53 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(tmp_path: Path, make_bl
         folder.unlink()
         (tmp_path / "aside").rename(folder)
     assert list(mine.keys()) == ["k-0"]
+
+
+@pytest.mark.parametrize("after", [1, 2], ids=["above it is open", "it is open"])
+def test_a_link_that_comes_in_between_is_not_followed_either(
+    tmp_path: Path, make_blob: MakeBlob, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Who looks first and opens then is late: the folder is swapped after the first step, or the second."""
+    mine, shared = FilesystemPool(tmp_path / "mine"), FilesystemPool(tmp_path / "shared")
+    place = Path(mine.file_of("k-0")).parent.name
+    folder, aside = tmp_path / "shared" / "entries" / place, tmp_path / "aside"
+    mine._write("k-0", make_blob("k-0"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "mine" / "entries" / place).iterdir()}
+
+    class Swapping:
+        """The module ``os``, and somebody else who swaps the folder for a link while it is gone into."""
+
+        steps = 0
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(os, name)
+
+        def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+            fd = os.open(path, flags, mode, dir_fd=dir_fd)
+            if path.rpartition("/")[2] in ("entries", place):
+                self.steps += 1
+                if self.steps == after:
+                    folder.rename(aside)
+                    folder.symlink_to(tmp_path / "mine" / "entries" / place)
+            return fd
+
+    calls: list[Callable[[], object]] = [
+        lambda: shared._read("k-0"),
+        lambda: shared._exists("k-0"),
+        lambda: shared._write("k-0", make_blob("k-0", b"new")),
+        lambda: shared._create("k-0", make_blob("k-0", b"new")),
+        lambda: shared._delete("k-0"),
+        lambda: shared._evolutions("k"),
+    ]
+    for call in calls:
+        shared._write("k-0", make_blob("k-0", b"theirs"))
+        monkeypatch.setattr(disk, "os", Swapping())
+        with suppress(PoolError):
+            found = call()
+            assert not isinstance(found, bytes) or b"theirs" in found
+        monkeypatch.setattr(disk, "os", os)
+        assert folder.is_symlink()
+        folder.unlink()
+        aside.rename(folder)
+        there = {path.name: path.read_bytes() for path in (tmp_path / "mine" / "entries" / place).iterdir()}
+        assert there == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -90,8 +90,8 @@ def test_all_files_are_synced_before_one_gets_its_name(
                 fsync(fd)
                 events.append("folder")
 
-        def link(self, source: str, target: str) -> None:
-            link(source, target)
+        def link(self, source: str, target: str, **folders: Any) -> None:
+            link(source, target, **folders)
             events.append("name")
 
     monkeypatch.setattr(disk, "os", Watched())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -63,11 +63,14 @@ class ForgetfulDisk:
             raise PowerFailure
         self._calls_left -= 1
 
-    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+    def _path(self, name: str, folder: int | None) -> str:
+        return name if folder is None else os.path.normpath(f"{self._open[folder]}/{name}")
+
+    def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         if flags & os.O_CREAT:
             self._count()
-        fd = os.open(path, flags, mode)
-        self._open[fd] = path
+        fd = os.open(path, flags, mode, dir_fd=dir_fd)
+        self._open[fd] = path = self._path(path, dir_fd)
         if flags & os.O_CREAT:
             inode = os.fstat(fd).st_ino
             self._contents[inode] = bytearray()
@@ -108,26 +111,29 @@ class ForgetfulDisk:
             len(os.path.relpath(path, self._base).split("/")) if path != self._base else 0
         ]
 
-    def mkdir(self, path: str, mode: int) -> None:
+    def mkdir(self, path: str, mode: int, *, dir_fd: int) -> None:
         self._count()
-        os.mkdir(path, mode)
+        os.mkdir(path, mode, dir_fd=dir_fd)
+        path = self._path(path, dir_fd)
         self._stands_for(path, path)
 
-    def link(self, source: str, target: str) -> None:
+    def link(self, source: str, target: str, *, dst_dir_fd: int, **others: Any) -> None:
         self._count()
-        os.link(source, target)
+        os.link(source, target, dst_dir_fd=dst_dir_fd, **others)
+        target = self._path(target, dst_dir_fd)
         self._stands_for(target, os.stat(target).st_ino)
 
-    def replace(self, source: str, target: str) -> None:
+    def replace(self, source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
         self._count()
-        os.replace(source, target)
+        os.replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        target = self._path(target, dst_dir_fd)
         self._stands_for(target, os.stat(target).st_ino)
-        self._stands_for(source, None)
+        self._stands_for(self._path(source, src_dir_fd), None)
 
-    def unlink(self, path: str) -> None:
+    def unlink(self, path: str, *, dir_fd: int) -> None:
         self._count()
-        os.unlink(path)
-        self._stands_for(path, None)
+        os.unlink(path, dir_fd=dir_fd)
+        self._stands_for(self._path(path, dir_fd), None)
 
     def _stands_for(self, path: str, entry: Entry) -> None:
         self._names.setdefault(path, [None]).append(entry)

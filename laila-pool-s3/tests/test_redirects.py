@@ -135,7 +135,7 @@ def test_a_token_changes_nothing_else(
 ) -> None:
     """A real server takes requests in the form that proxies get. It knows no tokens: there is none here."""
     monkeypatch.setattr("laila.pool.s3.pool._bears_secrets", lambda credentials: True)
-    options = {**server.options(), "endpoint_url": f"http://{host}:{server.port}"}
+    options: dict[str, Any] = {**server.options(), "endpoint_url": f"http://{host}:{server.port}"}
     with S3Pool(bucket, **options) as pool:
         pool.check()
         pool["k"] = "text"

@@ -1,6 +1,10 @@
 """What is asked of the file system: a new file that becomes an entry in one step, reading, syncing.
 
 The only module that changes what is stored. Errors of the system come through as ``OSError``.
+
+Other users may write to a shared folder, and put a link where a folder was at any moment. So nothing is done
+by a whole path: the folder of a file is opened from the one above it, no link is followed at either step, and
+what is asked for is asked for in the folder that was opened, whatever its name has come to mean (openat(2)).
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import os
 import stat
 import sys
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
@@ -20,7 +24,7 @@ from weakref import WeakSet
 from laila.contract import allocate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from laila.contract import BytesLike
 
@@ -29,11 +33,13 @@ __all__ = [
     "exists",
     "is_remote",
     "list_files",
+    "list_folders",
     "make_folder",
+    "opened",
     "read",
     "read_start",
-    "refuse_link",
     "remove",
+    "remove_all",
     "sync_folder",
 ]
 
@@ -54,19 +60,73 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+# -- folders -------------------------------------------------------------------------------------------------
+
+# Where the system knows it: a folder is gone through that may not be listed.
+_THROUGH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TO_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _enter(path: str) -> tuple[int, str]:
+    """Open the folder of ``path``; return its descriptor, and the last name of the path.
+
+    Raises ``OSError`` (``ELOOP``) where the folder or the one above it is a link.
+    """
+    head, _, name = path.rpartition("/")
+    above, _, folder = head.rpartition("/")
+    outer = -1
+    try:
+        outer = os.open(above or "/", _THROUGH)
+        return os.open(folder or ".", _THROUGH, dir_fd=outer), name
+    except NotADirectoryError:
+        _refuse_link(above, head)
+        raise
+    finally:
+        if outer >= 0:
+            os.close(outer)
+
+
+def _refuse_link(*paths: str) -> None:
+    """Say in an error that a path is a link; what was opened is not what is asked here."""
+    for path in paths:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                raise OSError(errno.ELOOP, "there is a symbolic link in the place of a folder", path)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """Open the folder ``path`` itself, for its list, for syncing, and for what lies in it."""
+    outer, name = _enter(path)
+    try:
+        fd = os.open(name or ".", _TO_LIST, dir_fd=outer)
+    except NotADirectoryError:
+        _refuse_link(path)
+        raise
+    finally:
+        os.close(outer)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 # -- writing -------------------------------------------------------------------------------------------------
 
 
 class NewFile:
     """A file under a temporary name, written once, which :meth:`publish` makes an entry.
 
+    ``folder`` is the descriptor of the folder it lies in, which stays open until the file is discarded.
     Whatever happens, :meth:`discard` must follow. Used by one thread.
     """
 
-    def __init__(self, path: str, mode: int, *, sync: bool) -> None:
-        self._path = path
+    def __init__(self, folder: int, name: str, mode: int, *, sync: bool) -> None:
+        self._folder = folder
+        self._name = name
         self._sync = sync
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(name, flags, mode, dir_fd=folder)
         self._inode = (0, 0)
 
     def write(self, parts: Sequence[BytesLike], *, more: bool = False) -> None:
@@ -116,22 +176,27 @@ class NewFile:
 
         With ``replace`` in place of what bears it, else only where nothing does.
         """
+        folder, name = _enter(target)
         try:
             if replace:
-                os.replace(self._path, target)
+                os.replace(self._name, name, src_dir_fd=self._folder, dst_dir_fd=folder)
             else:
-                _name_exclusively(self._path, target)
-        except (FileExistsError, FileNotFoundError) as error:
+                _name_exclusively(self._name, self._folder, name, folder)
+        except OSError as error:
             # Over NFS an answer may be lost. Asked again, the server finds what it has done already.
-            if not self._is_at(target):
+            lost = isinstance(error, FileExistsError | FileNotFoundError)
+            if not (lost and self._is_at(name, folder)):
                 if isinstance(error, FileExistsError):
                     return False
+                error.filename2 = target
                 raise
+        finally:
+            os.close(folder)
         return True
 
-    def _is_at(self, target: str) -> bool:
+    def _is_at(self, name: str, folder: int) -> bool:
         try:
-            found = os.lstat(target)
+            found = os.lstat(name, dir_fd=folder)
         except FileNotFoundError:
             return False
         return (found.st_dev, found.st_ino) == self._inode
@@ -142,13 +207,13 @@ class NewFile:
             with suppress(OSError):  # its content does not matter any more
                 os.close(self._fd)
         with suppress(OSError):  # it was renamed; or else it is cleaned up later
-            os.unlink(self._path)
+            os.unlink(self._name, dir_fd=self._folder)
 
 
-def _name_exclusively(source: str, target: str) -> None:
+def _name_exclusively(source: str, source_folder: int, target: str, target_folder: int) -> None:
     """Give a file the name ``target``; raise ``FileExistsError`` where something bears it."""
     try:
-        os.link(source, target)
+        os.link(source, target, src_dir_fd=source_folder, dst_dir_fd=target_folder, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -157,11 +222,12 @@ def _name_exclusively(source: str, target: str) -> None:
     # A file system without hard links, such as FAT. Linux can rename without replacing (see renameat2(2)).
     import ctypes
 
-    at_current, no_replace = -100, 1
+    no_replace = 1
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     number = errno.ENOSYS
     if call is not None:
-        if call(at_current, os.fsencode(source), at_current, os.fsencode(target), no_replace) == 0:
+        names = os.fsencode(source), os.fsencode(target)
+        if call(source_folder, names[0], target_folder, names[1], no_replace) == 0:
             return
         number = ctypes.get_errno()
     if number in {errno.EINVAL, errno.ENOSYS}:
@@ -173,28 +239,43 @@ def _name_exclusively(source: str, target: str) -> None:
 def remove(path: str) -> bool:
     """Delete a file; return whether it was there."""
     try:
-        os.unlink(path)
+        folder, name = _enter(path)
+        try:
+            os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
     except FileNotFoundError:
         return False
     return True
 
 
+def remove_all(folder: str, names: Iterable[str]) -> None:
+    """Delete files in ``folder`` that may be gone."""
+    with opened(folder) as fd:
+        for name in names:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=fd)
+
+
 def make_folder(path: str, mode: int) -> None:
     """Make a folder that may be there already, in one that is."""
-    with suppress(FileExistsError):
-        os.mkdir(path, mode)
+    folder, name = _enter(path)
+    try:
+        os.mkdir(name, mode, dir_fd=folder)
+    except FileExistsError:
+        pass
+    finally:
+        os.close(folder)
 
 
 def sync_folder(path: str) -> None:
     """Make the names in a folder survive a power failure; no sync of a file covers its name."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _sync(fd)
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.EBADF, errno.ENOTSUP}:  # nothing here syncs a folder
-            raise
-    finally:
-        os.close(fd)
+    with opened(path) as fd:
+        try:
+            _sync(fd)
+        except OSError as error:
+            if error.errno not in {errno.EINVAL, errno.EBADF, errno.ENOTSUP}:  # nothing here syncs a folder
+                raise
 
 
 if sys.platform == "darwin":
@@ -235,8 +316,15 @@ def _looked_up_again(function: Callable[Concatenate[str, P], T]) -> Callable[Con
 
 def _open(path: str) -> tuple[int, int]:
     """Open a regular file; return the descriptor, and the size of the file."""
-    # A pipe must not be waited for; a link may lead anywhere.
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    folder, name = _enter(path)
+    try:
+        # A pipe must not be waited for; a link may lead anywhere.
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(folder)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
@@ -298,36 +386,36 @@ def read_start(path: str, length: int) -> bytes:
 def exists(path: str) -> bool:
     """Whether anything bears this name."""
     try:
-        os.lstat(path)
+        folder, name = _enter(path)
+        try:
+            os.lstat(name, dir_fd=folder)
+        finally:
+            os.close(folder)
     except FileNotFoundError:
         return False
     return True
 
 
-def refuse_link(*paths: str) -> None:
-    """Raise ``OSError`` (``ELOOP``) where one of ``paths``, which should be folders, is a link."""
-    for path in paths:
-        with suppress(FileNotFoundError):
-            if stat.S_ISLNK(os.lstat(path).st_mode):
-                raise OSError(errno.ELOOP, "there is a symbolic link in the place of a folder", path)
-
-
 @_looked_up_again
 def list_files(folder: str, suffix: str) -> list[str]:
     """Return the names of the regular files in ``folder`` that end in ``suffix``, each once."""
-    refuse_link(folder)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        with os.scandir(fd) as found:
-            names = [
-                each.name
-                for each in found
-                if each.name.endswith(suffix) and each.is_file(follow_symlinks=False)
-            ]
-    finally:
-        os.close(fd)
+    with opened(folder) as fd, os.scandir(fd) as found:
+        names = [
+            each.name for each in found if each.name.endswith(suffix) and each.is_file(follow_symlinks=False)
+        ]
     # A file that is replaced meanwhile may be seen twice.
     return list(dict.fromkeys(names))
+
+
+@_looked_up_again
+def list_folders(folder: str) -> dict[str, bool]:
+    """Return the names of the folders and links in ``folder``, and of each whether it is a link."""
+    with opened(folder) as fd, os.scandir(fd) as found:
+        return {
+            each.name: each.is_symlink()
+            for each in found
+            if each.is_symlink() or each.is_dir(follow_symlinks=False)
+        }
 
 
 def is_remote(path: str) -> bool:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from laila.contract import Blob, logger, shown
@@ -141,13 +141,14 @@ class Folder:
             self._sync([os.path.dirname(self.path)])
         disk.make_folder(self._tmp, self._mode)
         text = json.dumps({"format": FORMAT, "version": VERSION, "about": _ABOUT}, indent=2) + "\n"
-        file = self._new_file()
-        try:
-            file.write([text.encode()])
-            file.finish()
-            file.publish(self._marker, replace=False)  # or another process has
-        finally:
-            file.discard()
+        with disk.opened(self._tmp) as tmp:
+            file = self._new_file(tmp)
+            try:
+                file.write([text.encode()])
+                file.finish()
+                file.publish(self._marker, replace=False)  # or another process has
+            finally:
+                file.discard()
         self._sync([self.path])
 
     def check(self) -> None:
@@ -164,19 +165,13 @@ class Folder:
         """Return the path of the file of ``key``."""
         return f"{self._entries}/{folder_name(key)}/{file_name(key)}"
 
-    def _real_file(self, key: str) -> str:
-        """The same, where the way there leads through folders of this pool alone, and no link."""
-        path = self.file_of(key)
-        disk.refuse_link(self._entries, os.path.dirname(path))
-        return path
-
     # -- reading -------------------------------------------------------------------------------------------
 
     def read(self, key: str, *, mapped: bool = False) -> bytes | memoryview | None:
         """Return the blob of ``key``; with ``mapped`` a map of the file, where that is large."""
         with reporting("read from", self.path):
             try:
-                return disk.read(self._real_file(key), mapped=mapped and self._maps)
+                return disk.read(self.file_of(key), mapped=mapped and self._maps)
             except FileNotFoundError:
                 self.check()
                 return None
@@ -185,7 +180,7 @@ class Folder:
         """Return the head of the blob of ``key``. Raises :class:`CorruptEntryError`."""
         with reporting("read from", self.path):
             try:
-                return self._head(self._real_file(key), key)
+                return self._head(self.file_of(key), key)
             except FileNotFoundError:
                 self.check()
                 return None
@@ -202,7 +197,7 @@ class Folder:
     def exists(self, key: str) -> bool:
         """Return whether ``key`` is there."""
         with reporting("read from", self.path):
-            there = disk.exists(self._real_file(key))
+            there = disk.exists(self.file_of(key))
             if not there:
                 self.check()
             return there
@@ -235,19 +230,16 @@ class Folder:
     def _folders(self) -> list[str]:
         with reporting("list", self.path):
             try:
-                disk.refuse_link(self._entries)
-                names = os.listdir(self._entries)
+                found = disk.list_folders(self._entries)
             except FileNotFoundError:
                 self.check()
-                names = []  # nothing has been written yet
-            return [name for name in sorted(filter(is_folder_name, names)) if not self._is_link(name)]
-
-    def _is_link(self, folder: str) -> bool:
-        path = f"{self._entries}/{folder}"
-        if os.path.islink(path):
-            _log.warning("%s is a symbolic link, and no folder of this pool: it is left out", path)
-            return True
-        return False
+                return []  # nothing has been written yet
+            ours = sorted(filter(is_folder_name, found))
+            for name in ours:
+                if found[name]:
+                    path = f"{self._entries}/{name}"
+                    _log.warning("%s is a symbolic link, and no folder of this pool: it is left out", path)
+            return [name for name in ours if not found[name]]
 
     def _names(self, folder: str) -> list[str]:
         with reporting("list", self.path):
@@ -294,11 +286,17 @@ class Folder:
             return written
 
     def _put_some(self, items: Sequence[tuple[str, Blob]], replace: bool, touched: set[str]) -> list[bool]:
+        with self._tmp_folder() as tmp:
+            return self._put_by(tmp, items, replace, touched)
+
+    def _put_by(
+        self, tmp: int, items: Sequence[tuple[str, Blob]], replace: bool, touched: set[str]
+    ) -> list[bool]:
         files: list[tuple[str, disk.NewFile | None]] = []
         try:
             for key, blob in items:
-                path = self._real_file(key)
-                file = None if not replace and disk.exists(path) else self._new_file()
+                path = self.file_of(key)
+                file = None if not replace and disk.exists(path) else self._new_file(tmp)
                 files.append((path, file))
                 if file is not None:
                     file.write(blob.parts, more=len(items) > 1)
@@ -314,15 +312,19 @@ class Folder:
                 if file is not None:
                     file.discard()
 
-    def _new_file(self) -> disk.NewFile:
-        disk.refuse_link(self._tmp)
-        path = f"{self._tmp}/{temporary_name()}"
-        try:
-            return disk.NewFile(path, self._mode & 0o666, sync=self._durable)
-        except FileNotFoundError:
-            self.check()
-            disk.make_folder(self._tmp, self._mode)  # a copy may have left it out
-            return disk.NewFile(path, self._mode & 0o666, sync=self._durable)
+    @contextmanager
+    def _tmp_folder(self) -> Iterator[int]:
+        with ExitStack() as stack:
+            try:
+                fd = stack.enter_context(disk.opened(self._tmp))
+            except FileNotFoundError:
+                self.check()
+                disk.make_folder(self._tmp, self._mode)  # a copy may have left it out
+                fd = stack.enter_context(disk.opened(self._tmp))
+            yield fd
+
+    def _new_file(self, tmp: int) -> disk.NewFile:
+        return disk.NewFile(tmp, temporary_name(), self._mode & 0o666, sync=self._durable)
 
     def _publish(self, file: disk.NewFile | None, path: str, replace: bool, touched: set[str]) -> bool:
         """Give a written file its name; note in ``touched`` the folders to sync after that."""
@@ -350,7 +352,7 @@ class Folder:
     def delete(self, keys: Sequence[str]) -> list[bool]:
         """Delete keys; return of each whether it was there."""
         with reporting("delete from", self.path):
-            paths = [self._real_file(key) for key in keys]
+            paths = [self.file_of(key) for key in keys]
             deleted = [disk.remove(path) for path in paths]
             if not all(deleted):
                 self.check()
@@ -362,8 +364,7 @@ class Folder:
         for folder in self._folders():
             ours = [n for n in self._names(folder) if is_long(n) or self._key_of(folder, n) is not None]
             with reporting("delete from", self.path):
-                for name in ours:
-                    disk.remove(f"{self._entries}/{folder}/{name}")
+                disk.remove_all(f"{self._entries}/{folder}", ours)
                 if ours:
                     self._sync([f"{self._entries}/{folder}"])
 

@@ -17,6 +17,8 @@ from hashlib import sha256
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
+from laila.pool.files import disk
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -36,40 +38,37 @@ def temporary_name() -> str:
 
 def clean(folder: str) -> None:
     """Delete the temporary files in ``folder`` that nobody writes any more, as far as that is allowed."""
-    names: list[str] = []
-    with suppress(OSError):  # it is not there yet, or not for this user to read
-        if not os.path.islink(folder):
-            names = os.listdir(folder)
-    now = _clock(folder)
-    for name in names:
-        path = os.path.join(folder, name)
-        # Somebody else was quicker, or this user may not: the next one to open the pool does it.
-        with suppress(OSError):
-            if _is_stray(name, path, now):
-                os.unlink(path)
+    with suppress(OSError), disk.opened(folder) as fd:  # it is not there yet, or not for this user to read
+        now = _clock(fd)
+        for name in os.listdir(fd):
+            # Somebody else was quicker, or this user may not: the next one to open the pool does it.
+            with suppress(OSError):
+                if _is_stray(name, fd, now):
+                    os.unlink(name, dir_fd=fd)
 
 
-def _is_stray(name: str, path: str, now: Callable[[], float]) -> bool:
+def _is_stray(name: str, folder: int, now: Callable[[], float]) -> bool:
     found = _match(name)
     if found is None:
         return False  # not ours
     system, pid, start = found.groups()
     if system == _system():
         return not _is_running(int(pid), start)
-    return now() - os.lstat(path).st_mtime > DAY
+    return now() - os.lstat(name, dir_fd=folder).st_mtime > DAY
 
 
-def _clock(folder: str) -> Callable[[], float]:
+def _clock(folder: int) -> Callable[[], float]:
     """What the file system takes for now: this machine's own clock may be another than its."""
 
     @cache
     def now() -> float:
-        path = os.path.join(folder, temporary_name())
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        name = temporary_name()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(name, flags, 0o600, dir_fd=folder))
         try:
-            return os.lstat(path).st_mtime
+            return os.lstat(name, dir_fd=folder).st_mtime
         finally:
-            os.unlink(path)
+            os.unlink(name, dir_fd=folder)
 
     return now
 
