@@ -225,6 +225,42 @@ def test_a_new_thread_may_use_a_new_policy() -> None:
     assert len(found) == 1
 
 
+def test_a_new_thread_is_told_until_the_main_flow_goes_on(tmp_path: Path) -> None:
+    """A server's next request must not be stored in a policy that forgets it."""
+
+    def in_a_thread() -> object:
+        found: list[object] = []
+
+        def work() -> None:
+            try:
+                found.append(laila.memorize(laila.constant(1)).wait())
+            except PolicyClosedError as error:
+                found.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return found[0]
+
+    laila.alpha_pool = laila.memory.extend(f"file:{tmp_path}/store")
+    assert isinstance(in_a_thread(), str)
+    laila.terminate()
+    assert isinstance(in_a_thread(), PolicyClosedError)
+    laila.memorize(laila.constant(2)).wait()
+    assert isinstance(in_a_thread(), str)
+
+
+def test_a_task_that_ended_the_policy_is_told(tmp_path: Path) -> None:
+    laila.alpha_pool = laila.memory.extend(f"file:{tmp_path}/store")
+
+    def task() -> None:
+        laila.terminate()
+        laila.memorize(laila.constant(1)).wait()
+
+    with pytest.raises(PolicyClosedError):
+        laila.command.submit(task).wait(60)
+
+
 def test_other_coroutines_are_told() -> None:
     """terminate() in one task of an event loop, as a handler of the loop for a signal calls it."""
 

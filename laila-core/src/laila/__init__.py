@@ -23,7 +23,16 @@ from pkgutil import extend_path
 from weakref import ref
 
 # Plugins install their parts into laila.pool, laila.comm and laila.taskforce from distributions of their own.
-__path__ = extend_path(__path__, __name__)
+try:
+    __path__ = extend_path(__path__, __name__)
+except FileNotFoundError:
+    # The current folder was deleted, and sys.path has it as "".
+    _every = sys.path
+    sys.path = [_folder for _folder in _every if _folder]
+    try:
+        __path__ = extend_path(__path__, __name__)
+    finally:
+        sys.path = _every
 for _folder in __path__[1:]:
     # A sibling's folder has no __init__.py. The older package of this name has one, and has no contract.
     if exists(f"{_folder}/__init__.py") and not exists(f"{_folder}/contract"):

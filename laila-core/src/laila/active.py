@@ -126,12 +126,12 @@ def _activate(policy: DefaultPolicy | RemotePolicyProxy, *, where_none: bool = F
     return True
 
 
-def clear_policy() -> None:
-    """Leave no policy active, so that the next use builds one: see :mod:`laila.ending`."""
+def clear_policy(*, in_task: bool = False, lasting: bool = False) -> None:
+    """Leave no policy active, so that the next use builds one: see :func:`laila.ending.note_end`."""
     global _policy
     from laila.futures import set_submitter
 
-    note_end()
+    note_end(in_task=in_task, lasting=lasting)
     with mutex:
         _policy = None
         set_submitter(None)

@@ -4,8 +4,10 @@ When the active policy has been closed, a next use builds another one, whose poo
 is right for the flow that closed it, and wrong for a thread, a coroutine or an exit handler that goes on as
 before: it would be told that something is stored, which nobody finds again. So
 
-* who used the old policy is refused (:class:`~laila.errors.PolicyClosedError`) until somebody says where to
-  store: ``laila.alpha_pool = …`` or ``laila.active_policy = …``;
+* only the flow that closed it goes on with another one, and so do threads that begin after that flow has,
+  or after a policy that was in memory, too. All others are refused
+  (:class:`~laila.errors.PolicyClosedError`) until somebody says where to store: ``laila.alpha_pool = …`` or
+  ``laila.active_policy = …``. A task that closed it is one of them;
 * at the end of the program nothing is built at all. An exit handler that runs after laila's own gets the old
   pools, opened again.
 """
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _ends = 0
+_begun = 0  # the end after which new threads may go on with another policy
 _old_threads: WeakSet[Thread] = WeakSet()
 _closer: ContextVar[int] = ContextVar("laila_closer", default=0)
 _interrupted = False  # a signal handler ended the policy, and the main thread does not know
@@ -47,14 +50,20 @@ _reopen: Callable[[], DefaultPolicy] | None = None
 _late: DefaultPolicy | None = None
 
 
-def note_end() -> None:
-    """Note that the active policy ends now, and that this flow ends it, unless it is a signal handler."""
-    global _ends, _interrupted
+def note_end(*, in_task: bool = False, lasting: bool = False) -> None:
+    """Note that the active policy ends now, and that this flow ends it.
+
+    A signal handler is no such flow, nor is a task: what they interrupt, or stand beside, goes on as before.
+    ``lasting`` says that a pool of the policy outlives it.
+    """
+    global _begun, _ends, _interrupted
     _ends += 1
+    if not lasting:
+        _begun = _ends
     _old_threads.update(_threads())
     if _in_signal_handler():
         _interrupted = True
-    elif not exiting():
+    elif not exiting() and not in_task:
         _closer.set(_ends)
 
 
@@ -94,7 +103,11 @@ def has_ended() -> bool:
 
 def check_new_use() -> None:
     """Raise :class:`PolicyClosedError` for a flow that goes on as if its policy had not ended."""
-    if _closer.get() == _ends or threading.current_thread() not in _old_threads:
+    global _begun
+    if _closer.get() == _ends:
+        _begun = _ends
+        return
+    if _begun == _ends and threading.current_thread() not in _old_threads:
         return
     raise PolicyClosedError(
         "the policy that was used here has been closed (laila.terminate()), and its pools with it: nothing "

@@ -8,6 +8,7 @@ again. A component that declares :class:`~laila.settings.Settings` passes the re
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from os import PathLike, fspath
 from threading import RLock
 
@@ -19,15 +20,16 @@ from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import ClassVar, Self
 
     from laila.settings import Settings
 
-__all__ = ["Component"]
+__all__ = ["Component", "arguments_of"]
 
 # Constructor parameters of plain classes whose values must not be written down. Settings mark theirs exactly.
+_asked: ContextVar[type | None] = ContextVar("laila_asked", default=None)
 _TAKES_ANY_KEYWORD = 0x08  # CO_VARKEYWORDS of a code object
 _SECRET_NAME = re.compile(r"secret|passw|token|credential|(^|_)key(_|$)|^auth", re.IGNORECASE)
 
@@ -43,6 +45,42 @@ def _check_options(cls: type, given: Iterable[str]) -> None:
             from laila.settings import unknown_option
 
             raise unknown_option(cls.__name__, name, [name for name in names if name[:1] != "_"])
+
+
+class _Asked(BaseException):
+    """The arguments of a constructor, for :meth:`Component.arguments_of`."""
+
+
+def arguments_of(cls: type[Component], build: Callable[[], object]) -> dict[str, object] | None:
+    """Return the arguments, by name, that ``build()`` gives to the constructor of ``cls``; nothing is built.
+
+    None where it does not come to that constructor. Raises what ``build()`` raises.
+    """
+    token = _asked.set(cls)
+    try:
+        build()
+    except _Asked as asked:
+        return _by_name(cls, *asked.args)
+    finally:
+        _asked.reset(token)
+    return None
+
+
+def _by_name(cls: type, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
+    """What the constructor of ``cls`` was given, by name."""
+    from inspect import Parameter, signature
+
+    init: Callable[..., object] = cls.__init__  # type: ignore[misc]  # of the very class
+    parameters = signature(init).parameters
+    bound = signature(init).bind_partial(None, *args, **kwargs).arguments
+    named: dict[str, object] = {}
+    for name, value in list(bound.items())[1:]:
+        kind = parameters[name].kind
+        if kind is Parameter.VAR_KEYWORD and isinstance(value, dict):
+            named.update(value)
+        elif kind is not Parameter.VAR_POSITIONAL:
+            named[name] = value
+    return named
 
 
 class Component(Identifiable):
@@ -64,6 +102,8 @@ class Component(Identifiable):
         """Note the constructor's arguments, so that a plain class needs no settings to be written down."""
         if kwargs:
             _check_options(cls, kwargs)
+        if _asked.get() is cls:
+            raise _Asked(args, kwargs)
         self = super().__new__(cls)
         self._given = (args, kwargs)
         return self
@@ -122,19 +162,7 @@ class Component(Identifiable):
 
     def _arguments(self) -> dict[str, object]:
         """The constructor's arguments by name, as they were given."""
-        from inspect import Parameter, signature
-
-        parameters = signature(type(self).__init__).parameters
-        args, kwargs = self._given
-        bound = signature(type(self).__init__).bind_partial(self, *args, **kwargs).arguments
-        named: dict[str, object] = {}
-        for name, value in list(bound.items())[1:]:
-            kind = parameters[name].kind
-            if kind is Parameter.VAR_KEYWORD and isinstance(value, dict):
-                named.update(value)
-            elif kind is not Parameter.VAR_POSITIONAL:
-                named[name] = value
-        return named
+        return _by_name(type(self), *self._given)
 
     def _restore_identity(self, uuid: str) -> None:
         """Take back the uuid that an environment recorded."""

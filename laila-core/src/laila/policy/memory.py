@@ -13,6 +13,7 @@ from laila.futures import Future, GroupFuture
 from laila.identity import stem
 from laila.plugins import watch
 from laila.policy import loading, storing
+from laila.policy.again import current_folder
 from laila.policy.checking import taken_names
 from laila.policy.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
 from laila.policy.pending import MAX_PENDING_BYTES
@@ -107,8 +108,8 @@ class DefaultCentralMemory(Component):
         """Register a pool, or build the one that a URL names, and return it.
 
         ``options`` are further options of the pool that a URL names, such as ``transformations=["zstd"]``.
-        The same URL, options and ``pool_nickname`` again give back the pool that is registered; so does,
-        without a nickname, the URL of the alpha pool. Raises
+        The same place, options and ``pool_nickname`` again, however the URL is written, give back the pool
+        that is registered; without a nickname so does the same URL. Raises
         :class:`~laila.errors.MissingPluginError` (an ``ImportError``) for a scheme whose plugin is not
         installed, and what :meth:`DefaultPoolRouter.extend` raises.
         """
@@ -120,12 +121,12 @@ class DefaultCentralMemory(Component):
                 )
             self.router.extend(pool, affinity=affinity, pool_nickname=pool_nickname)
             return pool
-        made_of = (_place(pool), options)
+        made_of = (pool, current_folder(), options)  # where a relative path begins counts
         again = self.router.made_before(pool_nickname, made_of)
+        again = again or self.router.named_before(pool_nickname, [pool], options)
         if again is not None:  # a cell or module that sets up is run a second time
             self.router.extend(again, affinity=affinity, pool_nickname=pool_nickname)
             return again
-        self.router.check_free(pool_nickname)  # before a file is made
         try:
             opened = open_pool(pool, **options)
         except UnknownOptionError as error:
@@ -417,13 +418,6 @@ class DefaultCentralMemory(Component):
 
     def _close(self) -> None:
         self.router.close()
-
-
-def _place(url: str) -> tuple[str, str]:
-    """What a URL names: a relative path is one of the folder that is current now."""
-    from os import getcwd
-
-    return url, getcwd()
 
 
 def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:

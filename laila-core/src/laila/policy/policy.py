@@ -270,12 +270,16 @@ class DefaultPolicy(Component):
             except Exception as error:  # noqa: BLE001 - every part is closed before the first error is raised
                 failures.append(error)
         from laila.active import clear_policy, peek_policy
+        from laila.futures.waiting import current_host
 
         active = peek_policy()
         if active is self or (
             active is not None and active.central.communication is self.central.communication
         ):
-            clear_policy()  # itself, or a peer of it
+            # Itself, or a peer of it.
+            pools = self.central.memory.router.pools.values()
+            lasting = any(tier.blocking for pool in pools for tier in pool.chain())
+            clear_policy(in_task=current_host() is not None, lasting=lasting)
         if failures:
             raise failures[0]
 

@@ -11,7 +11,9 @@ from laila.ending import exiting
 from laila.errors import (
     ContractError,
     InvalidArgumentError,
+    LailaError,
     PolicyClosedError,
+    PoolError,
     PoolNotFoundError,
     SettingsError,
 )
@@ -92,27 +94,70 @@ class DefaultPoolRouter(Component):
     def made_before(self, nickname: str | None, made_of: object) -> Pool | None:
         """Return the open pool of this nickname that was made of the very same, if any.
 
-        Without a nickname it is the alpha pool, so that the cell that sets it can be run again.
+        Without a nickname it is the alpha pool, or one that others find as well: two pools in memory are two.
         """
-        pool = self._alpha if nickname is None else self._nicknames.get(nickname)
-        if pool is None or pool.closed or self._made.get(pool.global_id) != made_of:
-            return None
-        return pool
+        if nickname is not None:
+            named = self._nicknames.get(nickname)
+            pools = [] if named is None else [named]
+        else:
+            lasting = [pool for pool in self._pools.values() if pool.nickname or _lasts(pool)]
+            pools = [self._alpha, *lasting]
+        for pool in pools:
+            if not pool.closed and self._made.get(pool.global_id) == made_of:
+                return pool
+        return None
 
     def note_made(self, pool: Pool, made_of: object) -> None:
         """Note what ``pool`` was made of; for :meth:`made_before`. None is for what is never the same."""
         if made_of is not None:
             self._made[pool.global_id] = made_of
 
+    def named_before(
+        self, nickname: str | None, urls: Sequence[str], options: Mapping[str, object]
+    ) -> Pool | None:
+        """Return the open pool of this nickname, which must be the one that ``urls`` and ``options`` name.
+
+        None where the nickname is free. Raises :class:`SettingsError` (a ``ValueError``), which says what
+        differs, where it is another's.
+        """
+        holder = self._holder(nickname)
+        if holder is None:
+            return None
+        if not urls:
+            self.check_free(nickname)
+        from laila.policy.again import difference
+
+        differing = difference(holder, urls, options)
+        if differing:
+            raise SettingsError(
+                f"the nickname {shown(nickname)} belongs to {shown(holder)}: {differing}. Choose another "
+                "pool_nickname; or close that pool first, and set up the nickname anew",
+                option="pool_nickname",
+            )
+        return holder
+
+    def _holder(self, nickname: str | None) -> Pool | None:
+        """The open pool that has this nickname."""
+        holder = None if nickname is None else self._nicknames.get(nickname)
+        return None if holder is None or holder.closed else holder
+
     def check_free(self, nickname: str | None, pool: Pool | None = None) -> None:
         """Raise :class:`SettingsError` (a ``ValueError``) where another pool has this nickname here."""
-        holder = None if nickname is None else self._nicknames.get(nickname)
+        holder = self._holder(nickname)
         if holder is not None and holder is not pool:
             raise SettingsError(
                 f"the nickname {shown(nickname)} belongs to {shown(holder)}; "
                 f"choose another pool_nickname{_AGAIN}",
                 option="pool_nickname",
             )
+
+    def _forget_closed(self, *pools: Pool | None) -> None:
+        """Make room for another pool of the same name: what was closed is of no use."""
+        for pool in pools:
+            if pool is not None and pool.closed:
+                for table in (self._pools, self._affinities, self._made):
+                    table.pop(pool.global_id, None)
+                self._nicknames = {name: one for name, one in self._nicknames.items() if one is not pool}
 
     def extend(self, pool: Pool, *, affinity: float | None = None, pool_nickname: str | None = None) -> None:
         """Register ``pool``; ``affinity`` is its priority (higher is preferred, 0 by default).
@@ -129,6 +174,9 @@ class DefaultPoolRouter(Component):
         nickname = pool_nickname if pool_nickname is not None else pool.nickname
         with mutex:
             known = self._pools.get(pool.global_id)
+            if not pool.closed:
+                self._forget_closed(known, self._nicknames.get(nickname or ""))
+                known = self._pools.get(pool.global_id)
             if known is not None and known is not pool:
                 raise SettingsError(
                     f"{shown(known)} has the global id of the new pool, as pools of one nickname do; "
@@ -276,6 +324,11 @@ class DefaultPoolRouter(Component):
             raise failure
 
 
+def _lasts(pool: Pool) -> bool:
+    """Whether what a pool, or its chain, holds outlives this process."""
+    return any(tier.blocking for tier in pool.chain())
+
+
 def subset_names(pool_subset: PoolSubset) -> list[str | Pool]:
     """Return the nicknames, ids and pools that a ``pool_subset`` names.
 
@@ -335,7 +388,19 @@ def open_pool(url: str, **options: object) -> Pool:
     pool_class = pools().get(scheme.lower())
     if not issubclass(pool_class, Pool):
         raise InvalidArgumentError(f"{shown(scheme)} names {pool_class.__name__}, which is no pool")
-    pool = pool_class.from_url(url, **options)
+    try:
+        pool = pool_class.from_url(url, **options)
+    except FileNotFoundError as error:
+        from laila.policy.again import current_folder
+
+        if isinstance(error, LailaError) or current_folder():
+            raise
+        raise PoolError(
+            f"{shown_url(url)} begins in the current folder, which was deleted: go to one that is there "
+            "(os.chdir), or write the whole path",
+            pool=shown_url(url),
+            errno=error.errno,
+        ) from error
     if not isinstance(pool, Pool):
         raise ContractError(
             f"{pool_class.__qualname__}.from_url returned a {type(pool).__name__}; it must return the pool",

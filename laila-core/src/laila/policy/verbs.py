@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from os import getcwd
 
 from laila.active import get_active_policy
 from laila.calling import call, helpful
@@ -12,6 +11,7 @@ from laila.errors import InvalidArgumentError, SettingsError, TaskForceError
 from laila.futures.failure import tell_failures
 from laila.identity import universal_namespace
 from laila.locks import check_may_wait
+from laila.policy.again import current_folder
 from laila.policy.policy import local_policies, open_policies
 from laila.policy.router import open_pool
 
@@ -217,18 +217,19 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
     ``memorize`` writes the last tier first, which decides conflicts and durability, and then fills the
     caches; ``remember`` looks from the first to the last and fills on the way back; ``forget`` deletes in the
     last and then in every tier. URLs are opened as :meth:`DefaultCentralMemory.extend` does; the
-    same URLs under the same ``pool_nickname`` again give back the chain that is registered; so do, without a
-    nickname, the URLs of the alpha pool. Raises
+    same places under the same ``pool_nickname`` again give back the chain that is registered; without a
+    nickname so do the same URLs. Raises
     ``ValueError`` for fewer than one pool, or for one that comes twice.
     """
     if not pools:
         raise SettingsError("tiers() chains at least one pool: laila.tiers(memory, hdf5)", option="pools")
     memory = get_active_policy().central.memory
-    made_of = (tuple(pools), getcwd()) if all(isinstance(pool, str) for pool in pools) else None
+    made_of = (tuple(pools), current_folder()) if all(isinstance(pool, str) for pool in pools) else None
     again = None if made_of is None else memory.router.made_before(pool_nickname, made_of)
+    urls = [pool for pool in pools if isinstance(pool, str)] if made_of is not None else []
+    again = again or memory.router.named_before(pool_nickname, urls, {})  # before a file is made
     if again is not None:  # a cell or module that sets up is run a second time
         return memory.extend(again, affinity=affinity, pool_nickname=pool_nickname)
-    memory.router.check_free(pool_nickname)  # before a file is made
     chain: list[Pool] = []
     before: list[tuple[Pool, Pool | None, bool]] = []
     try:
