@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import laila
 from benchmarks.payloads import small_bytes, small_dict
+from laila.blob.blob import Blob, unpack_checked
 from laila.codec import decode, encode, plain
-from laila.contract.blob import Blob, unpack_checked
 from laila.entry import from_blob
 from laila.identity import new_uuid
 

@@ -178,7 +178,7 @@ def test_chains_are_copied_from_and_into(kind: str, place: Place) -> None:
 COPY_FOR_EVER = """
 import sys
 import laila
-from laila.contract import copying
+from laila.tiering import copying
 from laila.pool.hdf5 import HDF5Pool
 from kinds import TRANSFORMED
 

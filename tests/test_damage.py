@@ -9,9 +9,9 @@ import pytest
 
 import laila
 from kinds import KINDS, TRANSFORMED, Place
+from laila.blob.buffer import Buffer
 from laila.codec import encode
 from laila.contract import Blob
-from laila.contract.buffer import Buffer
 from laila.entry import to_blob
 from laila.errors import CorruptEntryError, EvolutionConflictError, ImmutableEntryError
 

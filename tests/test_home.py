@@ -216,7 +216,7 @@ def test_what_is_called_once_more(
     policy: laila.DefaultPolicy, variables: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When a connection turns out to be broken: what does no harm twice; the rest works the next time."""
-    monkeypatch.setattr("laila.policy.home._Caller.peer_left", lambda *_: None)  # nobody tells beforehand
+    monkeypatch.setattr("laila.offload.home._Caller.peer_left", lambda *_: None)  # nobody tells beforehand
     protocol = listen(policy)
     port = protocol.bound_port
     key = laila.memorize(laila.constant(0)).wait()
@@ -367,7 +367,7 @@ def test_a_file_of_the_submitters_host(
     key = laila.memorize(laila.constant("in the file"), pool_nickname="file").wait()
     ticket = json.loads(policy.ticket(ANY).replace(b"a.h5", b"not there.h5"))
     ticket["host"] = "elsewhere"
-    monkeypatch.setattr("laila.policy.home._LOOPBACK", ())  # this address is reached from there
+    monkeypatch.setattr("laila.offload.home._LOOPBACK", ())  # this address is reached from there
     with laila.DefaultPolicy.from_ticket(json.dumps(ticket).encode()) as there:
         assert there.central.memory.remember(key, pool_nickname="file").data == "in the file"
     assert [path.name for path in tmp_path.glob("*.h5")] == ["a.h5"]

@@ -20,10 +20,10 @@ import atheris
 
 with atheris.instrument_imports(include=["laila"]):
     from laila.arguments.formats import read_env, read_json, read_toml, read_xml
+    from laila.blob.blob import Blob
+    from laila.blob.buffer import Buffer
     from laila.codec import decode, tags
     from laila.codec.registry import decoder_for
-    from laila.contract.blob import Blob
-    from laila.contract.buffer import Buffer
     from laila.contract.wire import unpack_call
     from laila.entry import from_blob
     from laila.errors import LailaError

@@ -346,7 +346,7 @@ def test_the_table_of_roles(policy: laila.DefaultPolicy, method: str, role: Any)
 
 
 def test_the_table_is_whole(policy: laila.DefaultPolicy) -> None:
-    from laila.policy.node import ExportedMethods
+    from laila.peering.methods import ExportedMethods
 
     table = ExportedMethods(policy).table
     assert {".".join(path): method.role for path, method in table.items()} == ROLES

@@ -156,8 +156,8 @@ TESTS: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = (
 
 def fault_of(thing: Any) -> str | None:
     """What promise was broken about ``thing``; None where it came back, or was refused with its place."""
+    from laila.blob.blob import Blob
     from laila.codec import decode, encode
-    from laila.contract.blob import Blob
     from laila.errors import PayloadError
 
     tests = dict(TESTS)

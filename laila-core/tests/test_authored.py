@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import laila
+from laila.component.authored import Authored, reserved_names
 from laila.contract import Blob, Pool, Protocol, RemoteTaskForce, TaskForce
-from laila.contract.authored import Authored, reserved_names
 from laila.errors import ContractError, EntryNotFoundError, NotSupportedError, SettingsError
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-pool.md"

@@ -13,10 +13,10 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from laila.blob.blob import MAGIC, Blob, unpack_checked
+from laila.blob.buffer import Buffer, byte_view
+from laila.blob.head import read_plain
 from laila.codec import decode, encode
-from laila.contract.blob import MAGIC, Blob, unpack_checked
-from laila.contract.blobhead import read_plain
-from laila.contract.buffer import Buffer, byte_view
 from laila.errors import CorruptEntryError
 from laila.testing.payloads import assert_same, payloads
 

@@ -11,9 +11,9 @@ import msgpack
 import numpy as np
 import pytest
 
+from laila.blob.blob import Blob
+from laila.blob.buffer import Buffer
 from laila.codec import decode, encode, tags
-from laila.contract.blob import Blob
-from laila.contract.buffer import Buffer
 from laila.errors import CorruptEntryError, PayloadError, PluginError, UntrustedPayloadError
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 import attrs
 import pytest
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode, register_type, registry, tags
-from laila.contract.blob import Blob
 from laila.errors import LailaError, PayloadError, UntrustedPayloadError
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode
-from laila.contract.blob import Blob
 from laila.testing.payloads import assert_same
 from laila.transform import TransformationSequence
 

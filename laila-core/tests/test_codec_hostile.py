@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from laila.blob.blob import Blob
+from laila.blob.buffer import Buffer
 from laila.codec import decode, encode, tags
-from laila.contract.blob import Blob
-from laila.contract.buffer import Buffer
 from laila.errors import CorruptEntryError, PluginError, UntrustedPayloadError
 from laila.testing.payloads import payloads
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from laila.blob.blob import Blob
+from laila.blob.buffer import Buffer
 from laila.codec import decode, encode
-from laila.contract.blob import Blob
-from laila.contract.buffer import Buffer
 from laila.errors import CorruptEntryError, PayloadError, UntrustedPayloadError
 
 if TYPE_CHECKING:

@@ -23,10 +23,10 @@ import msgpack
 import numpy as np
 import pytest
 
+from laila.blob.blob import Blob
+from laila.blob.buffer import Buffer
 from laila.codec import decode, encode, plain, register_type, registry, tags, trust
 from laila.codec.limits import MAX_NESTING
-from laila.contract.blob import Blob
-from laila.contract.buffer import Buffer
 from laila.entry import from_blob
 from laila.errors import CorruptEntryError, MissingPluginError, PayloadError, UntrustedPayloadError
 
@@ -353,7 +353,7 @@ def test_a_broken_library_is_no_damage(tmp_path: Path) -> None:
     code = (
         "import sys, msgpack\n"
         "from laila.codec import decode, tags\n"
-        "from laila.contract.blob import Blob\n"
+        "from laila.blob.blob import Blob\n"
         "from laila.errors import MissingPluginError\n"
         "try:\n"
         "    decode(Blob('k', tags.ROWS_MARK + msgpack.packb([tags.DEVICE, 'cpu'])))\n"

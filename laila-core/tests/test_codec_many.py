@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode, register_type
 from laila.codec.graphs import difference
-from laila.contract.blob import Blob
 from laila.errors import PayloadError
 
 if TYPE_CHECKING:

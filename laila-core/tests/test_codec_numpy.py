@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode, register_type
-from laila.contract.blob import Blob
 from laila.errors import CorruptEntryError, InvalidValueError, PayloadError
 from laila.testing.payloads import assert_same
 
@@ -159,7 +159,7 @@ def test_masked_arrays_and_subclasses_share_memory() -> None:
 
 
 def _rows(*rows: list[Any], size: int = 16) -> Any:
-    from laila.contract.buffer import Buffer
+    from laila.blob.buffer import Buffer
 
     tree = b"\xc1" + b"".join(map(msgpack.packb, rows))
     buffers = (Buffer(memoryview(bytes(size)), "<f8", (size // 8,)),)

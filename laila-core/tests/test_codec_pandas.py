@@ -23,8 +23,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode, register_type
-from laila.contract.blob import Blob
 from laila.errors import PayloadError
 
 if TYPE_CHECKING:

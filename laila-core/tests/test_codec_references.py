@@ -11,10 +11,10 @@ from typing import Any
 import msgpack
 import pytest
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode, register_type, registry, tags
 from laila.codec.references import MANY, compact, expand, split
 from laila.codec.rows import reference
-from laila.contract.blob import Blob
 from laila.errors import CorruptEntryError
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"

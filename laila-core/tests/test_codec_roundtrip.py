@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode
-from laila.contract.blob import Blob
 from laila.testing.payloads import arrays, assert_same, hashables, payloads, plain_payloads
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"

@@ -8,9 +8,9 @@ import msgpack
 import numpy as np
 import pytest
 
+from laila.blob.blob import Blob
+from laila.blob.buffer import Buffer
 from laila.codec import decode, encode
-from laila.contract.blob import Blob
-from laila.contract.buffer import Buffer
 from laila.errors import CorruptEntryError, PayloadError
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"

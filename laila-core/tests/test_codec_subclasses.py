@@ -29,8 +29,8 @@ import msgpack
 import numpy as np
 import pytest
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode, exceptions, register_type, registry, tags, trust
-from laila.contract.blob import Blob
 from laila.errors import CorruptEntryError, LailaError, PayloadError, UntrustedPayloadError
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"

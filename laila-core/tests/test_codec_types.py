@@ -29,8 +29,8 @@ import msgpack
 import numpy as np
 import pytest
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode, register_codec, register_type, registry
-from laila.contract.blob import Blob
 from laila.errors import PayloadCycleError, PayloadError, PluginError, UntrustedPayloadError
 from laila.testing.payloads import assert_same
 
@@ -804,7 +804,7 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     blob = bytes(encode([np.zeros(2)], key=KEY))
     code = (
         "import sys; sys.modules['numpy'] = None\n"
-        "from laila.codec import decode; from laila.contract.blob import Blob\n"
+        "from laila.codec import decode; from laila.blob.blob import Blob\n"
         "try: decode(Blob.from_bytes(sys.stdin.buffer.read()))\n"
         "except ImportError as error: print(error)"
     )
@@ -820,7 +820,7 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_small_payloads_load_nothing_heavy() -> None:
     code = (
         "import sys; from laila.codec import decode, encode\n"
-        "from laila.contract.blob import Blob\n"
+        "from laila.blob.blob import Blob\n"
         "decode(Blob.from_bytes(bytes(encode({'a': [1, 2.5, None], 'b': (1, 2)}, key='k'))))\n"
         "heavy = 'numpy torch PIL pandas attrs cattrs pluggy logging asyncio concurrent.futures "
         "cryptography dataclasses "

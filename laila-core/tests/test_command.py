@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from laila.central.command import DefaultCentralCommand
 from laila.errors import InvalidTaskError, MissingPluginError, TaskForceError
 from laila.futures import Future, FutureStatus, GroupFuture, Task
-from laila.policy.command import DefaultCentralCommand
 from laila.taskforce.inline import InlineTaskForce
 
 ADVICE = "pip install laila-taskforce-threads"

@@ -12,9 +12,9 @@ import pytest
 import laila
 from laila.codec import decode, encode
 from laila.contract import Blob
-from laila.contract.copying import copy_pool
 from laila.entry import to_blob
 from laila.errors import CorruptEntryError, EntryNotFoundError, EvolutionConflictError
+from laila.tiering.copying import copy_pool
 
 pytestmark = pytest.mark.usefixtures("policy")
 

@@ -19,12 +19,12 @@ import msgpack
 import pytest
 
 import laila
+from laila.blob.blob import Blob
+from laila.blob.buffer import Buffer
 from laila.codec import decode, encode, tags
 from laila.codec.registry import decoder_for
 from laila.codec.trust import CODE_KEY
 from laila.contract import Future, GroupFuture
-from laila.contract.blob import Blob
-from laila.contract.buffer import Buffer
 from laila.contract.protocol import Request
 from laila.contract.wire import pack, unpack_call
 from laila.entry import from_blob

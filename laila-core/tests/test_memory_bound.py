@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 import laila
 from laila.codec import decode, encode
-from laila.contract import Blob, counters
+from laila.contract import Blob
 from laila.entry import to_blob
 from laila.errors import EntryNotFoundError, PoolError, SettingsError
 from laila.locks import mutex
 from laila.pool.bounded import ENTRY_BYTES, BoundedBlobs, weight
+from laila.tiering import counters
 
 pytestmark = pytest.mark.usefixtures("policy")
 

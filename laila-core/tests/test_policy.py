@@ -438,7 +438,7 @@ def test_a_forked_child_does_not_wait_for_the_writes_of_its_parent() -> None:
         import os, signal, threading, time
         import laila
         from laila.locks import mutex
-        from laila.policy.pending import PendingWrites
+        from laila.central.pending import PendingWrites
 
         pending = PendingWrites(10)
         place = pending.place(10)

@@ -18,7 +18,6 @@ from laila.codec import decode, encode
 from laila.codec.trust import encryption_keys
 from laila.contract import Blob
 from laila.contract.pool import StoreOutcome
-from laila.contract.wrapper import PoolWrapper
 from laila.errors import (
     CorruptEntryError,
     EntryNotFoundError,
@@ -28,6 +27,7 @@ from laila.errors import (
     PoolKeyError,
     SettingsError,
 )
+from laila.tiering.wrapper import PoolWrapper
 from laila.transform import AesGcm, TransformationSequence
 
 pytestmark = pytest.mark.usefixtures("policy")

@@ -39,7 +39,7 @@ from laila.errors import (
     SettingsError,
 )
 from laila.futures import RemoteFuture
-from laila.policy.exports import _functions
+from laila.peering.exports import _functions
 from laila.testing.payloads import assert_same, payloads
 
 WIRES: dict[str, Any] = {}

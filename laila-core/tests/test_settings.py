@@ -14,8 +14,8 @@ import attrs
 import pytest
 
 from laila.arguments import args
+from laila.central.router import open_pool
 from laila.errors import LailaError, SettingsError
-from laila.policy.router import open_pool
 from laila.provenance import options_from_data
 from laila.settings import Settings, describe, option, settings_table
 

@@ -16,9 +16,10 @@ import pytest
 
 import laila
 from laila.codec import decode, encode
-from laila.contract import Blob, counters, flights
-from laila.contract.flights import Flight
+from laila.contract import Blob
 from laila.errors import CorruptEntryError, EntryNotFoundError, PoolClosedError, SettingsError
+from laila.tiering import counters, single_flight
+from laila.tiering.single_flight import Flight
 
 pytestmark = pytest.mark.usefixtures("policy")
 
@@ -651,7 +652,7 @@ def test_an_interrupt_at_the_very_beginning_of_a_fetch_leaves_nothing_to_wait_fo
         return made[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(flights, "Flight", interrupted)
+        patch.setattr(single_flight, "Flight", interrupted)
         with pytest.raises(KeyboardInterrupt):
             a.load([entry.global_id for entry in entries])
     assert len(made) == 2

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import laila.directories
+from laila.blob.blob import Blob
+from laila.blob.buffer import Buffer
 from laila.codec import decode, encode
 from laila.codec.trust import encryption_keys
-from laila.contract.blob import Blob
-from laila.contract.buffer import Buffer
 from laila.errors import CorruptEntryError, LailaError, SecretError, TransformationError
 from laila.provenance import options_from_data
 from laila.testing.payloads import assert_same, payloads

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import laila
-from laila.contract.hands import Hands
 from laila.errors import PoolUnreachableError, SecretError
 from laila.futures import Future
+from laila.offload.executor import Hands
 
 TASKFORCE = "5f0c9d5e-33ce-4e0a-9a52-3a8a0c1f7a11"
 

@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 
 import laila.directories
+from laila.blob.blob import Blob
+from laila.blob.buffer import Buffer
 from laila.codec import decode, encode, registry, tags, trust
 from laila.codec.trust import (
     Keyring,
@@ -31,8 +33,6 @@ from laila.codec.trust import (
     sign_blob,
     signing_keys,
 )
-from laila.contract.blob import Blob
-from laila.contract.buffer import Buffer
 from laila.errors import CorruptEntryError, PayloadError, SecretError, UntrustedPayloadError
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import laila
+from laila.component.backend import as_blob
 from laila.contract import Blob
-from laila.contract.backend import as_blob
 from laila.errors import CorruptEntryError, PoolError
 from laila.pool.files import FilesystemPool, disk, folder
 from laila.pool.files.names import file_name, folder_name

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from laila.component.backend import as_blob
 from laila.contract import Blob, Buffer
-from laila.contract.backend import as_blob
 from laila.pool.files import FilesystemPool
 
 if TYPE_CHECKING:

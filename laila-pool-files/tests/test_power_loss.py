@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laila.contract.backend import as_blob
+from laila.component.backend import as_blob
 from laila.errors import LailaError
 from laila.pool.files import FilesystemPool, disk
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from laila.contract.backend import as_blob
+from laila.component.backend import as_blob
 from laila.errors import CorruptEntryError, PoolError, PoolFormatError
 from laila.pool.hdf5 import HDF5Pool, store
 from laila.pool.hdf5.layout import superblock_end

@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 import pytest
 
+from laila.component.backend import as_blob
 from laila.contract import Blob, Buffer
-from laila.contract.backend import as_blob
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.layout import entry_name
 

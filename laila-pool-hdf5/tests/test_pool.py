@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from laila.codec import decode, encode
-from laila.contract.backend import as_blob
+from laila.component.backend import as_blob
 from laila.errors import CorruptEntryError, PoolClosedError, PoolError, SettingsError
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.layout import entry_name

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 
-from laila.contract.backend import as_blob
+from laila.component.backend import as_blob
 from laila.errors import PoolError, PoolLockedError
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.poolfile import Transaction

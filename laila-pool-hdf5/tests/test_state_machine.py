@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from laila.component.backend import as_blob
 from laila.contract import Blob, Buffer
-from laila.contract.backend import as_blob
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.layout import entry_name
 from laila.pool.hdf5.poolfile import BYTES_PACK_LIMIT

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis.connection
 
+from laila.component.backend import as_blob
 from laila.contract import Blob, Buffer
-from laila.contract.backend import as_blob
 from laila.errors import LailaError, PoolClosedError, PoolError
 from servers.proxy import Proxy
 

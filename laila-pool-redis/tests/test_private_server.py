@@ -18,8 +18,8 @@ import pytest
 import redis
 
 import laila
+from laila.component.backend import as_blob
 from laila.contract import Blob, Buffer
-from laila.contract.backend import as_blob
 from laila.errors import PoolClosedError, PoolError
 from laila.pool.redis import RedisPool
 from laila.pool.redis.server import PrivateServer, find_program, reachable

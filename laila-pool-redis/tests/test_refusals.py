@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from laila.component.backend import as_blob
 from laila.contract import Blob, Buffer
-from laila.contract.backend import as_blob
 from laila.errors import PoolError
 from laila.pool.redis import RedisPool
 from servers.tls import Certificate, Front, make_certificate

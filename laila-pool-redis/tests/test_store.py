@@ -15,8 +15,8 @@ import pytest
 from redis import exceptions
 
 import laila
+from laila.component.backend import as_blob
 from laila.contract import Blob, Buffer
-from laila.contract.backend import as_blob
 from laila.contract.pool import StoreOutcome
 from laila.errors import CorruptEntryError, IdentityConflictError, PoolError
 from laila.pool.redis import layout

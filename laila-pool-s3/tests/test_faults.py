@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import laila
-from laila.contract.backend import as_blob
+from laila.component.backend import as_blob
 from laila.errors import CorruptEntryError, LailaError
 from laila.pool.s3 import ObjectStoreError, S3Pool, StalledError, UnreachableError
 from laila.pool.s3.names import name_of

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from laila.contract.component import Component
+from laila.component.component import Component
 from laila.errors import SettingsError
 from laila.taskforce.threads import PythonThreadPoolTaskForce
 from laila.taskforce.threads import workers as workers_module

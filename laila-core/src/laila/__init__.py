@@ -79,13 +79,13 @@ if TYPE_CHECKING:
     from laila.futures import wait as wait
     from laila.identity import get_active_namespace as get_active_namespace
     from laila.identity import set_active_namespace as set_active_namespace
+    from laila.peering.exports import export as export
     from laila.policy import DefaultCentralCommand as DefaultCentralCommand
     from laila.policy import DefaultCentralCommunication as DefaultCentralCommunication
     from laila.policy import DefaultCentralMemory as DefaultCentralMemory
     from laila.policy import DefaultPolicy as DefaultPolicy
     from laila.policy import DefaultPoolRouter as DefaultPoolRouter
     from laila.policy import RemotePolicyProxy as RemotePolicyProxy
-    from laila.policy.exports import export as export
     from laila.policy.verbs import add_peer as add_peer
     from laila.policy.verbs import add_tcpip_peer as add_tcpip_peer
     from laila.policy.verbs import constant as constant
@@ -130,7 +130,7 @@ else:
     _HOMES = {
         "ArgReader": "laila.arguments",
         "Arguments": "laila.arguments",
-        "Blob": "laila.contract.blob",
+        "Blob": "laila.blob.blob",
         "DefaultCentralCommand": "laila.policy",
         "DefaultCentralCommunication": "laila.policy",
         "DefaultCentralMemory": "laila.policy",
@@ -164,7 +164,7 @@ else:
         "constant": "laila.policy.verbs",
         "contingent": "laila.policy.verbs",
         "errors": ("laila.errors", None),
-        "export": "laila.policy.exports",
+        "export": "laila.peering.exports",
         "forget": "laila.policy.verbs",
         "future": ("laila.futures", "Future"),
         "get_active_namespace": "laila.identity",

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode, tags
-from laila.contract.blob import Blob
 from laila.errors import CorruptEntryError, PayloadError
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"
@@ -158,7 +158,7 @@ def test_hostile_tensors(torch: Any) -> None:
     def read(
         shape: Any, strides: Any, offset: Any, name: str = "float32", flags: Any = 0, device: str = "cpu"
     ) -> None:
-        from laila.contract.buffer import Buffer
+        from laila.blob.buffer import Buffer
 
         rows = [[tags.TUPLE, *shape], [tags.TUPLE, *strides]]
         refs = [msgpack.ExtType(0, b"\0"), msgpack.ExtType(0, b"\1")]
@@ -194,7 +194,7 @@ def test_hostile_tensors(torch: Any) -> None:
 def test_gradients_of_gradients(torch: Any) -> None:
     import msgpack
 
-    from laila.contract.buffer import Buffer
+    from laila.blob.buffer import Buffer
 
     def chain(length: int) -> bytes:
         rows: list[Any] = [[tags.TUPLE, 1], [tags.TUPLE, 1]]
@@ -369,7 +369,7 @@ def test_hostile_kinds(torch: Any) -> None:
     """Indices out of range, and the few bytes that look like many, are refused."""
     coo = encode([torch.tensor([[0.0, 1, 0], [2, 0, 3]]).to_sparse_csr()], key=KEY)
     raw = bytes(coo.buffers[1].data)
-    from laila.contract.buffer import Buffer
+    from laila.blob.buffer import Buffer
 
     for bad in (b"\xff" * 8, b"\x07" + bytes(7)):
         buffers = list(coo.buffers)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from time import time
 
+from laila.blob.blob import Blob, unpack_checked
 from laila.codec import plain
 from laila.codec.registry import register_codec, register_type
-from laila.contract.blob import Blob, unpack_checked
 from laila.errors import CorruptEntryError, PayloadError, TransformationError
 from laila.showing import said, shown
 

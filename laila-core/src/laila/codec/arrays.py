@@ -16,13 +16,13 @@ from math import prod
 import numpy as np
 from xxhash import xxh3_128
 
+from laila.blob.buffer import Buffer, byte_view
 from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.dtypes import copy_values, describe, dtype_from, shape_from, solid
 from laila.codec.overlaps import Layout, Span, groups
 from laila.codec.registry import DECODERS, ENCODERS
-from laila.contract.buffer import Buffer, byte_view
 from laila.errors import InvalidValueError
 
 TYPE_CHECKING = False

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, TypeVar
 
-    from laila.contract.blob import Blob
-    from laila.contract.buffer import Buffer
+    from laila.blob.blob import Blob
+    from laila.blob.buffer import Buffer
 
     T = TypeVar("T")
 

@@ -19,14 +19,14 @@ from types import SimpleNamespace
 
 from msgpack import ExtType
 
+from laila.blob.blob import Blob
+from laila.blob.buffer import Buffer
 from laila.codec import registry, tags
 from laila.codec.limits import CHEAP, KeyBudget, work_allowed
 from laila.codec.places import place
 from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object, sort_packed
 from laila.codec.references import MANY, compact_known
 from laila.codec.rows import RowWriter, int_row, pack_row, reference, referred
-from laila.contract.blob import Blob
-from laila.contract.buffer import Buffer
 from laila.errors import LailaError, PayloadCycleError, PayloadError
 from laila.showing import said
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas._libs.sparse import BlockIndex, IntIndex
 
+from laila.blob.buffer import byte_view
 from laila.codec import tags
 from laila.codec.arrays import memory_of, plain_array
 from laila.codec.decoder import Decoder, expect, one_of
@@ -18,7 +19,6 @@ from laila.codec.dtypes import describe, dtype_from
 from laila.codec.moments import UNITS
 from laila.codec.registry import DECODERS, ENCODERS, encoder_for
 from laila.codec.signed import encode_pickled
-from laila.contract.buffer import byte_view
 from laila.errors import MissingPluginError, PayloadError
 
 TYPE_CHECKING = False

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from laila.contract.buffer import Buffer
+    from laila.blob.buffer import Buffer
 
     Row = list[Any]  # fields are the payload's own objects until references replace them
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import torch
 
+from laila.blob.buffer import Buffer
 from laila.codec import registry, tags
 from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
@@ -20,7 +21,6 @@ from laila.codec.decoder import Decoder, expect
 from laila.codec.encoder import NotALeaf
 from laila.codec.overlaps import Layout, Span, groups
 from laila.codec.registry import DECODERS, ENCODERS
-from laila.contract.buffer import Buffer
 from laila.errors import InvalidValueError
 
 TYPE_CHECKING = False

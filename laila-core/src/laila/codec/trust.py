@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from laila.contract.blob import Blob
+    from laila.blob.blob import Blob
 
 __all__ = [
     "CODE_KEY",

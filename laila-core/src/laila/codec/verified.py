@@ -7,12 +7,12 @@ costs about as much as reading it. Arrays and tensors are not read again: what w
 
 from __future__ import annotations
 
+from laila.blob.blob import unpack_checked
 from laila.codec import registry, tags
 from laila.codec.decoder import Decoder, read_rows
 from laila.codec.graphs import SHARED_ATTRIBUTES, Comparison, difference, path_to
 from laila.codec.leftout import tell
 from laila.codec.levels import alike
-from laila.contract.blob import unpack_checked
 from laila.errors import PayloadError
 from laila.showing import said
 
@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from laila.blob.blob import Blob
     from laila.codec.encoder import Encoder
-    from laila.contract.blob import Blob
 
 __all__ = ["SHARED_ATTRIBUTES", "refuse", "verify", "verify_plain"]
 

@@ -11,18 +11,18 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.contract.allocation import allocate
-    from laila.contract.blob import Blob, BlobHead, BytesLike
-    from laila.contract.buffer import Buffer
-    from laila.contract.component import Component
+    from laila.blob.allocation import allocate
+    from laila.blob.blob import Blob, BlobHead, BytesLike
+    from laila.blob.buffer import Buffer
+    from laila.component.component import Component
     from laila.contract.hookspecs import hookimpl
     from laila.contract.pool import Pool
     from laila.contract.protocol import Invitation, Node, Protocol, Request, Role
-    from laila.contract.remote import Parcel, RemoteSettings, RemoteTaskForce
     from laila.contract.taskforce import Task, TaskForce
     from laila.directories import directory, private_folder
     from laila.entry import Entry, Manifest
     from laila.futures import Future, GroupFuture, RemoteFuture
+    from laila.offload.taskforce import Parcel, RemoteSettings, RemoteTaskForce
     from laila.settings import Settings, option
     from laila.showing import logger, said, shown, shown_url
     from laila.transform import Transformation
@@ -68,30 +68,30 @@ CONTRACT_VERSION = 1
 
 # Where each name lives. Imported when first asked for: a pool needs no task force, and no pool needs pluggy.
 _HOMES = {
-    "Blob": "laila.contract.blob",
-    "BlobHead": "laila.contract.blob",
-    "Buffer": "laila.contract.buffer",
-    "BytesLike": "laila.contract.blob",
-    "Component": "laila.contract.component",
+    "Blob": "laila.blob.blob",
+    "BlobHead": "laila.blob.blob",
+    "Buffer": "laila.blob.buffer",
+    "BytesLike": "laila.blob.blob",
+    "Component": "laila.component.component",
     "Entry": "laila.entry",
     "Future": "laila.futures",
     "GroupFuture": "laila.futures",
     "Invitation": "laila.contract.protocol",
     "Manifest": "laila.entry",
     "Node": "laila.contract.protocol",
-    "Parcel": "laila.contract.remote",
+    "Parcel": "laila.offload.taskforce",
     "Pool": "laila.contract.pool",
     "Protocol": "laila.contract.protocol",
     "RemoteFuture": "laila.futures",
-    "RemoteSettings": "laila.contract.remote",
-    "RemoteTaskForce": "laila.contract.remote",
+    "RemoteSettings": "laila.offload.taskforce",
+    "RemoteTaskForce": "laila.offload.taskforce",
     "Request": "laila.contract.protocol",
     "Role": "laila.contract.protocol",
     "Settings": "laila.settings",
     "Task": "laila.contract.taskforce",
     "TaskForce": "laila.contract.taskforce",
     "Transformation": "laila.transform",
-    "allocate": "laila.contract.allocation",
+    "allocate": "laila.blob.allocation",
     "directory": "laila.directories",
     "hookimpl": "laila.contract.hookspecs",
     "logger": "laila.showing",

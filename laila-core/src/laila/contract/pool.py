@@ -1,17 +1,15 @@
 """The pool contract: what every pool does for its users, over what its author wrote.
 
 A pool files blobs under keys. An author writes a class with six methods (`_read`, `_write`, `_delete`,
-`_exists`, `_keys`, `_empty`), and more for speed and strength: see :mod:`laila.contract.backend`. Everything
+`_exists`, `_keys`, `_empty`), and more for speed and strength: see :mod:`laila.component.backend`. Everything
 without an underscore is the same for all pools: transformations, the chain of tiers, the mapping side.
 """
 
 from __future__ import annotations
 
-from laila.contract.authored import Authored, answer
-from laila.contract.backend import Backend
-from laila.contract.blob import Blob
-from laila.contract.presence import Presence
-from laila.contract.tiers import StoreOutcome
+from laila.blob.blob import Blob
+from laila.component.authored import Authored, answer
+from laila.component.backend import Backend
 from laila.errors import (
     EntryNotFoundError,
     InvalidArgumentError,
@@ -22,17 +20,19 @@ from laila.errors import (
     UnknownOptionError,
 )
 from laila.showing import shown
+from laila.tiering.chain import StoreOutcome
+from laila.tiering.presence import Presence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import ClassVar, Literal, Self, overload
 
-    from laila.contract.blobhead import BlobHead
-    from laila.contract.wrapper import PoolWrapper
+    from laila.blob.head import BlobHead
     from laila.entry import Entry, Manifest
     from laila.futures import GroupFuture
     from laila.settings import Settings
+    from laila.tiering.wrapper import PoolWrapper
     from laila.transform import Transformation, TransformationSequence
 
 __all__ = ["MAX_KEY_BYTES", "Pool", "StoreOutcome"]
@@ -261,7 +261,7 @@ class Pool(Authored, Presence):
 
             if not isinstance(key, Manifest):
                 raise InvalidArgumentError(f"pool[…] takes a key or a manifest, not {type(key).__name__}")
-            from laila.contract.wrapper import PoolWrapper
+            from laila.tiering.wrapper import PoolWrapper
 
             return PoolWrapper(self, key.blueprint, key.global_id)
         found = self.load([check_key(key)])[0]
@@ -341,22 +341,22 @@ class Pool(Authored, Presence):
         )
 
     def __le__(self, other: Pool) -> GroupFuture[str]:
-        """Copy everything in ``other`` into this pool: ``dest <= src``. See :mod:`laila.contract.copying`."""
+        """Copy everything in ``other`` into this pool: ``dest <= src``. See :mod:`laila.tiering.copying`."""
         if isinstance(other, str):
             raise InvalidArgumentError("a URL is no pool yet: open it first, laila.memory.extend(url)")
         if not isinstance(other, Pool):
             return NotImplemented  # a PoolWrapper then says what it takes
-        from laila.contract.copying import copy_pool
+        from laila.tiering.copying import copy_pool
 
         return copy_pool(self, other)
 
     def __repr__(self) -> str:
-        from laila.contract.display import chain_text
+        from laila.tiering.display import chain_text
 
         return chain_text(self)
 
     def _repr_html_(self) -> str:
         """The chain as a table, for notebooks."""
-        from laila.contract.display import chain_html
+        from laila.tiering.display import chain_html
 
         return chain_html(self)

@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple, get_args
 from typing import Protocol as TypingProtocol
 from weakref import WeakValueDictionary
 
-from laila.contract.authored import Authored
-from laila.contract.component import Component
+from laila.component.authored import Authored
+from laila.component.component import Component
 from laila.errors import IdentityError, NotSupportedError
 from laila.identity import parse_global_id
 

@@ -15,8 +15,8 @@ from typing import final
 # Here, before there are threads: when a process forks while another of its threads imports a module, that
 # module stays locked in the child for ever.
 import laila.futures.bank  # noqa: F401
-from laila.contract.authored import Authored
-from laila.contract.component import Component
+from laila.component.authored import Authored
+from laila.component.component import Component
 from laila.errors import InvalidTaskError, TaskForceError
 from laila.futures.group import GroupFuture
 from laila.futures.scope import register

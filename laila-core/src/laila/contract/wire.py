@@ -18,7 +18,7 @@ import re
 from json import dumps
 
 from laila import errors
-from laila.contract.blob import Blob
+from laila.blob.blob import Blob
 from laila.errors import LailaError, PeerError, RemoteError
 from laila.showing import escaped, said, shown
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any, ClassVar, NoReturn, Self, SupportsIndex
 
-    from laila.contract.blobhead import Meta
+    from laila.blob.head import Meta
     from laila.transform import Transformation, TransformationSequence
 
 __all__ = ["Entry", "EntryState"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from laila.blob.blob import MAGIC, Blob, metadata_of
+from laila.blob.buffer import Buffer
 from laila.codec import decode, encode
-from laila.contract.blob import MAGIC, Blob, metadata_of
-from laila.contract.buffer import Buffer
 from laila.entry.entry import Entry, EntryState
 from laila.entry.manifest import Manifest
 from laila.errors import CorruptEntryError, EntryDictError, EntryTypeError, InvalidArgumentError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from typing import Any, TypeVar
 
-    from laila.contract.blobhead import Meta
+    from laila.blob.head import Meta
     from laila.transform import Transformation, TransformationSequence
 
     E = TypeVar("E", bound=Entry)

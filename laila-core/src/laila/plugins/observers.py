@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from laila.errors import InvalidValueError, PluginError
 from laila.locks import long_lock
-from laila.plugins.loading import deadline, within
+from laila.plugins.importing import deadline, within
 from laila.showing import said, shown
 
 TYPE_CHECKING = False

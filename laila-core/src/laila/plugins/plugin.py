@@ -8,12 +8,12 @@ from laila.errors import PluginError
 from laila.locks import mutex
 from laila.plugins.discovery import HOOKS, Candidate
 from laila.plugins.first_party import CORE, first_party
-from laila.plugins.loading import deadline, load_here_or_within
+from laila.plugins.importing import deadline, load_here_or_within
 from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.plugins.loading import Outcome
+    from laila.plugins.importing import Outcome
 
 __all__ = ["BASES", "KINDS", "Plugin", "PluginReport", "forget_logged", "log_once"]
 

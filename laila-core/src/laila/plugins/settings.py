@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from laila.plugins.loading import DEADLINE
+from laila.plugins.importing import DEADLINE
 from laila.settings import Settings, option
 
 __all__ = ["PluginSettings"]

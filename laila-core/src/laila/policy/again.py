@@ -2,7 +2,7 @@
 
 A cell of a notebook is run again, a module is loaded anew: with the same URL, the same one written in another
 way, or from another folder. What a URL means is asked of the pool's own class, which builds nothing for that
-(:func:`laila.contract.component.arguments_of`).
+(:func:`laila.component.component.arguments_of`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from os import PathLike, fspath, getcwd
 from os.path import expanduser, isabs, realpath
 
-from laila.contract.component import arguments_of
+from laila.component.component import arguments_of
 from laila.errors import PluginError
 
 TYPE_CHECKING = False

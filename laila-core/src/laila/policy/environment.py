@@ -15,13 +15,13 @@ from attrs import define, field
 from cattrs import Converter, transform_error
 from cattrs.errors import BaseValidationError
 
+from laila.central.pending import MAX_PENDING_BYTES
 from laila.contract.pool import Pool
 from laila.contract.protocol import Protocol
 from laila.contract.taskforce import TaskForce
 from laila.errors import EnvironmentSnapshotError, IdentityError, SettingsError
 from laila.identity import check_uuid
 from laila.plugins import Registry, pools, protocols, taskforces
-from laila.policy.pending import MAX_PENDING_BYTES
 from laila.provenance import current_data, options_from_data
 from laila.showing import said, shown
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import TypeVar
 
-    from laila.contract.component import Component
+    from laila.central.router import DefaultPoolRouter
+    from laila.component.component import Component
     from laila.policy.policy import DefaultPolicy
-    from laila.policy.router import DefaultPoolRouter
     from laila.provenance import Data
 
     Parts = tuple[str, str, dict[str, Any], list[str]]

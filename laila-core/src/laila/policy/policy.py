@@ -5,28 +5,28 @@ from __future__ import annotations
 import atexit
 from weakref import WeakValueDictionary
 
-from laila.contract.component import Component
+from laila.central.command import DefaultCentralCommand
+from laila.central.events import Events
+from laila.central.ids import as_key
+from laila.central.memory import DefaultCentralMemory
+from laila.central.pending import MAX_PENDING_BYTES
+from laila.central.reading import remember
+from laila.central.router import DefaultPoolRouter
+from laila.component.component import Component
 from laila.errors import EntryNotFoundError, LailaError
-from laila.policy.command import DefaultCentralCommand
-from laila.policy.communication import DefaultCentralCommunication
-from laila.policy.events import Events
-from laila.policy.ids import as_key
-from laila.policy.loading import remember
-from laila.policy.memory import DefaultCentralMemory
-from laila.policy.pending import MAX_PENDING_BYTES
-from laila.policy.router import DefaultPoolRouter
+from laila.peering.communication import DefaultCentralCommunication
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, ClassVar, Self
 
+    from laila.central.router import PoolSubset
     from laila.contract.pool import Pool
     from laila.contract.taskforce import TaskForce
     from laila.entry import Entry
     from laila.futures import Future, FutureBank, GroupFuture
-    from laila.policy.router import PoolSubset
-    from laila.policy.travel import Travels
+    from laila.offload.ticket import Travels
 
 __all__ = ["DefaultPolicy", "local_policies", "open_policies"]
 
@@ -148,7 +148,7 @@ class DefaultPolicy(Component):
     def travels(self) -> Travels:
         """How this policy is written down for tasks in other processes."""
         if self._travels is None:
-            from laila.policy.travel import Travels
+            from laila.offload.ticket import Travels
 
             self._travels = Travels(self)
         return self._travels
@@ -174,7 +174,7 @@ class DefaultPolicy(Component):
         A pool that this process cannot reach, or that cannot be built here, refuses every use with the reason
         (:class:`~laila.errors.PoolUnreachableError`).
         """
-        from laila.policy.travel import arrive
+        from laila.offload.ticket import arrive
 
         return arrive(cls, ticket, taskforce)
 

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from laila.contract.blob import Blob
+    from laila.blob.blob import Blob
 
 __all__ = ["ENTRY_BYTES", "BoundedBlobs", "weight"]
 

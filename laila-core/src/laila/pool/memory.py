@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.contract.backend import counts_evolution
-from laila.contract.counters import Throttle
+from laila.component.backend import counts_evolution
 from laila.contract.pool import Pool
 from laila.errors import SettingsError
 from laila.locks import mutex
 from laila.pool.bounded import ENTRY_BYTES, BoundedBlobs, weight
 from laila.showing import shown, shown_url
+from laila.tiering.counters import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import ClassVar, Literal, Self
 
-    from laila.contract.blob import Blob
+    from laila.blob.blob import Blob
     from laila.transform import Transformation
 
 __all__ = ["MemoryPool"]

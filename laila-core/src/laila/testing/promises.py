@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from laila.contract.backend import Backend
+from laila.component.backend import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

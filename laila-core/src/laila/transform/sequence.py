@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from laila.contract.blob import Blob
-from laila.contract.buffer import Buffer, byte_view
+from laila.blob.blob import Blob
+from laila.blob.buffer import Buffer, byte_view
 from laila.errors import TransformationError
 from laila.showing import shown
 from laila.transform.base import Transformation, corrupt, make_transformation, shown_name

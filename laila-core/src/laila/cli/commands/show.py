@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from laila.contract.blob import BlobHead
+    from laila.blob.blob import BlobHead
     from laila.contract.pool import Pool
 
 __all__ = ["configure", "run"]
@@ -55,8 +55,8 @@ def _open_to_look(url: str) -> Pool:
     """Open the pool, read-only where its class can: looking must not make a file or hold a lock."""
     from inspect import signature
 
+    from laila.central.router import open_pool
     from laila.plugins import pools
-    from laila.policy.router import open_pool
     from laila.provenance import options_from_data
 
     scheme, colon, _ = url.partition(":")
@@ -166,7 +166,7 @@ def _detail(pool: Pool, key: str) -> int:
 
 def _open(pool: Pool, key: str) -> tuple[BlobHead, str]:
     """Decode the entry; return its head without transformations and a short text of its value."""
-    from laila.contract.blob import Blob
+    from laila.blob.blob import Blob
     from laila.entry import Manifest, from_blob
     from laila.plugins import load_hooks
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from laila.contract.backend import counts_evolution
+from laila.component.backend import counts_evolution
 from laila.contract.pool import MAX_KEY_BYTES
 from laila.errors import CorruptEntryError
 

@@ -12,8 +12,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from laila.blob.head import PREFIX_BYTES, announced_head
 from laila.contract import Blob
-from laila.contract.blobhead import PREFIX_BYTES, announced_head
 from laila.contract.pool import check_key
 from laila.errors import CorruptEntryError, PoolError, PoolKeyError
 from laila.pool.redis.layout import LINE_BYTES, MARK, MARK_BYTES, Names, Record, cut, evolution, number_of

@@ -8,8 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Literal
 from uuid import uuid4
 
+from laila.blob.head import PREFIX_BYTES, announced_head
 from laila.contract import Blob, Pool, allocate, logger, shown
-from laila.contract.blobhead import PREFIX_BYTES, announced_head
 from laila.errors import CorruptEntryError
 from laila.pool.s3.client import DELETED_AT_ONCE, Client, Failed
 from laila.pool.s3.crew import Crew

@@ -8,7 +8,7 @@ from distributed import get_client, get_worker, rejoin, secede
 from distributed.comm.addressing import get_address_host
 from distributed.protocol.pickle import dumps, loads
 
-from laila.contract.worker import Shipment, perform
+from laila.offload.worker import Shipment, perform
 from laila.taskforce.dask.notes import Notes, read_note
 from laila.taskforce.dask.scheduler import LOST_ON
 

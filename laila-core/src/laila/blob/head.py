@@ -1,0 +1,335 @@
+"""The head of a blob: the prefix and the header that say what the rest is, read from bytes of any origin.
+
+Every length is checked against what is there before it is used. What the bytes mean is written down in
+``docs/reference/blob-format.md``; :mod:`laila.blob.blob` has the whole.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from types import MappingProxyType
+
+import msgpack
+from xxhash import xxh3_64_intdigest, xxh3_128_digest
+
+from laila.errors import CorruptEntryError
+from laila.showing import said, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    BytesLike = bytes | bytearray | memoryview
+    Meta = tuple[float, str, int, str, bytes | None]
+    T = TypeVar("T")
+
+__all__ = [
+    "CHECKSUM",
+    "DIGEST_BYTES",
+    "FIXED",
+    "FORMAT_VERSION",
+    "MAGIC",
+    "PREFIX_BYTES",
+    "ZEROS",
+    "BlobHead",
+    "announced_head",
+    "corrupt",
+    "gap",
+    "head_checksum",
+    "metadata_of",
+    "parse_head",
+    "read_plain",
+    "unpack_checked",
+]
+
+MAGIC = b"\x93LAILA\r\n"
+"""The first eight bytes of every blob: no text, and changed by what changes line ends."""
+FORMAT_VERSION = 1
+ALIGNMENT = 64
+DIGEST_BYTES = 16
+
+# magic, version, reserved (0), header bytes, tree bytes, total bytes; then the checksum of the head without
+# itself.
+FIXED = Struct("<8sHHIQQ")
+CHECKSUM = Struct("<Q")
+_PREFIX = Struct("<8sHHIQQQ")
+# The same for a quick look: what every blob of this version begins with, then the lengths and the checksum.
+_BEGINNING = FIXED.pack(MAGIC, FORMAT_VERSION, 0, 0, 0, 0)[:12]
+_QUICK = Struct("<12sIQQQ")
+PREFIX_BYTES = FIXED.size + CHECKSUM.size
+ZEROS = bytes(ALIGNMENT)
+# Up to this size a MessagePack object is unpacked without a look at its structure first; see unpack_checked.
+_UNCHECKED = 4096
+_MAX_DIMENSIONS = 64
+_MAX_SIZE = 1 << 62
+
+
+def _no_ext(code: int, data: bytes) -> object:
+    raise ValueError(f"extension type {code} has no place here")
+
+
+def unpack_checked(data: BytesLike) -> object:
+    """Unpack one MessagePack object that may come from anywhere.
+
+    A hostile object can announce nested arrays that are not there, and MessagePack's unpacker allocates what
+    is announced; so anything but a small object is first walked without building it. Raises ``ValueError``
+    (of several kinds) for what is not exactly one object.
+    """
+    if len(data) > _UNCHECKED:
+        walker = msgpack.Unpacker(None, max_buffer_size=len(data))
+        walker.feed(data)
+        try:
+            walker.skip()
+        except msgpack.OutOfData:
+            raise ValueError("it is cut short") from None
+        if walker.tell() != len(data):
+            raise ValueError("something follows it")
+    try:
+        return msgpack.unpackb(data, strict_map_key=False, max_ext_len=0, ext_hook=_no_ext)
+    except UnicodeDecodeError:
+        # A text with lone surrogates, which strict UTF-8 refuses: only such a one pays for this way.
+        return msgpack.unpackb(
+            data, strict_map_key=False, max_ext_len=0, ext_hook=_no_ext, unicode_errors="surrogatepass"
+        )
+
+
+def gap(offset: int) -> int:
+    """The bytes of padding between ``offset`` and the next multiple of 64."""
+    return -offset % ALIGNMENT
+
+
+def corrupt(key: str | None, what: str) -> CorruptEntryError:
+    """The error for damage to the blob filed under ``key``."""
+    name = "a blob" if key is None else f"the blob of {key}"
+    return CorruptEntryError(
+        f"{name} is damaged: {what}. Restore it from another tier or a backup, or forget it", key=key
+    )
+
+
+class BlobHead:
+    """What the head of a blob says, without the buffers: enough to compare, list and route.
+
+    ``table`` has one ``(nbytes, dtype, shape, order, checksum)`` per buffer; ``nbytes`` is the size of the
+    whole blob and ``head_nbytes`` that of its head, padding included. Read-only by convention, safe between
+    threads.
+    """
+
+    __slots__ = (
+        "_meta",
+        "digest",
+        "head_nbytes",
+        "key",
+        "nbytes",
+        "nickname",
+        "signature",
+        "table",
+        "transformations",
+        "tree_span",
+    )
+
+    key: str
+    nickname: str | None
+    digest: bytes
+    transformations: tuple[tuple[str, Mapping[str, object]], ...]
+    signature: tuple[str, bytes] | None
+    table: tuple[tuple[int, str | None, tuple[int, ...], str, bytes], ...]
+    nbytes: int
+    head_nbytes: int
+    tree_span: tuple[int, int]
+    _meta: Meta | None
+
+    @property
+    def metadata(self) -> Mapping[str, object]:
+        """Created (seconds since the epoch), type, size (bytes), codec and user, as in :class:`Blob`."""
+        return metadata_of(self._meta, self.key)
+
+    def offsets(self) -> list[int]:
+        """Where each buffer starts, counted from the first byte of the blob."""
+        found, offset = [], self.head_nbytes
+        for nbytes, *_ in self.table:
+            offset += gap(offset)
+            found.append(offset)
+            offset += nbytes
+        return found
+
+
+def metadata_of(meta: Meta | None, key: str | None) -> Mapping[str, object]:
+    """The metadata of the blob filed under ``key`` as people see it. Raises :class:`CorruptEntryError`."""
+    if meta is None:
+        return MappingProxyType({})
+    created, kind, size, codec, packed = meta
+    user: object = {}
+    if packed is not None:
+        try:
+            user = unpack_checked(packed)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise corrupt(key, f"its metadata cannot be read ({said(error, 200)})") from error
+        if type(user) is not dict:
+            raise corrupt(key, "its metadata is no map")
+    return MappingProxyType({"created": created, "type": kind, "size": size, "codec": codec, "user": user})
+
+
+def head_checksum(fixed: bytes | memoryview, rest: bytes | memoryview) -> int:
+    """The checksum of a head: of its first 32 bytes, and of what follows the checksum itself."""
+    # Seeding one hash with the other covers both without copying the second.
+    return xxh3_64_intdigest(rest, seed=xxh3_64_intdigest(fixed))
+
+
+def announced_head(view: memoryview) -> int:
+    """The size of the head that the prefix of a blob with buffers announces; unchecked."""
+    _, _, _, header_bytes, tree_bytes, _ = FIXED.unpack_from(view)
+    size = PREFIX_BYTES + header_bytes + tree_bytes
+    return int(size + gap(size))
+
+
+def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
+    """Read the head at the beginning of ``view``, whatever follows it.
+
+    ``key`` is the key it was read under, if known; ``verify=False`` skips the checksum. Raises
+    :class:`CorruptEntryError`.
+    """
+    if view.nbytes < PREFIX_BYTES:
+        raise corrupt(key, f"{view.nbytes} bytes are less than its prefix of {PREFIX_BYTES}")
+    magic, version, reserved, header_bytes, tree_bytes, total, checksum = _PREFIX.unpack_from(view)
+    if magic != MAGIC:
+        raise corrupt(key, "it does not begin as a laila blob does")
+    if version != FORMAT_VERSION or reserved:
+        raise corrupt(
+            key, f"format version {version} is not {FORMAT_VERSION}; a newer laila may be able to read it"
+        )
+    tree_start = PREFIX_BYTES + header_bytes
+    tree_stop = tree_start + tree_bytes
+    if tree_stop > total or view.nbytes < tree_stop:
+        raise corrupt(key, f"{view.nbytes} bytes are less than its head of {tree_stop}")
+    # Only a blob with buffers pads its head, and only such a blob is longer than header and tree.
+    head_bytes = tree_stop if total == tree_stop else tree_stop + gap(tree_stop)
+    if view.nbytes < head_bytes:
+        raise corrupt(key, f"{view.nbytes} bytes are less than its head of {head_bytes}")
+    if verify and head_checksum(view[: FIXED.size], view[PREFIX_BYTES:head_bytes]) != checksum:
+        raise corrupt(key, "its head does not match its checksum")
+    try:
+        head = _read_header(unpack_checked(view[PREFIX_BYTES:tree_start]))
+    except (ValueError, TypeError, KeyError, RecursionError, msgpack.UnpackException) as error:
+        raise corrupt(key, f"its header cannot be read ({said(error, 200)})") from error
+    head.nbytes = total
+    head.tree_span = (tree_start, tree_stop)
+    head.head_nbytes = size = head_bytes if head.table else tree_stop
+    for nbytes, *_ in head.table:
+        size += gap(size) + nbytes
+    if size != total or (head.table and head_bytes != tree_stop + gap(tree_stop)):
+        raise corrupt(key, f"its parts add up to {size} bytes, not {total}")
+    if key is not None and head.key != key:
+        raise corrupt(key, f"it bears the id {shown(head.key)}")
+    return head
+
+
+def read_plain(data: bytes, key: str | None, make: Callable[..., T]) -> T | None:
+    """Read the most common of blobs whole: plain, without buffers, with metadata and no nickname.
+
+    Gives what ``make``, which is :class:`~laila.blob.blob.Blob`, makes of its parts, all verified as
+    :func:`parse_head` and its caller do; None for any other blob and for one that is damaged, which they then
+    tell of.
+    """
+    if len(data) < PREFIX_BYTES:
+        return None
+    beginning, header_bytes, tree_bytes, total, checksum = _QUICK.unpack_from(data)
+    if (
+        beginning != _BEGINNING
+        or not PREFIX_BYTES + header_bytes + tree_bytes == total == len(data)
+        or header_bytes > _UNCHECKED
+    ):
+        return None
+    rest = data[PREFIX_BYTES:]
+    if xxh3_64_intdigest(rest, xxh3_64_intdigest(data[: FIXED.size])) != checksum:
+        return None
+    try:
+        header = msgpack.unpackb(rest[:header_bytes])  # the types of all that is in it are looked at below
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+        return None
+    if type(header) is not dict or tuple(header) != ("id", "digest", "meta"):
+        return None
+    name, digest, meta = header.values()
+    if type(name) is not str or type(meta) is not list or len(meta) != 5:
+        return None
+    created, kind, size, codec, user = meta
+    tree = rest[header_bytes:]
+    if (
+        type(created) is not float
+        or type(kind) is not str
+        or type(size) is not int
+        or type(codec) is not str
+        or (user is not None and type(user) is not bytes)
+        or xxh3_128_digest(b"\x90" + tree) != digest
+        or (key is not None and name != key)
+    ):
+        return None
+    return make(name, tree, (), None, (created, kind, size, codec, user), (), None, digest)
+
+
+_KNOWN = frozenset({"id", "digest", "nick", "meta", "buffers", "trans", "sig"})
+_META_TYPES = frozenset({(float, str, int, str, type(None)), (float, str, int, str, bytes)})
+
+
+def _read_header(header: object) -> BlobHead:
+    """Check every field of a header; raises ValueError, TypeError or KeyError for one that is wrong."""
+    if type(header) is not dict or not header.keys() <= _KNOWN:
+        raise ValueError("unknown fields")
+    head = BlobHead()
+    head.key = _expect(header["id"], str)
+    head.digest = _expect(header["digest"], bytes)
+    if len(head.digest) != DIGEST_BYTES:
+        raise ValueError("a digest of the wrong size")
+    nickname = head.nickname = header.get("nick")
+    if nickname is not None:
+        _expect(nickname, str)
+    meta = header.get("meta")
+    head._meta = None
+    if meta is not None:
+        if tuple(map(type, _expect(meta, list))) not in _META_TYPES:
+            raise TypeError("metadata of other types")
+        head._meta = tuple(meta)
+    head.table = head.transformations = ()
+    head.signature = None
+    if len(header) > 2 + (nickname is not None) + (meta is not None):  # most often there is nothing else
+        _read_rest(header, head)
+    return head
+
+
+def _read_rest(header: dict[str, object], head: BlobHead) -> None:
+    head.table = tuple(_table_row(*_expect(row, list)) for row in _expect(header.get("buffers", []), list))
+    steps = []
+    for step in _expect(header.get("trans", []), list):
+        name, params = _expect(step, list)
+        steps.append((_expect(name, str), MappingProxyType(_expect(params, dict))))
+    head.transformations = tuple(steps)
+    signature = header.get("sig")
+    if signature is not None:
+        key_id, mac = _expect(signature, list)
+        head.signature = (_expect(key_id, str), _expect(mac, bytes))
+
+
+def _expect(value: object, kind: type[T]) -> T:
+    if type(value) is not kind:
+        raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
+    return value
+
+
+def _table_row(
+    nbytes: object, dtype: object, shape: object, order: object, checksum: object
+) -> tuple[int, str | None, tuple[int, ...], str, bytes]:
+    size = _expect(nbytes, int)
+    dimensions = tuple(_expect(n, int) for n in _expect(shape, list))
+    if not 0 <= size <= _MAX_SIZE or len(dimensions) > _MAX_DIMENSIONS or any(n < 0 for n in dimensions):
+        raise ValueError("a buffer of an impossible size")
+    if order != "C" and order != "F":
+        raise ValueError("an unknown memory order")
+    if dtype is None:
+        if dimensions != (size,):
+            raise ValueError("plain bytes whose shape is not their size")
+    else:
+        _expect(dtype, str)
+    hashed = _expect(checksum, bytes)
+    if len(hashed) != DIGEST_BYTES:
+        raise ValueError("a checksum of the wrong size")
+    return size, dtype, dimensions, order, hashed  # type: ignore[return-value]  # narrowed above

@@ -1,0 +1,106 @@
+"""What ``memorize`` looks for in a pool before it writes: names that are taken, leaves that are missing."""
+
+from __future__ import annotations
+
+from errno import EACCES
+
+from laila.errors import EntryNotFoundError, IdentityConflictError
+from laila.identity import may_evolve
+from laila.showing import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from laila.blob.blob import Blob
+    from laila.contract.pool import Pool
+    from laila.entry import Entry
+
+__all__ = ["missing_leaves", "taken_names"]
+
+_SHOWN_LEAVES = 3
+
+
+def taken_names(
+    pool: Pool, blobs: Sequence[Blob | None], entries: Sequence[Entry] | None = None
+) -> dict[int, IdentityConflictError]:
+    """Return by place the errors of named blobs that a look-up by their name would not find, or would hide.
+
+    A constant hides the variable of its name. Asks the pool once for the constants and once for the
+    evolutions among ``blobs``; not for what has no nickname, and not for ``entries`` that came from that pool
+    or are in it. Where the pool's credentials may not ask, the names are taken to be free. Raises what the
+    backend raises otherwise.
+    """
+    asked: dict[str, list[int]] = {}
+    kinds: dict[str, int] = {}
+    taken: dict[int, IdentityConflictError] = {}
+    for i, blob in enumerate(blobs):
+        if blob is None or blob.nickname is None or ":MANIFEST:" in blob.key:
+            continue
+        key = blob.key
+        constant = may_evolve(key)
+        first = kinds.setdefault(key if constant else key.rpartition("-")[0], i)
+        other = blobs[first]
+        if other is not None and may_evolve(other.key) is not constant:
+            taken[i] = _taken(blob, other.key, None)
+        elif entries is None or getattr(entries[i], "_pool", None) != pool._uuid:
+            asked.setdefault(key, []).append(i)
+    if not asked:
+        return taken
+    try:
+        found = pool.namesakes(list(asked))
+    except OSError as error:
+        if isinstance(error, PermissionError) or error.errno == EACCES:
+            return taken
+        raise
+    for places, there in zip(asked.values(), found, strict=True):
+        for i in places if there is not None else ():
+            one = blobs[i]
+            if one is not None and there is not None:
+                taken[i] = _taken(one, there, f"pool {shown(pool.label)}")
+    return taken
+
+
+def _taken(blob: Blob, other: str, where: str | None) -> IdentityConflictError:
+    name = shown(blob.nickname)
+    constant = may_evolve(blob.key)
+    this, that = ("constant", "variable") if constant else ("variable", "constant")
+    message = (
+        f"{name} is to be stored as a {this}, and {where or 'this call'} has a {that} of that name "
+        f"({other}): the name means the constant where both are. Choose another nickname"
+    )
+    if where is not None:
+        instead = (
+            f"evolve what is there (laila.remember(nickname={name}), evolve(data=…), memorize)"
+            if constant
+            else "store a constant, with overwrite=True if its content is another"
+        )
+        message += f", {instead}, or forget what is there: laila.forget(nickname={name})"
+    return IdentityConflictError(message, key=blob.key, other=other)
+
+
+def missing_leaves(
+    pool: Pool, leaves: Mapping[int, Sequence[str]], keys: Sequence[str]
+) -> dict[int, EntryNotFoundError]:
+    """Return by place the errors of the manifests of which a leaf is not in ``pool``.
+
+    ``leaves`` has for places of manifests, whose ids are ``keys``, the ids to look for. Asks as one batch.
+    """
+    every = list(dict.fromkeys(leaf for some in leaves.values() for leaf in some))
+    if not every:
+        return {}
+    absent = {leaf for leaf, there in zip(every, pool.present(every), strict=True) if not there}
+    missing = {i: [leaf for leaf in some if leaf in absent] for i, some in leaves.items()} if absent else {}
+    return {i: _missing(keys[i], some, pool) for i, some in missing.items() if some}
+
+
+def _missing(key: str, leaves: list[str], pool: Pool) -> EntryNotFoundError:
+    some = ", ".join(leaves[:_SHOWN_LEAVES]) + (", …" if len(leaves) > _SHOWN_LEAVES else "")
+    what = "a leaf of it is" if len(leaves) == 1 else f"{len(leaves)} leaves of it are"
+    return EntryNotFoundError(
+        f"the manifest {key} was not stored: {what} not in pool {shown(pool.label)} ({some}); memorize "
+        "what is missing there first, or pass missing_ok=True",
+        key=leaves[0],
+        pool=pool.label,
+        missing=leaves,
+    )

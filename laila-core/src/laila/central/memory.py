@@ -1,0 +1,453 @@
+"""Central memory: the verbs memorize, remember and forget.
+
+``memorize`` encodes in the caller: that is the snapshot. Where the rest runs: :mod:`laila.central.running`.
+"""
+
+from __future__ import annotations
+
+from laila.calling import helpful
+from laila.central import reading, writing
+from laila.central.checking import taken_names
+from laila.central.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
+from laila.central.pending import MAX_PENDING_BYTES
+from laila.central.router import DefaultPoolRouter, open_pool
+from laila.central.running import Runner
+from laila.component.component import Component
+from laila.entry import Entry, EntryState, Manifest, to_blob
+from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError, UnknownOptionError
+from laila.futures import Future, GroupFuture
+from laila.identity import stem
+from laila.plugins import watch
+from laila.policy.again import current_folder
+from laila.showing import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, ClassVar, Literal
+
+    from laila.blob.blob import Blob
+    from laila.central.command import DefaultCentralCommand
+    from laila.central.events import Events
+    from laila.contract.pool import Pool
+
+__all__ = ["DefaultCentralMemory"]
+
+_NAMES = frozenset(("name", "nick", "alias", "pool_name", "label"))
+"""What people write where they mean ``pool_nickname``."""
+
+
+class DefaultCentralMemory(Component):
+    """Stores, retrieves and deletes entries across the pools of a policy. Thread-safe.
+
+    ``pickle=False`` refuses payloads that need code to come back. ``memorize`` holds its caller back while
+    more than ``max_pending_bytes`` of snapshots wait to be written. Each verb checks its arguments at once
+    and raises before anything is written; what fails later is in the future it returned.
+    """
+
+    scope: ClassVar[str] = "CENTRAL_MEMORY"
+
+    def __init__(
+        self,
+        command: DefaultCentralCommand,
+        events: Events,
+        router: DefaultPoolRouter | None = None,
+        *,
+        pickle: bool = True,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+    ) -> None:
+        super().__init__()
+        self._runner = Runner(command, events, max_pending_bytes)
+        self.router = DefaultPoolRouter() if router is None else router
+        self.pickle = pickle
+
+    @property
+    def pool_router(self) -> DefaultPoolRouter:
+        """Deprecated: the name of ``router`` in the older package."""
+        from warnings import warn
+
+        warn("memory.pool_router is now memory.router", DeprecationWarning, stacklevel=2)
+        return self.router
+
+    # -- pools -----------------------------------------------------------------------------------------------
+
+    @property
+    def alpha_pool(self) -> Pool:
+        """The pool that a verb means when it names none. Assign a pool, or the URL of one."""
+        return self.router.route()
+
+    @alpha_pool.setter
+    def alpha_pool(self, pool: Pool | str) -> None:
+        if isinstance(pool, str):
+            if pool in self.router.nicknames:
+                raise SettingsError(
+                    f"{shown(pool)} is the nickname of a pool: assign the pool, which extend() returned",
+                    option="alpha_pool",
+                )
+            pool = self.extend(pool)
+        self.router.alpha_pool = pool
+
+    def finish_submitting(self) -> None:
+        """Submit the writes that wait for room, whatever the bound: the task force is about to end."""
+        self._runner.pending.finish()
+
+    @property
+    def max_pending_bytes(self) -> int:
+        """How many bytes of snapshots may wait to be written before ``memorize`` holds its caller back."""
+        return self._runner.pending.limit
+
+    @helpful
+    def extend(
+        self,
+        pool: Pool | str,
+        *,
+        affinity: float | None = None,
+        pool_nickname: str | None = None,
+        **options: object,
+    ) -> Pool:
+        """Register a pool, or build the one that a URL names, and return it.
+
+        ``options`` are further options of the pool that a URL names, such as ``transformations=["zstd"]``.
+        The same place, options and ``pool_nickname`` again, however the URL is written, give back the pool
+        that is registered; without a nickname so does the same URL. Raises
+        :class:`~laila.errors.MissingPluginError` (an ``ImportError``) for a scheme whose plugin is not
+        installed, and what :meth:`DefaultPoolRouter.extend` raises.
+        """
+        if not isinstance(pool, str):
+            if options:
+                meant = "" if _NAMES.isdisjoint(options) else "; did you mean pool_nickname=?"
+                raise InvalidArgumentError(
+                    f"{', '.join(options)}: options go with a URL; this pool was built already{meant}"
+                )
+            self.router.extend(pool, affinity=affinity, pool_nickname=pool_nickname)
+            return pool
+        made_of = (pool, current_folder(), options)  # where a relative path begins counts
+        again = self.router.made_before(pool_nickname, made_of)
+        again = again or self.router.named_before(pool_nickname, [pool], options)
+        if again is not None:  # a cell or module that sets up is run a second time
+            self.router.extend(again, affinity=affinity, pool_nickname=pool_nickname)
+            return again
+        try:
+            opened = open_pool(pool, **options)
+        except UnknownOptionError as error:
+            if error.option not in _NAMES:
+                raise
+            raise UnknownOptionError(
+                f"neither extend() nor the pool has an option {shown(error.option)}; did you mean "
+                "pool_nickname=, which is what this policy calls the pool?",
+                option=error.option,
+            ) from None
+        try:
+            self.router.extend(opened, affinity=affinity, pool_nickname=pool_nickname)
+        except BaseException:
+            opened.close()
+            raise
+        self.router.note_made(opened, made_of)
+        return opened
+
+    def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> None:
+        """Reserved for exclusive leases. Raises ``NotImplementedError``."""
+        raise NotSupportedError("exclusive leases are not supported yet")
+
+    # -- the verbs -------------------------------------------------------------------------------------------
+
+    def memorize(
+        self,
+        entries: Entry | Iterable[Entry],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        overwrite: bool = False,
+        on_conflict: Literal["next"] | None = None,
+        copy: bool = True,
+        verify: bool = False,
+        missing_ok: bool = False,
+    ) -> Future[Any] | GroupFuture[Any]:
+        """Store one entry (a Future of its global id) or many as one batch (a GroupFuture, in input order).
+
+        The payload is taken as it is now: changing it afterwards changes nothing stored. A manifest is stored
+        with the entries that wait in it. ``overwrite`` replaces a constant; ``on_conflict="next"`` gives a
+        variable the next free evolution; ``copy=False`` takes read-only buffers without copying them.
+        ``verify`` reads the snapshot again and compares it with the payload, bit by bit, before anything is
+        stored; what has classes, codecs or pickles in it is always read again. ``missing_ok`` stores a
+        manifest without looking for the leaves that were given as ids.
+
+        Raises at once: ``TypeError`` for what is no Entry, :class:`~laila.errors.PayloadError` for a payload
+        that would not come back exactly, :class:`~laila.errors.PoolNotFoundError`, ``ValueError`` for routing
+        that disagrees. In the future: :class:`~laila.errors.ImmutableEntryError`,
+        :class:`~laila.errors.EvolutionConflictError`, :class:`~laila.errors.IdentityConflictError` where a
+        nickname is a variable's and a constant is to be stored, or the other way round,
+        :class:`~laila.errors.EntryNotFoundError` for leaves of a manifest that are not there, and what the
+        pool's backend raises.
+        """
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        if on_conflict not in writing.ON_CONFLICT:
+            raise SettingsError(
+                f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
+            )
+        pickle = self.pickle
+        given: Sequence[Entry]
+        if isinstance(entries, Entry) and not isinstance(entries, Manifest):
+            one, given = True, (entries,)
+            blobs = [to_blob(entries, pickle=pickle, copy=copy, verify=verify)]
+            if not (overwrite or watch.anybody) and (filed := _file_new(pool, entries, blobs[0])):
+                return filed
+        else:
+            one = isinstance(entries, Manifest)
+            given = (entries,) if one else as_entries(entries)  # type: ignore[assignment]
+            if any(issubclass(kind, Manifest) for kind in set(map(type, given))):
+                return self._memorize_manifests(
+                    given,
+                    pool,
+                    None,
+                    one=one,
+                    overwrite=overwrite,
+                    on_conflict=on_conflict,
+                    copy=copy,
+                    verify=verify,
+                    missing_ok=missing_ok,
+                )
+            blobs = [to_blob(entry, pickle=pickle, copy=copy, verify=verify) for entry in given]
+        for entry in given:
+            entry._state = EntryState.POOLING
+
+        def write() -> list[Any]:
+            return writing.store(pool, given, blobs, overwrite=overwrite, on_conflict=on_conflict)
+
+        keys = [blob.key for blob in blobs]
+        return self._runner.run("memorize", pool, keys, write, one=one, entries=given, blobs=blobs)
+
+    def remember(
+        self,
+        entry_ids: Entry | str | Iterable[Entry | str] | None = None,
+        *,
+        nickname: str | Iterable[str] | None = None,
+        scope: Literal["ENTRY", "MANIFEST"] | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        missing_ok: bool = False,
+        copy: bool = True,
+        refresh: bool = False,
+    ) -> Future[Any] | GroupFuture[Any]:
+        """Fetch one entry (a Future of it) or many as one batch (a GroupFuture, in input order).
+
+        An id without evolution means the constant, else the newest evolution. ``nickname`` looks for an
+        entry, then a manifest, of that name in the active namespace; ``scope`` says which where both are
+        there. ``missing_ok`` gives None for what is missing; ``copy=False`` gives read-only views without
+        copying where the pool can. ``refresh`` asks the last tier of a chain alone and renews the caches
+        before it with what is there; a pool that stands alone has no caches, and it changes nothing.
+
+        Raises at once: ``ValueError`` for malformed ids, ``TypeError`` for what names nothing,
+        :class:`~laila.errors.PoolNotFoundError`. In the future: :class:`~laila.errors.EntryNotFoundError`,
+        :class:`~laila.errors.CorruptEntryError`, :class:`~laila.errors.UntrustedPayloadError`.
+        """
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        one, keys, names = wanted("remember", entry_ids, nickname)
+        if names is None and scope is None and not (refresh or watch.anybody):
+            found = _find(pool, keys, copy, one=one)
+            if found is not None:
+                return found
+        if names is None:
+            check_no_scope(scope)
+
+            def read() -> list[Any]:
+                return reading.remember(pool, keys, copy=copy, missing_ok=missing_ok, refresh=refresh)
+
+            return self._runner.run("remember", pool, keys, read, one=one)
+        meant = candidates(names, scope)
+
+        def read_named() -> list[Any]:
+            return reading.remember_named(
+                pool, names, meant, copy=copy, missing_ok=missing_ok, refresh=refresh
+            )
+
+        return self._runner.run("remember", pool, _flat(meant), read_named, one=one, count=len(names))
+
+    def forget(
+        self,
+        entry_ids: Entry | str | Iterable[Entry | str] | None = None,
+        *,
+        nickname: str | Iterable[str] | None = None,
+        scope: Literal["ENTRY", "MANIFEST"] | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        missing_ok: bool = False,
+    ) -> Future[Any] | GroupFuture[Any]:
+        """Delete one entry (a Future of None) or many as one batch (a GroupFuture, in input order).
+
+        An id without evolution means the constant or all evolutions; a manifest's id means the manifest alone
+        (:meth:`laila.Manifest.forget` deletes its leaves too). Raises as :meth:`remember` does.
+        """
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        one, keys, names = wanted("forget", entry_ids, nickname)
+        if names is None:
+            check_no_scope(scope)
+
+            def delete() -> list[Any]:
+                return reading.forget(pool, keys, missing_ok=missing_ok)
+
+            return self._runner.run("forget", pool, keys, delete, one=one)
+        meant = candidates(names, scope)
+
+        def delete_named() -> list[Any]:
+            return reading.forget_named(pool, names, meant, missing_ok=missing_ok)
+
+        return self._runner.run("forget", pool, _flat(meant), delete_named, one=one, count=len(names))
+
+    @helpful
+    def history(
+        self,
+        entry_id: Entry | str | None = None,
+        *,
+        nickname: str | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> list[int]:
+        """Return the stored evolutions of a variable, ascending; empty where there are none. Blocks."""
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        one, keys, names = wanted("list the history of", entry_id, nickname)
+        if not one:
+            raise InvalidArgumentError("history() takes one entry at a time")
+        of = stem(keys[0]) if names is None else candidates(names, "ENTRY")[0][0]
+        return pool.history([of])[0]
+
+    # -- manifests -------------------------------------------------------------------------------------------
+
+    def memorize_manifest(
+        self,
+        manifest: Manifest,
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        batch_size: int | None = None,
+        overwrite: bool = False,
+        verify: bool = False,
+        missing_ok: bool = False,
+    ) -> GroupFuture[Any]:
+        """See :meth:`laila.Manifest.memorize`."""
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
+        size = None if batch_size is None else check_batch_size(batch_size, 0)
+        group: GroupFuture[Any] = self._memorize_manifests(
+            [manifest], pool, size, one=True, overwrite=overwrite, verify=verify, missing_ok=missing_ok
+        )
+        return group
+
+    def _memorize_manifests(
+        self,
+        given: Sequence[Entry],
+        pool: Pool,
+        size: int | None,
+        *,
+        one: bool,
+        overwrite: bool = False,
+        on_conflict: str | None = None,
+        copy: bool = True,
+        verify: bool = False,
+        missing_ok: bool = False,
+    ) -> GroupFuture[Any]:
+        """Store one manifest (a child for each thing stored), or many items (a child for each)."""
+        if on_conflict is not None:
+            raise SettingsError(
+                "on_conflict= does not go with manifests: they name the evolutions that they refer to",
+                option="on_conflict",
+            )
+        plan = writing.Plan(given, pool, pickle=self.pickle, copy=copy, verify=verify)
+        plan.mark()
+
+        def write() -> list[Any]:
+            try:
+                outcomes = writing.store_plan(pool, plan, size, overwrite=overwrite, missing_ok=missing_ok)
+            finally:
+                writing.unmark(plan.entries)  # those that were not stored
+            return outcomes if one else plan.of_given(outcomes)
+
+        count = len(plan.keys) if one else len(given)
+        return self._runner.run(
+            "memorize", pool, plan.keys, write, count=count, entries=plan.entries, blobs=plan.blobs
+        )
+
+    def remember_manifest(
+        self,
+        manifest: Manifest,
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        batch_size: int | None = None,
+        copy: bool = True,
+        refresh: bool = False,
+    ) -> GroupFuture[Any]:
+        """See :meth:`laila.Manifest.remember`."""
+        manifest.check_not_empty("remember")
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
+        size, keys = check_batch_size(batch_size, READ_SIZE), list(manifest)
+
+        def read() -> list[Any]:
+            return reading.in_slices(
+                keys, size, lambda part: reading.remember(pool, part, copy=copy, refresh=refresh)
+            )
+
+        return self._runner.run("remember", pool, keys, read)
+
+    def forget_manifest(
+        self,
+        manifest: Manifest,
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        batch_size: int | None = None,
+    ) -> GroupFuture[Any]:
+        """See :meth:`laila.Manifest.forget`."""
+        manifest.check_not_empty("forget")
+        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
+        leaves = list(manifest)
+        size = check_batch_size(batch_size, len(leaves))
+
+        def delete() -> list[Any]:
+            # The manifest goes first: one that is stored refers to nothing that was deleted through it.
+            last = reading.forget(pool, [manifest.global_id], missing_ok=False)
+            every = list(dict.fromkeys(leaves))
+            gone = reading.in_slices(every, size, lambda part: reading.forget(pool, part, missing_ok=False))
+            outcomes = dict(zip(every, gone, strict=True))
+            return [*(outcomes[leaf] for leaf in leaves), *last]
+
+        return self._runner.run("forget", pool, [*leaves, manifest.global_id], delete)
+
+    def _close(self) -> None:
+        self.router.close()
+
+
+def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:
+    """The shortest way of one new entry into memory; None where it is another's."""
+    try:
+        if blob.nickname is not None and (pool.blocking or taken_names(pool, [blob], [entry])):
+            return None
+        if not pool.file_new(blob):
+            return None
+    except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept for whoever asks the future
+        return Future.failed(error)
+    entry._state = EntryState.POOLED
+    entry._pool = pool._uuid
+    return Future.completed(blob.key)
+
+
+def _find(pool: Pool, keys: Sequence[str], copy: bool, *, one: bool) -> Future[Any] | GroupFuture[Any] | None:
+    """The shortest way of entries out of memory, also where it is a cache; None where they take another."""
+    try:
+        blobs = pool.find(keys)
+    except Exception:  # noqa: BLE001 - the long way meets it again, and tells of it or asks the next tier
+        return None
+    if blobs is None:
+        return None
+    outcomes = [reading.entry_of(blob, copy, pool) for blob in blobs]
+    if not one:
+        return GroupFuture.completed(outcomes)
+    (outcome,) = outcomes
+    return Future.failed(outcome) if isinstance(outcome, BaseException) else Future.completed(outcome)
+
+
+def _flat(some: Iterable[Iterable[str]]) -> list[str]:
+    return [one for part in some for one in part]

@@ -1,0 +1,212 @@
+"""The read side of the verbs: keys to entries, and keys to nothing."""
+
+from __future__ import annotations
+
+from laila.entry import from_blob
+from laila.errors import CorruptEntryError, EntryNotFoundError, IdentityError, LailaError
+from laila.identity import may_evolve
+from laila.showing import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from laila.blob.blob import Blob
+    from laila.contract.pool import Pool
+    from laila.entry import Entry
+
+    Found = Blob | BaseException | None
+
+__all__ = [
+    "entry_of",
+    "fetch",
+    "fetch_named",
+    "forget",
+    "forget_named",
+    "in_slices",
+    "remember",
+    "remember_named",
+]
+
+
+def remember(
+    pool: Pool, keys: Sequence[str], *, copy: bool, missing_ok: bool = False, refresh: bool = False
+) -> list[Entry | BaseException | None]:
+    """Return for each key its entry, or its error; None for a missing one where ``missing_ok``.
+
+    A key without evolution means the constant, else the newest evolution. ``refresh`` reads the last tier
+    alone and renews the caches. Raises what the backend raises.
+    """
+    # What went through the tiers of a chain one of them may keep; what one pool has read for us is ours.
+    take = pool.blocking and pool.proxy_to is None
+    found = fetch(pool, keys, missing_ok=missing_ok, refresh=refresh, later=take, views=take and not copy)
+    return [entry_of(one, copy, pool, take=take) for one in found]
+
+
+def fetch(
+    pool: Pool,
+    keys: Sequence[str],
+    *,
+    missing_ok: bool = False,
+    refresh: bool = False,
+    later: bool = False,
+    views: bool = False,
+) -> list[Found]:
+    """The same, but the blobs as they are stored: what is sent on to a peer is not decoded here."""
+    found = _load(pool, keys, refresh, later, views)
+    if missing_ok or None not in found:
+        return found
+    where = pool.chain()[-1] if refresh else pool  # where it was looked for
+    return [_missing(key, where) if one is None else one for key, one in zip(keys, found, strict=True)]
+
+
+def remember_named(
+    pool: Pool,
+    names: Sequence[str],
+    keys: Sequence[Sequence[str]],
+    *,
+    copy: bool,
+    missing_ok: bool = False,
+    refresh: bool = False,
+) -> list[Entry | BaseException | None]:
+    """The same for nicknames: ``keys`` has for each name the ids that it may mean."""
+    found = fetch_named(pool, names, keys, missing_ok=missing_ok, refresh=refresh)
+    return [entry_of(one, copy, pool) for one in found]
+
+
+def fetch_named(
+    pool: Pool,
+    names: Sequence[str],
+    keys: Sequence[Sequence[str]],
+    *,
+    missing_ok: bool = False,
+    refresh: bool = False,
+) -> list[Found]:
+    """The same, but the blobs as they are stored."""
+    found = iter(_load(pool, [key for some in keys for key in some], refresh))
+    pool = pool.chain()[-1] if refresh else pool
+    outcomes: list[Found] = []
+    for name, some in zip(names, keys, strict=True):
+        there = [one for one in [next(found) for _ in some] if one is not None]
+        errors = [one for one in there if isinstance(one, BaseException)]
+        if errors:  # what the name means is not known before the damage is mended
+            outcomes.append(errors[0])
+        elif len(there) > 1:
+            outcomes.append(_ambiguous(name))
+        elif there:
+            outcomes.append(there[0])
+        else:
+            outcomes.append(None if missing_ok else _missing_name(name, some, pool))
+    return outcomes
+
+
+def forget(pool: Pool, keys: Sequence[str], *, missing_ok: bool) -> list[BaseException | None]:
+    """Delete ``keys`` and return for each None or its error.
+
+    A key without evolution means the constant, else all evolutions. Raises what the backend raises.
+    """
+    every = list(dict.fromkeys(keys))
+    gone = dict(zip(every, pool.delete(every), strict=True))
+    stems = [key for key in every if not gone[key] and may_evolve(key)]
+    if stems:
+        numbered = [
+            [f"{stem}-{n}" for n in some] for stem, some in zip(stems, pool.deletable(stems), strict=True)
+        ]
+        answers = iter(pool.delete([key for some in numbered for key in some]) if any(numbered) else ())
+        for stem, some in zip(stems, numbered, strict=True):
+            gone[stem] = sum(next(answers) for _ in some) > 0
+    return [None if gone[key] or missing_ok else _missing(key, pool) for key in keys]
+
+
+def forget_named(
+    pool: Pool, names: Sequence[str], keys: Sequence[Sequence[str]], *, missing_ok: bool
+) -> list[BaseException | None]:
+    """The same for nicknames; a name that means an entry and a manifest deletes neither."""
+    flat = [key for some in keys for key in some]
+    tiers = pool.chain() if pool.write_through else [pool]
+    evolves = [key for key in flat if may_evolve(key)]
+    there = {key for key, some in zip(evolves, pool.deletable(evolves), strict=True) if some}
+    there.update(key for key in flat if any(tier.exists(key) for tier in tiers))
+    outcomes: list[BaseException | None] = []
+    meant: dict[int, str] = {}
+    for i, (name, some) in enumerate(zip(names, keys, strict=True)):
+        present = [key for key in some if key in there]
+        if len(present) == 1:
+            meant[i] = present[0]
+            outcomes.append(None)
+        elif present:
+            outcomes.append(_ambiguous(name))
+        else:
+            outcomes.append(None if missing_ok else _missing_name(name, some, pool))
+    for i, outcome in zip(meant, forget(pool, list(meant.values()), missing_ok=missing_ok), strict=True):
+        outcomes[i] = outcome
+    return outcomes
+
+
+def _load(
+    pool: Pool, keys: Sequence[str], refresh: bool, later: bool = False, views: bool = False
+) -> list[Found]:
+    found = pool.load(keys, refresh=refresh, later=later, views=views)
+    if None not in found:
+        return found
+    # What is no constant may be a variable: those are asked for once more, by their newest evolution.
+    absent = [i for i, one in enumerate(found) if one is None and may_evolve(keys[i])]
+    if absent:
+        last = zip(absent, pool.newest([keys[i] for i in absent], refresh=refresh), strict=True)
+        newest = {i: key for i, key in last if key is not None}
+        again = pool.load(list(newest.values()), refresh=refresh, later=later, views=views) if newest else ()
+        for i, one in zip(newest, again, strict=True):
+            found[i] = one
+    return found
+
+
+def entry_of(found: Found, copy: bool, pool: Pool, *, take: bool = False) -> Entry | BaseException | None:
+    """Return the entry that ``found``, a blob from ``pool``, holds; an error, its own or that of this one."""
+    if found is None or isinstance(found, BaseException):
+        return found
+    try:
+        entry = from_blob(found, copy=copy, take=take)
+        entry._pool = pool._uuid
+        return entry
+    except CorruptEntryError as error:
+        return pool.placed(error)
+    except LailaError as error:  # untrusted, say: this entry's failure, not its batch's
+        return error
+
+
+def _missing(key: str, pool: Pool) -> EntryNotFoundError:
+    chain = " << ".join(tier.label for tier in pool.chain())
+    return EntryNotFoundError(
+        f"no entry {key} in pool {shown(chain)}; was it memorized there, and its future waited for?",
+        key=key,
+        pool=pool.label,
+    )
+
+
+def _missing_name(name: str, keys: Sequence[str], pool: Pool) -> EntryNotFoundError:
+    chain = " << ".join(tier.label for tier in pool.chain())
+    return EntryNotFoundError(
+        f"nothing with the nickname {shown(name)} in pool {shown(chain)} (looked for {' and '.join(keys)}); "
+        "nicknames depend on the active namespace, see laila.get_active_namespace()",
+        key=keys[0],
+        pool=pool.label,
+    )
+
+
+def _ambiguous(name: str) -> IdentityError:
+    return IdentityError(
+        f"the nickname {shown(name)} names an entry and a manifest: say scope='ENTRY' or scope='MANIFEST'",
+        value=name,
+    )
+
+
+def in_slices(keys: Sequence[str], size: int, work: Callable[[Sequence[str]], list[Any]]) -> list[Any]:
+    """Do ``work`` slice by slice; a slice whose backend fails ends the rest with the same error."""
+    outcomes: list[Any] = []
+    while len(outcomes) < len(keys):
+        try:
+            outcomes += work(keys[len(outcomes) : len(outcomes) + size])
+        except Exception as error:  # noqa: BLE001 - the outcome of all that was not tried
+            outcomes += [error] * (len(keys) - len(outcomes))
+    return outcomes

@@ -1,0 +1,409 @@
+"""The pool router: which pools a policy has, and which of them a verb means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from laila.component.component import Component
+from laila.contract.pool import Pool
+from laila.ending import exiting
+from laila.errors import (
+    ContractError,
+    InvalidArgumentError,
+    LailaError,
+    PolicyClosedError,
+    PoolError,
+    PoolNotFoundError,
+    SettingsError,
+)
+from laila.locks import check_may_use, mutex
+from laila.showing import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import ClassVar, TypeAlias
+
+    from laila.entry import Entry
+
+    PoolSubset: TypeAlias = str | Pool | Iterable[str | Pool] | Mapping[str, object]
+
+__all__ = ["DefaultPoolRouter", "open_pool", "subset_names"]
+
+
+_AGAIN = (
+    ". For code that is run twice: laila.memory.extend(URL, pool_nickname=…) with the same URL gives back "
+    "the pool that is there"
+)
+
+
+class DefaultPoolRouter(Component):
+    """The pools of a policy by id, nickname and affinity.
+
+    The first is the alpha pool, which a verb means when it names none. Thread-safe.
+    """
+
+    scope: ClassVar[str] = "POOL_ROUTER"
+
+    def __init__(self, alpha_pool: Pool | None = None) -> None:
+        super().__init__()
+        if alpha_pool is None:
+            from laila.pool.memory import MemoryPool
+
+            alpha_pool = MemoryPool()
+        self._guard: Callable[[], object] | None = None
+        self._pools: dict[str, Pool] = {}
+        self._nicknames: dict[str, Pool] = {}
+        self._made: dict[str, object] = {}
+        self._affinities: dict[str, float] = {}
+        self._alpha = alpha_pool
+        self.extend(alpha_pool)
+
+    @property
+    def alpha_pool(self) -> Pool:
+        """The pool that a verb means when it names none. Assigning registers the pool where it is new."""
+        return self._alpha
+
+    @alpha_pool.setter
+    def alpha_pool(self, pool: Pool) -> None:
+        if not isinstance(pool, Pool) or self._pools.get(pool.global_id) is not pool:
+            self.extend(pool)
+        self._alpha = pool
+        self._guard = None
+
+    def guard(self, check: Callable[[], object]) -> None:
+        """Have ``check()`` raise for who may not use the alpha pool, until one is assigned."""
+        self._guard = check
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """The registered pools by global id, in the order they came."""
+        return dict(self._pools)
+
+    @property
+    def nicknames(self) -> Mapping[str, Pool]:
+        """The registered pools by nickname."""
+        return dict(self._nicknames)
+
+    @property
+    def affinities(self) -> Mapping[str, float]:
+        """The affinity of each pool by global id."""
+        return dict(self._affinities)
+
+    def made_before(self, nickname: str | None, made_of: object) -> Pool | None:
+        """Return the open pool of this nickname that was made of the very same, if any.
+
+        Without a nickname it is the alpha pool, or one that others find as well: two pools in memory are two.
+        """
+        if nickname is not None:
+            named = self._nicknames.get(nickname)
+            pools = [] if named is None else [named]
+        else:
+            lasting = [pool for pool in self._pools.values() if pool.nickname or _lasts(pool)]
+            pools = [self._alpha, *lasting]
+        for pool in pools:
+            if not pool.closed and self._made.get(pool.global_id) == made_of:
+                return pool
+        return None
+
+    def note_made(self, pool: Pool, made_of: object) -> None:
+        """Note what ``pool`` was made of; for :meth:`made_before`. None is for what is never the same."""
+        if made_of is not None:
+            self._made[pool.global_id] = made_of
+
+    def named_before(
+        self, nickname: str | None, urls: Sequence[str], options: Mapping[str, object]
+    ) -> Pool | None:
+        """Return the open pool of this nickname, which must be the one that ``urls`` and ``options`` name.
+
+        None where the nickname is free. Raises :class:`SettingsError` (a ``ValueError``), which says what
+        differs, where it is another's.
+        """
+        holder = self._holder(nickname)
+        if holder is None:
+            return None
+        if not urls:
+            self.check_free(nickname)
+        from laila.policy.again import difference
+
+        differing = difference(holder, urls, options)
+        if differing:
+            raise SettingsError(
+                f"the nickname {shown(nickname)} belongs to {shown(holder)}: {differing}. Choose another "
+                "pool_nickname; or close that pool first, and set up the nickname anew",
+                option="pool_nickname",
+            )
+        return holder
+
+    def _holder(self, nickname: str | None) -> Pool | None:
+        """The open pool that has this nickname."""
+        holder = None if nickname is None else self._nicknames.get(nickname)
+        return None if holder is None or holder.closed else holder
+
+    def check_free(self, nickname: str | None, pool: Pool | None = None) -> None:
+        """Raise :class:`SettingsError` (a ``ValueError``) where another pool has this nickname here."""
+        holder = self._holder(nickname)
+        if holder is not None and holder is not pool:
+            raise SettingsError(
+                f"the nickname {shown(nickname)} belongs to {shown(holder)}; "
+                f"choose another pool_nickname{_AGAIN}",
+                option="pool_nickname",
+            )
+
+    def _forget_closed(self, *pools: Pool | None) -> None:
+        """Make room for another pool of the same name: what was closed is of no use."""
+        for pool in pools:
+            if pool is not None and pool.closed:
+                for table in (self._pools, self._affinities, self._made):
+                    table.pop(pool.global_id, None)
+                self._nicknames = {name: one for name, one in self._nicknames.items() if one is not pool}
+
+    def extend(self, pool: Pool, *, affinity: float | None = None, pool_nickname: str | None = None) -> None:
+        """Register ``pool``; ``affinity`` is its priority (higher is preferred, 0 by default).
+
+        ``pool_nickname`` names it here, by default its own nickname. Raises ``TypeError`` for what is no
+        pool, :class:`SettingsError` (a ``ValueError``) for a nickname that another pool has or a bad
+        affinity.
+        """
+        if not isinstance(pool, Pool):
+            raise InvalidArgumentError(
+                f"extend() takes a pool, or a URL such as 'hdf5:///data/run.h5', not {type(pool).__name__}"
+            )
+        affinity = _check_affinity(affinity)
+        nickname = pool_nickname if pool_nickname is not None else pool.nickname
+        with mutex:
+            known = self._pools.get(pool.global_id)
+            if not pool.closed:
+                self._forget_closed(known, self._nicknames.get(nickname or ""))
+                known = self._pools.get(pool.global_id)
+            if known is not None and known is not pool:
+                raise SettingsError(
+                    f"{shown(known)} has the global id of the new pool, as pools of one nickname do; "
+                    f"give the new one another nickname{_AGAIN}",
+                    option="nickname",
+                )
+            self.check_free(nickname, pool)
+            if nickname is not None:
+                self._nicknames[nickname] = pool
+                pool.known_as = pool.known_as or nickname
+            self._pools[pool.global_id] = pool
+            if affinity is not None or pool.global_id not in self._affinities:
+                self._affinities[pool.global_id] = affinity or 0.0
+
+    def adopt(self, pools: Iterable[tuple[Pool, float, Sequence[str]]], alpha_pool: Pool) -> None:
+        """Replace all that is registered: pools, affinities and nicknames; for rebuilding."""
+        with mutex:
+            self._pools, self._nicknames, self._affinities, self._made = {}, {}, {}, {}
+            for pool, affinity, nicknames in pools:
+                self._pools[pool.global_id] = pool
+                self._affinities[pool.global_id] = affinity
+                self._nicknames.update(dict.fromkeys(nicknames, pool))
+                pool.known_as = next(iter(nicknames), None)
+            self._alpha = alpha_pool
+
+    def by_affinity(self) -> list[Pool]:
+        """Return the pools by falling affinity."""
+        with mutex:
+            return sorted(self._pools.values(), key=lambda pool: -self._affinities[pool.global_id])
+
+    def places(
+        self, hint: str | Pool | None, pool_subset: PoolSubset | None, *, everywhere: bool
+    ) -> list[Pool]:
+        """Return where to look for one entry, each pool once.
+
+        With ``pool_subset``: the pool ``hint``, then those pools, and no other. Without it: the pool
+        ``hint``, the alpha pool, and with ``everywhere`` all by falling affinity.
+
+        Args:
+            hint: The nickname or id of a pool, or the pool.
+            pool_subset: Nicknames, ids or pools, or a dict whose keys or values are such.
+            everywhere: Whether every pool is asked where there is no subset.
+
+        Raises:
+            PoolNotFoundError: a pool is not registered here.
+            PolicyClosedError: the policy is closed.
+        """
+        pools = [] if hint is None else [self._meant(hint)]
+        alpha = self.route()  # asked in any case: it knows whether the policy is closed
+        if pool_subset is None:
+            pools += [alpha, *(self.by_affinity() if everywhere else ())]
+        else:
+            pools += [self._meant(name) for name in subset_names(pool_subset)]
+        return list(dict.fromkeys(pools))
+
+    def _meant(self, name: str | Pool) -> Pool:
+        """The registered pool of a nickname, an id or the pool itself."""
+        if isinstance(name, Pool):
+            return self._find(self._pools, name.global_id, "id")
+        if name in self._pools:
+            return self._pools[name]
+        return self._find(self._nicknames, name, "nickname or id")
+
+    @property
+    def pools_nicknames(self) -> Mapping[str, Pool]:
+        """Deprecated: the name of :attr:`nicknames` in the older package."""
+        from warnings import warn
+
+        warn("router.pools_nicknames is now router.nicknames", DeprecationWarning, stacklevel=2)
+        return self.nicknames
+
+    def route(
+        self,
+        entries: Sequence[Entry] | Sequence[str] = (),
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> Pool:
+        """Return the pool that is meant: by id, else nickname, else affinity, else the alpha pool.
+
+        ``affinity`` means the pool with the highest affinity that is not below it. ``entries`` are what is
+        routed; this router treats all alike. Raises :class:`PoolNotFoundError` (a ``KeyError``) that lists
+        what is registered, and :class:`SettingsError` (a ``ValueError``) for two arguments that disagree.
+        """
+        check_may_use()
+        if self._closed:
+            raise PolicyClosedError("the policy was closed; make a new one: laila.DefaultPolicy()")
+        if pool_id is None and pool_nickname is None and affinity is None:
+            if self._guard is not None:
+                self._guard()
+            return self._alpha
+        affinity = _check_affinity(affinity)
+        meant: list[tuple[str, Pool]] = []
+        if pool_id is not None:
+            meant.append((f"pool_id={shown(pool_id)}", self._find(self._pools, pool_id, "id")))
+        if pool_nickname is not None:
+            meant.append(
+                (
+                    f"pool_nickname={shown(pool_nickname)}",
+                    self._find(self._nicknames, pool_nickname, "nickname"),
+                )
+            )
+        if affinity is not None:
+            best = self.by_affinity()[0]
+            if self._affinities[best.global_id] < affinity:
+                raise self._unknown(f"affinity {affinity} or more")
+            meant.append((f"affinity={affinity}", best))
+        if any(pool is not meant[0][1] for _, pool in meant):
+            raise SettingsError(
+                f"{' and '.join(name for name, _ in meant)} name different pools: give one of them",
+                option="pool_id",
+            )
+        return meant[0][1]
+
+    def _find(self, table: dict[str, Pool], name: str, kind: str) -> Pool:
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"pool_{kind} is a text, not a {type(name).__name__}")
+        pool = table.get(str(name))
+        if pool is None:
+            raise self._unknown(f"{kind} {shown(name)}")
+        return pool
+
+    def _unknown(self, what: str) -> PoolNotFoundError:
+        names = {pool.global_id: name for name, pool in self._nicknames.items()}
+        registered = [names.get(gid, gid) for gid in self._pools]
+        listed = [names.get(gid) or f"{gid} ({pool.label})" for gid, pool in self._pools.items()]
+        return PoolNotFoundError(
+            f"no pool with {what}; registered: {', '.join(listed)}. Add one with laila.memory.extend(pool)",
+            pool=what,
+            registered=registered,
+        )
+
+    def _close(self) -> None:
+        """Close every pool, caches before their origins; the first error is raised when all are closed."""
+        failure: Exception | None = None
+        for tier in [tier for pool in self._pools.values() for tier in pool.chain()]:
+            if not tier.blocking and exiting():
+                continue  # what is in memory alone an exit handler may still ask for
+            try:
+                tier.close()
+            except Exception as error:  # noqa: BLE001 - the others are closed first
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+
+def _lasts(pool: Pool) -> bool:
+    """Whether what a pool, or its chain, holds outlives this process."""
+    return any(tier.blocking for tier in pool.chain())
+
+
+def subset_names(pool_subset: PoolSubset) -> list[str | Pool]:
+    """Return the nicknames, ids and pools that a ``pool_subset`` names.
+
+    Raises:
+        InvalidArgumentError: (a ``TypeError``) something in it is neither text nor a pool.
+    """
+    if isinstance(pool_subset, (str, Pool)):
+        names: list[object] = [pool_subset]
+    elif isinstance(pool_subset, Mapping):
+        names = [value if isinstance(value, Pool) else name for name, value in pool_subset.items()]
+    else:
+        names = list(pool_subset)
+    for name in names:
+        if not isinstance(name, (str, Pool)):
+            raise InvalidArgumentError(
+                f"pool_subset takes nicknames, ids or pools, or a dict of them, not a {type(name).__name__}"
+            )
+    return names  # type: ignore[return-value]  # each was looked at
+
+
+def _check_affinity(affinity: object) -> float | None:
+    if affinity is None:
+        return None
+    if isinstance(affinity, bool) or not isinstance(affinity, (int, float)):
+        raise InvalidArgumentError(f"an affinity is a number, not a {type(affinity).__name__}")
+    if affinity != affinity:
+        raise SettingsError("an affinity is a number, not NaN", option="affinity")
+    try:
+        return float(affinity)
+    except OverflowError:
+        raise SettingsError("an affinity is a number that a float holds", option="affinity") from None
+
+
+_is_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*").fullmatch
+
+
+def open_pool(url: str, **options: object) -> Pool:
+    """Build the pool that ``url`` names; its scheme picks the plugin.
+
+    Raises ``ValueError`` for what is no URL, :class:`~laila.errors.MissingPluginError` where the plugin is
+    not installed.
+    """
+    from laila.plugins import pools
+    from laila.showing import shown_url
+
+    scheme, colon, _ = url.partition(":")
+    if not colon or not _is_scheme(scheme):
+        raise SettingsError(
+            f"{shown_url(url)} is no pool URL: give one such as 'memory://', 'hdf5:///data/run.h5' or "
+            "'s3://bucket/prefix'",
+            option="url",
+        )
+    if set(url) & set("\t\r\n"):  # the standard library drops them, which would name another place
+        raise SettingsError(
+            f"{shown_url(url)} has a tab or a line break in it: write it as %09, %0A or %0D", option="url"
+        )
+    pool_class = pools().get(scheme.lower())
+    if not issubclass(pool_class, Pool):
+        raise InvalidArgumentError(f"{shown(scheme)} names {pool_class.__name__}, which is no pool")
+    try:
+        pool = pool_class.from_url(url, **options)
+    except FileNotFoundError as error:
+        from laila.policy.again import current_folder
+
+        if isinstance(error, LailaError) or current_folder():
+            raise
+        raise PoolError(
+            f"{shown_url(url)} begins in the current folder, which was deleted: go to one that is there "
+            "(os.chdir), or write the whole path",
+            pool=shown_url(url),
+            errno=error.errno,
+        ) from error
+    if not isinstance(pool, Pool):
+        raise ContractError(
+            f"{pool_class.__qualname__}.from_url returned a {type(pool).__name__}; it must return the pool",
+            plugin=pool_class.__qualname__,
+        )
+    return pool

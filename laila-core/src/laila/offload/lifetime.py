@@ -1,0 +1,102 @@
+"""What happens to the tasks of remote task forces when the interpreter exits or the process forks.
+
+At exit, what was submitted is done before the interpreter goes on with its shutdown, and engines are ended:
+
+* ``threading._register_atexit`` runs at the end of the main thread, while all engines still live. It is not
+  public, so that doing without it must work.
+* ``atexit`` runs later: it does what was submitted in the meantime, and ends the engines.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from contextlib import suppress
+from weakref import WeakValueDictionary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.offload.taskforce import RemoteTaskForce
+
+__all__ = ["watch"]
+
+_PATIENCE = 10.0  # seconds before the user is told what an exit waits for
+_PATIENCE_AFTER_INTERRUPT = 0.3
+
+# By id: components of one nickname are equal, and a WeakSet would know the first one only.
+_taskforces: WeakValueDictionary[int, RemoteTaskForce] = WeakValueDictionary()
+_hooked = False
+_given_up = False
+
+
+def watch(taskforce: RemoteTaskForce) -> None:
+    """See to it that ``taskforce`` finishes its work at exit, and begins anew in a fork.
+
+    Called when the engine's library was imported, and so after its own hooks were registered: hooks run in
+    reverse.
+    """
+    global _hooked
+    _taskforces[id(taskforce)] = taskforce
+    if not _hooked:
+        _hooked = True
+        with suppress(AttributeError, RuntimeError):  # no such hook, or too late for it: atexit alone
+            threading._register_atexit(_finish)  # type: ignore[attr-defined]
+        atexit.register(_end)
+
+
+def _finish() -> None:
+    global _given_up
+    try:
+        # Work of one may be submitted by another's: until none has any left.
+        while not _given_up and (busy := [one for one in list(_taskforces.values()) if one.under_way()]):
+            for one in busy:
+                one._resume()
+                _wait_for(one)
+    except KeyboardInterrupt:
+        _given_up = True
+        ends = [one.give_up() for one in list(_taskforces.values())]
+        _log(
+            "interrupted at exit: %d tasks that had not started were dropped, and %d that had were "
+            "broken off",
+            sum(dropped for dropped, _ in ends),
+            sum(broken for _, broken in ends),
+        )
+
+
+def _wait_for(taskforce: RemoteTaskForce) -> None:
+    # Whoever has just interrupted the program expects it to end, and hears at once why it does not.
+    interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
+    patience: float | None = _PATIENCE_AFTER_INTERRUPT if interrupted else _PATIENCE
+    for parcel in taskforce.under_way():
+        if not parcel.task.future._block(patience, note=False):
+            _log(
+                "the program has ended, but %d tasks of %s have not: waiting for them (Ctrl-C to give up)",
+                len(taskforce.under_way()),
+                taskforce,
+            )
+            patience = None
+            parcel.task.future._block(None, note=False)
+
+
+def _end() -> None:
+    _finish()
+    for one in list(_taskforces.values()):
+        with suppress(KeyboardInterrupt):
+            one.shutdown(wait=not _given_up, cancel_pending=_given_up)
+
+
+def _log(message: str, *values: object) -> None:
+    from laila.showing import logger
+
+    logger("laila.taskforce").warning(message, *values)
+
+
+def _after_fork() -> None:
+    for one in list(_taskforces.values()):
+        one.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,316 @@
+"""A policy that travels with tasks: its ticket, and the policy that a worker builds from it.
+
+The ticket is the environment (:mod:`laila.policy.environment`) less what stays at home: protocols, and task
+forces but those that run in their own process. A pool that only the submitter has, such as one in memory, is
+written down all the same, with the reason. In the worker it is used through the submitter, where that has a
+protocol that others connect to; else it refuses every use with the reason. So it never seems empty.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from platform import node
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from laila.contract.pool import Pool
+from laila.contract.taskforce import TaskForce
+from laila.errors import EnvironmentSnapshotError, PluginError
+from laila.identity import make_global_id
+from laila.offload.home import Home, is_local
+from laila.offload.worker import process_identity
+from laila.plugins import pools, protocols, taskforces
+from laila.policy.environment import (
+    ComponentModel,
+    EnvironmentModel,
+    PoolModel,
+    build,
+    component,
+    link,
+    pool_model,
+    read,
+    write,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import TypeVar
+
+    from laila.component.component import Component
+    from laila.contract.protocol import Invitation, Protocol
+    from laila.policy.policy import DefaultPolicy
+
+    P = TypeVar("P", bound=DefaultPolicy)
+
+__all__ = ["Travels", "arrive"]
+
+_SECRET = "secret"  # noqa: S105 - a name
+
+_IN_MEMORY = "it lives in the memory of the process that submitted the task"
+_TO_DO = (
+    "; memorize to a pool that other processes share, or have that process listen: "
+    "laila.communication.add_connection(laila.DefaultTCPIPProtocol(…))"
+)
+_READ_CACHE = (
+    "; as one store, laila.tiers(…) in place of <<, each worker has a cache of its own in front of "
+    "{origin!r}, which tasks may also use by itself"
+)
+
+
+class Travels:
+    """Writes down one policy for the tasks that it submits. Thread-safe."""
+
+    def __init__(self, policy: DefaultPolicy) -> None:
+        self._policy = ref(policy)
+        self._sealed: tuple[str, str] | None = None
+        self.received: bytes | None = None
+        """The ticket that the policy came with, where it was built in a worker."""
+
+    def _owner(self) -> DefaultPolicy:
+        policy = self._policy()
+        assert policy is not None, "a policy asks for its own ticket"
+        return policy
+
+    def _pools(self) -> list[Pool]:
+        router = self._owner().central.memory.router
+        return list({tier.uuid: tier for pool in router.pools.values() for tier in pool.chain()}.values())
+
+    def reachable(self) -> frozenset[str]:
+        """The uuids of the pools that another process reaches by itself."""
+        return frozenset(
+            pool.uuid
+            for pool in self._pools()
+            if pool.durability != "none" and pools().name_of(type(pool)) is not None
+        )
+
+    def ticket(self, taskforce: str, *, share_secrets: bool) -> bytes:
+        """See :meth:`DefaultPolicy.ticket`."""
+        if self.received is not None:  # what tasks submit is on behalf of the same submitter
+            return self.received
+        policy = self._owner()
+        memory, command = policy.central.memory, policy.central.command
+        reasons: dict[str, str] = {}
+        every = self._pools()
+        model = EnvironmentModel(
+            uuid=policy.uuid,
+            nickname=policy.nickname,
+            pickle=memory.pickle,
+            max_pending_bytes=memory.max_pending_bytes,
+            alpha_pool=memory.router.alpha_pool.uuid,
+            pools=[self._pool(pool, reasons) for pool in every],
+            taskforces=[
+                ComponentModel(*component(one, taskforces()))
+                for one in command.taskforces.values()
+                if one.in_process and taskforces().name_of(type(one)) is not None
+            ],
+            alpha_taskforce=command.alpha_taskforce.uuid if command.taskforces else None,
+        )
+        protocol, invitation = self._invitation()
+        ticket = {
+            "global_id": policy.global_id,
+            "process": process_identity(),
+            "host": node(),
+            "taskforce": taskforce,
+            "policy": write(model),
+            "reasons": reasons,
+            "home": None
+            if protocol is None or invitation is None
+            else {
+                "plugin": protocols().name_of(type(protocol)),
+                "uuid": protocol.uuid,
+                "uri": invitation.uri,
+                "options": invitation.options,
+            },
+            "secrets": self._seal(policy.global_id, every, protocol) if share_secrets else None,
+        }
+        return json.dumps(ticket, sort_keys=True).encode()
+
+    def _pool(self, pool: Pool, reasons: dict[str, str]) -> PoolModel:
+        parts: tuple[str, str, dict[str, Any], list[str]]
+        try:
+            parts = component(pool, pools())
+        except EnvironmentSnapshotError as error:
+            parts = ("", pool.uuid, {} if pool.nickname is None else {"nickname": pool.nickname}, [])
+            reasons[pool.uuid] = str(error)
+        else:
+            _place(pool, parts[2])
+            # In a chain that is one store, a cache in memory is one of each worker's own.
+            origin = pool.proxy_to
+            if pool.durability == "none" and not (pool.write_through and origin is not None):
+                more = "" if origin is None else _READ_CACHE.format(origin=origin.label)
+                reasons[pool.uuid] = _IN_MEMORY + more
+        return pool_model(self._owner().central.memory.router, pool, parts)
+
+    def _invitation(self) -> tuple[Protocol | None, Invitation | None]:
+        """The first protocol that others connect to, and how."""
+        for protocol in self._owner().central.communication.connections.values():
+            if protocols().name_of(type(protocol)) is None:
+                continue  # nobody else could find its class
+            if (invitation := protocol.invitation()) is not None:
+                return protocol, invitation
+        return None, None
+
+    def invites(self) -> bool:
+        """Whether tasks may come back to this process for what only it has."""
+        return self.received is None and self._invitation()[0] is not None
+
+    def _seal(self, global_id: str, every: list[Pool], protocol: Protocol | None) -> str:
+        """The secrets of all pools and of a protocol, encrypted: the same text while they are the same."""
+        from base64 import b64encode
+
+        from laila.codec import encode
+        from laila.transform import TransformationSequence
+
+        secrets = {pool.uuid: pool.secrets() for pool in every if pool.missing_secrets()}
+        if protocol is not None and (secret := protocol.peer_secret()) is not None:
+            secrets[protocol.uuid] = {_SECRET: secret}
+        plain = json.dumps(secrets, sort_keys=True)
+        if self._sealed is None or self._sealed[0] != plain:
+            blob = TransformationSequence(["aes-gcm"]).apply(encode(plain, key=global_id, pickle=False))
+            self._sealed = plain, b64encode(bytes(blob)).decode()
+        return self._sealed[1]
+
+
+def _unseal(global_id: str, sealed: str | None) -> dict[str, dict[str, Any]]:
+    """Raises :class:`~laila.errors.SecretError` where the key is not here."""
+    if sealed is None:
+        return {}
+    from base64 import b64decode
+
+    from laila.blob.blob import Blob
+    from laila.codec import decode
+    from laila.transform import TransformationSequence
+
+    blob = TransformationSequence(["aes-gcm"]).invert(Blob.from_bytes(b64decode(sealed), key=global_id))
+    secrets: dict[str, dict[str, Any]] = json.loads(str(decode(blob)))
+    return secrets
+
+
+def arrive(kind: type[P], received: bytes, taskforce: TaskForce | None) -> P:
+    """See :meth:`DefaultPolicy.from_ticket`."""
+    ticket: dict[str, Any] = json.loads(received)
+    model = read(ticket["policy"])
+    secrets = _unseal(ticket["global_id"], ticket["secrets"])
+    home = _home(ticket, secrets)
+    built: list[Component] = []
+    policy: P | None = None
+    try:
+        reasons = _reasons(model.pools, ticket)
+        if home is None:
+            reasons = {uuid: reason + _TO_DO for uuid, reason in reasons.items()}
+        else:
+            _spread(model.pools, reasons)
+        here = {
+            one.uuid: _stand_in(one, reasons[one.uuid], home)
+            if one.uuid in reasons
+            else _pool_here(one, secrets.get(one.uuid, {}), built)
+            for one in model.pools
+        }
+        link([one for one in model.pools if one.uuid not in reasons], here, [])
+        problems: list[str] = []
+        forces = build(model.taskforces, taskforces(), TaskForce, "taskforces", {}, built, problems)  # type: ignore[type-abstract]
+        nested = taskforce or _local_taskforce()
+        built.append(nested)
+        nested._restore_identity(ticket["taskforce"])
+        forces[nested.uuid] = nested
+        policy = kind(
+            nickname=model.nickname,
+            alpha_pool=here[model.alpha_pool],
+            taskforce=forces.get(model.alpha_taskforce or "", nested),
+            pickle=model.pickle,
+            max_pending_bytes=model.max_pending_bytes,
+            _announce=False,
+        )
+        policy.restore(model.uuid)
+        policy.travels.received = received
+        policy.central.memory.router.adopt(
+            [(here[one.uuid], one.affinity, one.nicknames) for one in model.pools if one.registered],
+            here[model.alpha_pool],
+        )
+        for force in forces.values():
+            policy.central.command.add_taskforce(force)
+        policy.announce()
+    except BaseException:
+        for one in [policy, *built]:
+            if one is not None:
+                one.close()
+        raise
+    return policy
+
+
+def _home(ticket: Mapping[str, Any], secrets: Mapping[str, Mapping[str, Any]]) -> Home | None:
+    """The way to the submitter, if it listens."""
+    invited: dict[str, Any] | None = ticket["home"]
+    if invited is None:
+        return None
+    secret: str | None = secrets.get(invited["uuid"], {}).get(_SECRET)
+    return Home(invited, ticket["global_id"], secret, None if ticket["host"] == node() else ticket["host"])
+
+
+def _reasons(models: Iterable[PoolModel], ticket: Mapping[str, Any]) -> dict[str, str]:
+    """Why some pools cannot be what they were at the submitter, by uuid."""
+    found = {one.uuid: ticket["reasons"].get(one.uuid) or _elsewhere(one, ticket["host"]) for one in models}
+    return {uuid: reason for uuid, reason in found.items() if reason is not None}
+
+
+def _spread(models: Iterable[PoolModel], reasons: dict[str, str]) -> None:
+    """Leave a chain to the submitter from its first tier on where it is to do one of them: it stays whole."""
+    by_uuid = {one.uuid: one for one in models}
+    for one in by_uuid.values():
+        tier: PoolModel | None = one
+        while tier is not None and tier.uuid not in reasons:
+            tier = by_uuid.get(tier.origin or "")
+        if tier is not None:
+            reasons[one.uuid] = reasons[tier.uuid]
+
+
+def _pool_here(model: PoolModel, secrets: Mapping[str, Any], built: list[Component]) -> Pool:
+    problems: list[str] = []
+    found = build([model], pools(), Pool, "pools", secrets, built, problems)  # type: ignore[type-abstract]
+    return _stand_in(model, "; ".join(problems), None) if problems else found[model.uuid]
+
+
+def _stand_in(model: PoolModel, reason: str, home: Home | None) -> Pool:
+    """A pool that the worker does not open itself: one used through the submitter, or one that refuses."""
+    from laila.offload.submitter_pool import SubmittersPool
+    from laila.offload.unreachable_pool import UnreachablePool
+
+    nickname = model.options.get("nickname")
+    named = str(nickname) if nickname is not None else None
+    pool: Pool
+    if home is not None and model.registered:
+        pool = SubmittersPool(home, make_global_id((Pool.scope,), model.uuid), reason, nickname=named)
+    else:
+        pool = UnreachablePool(reason, nickname=named)
+    pool._restore_identity(model.uuid)
+    return pool
+
+
+def _place(pool: Pool, options: dict[str, Any]) -> None:
+    """Say where a pool of files is also where that came from this process's own folders and environment."""
+    path = getattr(pool, "path", None)
+    if isinstance(path, str | os.PathLike) and hasattr(pool.settings, "path"):
+        options["path"] = os.fspath(path)
+
+
+def _elsewhere(model: PoolModel, host: str) -> str | None:
+    """Why a pool cannot be what it was on the host ``host``; None where it can."""
+    if host == node():
+        return None
+    path = model.options.get("path")
+    if isinstance(path, str) and not os.path.exists(path):
+        return f"{path} is a file or folder of the host {host}, and not on this one, {node()}"
+    local = next((one for one in model.options.values() if isinstance(one, str) and is_local(one)), None)
+    return local and f"{local} is reached on the host {host} alone, and this one is {node()}"
+
+
+def _local_taskforce() -> TaskForce:
+    """What does the work that tasks submit, where their engine has nothing better: this process's threads."""
+    from laila.taskforce.inline import InlineTaskForce
+
+    try:
+        made: TaskForce = taskforces().get("threads")()
+    except PluginError:
+        made = InlineTaskForce()
+    return made

@@ -1,0 +1,184 @@
+"""RemotePolicyProxy: a policy elsewhere, used as if it were here.
+
+``laila.peers[id]`` is one. Its verbs pack entries here and unpack them here; what crosses is blobs. Made the
+active policy, every verb of ``laila`` runs over there.
+"""
+
+from __future__ import annotations
+
+from laila.central.ids import as_key
+from laila.central.router import subset_names
+from laila.contract.protocol import Request
+from laila.errors import NotSupportedError
+from laila.futures.remote import RemoteFuture
+from laila.identity import Identifiable, parse_global_id
+from laila.peering.command import RemoteCommand
+from laila.peering.memory import RemoteMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, NoReturn
+
+    from laila.central.router import PoolSubset
+    from laila.contract.pool import Pool
+    from laila.contract.protocol import Protocol
+    from laila.entry import Entry
+    from laila.futures import Future, FutureBank, GroupFuture
+    from laila.peering.communication import DefaultCentralCommunication
+
+__all__ = ["RemotePolicyProxy"]
+
+
+class RemotePolicyProxy(Identifiable):
+    """A policy of another process. Thread-safe.
+
+    ``central.memory`` has the verbs, ``central.command`` the task force, over there. Every call that waits
+    raises :class:`~laila.errors.PeerDisconnectedError` when the connection is gone. ``timeout`` (seconds,
+    None: no limit) is that of each call that begins while it is set.
+    """
+
+    class Central:
+        """What a peer lets others use: its memory and its command. The communication is that of this side."""
+
+        __slots__ = ("command", "communication", "memory")
+
+        def __init__(
+            self, memory: RemoteMemory, command: RemoteCommand, communication: DefaultCentralCommunication
+        ) -> None:
+            self.memory = memory
+            self.command = command
+            self.communication = communication
+
+    def __init__(self, peer: str, protocol: Protocol, here: DefaultCentralCommunication) -> None:
+        scopes, uuid, _ = parse_global_id(peer)
+        self._scopes = scopes
+        self._uuid = uuid
+        self._evolution = None
+        self._nickname = None
+        self._peer = self.global_id
+        self._here = here
+        self._ways = [protocol]
+        self._last = protocol
+        self.timeout: float | None = None
+        self.central = self.Central(RemoteMemory(self), RemoteCommand(self), here)
+
+    # -- the way there ---------------------------------------------------------------------------------------
+
+    @property
+    def protocol(self) -> Protocol:
+        """What reaches the peer, or did last."""
+        return self._last
+
+    def add_way(self, protocol: Protocol) -> None:
+        """Another protocol reaches the peer, and is used from now on; for the communication."""
+        self._ways = [*(way for way in self._ways if way is not protocol), protocol]
+        self._last = protocol
+
+    def remove_way(self, protocol: Protocol) -> bool:
+        """A protocol reaches the peer no more; whether another does."""
+        self._ways = [way for way in self._ways if way is not protocol]
+        if self._ways:
+            self._last = self._ways[-1]
+        return bool(self._ways)
+
+    def call(
+        self,
+        path: str,
+        args: Sequence[object] = (),
+        kwargs: dict[str, object] | None = None,
+        *,
+        convert: Callable[[Any], Any] | None = None,
+        repeatable: bool = False,
+    ) -> RemoteFuture[Any]:
+        """Call an exported method by its dotted path; gives the future of what ``convert`` makes of it."""
+        future: RemoteFuture[Any] = RemoteFuture(convert)
+        request = Request(path.split("."), args, kwargs, repeatable=repeatable, timeout=self.timeout)
+        self.protocol.send(self._peer, request, future)
+        return future
+
+    # -- the policy ------------------------------------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """Say what the peer offers: its pools, the functions it exports, and the role it granted. Blocks."""
+        described: dict[str, Any] = self.call("describe", repeatable=True).wait()
+        return described
+
+    def find(self, global_id: str) -> Entry | None:
+        """Return an entry of any pool over there, or None where there is none. Blocks."""
+        return self._find(global_id, {"everywhere": True})
+
+    def remember(
+        self,
+        global_id: str,
+        *,
+        global_fetch: bool = False,
+        pool_subset: PoolSubset | None = None,
+        hint: str | Pool | None = None,
+    ) -> Entry | None:
+        """Fetch one entry itself, or None; see :meth:`DefaultPolicy.remember`. Blocks.
+
+        ``global_fetch`` looks in every pool over there, and not at the peers of the peer. The pools are those
+        of the peer.
+        """
+        kwargs: dict[str, object] = {"everywhere": global_fetch}
+        if hint is not None:
+            kwargs["hint"] = str(hint) if isinstance(hint, str) else hint.global_id
+        if pool_subset is not None:
+            names = subset_names(pool_subset)
+            kwargs["pool_subset"] = [name if isinstance(name, str) else name.global_id for name in names]
+        return self._find(global_id, kwargs)
+
+    def _find(self, global_id: str, kwargs: dict[str, object]) -> Entry | None:
+        from laila.entry import from_blob
+
+        found = self.call("find", [as_key(global_id)], kwargs, repeatable=True).wait()
+        return None if found is None else from_blob(found)
+
+    def memorize(
+        self,
+        entries: Entry | Iterable[Entry],
+        *,
+        require_local_update: bool = False,
+        require_global_update: bool = False,
+    ) -> Future[Any] | GroupFuture[Any]:
+        """Store entries in the alpha pool over there; the flags wait until they are stored."""
+        future = self.central.memory.memorize(entries)
+        if require_local_update or require_global_update:
+            future.wait()
+        return future
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The environment of the peer, without its secrets; needs the role ``admin``. Blocks."""
+        environment: dict[str, Any] = self.call("environment", repeatable=True).wait()
+        return environment
+
+    @property
+    def future_bank(self) -> FutureBank:
+        """Where futures are found by id: those of this process."""
+        from laila.futures import future_bank
+
+        return future_bank
+
+    def extend(self, new_pool: object, **options: object) -> NoReturn:
+        """Raise :class:`NotSupportedError`: a policy's pools are its own."""
+        raise NotSupportedError(
+            f"pools are added where they are: extend the policy {self.global_id} in its own process"
+        )
+
+    def notify_entry(self, entry: Entry) -> None:
+        """Tell observers of ``entry``: those here."""
+        self._here.policy.notify_entry(entry)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the policy here, which this belongs to, was closed."""
+        return self._here.closed
+
+    def run_here(self, tasks: Sequence[Any]) -> None:
+        """Have tasks that are not the peer's run by the task force of the policy here."""
+        self._here.policy.central.command.dispatch(tasks)
+
+    def __repr__(self) -> str:
+        return f"<RemotePolicyProxy {self.global_id}{'' if self._ways else ' disconnected'}>"

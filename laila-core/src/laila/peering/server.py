@@ -1,0 +1,376 @@
+"""The verbs as peers call them: on blobs, which are filed and sent on as they are, and not decoded here.
+
+So a policy serves entries whose classes it does not have, and what a blob needs in order to be decoded is
+asked of the one who decodes it.
+"""
+
+from __future__ import annotations
+
+from laila.blob.blob import Blob
+from laila.central import checking, reading, writing
+from laila.central.ids import as_key, candidates, check_nickname, check_no_scope, wanted
+from laila.contract.pool import StoreOutcome
+from laila.entry import Entry, Manifest, from_blob, to_blob
+from laila.errors import (
+    EntryNotFoundError,
+    IdentityError,
+    InvalidArgumentError,
+    LailaError,
+    SettingsError,
+)
+from laila.showing import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+    from uuid import UUID
+
+    from laila.central.memory import DefaultCentralMemory
+    from laila.contract.pool import Pool
+
+    Outcome = str | BaseException
+
+__all__ = ["ServedMemory"]
+
+_NEXT_TRIES = 100
+
+
+class ServedMemory:
+    """The memory of a policy as its peers reach it. Thread-safe.
+
+    Each verb takes one item or a list and gives a future of one outcome, or of the list of them, in which an
+    exception stands for an item that failed.
+    """
+
+    def __init__(self, memory: DefaultCentralMemory) -> None:
+        self._memory = memory
+
+    def never_waits(
+        self, /, *, pool_id: Any = None, pool_nickname: Any = None, affinity: Any = None, **_others: object
+    ) -> bool:
+        """Whether the pool that is meant answers at once."""
+        try:
+            pool = self._memory.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        except LailaError:
+            return True  # it fails at once
+        if pool.proxy_to is None:
+            return not pool.blocking
+        return not any(tier.blocking for tier in pool.chain())
+
+    def memorize(
+        self,
+        entries: Blob | Entry | Sequence[Blob | Entry],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        overwrite: bool = False,
+        on_conflict: str | None = None,
+        namespace: str | None = None,
+        missing_ok: bool = False,
+    ) -> Any:
+        """File blobs; manifests among them last, each if everything of this call that it refers to was.
+
+        The id of a blob with a nickname is the one that the nickname has in ``namespace``. Unless
+        ``missing_ok``, a manifest that refers to what is neither in this call nor in the pool is refused.
+        """
+        pool = self._route(pool_id, pool_nickname, affinity)
+        if on_conflict not in writing.ON_CONFLICT:
+            raise SettingsError(
+                f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
+            )
+        one = isinstance(entries, (Blob, Entry))
+        inside = _namespace(namespace)
+        blobs = [_plain_blob(given, inside) for given in ([entries] if one else entries)]  # type: ignore[union-attr]
+
+        def write() -> list[Any]:
+            outcomes = _store(
+                pool,
+                blobs,
+                overwrite=overwrite is True,
+                on_conflict=on_conflict,
+                missing_ok=missing_ok is True,
+            )
+            return outcomes if one else [outcomes]
+
+        keys = [blob.key for blob in blobs]
+        return self._memory._runner.run("memorize", pool, keys, write, one=True, count=1, blobs=blobs)
+
+    def present(
+        self,
+        entry_ids: Sequence[str],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> Any:
+        """Return for each id whether it is there; one without evolution is, where any evolution is."""
+        pool = self._route(pool_id, pool_nickname, affinity)
+        _, keys, _ = wanted("look for", list(entry_ids), None)
+        return self._memory._runner.run(
+            "remember", pool, keys, lambda: [pool.present(keys)], one=True, count=1
+        )
+
+    def remember(
+        self,
+        entry_ids: str | Sequence[str] | None = None,
+        *,
+        nickname: str | Sequence[str] | None = None,
+        scope: str | None = None,
+        namespace: str | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        missing_ok: bool = False,
+        refresh: bool = False,
+    ) -> Any:
+        """Fetch blobs. ``namespace`` (a uuid) is what the caller's nicknames are in."""
+        pool = self._route(pool_id, pool_nickname, affinity)
+        one, keys, names = wanted("remember", entry_ids, nickname)
+        if names is None:
+            check_no_scope(scope)
+
+            def read() -> list[Any]:
+                # Each is read once, however often it was asked for, and goes over once as well.
+                once = list(dict.fromkeys(keys))
+                found = reading.fetch(pool, once, missing_ok=missing_ok is True, refresh=refresh is True)
+                if len(once) < len(keys):
+                    by_key = dict(zip(once, found, strict=True))
+                    found = [by_key[key] for key in keys]
+                return found if one else [found]
+
+            return self._memory._runner.run("remember", pool, keys, read, one=True, count=1)
+        meant = candidates(names, scope, _namespace(namespace))
+
+        def read_named() -> list[Any]:
+            found = reading.fetch_named(
+                pool, names, meant, missing_ok=missing_ok is True, refresh=refresh is True
+            )
+            return found if one else [found]
+
+        keys = [key for some in meant for key in some]
+        return self._memory._runner.run("remember", pool, keys, read_named, one=True, count=1)
+
+    def forget(
+        self,
+        entry_ids: str | Sequence[str] | None = None,
+        *,
+        nickname: str | Sequence[str] | None = None,
+        scope: str | None = None,
+        namespace: str | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+        missing_ok: bool = False,
+    ) -> Any:
+        """Delete: the outcome of each is None, or its error."""
+        pool = self._route(pool_id, pool_nickname, affinity)
+        one, keys, names = wanted("forget", entry_ids, nickname)
+        if names is None:
+            check_no_scope(scope)
+
+            def delete() -> list[Any]:
+                gone = reading.forget(pool, keys, missing_ok=missing_ok is True)
+                return gone if one else [gone]
+
+            return self._memory._runner.run("forget", pool, keys, delete, one=True, count=1)
+        meant = candidates(names, scope, _namespace(namespace))
+
+        def delete_named() -> list[Any]:
+            gone = reading.forget_named(pool, names, meant, missing_ok=missing_ok is True)
+            return gone if one else [gone]
+
+        keys = [key for some in meant for key in some]
+        return self._memory._runner.run("forget", pool, keys, delete_named, one=True, count=1)
+
+    def forget_manifest(
+        self,
+        manifest_id: str,
+        leaves: Sequence[str],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> Any:
+        """Delete the manifest, and then its leaves: the outcomes of the leaves, and the manifest's last."""
+        pool = self._route(pool_id, pool_nickname, affinity)
+        _, (key,), _ = wanted("forget", manifest_id, None)
+        _, keys, _ = wanted("forget", list(leaves), None)
+
+        def delete() -> list[Any]:
+            last = reading.forget(pool, [key], missing_ok=False)
+            gone = reading.forget(pool, keys, missing_ok=False)
+            return [[*gone, *last]]
+
+        return self._memory._runner.run("forget", pool, [*keys, key], delete, one=True, count=1)
+
+    def history(
+        self,
+        entry_id: str | None = None,
+        *,
+        nickname: str | None = None,
+        namespace: str | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> list[int]:
+        """Return the stored evolutions of a variable, ascending."""
+        if nickname is not None and entry_id is None:
+            if not isinstance(nickname, str):
+                raise InvalidArgumentError("history() takes one entry at a time")
+            ((entry_id,),) = candidates([nickname], "ENTRY", _namespace(namespace))
+        return self._memory.history(entry_id, pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+
+    def find(
+        self,
+        global_id: str,
+        *,
+        hint: str | None = None,
+        pool_subset: Sequence[str] | None = None,
+        everywhere: bool = False,
+    ) -> Blob | None:
+        """Return one blob, or None; looks where :meth:`DefaultPoolRouter.places` says."""
+        failure: BaseException | None = None
+        for pool in self._memory.router.places(hint, pool_subset, everywhere=everywhere is True):
+            try:
+                (found,) = reading.fetch(pool, [as_key(global_id)])
+            except (LailaError, OSError) as error:
+                found = error
+            if isinstance(found, Blob):
+                return found
+            if not isinstance(found, EntryNotFoundError):
+                failure = failure or found
+        if failure is not None:
+            raise failure
+        return None
+
+    def _route(self, pool_id: object, pool_nickname: object, affinity: Any) -> Pool:
+        for name, given in (("pool_id", pool_id), ("pool_nickname", pool_nickname)):
+            if given is not None and not isinstance(given, str):
+                raise InvalidArgumentError(f"{name} is a text, not a {type(given).__name__}")
+        return self._memory.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)  # type: ignore[arg-type]
+
+
+def _namespace(text: object) -> UUID | None:
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"a namespace is the text of a uuid, not a {type(text).__name__}")
+    from uuid import UUID
+
+    try:
+        return UUID(text)  # what is no text is told so here
+    except (ValueError, AttributeError, TypeError) as error:
+        raise IdentityError(f"{shown(text)} is no uuid of a namespace", value=text) from error
+
+
+def _plain_blob(given: object, namespace: UUID | None) -> Blob:
+    if isinstance(given, Entry):
+        given = to_blob(given)
+    if not isinstance(given, Blob):
+        raise InvalidArgumentError(f"memorize() takes entries and blobs, not a {type(given).__name__}")
+    check_nickname(as_key(given.key), given.nickname, namespace)
+    if given.transformations:
+        raise InvalidArgumentError(
+            f"{given.key} was sent in a transformed state: send what it is, the pool transforms it"
+        )
+    return given
+
+
+def _store(
+    pool: Pool, blobs: Sequence[Blob], *, overwrite: bool, on_conflict: str | None, missing_ok: bool
+) -> list[Outcome]:
+    """Store what is no manifest as one batch, then the manifests in order; see :func:`writing.store_plan`."""
+    manifests = [i for i, blob in enumerate(blobs) if ":MANIFEST:" in blob.key]
+    if manifests and on_conflict is not None:
+        raise SettingsError("on_conflict= does not go with manifests", option="on_conflict")
+    if manifests:
+        others = set(manifests)
+        order = [*(i for i in range(len(blobs)) if i not in others), *manifests]
+        sorted_blobs = [blobs[i] for i in order]
+        stored = _store_manifests(
+            pool, sorted_blobs, len(manifests), overwrite=overwrite, missing_ok=missing_ok
+        )
+        return [outcome for _, outcome in sorted(zip(order, stored, strict=True), key=lambda one: one[0])]
+    taken: dict[int, Outcome] = {**checking.taken_names(pool, blobs)}
+    free = [i for i in range(len(blobs)) if i not in taken]
+    if free:
+        stored = _store_blobs(pool, [blobs[i] for i in free], overwrite, on_conflict)
+        taken.update(zip(free, stored, strict=True))
+    return [taken[i] for i in range(len(blobs))]
+
+
+def _store_manifests(
+    pool: Pool, blobs: Sequence[Blob], count: int, *, overwrite: bool, missing_ok: bool
+) -> list[Outcome]:
+    """Store blobs of which the last ``count`` are manifests."""
+    first = len(blobs) - count
+    keys = [blob.key for blob in blobs]
+    outcomes: dict[int, Outcome] = {}
+    trees: dict[int, list[str]] = {}
+    for i in range(first, len(blobs)):
+        trees[i] = []
+        try:
+            manifest = from_blob(blobs[i])
+        except LailaError as error:  # damaged, or what it holds needs code: this one's outcome
+            outcomes[i] = error
+            continue
+        if isinstance(manifest, Manifest):
+            trees[i] = [*dict.fromkeys(manifest)]
+    needs, leaves = writing.parted(trees, keys)
+    outcomes.update(checking.taken_names(pool, blobs[:first]))
+    if not missing_ok:
+        outcomes.update(checking.missing_leaves(pool, leaves, keys))
+    outcomes.update(writing.cascade(needs, keys, outcomes, range(first)))
+    ordered = all(n < i for i, needed in enumerate(needs, first) for n in needed)
+    if ordered and not (outcomes or overwrite) and len(blobs) > 1 and pool.store_together(blobs):
+        return [*keys]
+    plain = [i for i in range(first) if i not in outcomes]
+    if plain:
+        outcomes.update(
+            zip(plain, _store_blobs(pool, [blobs[i] for i in plain], overwrite, None), strict=True)
+        )
+    for i, needed in enumerate(needs, first):
+        if i in outcomes:
+            continue
+        failed = [one for n in needed if not isinstance(one := outcomes.get(n), str)]
+        if failed:
+            outcomes[i] = writing.refused(keys[i], failed[0])
+        else:
+            (outcomes[i],) = _store_blobs(pool, [blobs[i]], overwrite, None)
+    return [outcomes[i] for i in range(len(blobs))]
+
+
+def _store_blobs(
+    pool: Pool, blobs: Sequence[Blob], overwrite: bool, on_conflict: str | None
+) -> list[Outcome]:
+    found = writing.store_over(pool, blobs) if overwrite else pool.store(blobs)
+    outcomes: list[Outcome] = []
+    for blob, outcome in zip(blobs, found, strict=True):
+        if outcome is StoreOutcome.CREATED or outcome is StoreOutcome.SAME:
+            outcomes.append(blob.key)
+        elif isinstance(outcome, BaseException):
+            outcomes.append(outcome)
+        elif on_conflict == "next" and writing.evolution_of(blob) is not None:
+            outcomes.append(_store_next(pool, blob))
+        else:
+            outcomes.append(writing.conflict(blob, pool))
+    return outcomes
+
+
+def _store_next(pool: Pool, blob: Blob) -> Outcome:
+    """Store a snapshot under the evolution after the newest. A signature covers the id: that one stays."""
+    if blob.signature is not None:
+        return writing.conflict(blob, pool)
+    stem = blob.key.rpartition("-")[0]
+    for _ in range(_NEXT_TRIES):
+        (numbers,) = pool.history([stem])
+        key = f"{stem}-{numbers[-1] + 1 if numbers else 0}"
+        moved = Blob(key, blob.tree, blob.buffers, blob.nickname, blob._meta, (), None, blob.digest)
+        (outcome,) = pool.store([moved])
+        if isinstance(outcome, BaseException):
+            return outcome
+        if outcome is not StoreOutcome.CONFLICT:
+            return key
+    return writing.conflict(blob, pool)

@@ -1,0 +1,73 @@
+"""What is in a pool, asked without reading it: whether keys are there, and what else has their name."""
+
+from __future__ import annotations
+
+from laila.component.authored import answers
+from laila.component.backend import Backend
+from laila.identity import may_evolve, stem
+from laila.tiering.chain import TierMixin
+from laila.tiering.single import Holding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Presence"]
+
+
+class Presence(Holding, TierMixin):
+    """The part of a pool that tells what is there. Thread-safe as its backend is.
+
+    ``present`` and ``namesakes`` ask where a look-up looks: along the chain, or its last tier alone where the
+    chain is one store.
+    """
+
+    def exist_here(self, keys: Sequence[str]) -> list[bool]:
+        """Return for each of ``keys`` whether this pool alone holds it, asked as one batch."""
+        self._check_open()
+        return list(answers(self, "_exist_many", self._exist_many(keys), len(keys), bool)) if keys else []
+
+    def present(self, keys: Sequence[str]) -> list[bool]:
+        """Return for each of ``keys`` whether it is there; one without evolution, where any evolution is.
+
+        Raises what the last tier's backend raises.
+        """
+        found = dict(zip(keys, _exist(self, keys), strict=True))
+        absent = [key for key, there in found.items() if not there and may_evolve(key)]
+        if absent:
+            found.update(
+                (key, newest is not None) for key, newest in zip(absent, self.newest(absent), strict=True)
+            )
+        return [found[key] for key in keys]
+
+    def namesakes(self, keys: Sequence[str]) -> list[str | None]:
+        """Return for each of ``keys`` the key of the other kind that shares its uuid, or None.
+
+        For an evolution that is the constant; for a constant the newest evolution, or evolution 0 where the
+        backend would have to look at every key to find the newest. Raises what the last tier's backend
+        raises.
+        """
+        found: dict[str, str | None] = dict.fromkeys(keys)
+        constants = [key for key in found if may_evolve(key)]
+        stems = {key: stem(key) for key in found if key[-37] != ":"}
+        looked: dict[str, str] = dict(stems)
+        if constants and any(_lists_all(tier) for tier in self.chain()):
+            looked.update((key, f"{key}-0") for key in constants)
+        elif constants:
+            found.update(zip(constants, self.newest(constants), strict=True))
+        there = _exist(self, list(looked.values()))
+        found.update((key, other) for (key, other), one in zip(looked.items(), there, strict=True) if one)
+        return [found[key] for key in keys]
+
+
+def _exist(pool: Presence, keys: Sequence[str]) -> list[bool]:
+    if not keys:
+        return []
+    nothing = [False] * len(keys)
+    asked = pool._asked(lambda tier: tier.exist_here(keys), nothing)
+    return [any(some) for some in zip(*asked, strict=True)]
+
+
+def _lists_all(tier: Backend) -> bool:
+    kind = type(tier)
+    return kind._newest is Backend._newest and kind._evolutions is Backend._evolutions

@@ -1,0 +1,381 @@
+"""What a pool itself holds: blobs transformed on their way in and out, compared by digest, one tier alone.
+
+The methods that end in ``_here`` are what tiers and copies are made of: none of them looks at an origin.
+"""
+
+from __future__ import annotations
+
+from errno import EFBIG
+
+from laila.blob.blob import Blob, BlobHead
+from laila.component.authored import answer, answers
+from laila.component.backend import Backend, as_blob
+from laila.component.component import Component
+from laila.errors import (
+    ContractError,
+    CorruptEntryError,
+    LailaError,
+    PoolClosedError,
+    PoolError,
+    TransformationError,
+    UntrustedPayloadError,
+)
+from laila.showing import shown
+from laila.tiering.chain import StoreOutcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import ClassVar, TypeVar
+
+    from laila.transform import TransformationSequence
+
+    K = TypeVar("K")
+
+__all__ = ["Holding", "groups", "how_made"]
+
+_COMPARED_BYTES = 8 * 1024 * 1024
+
+
+class Holding(Component, Backend):
+    """The part of a pool that files and finds blobs in this pool alone. Thread-safe as its backend is."""
+
+    max_blob_bytes: ClassVar[int | None]
+    _transformations: TransformationSequence | None
+    _tells_deletes: bool | None
+
+    @property
+    def label(self) -> str:
+        """How messages name the pool."""
+        raise NotImplementedError
+
+    def _inward(self, blob: Blob) -> Blob:
+        if self._transformations is None or self.would_make(blob):
+            return blob
+        return self._transformations.apply(blob)
+
+    def would_make(self, blob: Blob) -> bool:
+        """Whether ``blob`` is transformed, by what this pool applies and under the keys that it uses now."""
+        steps = blob.transformations
+        if not steps or self._transformations is None or len(steps) != len(self._transformations):
+            return False
+        return all(
+            item.name == name and item.params().get("key") == params.get("key")
+            for item, (name, params) in zip(self._transformations, steps, strict=True)
+        )
+
+    def _outward(self, blob: Blob) -> Blob:
+        return self._sequence().invert(blob) if blob.transformations else blob
+
+    def _sequence(self) -> TransformationSequence:
+        from laila.transform import TransformationSequence
+
+        return self._transformations or TransformationSequence(())
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PoolClosedError(
+                f"pool {shown(self.label)} was closed; open it again before using it", pool=self.label
+            )
+
+    def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
+        """File plain ``blobs`` here alone; say what became of each. Raises what the backend raises."""
+        self._check_open()
+        items = [(blob.key, self._inward(blob)) for blob in blobs]
+        refused = self._too_large(items)
+        if refused:
+            kept = [i for i in range(len(items)) if i not in refused]
+            stored = iter(self._store_items([blobs[i] for i in kept], [items[i] for i in kept], replace))
+            return [refused[i] if i in refused else next(stored) for i in range(len(items))]
+        return self._store_items(blobs, items, replace)
+
+    def _store_items(
+        self, blobs: Sequence[Blob], items: Sequence[tuple[str, Blob]], replace: bool
+    ) -> list[StoreOutcome | LailaError]:
+        if replace:
+            self._write_many(items)
+            return [StoreOutcome.CREATED] * len(items)
+        created = answers(self, "_create_many", self._create_many(items), len(items), bool)
+        outcomes: list[StoreOutcome | LailaError] = [StoreOutcome.CREATED] * len(items)
+        there = [] if all(created) else [i for i, made in enumerate(created) if not made]
+        heads = self.heads_here([items[i][0] for i in there]) if there else ()
+        alike: list[int] = []
+        for i, head in zip(there, heads, strict=True):
+            outcomes[i] = self._compare(blobs[i], items[i][1], head)
+            if outcomes[i] is StoreOutcome.SAME:
+                alike.append(i)
+        for i, outcome in zip(alike, self.compared_here([blobs[i] for i in alike]), strict=True):
+            if isinstance(outcome, CorruptEntryError):
+                self._repair(items[i])
+                outcome = StoreOutcome.CREATED
+            outcomes[i] = self._compare(blobs[i], items[i][1], None) if outcome is None else outcome
+        return outcomes
+
+    def compared_here(self, blobs: Sequence[Blob]) -> list[StoreOutcome | LailaError | None]:
+        """Compare ``blobs`` byte by byte with what is filed here under their keys, which is read for it.
+
+        A digest says what was stored once; whether that is what is there now, only its bytes say. Gives SAME
+        or CONFLICT, None for what is not here, and the error of what cannot be read. Raises what the backend
+        raises.
+        """
+        outcomes: list[StoreOutcome | LailaError | None] = []
+        for some in groups([(blob, blob.content_nbytes) for blob in blobs], _COMPARED_BYTES):
+            for blob, found in zip(some, self.load_here([blob.key for blob in some]), strict=True):
+                given = self.opened(blob) if blob.transformations else blob
+                if found is None or isinstance(found, LailaError):
+                    outcomes.append(found)
+                elif isinstance(given, LailaError):
+                    outcomes.append(given)
+                else:
+                    same = isinstance(found, Blob) and found.has_content_of(given)
+                    fault = _fault_of_signature(found, given) if same else None  # type: ignore[arg-type]
+                    outcomes.append(fault or (StoreOutcome.SAME if same else StoreOutcome.CONFLICT))
+        return outcomes
+
+    def whole_here(self, keys: Sequence[str]) -> list[bool]:
+        """Return for each key whether it is here and undamaged, which is read for it."""
+        sizes = self.sizes_here(keys)
+        # What nobody knows the size of is read alone.
+        sized = [
+            (key, _COMPARED_BYTES if size is None else size) for key, size in zip(keys, sizes, strict=True)
+        ]
+        return [
+            isinstance(found, Blob)
+            for some in groups(sized, _COMPARED_BYTES)
+            for found in self.load_here(some)
+        ]
+
+    def _repair(self, item: tuple[str, Blob]) -> None:
+        """Write a blob again. Its digest says that the same was stored, so that nothing else is lost."""
+        self._write(*item)
+        from logging import getLogger
+
+        getLogger("laila.pool").warning(
+            "%s was damaged in pool %s and was stored again: is the disk, or the service, all right?",
+            item[0],
+            self.label,
+        )
+
+    def store_together_here(self, blobs: Sequence[Blob]) -> bool:
+        """File plain ``blobs`` here alone, in one commit or none of them; see :meth:`Pool.store_together`."""
+        self._check_open()
+        if type(self)._create_together is Backend._create_together:
+            return False
+        if self._transformations is not None and any(self._exists(blob.key) for blob in blobs):
+            return False  # before anything is compressed in vain
+        items = [(blob.key, self._inward(blob)) for blob in blobs]
+        return not self._too_large(items) and self._create_together(items)
+
+    def _too_large(self, items: Sequence[tuple[str, Blob]]) -> dict[int, LailaError]:
+        """Return by place the errors of the blobs that are larger than this pool can file."""
+        limit = self.max_blob_bytes
+        if limit is None:
+            return {}
+        return {
+            i: PoolError(
+                f"{key} has {size} bytes, and pool {shown(self.label)} takes at most {limit}; split the "
+                "payload, "
+                "or store it in another pool",
+                pool=self.label,
+                errno=EFBIG,
+            )
+            for i, (key, blob) in enumerate(items)
+            if (size := blob.nbytes) > limit
+        }
+
+    def _compare(
+        self, blob: Blob, inward: Blob, head: Blob | BlobHead | LailaError | None
+    ) -> StoreOutcome | LailaError:
+        """Decide by the content digest whether what is filed under ``blob.key`` is the same."""
+        if head is None:  # deleted since: the place is free, unless somebody else is quicker again
+            return StoreOutcome.CREATED if self._create(blob.key, inward) else StoreOutcome.CONFLICT
+        if isinstance(head, LailaError):
+            return head
+        if self._is_same(head, blob, inward):
+            return StoreOutcome.SAME
+        return StoreOutcome.CONFLICT
+
+    def _is_same(self, head: Blob | BlobHead, blob: Blob, inward: Blob) -> bool:
+        if head.digest == inward.digest:
+            return True
+        if how_made(head) == how_made(inward):
+            return False
+        # A digest made under another key is compared with what this content's would be under that key.
+        try:
+            return head.digest == self.digest_as(head, blob.digest)
+        except (CorruptEntryError, TransformationError):  # its key is not here, or not even named
+            return False
+
+    def digest_as(self, head: Blob | BlobHead, digest: bytes) -> bytes:
+        """Return what a content with the plain ``digest`` would bear were it transformed as ``head`` says.
+
+        Raises :class:`~laila.errors.TransformationError` where a key or a transformation is not here.
+        """
+        return self._sequence().digest_as(head.transformations, digest, key=head.key)
+
+    def plain_digest(self, head: Blob | BlobHead) -> bytes | None:
+        """Return the content's own digest, or None where ``head`` has one that is keyed.
+
+        Raises as :meth:`digest_as` does.
+        """
+        return None if self._sequence().is_keyed(head.transformations) else head.digest
+
+    def load_here(
+        self,
+        keys: Sequence[str],
+        *,
+        keep: Callable[[Blob], bool] | None = None,
+        later: bool = False,
+        views: bool = False,
+    ) -> list[Blob | BaseException | None]:
+        """Read plain blobs from this pool alone: for each key the blob, None, or what is wrong with it.
+
+        What ``keep`` says yes to is left as it is stored. ``later`` is for who decodes what it gets at once:
+        see :meth:`Blob.from_bytes`. ``views`` takes windows on what is stored, where the pool can give such.
+        Raises what the backend raises.
+        """
+        self._check_open()
+        try:
+            blobs = self._read_views(keys) if views else self._read_many(keys)
+            every = answers(self, "_read_views" if views else "_read_many", blobs, len(keys))
+        except CorruptEntryError as error:
+            if len(keys) == 1:
+                return [self.placed(error)]
+            # The others are not damaged.
+            return [self.load_here([key], keep=keep, later=later, views=views)[0] for key in keys]
+        loaded: list[Blob | BaseException | None] = []
+        for key, found in zip(keys, every, strict=True):
+            try:
+                blob = None if found is None else as_blob(key, found, later=later)
+            except (CorruptEntryError, ContractError) as error:
+                loaded.append(self.placed(error))
+                continue
+            if blob is not None and blob.transformations and not (keep is not None and keep(blob)):
+                loaded.append(self.opened(blob))
+            else:
+                loaded.append(blob)
+        return loaded
+
+    def opened(self, blob: Blob) -> Blob | LailaError:
+        """Return ``blob``, as it was read from here, with its transformations undone; or what is wrong."""
+        try:
+            return self._outward(blob)
+        except (CorruptEntryError, TransformationError) as error:
+            return self.placed(error)
+
+    def sizes_here(self, keys: Sequence[str]) -> list[int | None]:
+        """Return how many bytes each takes as it is stored; None where it is not here, or nobody knows."""
+        self._check_open()
+        try:
+            return list(self._sizes(keys))
+        except CorruptEntryError:  # reading the blobs will tell which
+            return [None] * len(keys)
+
+    def heads_here(self, keys: Sequence[str]) -> list[Blob | BlobHead | LailaError | None]:
+        """Return for each key what tells its digest, None where this pool alone lacks it, or its damage."""
+        self._check_open()
+        try:
+            return [
+                Blob.read_head(found, key=key)
+                if found is not None and not isinstance(found, (Blob, BlobHead))
+                else found
+                for key, found in zip(
+                    keys, answers(self, "_read_heads", self._read_heads(keys), len(keys)), strict=True
+                )
+            ]
+        except (CorruptEntryError, ContractError) as error:
+            if len(keys) == 1:
+                return [self.placed(error)]
+            return [self.heads_here([key])[0] for key in keys]  # the others are not damaged
+
+    def placed(self, error: LailaError) -> LailaError:
+        """Say in which pool it happened."""
+        error.args = (f"{error} (in pool {shown(self.label)})",)
+        error.pool = self.label  # type: ignore[attr-defined]  # parts of an error are attributes
+        return error
+
+    def delete_here(self, keys: Sequence[str]) -> list[bool]:
+        """Delete ``keys`` in this pool alone and say of each whether it was there."""
+        self._check_open()
+        # A backend that does not tell is asked before; whether this one tells is learnt from an answer.
+        known = (
+            None
+            if self._tells_deletes
+            else [answer(self, "_exists", self._exists(key), bool) for key in keys]
+        )
+        told = answers(self, "_delete_many", self._delete_many(keys), len(keys), bool, type(None))
+        if told and self._tells_deletes is None:
+            self._tells_deletes = all(answer is not None for answer in told)
+        if known is None:
+            return [bool(answer) for answer in told]
+        return [before if answer is None else answer for before, answer in zip(known, told, strict=True)]
+
+    def history_here(self, stem: str) -> list[int]:
+        """Return the stored evolutions of ``stem`` in this pool alone, ascending."""
+        return self.histories_here([stem])[0]
+
+    def histories_here(self, stems: Sequence[str]) -> list[list[int]]:
+        """Return for each of ``stems`` its stored evolutions in this pool alone, ascending."""
+        self._check_open()
+        if type(self)._evolutions is Backend._evolutions:
+            return self._scan_evolutions(stems) if stems else []
+        return [self._evolutions(stem) for stem in stems]
+
+    def newest_here(self, stems: Sequence[str]) -> list[str | None]:
+        """Return for each of ``stems`` the key of its newest evolution in this pool alone, or None."""
+        self._check_open()
+        if type(self)._newest is not Backend._newest:
+            return [self._newest(stem) for stem in stems]
+        histories = zip(stems, self.histories_here(stems), strict=True)
+        return [f"{stem}-{numbers[-1]}" if numbers else None for stem, numbers in histories]
+
+
+def _fault_of_signature(found: Blob, given: Blob) -> LailaError | None:
+    """Return why what is stored cannot be read as ``given`` can, of which it has the content; else None.
+
+    Whoever can write to a pool can store the content of others without their signature, or with another.
+    """
+    if given.signature is None:
+        return None
+    marks = ((one.signature, one.nickname, one._meta) for one in (found, given))
+    if next(marks) == next(marks):
+        return None
+    from laila.codec.trust import verify_blob
+
+    try:
+        if verify_blob(found) or not verify_blob(given):
+            return None  # what somebody else signed with a key that is not here is passed on as it is
+    except UntrustedPayloadError:
+        pass
+    else:
+        if found.signature is not None:
+            key_id = found.signature[0]
+            return UntrustedPayloadError(
+                f"{given.key} is stored with this content, but signed with the key {shown(key_id)}, which is "
+                "not here: it was kept, and cannot be read here. If you trust who stored it, run 'laila keys "
+                "import' with that key; or store it again with overwrite=True",
+                key_id=key_id,
+                type_name=None,
+            )
+    return CorruptEntryError(
+        f"{given.key} is stored with this content, but without a signature that verifies", key=given.key
+    )
+
+
+def how_made(head: Blob | BlobHead) -> list[tuple[str, object]]:
+    """Return how a digest was made: each transformation, and the key it was made under."""
+    return [(name, params.get("key")) for name, params in head.transformations]
+
+
+def groups(sized: Iterable[tuple[K, int]], room: int) -> Iterator[list[K]]:
+    """Divide what has sizes into lists of at most ``room`` together, or of a single larger one."""
+    group: list[K] = []
+    total = 0
+    for one, size in sized:
+        if group and total + size > room:
+            yield group
+            group, total = [], 0
+        group.append(one)
+        total += size
+    if group:
+        yield group
