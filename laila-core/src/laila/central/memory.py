@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from laila.calling import helpful
 from laila.central import reading, writing
+from laila.central.again import current_folder
 from laila.central.checking import taken_names
 from laila.central.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
 from laila.central.pending import MAX_PENDING_BYTES
@@ -18,7 +19,6 @@ from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError,
 from laila.futures import Future, GroupFuture
 from laila.identity import stem
 from laila.plugins import watch
-from laila.policy.again import current_folder
 from laila.showing import shown
 
 TYPE_CHECKING = False

@@ -125,7 +125,7 @@ class DefaultPoolRouter(Component):
             return None
         if not urls:
             self.check_free(nickname)
-        from laila.policy.again import difference
+        from laila.central.again import difference
 
         differing = difference(holder, urls, options)
         if differing:
@@ -391,7 +391,7 @@ def open_pool(url: str, **options: object) -> Pool:
     try:
         pool = pool_class.from_url(url, **options)
     except FileNotFoundError as error:
-        from laila.policy.again import current_folder
+        from laila.central.again import current_folder
 
         if isinstance(error, LailaError) or current_folder():
             raise

@@ -6,13 +6,13 @@ from itertools import pairwise
 
 from laila.active import get_active_policy
 from laila.calling import call, helpful
+from laila.central.again import current_folder
 from laila.central.router import open_pool
 from laila.entry import Entry
 from laila.errors import InvalidArgumentError, SettingsError, TaskForceError
 from laila.futures.failure import tell_failures
 from laila.identity import universal_namespace
 from laila.locks import check_may_wait
-from laila.policy.again import current_folder
 from laila.policy.policy import local_policies, open_policies
 
 TYPE_CHECKING = False
