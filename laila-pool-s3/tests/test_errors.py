@@ -302,7 +302,11 @@ def test_an_object_that_cannot_be_named(
         ({"endpoint_url": "example.org"}, "of the form"),
         ({"endpoint_url": "ftp://example.org"}, "of the form"),
         ({"endpoint_url": f"https://k:{SECRET}@example.org"}, "access_key_id="),
-        ({"bucket_name": "a/b"}, "no name of a bucket"),
+        *(
+            ({"bucket_name": name}, "no name of a bucket")
+            for name in ("a/b", "", "..", "a..b", "evil.org\\", "a\tb", "a@b", "a#", "%61", "é", "a\nb")
+        ),
+        ({"bucket_name": "evil.org:80", "virtual_hosted": True}, "no name of a bucket"),
         ({"bucket_name": ""}, "bucket"),
         ({"prefix": "a//b"}, "empty segment"),
         ({"prefix": "../b"}, "`..`"),

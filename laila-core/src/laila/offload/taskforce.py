@@ -61,6 +61,7 @@ class RemoteSettings(Settings):
     share_secrets: bool = option(
         printed=True,
         default=False,
+        from_data=False,
         help="send the secrets of the policy's pools and protocol with the tasks, encrypted",
     )
 

@@ -12,42 +12,63 @@ from laila.errors import SettingsError
 __all__ = ["TCPIPSettings", "is_loopback"]
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 class TCPIPSettings(Settings):
     """Where to listen, under which secrets, and what others may take."""
 
     prefix = "tcpip"
 
-    host: str = option(default="127.0.0.1", help="the address to listen at")
+    host: str = option(default="127.0.0.1", binds=is_loopback, help="the address to listen at")
     port: int = option(
         printed=True, default=0, help="the TCP port; with 0 the system chooses, see `bound_port`"
     )
     peer_secret_key: str | None = option(
-        default=None, secret=True, help="whoever knows it may connect, with the role `write`"
+        default=None, secret=True, from_data=False, help="whoever knows it may connect, with the role `write`"
     )
     secrets: dict[str, Role] | None = option(
-        default=None, secret=True, help="several secrets, each with the role that it grants"
+        default=None, secret=True, from_data=False, help="several secrets, each with the role that it grants"
     )
     listen: bool = option(printed=True, default=True, help="false: connect to others, and serve no address")
     grants: Role = option(
-        printed=True, default="write", help="the role that those have here to whom this side has connected"
+        printed=True,
+        default="write",
+        binds=lambda role: role,
+        help="the role that those have here to whom this side has connected",
     )
-    certificate: str | None = option(default=None, help="a PEM file: listen with TLS, as `wss://`")
+    certificate: str | None = option(
+        default=None, from_data=False, help="a PEM file: listen with TLS, as `wss://`"
+    )
     private_key: str | None = option(
-        default=None, help="the PEM file of its key, where the certificate's file has none"
+        default=None, from_data=False, help="the PEM file of its key, where the certificate's file has none"
     )
     authorities: str | None = option(
-        default=None, help="a PEM file of authorities that certificates of others are verified by"
+        default=None,
+        binds=lambda file: file,
+        help="a PEM file of authorities that certificates of others are verified by",
     )
     allow_plaintext: bool = option(
-        printed=True, default=False, help="listen at an address that other machines reach, without TLS"
+        printed=True,
+        default=False,
+        binds=lambda allowed: allowed,
+        help="listen at an address that other machines reach, without TLS",
     )
     channel_binding: bool = option(
         printed=True,
         default=True,
+        binds=lambda bound: bound,
         help="bind handshakes to the TLS certificate; false where a proxy ends TLS",
     )
     origins: list[str] = option(
-        factory=list, help="origins of web pages that may connect; without any, no browser can"
+        factory=list, binds=sorted, help="origins of web pages that may connect; without any, no browser can"
     )
     reconnect: bool = option(
         printed=True, default=True, help="connect again when a connection that this side made has broken"
@@ -173,13 +194,3 @@ def check(settings: TCPIPSettings, *, tls: bool) -> None:
             "private_key=, or an ssl_context=; or say allow_plaintext=True where the network is trusted",
             option="host",
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -13,7 +13,7 @@ from laila.pool.s3.library import library
 from laila.pool.s3.messages import Place
 from laila.pool.s3.objects import ObjectPool
 from laila.pool.s3.redirects import redirects_refused
-from laila.pool.s3.settings import S3Settings, check_endpoint, check_prefix
+from laila.pool.s3.settings import S3Settings, check_bucket, check_endpoint, check_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,8 +104,7 @@ class S3Pool(ObjectPool):
                 "allow_http": allow_http,
             }
         )
-        if not settings.bucket_name or set(settings.bucket_name) & set("/ ?#@%"):
-            raise SettingsError(f"{shown(settings.bucket_name)} is no name of a bucket", option="bucket_name")
+        check_bucket(settings.bucket_name, in_host=settings.virtual_hosted)
         _check_place(settings)
         profile = _profile(settings)
         options = profile.options if profile is not None else {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies, proxy_bypass
 
 from laila.contract import shown_url
 from laila.errors import SettingsError
@@ -90,7 +90,7 @@ def _goes_by_proxy(endpoint: str | None, host: str, environment: Mapping[str, st
     """Whether the user's environment sends requests for ``host`` through a proxy."""
     if environment.get("AWS_PROXY_URL"):
         return True
-    proxies = getproxies_environment()
+    proxies = getproxies()
     scheme = "https" if endpoint is None else endpoint.partition(":")[0]
     named = proxies.get(scheme) or proxies.get("all")
-    return bool(named) and not proxy_bypass_environment(host, proxies)
+    return bool(named) and not proxy_bypass(host)

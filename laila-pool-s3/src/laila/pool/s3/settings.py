@@ -13,11 +13,22 @@ from laila.errors import SettingsError
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["MIB", "S3Settings", "check_endpoint", "check_prefix"]
+__all__ = ["MIB", "S3Settings", "check_bucket", "check_endpoint", "check_prefix"]
 
 MIB = 1024 * 1024
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+_BUCKET = re.compile(r"(?:[A-Za-z0-9_-]{0,128}:)?[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _LONGEST_PREFIX = 512  # of S3's 1,024 bytes for a name; what comes after it needs less than 300
+
+
+def check_bucket(name: str, *, in_host: bool) -> None:
+    """Raise ``SettingsError`` where ``name`` cannot be a bucket's, and could make another URL or host."""
+    # Ceph writes a tenant before a colon.
+    if not _BUCKET.fullmatch(name) or ".." in name or (in_host and ":" in name):
+        raise SettingsError(
+            f"{shown(name)} is no name of a bucket: that is letters, digits, dots, hyphens and underscores",
+            option="bucket_name",
+        )
 
 
 def check_prefix(value: str) -> None:
@@ -144,7 +155,10 @@ class S3Settings(Settings):
         validator=_at_least(0.1),
     )
     allow_http: bool = option(
-        printed=True, default=False, help="whether the endpoint may be plain http and not on this machine"
+        printed=True,
+        default=False,
+        binds=lambda allowed: allowed,
+        help="whether the endpoint may be plain http and not on this machine",
     )
 
     @property
