@@ -450,7 +450,7 @@ def test_two_hundred_peers_at_once(start_node: Callable[..., Node]) -> None:
         except BaseException as failure:  # noqa: BLE001 - shown below
             failures.append(failure)
 
-    threads = [threading.Thread(target=work, args=(policies[i::10],)) for i in range(10)]
+    threads = [threading.Thread(target=work, args=(policies[i::40],)) for i in range(40)]
     for thread in threads:
         thread.start()
     for thread in threads:

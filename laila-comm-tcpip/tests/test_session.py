@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from laila.comm.tcpip.limits import CHUNK_BYTES, HEADER_BYTES, Limits, Offer
 from laila.comm.tcpip.messages import BLOBS, JSON, BadMessage, chunk_header
-from laila.comm.tcpip.session import Answered, Called, Cancelled, Session
+from laila.comm.tcpip.session import Answered, Called, Cancelled, Session, Unread
 
 
 def pair(**limits: int) -> tuple[Session, Session]:
@@ -27,6 +27,10 @@ def feed(session: Session, message: str | bytes) -> None:
         session.receive_text(message)
     else:
         session.receive_binary(message)
+    while session.events and isinstance(session.events[-1], Unread):
+        unread = session.events.pop()
+        assert isinstance(unread, Unread)
+        session.receive_read(unread.read())
 
 
 def feed_all(session: Session, messages: list[str | bytes]) -> None:
@@ -279,7 +283,7 @@ def test_a_violation_ends_the_connection(name: str) -> None:
 )
 def test_what_is_no_message_is_answered_so(text: str, code: int) -> None:
     session, _ = pair()
-    session.receive_text(text)
+    feed(session, text)
     answer = session.next_message()
     assert isinstance(answer, str)
     assert json.loads(answer)["error"]["code"] == code

@@ -336,7 +336,7 @@ def test_a_step_is_taken_once() -> None:
         TransformationSequence(()).invert(nested)
     sequence = TransformationSequence(["zlib"])
     outer = sequence.apply(blob)
-    with pytest.raises(CorruptEntryError, match="memory"):
+    with pytest.raises(CorruptEntryError, match="unfold"):
         sequence.invert(outer_with(outer, bytes(outer.buffers[0].data), size=1 << 60))
 
 
@@ -413,3 +413,31 @@ def test_a_container_has_less_memory_than_its_machine(
         assert limits.memory() > 123456
     finally:
         limits.memory.cache_clear()
+
+
+def test_few_bytes_do_not_unfold_to_a_gigabyte() -> None:
+    """Compressed twice, zeros shrink to almost nothing: no ratio of one step tells."""
+    pytest.importorskip("zstandard")
+    plain = bytes(encode(np.zeros(64 * 2**20, "u1"), key=KEY))
+    names = ("zstd", "zlib")
+    for first, second in (names, names[::-1]):
+        steps: list[Any] = []
+        data: Any = plain
+        for name in (first, second):
+            steps.append((name, {"size": len(data)}))
+            data = TransformationSequence([name])._items[0].apply(data, key=KEY)
+        assert len(data) < 1000
+        bomb = Blob(KEY, b"", (Buffer(memoryview(data)),), transformations=tuple(steps), digest=bytes(16))
+        with pytest.raises(CorruptEntryError, match="unfold"):
+            TransformationSequence().invert(Blob.from_bytes(bytes(bomb)))
+        with pytest.raises(
+            TransformationError, match="compress it once"
+        ):  # nothing is written that is not read
+            TransformationSequence([first, second]).apply(Blob.from_bytes(plain))
+    for name in names:
+        sequence = TransformationSequence([name, "base64"])
+        assert bytes(sequence.invert(sequence.apply(Blob.from_bytes(plain)))) == plain
+    small = encode(np.zeros(2**20, "u1"), key=KEY)
+    assert bytes(TransformationSequence(names).invert(TransformationSequence(names).apply(small))) == bytes(
+        small
+    )

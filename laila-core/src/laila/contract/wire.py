@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import builtins
 import re
+from contextlib import suppress
 from json import dumps
 
 from laila import errors
@@ -187,50 +188,59 @@ def unpack(tree: object, blobs: Sequence[Blob]) -> Any:
     Raises ``ValueError`` for a tree that refers to what is not there, and what decoding raises:
     :class:`~laila.errors.CorruptEntryError`, :class:`~laila.errors.UntrustedPayloadError`.
     """
+    return _unpack(tree, blobs, set())
+
+
+def _unpack(tree: object, blobs: Sequence[Blob], opened: set[int]) -> Any:
     kind = type(tree)
     if kind is dict:
         if len(tree) == 1:  # type: ignore[arg-type]
             ((name, what),) = tree.items()  # type: ignore[attr-defined]
             if name[:1] == "$":
-                return _unpack_reference(name, what, blobs)
-        return {name: unpack(value, blobs) for name, value in tree.items()}  # type: ignore[attr-defined]
+                return _unpack_reference(name, what, blobs, opened)
+        return {name: _unpack(value, blobs, opened) for name, value in tree.items()}  # type: ignore[attr-defined]
     if kind is list:
-        return [unpack(item, blobs) for item in tree]  # type: ignore[attr-defined]
+        return [_unpack(item, blobs, opened) for item in tree]  # type: ignore[attr-defined]
     return tree
 
 
-def _unpack_reference(name: str, what: object, blobs: Sequence[Blob]) -> object:
+def _unpack_reference(name: str, what: object, blobs: Sequence[Blob], opened: set[int]) -> object:
     if name == "$error":
         return unpack_error(what)
     if type(what) is not int or not 0 <= what < len(blobs):
-        raise ValueError(f"{name} refers to no blob of this message")
+        raise ValueError(f"{name[:40]} refers to no blob of this message")
     blob = blobs[what]
     if name == "$blob":
         return blob
+    if name not in ("$entry", "$value"):
+        raise ValueError(f"{name[:40]} is no kind of value")
+    if what in opened:  # a few bytes would have a large blob decoded again and again
+        raise ValueError(f"{name} refers to a blob that is another value of this message")
+    opened.add(what)
     if name == "$entry":
         from laila.entry import from_blob
 
         return from_blob(blob)
-    if name == "$value":
-        from laila.codec import decode
+    from laila.codec import decode
 
-        return decode(blob)
-    raise ValueError(f"{name[:40]} is no kind of value")
+    return decode(blob)
 
 
 def unpack_call(params: object, blobs: Sequence[Blob]) -> tuple[list[object], dict[str, object]]:
     """Return the positional and the named arguments of a call. Raises as :func:`unpack`."""
     if params is None:
         return [], {}
+    opened: set[int] = set()
     if type(params) is list:
-        return [unpack(item, blobs) for item in params], {}
+        return [_unpack(item, blobs, opened) for item in params], {}
     if type(params) is not dict:
         raise ValueError("params must be an object or an array")
     positional = params.get(POSITIONAL, [])
     if type(positional) is not list:
         raise ValueError(f"{shown(POSITIONAL)} among the params must be an array")
-    args = [unpack(item, blobs) for item in positional]
-    return args, {name: unpack(value, blobs) for name, value in params.items() if name != POSITIONAL}
+    args = [_unpack(item, blobs, opened) for item in positional]
+    named = {name: _unpack(value, blobs, opened) for name, value in params.items() if name != POSITIONAL}
+    return args, named
 
 
 # -- errors ------------------------------------------------------------------------------------------------
@@ -265,10 +275,13 @@ def unpack_error(given: object) -> Exception:
         kind: type[LailaError] = getattr(errors, name)
         parts = given.get("parts")
         named = parts if type(parts) is dict else {}
-        return kind(
-            message,
-            **{n: v for n, v in named.items() if n.isidentifier() and n[:1] != "_" and n not in _RESERVED},
-        )
+        error = kind(message)
+        for part, value in named.items():
+            if part.isidentifier() and part[:1] != "_" and part not in _RESERVED:
+                # Some are the built-in class's own, and take no value of every type.
+                with suppress(AttributeError, TypeError, ValueError):
+                    setattr(error, part, value)
+        return error
     if name in _BUILTINS:
         built: Exception = getattr(builtins, name)(escaped(message))
         return built

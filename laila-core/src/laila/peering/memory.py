@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from laila.central import writing as storing
-from laila.central.ids import READ_SIZE, as_entries, check_batch_size, check_no_scope, wanted
-from laila.entry import Entry, EntryState, Manifest, from_blob, to_blob
-from laila.errors import InvalidArgumentError, LailaError, NotSupportedError, SettingsError
+from laila.central.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
+from laila.entry import Entry, EntryState, Manifest, to_blob
+from laila.errors import (
+    InvalidArgumentError,
+    NotSupportedError,
+    SettingsError,
+)
 from laila.futures import GroupFuture
 from laila.futures.batch import Batch
 from laila.futures.outcomes import outcomes
 from laila.futures.scope import register
 from laila.identity import get_active_namespace
+from laila.policy.answers import checked, forgotten, only, opened_all, stored, wrong
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteMemory"]
 
 _MEMORY = "central.memory."
-_POOLING, _POOLED, _READY = EntryState.POOLING, EntryState.POOLED, EntryState.READY
+_POOLING = EntryState.POOLING
 
 
 class RemoteMemory:
@@ -74,7 +81,7 @@ class RemoteMemory:
         options |= _namespace_of(blobs)
         if one:
             future = self._peer.call(
-                f"{_MEMORY}memorize", blobs, options, convert=lambda key: _stored(given, blobs, [key])[0]
+                f"{_MEMORY}memorize", blobs, options, convert=lambda key: only(stored(given, blobs, [key]))
             )
             self._unmark_on_failure(future, given)
             register(future)
@@ -83,7 +90,7 @@ class RemoteMemory:
             f"{_MEMORY}memorize",
             [blobs],
             options,
-            lambda keys: _stored(given, blobs, keys),
+            lambda keys: stored(given, blobs, keys),
             len(blobs),
             given,
         )
@@ -105,8 +112,8 @@ class RemoteMemory:
         blobs = [blob for blob in plan.blobs if blob is not None]
 
         def convert(keys: list[Any]) -> list[Any]:
-            stored = _stored(plan.entries, blobs, keys)
-            return stored if one else plan.of_given(stored)
+            every = stored(plan.entries, blobs, keys)
+            return every if one else plan.of_given(every)
 
         count = len(plan.keys) if one else len(given)
         options |= _namespace_of(blobs)
@@ -133,7 +140,11 @@ class RemoteMemory:
             missing_ok=missing_ok or None,
             refresh=refresh or None,
         )
-        return self._ask("remember", entry_ids, nickname, scope, options, lambda found: _opened(found, copy))
+
+        def convert(found: Any, meant: Sequence[Sequence[str]]) -> list[Any]:
+            return opened_all(found, meant, copy=copy, missing_ok=missing_ok)
+
+        return self._ask("remember", entry_ids, nickname, scope, options, convert)
 
     def forget(
         self,
@@ -150,7 +161,7 @@ class RemoteMemory:
         options = _given(
             pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity, missing_ok=missing_ok or None
         )
-        return self._ask("forget", entry_ids, nickname, scope, options, _checked)
+        return self._ask("forget", entry_ids, nickname, scope, options, forgotten)
 
     def _ask(
         self,
@@ -159,29 +170,37 @@ class RemoteMemory:
         nickname: object,
         scope: str | None,
         options: dict[str, object],
-        convert: Callable[[Any], Any],
+        convert: Callable[[Any, Sequence[Sequence[str]]], list[Any]],
     ) -> Future[Any] | GroupFuture[Any]:
         one, keys, names = wanted(verb, entry_ids, nickname)
         args: list[object] = []
         if names is None:
             check_no_scope(scope)
             args = [keys[0] if one else keys]
+            meant = [[key] for key in keys]
         else:
             options |= _given(scope=scope)
             options |= {"nickname": names[0] if one else names, "namespace": str(get_active_namespace())}
+            meant = candidates(names, scope)
         repeatable = verb == "remember"
         if one:
             future = self._peer.call(
                 _MEMORY + verb,
                 args,
                 options,
-                convert=lambda found: _only(convert([found])),
+                convert=lambda found: only(convert([found], meant)),
                 repeatable=repeatable,
             )
             register(future)
             return future
-        count = len(keys if names is None else names)
-        return self._send_batch(_MEMORY + verb, args, options, convert, count, repeatable=repeatable)
+        return self._send_batch(
+            _MEMORY + verb,
+            args,
+            options,
+            lambda found: convert(found, meant),
+            len(meant),
+            repeatable=repeatable,
+        )
 
     def _send_batch(
         self,
@@ -200,7 +219,7 @@ class RemoteMemory:
             path,
             args,
             options,
-            convert=lambda found: outcomes(_counted(convert(found), count)),
+            convert=lambda found: outcomes(checked(convert(found), count)),
             repeatable=repeatable,
         )
         self._unmark_on_failure(source, entries)
@@ -230,7 +249,9 @@ class RemoteMemory:
         options = _given(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
         if names is not None:
             options |= {"nickname": names[0], "namespace": str(get_active_namespace())}
-        numbers: list[int] = self._peer.call(f"{_MEMORY}history", keys, options, repeatable=True).wait()
+        numbers = self._peer.call(f"{_MEMORY}history", keys, options, repeatable=True).wait()
+        if type(numbers) is not list or any(type(number) is not int or number < 0 for number in numbers):
+            raise wrong("with what is no list of evolutions")
         return numbers
 
     # -- manifests -------------------------------------------------------------------------------------------
@@ -273,13 +294,13 @@ class RemoteMemory:
         return GroupFuture.of(
             self._send_batch(
                 f"{_MEMORY}remember",
-                [part := keys[start : start + size]],
+                [part],
                 options,
-                lambda found: _opened(found, copy),
+                partial(opened_all, meant=[[key] for key in part], copy=copy),
                 len(part),
                 repeatable=True,
             )
-            for start in range(0, len(keys), size)
+            for part in (keys[start : start + size] for start in range(0, len(keys), size))
         )
 
     def forget_manifest(
@@ -296,7 +317,10 @@ class RemoteMemory:
         leaves = list(manifest)
         options = _given(pool_id=pool_id, pool_nickname=pool_nickname)
         path = f"{_MEMORY}forget_manifest"
-        return self._send_batch(path, [manifest.global_id, leaves], options, _checked, len(leaves) + 1)
+        meant = [*([leaf] for leaf in leaves), [manifest.global_id]]
+        return self._send_batch(
+            path, [manifest.global_id, leaves], options, lambda found: forgotten(found, meant), len(meant)
+        )
 
     # -- what stays over there -------------------------------------------------------------------------------
 
@@ -318,51 +342,6 @@ class RemoteMemory:
 
 def _given(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _counted(found: list[Any], count: int) -> list[Any]:
-    if len(found) != count:
-        raise InvalidArgumentError(f"the peer answered with {len(found)} outcomes for {count} items")
-    return found
-
-
-def _checked(found: Any) -> list[Any]:
-    if not isinstance(found, list):
-        raise InvalidArgumentError(f"the peer answered with a {type(found).__name__} for a list of outcomes")
-    return found
-
-
-def _only(found: list[Any]) -> Any:
-    (outcome,) = found
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
-
-
-def _opened(found: Any, copy: bool) -> list[Any]:
-    """Decode the blobs among outcomes, each on its own."""
-    opened: list[Any] = []
-    for one in _checked(found):
-        if one is None or isinstance(one, BaseException):
-            opened.append(one)
-            continue
-        try:
-            opened.append(from_blob(one, copy=copy))
-        except LailaError as error:  # damaged or untrusted: this entry's failure, not its batch's
-            opened.append(error)
-    return opened
-
-
-def _stored(entries: Sequence[Entry], blobs: Sequence[Blob], keys: Any) -> list[Any]:
-    """Note what was stored, each under the id that the peer says."""
-    for entry, blob, key in zip(entries, blobs, _counted(_checked(keys), len(blobs)), strict=True):
-        if not isinstance(key, str) or entry.global_id != blob.key:
-            continue  # it failed, or evolved since
-        if key != blob.key:  # stored as a later evolution
-            entry._evolution = int(key.rpartition("-")[2])
-        if entry._state is _POOLING:
-            entry._state = _POOLED
-    return list(keys)
 
 
 def _namespace_of(blobs: Iterable[Blob]) -> dict[str, object]:

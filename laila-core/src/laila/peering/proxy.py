@@ -9,11 +9,12 @@ from __future__ import annotations
 from laila.central.ids import as_key
 from laila.central.router import subset_names
 from laila.contract.protocol import Request
-from laila.errors import NotSupportedError
+from laila.errors import NotSupportedError, PeerError
 from laila.futures.remote import RemoteFuture
 from laila.identity import Identifiable, parse_global_id
 from laila.peering.command import RemoteCommand
 from laila.peering.memory import RemoteMemory
+from laila.policy.answers import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,8 +102,7 @@ class RemotePolicyProxy(Identifiable):
 
     def describe(self) -> dict[str, Any]:
         """Say what the peer offers: its pools, the functions it exports, and the role it granted. Blocks."""
-        described: dict[str, Any] = self.call("describe", repeatable=True).wait()
-        return described
+        return _an_object(self.call("describe", repeatable=True).wait())
 
     def find(self, global_id: str) -> Entry | None:
         """Return an entry of any pool over there, or None where there is none. Blocks."""
@@ -130,10 +130,12 @@ class RemotePolicyProxy(Identifiable):
         return self._find(global_id, kwargs)
 
     def _find(self, global_id: str, kwargs: dict[str, object]) -> Entry | None:
-        from laila.entry import from_blob
-
-        found = self.call("find", [as_key(global_id)], kwargs, repeatable=True).wait()
-        return None if found is None else from_blob(found)
+        key = as_key(global_id)
+        found = opened(self.call("find", [key], kwargs, repeatable=True).wait(), [key], missing_ok=True)
+        if isinstance(found, BaseException):
+            raise found
+        entry: Entry | None = found
+        return entry
 
     def memorize(
         self,
@@ -151,8 +153,7 @@ class RemotePolicyProxy(Identifiable):
     @property
     def environment(self) -> dict[str, Any]:
         """The environment of the peer, without its secrets; needs the role ``admin``. Blocks."""
-        environment: dict[str, Any] = self.call("environment", repeatable=True).wait()
-        return environment
+        return _an_object(self.call("environment", repeatable=True).wait())
 
     @property
     def future_bank(self) -> FutureBank:
@@ -182,3 +183,9 @@ class RemotePolicyProxy(Identifiable):
 
     def __repr__(self) -> str:
         return f"<RemotePolicyProxy {self.global_id}{'' if self._ways else ' disconnected'}>"
+
+
+def _an_object(answer: object) -> dict[str, Any]:
+    if type(answer) is not dict:
+        raise PeerError(f"the peer answered with a {type(answer).__name__} for an object", peer="")
+    return answer

@@ -82,7 +82,10 @@ class ServedMemory:
             )
         one = isinstance(entries, (Blob, Entry))
         inside = _namespace(namespace)
-        blobs = [_plain_blob(given, inside) for given in ([entries] if one else entries)]  # type: ignore[union-attr]
+        given: Sequence[Blob | Entry] = [entries] if one else list(entries)  # type: ignore[list-item,arg-type]
+        # A blob goes over once, and is looked at once, however often the message refers to it.
+        once = {id(item): item for item in given}
+        blobs = [_plain_blob(item, inside) for item in once.values()]
 
         def write() -> list[Any]:
             outcomes = _store(
@@ -92,7 +95,10 @@ class ServedMemory:
                 on_conflict=on_conflict,
                 missing_ok=missing_ok is True,
             )
-            return outcomes if one else [outcomes]
+            if one:
+                return outcomes
+            of_item = dict(zip(once, outcomes, strict=True))
+            return [[of_item[id(item)] for item in given]]
 
         keys = [blob.key for blob in blobs]
         return self._memory._runner.run("memorize", pool, keys, write, one=True, count=1, blobs=blobs)

@@ -1,8 +1,9 @@
 """How large an entry may become when its transformations are undone.
 
 A few hundred bytes can say that they unfold to a gigabyte, and compressed zeros really do. So what comes out
-is bounded before it is made: by ``LAILA_MAX_ENTRY_BYTES`` (or ``laila.args.max_entry_bytes``), and by the
-memory that this process can have at all, that of its container included.
+is bounded before it is made: by what is stored, by ``LAILA_MAX_ENTRY_BYTES`` (or
+``laila.args.max_entry_bytes``), and by the memory that this process can have at all, that of its container
+included.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from functools import cache
 
 from laila.settings import Settings, option
 
-__all__ = ["EntrySettings", "most_of_an_entry"]
+__all__ = ["EntrySettings", "most_from", "most_of_an_entry"]
+
+_ALWAYS = 16 * 2**20
+_A_BYTE = 32 * 1024  # zstd makes as many of one, zlib 1,032
 
 
 class EntrySettings(Settings):
@@ -32,6 +36,15 @@ def most_of_an_entry() -> int:
     """Return the most bytes that undoing a transformation may give."""
     most = EntrySettings.resolve().max_entry_bytes
     return memory() if most is None else min(most, memory())
+
+
+def most_from(stored: int) -> int:
+    """Return the most bytes that ``stored`` bytes may become, all transformations undone.
+
+    It is what the strongest of them makes of as many, however many there are: compressed twice, a few hundred
+    bytes would unfold to a gigabyte.
+    """
+    return max(_ALWAYS, _A_BYTE * stored)
 
 
 @cache

@@ -7,6 +7,7 @@ from laila.blob.buffer import Buffer, byte_view
 from laila.errors import TransformationError
 from laila.showing import shown
 from laila.transform.base import Transformation, corrupt, make_transformation, shown_name
+from laila.transform.limits import most_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,13 +83,20 @@ class TransformationSequence:
         if blob.transformations:
             names = ", ".join(name for name, _ in blob.transformations)
             raise TransformationError(f"the blob of {blob.key} is already transformed ({names})", name=names)
-        data = byte_view(bytes(blob))
+        plain = data = byte_view(bytes(blob))
         digest = blob.digest
         steps = []
         for item in [item.bind(key=blob.key) for item in self._items]:
             steps.append((item.name, {**item.params(), "size": data.nbytes}))
             data = byte_view(item.apply(data, key=blob.key))
             digest = item.digest(digest)
+        if plain.nbytes > most_from(data.nbytes):
+            names = ", ".join(item.name for item in self._items)
+            raise TransformationError(
+                f"{blob.key} has {plain.nbytes} bytes, and {data.nbytes} after {names}: nobody would read so "
+                "few that unfold to so many; compress it once",
+                name=names,
+            )
         return Blob(blob.key, b"", (Buffer(data),), transformations=tuple(steps), digest=digest)
 
     def invert(self, blob: Blob) -> Blob:
@@ -118,6 +126,11 @@ class TransformationSequence:
             for name, params in blob.transformations
         ]
         data = blob.buffers[0].data
+        most = most_from(data.nbytes)
+        for item, params in steps:
+            if type(size := params.get("size")) is int and size > most:
+                what = f"would become {size} bytes, and {data.nbytes} unfold to {most} at most"
+                raise corrupt(blob.key, item.name, what)
         for item, params in reversed(steps):
             data = byte_view(item.invert(data, key=blob.key, params=params))
         inner = Blob.from_bytes(data, key=blob.key)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Background", "at_fork", "background"]
 
 _WORKERS = 256  # made as they are needed: as many calls that wait hold up no other
+_READERS = 4  # of long texts, which no call that waits is to hold up
 _JOIN_SECONDS = 2.0
 
 
@@ -29,6 +30,7 @@ class Background:
 
     def __init__(self) -> None:
         self.workers = Workers(_WORKERS)
+        self.readers = Workers(_READERS)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="laila-peers", daemon=True)
         self._thread.start()

@@ -38,6 +38,7 @@ MAX_SIZE = 4 * CHUNK_BYTES
 """The most bytes of one WebSocket message."""
 _CLOSE_SECONDS = 0.5
 _MOST_PINGS = 64  # that cannot be answered at once, or come before somebody was let in
+_MOST_PIECES = 16_384  # that one message comes in
 _MOST_UNREAD = 8  # messages of a handshake that nobody has asked for
 _MOST_UNREAD_BYTES = 64 * 1024  # of one of them
 
@@ -79,6 +80,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._pieces: list[bytes] = []  # of a message that comes in fragments
+        self._count = 0  # how many there were, those without data too
         self._text = True
         self._unread: deque[Message] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -87,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._lost: Callable[[], object] | None = None
         self._paused = False
         self._pings = 0  # since the last time that there was room to answer, or somebody was let in
-        self._held = False
+        self._holds = 0  # for how many reasons nothing is taken in now
         self.reading = False
         """Whether messages are being dealt with: what they give is sent at the end of all, in one piece."""
         self._over = False
@@ -190,7 +192,7 @@ class Connection(asyncio.Protocol):
     def _take_unread(self) -> None:
         self.reading = True
         try:
-            while self._unread and self._take is not None and not self._held:
+            while self._unread and self._take is not None and not self._holds:
                 self._take(self._unread.popleft())
         finally:
             self.reading = False
@@ -220,9 +222,15 @@ class Connection(asyncio.Protocol):
         if frame.opcode is not Opcode.CONT:
             self._text = frame.opcode is Opcode.TEXT
         if not frame.fin or self._pieces:
-            self._pieces.append(data)
+            self._count += 1
+            if self._count > _MOST_PIECES:
+                self._protocol.fail(1009, "a message in too many pieces")
+                return
+            if data:
+                self._pieces.append(data)
             if not frame.fin:
                 return
+            self._count = 0
             data, self._pieces = b"".join(self._pieces), []
         try:
             message = data.decode() if self._text else data
@@ -232,9 +240,9 @@ class Connection(asyncio.Protocol):
         if self._take is None and len(data) > _MOST_UNREAD_BYTES:
             self.abort()
             return
-        if self._take is not None and not self._held:
+        if self._take is not None and not self._holds:
             self._take(message)
-        elif self._held:
+        elif self._holds:
             self._unread.append(message)  # no more than what one read has brought
         elif len(self._unread) >= _MOST_UNREAD:
             self.abort()
@@ -257,6 +265,8 @@ class Connection(asyncio.Protocol):
         """Wait for the opening handshake. Raises :class:`PeerError` where the other side refused it."""
         while self._protocol.state is State.CONNECTING:
             if (error := self._protocol.handshake_exc) is not None:
+                if isinstance(error.__cause__, EOFError):
+                    raise self._closed()  # without a word
                 if isinstance(error, InvalidMessage) or not isinstance(error, InvalidHandshake):
                     raise PeerError("what answers there is no WebSocket", peer="") from error
                 raise PeerError(f"the other side refused: {error}", peer="") from error
@@ -293,15 +303,23 @@ class Connection(asyncio.Protocol):
 
     def pause_reading(self, seconds: float) -> None:
         """Take nothing in for a while."""
-        if self._transport is not None and not self._over and not self._held:
-            self._held = True
-            self._transport.pause_reading()
-            self._loop.call_later(seconds, self._read_on)
+        self.hold()
+        self._loop.call_later(seconds, self.release)
 
-    def _read_on(self) -> None:
-        self._held = False
+    def hold(self) -> None:
+        """Take nothing in until :meth:`release`, once for each call of this."""
+        self._holds += 1
+        if self._holds == 1 and self._transport is not None and not self._over:
+            self._transport.pause_reading()
+
+    def release(self) -> None:
+        """Read on, unless it is held for another reason too."""
+        self._holds -= 1
+        if self._holds:
+            return
+        self.last_received = monotonic()  # it was not the other side that was silent
         self._take_unread()
-        if self._transport is not None and not self._over and not self._held:
+        if self._transport is not None and not self._over and not self._holds:
             self._transport.resume_reading()
 
     # -- out -------------------------------------------------------------------------------------------------
@@ -344,8 +362,8 @@ class Connection(asyncio.Protocol):
     # -- time, and the end -----------------------------------------------------------------------------------
 
     def silent_seconds(self) -> float:
-        """How long ago the last byte arrived."""
-        return monotonic() - self.last_received
+        """How long ago the last byte arrived; 0 while none is taken in."""
+        return 0.0 if self._holds else monotonic() - self.last_received
 
     def ask(self) -> None:
         """Send a ping, whose answer is a sign of life."""

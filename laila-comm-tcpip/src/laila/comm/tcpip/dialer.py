@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import lru_cache
+from threading import Lock
 from time import monotonic
 from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
+from laila.comm.tcpip.background import at_fork
 from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, quiet_logger
 from laila.comm.tcpip.handshake import ClientHandshake, stretch
 from laila.comm.tcpip.link import Link
@@ -38,11 +40,29 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 15.0
 _GIVE_UP_SECONDS = 3600.0
 _TRY_AGAIN = 1013  # the close code (RFC 6455, IANA registry)
 
-_stretched = lru_cache(maxsize=64)(stretch)  # so that connecting again costs no second stretching
+_TRIES = 4  # to connect to one who ends the connection before a word: it may have too many at its door
+
+_known_keys = lru_cache(maxsize=64)(stretch)  # so that connecting again costs no second stretching
+_stretching = Lock()
+
+
+def _stretched(secret: str, salt: bytes) -> bytes:
+    with _stretching:  # one at a time: each takes 32 MiB, and most are of one secret for one listener
+        return _known_keys(secret, salt)
+
+
+def _after_fork() -> None:
+    global _stretching
+    _stretching = Lock()  # a thread of the parent's may have held it
+
+
+at_fork(_after_fork)
 
 
 class _BusyError(PeerError):
-    """The other side asks to try again later."""
+    """The other side asks to try again later; or, where that was not ``told``, gave the place away."""
+
+    told: bool
 
 
 class _Target:
@@ -136,6 +156,7 @@ class Dialer:
         self, target: _Target, context: ssl.SSLContext | None
     ) -> tuple[Connection, Welcome]:
         """Connect; again after a moment while the other side has too many at its door."""
+        tries = _TRIES
         while True:
             try:
                 return await open_connection(
@@ -147,8 +168,11 @@ class Dialer:
                     identity=self._identity,
                     context=context,
                 )
-            except _BusyError:
-                await asyncio.sleep(0.05 + 0.3 * random.random())  # noqa: S311 - to spread, not to hide
+            except _BusyError as busy:
+                tries -= not busy.told
+                if not tries:
+                    raise
+            await asyncio.sleep(0.05 + 0.3 * random.random())  # noqa: S311 - to spread, not to hide
 
     def _ended(self, target: _Target, link: Link, calls: list[Call]) -> None:
         assert link.ended is not None
@@ -312,6 +336,8 @@ async def open_connection(
             ssl=context,
             server_hostname=None if context is None else target.host,
         )
+    except (ConnectionResetError, ConnectionAbortedError) as error:
+        raise _BusyError(f"{uri} closed the connection", peer=uri, told=False) from error
     except OSError as error:
         reason = said(error) or type(error).__name__
         hint = "" if context is None else "; does it speak TLS? ws:// is for one that does not"
@@ -331,8 +357,10 @@ async def open_connection(
         connection.abort()
         if isinstance(error, Closed):
             told = f": {error.reason}" if error.reason else ""
-            kind = _BusyError if error.code == _TRY_AGAIN else PeerError
-            raise kind(f"{uri} closed the connection{told}", peer=uri) from error
+            message = f"{uri} closed the connection{told}"
+            if error.code == _TRY_AGAIN or not (told or error.code):
+                raise _BusyError(message, peer=uri, told=error.code == _TRY_AGAIN) from error
+            raise PeerError(message, peer=uri) from error
         if isinstance(error, PeerError):
             error.peer = error.peer or uri
         raise

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from ipaddress import IPv6Address
 from typing import Generic, TypeVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.comm.tcpip.connections import Connection
 
-__all__ = ["Guard", "Rate", "Waiting"]
+__all__ = ["Guard", "Rate", "Waiting", "place_of"]
 
 T = TypeVar("T")
 
@@ -19,6 +20,17 @@ _SLOW_SECONDS = 1.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.25, 8.0
 _FORGET_SECONDS = 600.0
 _MOST_ADDRESSES = 10_000
+
+
+def place_of(address: str) -> str:
+    """Return what counts as one address: of IPv6 the first half, since who has one has the whole of it."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))
 
 
 class Waiting(Generic[T]):

@@ -13,7 +13,7 @@ from laila.comm.tcpip.deadlines import Deadlines
 from laila.comm.tcpip.guard import Rate
 from laila.comm.tcpip.messages import BadMessage
 from laila.comm.tcpip.serving import Server
-from laila.comm.tcpip.session import Answered, Called, Cancelled, Session, TooLong
+from laila.comm.tcpip.session import Answered, Called, Cancelled, Session, TooLong, Unread
 from laila.contract import logger
 from laila.contract.wire import unpack
 from laila.errors import PayloadError, PeerDisconnectedError, PeerTimeoutError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from laila.comm.tcpip.codec import Packed
     from laila.comm.tcpip.connections import Connection
     from laila.comm.tcpip.limits import Offer
+    from laila.comm.tcpip.messages import Message
     from laila.comm.tcpip.once import Once
     from laila.comm.tcpip.settings import TCPIPSettings
     from laila.contract import Node, RemoteFuture, Role
@@ -217,13 +218,38 @@ class Link:
             else:
                 session.receive_binary(message)
         except BadMessage as bad:
-            reason = f"it sent what is no message: {bad}"
-            logger("laila.comm.tcpip").warning("the connection to %s was closed: %s", self.peer, reason)
-            self._last = asyncio.create_task(self._connection.close_soon(1002, str(bad)[:100]))
-            self._end(
-                PeerDisconnectedError(f"the connection to {self.peer} is gone: {reason}", peer=self.peer)
-            )
-            return
+            self._give_up_on(bad)
+        else:
+            self._happened()
+
+    def _give_up_on(self, bad: BadMessage) -> None:
+        reason = f"it sent what is no message: {bad}"
+        logger("laila.comm.tcpip").warning("the connection to %s was closed: %s", self.peer, reason)
+        self._last = asyncio.create_task(self._connection.close_soon(1002, str(bad)[:100]))
+        self._end(PeerDisconnectedError(f"the connection to {self.peer} is gone: {reason}", peer=self.peer))
+
+    def _read(self, unread: Unread) -> None:
+        """Have a worker read a long text; what comes after it waits, in its order."""
+        self._connection.hold()
+
+        def read() -> None:
+            message = unread.read()
+            self._background.soon(self._was_read, message)
+
+        self._background.readers.submit(read)
+
+    def _was_read(self, message: Message | BadMessage) -> None:
+        if self.ended is None:
+            try:
+                self._session.receive_read(message)
+            except BadMessage as bad:
+                self._give_up_on(bad)
+            else:
+                self._happened()
+        self._connection.release()
+
+    def _happened(self) -> None:
+        session = self._session
         calls = 0
         while session.events:
             event = session.events.popleft()
@@ -232,6 +258,8 @@ class Link:
                 self._server.called(event)
             elif isinstance(event, Answered):
                 self._answered(event)
+            elif isinstance(event, Unread):
+                self._read(event)
             elif isinstance(event, Cancelled):
                 self._server.cancelled(event.id)
         if calls and (pause := self._rate.wait(calls, self._background.loop.time())):

@@ -8,7 +8,7 @@ import secrets
 from websockets.server import ServerProtocol
 
 from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, TlsDoor, drop, quiet_logger
-from laila.comm.tcpip.guard import Waiting
+from laila.comm.tcpip.guard import Waiting, place_of
 from laila.comm.tcpip.handshake import Refused, ServerHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_server
@@ -18,6 +18,7 @@ from laila.errors import PeerError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Coroutine
     from typing import Any
 
     from laila.comm.tcpip.background import Background
@@ -117,7 +118,7 @@ class Listener:
 
     def _waits(self, connection: Connection) -> None:
         """Somebody is there, and has said nothing yet: there are not too many of those, and the oldest go."""
-        for gone in self._silent.add(connection, connection.address[0]):
+        for gone in self._silent.add(connection, place_of(connection.address[0])):
             gone.abort()
 
     def _end_silent(self, connection: Connection) -> None:
@@ -129,18 +130,30 @@ class Listener:
 
     def _opened(self, connection: Connection) -> None:
         self._silent.discard(connection)
-        task = asyncio.create_task(self._accepted(connection))
+        self._begin(self._accepted(connection))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _turn_away(self, connection: Connection, reason: str) -> None:
+        """Have somebody come again later. Until the connection has ended it counts as one that is silent."""
+        self._waits(connection)
+        try:
+            await connection.close_soon(1013, f"{reason}: try again later")
+        finally:
+            self._silent.discard(connection)
 
     async def _accepted(self, connection: Connection) -> None:
         address = connection.address[0]
         try:
-            entered, slow = self.guard.enter(connection, address, self._background.loop.time())
+            entered, slow = self.guard.enter(connection, place_of(address), self._background.loop.time())
             if slow is not None:
-                slow.abort()
+                # Whoever is only slow, on a busy machine, comes again, and has its key at hand then.
+                self._begin(self._turn_away(slow, "the handshake took long, and others wait"))
             if not entered:
-                await connection.close_soon(1013, "too many handshakes: try again later")
+                await self._turn_away(connection, "too many handshakes")
                 return
             try:
                 async with asyncio.timeout(self._settings.connect_timeout):
@@ -202,7 +215,7 @@ class Listener:
 
     async def _refuse(self, connection: Connection, refused: Refused, address: str) -> None:
         if refused.secret:
-            count, delay = self.guard.wrong(address, self._background.loop.time())
+            count, delay = self.guard.wrong(place_of(address), self._background.loop.time())
             logger("laila.comm.tcpip").warning(
                 "a peer at %s was refused: %s (%d in the last minutes)", address, refused, count
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from json.scanner import py_make_scanner  # type: ignore[attr-defined]  # which the stubs leave out
 from typing import NamedTuple
 
 from laila.comm.tcpip.limits import CHUNK_BYTES, HEADER_BYTES
@@ -17,12 +18,14 @@ from laila.contract.wire import check_depth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 __all__ = [
     "BLOBS",
     "JSON",
     "LAST",
+    "SMALL_TEXT",
     "BadMessage",
     "Code",
     "Message",
@@ -41,6 +44,12 @@ _HEADER = struct.Struct(">BBHQ")  # kind, flags, zero, stream
 assert _HEADER.size == HEADER_BYTES
 
 _MAX_BLOBS = 1_000_000
+SMALL_TEXT = 16 * 1024
+"""Up to so many bytes a text is read where it arrives; a longer one in a worker."""
+_MANY_VALUES = 20_000
+_MOST_VALUES = 250_000
+"""In one text; what has more goes as a blob."""
+_LONGEST_INT = 400  # digits: no double holds more than 309
 
 
 class Code:
@@ -79,6 +88,8 @@ class Message(NamedTuple):
     key: str | None = None
     stream: int | None = None
     sizes: tuple[int, ...] = ()
+    nbytes: int = 0
+    """Of its text, where that is longer than :data:`SMALL_TEXT`."""
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -96,11 +107,24 @@ def _finite(text: str) -> float:
     return value
 
 
-_decode_finite = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).raw_decode
+def _short_int(text: str) -> int:
+    if len(text) > _LONGEST_INT:  # the time that more digits take grows with their square
+        raise ValueError("a number is too large")
+    return int(text)
+
+
+_strict = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, parse_int=_short_int)
+_decode_strictly = _strict.raw_decode
 _decode = json.JSONDecoder(parse_constant=_no_constant).raw_decode
-# What may be a number that no double holds, which JSON's own reader takes for infinity.
-_may_overflow = re.compile(r"[eE]\+?\d{3}|\d{300}").search
+# The same in Python: other threads have their turn meanwhile, which a long text read in C would hold up.
+_patient = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, parse_int=_short_int)
+_patient.scan_once = py_make_scanner(_patient)  # type: ignore[attr-defined]  # as above
+_decode_patiently = _patient.raw_decode
+# What may be a number that no double holds, which JSON's own reader takes for infinity. A run of digits is
+# looked at once, from its first one on.
+_may_overflow = re.compile(r"[eE]\+?\d{3}|(?<!\d)\d{300}").search
 _SPACE = " \t\n\r"  # what JSON takes around a value
+_without_strings = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL).sub
 
 
 def dump(message: dict[str, object]) -> str:
@@ -112,7 +136,7 @@ def load(text: str, max_depth: int) -> object:
     """Return the JSON that ``text`` is. Raises :class:`BadMessage`."""
     try:
         text = text.strip(_SPACE)
-        tree, end = (_decode_finite if _may_overflow(text) else _decode)(text)
+        tree, end = _decoder_for(text)(text)
         if end != len(text):
             raise ValueError(f"something follows it at character {end}")
         # Nothing is nested deeper than there are brackets that open: most messages need no walk.
@@ -122,6 +146,21 @@ def load(text: str, max_depth: int) -> object:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else said(error)
         raise BadMessage(f"this is no JSON that is taken here: {reason[:200]}", Code.PARSE) from None
     return tree
+
+
+def _decoder_for(text: str) -> Callable[[str], tuple[object, int]]:
+    if len(text) <= SMALL_TEXT:
+        return _decode_strictly if _may_overflow(text) else _decode
+    most = _count_values(text)  # with what is in strings: what only looks like values
+    if most <= _MANY_VALUES:
+        return _decode_strictly
+    if most > _MOST_VALUES and _count_values(_without_strings("", text)) > _MOST_VALUES:
+        raise ValueError(f"it has more than {_MOST_VALUES} values; send them as a blob")
+    return _decode_patiently
+
+
+def _count_values(text: str) -> int:
+    return text.count(",") + text.count("[") + text.count("{")
 
 
 def parse(text: str, max_depth: int) -> Message:
@@ -140,12 +179,17 @@ def parse(text: str, max_depth: int) -> Message:
     if "method" in tree:
         if type(tree["method"]) is not str:
             raise BadMessage("a method is a text")
-        return Message(number, tree["method"], tree.get("params"), None, None, *extension)
+        params = tree.get("params")
+        return Message(number, tree["method"], params, None, None, *extension, _counted(text))
     if ("result" in tree) == ("error" in tree):
         raise BadMessage("a message has a method, a result or an error")
     if "error" in tree and type(tree["error"]) is not dict:
         raise BadMessage("an error is an object")
-    return Message(number, None, None, tree.get("result"), tree.get("error"), *extension)
+    return Message(number, None, None, tree.get("result"), tree.get("error"), *extension, _counted(text))
+
+
+def _counted(text: str) -> int:
+    return len(text) if len(text) > SMALL_TEXT else 0
 
 
 def _extension(given: object) -> tuple[float | None, str | None, int | None, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ __all__ = ["Once"]
 
 _KEEP_SECONDS = 600.0
 _MOST_BYTES, _MOST_BYTES_OF_ONE = 64 * 2**20, 8 * 2**20
+_MOST_WAITING_OF_ONE = 4096  # calls under way, also those of connections that are gone
 _ENTRY_BYTES = 1024  # what an answer takes besides what is in it
 
 
@@ -26,11 +27,22 @@ class Once:
 
     def __init__(self) -> None:
         self._waiting: dict[Key, list[Send]] = {}
+        self._under_way: Counter[str] = Counter()  # of each peer
         self._answers: OrderedDict[Key, tuple[float, object, int]] = OrderedDict()
         self._of_peer: dict[str, OrderedDict[Key, None]] = {}
         self._bytes: dict[str, int] = {}
         self.nbytes = 0
         """What all answers that are kept may take."""
+
+    def has_room(self, key: Key) -> bool:
+        """Whether a call is known, or there are not too many of its peer under way to begin it."""
+        return self._under_way[key[0]] < _MOST_WAITING_OF_ONE or key in self._waiting or key in self._answers
+
+    def leave(self, key: Key, send: Send) -> None:
+        """Have ``send`` wait no more for the answer that :meth:`begin` promised."""
+        waiting = self._waiting.get(key)
+        if waiting is not None and send in waiting:
+            waiting.remove(send)
 
     def begin(self, key: Key, send: Send, now: float) -> bool:
         """Whether the call has to be done. If not, ``send`` is given the answer, now or once it is there."""
@@ -43,11 +55,14 @@ class Once:
             waiting.append(send)
             return False
         self._waiting[key] = [send]
+        self._under_way[key[0]] += 1
         return True
 
     def end(self, key: Key, answer: object, now: float, *, kept: object, nbytes: int = 0) -> None:
         """Give the answer to all who wait for it; who asks later is given ``kept``, of ``nbytes``."""
         peer, size = key[0], nbytes + _ENTRY_BYTES
+        if key in self._answers:  # it was cancelled, and had begun
+            self._drop(key)
         self._answers[key] = (now, kept, size)
         self._of_peer.setdefault(peer, OrderedDict())[key] = None
         self._bytes[peer] = self._bytes.get(peer, 0) + size
@@ -55,7 +70,13 @@ class Once:
         while self._bytes.get(peer, 0) > _MOST_BYTES_OF_ONE:
             self._drop(next(iter(self._of_peer[peer])))
         self._forget(now)
-        for send in self._waiting.pop(key, ()):
+        waiting = self._waiting.pop(key, None)
+        if waiting is None:
+            return
+        self._under_way[peer] -= 1
+        if not self._under_way[peer]:
+            del self._under_way[peer]
+        for send in waiting:
             send(answer)
 
     def _forget(self, now: float) -> None:

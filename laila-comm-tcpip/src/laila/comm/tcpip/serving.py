@@ -36,7 +36,7 @@ _NOTHING = memoryview(b"")
 class _Served:
     """One call of the peer's, until it is answered."""
 
-    __slots__ = ("data", "done", "future", "key", "message", "number")
+    __slots__ = ("begun", "data", "done", "future", "key", "leave", "message", "number")
 
     def __init__(self, message: Message, data: Data) -> None:
         self.message = message
@@ -44,7 +44,9 @@ class _Served:
         self.number: int | str | object = object() if message.id is None else message.id
         self.future: Outcome | None = None
         self.done = False
-        self.key: tuple[str, str] | None = None
+        self.begun = False
+        self.key: tuple[str, str] | None = None  # where this is the call that is done for its key
+        self.leave: Callable[[], object] | None = None  # where it waits for that one's answer
 
     @property
     def is_over(self) -> bool:
@@ -91,11 +93,26 @@ class Server:
         if event.message.timeout is not None:
             self._deadlines.add(served, event.message.timeout)
         if key is not None and self._known:
-            served.key = (self._peer, key)
-            now = self._background.loop.time()
-            if not self._once.begin(served.key, lambda answer: self._answer(served, answer), now):
-                return  # it was done, or is being done, for the first of its kind
+            if not self._wait_for(served, (self._peer, key)):
+                return
         self._start(served)
+
+    def _wait_for(self, served: _Served, key: tuple[str, str]) -> bool:
+        """Whether a call is the first under its key, and so is to be done."""
+        if not self._once.has_room(key):
+            error = PeerError("too many calls wait here: send fewer at a time", peer=self._peer)
+            self._answer(served, pack_failure(error))
+            return False
+
+        def send(answer: object) -> None:
+            self._answer(served, answer)
+
+        first = self._once.begin(key, send, self._background.loop.time())
+        if first:
+            served.key = key
+        else:
+            served.leave = lambda: self._once.leave(key, send)
+        return first
 
     def _start(self, served: _Served) -> None:
         # Whether the peer may is looked at before anything of its arguments is.
@@ -111,6 +128,7 @@ class Server:
             return
         if self._is_full:
             if len(self._held) >= 2 * self._session.limits.max_in_flight:
+                # Calls that were cancelled do not count as in flight any more.
                 self._held = deque(held for held in self._held if not held.is_over)
             self._held.append(served)
         else:
@@ -134,7 +152,7 @@ class Server:
         """The peer took something of an answer: there may be room for the next ones."""
         while self._held and not self._is_full:
             served = self._held.popleft()
-            if not served.done:
+            if not served.is_over:
                 self._begin(served)
 
     def _begin(self, served: _Served) -> None:
@@ -147,6 +165,7 @@ class Server:
                 self._finish(served, _failure(error))
                 return
             if self._node.prompt(request):
+                served.begun = True
                 self._dispatch(served, request)
                 return
         self._submit(served, lambda: self._work(served, request))
@@ -155,7 +174,6 @@ class Server:
         """On the loop: have a worker do it, now or when one that this connection may have is free."""
         if self._at_work >= _MOST_AT_WORK:
             if len(self._to_do) >= 2 * self._session.limits.max_in_flight:
-                # Calls that were cancelled do not count as in flight any more.
                 self._to_do = deque(waiting for waiting in self._to_do if not waiting[0].is_over)
             self._to_do.append((served, work))
             return
@@ -178,6 +196,7 @@ class Server:
         """In a worker: read the arguments where that was not done, and dispatch."""
         if served.is_over:
             return
+        served.begun = True
         try:
             if request is None:
                 request = self._request(served)
@@ -225,7 +244,7 @@ class Server:
 
     def _reply(self, served: _Served, value: object) -> None:
         """In any thread: pack the value there, and answer on the loop."""
-        if served.done:
+        if served.is_over:
             return
         if self._background.here and _weight(value) > _SMALL:
             self._submit(served, lambda: self._reply(served, value))
@@ -279,7 +298,7 @@ class Server:
         self._close(served)
         number = served.message.id
         if number is None:
-            self._session.over()
+            self._session.over(served.message.nbytes)
             return
         if self._ended:
             return
@@ -320,7 +339,15 @@ class Server:
     def _drop(self, served: _Served, code: int, message: str) -> None:
         if served.done:
             return
-        self._answer(served, Packed(None, error=(code, message, None)))  # before what cancelling answers
+        packed = Packed(None, error=(code, message, None))
+        key = served.key
+        if served.leave is not None:
+            served.leave()
+        if key is None or served.begun:
+            self._answer(served, packed)  # before what cancelling answers
+        else:  # it will not be done under its key either
+            served.key = None
+            self._once.end(key, packed, self._background.loop.time(), kept=packed)
         if served.future is not None:
             served.future.cancel()
 
@@ -331,9 +358,14 @@ class Server:
             if served.key is None:  # under a key the answer may be asked for again
                 if served.future is not None:
                     served.future.cancel()
+                if served.leave is not None:
+                    served.leave()
                 self._close(served)
-        self._held.clear()
-        self._to_do.clear()
+        held, self._held = self._held, deque()
+        self._to_do = deque(waiting for waiting in self._to_do if not waiting[0].is_over)
+        for served in held:
+            if not served.is_over:
+                self._begin(served)
         self._deadlines.end()
 
 

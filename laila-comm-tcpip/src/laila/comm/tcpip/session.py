@@ -12,7 +12,18 @@ from collections import deque
 from typing import NamedTuple
 
 from laila.comm.tcpip.limits import CHUNK_BYTES
-from laila.comm.tcpip.messages import BLOBS, EXTENSION, JSON, BadMessage, Code, dump, parse, parse_chunk
+from laila.comm.tcpip.messages import (
+    BLOBS,
+    EXTENSION,
+    JSON,
+    SMALL_TEXT,
+    BadMessage,
+    Code,
+    Message,
+    dump,
+    parse,
+    parse_chunk,
+)
 from laila.comm.tcpip.streams import InStream, OutStream
 
 TYPE_CHECKING = False
@@ -20,17 +31,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from laila.comm.tcpip.limits import Limits, Offer
-    from laila.comm.tcpip.messages import Message
     from laila.comm.tcpip.streams import Part
 
     Data = bytearray | memoryview
 
-__all__ = ["Answered", "Called", "Cancelled", "Session", "TooLong"]
+__all__ = ["Answered", "Called", "Cancelled", "Session", "TooLong", "Unread"]
 
 CREDIT, CANCEL = "laila.credit", "laila.cancel"
 _MAX_FAULTS = 16
-_SURELY_SHORT = 16 * 1024
+_SURELY_SHORT = SMALL_TEXT
 _SPARE = 100  # what the member `laila` of a message with a stream adds to it, but for the sizes of blobs
+_A_SIZE = 12  # what one of those adds, about
+_TEXTS_TAKEN, _TEXTS_SENT = 4, 2
+"""How many times the longest JSON the long texts of calls without an answer may have together; how many times
+this side sends."""
 _NOTHING = memoryview(b"")
 
 
@@ -53,6 +67,28 @@ class Cancelled(NamedTuple):
     """The other side does not wait for this answer any more."""
 
     id: int | str
+
+
+class Unread(NamedTuple):
+    """A long text has arrived, which takes a while to read.
+
+    Nothing may be received before :meth:`Session.receive_read` has got what :meth:`read` gives.
+    """
+
+    text: str | bytes
+    max_depth: int
+
+    def read(self) -> Message | BadMessage:
+        """Return the message that it is, or what is wrong with it. In any thread."""
+        try:
+            text = self.text if isinstance(self.text, str) else self.text.decode()
+            return parse(text, self.max_depth)
+        except UnicodeDecodeError:
+            return BadMessage("JSON is text in UTF-8", Code.PARSE)
+        except BadMessage as bad:
+            return bad
+        except MemoryError:
+            return BadMessage("there is no memory to read it", fatal=True)
 
 
 class TooLong(Exception):
@@ -83,7 +119,7 @@ class Session:
             window_bytes=min(offer.window_bytes, limits.window_bytes),
         )
         self._longest_text = min(limits.max_json_bytes, 4 * CHUNK_BYTES)
-        self.events: deque[Called | Answered | Cancelled] = deque()
+        self.events: deque[Called | Answered | Cancelled | Unread] = deque()
         self.buffered = 0  # bytes of messages that are under way or not dealt with
         self._whole = 0  # of those, the bytes of messages that are whole
         self._faults = 0
@@ -100,12 +136,14 @@ class Session:
         self._next_stream = 0
         # Calls of this side.
         self._next_call = 0
-        self._calls: set[int] = set()
+        self._calls: dict[int, int] = {}  # with the bytes of its text, where that is long
+        self._texts_sent = 0  # what those have together
         self._held: deque[tuple[int, _Outgoing]] = deque()
         # Calls of the other side: one counts until the last byte of its answer is on its way; one that wants
         # no answer until it is done.
-        self._serving: set[int | str] = set()
+        self._serving: dict[int | str, int] = {}  # with the bytes of its text, where that is long
         self._unnumbered = 0
+        self._texts_taken = 0  # what the texts of those without an answer have together
         # Streams of the other side.
         self._arriving: dict[int, InStream] = {}
 
@@ -135,15 +173,19 @@ class Session:
         head: dict[str, object] = {"id": number, "method": method, "params": params}
         if extension:
             head[EXTENSION] = extension
-        self._check_length(head)
-        self._held.append((number, _Outgoing(head, parts, sizes, None)))
+        self._held.append((number, _Outgoing(head, parts, sizes, None, self._check_length(head, sizes))))
         self._release_calls()
         return number
 
     def _release_calls(self) -> None:
+        room = _TEXTS_SENT * self.offer.max_json_bytes
         while self._held and len(self._calls) < self.offer.max_in_flight:
-            number, message = self._held.popleft()
-            self._calls.add(number)
+            number, message = self._held[0]
+            if self._texts_sent and self._texts_sent + message.nbytes > room:
+                return
+            del self._held[0]
+            self._calls[number] = message.nbytes
+            self._texts_sent += message.nbytes
             self._post(message)
 
     def cancel(self, number: int) -> None:
@@ -160,23 +202,36 @@ class Session:
     ) -> None:
         """Answer a call, once. Raises :class:`TooLong`."""
         head: dict[str, object] = {"id": to, "result": result}
-        self._check_length(head)
+        self._check_length(head, sizes)
+        self._was_read(to)
         self._post(_Outgoing(head, parts, sizes, to))
 
-    def _check_length(self, head: dict[str, object]) -> None:
+    def _check_length(self, head: dict[str, object], sizes: Sequence[int]) -> int:
         # What is short by far is not written down twice to find that out.
-        if _may_be_long(head) and (size := len(dump(head))) > self.offer.max_json_bytes - _SPARE:
+        if len(sizes) * _A_SIZE < _SURELY_SHORT and not _may_be_long(head):
+            return 0
+        size = len(dump(head)) + len(sizes) * _A_SIZE
+        if size > self.offer.max_json_bytes - _SPARE:
             raise TooLong(f"{size} bytes of JSON, and the other side takes {self.offer.max_json_bytes}")
+        return size
 
-    def over(self) -> None:
-        """Say that a call that wanted no answer is done."""
+    def _was_read(self, call: int | str) -> None:
+        """Count the text of ``call`` no more: it has its answer."""
+        if self._texts_taken and (size := self._serving.get(call)):
+            self._texts_taken -= size
+            self._serving[call] = 0
+
+    def over(self, nbytes: int = 0) -> None:
+        """Say that a call that wanted no answer, and had a text of ``nbytes``, is done."""
         self._unnumbered -= 1
+        self._texts_taken -= nbytes
 
     def answer_error(self, to: int | str, code: int, message: str, data: object = None) -> None:
         """Answer a call by an error."""
         error: dict[str, object] = {"code": code, "message": message}
         if data is not None:
             error["data"] = data
+        self._was_read(to)
         self._post(_Outgoing({"id": to, "error": error}, (), (), to))
 
     def done(self, data: Data) -> None:
@@ -244,7 +299,7 @@ class Session:
         if self._texts:
             text, answers = self._texts.popleft()
             if answers is not None:
-                self._serving.discard(answers)
+                self._serving.pop(answers, None)
                 self.outgoing -= len(text)
             return text
         if not self._sending:
@@ -264,7 +319,8 @@ class Session:
             self._sending.append(blobs)
             return
         answered, size = self._answered.pop(stream.number, (None, 0))
-        self._serving.discard(answered)
+        if answered is not None:
+            self._serving.pop(answered, None)
         self.outgoing -= size
         self._open -= 1
         while self._waiting and self._open < self.offer.max_streams:
@@ -277,7 +333,20 @@ class Session:
         try:
             if len(text) > self._longest_text:
                 raise BadMessage("a text message of this length goes as a stream", fatal=True)
-            self._take(parse(text, self.limits.max_depth))
+            if len(text) > SMALL_TEXT:
+                self.events.append(Unread(text, self.limits.max_depth))
+            else:
+                self._take(parse(text, self.limits.max_depth))
+        except BadMessage as bad:
+            self._fault(bad)
+
+    def receive_read(self, message: Message | BadMessage) -> None:
+        """Take in what an :class:`Unread` text is. Raises as :meth:`receive_text` does."""
+        if isinstance(message, BadMessage):
+            self._fault(message)
+            return
+        try:
+            self._take(message)
         except BadMessage as bad:
             self._fault(bad)
 
@@ -303,10 +372,14 @@ class Session:
                 raise BadMessage("a call has the id of one that is under way", fatal=True)
             if len(self._serving) + self._unnumbered >= self.limits.max_in_flight:
                 raise BadMessage(f"more than {self.limits.max_in_flight} calls in flight", fatal=True)
+            most = _TEXTS_TAKEN * self.limits.max_json_bytes
+            if message.nbytes and self._texts_taken + message.nbytes > most:
+                raise BadMessage(f"more than {most} bytes of JSON in calls in flight", fatal=True)
+            self._texts_taken += message.nbytes
             if message.id is None:
                 self._unnumbered += 1
             else:
-                self._serving.add(message.id)
+                self._serving[message.id] = message.nbytes
         if message.stream is None:
             self._happened(message, _NOTHING)
             return
@@ -367,12 +440,7 @@ class Session:
             self._happened(stream.message, stream.data)
         else:
             self.buffered -= stream.received
-            try:
-                self._take(parse(bytes(stream.data).decode(), self.limits.max_depth))
-            except UnicodeDecodeError:
-                self._fault(BadMessage("JSON is text in UTF-8", Code.PARSE))
-            except BadMessage as bad:
-                self._fault(bad)
+            self.events.append(Unread(bytes(stream.data), self.limits.max_depth))
         if self._arriving:
             self._grant_all()
 
@@ -398,7 +466,7 @@ class Session:
             self.events.append(Called(message, data))
             return
         assert type(message.id) is int
-        self._calls.discard(message.id)
+        self._texts_sent -= self._calls.pop(message.id)
         if self._held:
             self._release_calls()
         self.events.append(Answered(message.id, message, data))

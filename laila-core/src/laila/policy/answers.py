@@ -1,0 +1,110 @@
+"""What a peer answers to the verbs on its memory: checked, since it may be anything."""
+
+from __future__ import annotations
+
+from laila.blob.blob import Blob
+from laila.entry import EntryState, from_blob
+from laila.errors import CorruptEntryError, IdentityError, LailaError, PeerError
+from laila.identity import may_evolve, parse_global_id, stem
+from laila.showing import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from laila.entry import Entry
+
+__all__ = ["checked", "forgotten", "only", "opened", "opened_all", "stored", "wrong"]
+
+
+def wrong(what: str) -> PeerError:
+    """The error for an answer that is none: what the peer answered."""
+    return PeerError(f"the peer answered {what}: it is no laila peer, or means harm", peer="")
+
+
+def checked(found: Any, count: int) -> list[Any]:
+    """Return the list of outcomes that ``found`` should be."""
+    if type(found) is not list:
+        raise wrong(f"with a {type(found).__name__} for a list of outcomes")
+    if len(found) != count:
+        raise wrong(f"with {len(found)} outcomes for {count} items")
+    return found
+
+
+def forgotten(found: Any, meant: Sequence[object]) -> list[Any]:
+    """Return the outcomes of what was to be deleted: each None, or an error."""
+    return [
+        one if one is None or isinstance(one, Exception) else wrong(f"with a {type(one).__name__}")
+        for one in checked(found, len(meant))
+    ]
+
+
+def only(found: list[Any]) -> Any:
+    """Return the one outcome, or raise it."""
+    (outcome,) = found
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def opened_all(
+    found: Any, meant: Sequence[Sequence[str]], *, copy: bool, missing_ok: bool = False
+) -> list[Any]:
+    """Decode the blobs among outcomes, each on its own. ``meant`` has for each the ids that it may have."""
+    return [
+        opened(one, keys, copy=copy, missing_ok=missing_ok)
+        for one, keys in zip(checked(found, len(meant)), meant, strict=True)
+    ]
+
+
+def opened(found: object, keys: Sequence[str], *, copy: bool = True, missing_ok: bool = False) -> Any:
+    """Return the entry that a peer gave for one of ``keys``; None where that may be, or an error."""
+    if isinstance(found, Exception) or (found is None and missing_ok):
+        return found
+    if not isinstance(found, Blob):
+        return wrong(f"with a {type(found).__name__} for an entry")
+    if not any(found.key == key or (may_evolve(key) and _is_of(found.key, key)) for key in keys):
+        return CorruptEntryError(
+            f"the peer answered with {found.key} where {' or '.join(keys)} was asked for", key=keys[0]
+        )
+    try:
+        return from_blob(found, copy=copy)
+    except LailaError as error:  # damaged or untrusted: this entry's failure, not its batch's
+        return error
+
+
+def stored(entries: Sequence[Entry], blobs: Sequence[Blob], keys: Any) -> list[Any]:
+    """Note what was stored, each under the id that the peer says."""
+    outcomes: list[Any] = checked(keys, len(blobs)).copy()
+    for i, (entry, blob, key) in enumerate(zip(entries, blobs, outcomes, strict=True)):
+        if isinstance(key, Exception):
+            continue
+        if not isinstance(key, str) or (key != blob.key and not _is_later(key, blob.key)):
+            outcomes[i] = wrong(f"that {blob.key} was stored as {shown(key)}")
+            continue
+        if entry.global_id != blob.key:
+            continue  # it evolved since
+        if key != blob.key:  # stored as a later evolution
+            entry._evolution = int(key.rpartition("-")[2])
+        if entry._state is EntryState.POOLING:
+            entry._state = EntryState.POOLED
+    return outcomes
+
+
+def _is_of(key: str, variable: str) -> bool:
+    """Whether ``key`` is that of an evolution of ``variable``."""
+    try:
+        return stem(key) == variable
+    except IdentityError:
+        return False
+
+
+def _is_later(key: str, before: str) -> bool:
+    """Whether ``key`` is that of a later evolution of the same variable."""
+    try:
+        _, uuid, evolution = parse_global_id(key)
+        _, same, earlier = parse_global_id(before)
+    except IdentityError:
+        return False
+    return uuid == same and stem(key) == stem(before) and (evolution or 0) > (earlier or 0)
