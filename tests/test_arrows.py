@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
 import re
 import shutil
@@ -21,13 +22,14 @@ EACH = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda distrib
 CARRIED = {"polars", "python-dateutil", "pytz", "scikit-learn", "scipy"}
 
 
-OPEN = ("laila.contract", "laila.errors", "laila.blob", "laila.component", "laila.offload")
+OPEN = {name: set(importlib.import_module(name).__all__) for name in ("laila.contract", "laila.errors")}
+OPEN["laila.testing"] = set(importlib.import_module("laila.testing").__all__)
 
 
-def imports(source: str) -> Iterator[str]:
+def imports(source: str, *, all_of_them: bool = False) -> Iterator[str]:
     """Every module or name that a source file imports, at any depth: `from a import b` gives `a.b`.
 
-    What is imported for type checkers alone does not count: it never runs.
+    What is imported for type checkers alone never runs; it counts with ``all_of_them`` only.
     """
     nodes = list(ast.walk(ast.parse(source)))
     for_checkers = {
@@ -38,7 +40,7 @@ def imports(source: str) -> Iterator[str]:
         for child in ast.walk(statement)
     }
     for node in nodes:
-        if node in for_checkers:
+        if node in for_checkers and not all_of_them:
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -52,11 +54,19 @@ def under(name: str, *packages: str) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-def forbidden_to_sibling(sibling: Distribution, source: str) -> list[str]:
-    """What of laila a sibling imports that is neither the contract nor its own."""
+def forbidden_to_plugin(package: str, source: str) -> list[str]:
+    """What of laila a plugin imports, for type checkers too, that is neither public nor its own."""
     return [
-        name for name in imports(source) if under(name, "laila") and not under(name, *OPEN, sibling.package)
+        name
+        for name in imports(source, all_of_them=True)
+        if under(name, "laila") and not under(name, package) and not is_public(name)
     ]
+
+
+def is_public(name: str) -> bool:
+    """Whether ``name`` is in the ``__all__`` of a public package."""
+    package, _, attribute = name.rpartition(".")
+    return attribute in OPEN.get(package, ())
 
 
 def sources(distribution: Distribution) -> list[Path]:
@@ -64,27 +74,39 @@ def sources(distribution: Distribution) -> list[Path]:
     return sorted((distribution.folder / "src").rglob("*.py"))
 
 
-@pytest.mark.parametrize("sibling", SIBLINGS, ids=lambda sibling: sibling.name)
-def test_a_sibling_knows_the_contract_alone(sibling: Distribution) -> None:
-    """`laila.contract` and `laila.errors` are what its version range promises; the rest may change."""
-    found = {str(path): forbidden_to_sibling(sibling, path.read_text()) for path in sources(sibling)}
+PLUGINS = [
+    *((sibling.name, sibling.folder / "src", sibling.package) for sibling in SIBLINGS),
+    ("laila-pool-sqlite", ROOT / "examples/laila-pool-sqlite/src", "laila_pool_sqlite"),
+]
+
+
+@pytest.mark.parametrize(
+    ("folder", "package"), [plugin[1:] for plugin in PLUGINS], ids=[p[0] for p in PLUGINS]
+)
+def test_a_plugin_knows_public_names_alone(folder: Path, package: str) -> None:
+    """Versions are counted for the names of `laila.contract`, `laila.errors` and `laila.testing`."""
+    found = {str(path): forbidden_to_plugin(package, path.read_text()) for path in folder.rglob("*.py")}
     assert found
     assert {path: names for path, names in found.items() if names} == {}
 
 
-def test_the_rule_for_siblings_bites() -> None:
-    """The façade, the policy and another sibling are refused, also inside a function; the contract is not."""
-    sibling = SIBLINGS[0]
+def test_the_rule_for_plugins_bites() -> None:
+    """The façade, the policy, another plugin and what is not exported are refused; the contract is not."""
+    package = SIBLINGS[0].package
     source = (
         "import laila\nimport laila.contract.pool\n"
         "from laila.contract import Pool\nfrom laila.errors import LailaError\n"
         "def f():\n    from laila.policy import Policy\n    from laila.pool import memory\n"
-        f"    import {sibling.package}.x\n"
+        f"    import {package}.x\n"
+        "    from laila.contract.pool import Pool\n"
     )
     source += "if TYPE_CHECKING:\n    import laila.policy\nelse:\n    import laila.active\n"
-    assert sorted(forbidden_to_sibling(sibling, source)) == [
+    assert sorted(forbidden_to_plugin(package, source)) == [
         "laila",
         "laila.active",
+        "laila.contract.pool",
+        "laila.contract.pool.Pool",
+        "laila.policy",
         "laila.policy.Policy",
         "laila.pool.memory",
     ]

@@ -24,10 +24,10 @@ from laila.blob.head import (
     PREFIX_BYTES,
     ZEROS,
     BlobHead,
-    announced_head,
     corrupt,
     gap,
     head_checksum,
+    head_nbytes,
     metadata_of,
     parse_head,
     read_plain,
@@ -306,7 +306,7 @@ class Blob:
         views = [byte_view(part) for part in parts]
         if len(views) == 1:
             return cls.from_bytes(views[0], key=key, verify=verify, later=later)
-        if len(views[0]) >= PREFIX_BYTES and announced_head(views[0]) == len(views[0]):
+        if 0 < head_nbytes(views[0]) == len(views[0]):
             head = parse_head(views[0], key, verify)
             sizes = [row[0] for row in head.table]
             given = [view.nbytes for view in views[1:]]

@@ -33,10 +33,10 @@ __all__ = [
     "PREFIX_BYTES",
     "ZEROS",
     "BlobHead",
-    "announced_head",
     "corrupt",
     "gap",
     "head_checksum",
+    "head_nbytes",
     "metadata_of",
     "parse_head",
     "read_plain",
@@ -176,9 +176,19 @@ def head_checksum(fixed: bytes | memoryview, rest: bytes | memoryview) -> int:
     return xxh3_64_intdigest(rest, seed=xxh3_64_intdigest(fixed))
 
 
-def announced_head(view: memoryview) -> int:
-    """The size of the head that the prefix of a blob with buffers announces; unchecked."""
-    _, _, _, header_bytes, tree_bytes, _ = FIXED.unpack_from(view)
+def head_nbytes(start: bytes | memoryview) -> int:
+    """Return how many bytes the head of a blob takes, as the blob's first bytes announce it.
+
+    Args:
+        start: The first bytes of a stored blob: the more of them a pool reads at once, the better.
+
+    Returns:
+        The size of the head in bytes, or 0 where ``start`` is shorter than a prefix. Nothing is verified:
+        whoever wrote the blob chose the number.
+    """
+    if len(start) < PREFIX_BYTES:
+        return 0
+    _, _, _, header_bytes, tree_bytes, _ = FIXED.unpack_from(start)
     size = PREFIX_BYTES + header_bytes + tree_bytes
     return int(size + gap(size))
 

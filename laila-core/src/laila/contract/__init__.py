@@ -14,21 +14,27 @@ if TYPE_CHECKING:
     from laila.blob.allocation import allocate
     from laila.blob.blob import Blob, BlobHead, BytesLike
     from laila.blob.buffer import Buffer
+    from laila.blob.head import head_nbytes
+    from laila.component.backend import counts_evolution
     from laila.component.component import Component
+    from laila.contract import locks, wire
     from laila.contract.hookspecs import hookimpl
-    from laila.contract.pool import Pool
-    from laila.contract.protocol import Invitation, Node, Protocol, Request, Role
-    from laila.contract.taskforce import Task, TaskForce
+    from laila.contract.pool import MAX_KEY_BYTES, Pool, check_key
+    from laila.contract.protocol import ROLES, Invitation, Node, Protocol, Request, Role, is_policy_id
+    from laila.contract.taskforce import Task, TaskForce, blocked, current_host, run_here, set_host
     from laila.directories import directory, private_folder
     from laila.entry import Entry, Manifest
     from laila.futures import Future, GroupFuture, RemoteFuture
     from laila.offload.taskforce import Parcel, RemoteSettings, RemoteTaskForce
+    from laila.offload.worker import Shipment, leave_signals_to_the_submitter, perform
     from laila.settings import Settings, option
     from laila.showing import logger, said, shown, shown_url
-    from laila.transform import Transformation
+    from laila.transform import Transformation, TransformationSequence
 
 __all__ = [
     "CONTRACT_VERSION",
+    "MAX_KEY_BYTES",
+    "ROLES",
     "Blob",
     "BlobHead",
     "Buffer",
@@ -49,18 +55,32 @@ __all__ = [
     "Request",
     "Role",
     "Settings",
+    "Shipment",
     "Task",
     "TaskForce",
     "Transformation",
+    "TransformationSequence",
     "allocate",
+    "blocked",
+    "check_key",
+    "counts_evolution",
+    "current_host",
     "directory",
+    "head_nbytes",
     "hookimpl",
+    "is_policy_id",
+    "leave_signals_to_the_submitter",
+    "locks",
     "logger",
     "option",
+    "perform",
     "private_folder",
+    "run_here",
     "said",
+    "set_host",
     "shown",
     "shown_url",
+    "wire",
 ]
 
 CONTRACT_VERSION = 1
@@ -77,29 +97,45 @@ _HOMES = {
     "Future": "laila.futures",
     "GroupFuture": "laila.futures",
     "Invitation": "laila.contract.protocol",
+    "MAX_KEY_BYTES": "laila.contract.pool",
     "Manifest": "laila.entry",
     "Node": "laila.contract.protocol",
     "Parcel": "laila.offload.taskforce",
     "Pool": "laila.contract.pool",
     "Protocol": "laila.contract.protocol",
+    "ROLES": "laila.contract.protocol",
     "RemoteFuture": "laila.futures",
     "RemoteSettings": "laila.offload.taskforce",
     "RemoteTaskForce": "laila.offload.taskforce",
     "Request": "laila.contract.protocol",
     "Role": "laila.contract.protocol",
     "Settings": "laila.settings",
+    "Shipment": "laila.offload.worker",
     "Task": "laila.contract.taskforce",
     "TaskForce": "laila.contract.taskforce",
     "Transformation": "laila.transform",
+    "TransformationSequence": "laila.transform",
     "allocate": "laila.blob.allocation",
+    "blocked": "laila.contract.taskforce",
+    "check_key": "laila.contract.pool",
+    "counts_evolution": "laila.component.backend",
+    "current_host": "laila.contract.taskforce",
     "directory": "laila.directories",
+    "head_nbytes": "laila.blob.head",
     "hookimpl": "laila.contract.hookspecs",
+    "is_policy_id": "laila.contract.protocol",
+    "leave_signals_to_the_submitter": "laila.offload.worker",
+    "locks": "laila.contract.locks",
     "logger": "laila.showing",
     "option": "laila.settings",
+    "perform": "laila.offload.worker",
     "private_folder": "laila.directories",
+    "run_here": "laila.contract.taskforce",
     "said": "laila.showing",
+    "set_host": "laila.contract.taskforce",
     "shown": "laila.showing",
     "shown_url": "laila.showing",
+    "wire": "laila.contract.wire",
 }
 
 
@@ -109,7 +145,8 @@ if not TYPE_CHECKING:
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module 'laila.contract' has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(home), name)
+        module = import_module(home)
+        value = globals()[name] = module if home == f"{__name__}.{name}" else getattr(module, name)
         return value
 
 

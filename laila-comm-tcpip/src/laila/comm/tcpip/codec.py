@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from laila.comm.tcpip.messages import Code
-from laila.contract import Blob
-from laila.contract.wire import pack, pack_call, pack_error, unpack_error
+from laila.contract import Blob, wire
 from laila.errors import (
     CorruptEntryError,
     FutureCancelledError,
@@ -45,17 +44,17 @@ class Packed(NamedTuple):
 
 def pack_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> Packed:
     """Return the arguments of a call. Raises :class:`~laila.errors.PayloadError`."""
-    return _with_blobs(*pack_call(args, kwargs))
+    return _with_blobs(*wire.pack_call(args, kwargs))
 
 
 def pack_value(value: object) -> Packed:
     """Return the result of a call. Raises :class:`~laila.errors.PayloadError`."""
-    return _with_blobs(*pack(value))
+    return _with_blobs(*wire.pack(value))
 
 
 def pack_failure(error: BaseException) -> Packed:
     """Return an error as the outcome of a call."""
-    packed = pack_error(error)
+    packed = wire.pack_error(error)
     code = Code.REFUSED if isinstance(error, PeerRefusedError) else Code.RAISED
     return Packed(None, error=(code, str(packed["message"]), packed))
 
@@ -94,7 +93,7 @@ def error_of(error: object, peer: str) -> Exception:
         return PeerError(f"{peer} answered with an error that says nothing", peer=peer)
     code, message = error.get("code"), str(error.get("message", ""))[:2000]
     if isinstance(error.get("data"), dict):
-        found = unpack_error(error["data"])
+        found = wire.unpack_error(error["data"])
         if isinstance(found, LailaError) and isinstance(found, PeerError):
             found.peer = peer
         return found

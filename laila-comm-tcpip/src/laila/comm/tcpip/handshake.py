@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 from laila.comm.tcpip.limits import Offer
 from laila.comm.tcpip.messages import BadMessage, Code, dump, load
-from laila.contract import said, shown
-from laila.contract.protocol import ROLES, is_policy_id
+from laila.contract import ROLES, is_policy_id, said, shown
 from laila.errors import PeerError, PeerRefusedError
 
 TYPE_CHECKING = False

@@ -13,13 +13,12 @@ from threading import Lock
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from laila.contract import directory, said
-from laila.contract.protocol import ROLES
+from laila.contract import ROLES, directory, said
 from laila.errors import SecretError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.contract.protocol import Role
+    from laila.contract import Role
 
 __all__ = ["Identity", "KnownPeers", "identity_of"]
 

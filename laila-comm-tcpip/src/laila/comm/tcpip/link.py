@@ -14,8 +14,7 @@ from laila.comm.tcpip.guard import Rate
 from laila.comm.tcpip.messages import BadMessage
 from laila.comm.tcpip.serving import Server
 from laila.comm.tcpip.session import Answered, Called, Cancelled, Session, TooLong, Unread
-from laila.contract import logger
-from laila.contract.wire import unpack
+from laila.contract import logger, wire
 from laila.errors import PayloadError, PeerDisconnectedError, PeerTimeoutError
 
 TYPE_CHECKING = False
@@ -156,7 +155,7 @@ class Link:
                 if message.error is not None:
                     call.future.fail(error_of(message.error, self.peer))
                 else:
-                    call.future.deliver(unpack(message.result, split(data, message.sizes)))
+                    call.future.deliver(wire.unpack(message.result, split(data, message.sizes)))
             except Exception as error:  # noqa: BLE001 - what the peer sent cannot be taken: the call's outcome
                 call.future.fail(error)
 

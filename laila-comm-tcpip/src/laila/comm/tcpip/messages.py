@@ -13,8 +13,7 @@ from json.scanner import py_make_scanner  # type: ignore[attr-defined]  # which 
 from typing import NamedTuple
 
 from laila.comm.tcpip.limits import CHUNK_BYTES, HEADER_BYTES
-from laila.contract import said, shown
-from laila.contract.wire import check_depth
+from laila.contract import said, shown, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def load(text: str, max_depth: int) -> object:
             raise ValueError(f"something follows it at character {end}")
         # Nothing is nested deeper than there are brackets that open: most messages need no walk.
         if text.count("{") + text.count("[") > max_depth:
-            check_depth(tree, max_depth)
+            wire.check_depth(tree, max_depth)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else said(error)
         raise BadMessage(f"this is no JSON that is taken here: {reason[:200]}", Code.PARSE) from None

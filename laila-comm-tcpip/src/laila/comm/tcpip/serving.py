@@ -8,8 +8,7 @@ from laila.comm.tcpip.codec import Packed, pack_failure, pack_value, split
 from laila.comm.tcpip.deadlines import Deadlines
 from laila.comm.tcpip.messages import Code, dump
 from laila.comm.tcpip.session import TooLong
-from laila.contract import Blob, Future, GroupFuture, Request, logger, said
-from laila.contract.wire import unpack_call
+from laila.contract import Blob, Future, GroupFuture, Request, logger, said, wire
 from laila.errors import InvalidArgumentError, LailaError, PeerError, PeerRefusedError
 
 TYPE_CHECKING = False
@@ -208,7 +207,7 @@ class Server:
     def _request(self, served: _Served) -> Request:
         message = served.message
         try:
-            args, kwargs = unpack_call(message.params, split(served.data, message.sizes))
+            args, kwargs = wire.unpack_call(message.params, split(served.data, message.sizes))
         except LailaError:
             raise
         except ValueError as error:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from laila.comm.tcpip.limits import Limits
-from laila.contract import Settings, option, shown
-from laila.contract.protocol import Role  # noqa: TC001 - settings resolve their types when they run
+from laila.contract import (
+    Role,
+    Settings,
+    option,
+    shown,
+)
 from laila.errors import SettingsError
 
 __all__ = ["TCPIPSettings", "is_loopback"]

@@ -22,8 +22,7 @@ import os
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from laila.component.backend import counts_evolution
-from laila.contract import Blob, logger, shown
+from laila.contract import Blob, counts_evolution, logger, shown
 from laila.errors import CorruptEntryError, PoolError, PoolFormatError
 from laila.pool.files import disk
 from laila.pool.files.names import (

@@ -21,7 +21,7 @@ import re
 from hashlib import sha256
 from urllib.parse import unquote_to_bytes
 
-from laila.component.backend import counts_evolution
+from laila.contract import counts_evolution
 
 __all__ = ["evolution_prefix", "file_name", "folder_name", "is_folder_name", "is_long", "key_of"]
 

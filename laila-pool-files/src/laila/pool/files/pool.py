@@ -13,8 +13,7 @@ from laila.pool.files.folder import Folder
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from laila.contract import BlobHead, Transformation
-    from laila.transform import TransformationSequence
+    from laila.contract import BlobHead, Transformation, TransformationSequence
 
 __all__ = ["FilesystemPool", "FilesystemSettings"]
 

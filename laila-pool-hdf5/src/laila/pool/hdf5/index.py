@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.contract.pool import MAX_KEY_BYTES
+from laila.contract import MAX_KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,10 +14,8 @@ from laila.pool.hdf5.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from laila.blob.blob import BytesLike
-    from laila.contract import Transformation
+    from laila.contract import BytesLike, Transformation, TransformationSequence
     from laila.pool.hdf5.poolfile import Transaction
-    from laila.transform import TransformationSequence
 
 __all__ = ["HDF5Pool", "HDF5Settings"]
 

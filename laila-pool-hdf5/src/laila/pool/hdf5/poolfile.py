@@ -28,7 +28,7 @@ from laila.pool.hdf5.layout import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from laila.blob.blob import BytesLike
+    from laila.contract import BytesLike
     from laila.pool.hdf5.layout import Entry, Row
     from laila.pool.hdf5.native import Session
     from laila.pool.hdf5.storage import Storage

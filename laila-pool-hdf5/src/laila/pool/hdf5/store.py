@@ -20,8 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
-from laila.contract import Blob, logger
-from laila.contract.locks import check_free, long_lock
+from laila.contract import Blob, locks, logger
 from laila.errors import LailaError, PoolClosedError, PoolError, PoolFormatError
 from laila.pool.hdf5.durable import DurableFile
 from laila.pool.hdf5.layout import Header, superblock_end
@@ -68,8 +67,8 @@ class Store:
         self._read_only = read_only
         self._auto_compact = compact
         self._closed = False
-        self._writer = long_lock()
-        self._steady = long_lock()
+        self._writer = locks.long_lock()
+        self._steady = locks.long_lock()
         self._lock = LockFile(self.path, _import_hdf5)
         self._requests = Requests()
         self._compact_from = _COMPACT_FROM
@@ -232,12 +231,12 @@ class Store:
     def evolutions(self, stem: str) -> list[int]:
         """Return the numbers ``n`` of the keys ``<stem>-<n>``, ascending."""
         index = self.current().index
-        check_free(self._steady)
+        locks.check_free(self._steady)
         with self._steady:
             return index.evolutions(stem)
 
     def _catch_up(self) -> PoolFile:
-        check_free(self._steady)
+        locks.check_free(self._steady)
         while True:
             with self._steady:
                 self._check_open()
@@ -249,7 +248,7 @@ class Store:
                     f"a process that wrote to {self.path} died; open it once for writing, which recovers it",
                     pool=self.path,
                 )
-            check_free(self._writer)
+            locks.check_free(self._writer)
             with self._writer, self._writing():
                 pass  # beginning to write recovers the file
 
@@ -331,7 +330,7 @@ class Store:
         the file.
         """
         wasteful = False
-        check_free(self._writer)
+        locks.check_free(self._writer)
         with self._requests.add(change, keys) as request, reporting("write", self.path), self._writer:
             while not request.done:
                 wasteful = self._commit_for(request)
@@ -401,7 +400,7 @@ class Store:
 
         Needs as much free space as the result. Readers go on meanwhile, writers wait.
         """
-        check_free(self._writer)
+        locks.check_free(self._writer)
         with reporting("compact", self.path), self._writer, self._writing() as file:
             before = superblock_end(file.storage, self.path)
             with self._source_session(file) as session:
@@ -437,7 +436,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file, cut to its proper length where no other process is writing."""
-        check_free(self._writer)
+        locks.check_free(self._writer)
         with self._writer:
             with self._steady:
                 self._closed = True
@@ -455,7 +454,7 @@ class Store:
     def _forget_after_fork(self) -> None:
         # An open file's locks are shared with the parent, as long as it is open anywhere, and a lock that
         # another thread held stays held for ever. What other threads wait for is the parent's.
-        self._writer, self._steady = long_lock(), long_lock()
+        self._writer, self._steady = locks.long_lock(), locks.long_lock()
         self._requests = Requests()
         self._lock.close()
         file, self._file = self._file, None

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from laila.component.backend import counts_evolution
-from laila.contract.pool import MAX_KEY_BYTES
+from laila.contract import MAX_KEY_BYTES, counts_evolution
 from laila.errors import CorruptEntryError
 
 if TYPE_CHECKING:

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from socket import socket
     from typing import Unpack
 
-    from laila.contract import Blob, Transformation
+    from laila.contract import Blob, Transformation, TransformationSequence
     from laila.pool.redis.connections import Connection
     from laila.pool.redis.settings import RedisOptions
     from laila.pool.redis.wire import Bytes
-    from laila.transform import TransformationSequence
 
     Found = bytes | list[Bytes] | None
 

@@ -12,9 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from laila.blob.head import PREFIX_BYTES, announced_head
-from laila.contract import Blob
-from laila.contract.pool import check_key
+from laila.contract import Blob, check_key, head_nbytes
 from laila.errors import CorruptEntryError, PoolError, PoolKeyError
 from laila.pool.redis.layout import LINE_BYTES, MARK, MARK_BYTES, Names, Record, cut, evolution, number_of
 from laila.pool.redis.scripts import CREATE, CREATE_AGAIN, DELETE, NEWEST, REPLACE, STORE
@@ -351,7 +349,7 @@ def _weight(blob: Blob) -> int:
 
 def _holds_head(start: bytes) -> bool:
     """Whether the first bytes of a blob hold all of its head."""
-    return len(start) >= PREFIX_BYTES and announced_head(memoryview(start)) <= len(start)
+    return 0 < head_nbytes(start) <= len(start)
 
 
 def _parts(key: str, record: Record, body: bytes | bytearray) -> list[Bytes]:

@@ -19,8 +19,7 @@ from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from laila.component.backend import counts_evolution
-from laila.contract.pool import MAX_KEY_BYTES
+from laila.contract import MAX_KEY_BYTES, counts_evolution
 
 __all__ = ["FOLDER", "Named", "evolutions_folder", "name_of", "parse_name"]
 

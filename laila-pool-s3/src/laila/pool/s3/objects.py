@@ -8,8 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Literal
 from uuid import uuid4
 
-from laila.blob.head import PREFIX_BYTES, announced_head
-from laila.contract import Blob, Pool, allocate, logger, shown
+from laila.contract import Blob, Pool, allocate, head_nbytes, logger, shown
 from laila.errors import CorruptEntryError
 from laila.pool.s3.client import DELETED_AT_ONCE, Client, Failed
 from laila.pool.s3.crew import Crew
@@ -20,12 +19,11 @@ from laila.pool.s3.settings import MIB, S3Settings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from laila.contract import Transformation
+    from laila.contract import Transformation, TransformationSequence
     from laila.pool.s3.client import Piece
     from laila.pool.s3.messages import Place
     from laila.pool.s3.names import Named
     from laila.pool.s3.stores import Open
-    from laila.transform import TransformationSequence
 
 __all__ = ["ObjectPool"]
 
@@ -159,7 +157,7 @@ class ObjectPool(Pool):
             if start is None:
                 return None
             data = start.data or memoryview(b"")
-            nbytes = announced_head(data) if len(data) >= PREFIX_BYTES else 0
+            nbytes = head_nbytes(data)
             if min(nbytes, start.size) <= len(data):
                 return data
             try:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential, S3Store
 
-    from laila.contract import Transformation
-    from laila.transform import TransformationSequence
+    from laila.contract import Transformation, TransformationSequence
 
 __all__ = ["S3Pool"]
 

@@ -21,7 +21,7 @@ from distributed import Nanny
 from distributed.security import Security
 
 import dask
-from laila.offload.worker import leave_signals_to_the_submitter
+from laila.contract import leave_signals_to_the_submitter
 from laila.taskforce.dask.local import CONFIG
 
 __all__ = ["main"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laila.offload.worker import leave_signals_to_the_submitter
+from laila.contract import leave_signals_to_the_submitter
 
 __all__: list[str] = []
 

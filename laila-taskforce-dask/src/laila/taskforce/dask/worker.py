@@ -8,13 +8,13 @@ from distributed import get_client, get_worker, rejoin, secede
 from distributed.comm.addressing import get_address_host
 from distributed.protocol.pickle import dumps, loads
 
-from laila.offload.worker import Shipment, perform
+from laila.contract import Shipment, perform
 from laila.taskforce.dask.notes import Notes, read_note
 from laila.taskforce.dask.scheduler import LOST_ON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.contract.taskforce import Task, TaskForce
+    from laila.contract import Task, TaskForce
 
 __all__ = ["LOST", "run"]
 

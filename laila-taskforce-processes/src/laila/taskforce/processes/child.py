@@ -13,7 +13,7 @@ from time import sleep
 
 from loky.backend.reduction import dumps, loads
 
-from laila.offload.worker import Shipment, leave_signals_to_the_submitter, perform
+from laila.contract import Shipment, leave_signals_to_the_submitter, perform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from weakref import finalize
 
 import attrs
 
-from laila.contract import Settings, option
-from laila.contract.taskforce import TaskForce
+from laila.contract import Settings, TaskForce, option
 from laila.taskforce.threads.lifetime import watch
 from laila.taskforce.threads.workers import Crew
 
@@ -16,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laila.contract.taskforce import Task
+    from laila.contract import Task
 
 __all__ = ["PythonThreadPoolTaskForce", "ThreadSettings"]
 

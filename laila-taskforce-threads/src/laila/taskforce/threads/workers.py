@@ -18,16 +18,14 @@ from collections import deque
 from contextlib import suppress
 from threading import Lock, Thread, current_thread
 
-from laila.contract import shown
-from laila.contract.locks import check_free, check_may_use, check_may_wait, long_lock
-from laila.contract.taskforce import blocked, current_host, run_here, set_host
+from laila.contract import blocked, current_host, locks, run_here, set_host, shown
 from laila.errors import ReentryError, TaskForceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from laila.contract.taskforce import Task
+    from laila.contract import Task
 
 __all__ = ["Crew"]
 
@@ -35,7 +33,7 @@ _MAX_NESTED = 50  # tasks run inside one another's waits on one thread
 
 # One lock for all crews: under it threads are started, which the interpreter does under one of its own that
 # cannot be taken twice. Nothing else is taken under it. A call that interrupts its holder is refused.
-_lock = long_lock()
+_lock = locks.long_lock()
 
 
 class _Worker:
@@ -148,8 +146,8 @@ class Crew:
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Queue ``tasks`` and wake as many workers as they need."""
-        check_may_use()
-        check_free(_lock)
+        locks.check_may_use()
+        locks.check_free(_lock)
         for task in tasks:
             task.owner = self
         stranded = False
@@ -312,7 +310,7 @@ class Crew:
 
         A worker of this crew does not wait, nor one of a crew that this one waits for already.
         """
-        check_may_wait()
+        locks.check_may_wait()
         host = current_host()
         mine = host.crew if isinstance(host, _Worker) else None
         if host is None or mine is None:
