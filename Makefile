@@ -10,7 +10,8 @@ PY := .venv/bin/python
 # Installs what constraints.txt pins, and nothing whose hash is not there.
 PINNED := $(PY) tools/pinned.py install
 
-.PHONY: help install demo test test-full bench dist fuzz test-field test-lowest audit pins lint format clean moved
+.PHONY: help install demo test test-long test-full test-matrix coverage bench dist release changelog fuzz test-field test-lowest \
+  audit pins lint lint-style lint-types lint-arrows lint-names format clean moved
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,17 +44,38 @@ audit: install ## licences, pins and requirements of what is installed; vulnerab
 pins: .venv/.installed ## write constraints.txt anew: hashes, and what is new in a pyproject.toml; newest: make pins UPGRADE=1
 	@$(PY) tools/pinned.py renew $(if $(UPGRADE),--upgrade)
 
-# Files of tests run side by side: most of them wait for processes, servers and disks.
-test: install ## run every test but those that need torch; one file: make test ARGS=tests/test_imports.py
-	@$(PY) -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile)
+# Files of tests run side by side: most tests wait for processes, servers and disks. conftest.py says which come first.
+SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
+
+test: install ## run the tests, except those of test-long and test-field; one file: make test ARGS=tests/test_imports.py
+	@$(PY) -m pytest $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
+
+test-long: install ## run the tests that repeat others with more inputs
+	@$(PY) -m pytest -m long $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
 
 test-full: install ## run the tests of the S3 pool against Ceph RGW too; as root, Debian's packages are installed
 	@LAILA_TEST_S3=rgw $(PY) -m pytest laila-pool-s3/tests $(ARGS)
+
+test-matrix: install ## run the tests with each Python from 3.11 to 3.14 that is here; named ones: make test-matrix PYTHONS="3.12 3.13"
+	@$(PY) tools/matrix.py --pythons "$(PYTHONS)" $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
+
+# Tests that count what the interpreter does would count the measuring too.
+coverage: install ## branch coverage of the tests, the lines that no test runs, and a floor that fails
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest --timeout 600 -m "not torch and not field and not long and not counted" $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
+	@$(PY) -m coverage combine -q
+	@$(PY) -m coverage report
 
 dist: install ## build the wheel of every distribution into dist/
 	@rm -rf dist
 	@for part in $(DISTS); do $(PY) -m build --no-isolation --wheel --outdir dist "$$part" >/dev/null || exit 1; done
 	@ls dist
+
+release: install ## build, check and test one distribution alone, into dist/: make release PKG=laila-pool-hdf5
+	@$(PY) tools/release.py build $(PKG) $(ARGS)
+
+changelog: install ## make the section of a release of the fragments in changelog.d: make changelog PKG=laila-pool-hdf5
+	@$(PY) tools/release.py changelog $(PKG)
 
 # What only the benchmarks need, in .venv too: it disturbs nothing there.
 .venv/.bench: .venv/.installed
@@ -101,19 +123,28 @@ test-field: .venv-field/.installed ## run the tests that need torch and many oth
 	@touch $@
 
 test-lowest: .venv-lowest/.installed ## run the distributions' tests with the lowest versions that they allow, but for torch
-	@.venv-lowest/bin/python -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile $(DISTS:%=%/tests))
+	@.venv-lowest/bin/python -m pytest $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE) $(DISTS:%=%/tests))
 
-# mypy looks at one folder of tests at a time: two may have files of one name.
-lint: install ## ruff, formatting, mypy --strict, the arrows between packages, names that must not be in a file
+lint: lint-style lint-types lint-arrows lint-names ## ruff, formatting, mypy --strict, the arrows between packages, names that must not be in a file
+
+# .pre-commit-config.yaml has a hook for each of these parts.
+lint-style: install
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+
+# mypy looks at one folder of tests at a time: two may have files of one name.
+lint-types: install
 	@$(PY) -m mypy $(DISTS:%=%/src) tests tools
 	@MYPYPATH=examples/digits $(PY) -m mypy examples/digits
 	@$(PY) -m mypy examples/peers
 	@$(PY) -m mypy -p benchmarks
 	@MYPYPATH=examples/laila-pool-sqlite/src $(PY) -m mypy examples/laila-pool-sqlite/src examples/laila-pool-sqlite/tests
 	@for part in conftest.py $(DISTS:%=%/tests); do $(PY) -m mypy "$$part" || exit 1; done
+
+lint-arrows: install
 	@.venv/bin/lint-imports --no-logo
+
+lint-names: install
 	@$(PY) tools/check_names.py
 
 format: install ## let ruff format, and sort imports
@@ -121,6 +152,6 @@ format: install ## let ruff format, and sort imports
 	@$(PY) -m ruff format .
 
 clean: ## remove what make and the tools have put into the tree
-	@rm -rf .venv .venv-fuzz .fuzz .venv-field .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out
+	@rm -rf .venv .venv-* .fuzz .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out
 	@rm -rf build dist $(DISTS:%=%/build) $(DISTS:%=%/dist)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,11 +20,21 @@ from workspace import CORE, DISTRIBUTIONS, ROOT, Distribution, Environment, buil
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Every distribution's wheel, built by way of its sdist: name to file."""
-    return {
-        distribution.name: build(distribution.folder, tmp_path_factory.mktemp(distribution.name))
-        for distribution in DISTRIBUTIONS
-    }
+    """Every distribution's wheel, built from its sdist: name to file. The workers of xdist share them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "wheels.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # who comes first builds them
+        for distribution in DISTRIBUTIONS:
+            place = folder / "wheels" / distribution.name
+            if not place.is_dir():
+                made = folder / "wheels" / f"{distribution.name}.part"
+                shutil.rmtree(made, ignore_errors=True)
+                build(distribution.folder, made)
+                made.rename(place)
+    found = {each.name: list((folder / "wheels" / each.name).glob("*.whl")) for each in DISTRIBUTIONS}
+    return {name: wheel for name, (wheel,) in found.items()}
 
 
 @pytest.fixture(scope="session")

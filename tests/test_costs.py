@@ -14,7 +14,9 @@ import pytest
 COSTS = {
     "small": {"calls": 53, "3.11": (1497, 140), "3.13": (1349, 126)},
     "batch": {"calls": 43, "3.11": (1093, 138), "3.13": (850, 135)},
-    "tasks": {"calls": 19, "3.11": (385, 24), "3.13": (240, 21)},
+    # Futures have a __getattr__ that says what is meant. In such a class Python 3.11 looks attributes up the
+    # long way: five of the blocks are bound methods, freed at once. Later versions make none.
+    "tasks": {"calls": 19, "3.11": (405, 24), "3.13": (245, 15)},
 }
 MORE, LESS = 1.3, 0.7
 

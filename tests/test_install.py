@@ -56,11 +56,11 @@ def test_each_extra_installs_from_the_folder_of_wheels(
     environment = make_environment([])
     done = pip(environment, "install", "--find-links", str(dist), f"laila-core[{extra}]>=2")
     assert done.returncode == 0, done.stdout + done.stderr
-    names = PLUGINS.values() if extra == "all" else filter(None, [PLUGINS.get(extra)])
-    for distribution in names:
-        if distribution.name != "laila-taskforce-dask" or extra == "dask":
-            environment.check(f"import {distribution.package}")
-    environment.check(STORE)
+    plugins = PLUGINS.values() if extra == "all" else filter(None, [PLUGINS.get(extra)])
+    packages = [
+        plugin.package for plugin in plugins if plugin.name != "laila-taskforce-dask" or extra == "dask"
+    ]
+    environment.check("\n".join([f"import {package}" for package in packages] + [STORE]))
 
 
 def test_a_core_from_a_wheel_names_the_folder_of_wheels(

@@ -53,10 +53,13 @@ def workspace() -> list[Path]:
     return sorted(path.parent for path in ROOT.glob("laila-*/pyproject.toml"))
 
 
-def libraries() -> Iterator[str]:
-    """What the distributions of the workspace need of others, with the extras that `make install` brings."""
+def libraries(folders: Iterable[Path] | None = None) -> Iterator[str]:
+    """What distributions of the workspace (all, unless ``folders`` says which) need of others.
+
+    With the extras that `make install` brings.
+    """
     ours = {folder.name for folder in workspace()}
-    for folder in workspace():
+    for folder in workspace() if folders is None else folders:
         project = tables(folder)["project"]
         extras: dict[str, list[str]] = project.get("optional-dependencies", {})
         todo, done = [f"{folder.name}[{','.join(EXTRAS)}]"], set[str]()
