@@ -209,7 +209,8 @@ def test_modules_come_from_where_the_submitter_has_them(kind: str, tmp_path: Pat
     place.mkdir()
     here.mkdir()
     (place / "vehicles.py").write_text("WHEELS = 4\n")
-    for name in ("fractions", "shelve", "vehicles"):
+    # Of the last two, helpers beside the workers are made.
+    for name in ("fractions", "shelve", "vehicles", "multiprocessing", "loky"):
         (here / f"{name}.py").write_text(f"open({str(tmp_path / 'RAN')!r}, 'a').write({name!r})\n")
     (place / "script.py").write_text(
         SETUP

@@ -8,12 +8,14 @@ it but its own task, and another one takes its place.
 from __future__ import annotations
 
 import multiprocessing.process
+import multiprocessing.resource_tracker
 import os
 import signal
 from contextlib import suppress
 from multiprocessing.connection import wait
 from threading import Lock, RLock, Thread
 
+from loky.backend import resource_tracker as loky_tracker
 from loky.backend.context import get_context
 from loky.backend.reduction import dumps
 
@@ -47,6 +49,28 @@ if hasattr(os, "register_at_fork"):  # there is no fork on Windows
 _SAFE_PATH = {SAFE_PATH: "1"}
 """Python is to start without the current folder among the places of modules; then come the submitter's."""
 
+_tracked: set[int] = set()
+"""This process, once the helpers run that look after what workers leave behind."""
+
+
+def _start_trackers() -> None:
+    """Start them as workers are started; loky would start them with the current folder among the places."""
+    if os.name != "posix" or os.getpid() in _tracked:
+        return
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"  # they take this process's environment, and no other
+    try:
+        multiprocessing.resource_tracker.ensure_running()
+        loky_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
+    _tracked.clear()
+    _tracked.add(os.getpid())
+
+
 _parents: list[Crew] = []
 
 
@@ -70,6 +94,7 @@ class _Worker:
         try:
             before = os.environ.get(SAFE_PATH)
             with _starting:
+                _start_trackers()
                 self.process = context.Process(target=main, args=(theirs, before), name=name, env=_SAFE_PATH)
                 self.process.start()
             _disown(self.process)
