@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import laila.directories
+from laila.blob import allocation
 from laila.blob.blob import Blob
 from laila.blob.buffer import Buffer
 from laila.codec import decode, encode
@@ -31,7 +32,6 @@ from laila.transform import (
     Zlib,
     Zstd,
     encryption,
-    limits,
     register_transformation,
 )
 
@@ -392,7 +392,7 @@ def test_what_an_entry_may_become_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("LAILA_MAX_ENTRY_BYTES", "1000000")
     with pytest.raises(CorruptEntryError, match="LAILA_MAX_ENTRY_BYTES"):
         sequence.invert(blob)
-    assert limits.memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert allocation.memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_container_has_less_memory_than_its_machine(
@@ -404,15 +404,15 @@ def test_a_container_has_less_memory_than_its_machine(
     def opened(path: str, *args: Any, **options: Any) -> Any:
         return real(limit if str(path).endswith("memory.max") else path, *args, **options)
 
-    monkeypatch.setattr(limits, "open", opened, raising=False)
-    limits.memory.cache_clear()
+    monkeypatch.setattr(allocation, "open", opened, raising=False)
+    allocation.memory.cache_clear()
     try:
-        assert limits.memory() == 123456
+        assert allocation.memory() == 123456
         limit.write_text("max\n")
-        limits.memory.cache_clear()
-        assert limits.memory() > 123456
+        allocation.memory.cache_clear()
+        assert allocation.memory() > 123456
     finally:
-        limits.memory.cache_clear()
+        allocation.memory.cache_clear()
 
 
 def test_few_bytes_do_not_unfold_to_a_gigabyte() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from laila.contract import Blob
-from laila.errors import PoolLockedError
+from laila.errors import PoolError, PoolLockedError
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5 import queue as queue_module
 from laila.pool.hdf5.locking import LockFile
@@ -256,3 +256,28 @@ with HDF5Pool(sys.argv[1]) as pool:
             assert writer.stdout.readline() == "True\n"
         assert writer.wait(30) == 0
         assert pool._exists("b")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_file_is_not_locked(tmp_path: Path, make_blob: Callable[..., Blob], kind: str) -> None:
+    place = tmp_path / "p.h5.lock"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "link":
+        place.symlink_to("/dev/null")
+    else:
+        place.mkdir()
+    with pytest.raises(PoolError, match=r"p\.h5\.lock"):
+        HDF5Pool(tmp_path / "p.h5")._write("k", make_blob("k"))
+
+
+def test_the_file_of_locks_is_as_open_as_the_pool(tmp_path: Path, make_blob: Callable[..., Blob]) -> None:
+    """Who can open it can hold its lock, and keep everybody waiting."""
+    with HDF5Pool(tmp_path / "p.h5") as pool:
+        pool._write("k", make_blob("k"))
+    (tmp_path / "p.h5").chmod(0o600)
+    (tmp_path / "p.h5.lock").unlink()
+    with HDF5Pool(tmp_path / "p.h5") as pool:
+        pool._write("k", make_blob("k"))
+    assert (tmp_path / "p.h5.lock").stat().st_mode & 0o777 == 0o600

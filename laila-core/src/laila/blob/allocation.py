@@ -6,23 +6,73 @@ pages there are five hundred times fewer of them: an array of 64 MiB is filled i
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 from contextlib import suppress
+from functools import cache
 
-__all__ = ["allocate"]
+from laila.errors import PoolError
+
+__all__ = ["allocate", "memory"]
 
 _LARGE = 4 << 20
 """Less than this is not worth a map of its own."""
 
 
 def allocate(nbytes: int) -> memoryview:
-    """Return ``nbytes`` bytes of zeros that nobody else has, writable. Raises ``MemoryError``."""
+    """Return ``nbytes`` bytes of zeros that nobody else has, writable.
+
+    Raises:
+        PoolError: there is not so much memory (``errno`` is ``ENOMEM``). A file with holes says that it is
+            larger than any machine, and takes no space.
+    """
+    if nbytes > memory():
+        raise _too_much(nbytes)
     if nbytes < _LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):  # which is Linux's
         return memoryview(bytearray(nbytes))
     try:
-        memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        found = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
-        raise MemoryError(f"no {nbytes} bytes are left") from error
+        raise _too_much(nbytes) from error
     with suppress(OSError):  # a kernel without large pages gives small ones
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(memory)
+        found.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(found)
+
+
+def _too_much(nbytes: int) -> PoolError:
+    return PoolError(
+        f"{nbytes} bytes are to be read at once, and this process has {memory()} at most: it is no entry, or "
+        "needs a larger machine or container",
+        errno=errno.ENOMEM,
+    )
+
+
+@cache
+def memory() -> int:
+    """Return the bytes of memory that this process could have at most: the machine's, or its container's."""
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        found = 1 << 62  # a system that does not tell
+    # Version 2 of control groups, as this process sees its own; then the same of version 1.
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes", *_own_groups()):
+        with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+            found = min(found, int(file.read()))  # "max" is no number, and no limit
+    return found
+
+
+def _own_groups() -> list[str]:
+    """The files that say the limits of this process's control group, and of those around it."""
+    found: list[str] = []
+    with suppress(OSError, ValueError), open("/proc/self/cgroup", encoding="utf-8") as file:
+        for line in file:
+            number, controllers, path = line.strip().split(":", 2)
+            group = "/sys/fs/cgroup" if number == "0" else "/sys/fs/cgroup/memory"
+            if number != "0" and "memory" not in controllers.split(","):
+                continue
+            name = "memory.max" if number == "0" else "memory.limit_in_bytes"
+            for part in path.strip("/").split("/"):
+                group = f"{group}/{part}"
+                found.append(f"{group}/{name}")
+    return found

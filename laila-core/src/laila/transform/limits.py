@@ -8,10 +8,7 @@ included.
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from functools import cache
-
+from laila.blob.allocation import memory
 from laila.settings import Settings, option
 
 __all__ = ["EntrySettings", "most_from", "most_of_an_entry"]
@@ -45,33 +42,3 @@ def most_from(stored: int) -> int:
     bytes would unfold to a gigabyte.
     """
     return max(_ALWAYS, _A_BYTE * stored)
-
-
-@cache
-def memory() -> int:
-    """Return the bytes of memory that this process could have at most: the machine's, or its container's."""
-    try:
-        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        found = 1 << 62  # a system that does not tell
-    # Version 2 of control groups, as this process sees its own; then the same of version 1.
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes", *_own_groups()):
-        with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
-            found = min(found, int(file.read()))  # "max" is no number, and no limit
-    return found
-
-
-def _own_groups() -> list[str]:
-    """The files that say the limits of this process's control group, and of those around it."""
-    found: list[str] = []
-    with suppress(OSError, ValueError), open("/proc/self/cgroup", encoding="utf-8") as file:
-        for line in file:
-            number, controllers, path = line.strip().split(":", 2)
-            group = "/sys/fs/cgroup" if number == "0" else "/sys/fs/cgroup/memory"
-            if number != "0" and "memory" not in controllers.split(","):
-                continue
-            name = "memory.max" if number == "0" else "memory.limit_in_bytes"
-            for part in path.strip("/").split("/"):
-                group = f"{group}/{part}"
-                found.append(f"{group}/{name}")
-    return found

@@ -100,8 +100,10 @@ def opened(path: str) -> Iterator[int]:
     outer, name = _enter(path)
     try:
         fd = os.open(name or ".", _TO_LIST, dir_fd=outer)
-    except NotADirectoryError:
-        _refuse_link(path)
+    except OSError as error:
+        if error.errno == errno.ENOTDIR:
+            _refuse_link(path)
+        error.filename = path
         raise
     finally:
         os.close(outer)

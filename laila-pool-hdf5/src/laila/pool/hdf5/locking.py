@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -161,7 +162,11 @@ class LockFile:
 
     def _open(self) -> FileStorage:
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            fd = os.open(self.path, flags, self._mode())
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)
+                raise OSError(errno.EINVAL, "it is no regular file")
         except OSError as error:
             folder = os.path.dirname(self.path) or "."
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -174,6 +179,8 @@ class LockFile:
             advice = ""
             if error.errno == errno.ELOOP:
                 advice = "; it is a symbolic link, which is not followed: delete it"
+            if error.errno in (errno.EINVAL, errno.ENXIO):
+                advice = "; it is no file of locks: delete it"
             if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
                 advice = "; without the right to write, open the pool with read_only=True"
             raise PoolError(
@@ -183,6 +190,13 @@ class LockFile:
             ) from error
         self._file, self._queue = FileStorage(fd), Queue(fd, os.path.dirname(self.path) or ".")
         return self._file
+
+    def _mode(self) -> int:
+        """Who may lock is who may read the pool: a file of locks is as open as the pool's, and no more."""
+        try:
+            return os.stat(self._pool).st_mode & 0o666
+        except OSError:
+            return 0o666  # there is no pool yet, which will be as open as this user's files are
 
     def close(self) -> None:
         """Close the file, which lets go of the lock, unless a fork has shared it."""

@@ -22,8 +22,8 @@ __all__ = ["FileStorage", "Storage", "sync_directory"]
 # touched.
 MAP_FROM = 1 << 20
 # Linux moves at most 2 GiB less a page in one call.
-_LAST = (1 << 63) - 1  # where a file may have a byte
 _MOST = 1 << 30
+_LAST = (1 << 63) - 1  # where a file may have a byte
 _AT_ONCE = 8 << 20
 
 
@@ -72,23 +72,18 @@ class FileStorage:
 
     def read(self, length: int, offset: int) -> bytes:
         """See :class:`Storage`."""
-        if length > MAP_FROM:
-            # A length that a damaged file names is not believed before that much is there.
-            length = max(min(length, self.size() - offset), 0)
         if offset > _LAST:
             return b""  # where a damaged file says that something is
-        data = os.pread(self.fd, min(length, _MOST), offset)
-        if len(data) == length or not data:
-            return data
+        if length > MAP_FROM:
+            return bytes(self.own(length, offset))  # no more than is there, and fits into memory
+        data = os.pread(self.fd, length, offset)
         pieces = [data]
         got = len(data)
-        while got < length:
-            data = os.pread(self.fd, min(length - got, _MOST), offset + got)
-            if not data:
-                break
+        while data and got < length:
+            data = os.pread(self.fd, length - got, offset + got)
             pieces.append(data)
             got += len(data)
-        return b"".join(pieces)
+        return b"".join(pieces) if len(pieces) > 1 else pieces[0]
 
     def own(self, length: int, offset: int) -> memoryview:
         """See :class:`Storage`."""

@@ -71,7 +71,8 @@ def _try_lock(fd: int) -> bool:
 
 def _redirect(log: str) -> None:
     """Let the output of this process and of the server go to the log; a long one begins anew."""
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(log, flags, 0o600)
     if os.fstat(fd).st_size > _KEEP_LOG:
         os.ftruncate(fd, 0)
     os.dup2(fd, 1)

@@ -41,6 +41,7 @@ _LONGEST = 100
 _PING_SECONDS = 2.0
 _PAUSE = 0.01
 _LEAVE_SECONDS = 30.0
+_LOG_BYTES = 8192
 
 _servers: WeakSet[PrivateServer] = WeakSet()
 
@@ -229,7 +230,10 @@ class PrivateServer:
 
     def _log(self) -> str:
         try:
-            lines = Path(self.folder, "server.log").read_text(errors="replace").splitlines()
+            fd = os.open(os.path.join(self.folder, "server.log"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(fd, "rb") as file:
+                file.seek(max(os.fstat(fd).st_size - _LOG_BYTES, 0))
+                lines = file.read(_LOG_BYTES).decode(errors="replace").splitlines()
         except OSError:
             return "It left no log"
         said = " / ".join(line.strip() for line in lines[-8:] if line.strip())
