@@ -217,9 +217,11 @@ def test_fractions_of_other_integers() -> None:
         assert type(found[0].numerator) is type(value.numerator)
     odd = Fraction(2)
     odd._numerator = Number.ONE  # type: ignore[attr-defined]
-    with pytest.raises(PayloadError, match="numerator") as caught:
+    assert again([odd])[0].numerator is Number.ONE
+    odd._numerator = 1.5  # type: ignore[attr-defined]
+    with pytest.raises(PayloadError) as caught:
         encode([odd], key=KEY)
-    assert caught.value.path == "payload[0].numerator"
+    assert caught.value.path.startswith("payload[0]")
 
 
 def test_time_zones_of_ones_own(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain, islice
 
 from laila.codec import tags
-from laila.codec.decoder import Decoder, expect
+from laila.codec.invariants import fields_of_row
 from laila.codec.limits import CHEAP, work_of_range
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS, ENCODERS, QUICK
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from laila.codec.decoder import Decoder
     from laila.codec.encoder import Encoder
 
     Row = list[object]
@@ -77,14 +78,13 @@ def _inline(data: bytes, encoder: Encoder) -> Row:
 
 
 def _decode_int(row: Row, decoder: Decoder) -> object:
-    _, number, data = row
+    number, data = fields_of_row(row)
     raw = decoder.copied(data) if number is None else decoder.plain_buffer(number, row[0])
     return int.from_bytes(raw, "little", signed=True)
 
 
 def _decode_complex(row: Row, decoder: Decoder) -> object:
-    real, imag = only(row, 2)
-    return complex(expect(real, float), expect(imag, float))
+    return complex(*fields_of_row(row))
 
 
 def _encode_bytes(value: bytes, encoder: Encoder) -> Row:
@@ -99,12 +99,12 @@ def _encode_bytearray(value: bytearray, encoder: Encoder) -> Row:
 
 
 def _decode_bytes(row: Row, decoder: Decoder) -> object:
-    number, data = only(row, 2)
-    return expect(data, bytes) if number is None else bytes(decoder.plain_buffer(number, row[0]))
+    number, data = fields_of_row(row)
+    return data if number is None else bytes(decoder.plain_buffer(number, row[0]))
 
 
 def _decode_bytearray(row: Row, decoder: Decoder) -> object:
-    number, data = only(row, 2)
+    number, data = fields_of_row(row)
     return bytearray(decoder.copied(data) if number is None else decoder.plain_buffer(number, row[0]))
 
 
@@ -118,15 +118,14 @@ def _decode_list(row: Row, decoder: Decoder) -> object:
 
 
 def _decode_range(row: Row, decoder: Decoder) -> object:
-    start, stop, step = only(row, 3)
-    first, last, width = expect(start, int), expect(stop, int), expect(step, int)
+    first, last, width = fields_of_row(row)
     decoder.spend(work_of_range(first, last, width))
     return range(first, last, width)
 
 
 def _decode_constant(row: Row, decoder: Decoder) -> object:
-    (number,) = only(row, 1)
-    if type(number) is not int or not 0 <= number < len(_CONSTANTS):
+    (number,) = fields_of_row(row)
+    if not 0 <= number < len(_CONSTANTS):
         raise ValueError("no such constant")
     return _CONSTANTS[number]
 

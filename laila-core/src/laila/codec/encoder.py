@@ -22,6 +22,7 @@ from msgpack import ExtType
 from laila.blob.blob import Blob
 from laila.blob.buffer import Buffer
 from laila.codec import registry, tags
+from laila.codec.invariants import is_doubtful
 from laila.codec.limits import CHEAP, KeyBudget, work_allowed
 from laila.codec.places import place
 from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object, sort_packed
@@ -270,7 +271,7 @@ class Encoder:
 
     def write(self, row: Row, known: list[int]) -> int:
         """Write a row at once: what ``row`` says, and references to the rows ``known``. Return its index."""
-        self.doubtful = self.doubtful or row[0] in tags.DOUBTFUL
+        self.doubtful = self.doubtful or is_doubtful(row)
         depths = self._rows.depths
         depth = max((depths[index] for index in known), default=0) + (row[0] not in tags.UNWOUND)
         row = [*row, *map(reference, known)]
@@ -718,7 +719,7 @@ class Encoder:
                         Known(referred(part)) if type(part) is ExtType else part for part in rows[number]
                     ]
             return 0
-        self.doubtful = self.doubtful or any(fields[0] in tags.DOUBTFUL for fields in rows.values())
+        self.doubtful = self.doubtful or any(map(is_doubtful, rows.values()))
         written = dict(zip(rows, indexes, strict=True))
         known.update(written)
         memo.update(written)
@@ -876,8 +877,7 @@ class Encoder:
             packed = pack_row(row)
         except OverflowError:
             return None
-        if tag in tags.DOUBTFUL:
-            self.doubtful = True
+        self.doubtful = self.doubtful or is_doubtful(row)
         index = self.memo[number] = self._rows.write(
             row, packed, depth + (tag not in tags.UNWOUND), merge=merge
         )
@@ -926,8 +926,7 @@ class Encoder:
             refs = sorted((field for field in row if type(field) is ExtType), key=referred)
             row[len(row) - len(refs) :] = refs
             packed = pack_row(row)
-        if row[0] in tags.DOUBTFUL:
-            self.doubtful = True
+        self.doubtful = self.doubtful or is_doubtful(row)
         depth = frame.depth + (row[0] not in tags.UNWOUND)
         index = self._rows.write(
             row, packed, depth, merge=row[0] in tags.MERGED and not _has_nan(row, frame.obj)

@@ -9,7 +9,7 @@ encoder's own code, so that a fault of one is not a fault of both. Where a class
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from fractions import Fraction
 from functools import lru_cache
 from itertools import chain
@@ -43,6 +43,7 @@ _FEW = 8
 _BY_NAME = (type, BuiltinFunctionType, ModuleType)
 _UNSHARED = (tuple, frozenset, FunctionType, MethodType, CodeType, *_BY_NAME)
 MERGED = frozenset({list, dict, set, bytearray, deque})
+_WITH_ATTRIBUTES = frozenset({SimpleNamespace, OrderedDict, Counter})
 MISSING = object()
 SHARED_ATTRIBUTES = "its __dict__ is shared with something else, and came back apart"
 """What :func:`difference` says of an object whose ``__dict__`` something else has, too."""
@@ -206,7 +207,7 @@ def plan_of(kind: Any) -> tuple[str | None, str | None, bool, bool]:
         return "_names", None, False, shared
     content = next((name for base, name in _CONTENTS if issubclass(kind, base)), None)
     state: str | None = None
-    counts = kind in MERGED or kind is SimpleNamespace
+    counts = kind in MERGED or kind in _WITH_ATTRIBUTES
     if issubclass(kind, BaseException):
         content, state = "_exceptions", "_fields"
     elif content is None and _is_library_type(kind, "numpy", "ndarray"):
@@ -216,7 +217,7 @@ def plan_of(kind: Any) -> tuple[str | None, str | None, bool, bool]:
     elif kind is Fraction:
         content = "_parts_of_fraction"
     elif kind.__module__ != "builtins" and not _is_of_tables(kind):
-        if kind is SimpleNamespace or _is_default(kind):
+        if kind in _WITH_ATTRIBUTES or _is_default(kind):
             state, counts = "_fields", True
         elif _is_pickled(kind):
             state = "_kept"

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from laila.codec import tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
+from laila.codec.invariants import fields_of_row
 from laila.codec.registry import DECODERS, ENCODERS, QUICK
 
 TYPE_CHECKING = False
@@ -41,7 +42,7 @@ _RECORD_NAMES = {kind: name for name, kind in _RECORDS.items()}
 
 
 def _encode_ip4(value: ipaddress.IPv4Address, encoder: Encoder) -> Row:
-    return [tags.IP, 0, value._ip]  # type: ignore[attr-defined]
+    return [tags.IP, 0, int(value._ip)]  # type: ignore[attr-defined]  # made of a bool or a member of an enum
 
 
 def _encode_ip6(value: ipaddress.IPv6Address, encoder: Encoder) -> Row:
@@ -53,8 +54,8 @@ def _encode_net(value: Any, encoder: Encoder) -> Row:
 
 
 def _decode_ip(row: Row, decoder: Decoder) -> object:
-    number, content = only(row, 2)
-    if type(number) is not int or not 0 <= number < len(_NETS):
+    number, content = fields_of_row(row)
+    if not 0 <= number < len(_NETS):
         raise ValueError("an unknown kind of address")
     if number == 0:
         return ipaddress.IPv4Address(expect(content, int))

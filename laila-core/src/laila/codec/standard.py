@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from laila.codec import tags
 from laila.codec.containers import dict_of, only, pairs_of
 from laila.codec.decoder import WORK_OF_ATTRIBUTE, Decoder, expect, one_of
+from laila.codec.invariants import fields_of_row
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS, ENCODERS, QUICK
 from laila.errors import CorruptEntryError
@@ -47,6 +48,12 @@ _is_zone = re.compile(r"\w[\w+-]*(?:/\w[\w+-]*)*", re.ASCII).fullmatch  # names 
 MAX_ZONES = 1000
 """How many zones beside the common ones a payload may have: each is read from the system's files anew."""
 _SMALL = 4096  # bits of numbers whose common factor is looked for
+
+
+def _pickled(value: object, encoder: Encoder) -> Row:
+    from laila.codec.signed import encode_pickled
+
+    return encode_pickled(value, encoder)
 
 
 def _encode_mapping(tag: int) -> EncodeFunction:
@@ -79,9 +86,7 @@ def _encode_default_dict(value: defaultdict[object, object], encoder: Encoder) -
     factory = value.default_factory
     name = _FACTORIES.get(factory) if isinstance(factory, type) else None
     if factory is not None and name is None:
-        from laila.codec.signed import encode_pickled
-
-        return encode_pickled(value, encoder)
+        return _pickled(value, encoder)
     return [tags.DEFAULT_DICT, name, *pairs_of(value)]
 
 
@@ -129,9 +134,8 @@ def _zone(value: object) -> tzinfo | None:
 
 
 def _decode_time(row: Row, decoder: Decoder) -> object:
-    *numbers, fold, zone = only(row, 6)
-    hour, minute, second, micro = (expect(n, int) for n in numbers)
-    return time(hour, minute, second, micro, _zone(zone), fold=expect(fold, int))
+    hour, minute, second, micro, fold, zone = fields_of_row(row)
+    return time(hour, minute, second, micro, _zone(zone), fold=fold)
 
 
 def _encode_datetime(value: datetime, encoder: Encoder) -> Row:
@@ -139,9 +143,8 @@ def _encode_datetime(value: datetime, encoder: Encoder) -> Row:
 
 
 def _decode_datetime(row: Row, decoder: Decoder) -> object:
-    *numbers, fold, zone = only(row, 9)
-    year, month, day, hour, minute, second, micro = (expect(n, int) for n in numbers)
-    return datetime(year, month, day, hour, minute, second, micro, _zone(zone), fold=expect(fold, int))
+    year, month, day, hour, minute, second, micro, fold, zone = fields_of_row(row)
+    return datetime(year, month, day, hour, minute, second, micro, _zone(zone), fold=fold)
 
 
 def _encode_timezone(value: timezone, encoder: Encoder) -> Row:
@@ -150,9 +153,10 @@ def _encode_timezone(value: timezone, encoder: Encoder) -> Row:
 
 
 def _decode_timezone(row: Row, decoder: Decoder) -> object:
-    days, seconds, micro, name = only(row, 4)
-    offset = timedelta(expect(days, int), expect(seconds, int), expect(micro, int))
-    return timezone(offset) if name is None else timezone(offset, expect(name, str))
+    *numbers, name = fields_of_row(row)
+    offset = timedelta(*numbers)
+    # It may be a text of another class, such as numpy's.
+    return timezone(offset) if name is None else timezone(offset, name)
 
 
 def _encode_zone(value: ZoneInfo, encoder: Encoder) -> Row:
@@ -180,8 +184,7 @@ def _encode_zone(value: ZoneInfo, encoder: Encoder) -> Row:
 
 
 def _decode_zone(row: Row, decoder: Decoder) -> object:
-    (name,) = only(row, 1)
-    text = expect(name, str)
+    (text,) = fields_of_row(row)
     if row[0] == tags.OWN_ZONE and not decoder.count(tags.OWN_ZONE, MAX_ZONES):
         raise ValueError(f"more than {MAX_ZONES} time zones of their own")
     try:
@@ -198,13 +201,11 @@ def _decode_zone(row: Row, decoder: Decoder) -> object:
 
 
 def _decode_date(row: Row, decoder: Decoder) -> object:
-    year, month, day = (expect(n, int) for n in only(row, 3))
-    return date(year, month, day)
+    return date(*fields_of_row(row))
 
 
 def _decode_timedelta(row: Row, decoder: Decoder) -> object:
-    days, seconds, micro = (expect(n, int) for n in only(row, 3))
-    return timedelta(days, seconds, micro)
+    return timedelta(*fields_of_row(row))
 
 
 def _decimal_text(value: Decimal) -> str:
@@ -212,8 +213,8 @@ def _decimal_text(value: Decimal) -> str:
 
 
 def _decode_decimal(row: Row, decoder: Decoder) -> object:
-    (text,) = only(row, 1)
-    found = Decimal(expect(text, str))
+    (text,) = fields_of_row(row)
+    found = Decimal(text)
     if _decimal_text(found) != text:
         # Where the context does not trap it, Decimal makes a NaN of what is no number.
         raise ValueError("a decimal that is written otherwise")
@@ -221,17 +222,15 @@ def _decode_decimal(row: Row, decoder: Decoder) -> object:
 
 
 def is_integer(value: object) -> bool:
-    """Whether ``value`` is exactly an int, or an integer of numpy's, which ``Fraction`` keeps as it is."""
+    """Whether ``value`` is an int, or an integer of numpy's, which ``Fraction`` and ``UUID`` keep."""
     numpy = sys.modules.get("numpy")
-    return type(value) is int or (numpy is not None and isinstance(value, numpy.integer))
+    return isinstance(value, int) or (numpy is not None and isinstance(value, numpy.integer))
 
 
 def _encode_fraction(value: Fraction, encoder: Encoder) -> Row:
     parts = (value._numerator, value._denominator)  # type: ignore[attr-defined]
     if not all(map(is_integer, parts)):
-        from laila.codec.signed import encode_pickled
-
-        return encode_pickled(value, encoder)
+        return _pickled(value, encoder)
     return [tags.FRACTION, *parts]
 
 
@@ -250,11 +249,23 @@ def _decode_fraction(row: Row, decoder: Decoder) -> object:
     return found
 
 
+def _encode_uuid(value: UUID, encoder: Encoder) -> Row:
+    number = value.int
+    return [
+        tags.UUID,
+        number.to_bytes(16, "big") if type(number) is int else number,  # which may be numpy's
+        value.is_safe.value,
+    ]
+
+
 def _decode_uuid(row: Row, decoder: Decoder) -> object:
-    data, safe = only(row, 2)
-    if safe is not None and type(safe) is not int:
-        raise ValueError("an unknown kind of UUID")
-    return UUID(bytes=expect(data, bytes), is_safe=SafeUUID(safe))
+    data: Any
+    data, safe = row[1:] if is_integer(row[1]) else fields_of_row(row)
+    if type(data) is bytes:
+        return UUID(bytes=data, is_safe=SafeUUID(safe))
+    found = UUID(int=int(data), is_safe=SafeUUID(safe))
+    object.__setattr__(found, "int", data)
+    return found
 
 
 def _encode_path(value: PurePath, encoder: Encoder) -> Row:
@@ -262,12 +273,10 @@ def _encode_path(value: PurePath, encoder: Encoder) -> Row:
 
 
 def _decode_path(row: Row, decoder: Decoder) -> object:
-    number, text = only(row, 2)
-    if not 0 <= expect(number, int) < len(_PATHS):
+    number, text = fields_of_row(row)
+    if not 0 <= number < len(_PATHS):
         raise ValueError("an unknown kind of path")
-    return _PATHS[number](  # type: ignore[call-overload]
-        expect(text, str)
-    )
+    return _PATHS[number](text)
 
 
 def _encode_array(value: array[Any], encoder: Encoder) -> Row:
@@ -313,7 +322,7 @@ ENCODERS.update(
         ZoneInfo: _encode_zone,
         Decimal: lambda value, encoder: [tags.DECIMAL, _decimal_text(value)],
         Fraction: _encode_fraction,
-        UUID: lambda value, encoder: [tags.UUID, int(value.int).to_bytes(16, "big"), value.is_safe.value],
+        UUID: _encode_uuid,
         array: _encode_array,
     }
 )

@@ -57,11 +57,6 @@ BUFFERED = frozenset(
 """Rows whose first field is the number of a buffer (or None where the bytes are in the row)."""
 LEAVES = frozenset({NDARRAY, STRUCTURED, TENSOR})
 """Rows whose values are taken for as good as written, without reading them again."""
-DOUBTFUL = frozenset(
-    {ARRAY_SUBCLASS, COMPOUND_TENSOR, OBJECT, NAMED_TUPLE, ENUM, EXTENSION, PICKLED}
-    | {SUBCLASS, ODD_OBJECT, EXCEPTION, GENERIC_ALIAS, FRAME_CLASS}
-)
-"""Rows that run code of others when made or read: a blob that has one is read before it is stored."""
 MERGED = frozenset(
     {TUPLE, FROZENSET, CONSTANT, INT, COMPLEX, BYTES, RANGE, DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE}
     | {DECIMAL, FRACTION, UUID, PATH, SCALAR, NUMPY_TEXT, DTYPE, DEVICE, TORCH_CONSTANT, SLICE}

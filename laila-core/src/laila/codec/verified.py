@@ -30,6 +30,9 @@ _REMEDY = (
 )
 
 
+_REMEDY_OF_SHARED = "store one of both, or a copy of one: dict(vars(obj)), copy.copy(obj)"
+
+
 def verify(blob: Blob, payload: object, encoder: Encoder, *, deep: bool) -> tuple[str, str] | None:
     """Read ``blob`` again; return where and how it differs from ``payload``, or None.
 
@@ -67,7 +70,8 @@ def verify_plain(payload: object, tree: bytes) -> None:
 def refuse(place: tuple[str, str]) -> NoReturn:
     """Raise the error about a payload that would come back changed."""
     path, reason = place
-    raise PayloadError(f"{path} cannot be stored: it would come back changed: {reason}; {_REMEDY}", path=path)
+    remedy = _REMEDY_OF_SHARED if reason == SHARED_ATTRIBUTES else _REMEDY
+    raise PayloadError(f"{path} cannot be stored: it would come back changed: {reason}; {remedy}", path=path)
 
 
 def _refuse_row(payload: object, encoder: Encoder, row: int, error: Exception) -> NoReturn:
