@@ -216,8 +216,12 @@ def test_keys_from_new_to_another_machine(home: dict[str, str], tmp_path: Path) 
     exported = tmp_path / "exported"
     assert laila(home, "keys", "export", key_id, "--output", str(exported)).returncode == 0
     assert (exported.read_text(), stat.S_IMODE(exported.stat().st_mode)) == (secret, 0o600)
-    again = laila(home, "keys", "export", key_id, "--output", str(exported))
-    assert (again.returncode, "File exists" in again.stderr) == (1, True)
+    assert laila(home, "keys", "export", key_id, "--output", str(exported)).returncode == 0  # it is there
+    taken = tmp_path / "taken"
+    taken.write_text("something else")
+    again = laila(home, "keys", "export", key_id, "--output", str(taken))
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+    assert taken.read_text() == "something else"
     for number, arguments in enumerate(([str(exported)], ["-"], [])):
         other = home | {"HOME": str(tmp_path / f"other{number}")}
         done = laila(other, "keys", "import", *arguments, text=secret)

@@ -106,6 +106,18 @@ def test_nothing_is_overwritten(kind: str, tmp_path: Path, capsys: pytest.Captur
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_the_same_command_again_leaves_what_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new-pool", "cards", "--folder", str(tmp_path)]) == 0
+    module = tmp_path / "laila-pool-cards" / "src" / "laila_pool_cards" / "pool.py"
+    module.write_text("mine")
+    assert main(["new-pool", "cards", "--folder", str(tmp_path)]) == 0
+    assert "is there already, and was left as it is" in capsys.readouterr().out
+    assert module.read_text() == "mine"
+    assert main(["new-pool", "cards", "--scheme", "index", "--folder", str(tmp_path)]) == 1
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new-pool", "cards", "--folder", str(tmp_path / "none")]) == 1
     assert "there is no folder" in capsys.readouterr().err

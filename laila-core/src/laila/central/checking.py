@@ -1,10 +1,13 @@
-"""What ``memorize`` looks for in a pool before it writes: names that are taken, leaves that are missing."""
+"""What ``memorize`` looks for in a pool before it writes.
+
+Names that are taken, leaves that are missing, and what it need not write again.
+"""
 
 from __future__ import annotations
 
 from errno import EACCES
 
-from laila.errors import EntryNotFoundError, IdentityConflictError
+from laila.errors import EntryNotFoundError, IdentityConflictError, LailaError
 from laila.identity import may_evolve
 from laila.showing import shown
 
@@ -13,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from laila.blob.blob import Blob
+    from laila.blob.head import BlobHead
     from laila.contract.pool import Pool
     from laila.entry import Entry
 
-__all__ = ["missing_leaves", "taken_names"]
+__all__ = ["missing_leaves", "stays_as_it_is", "taken_names"]
 
 _SHOWN_LEAVES = 3
 
@@ -92,6 +96,39 @@ def missing_leaves(
     absent = {leaf for leaf, there in zip(every, pool.present(every), strict=True) if not there}
     missing = {i: [leaf for leaf in some if leaf in absent] for i, some in leaves.items()} if absent else {}
     return {i: _missing(keys[i], some, pool) for i, some in missing.items() if some}
+
+
+def stays_as_it_is(pool: Pool, blobs: Sequence[Blob]) -> list[bool]:
+    """Return for each of ``blobs`` whether the pool that decides seems to hold the same, metadata included.
+
+    That is what the heads say. What is transformed, cannot be asked for, or comes twice counts as another.
+    """
+    last = pool.chain()[-1] if pool.write_through else pool
+    if last.transformations is not None or len({blob.key for blob in blobs}) < len(blobs):
+        return [False] * len(blobs)
+    try:
+        heads = last.heads_here([blob.key for blob in blobs])
+    except OSError as error:
+        if isinstance(error, PermissionError) or error.errno == EACCES:
+            return [False] * len(blobs)
+        raise
+    return [
+        head is not None and not isinstance(head, LailaError) and _alike(head, blob)
+        for head, blob in zip(heads, blobs, strict=True)
+    ]
+
+
+def _alike(head: Blob | BlobHead, blob: Blob) -> bool:
+    signers = [one.signature and one.signature[0] for one in (head, blob)]
+    return (
+        not head.transformations
+        and head._meta is not None
+        and blob._meta is not None
+        and head.digest == blob.digest
+        and head.nickname == blob.nickname
+        and signers[0] == signers[1]
+        and head.metadata["user"] == blob.metadata["user"]
+    )
 
 
 def _missing(key: str, leaves: list[str], pool: Pool) -> EntryNotFoundError:

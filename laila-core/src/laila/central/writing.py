@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laila.central.checking import missing_leaves, taken_names
+from laila.central.checking import missing_leaves, stays_as_it_is, taken_names
 from laila.contract.pool import StoreOutcome
 from laila.entry import EntryState, Manifest, from_blob, to_blob
 from laila.errors import EvolutionConflictError, ImmutableEntryError, ManifestError
@@ -330,12 +330,23 @@ def evolution_of(blob: Blob) -> int | None:
 
 
 def store_over(pool: Pool, blobs: Sequence[Blob]) -> list[object]:
-    """File ``blobs`` in place of what is there; an evolution is never replaced."""
-    constants = [blob for blob in blobs if _is_constant(blob.key)]
-    variables = [blob for blob in blobs if not _is_constant(blob.key)]
-    replaced = iter(pool.store(constants, replace=True) if constants else ())
-    created = iter(pool.store(variables) if variables else ())
-    return [next(replaced if _is_constant(blob.key) else created) for blob in blobs]
+    """File ``blobs`` in place of what is there; an evolution is never replaced.
+
+    What is there as it is to be is compared, and not written again.
+    """
+    outcomes: list[object] = [None] * len(blobs)
+    constants = [i for i, blob in enumerate(blobs) if _is_constant(blob.key)]
+    same = stays_as_it_is(pool, [blobs[i] for i in constants]) if constants else []
+    replaced = [i for i, stays in zip(constants, same, strict=True) if not stays]
+    rest = [i for i in range(len(blobs)) if i not in set(replaced)]
+    for i, outcome in zip(rest, pool.store([blobs[i] for i in rest]) if rest else (), strict=True):
+        outcomes[i] = outcome
+        if _is_constant(blobs[i].key) and outcome not in {_CREATED, _SAME}:
+            replaced.append(i)
+    some = [blobs[i] for i in replaced]
+    for i, outcome in zip(replaced, pool.store(some, replace=True) if some else (), strict=True):
+        outcomes[i] = outcome
+    return outcomes
 
 
 def _store_next(pool: Pool, entry: Entry, blob: Blob) -> Outcome:

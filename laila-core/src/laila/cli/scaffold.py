@@ -68,17 +68,19 @@ def _free(group: str, name: str) -> str:
     return name
 
 
-def write_project(template: str, target: Path, values: Mapping[str, str]) -> None:
-    """Write the project ``target`` from a template. Nothing that is there is touched.
+def write_project(template: str, target: Path, values: Mapping[str, str]) -> bool:
+    """Write the project ``target`` from a template; False where an earlier run did. Nothing there is touched.
 
-    Raises :class:`~laila.errors.InvalidValueError` where ``target`` is there already, or its folder is not;
-    ``OSError`` where the system refuses, and what was written is removed then.
+    Raises :class:`~laila.errors.InvalidValueError` where ``target`` is something else, or its folder is not
+    there; ``OSError`` where the system refuses, and what was written is removed then.
     """
     if not target.parent.is_dir():
         raise InvalidValueError(f"there is no folder {target.parent} to write {target.name} into")
     try:
         target.mkdir()
     except FileExistsError:
+        if _is_project(target, values):
+            return False
         raise InvalidValueError(f"{target} is there already, and was left as it is") from None
     try:
         for path, text in _files(files("laila.cli") / "templates" / template):
@@ -88,11 +90,28 @@ def write_project(template: str, target: Path, values: Mapping[str, str]) -> Non
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
+    return True
 
 
-def say_next(target: Path, what: str, then: str) -> None:
-    """Say that ``what`` is written, which commands come next, and what is to be done ``then``."""
-    say(f"{target} is written: {what}. Next:")
+def _is_project(target: Path, values: Mapping[str, str]) -> bool:
+    """Whether the folder holds the project that would be written: the same plugin, whatever became of it."""
+    import tomllib
+
+    try:
+        project = tomllib.loads((target / "pyproject.toml").read_text("utf-8"))["project"]
+        points = project["entry-points"][values["group"]]
+        return project["name"] == values["distribution"] and values["point"] in points
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def say_next(target: Path, what: str, then: str, *, written: bool) -> None:
+    """Say that ``what`` is written, or was before; which commands come next, and what to do ``then``."""
+    say(
+        f"{target} is written: {what}. Next:"
+        if written
+        else f"{target} is there already, and was left as it is. Next:"
+    )
     for line in (
         f"cd {quote(str(target))}",
         "pip install -e '.[testing]'",

@@ -22,6 +22,7 @@ from types import GeneratorType
 from laila.codec import registry, tags
 from laila.codec.advice import IN_CYCLE, PICKLED
 from laila.codec.decoder import Decoder, expect
+from laila.codec.dynamic import Classes, reduce_code, steady
 from laila.codec.encoder import Cycle, Encoder, Known, NotALeaf
 from laila.codec.graphs import path_to
 from laila.codec.plain import INLINE_BYTES
@@ -255,8 +256,11 @@ def _pickler(base: type) -> Any:
                 reduced = _reduce_exception(obj)
             elif isinstance(obj, dict) and getattr(obj, "__dict__", None) is obj:
                 reduced = _reduce_own_attributes(obj)
+            elif isinstance(obj, type):
+                steady(obj)
+                reduced = None
             else:
-                reduced = _reduce_array(obj)
+                reduced = reduce_code(obj) or _reduce_array(obj)
             return super().reducer_override(obj) if reduced is None else reduced
 
     return Pickler
@@ -371,6 +375,10 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, data: bytes, children: Row) -> None:
         super().__init__(io.BytesIO(data))
         self._children = children
+        self._classes = Classes()
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._classes.find(module, name) or super().find_class(module, name)
 
     def persistent_load(self, pid: object) -> object:
         return self._children[expect(pid, int)]

@@ -75,14 +75,17 @@ class Hooks:
     def register(self, plugin: object, name: str | None = None) -> str:
         """Register a module or object with ``@hookimpl`` functions; let it register what it brings.
 
-        Returns the name it is registered under. Raises :class:`~laila.errors.PluginError`, and registers
-        nothing, for a hook that there is not, arguments that the hook does not have, a wrapper, an ``async``
-        function, a name that is taken, or a registration that raises.
+        Returns the name it is registered under. The same object again replaces what it had. Raises
+        :class:`~laila.errors.PluginError`, and registers nothing, for a hook that is not there, arguments
+        that it does not have, a wrapper, an ``async`` function, a name that is taken, or a registration that
+        raises.
         """
         label = name or getattr(plugin, "__name__", None) or type(plugin).__name__
         self._check(plugin, label)
         with _lock:
             try:
+                if self.manager.get_plugin(label) is plugin:  # its cell or module is run again
+                    self.manager.unregister(plugin)
                 given = self.manager.register(plugin, name)
             except Exception as error:
                 # pluggy may stop half-way through a plugin's hooks: take back what it did.

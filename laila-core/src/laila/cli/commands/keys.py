@@ -8,11 +8,14 @@ an exported one as you would a password.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laila.cli.output import say, show_table
+from laila.errors import InvalidValueError
+from laila.showing import shown
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -74,9 +77,26 @@ def _export(options: Namespace) -> None:
         say(text)
         return
     # Exclusive and private from the first moment: no reader in between, nothing overwritten.
-    number = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        number = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        if _holds(options.output, text):
+            return
+        raise InvalidValueError(
+            f"{shown(str(options.output))} is there already, and was left as it is: give another --output"
+        ) from None
     with os.fdopen(number, "w", encoding="ascii") as file:
         file.write(text + "\n")
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whether a file is what an earlier export of this key has made: private, and this key alone."""
+    try:
+        status = path.lstat()
+        private = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077 and status.st_uid == os.getuid()
+        return private and path.read_text("ascii") == text + "\n"
+    except (OSError, ValueError):
+        return False
 
 
 def _import(options: Namespace) -> None:

@@ -41,10 +41,12 @@ def run(options: Namespace) -> int:
     distribution = f"{PREFIX}{options.name}"
     camel = "".join(part.capitalize() for part in options.name.split("-"))
     target = options.folder / distribution
-    write_project(
+    written = write_project(
         "pool",
         target,
         {
+            "group": GROUP,
+            "point": options.scheme or options.name,
             "name": options.name,
             "scheme": options.scheme or options.name,
             "distribution": distribution,
@@ -59,5 +61,6 @@ def run(options: Namespace) -> int:
         target,
         "a pool over a dict, which keeps laila's contract",
         f"put your backend into src/{distribution.replace('-', '_')}/pool.py",
+        written=written,
     )
     return 0

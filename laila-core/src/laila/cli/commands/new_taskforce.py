@@ -39,10 +39,12 @@ def run(options: Namespace) -> int:
     package = distribution.replace("-", "_")
     camel = "".join(part.capitalize() for part in options.name.split("-"))
     target = options.folder / distribution
-    write_project(
+    written = write_project(
         "taskforce",
         target,
         {
+            "group": GROUP,
+            "point": options.name,
             "name": options.name,
             "distribution": distribution,
             "package": package,
@@ -53,5 +55,6 @@ def run(options: Namespace) -> int:
         target,
         "a task force that runs work in its submitter, and keeps laila's contract",
         f"put your engine into src/{package}/taskforce.py",
+        written=written,
     )
     return 0
