@@ -403,6 +403,36 @@ def test_what_is_no_key_is_not_imported(text: str) -> None:
     assert signing_keys.list() == before
 
 
+def test_a_key_that_was_taken_away_is_trusted_no_longer() -> None:
+    """Also in a process that has used it: whoever revokes a key need not find out who runs."""
+    key_id = signing_keys.new()
+    path = signing_keys._folder() / f"{key_id}.key"
+    assert signing_keys.find(key_id) is not None
+    text = path.read_text()
+    path.unlink()
+    assert signing_keys.find(key_id) is None
+    signing_keys.import_text(text)
+    assert signing_keys.find(key_id) is not None
+    path.write_text("00" * 32 + "\n")
+    with pytest.raises(SecretError, match="does not hold that key"):
+        signing_keys.find(key_id)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["active", "key"])
+def test_what_is_no_file_of_a_key_is_not_waited_for(name: str) -> None:
+    key_id = signing_keys.new()
+    place = signing_keys._folder() / ("active" if name == "active" else f"{key_id}.key")
+    for put in (os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)):
+        place.unlink()
+        put(place)
+        with pytest.raises(SecretError):
+            signing_keys.current()
+        if place.is_dir():
+            place.rmdir()
+            place.touch()
+
+
 def test_keys_that_others_may_write_to_are_not_trusted() -> None:
     key_id = signing_keys.new()
     folder = signing_keys._folder()

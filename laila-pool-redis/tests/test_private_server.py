@@ -524,3 +524,26 @@ def test_a_place_where_others_may_stand_in_for_the_server_is_refused(tmp_path: P
         RedisPool(path=place, start_timeout=5.0)
     assert not target.is_dir() or not list(target.iterdir())
     assert not target.is_file()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+def test_nothing_is_sent_to_a_server_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the folder had been swapped after it was looked at: who answers is asked of the system."""
+    folder = tmp_path / "server"
+    folder.mkdir(0o777)
+    folder.chmod(0o777)
+    tmp_path.chmod(0o755)
+    program = (
+        "import os, socket, sys\nos.setuid(65534)\nline = socket.socket(socket.AF_UNIX)\n"
+        "os.chdir(sys.argv[1])\nline.bind('server.sock')\nline.listen()\nprint(flush=True)\n"
+        "print(line.accept()[0].recv(100))\n"
+    )
+    for above in (tmp_path.parent, tmp_path.parent.parent):
+        above.chmod(0o755)
+    stranger = subprocess.Popen([sys.executable, "-c", program, folder], stdout=subprocess.PIPE)
+    assert stranger.stdout is not None
+    stranger.stdout.readline()
+    monkeypatch.setattr("laila.pool.redis.server.PrivateServer._check_folder", lambda server: None)
+    with pytest.raises(PoolError, match="belongs to the user 65534"):
+        RedisPool(path=folder)
+    assert stranger.communicate(timeout=20)[0] == b"b''\n"

@@ -49,12 +49,13 @@ def check(path: Path, found: os.stat_result, ring: str, *, private: bool = False
         )
 
 
-def read(path: Path, ring: str) -> str:
-    """Return what is in the file of a key. Raises :class:`SecretError` where it is not to be trusted.
+def read(path: Path, ring: str, *, private: bool = True) -> str:
+    """Return what is in a file of the keys' folder, one that others must not read where it is ``private``.
 
-    What the system raises comes through.
+    Raises:
+        SecretError: it is not to be trusted. What the system raises comes through.
     """
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(number, encoding="ascii") as file:
-        check(path, os.fstat(number), ring, private=True)
+        check(path, os.fstat(number), ring, private=private)
         return file.read(1 << 16)

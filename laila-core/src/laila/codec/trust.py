@@ -83,7 +83,7 @@ class Keyring:
         self._ring = ring
         self._variable = variable
         self._label = label
-        self._known: dict[tuple[str, str], bytes] = {}
+        self._known: dict[tuple[str, str], tuple[tuple[int, ...], bytes]] = {}
 
     def __repr__(self) -> str:
         return f"<Keyring {self._ring}>"
@@ -124,12 +124,19 @@ class Keyring:
         if not _is_id(key_id):
             return None
         folder = self._folder()
-        known = self._known.get((str(folder), key_id))
-        if known is None:
-            known = self._read(folder, key_id)
-            if known is not None:
-                self._known[str(folder), key_id] = known
-        return known
+        # A key whose file was taken away or replaced, in whichever process, is trusted no longer.
+        try:
+            found = os.lstat(folder / f"{key_id}.key")
+        except OSError:
+            return None
+        place, version = (str(folder), key_id), (found.st_ino, found.st_mtime_ns, found.st_mode, found.st_uid)
+        known = self._known.get(place)
+        if known is None or known[0] != version:
+            key = self._read(folder, key_id)
+            if key is None:
+                return None
+            known = self._known[place] = (version, key)
+        return known[1]
 
     def _read(self, folder: Path, key_id: str) -> bytes | None:
         try:
@@ -170,9 +177,11 @@ class Keyring:
 
     def _active(self, folder: Path) -> str | None:
         try:
-            text = (folder / "active").read_text("ascii").strip()
+            text = keyfiles.read(folder / "active", self._ring, private=False).strip()
         except FileNotFoundError:
             return None
+        except SecretError:
+            raise
         except (OSError, UnicodeDecodeError) as error:
             raise SecretError(f"{folder / 'active'} cannot be read: {error}", name=self._ring) from error
         if not _is_id(text):

@@ -73,7 +73,9 @@ class TooManyCallsError(Exception):
 
 
 class Connections:
-    """Up to ``limit`` connections that ``make`` makes; ``ready`` is called before one is opened.
+    """Up to ``limit`` connections that ``make`` makes.
+
+    ``ready`` is called before one is opened, and ``refuse`` with its socket before anything is sent.
 
     A call that loses its connection is repeated for up to ``retry_for`` seconds. As long as the server was
     not reached yet, or could not be reached, each call tries once: that wait is paid once, not by every call.
@@ -85,12 +87,14 @@ class Connections:
         make: Callable[[], Connection],
         *,
         ready: Callable[[], None],
+        refuse: Callable[[socket.socket], None],
         limit: int,
         timeout: float,
         retry_for: float,
     ) -> None:
         self._make = make
         self._ready = ready
+        self._refuse = refuse
         self._limit = limit
         self._timeout = timeout
         self._retry_for = retry_for
@@ -181,6 +185,8 @@ class Connections:
 
     def _log_in(self, connection: Connection) -> None:
         self._check_open()  # close() may have come just before there was a socket to shut down
+        if connection._sock is not None:
+            self._refuse(connection._sock)
         connection.on_connect()
 
     @contextmanager

@@ -11,7 +11,7 @@ from laila.contract import Pool, directory
 from laila.pool.redis.connections import Connections
 from laila.pool.redis.layout import Names
 from laila.pool.redis.reporting import reporting
-from laila.pool.redis.server import PrivateServer, reachable
+from laila.pool.redis.server import PrivateServer, reachable, refuse_stranger
 from laila.pool.redis.settings import RedisSettings
 from laila.pool.redis.store import Store
 
@@ -82,6 +82,7 @@ class RedisPool(Pool):
         self._connections = Connections(
             self._make_connection,
             ready=self._server.ensure if self._server is not None else lambda: None,
+            refuse=refuse_stranger if self._server is not None else lambda line: None,
             limit=settings.max_connections,
             timeout=settings.timeout,
             retry_for=settings.retry_for,

@@ -15,6 +15,7 @@ import select
 import shutil
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Literal
 
-__all__ = ["PrivateServer", "find_program", "reachable"]
+__all__ = ["PrivateServer", "find_program", "reachable", "refuse_stranger"]
 
 _SOCKET = "server.sock"
 # The system's limit for the path of a socket is 108 bytes on Linux, 104 elsewhere, the last one 0.
@@ -268,6 +269,22 @@ def reachable(path: str) -> Iterator[str]:
         yield os.path.join(link, os.path.basename(path))
 
 
+def refuse_stranger(line: socket.socket) -> None:
+    """Raise :class:`~laila.errors.PoolError` where another user answers at the other end of a Unix socket.
+
+    The folder was looked at before; whoever may rename it could have put another one there since.
+    """
+    if not hasattr(socket, "SO_PEERCRED"):  # Linux tells who it is
+        return
+    _, user, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if user not in (os.geteuid(), 0):
+        raise PoolError(
+            f"the server at the socket belongs to the user {user}, and this process is the user "
+            f"{os.geteuid()}: nothing was sent. Look who put it there, or give another path=",
+            errno=errno.EPERM,
+        )
+
+
 def _say(path: str, command: bytes) -> bytes | None:
     """Send one line to the socket at ``path`` and return the answer; b"" for none, None for no server."""
     with socket.socket(socket.AF_UNIX) as line:
@@ -277,6 +294,7 @@ def _say(path: str, command: bytes) -> bytes | None:
                 line.connect(name)
         except OSError:
             return None
+        refuse_stranger(line)
         try:
             line.sendall(command)
             return line.recv(1024)
