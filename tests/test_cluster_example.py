@@ -111,7 +111,7 @@ def test_while_a_worker_is_killed_and_the_scheduler_is_restarted(
         features = policy.extend(url, pool_nickname="features")
         arguments = ["--images", f"s3://{bucket}/digits", "--features", url, "--scheduler", dask.address]
         run = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(SCRIPT), *arguments, "--batch", "5", "--retries", "5"],
+            [sys.executable, "-W", "ignore", str(SCRIPT), *arguments, "--batch", "10", "--retries", "5"],
             cwd=home,
             env=clean_environment(home, **variables),
             stdout=subprocess.PIPE,
@@ -134,9 +134,9 @@ def test_while_a_worker_is_killed_and_the_scheduler_is_restarted(
         finally:
             run.kill()
             run.wait()
-        assert len(before) < 360, "it was in mid-run"
-        assert (printed["batches"], printed["images"]) == (360, 1797)
-        assert len(set(printed["features"])) == 360
+        assert len(before) < 180, "it was in mid-run"
+        assert (printed["batches"], printed["images"]) == (180, 1797)
+        assert len(set(printed["features"])) == 180
         assert printed["accuracy"] > 0.95
         after = policy.central.memory.remember(before, pool_nickname="features").wait()
         for one, other in zip(held, after, strict=True):

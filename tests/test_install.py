@@ -48,7 +48,11 @@ def pip(environment: Environment, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.parametrize("extra", sorted(set(_CORE.extras) - {"torch", "ml-dtypes"}))
+LIBRARIES = sorted(set(_CORE.extras) - {*PLUGINS, "all", "torch", "ml-dtypes"})
+"""Extras that bring no plugin: where all go together, each goes alone."""
+
+
+@pytest.mark.parametrize("extra", ["all", *sorted(PLUGINS), ",".join(LIBRARIES)])
 def test_each_extra_installs_from_the_folder_of_wheels(
     extra: str, dist: Path, make_environment: MakeEnvironment
 ) -> None:

@@ -281,7 +281,7 @@ class TogetherInPieces(OnDisk):
             return False
         for key, blob in items:
             self._write(key, blob)
-            time.sleep(0.01)
+            time.sleep(0.05)
         return True
 
 

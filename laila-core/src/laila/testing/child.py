@@ -113,15 +113,26 @@ class Writer:
         self.acknowledged = 0
         """The number of the last operation that has returned."""
 
-    def write_for(self, seconds: float, at_least: int) -> None:
-        """Follow it for a while, until some operations have returned and it is inside of another."""
+    def write_some(self, least: int) -> None:
+        """Follow it until ``least`` operations have returned, and for as long as two of them take at most.
+
+        Then it is inside of another one, at any moment of it: a machine that is slow makes no difference.
+        """
         __tracebackhide__ = True
         start = time.monotonic()
-        while (now := time.monotonic()) < start + seconds or self.acknowledged < at_least:
-            promise(now < start + PATIENCE, f"a process that writes gets on; it did {self.acknowledged}")
+        begun = None
+        while self.acknowledged < least:
+            promise(
+                time.monotonic() < start + PATIENCE,
+                f"a process that writes gets on; it did {self.acknowledged}",
+            )
             self._read(0.05)
-        # What was read last is that an operation returned; as good a moment as any other comes later.
-        time.sleep(random.uniform(0, 2 * seconds / self.acknowledged))
+            if begun is None and self.acknowledged:
+                begun = time.monotonic(), self.acknowledged - 1
+        assert begun is not None
+        since, before = begun
+        each = (time.monotonic() - since) / (self.acknowledged - before)
+        time.sleep(random.uniform(0, 2 * each))
 
     def kill(self) -> None:
         """End it as ``kill -9`` does; what it had said until then counts as acknowledged."""

@@ -105,7 +105,7 @@ class Sharing(PoolSuite):
         for turn in range(8):
             prefix = f"kill-{turn}"
             with child.writing(durable, prefix) as writer:
-                writer.write_for(0.15, at_least=5)
+                writer.write_some(5 + 3 * turn)
                 writer.kill()
             pool = opened() if alone else durable
             _check_killed(pool, prefix, writer.acknowledged)
