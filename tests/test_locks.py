@@ -11,10 +11,13 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from laila.locks import check_free, check_may_use, check_may_wait, long_lock, mutex
+import laila
+from laila.locks import check_free, check_may_use, check_may_wait, long_lock, mutex, serve_others
 from workspace import ROOT
 
 KINDS = {"Lock", "RLock", "allocate_lock", "Condition", "Semaphore", "BoundedSemaphore"}
@@ -29,23 +32,12 @@ OTHERS = {
     ),
     "laila-core/src/laila/component/component.py": (1, "of closing, which checks first that it may wait"),
     "laila-core/src/laila/contract/protocol.py": (2, "of starting and stopping, by those who set up"),
-    "laila-core/src/laila/offload/taskforce.py": (
-        2,
-        "reentrant; work is shipped under it, and not waited for",
-    ),
-    "laila-core/src/laila/offload/worker.py": (2, "reentrant; of worker processes, which have no handlers"),
-    "laila-core/src/laila/offload/executor.py": (1, "of threads of its own, in which no user's code runs"),
     "laila-taskforce-threads/src/laila/taskforce/threads/workers.py": (1, "the gate of one idle worker"),
-    "laila-taskforce-dask/src/laila/taskforce/dask/local.py": (1, "a count of clusters, and the logs' level"),
-    "laila-taskforce-dask/src/laila/taskforce/dask/worker.py": (2, "of worker processes"),
-    "laila-taskforce-dask/src/laila/taskforce/dask/notes.py": (
+    "laila-taskforce-processes/src/laila/taskforce/processes/crew.py": (
         1,
-        "a few assignments, of the client's threads",
+        "of forks while a worker is started: reentrant, and nothing else is taken under it",
     ),
-    "laila-taskforce-processes/src/laila/taskforce/processes/crew.py": (2, "of beginning and ending workers"),
-    "laila-comm-tcpip/src/laila/comm/tcpip/": (None, "of the network's thread, and of calls that time out"),
-    "laila-pool-redis/src/laila/pool/redis/": (None, "of connections: each wait has a time limit"),
-    "laila-pool-s3/src/laila/pool/s3/": (None, "of its own threads, in which no user's code runs"),
+    "laila-pool-s3/src/laila/pool/s3/crew.py": (2, "conditions over a long lock"),
 }
 
 
@@ -76,8 +68,6 @@ def test_every_lock_keeps_a_rule() -> None:
 
 
 def test_who_is_inside_may_not_wait() -> None:
-    import laila
-
     with mutex:
         for use in (
             check_may_use,
@@ -168,6 +158,111 @@ def test_a_signal_each_millisecond_that_saves_something(url: str, tmp_path: obje
     """
     done = run(program)
     assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr[-3000:]
+
+
+REMOTE = """
+import faulthandler, gc, os, signal, sys, time
+import laila
+
+pool, kind, secret, mode = sys.argv[1:]
+force = None
+if kind == "peer":
+    laila.communication.add_connection(laila.DefaultTCPIPProtocol(listen=False))
+    memory = laila.peers[laila.add_peer(pool, secret)].central.memory
+else:
+    laila.alpha_pool = laila.tiers("memory://?max_bytes=100000", pool)
+    memory = laila.memory
+    if kind == "processes":
+        from laila.taskforce import ProcessTaskForce
+        force = laila.command.add_taskforce(ProcessTaskForce(workers=2))
+first = memory.memorize(laila.constant(0)).wait()
+laila.command.submit(int, taskforce_id=force).wait()
+ended = refused = inside = 0
+
+def save(*_):
+    global ended, refused, inside
+    if inside:
+        return
+    inside = 1
+    try:
+        what = time.time_ns() // 1000 % 3
+        if what == 0:
+            memory.memorize(laila.constant(time.time_ns())).wait()
+        elif what == 1:
+            memory.remember(first).wait()
+        else:
+            laila.command.submit(int, taskforce_id=force).wait()
+        ended += 1
+    except laila.errors.ReentryError:
+        refused += 1
+    finally:
+        inside = 0
+
+class Session:
+    def __init__(self):
+        self.me = self
+    __del__ = save
+
+if mode == "signals":
+    signal.signal(signal.SIGALRM, save)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+else:
+    gc.set_threshold(20)
+end = time.monotonic() + 2
+n = 0
+while time.monotonic() < end:
+    n += 1
+    if mode != "signals":
+        Session()
+    if n % 3 == 0:
+        memory.memorize([laila.constant((n, i)) for i in range(9)]).wait()
+    elif n % 3 == 1:
+        memory.remember(first).wait()
+    else:
+        laila.command.submit([int] * 3, taskforce_id=force).wait()
+signal.setitimer(signal.ITIMER_REAL, 0)
+gc.set_threshold(700)
+laila.terminate()
+assert ended > 5, (ended, refused)
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("mode", ["signals", "destructors"])
+@pytest.mark.parametrize("kind", ["redis", "s3", "peer", "processes"])
+def test_what_servers_peers_and_processes_hold(
+    kind: str, mode: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Verbs in a signal handler or a destructor end or raise, also while connections are made and used."""
+    pool, secret = f"file:{tmp_path}/store?durable=process", "a secret of 22 characters or more"
+    if kind == "redis":
+        pool = f"{request.getfixturevalue('redis_server').url}?prefix=locks-{mode}"
+    elif kind == "s3":
+        pool = f"s3://{request.getfixturevalue('s3_bucket')}/locks-{mode}"
+        for name, value in request.getfixturevalue("s3_server").variables().items():
+            monkeypatch.setenv(name, value)
+    elif kind == "peer":
+        protocol = laila.DefaultTCPIPProtocol(peer_secret_key=secret, port=0)
+        laila.communication.add_connection(protocol)
+        pool = str(protocol.uri)
+    try:
+        done = run(REMOTE, pool, kind, secret, mode)
+    finally:
+        laila.terminate()
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr[-3000:]
+
+
+def test_nothing_is_waited_for_in_a_thread_that_serves_others() -> None:
+    def serve() -> str:
+        serve_others()
+        assert laila.memorize(laila.constant(1)).wait()  # in memory: it is there
+        with pytest.raises(laila.errors.ReentryError, match="a thread of laila's own"):
+            laila.Future().wait(5)
+        return "ended"
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(serve).result() == "ended"
+    laila.terminate()
 
 
 def test_destructors_that_save_something(tmp_path: object) -> None:

@@ -12,12 +12,15 @@ ever, each lock keeps one of two rules:
 
 Both are reentrant locks of the interpreter's own, so that an interrupt never leaves one locked, and a forked
 child finds them free.
+
+The collector also runs destructors in the threads of networks and engines, which bring what others wait for.
+Such a thread says so by :func:`serve_others`, and nothing is waited for in it.
 """
 
 from __future__ import annotations
 
 import os
-from _thread import RLock
+from _thread import RLock, _local
 from _weakrefset import WeakSet
 
 from laila.errors import ReentryError
@@ -26,7 +29,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["check_free", "check_may_use", "check_may_wait", "long_lock", "mutex", "refuse_reentry"]
+__all__ = [
+    "check_free",
+    "check_may_sleep",
+    "check_may_use",
+    "check_may_wait",
+    "long_lock",
+    "mutex",
+    "refuse_reentry",
+    "serve_others",
+    "starting",
+]
 
 mutex = RLock()
 """The one short lock of this process."""
@@ -42,6 +55,27 @@ def long_lock() -> RLock:
     lock = RLock()
     _long.add(lock)
     return lock
+
+
+starting = long_lock()
+"""Held where a thread is started, since the interpreter does that under a lock that is not entered twice.
+Nothing else is taken under it, but the mutex."""
+
+_here = _local()
+
+
+def serve_others() -> None:
+    """Note that others wait for what the calling thread brings, so that it waits for nothing."""
+    _here.serves = True
+
+
+def check_may_sleep() -> None:
+    """Raise :class:`ReentryError` in a thread that called :func:`serve_others`."""
+    if getattr(_here, "serves", False):
+        raise ReentryError(
+            "a destructor, or a callback, would wait in a thread of laila's own, which brings what others "
+            "wait for. Let it save without waiting for that, or call it explicitly in a thread of yours"
+        )
 
 
 def check_may_use() -> None:

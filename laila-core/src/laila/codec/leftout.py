@@ -12,7 +12,6 @@ import os
 import sys
 from functools import lru_cache
 from inspect import getattr_static
-from threading import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ __all__ = ["may_be_left_out", "tell"]
 _PROTOCOL = 4
 _METHODS = ("__reduce_ex__", "__reduce__", "__getstate__")
 _LIBRARY = os.path.dirname(os.__file__)
-_lock = Lock()
 _told: set[tuple[type, str]] = set()
 
 
@@ -45,10 +43,9 @@ def tell(left_out: Iterable[tuple[type, str]]) -> None:
     for kind, name in left_out:
         if _is_computed(kind, name) or _is_installed(kind) or (name[:1] == "_" and _chooses(kind)):
             continue
-        with _lock:
-            if (kind, name) in _told:
-                continue
-            _told.add((kind, name))
+        if (kind, name) in _told:
+            continue
+        _told.add((kind, name))
         from laila.showing import logger, shown
 
         logger("laila.codec").warning(

@@ -11,7 +11,7 @@ from laila.errors import InvalidArgumentError
 from laila.futures.loops import loop_is_held_up, warn_of_held_loop
 from laila.futures.waiting import blocked, check_timeout, current_host, threads_that_wait
 from laila.identity import Identifiable, make_global_id, new_uuid
-from laila.locks import check_may_use, check_may_wait, mutex
+from laila.locks import check_may_sleep, check_may_use, check_may_wait, mutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         if timeout != 0:
             # What a task gives may need a lock that this thread holds; what arrives by itself does not.
             (check_may_wait if self._has_tasks() else check_may_use)()
+            check_may_sleep()
             if loop_is_held_up():
                 warn_of_held_loop()
         host = current_host()

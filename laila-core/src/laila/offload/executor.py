@@ -9,10 +9,11 @@ takes its place, as with the workers of a thread task force.
 from __future__ import annotations
 
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Thread
 
 from laila.futures.failure import log_error
 from laila.futures.waiting import set_host
+from laila.locks import check_free, mutex, starting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ class Hands:
     def __init__(self, name: str) -> None:
         self._name = name
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._lock = Lock()
         self._free = 0  # threads that do not wait inside of what they do
         self._over = False
 
     def call(self, fn: Callable[[], object]) -> None:
         """Have ``fn`` called soon, by another thread; what it raises is logged."""
+        check_free(starting)
         if self._over:
             self._do(fn)
             return
@@ -70,17 +71,17 @@ class Hands:
 
     def give_up_one(self) -> bool:
         """Count a thread as waiting; whether another takes its place."""
-        with self._lock:
+        with mutex:
             self._free -= 1
         return self._grow()
 
     def take_back_one(self) -> None:
         """Count it as free again."""
-        with self._lock:
+        with mutex:
             self._free += 1
 
     def _grow(self) -> bool:
-        with self._lock:
+        with starting:
             if self._free > 0:
                 return True
             thread = Thread(target=self._live, name=f"{self._name}-hand", daemon=True)
@@ -88,7 +89,8 @@ class Hands:
                 thread.start()
             except RuntimeError:
                 return False
-            self._free += 1
+            with mutex:
+                self._free += 1
             return True
 
     def _live(self) -> None:
@@ -96,12 +98,12 @@ class Hands:
         while (fn := self._calls.get()) is not None:
             self._do(fn)
             del fn  # or an idle thread would keep the last outcome
-            with self._lock:
+            with mutex:
                 if self._free > 1:
                     self._free -= 1
                     return
         self._calls.put(None)  # for the next thread
-        with self._lock:
+        with mutex:
             self._free -= 1
 
     def _drain(self) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from functools import partial
-from threading import Event, RLock
+from threading import Event
 from typing import ClassVar, final
 from weakref import WeakValueDictionary
 
@@ -28,6 +28,7 @@ from laila.entry.entry import _stand_in
 from laila.errors import InvalidTaskError, RemoteTraceback, TaskForceError, WorkerLostError
 from laila.futures.failure import Failure, log_error
 from laila.futures.states import FAILED, FINISHED
+from laila.locks import check_free, check_may_use, long_lock, starting
 from laila.offload.executor import Hands
 from laila.offload.lifetime import watch
 from laila.offload.worker import Shipment, reference
@@ -107,8 +108,8 @@ class RemoteTaskForce(TaskForce):
 
     def _begin(self) -> None:
         """Start from nothing; again in a forked child."""
-        self._lock = RLock()
-        self._shipping = RLock()
+        self._lock = long_lock()
+        self._shipping = long_lock()
         self._queue: deque[Parcel] = deque()
         self._out: set[Parcel] = set()  # taken off the queue, not settled
         self._there: set[Parcel] = set()  # those of them that the engine has
@@ -192,6 +193,8 @@ class RemoteTaskForce(TaskForce):
         self._policies[id(policy)] = policy
 
     def _submit(self, tasks: Sequence[Task]) -> None:
+        check_may_use()
+        check_free(starting)  # the hands may need another thread
         policy = self._policy()
         ticket: bytes | None = None
         reachable: frozenset[str] = frozenset()

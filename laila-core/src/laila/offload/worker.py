@@ -12,7 +12,6 @@ import os
 import sys
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
-from threading import RLock
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -24,6 +23,7 @@ from laila.futures.group import GroupFuture
 from laila.futures.scope import Scope, set_scope
 from laila.futures.states import FAILED
 from laila.futures.waiting import current_host, set_host
+from laila.locks import long_lock
 from laila.showing import said
 
 TYPE_CHECKING = False
@@ -135,7 +135,7 @@ class _Site:
         self._home: str = read["process"]
         self._ticket = ticket
         self._nested = nested
-        self._lock = RLock()
+        self._lock = long_lock()
         self._policy: DefaultPolicy | None = None
         self._own = False
         self.tasks = 0
@@ -161,7 +161,7 @@ class _Site:
 
 
 _sites: dict[bytes, _Site] = {}
-_lock = RLock()
+_lock = long_lock()
 
 
 @contextmanager

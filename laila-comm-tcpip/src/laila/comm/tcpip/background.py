@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as WaitTimeoutError
 from weakref import WeakValueDictionary
 
 from laila.comm.tcpip.workers import Workers
+from laila.contract import locks
 from laila.errors import PeerError
 
 TYPE_CHECKING = False
@@ -33,10 +34,12 @@ class Background:
         self.readers = Workers(_READERS)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="laila-peers", daemon=True)
-        self._thread.start()
+        with locks.starting:
+            self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        locks.serve_others()
         try:
             self.loop.run_forever()
         finally:
@@ -81,7 +84,7 @@ class Background:
             self._thread.join(_JOIN_SECONDS)
 
 
-_lock = threading.Lock()
+_lock = locks.long_lock()
 # By id, since two protocols of one nickname are equal; one that is gone needs nothing any more.
 _users: WeakValueDictionary[int, object] = WeakValueDictionary()
 _current: Background | None = None
@@ -117,8 +120,7 @@ def at_fork(call: Callable[[], object]) -> None:
 
 
 def _after_fork() -> None:
-    global _lock, _current
-    _lock = threading.Lock()
+    global _current
     _users.clear()
     if _current is not None:
         _left_behind.append(_current)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import lru_cache
-from threading import Lock
 from time import monotonic
 from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
-from laila.comm.tcpip.background import at_fork
 from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, quiet_logger
 from laila.comm.tcpip.handshake import ClientHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_client
-from laila.contract import logger, said, shown
+from laila.contract import locks, logger, said, shown
 from laila.errors import PeerDisconnectedError, PeerError, PeerRefusedError, PeerTimeoutError, SettingsError
 
 TYPE_CHECKING = False
@@ -43,20 +41,12 @@ _TRY_AGAIN = 1013  # the close code (RFC 6455, IANA registry)
 _TRIES = 4  # to connect to one who ends the connection before a word: it may have too many at its door
 
 _known_keys = lru_cache(maxsize=64)(stretch)  # so that connecting again costs no second stretching
-_stretching = Lock()
+_stretching = locks.long_lock()
 
 
 def _stretched(secret: str, salt: bytes) -> bytes:
     with _stretching:  # one at a time: each takes 32 MiB, and most are of one secret for one listener
         return _known_keys(secret, salt)
-
-
-def _after_fork() -> None:
-    global _stretching
-    _stretching = Lock()  # a thread of the parent's may have held it
-
-
-at_fork(_after_fork)
 
 
 class _BusyError(PeerError):

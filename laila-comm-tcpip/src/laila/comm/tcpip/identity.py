@@ -8,12 +8,11 @@ is the same in every process, is kept in the ``secrets`` directory; any other li
 from __future__ import annotations
 
 import os
-from threading import Lock
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from laila.contract import ROLES, directory, said
+from laila.contract import ROLES, directory, locks, said
 from laila.errors import SecretError
 
 TYPE_CHECKING = False
@@ -53,9 +52,7 @@ class Identity:
 
 
 _identities: dict[str, Identity] = {}
-_lock = Lock()
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
+_lock = locks.long_lock()
 
 
 def identity_of(policy: str) -> Identity:
@@ -108,7 +105,6 @@ class KnownPeers:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._keys: dict[str, tuple[bytes, int]] = {}
         self._counts = [0] * (len(ROLES) + 1)
 
@@ -119,7 +115,7 @@ class KnownPeers:
         this side has connected to.
         """
         rank = len(ROLES) if role is None else ROLES.index(role)
-        with self._lock:
+        with locks.mutex:
             known = self._keys.get(policy)
             if known is not None:
                 key, before = known

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets as random
 from contextlib import suppress
 from socket import gethostname
-from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Self
 from weakref import WeakValueDictionary
@@ -21,7 +20,7 @@ from laila.comm.tcpip.once import Once
 from laila.comm.tcpip.registry import Registry
 from laila.comm.tcpip.settings import TCPIPSettings, check
 from laila.comm.tcpip.tls import client_context, server_context
-from laila.contract import Invitation, Protocol, RemoteFuture
+from laila.contract import Invitation, Protocol, RemoteFuture, locks
 from laila.errors import (
     EnvironmentSnapshotError,
     PayloadError,
@@ -95,7 +94,7 @@ class DefaultTCPIPProtocol(Protocol):
         super().__init__(nickname=nickname, settings=settings)
         self._ssl = ssl_context
         self._client_ssl = client_ssl_context
-        self._lock = Lock()
+        self._lock = locks.long_lock()
         self._known = KnownPeers()
         self._begin()
         _every[id(self)] = self
@@ -306,7 +305,6 @@ class DefaultTCPIPProtocol(Protocol):
         for part in (self._listener, self._registry):
             if part is not None:
                 part.drop_sockets()
-        self._lock = Lock()
         self._begin()
         self._known = KnownPeers()
 

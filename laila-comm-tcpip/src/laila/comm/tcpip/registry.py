@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from threading import Event, Lock
+from threading import Event
 
 from laila.comm.tcpip.workers import Workers
+from laila.contract import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ class Registry:
         self._protocol = protocol
         self._node = node
         self._known = known
-        self._lock = Lock()
         self._links: dict[str, list[Link]] = {}
         self._others: set[Link] = set()  # clients that are no policies
         self._joined: dict[str, Event] = {}
@@ -38,7 +38,7 @@ class Registry:
 
     def best(self, peer: str) -> Link | None:
         """Return the newest live link to ``peer``. Thread-safe."""
-        with self._lock:
+        with locks.mutex:
             links = self._links.get(peer)
             return links[-1] if links else None
 
@@ -54,7 +54,7 @@ class Registry:
         if not link.known:
             self._others.add(link)
             return
-        with self._lock:
+        with locks.mutex:
             links = self._links.setdefault(link.peer, [])
             links.append(link)
             first = len(links) == 1
@@ -69,7 +69,7 @@ class Registry:
         if not link.known:
             self._others.discard(link)
             return False
-        with self._lock:
+        with locks.mutex:
             links = self._links.get(link.peer, [])
             if link not in links:
                 return False
@@ -108,11 +108,11 @@ class Registry:
 
     def count(self) -> int:
         """How many links there are."""
-        with self._lock:
+        with locks.mutex:
             return sum(map(len, self._links.values())) + len(self._others)
 
     def _all(self) -> list[Link]:
-        with self._lock:
+        with locks.mutex:
             return [link for links in self._links.values() for link in links] + list(self._others)
 
     async def close_all(self) -> None:

@@ -5,8 +5,11 @@ They are daemons, so that a call that never ends keeps no process from ending, a
 
 from __future__ import annotations
 
-from collections import deque
-from threading import Condition, Thread
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from laila.contract import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,33 +25,40 @@ class Workers:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._work: deque[Callable[[], object]] = deque()
-        self._changed = Condition()
-        self._idle = 0
+        self._work: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._threads = 0
+        self._spare = 0  # threads that are idle, less the work that none of them has taken
 
     def submit(self, work: Callable[[], object]) -> None:
         """Have ``work`` done, which raises nothing."""
-        with self._changed:
-            self._work.append(work)
-            if self._idle >= len(self._work):
-                self._changed.notify()
-                return
-            if self._threads >= self._most:
+        self._work.put(work)
+        with locks.mutex:
+            self._spare -= 1
+            if self._spare >= 0 or self._threads >= self._most:
                 return
             self._threads += 1
-        Thread(target=self._run, name="laila-peers-worker", daemon=True).start()
+        try:
+            with locks.starting:
+                Thread(target=self._run, name="laila-peers-worker", daemon=True).start()
+        except BaseException:
+            with locks.mutex:
+                self._threads -= 1
+            raise
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                if not self._work:
-                    self._idle += 1
-                    self._changed.wait(_IDLE_SECONDS)
-                    self._idle -= 1
-                if not self._work:
-                    self._threads -= 1
-                    return
-                work = self._work.popleft()
+        while (work := self._next()) is not None:
             work()
             del work
+
+    def _next(self) -> Callable[[], object] | None:
+        """Wait for work; None when the thread is to go."""
+        with locks.mutex:
+            self._spare += 1
+        with suppress(Empty):
+            return self._work.get(timeout=_IDLE_SECONDS)
+        with locks.mutex:
+            with suppress(Empty):
+                return self._work.get_nowait()  # of somebody who counted on this thread
+            self._spare -= 1
+            self._threads -= 1
+        return None

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from ssl import SSLSocket
-from threading import Lock, Semaphore
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
+from laila.contract import locks
 from laila.errors import LailaError
 from laila.pool.redis.wire import packed
 from redis import exceptions
@@ -105,8 +106,10 @@ class Connections:
 
     def renew(self) -> None:
         """Begin without connections; in a forked child, where the parent's must not be touched."""
-        self._lock = Lock()
-        self._room = Semaphore(self._limit)
+        # A queue and no semaphore: a handler that interrupts its holder must not wait for ever.
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(self._limit):
+            self._room.put(None)
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
 
@@ -156,7 +159,7 @@ class Connections:
         """Close every connection; calls under way fail at once, and so do later ones."""
         self._closed = True
         self._drop_idle()
-        with self._lock:
+        with locks.mutex:
             busy = list(self._busy)
         for connection in busy:
             # Their threads wake up and close them; to do it here would pull the socket from under them.
@@ -167,18 +170,19 @@ class Connections:
     @contextmanager
     def _lent(self) -> Iterator[Connection]:
         room = self._room
-        if not room.acquire(timeout=self._timeout):
-            raise TooManyCallsError
+        try:
+            room.get(timeout=self._timeout)
+        except Empty:
+            raise TooManyCallsError from None
         try:
             with self._open(self._take()) as connection:
                 yield connection
         finally:
-            room.release()
+            room.put(None)
 
     def _take(self) -> Connection:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
+        with suppress(IndexError):
+            return self._idle.pop()
         connection = self._make()
         connection.redis_connect_func = self._log_in
         return connection
@@ -192,7 +196,7 @@ class Connections:
     @contextmanager
     def _open(self, connection: Connection) -> Iterator[Connection]:
         """Open the connection if need be; keep it for later where the body ends well, else close it."""
-        with self._lock:
+        with locks.mutex:
             self._busy.add(connection)
         try:
             self._check_open()
@@ -205,7 +209,7 @@ class Connections:
             connection.disconnect()
             raise
         finally:
-            with self._lock:
+            with locks.mutex:
                 self._busy.discard(connection)
                 keep = connection._sock is not None and not self._closed and connection.pid == os.getpid()
                 if keep:
@@ -218,7 +222,7 @@ class Connections:
             raise ClosedError
 
     def _drop_idle(self) -> None:
-        with self._lock:
+        with locks.mutex:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.disconnect()

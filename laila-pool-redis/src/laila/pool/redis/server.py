@@ -22,12 +22,11 @@ import tempfile
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from laila.contract import private_folder, shown
+from laila.contract import locks, private_folder, shown
 from laila.errors import DirectoryError, PoolError
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class PrivateServer:
         self._timeout = start_timeout
         self._users: int | None = None
         self._leaving = False
-        self._lock = Lock()
+        self._lock = locks.long_lock()
         _servers.add(self)
 
     def ensure(self) -> None:
@@ -68,6 +67,7 @@ class PrivateServer:
 
         Raises :class:`~laila.errors.PoolError` with what the server said where it does not start.
         """
+        locks.check_free(self._lock)
         with self._lock:
             deadline = monotonic() + self._timeout
             try:
@@ -111,7 +111,6 @@ class PrivateServer:
 
     def forget(self) -> None:
         """Be no user, without a word: in a forked child, whose parent is one and stays it."""
-        self._lock = Lock()
         self._close_users()
 
     def _close_users(self) -> None:

@@ -21,6 +21,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
+from laila.contract import locks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -44,7 +46,7 @@ class Crew:
         _crews.add(self)
 
     def _begin(self) -> None:
-        self._lock = threading.RLock()  # of all that follows
+        self._lock = locks.long_lock()  # of all that follows
         self._changed = threading.Condition(self._lock)
         self._free = self._most  # shares in the work that may still be given out
         self._offered: deque[_Job[Any, Any]] = deque()  # shares that no helper has taken yet
@@ -60,6 +62,7 @@ class Crew:
         """
         if len(items) <= 1:
             return [work(item) for item in items]
+        locks.check_free(self._lock)
         job = _Job(work, items, threading.Condition(self._lock))
         try:
             self._offer(job, len(items) - 1)
@@ -99,7 +102,8 @@ class Crew:
         started = 0
         try:
             for helper in hired:
-                helper.start()
+                with locks.starting:
+                    helper.start()
                 started += 1
         except RuntimeError:
             pass  # no more threads: the system's limit, or the interpreter is ending

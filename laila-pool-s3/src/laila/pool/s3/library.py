@@ -18,11 +18,12 @@ import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import obstore.exceptions
 import obstore.store
+
+from laila.contract import locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ class Library:
 
 _library = Library(obstore.store, obstore.exceptions)
 _forked = False
-_lock = RLock()
+_lock = locks.long_lock()
 
 
 def library() -> Library:
@@ -125,9 +126,8 @@ def _copy(origin: str) -> Iterator[str]:
 
 
 def _after_fork() -> None:
-    global _forked, _lock
+    global _forked
     _forked = True
-    _lock = RLock()
 
 
 if hasattr(os, "register_at_fork"):  # there is no fork on Windows

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Literal
 from uuid import uuid4
 
-from laila.contract import Blob, Pool, allocate, head_nbytes, logger, shown
+from laila.contract import Blob, Pool, allocate, head_nbytes, locks, logger, shown
 from laila.errors import CorruptEntryError
 from laila.pool.s3.client import DELETED_AT_ONCE, Client, Failed
 from laila.pool.s3.crew import Crew
@@ -61,7 +60,8 @@ class ObjectPool(Pool):
         prefix = settings.key_prefix.strip("/")
         self._root = f"{prefix}/" if prefix else ""
         self._crew = Crew(settings.concurrency, f"laila-{settings.prefix}")
-        self._creating = [Lock() for _ in range(64)]  # of keys, where the service does not see to it
+        # Of keys, where the service does not see to it.
+        self._creating = [locks.long_lock() for _ in range(0 if settings.conditional_create else 64)]
         self._tells_deletes = True  # _delete does; else it would be found out by asking for each key first
 
     def _connect(self, open_store: Open, place: Place) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from laila.contract import locks
 from laila.pool.s3.library import keep_for_ever
 from laila.pool.s3.settings import MIB
 
@@ -42,7 +42,7 @@ class Stores:
         self._open = open_store
         self._settings = settings
         self._opened: dict[object, ObjectStoreMethods] = {}
-        self._lock = threading.Lock()
+        self._lock = locks.long_lock()
         self._closed = False
         _every.add(self)
         self.sending(0)
@@ -72,7 +72,6 @@ class Stores:
         """In a forked child: the stores are the parent's, as their connections are."""
         keep_for_ever(self._opened)
         self._opened = {}
-        self._lock = threading.Lock()
 
     def _of(self, kind: object, nbytes: int, *, stall: bool = False, retries: int = 0) -> ObjectStoreMethods:
         if (store := self._opened.get(kind)) is not None:

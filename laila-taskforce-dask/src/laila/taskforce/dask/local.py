@@ -17,7 +17,6 @@ import logging
 import os
 import sys
 from contextlib import ExitStack
-from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -27,6 +26,7 @@ from distributed.security import Security
 from distributed.utils import silence_logging_cmgr
 
 import dask
+from laila.contract import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class _Quiet:
     """Dask's logs, silenced while any local cluster is there."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = locks.long_lock()
         self._clusters = 0
         self._silenced = ExitStack()
 

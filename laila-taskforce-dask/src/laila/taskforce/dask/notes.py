@@ -15,9 +15,8 @@ import tempfile
 import time
 from collections import deque
 from contextlib import suppress
-from threading import Lock
 
-from laila.contract import private_folder
+from laila.contract import locks, private_folder
 
 __all__ = ["Notes", "read_note"]
 
@@ -58,7 +57,6 @@ class Notes:
 
     def __init__(self) -> None:
         self._folder = _folder()
-        self._lock = Lock()
         self._kept: deque[tuple[str, int]] = deque()
         self._bytes = 0
         for old in filter(_is_note, os.listdir(self._folder)):
@@ -78,7 +76,7 @@ class Notes:
         if len(outcome) <= _LARGEST:
             with open(os.open(name, _NEW | os.O_TRUNC, 0o600, dir_fd=self._folder), "wb") as file:
                 size = file.write(_DONE + len(outcome).to_bytes(8, "big") + outcome)
-        with self._lock:
+        with locks.mutex:
             self._kept.append((name, size + 4096))  # a file takes a block, whatever is in it
             self._bytes += size + 4096
             old = []

@@ -17,7 +17,7 @@ from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker
 
 import dask
-from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, logger, option, shown
+from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, locks, logger, option, shown
 from laila.errors import InvalidArgumentError, LailaError, TaskForceError
 from laila.taskforce.dask.local import LocalCluster, local_cluster
 from laila.taskforce.dask.scheduler import MARK, MarkLost
@@ -178,7 +178,10 @@ class DaskTaskForce(RemoteTaskForce):
 
     @staticmethod
     def _client_of(cluster: str | SpecCluster) -> Client:
-        return Client(cluster, set_as_default=False)
+        client = Client(cluster, set_as_default=False)
+        if client.loop is not None:  # as it is while it runs
+            client.loop.add_callback(locks.serve_others)
+        return client
 
     def _ship(self, parcels: Sequence[Parcel]) -> None:
         deadline = monotonic() + _PATIENCE
@@ -214,6 +217,7 @@ class DaskTaskForce(RemoteTaskForce):
 
     def _collect(self) -> None:
         """Fetch outcomes, as many at a time as there are."""
+        locks.serve_others()
         while True:
             try:
                 got = [self._done.get(timeout=_LOOK_SECONDS)]

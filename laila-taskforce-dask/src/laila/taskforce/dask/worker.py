@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from threading import Lock
-
 from distributed import get_client, get_worker, rejoin, secede
 from distributed.comm.addressing import get_address_host
 from distributed.protocol.pickle import dumps, loads
 
-from laila.contract import Shipment, perform
+from laila.contract import Shipment, locks, perform
 from laila.taskforce.dask.notes import Notes, read_note
 from laila.taskforce.dask.scheduler import LOST_ON
 
@@ -27,7 +25,6 @@ class _Seceding:
 
     def __init__(self) -> None:
         self._waits = 0  # more than one when an event loop runs in the task
-        self._lock = Lock()
 
     def adopt(self, task: Task, *, force: bool = False) -> bool:
         """False: the cluster runs it, here or elsewhere."""
@@ -35,7 +32,7 @@ class _Seceding:
 
     def block(self) -> bool:
         """Leave the worker's pool of threads, which starts another in place of this one."""
-        with self._lock:
+        with locks.mutex:
             self._waits += 1
             first = self._waits == 1
         if first:
@@ -44,7 +41,7 @@ class _Seceding:
 
     def unblock(self) -> None:
         """Take a place in it again, as soon as there is one."""
-        with self._lock:
+        with locks.mutex:
             self._waits -= 1
             last = self._waits == 0
         if last:
@@ -52,7 +49,7 @@ class _Seceding:
 
 
 _notes: Notes | None = None
-_making = Lock()
+_making = locks.long_lock()
 
 
 def run(message: bytes) -> bytes:

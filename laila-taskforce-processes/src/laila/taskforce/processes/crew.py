@@ -13,13 +13,13 @@ import os
 import signal
 from contextlib import suppress
 from multiprocessing.connection import wait
-from threading import Lock, RLock, Thread
+from threading import RLock, Thread
 
 from loky.backend import resource_tracker as loky_tracker
 from loky.backend.context import get_context
 from loky.backend.reduction import dumps
 
-from laila.contract import shown
+from laila.contract import locks, shown
 from laila.errors import TaskForceError
 from laila.taskforce.processes.child import SAFE_PATH, STARTED, main
 
@@ -144,7 +144,7 @@ class Crew:
         self._name = name
         self._returned = returned
         self._lost = lost
-        self._lock = Lock()
+        self._lock = locks.long_lock()
         self._workers: dict[Connection, _Worker] = {}
         self._idle: list[_Worker] = []
         self._count = 0
@@ -155,7 +155,8 @@ class Crew:
         self._ring: Connection
         self._bell, self._ring = context.Pipe(duplex=False)
         self._thread = Thread(target=self._listen, name=f"{name}-listener", daemon=True)
-        self._thread.start()
+        with locks.starting:
+            self._thread.start()
 
     def give(self, parcels: Sequence[Parcel]) -> None:
         """Give each of ``parcels`` to a worker that is idle; there are as many or may be started."""
@@ -179,6 +180,7 @@ class Crew:
                 self._ring.send_bytes(b"!")
 
     def _listen(self) -> None:
+        locks.serve_others()
         while True:
             with self._lock:
                 listened: list[Connection] = [self._bell, *self._workers]

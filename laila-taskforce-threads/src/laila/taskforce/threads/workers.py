@@ -31,9 +31,8 @@ __all__ = ["Crew"]
 
 _MAX_NESTED = 50  # tasks run inside one another's waits on one thread
 
-# One lock for all crews: under it threads are started, which the interpreter does under one of its own that
-# cannot be taken twice. Nothing else is taken under it. A call that interrupts its holder is refused.
-_lock = locks.long_lock()
+# One lock for all crews: under it threads are started. A call that interrupts its holder is refused.
+_lock = locks.starting
 
 
 class _Worker:
