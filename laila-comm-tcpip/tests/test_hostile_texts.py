@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from websockets.frames import Frame, Opcode
 import laila
 from laila.codec import encode
 from laila.comm.tcpip import messages
+from laila.comm.tcpip.guard import place_of
 from laila.comm.tcpip.limits import Limits, Offer
 from laila.comm.tcpip.messages import SMALL_TEXT, BadMessage
 from laila.comm.tcpip.once import Once
@@ -175,6 +177,52 @@ def test_a_value_is_decoded_once(node: Node) -> None:
         stored = encode([1], key=key)
         many = {"entries": [{"$blob": 0}] * 1000}
         assert plain.call("central.memory.memorize", many, [bytes(stored)])[0] == [stored.key] * 1000
+
+
+def flood(plain: Plain, data: bytes, times: int) -> None:
+    """Send until the other side ends the connection; raises what tells that."""
+    for _ in range(times):
+        plain.socket.socket.sendall(data)
+    while True:
+        plain.socket.recv(10)
+
+
+GONE = (ConnectionClosed, ConnectionError)
+
+
+def test_somebody_who_was_not_let_in_has_little_room(node: Node) -> None:
+    """Neither as one message that does not end, nor as lines of HTTP."""
+    piece = Frame(Opcode.CONT, b"x" * 30_000, fin=False).serialize(mask=True)
+    with Plain(node.uri, None) as stranger:
+        stranger.socket.socket.sendall(Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True))
+        with pytest.raises(GONE):
+            flood(stranger, piece, 10)
+    lines = b"X: " + b"x" * 8000 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", node.port)) as half:
+        half.settimeout(10)
+        with suppress(ConnectionError):
+            half.sendall(b"GET / HTTP/1.1\r\n" + lines * 50)
+            while half.recv(1000):
+                pass
+
+
+@pytest.mark.parametrize("code", [Opcode.PING, Opcode.PONG])
+def test_pings_and_pongs_are_bounded(code: Opcode, node: Node) -> None:
+    with Plain(node.uri, SECRET) as plain:
+        for _ in range(50):
+            assert plain.socket.ping().wait(5)
+        time.sleep(1.1)
+        with pytest.raises(GONE):
+            flood(plain, Frame(code, b"").serialize(mask=True) * 1000, 100)
+
+
+def test_addresses_of_one_network_of_ipv6_are_one() -> None:
+    same = [place_of(one) for one in ("2001:db8::1", "2001:db8::ffff:1:2:3", "2001:db8::1%eth0")]
+    assert len(set(same)) == 1
+    assert place_of("2001:db8:0:1::1") not in same
+    assert place_of("::ffff:192.0.2.7") == place_of("192.0.2.7") == "192.0.2.7"
+    assert place_of("unknown") == "unknown"
+    assert place_of("no:address") == "no:address"
 
 
 # -- keys ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from laila.futures.batch import Batch
 from laila.futures.outcomes import outcomes
 from laila.futures.scope import register
 from laila.identity import get_active_namespace
-from laila.policy.answers import checked, forgotten, only, opened_all, stored, wrong
+from laila.peering.answers import checked, forgotten, only, opened_all, stored, wrong
 from laila.showing import shown
 
 TYPE_CHECKING = False

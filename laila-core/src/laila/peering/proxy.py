@@ -12,9 +12,9 @@ from laila.contract.protocol import Request
 from laila.errors import NotSupportedError, PeerError
 from laila.futures.remote import RemoteFuture
 from laila.identity import Identifiable, parse_global_id
+from laila.peering.answers import opened
 from laila.peering.command import RemoteCommand
 from laila.peering.memory import RemoteMemory
-from laila.policy.answers import opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

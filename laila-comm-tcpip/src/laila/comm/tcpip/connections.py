@@ -32,15 +32,16 @@ if TYPE_CHECKING:
 
     Message = str | bytes
 
-__all__ = ["MAX_SIZE", "Closed", "Connection", "TlsDoor", "drop", "quiet_logger"]
+__all__ = ["MAX_SIZE", "Closed", "Connection", "TlsDoor", "drop", "enlarge", "quiet_logger"]
 
 MAX_SIZE = 4 * CHUNK_BYTES
 """The most bytes of one WebSocket message."""
 _CLOSE_SECONDS = 0.5
-_MOST_PINGS = 64  # that cannot be answered at once, or come before somebody was let in
+_MOST_PINGS = 64  # and pongs of one second: all others of the process wait while they are read
 _MOST_PIECES = 16_384  # that one message comes in
 _MOST_UNREAD = 8  # messages of a handshake that nobody has asked for
-_MOST_UNREAD_BYTES = 64 * 1024  # of one of them
+_MOST_OF_STRANGERS = 64 * 1024  # bytes of somebody who was not let in
+_AT_ONCE = 64 * 1024  # bytes that are dealt with before it is looked what they were
 
 quiet_logger = logger("laila.comm.tcpip.websockets")
 # Whoever knocks with what is no WebSocket is told so, and is no news here.
@@ -88,7 +89,9 @@ class Connection(asyncio.Protocol):
         self._writable: Callable[[], object] | None = None
         self._lost: Callable[[], object] | None = None
         self._paused = False
-        self._pings = 0  # since the last time that there was room to answer, or somebody was let in
+        self._of_stranger = 0  # bytes that came before somebody was let in
+        self._pings = 0  # of this second, pongs too
+        self._pings_since = 0.0
         self._holds = 0  # for how many reasons nothing is taken in now
         self.reading = False
         """Whether messages are being dealt with: what they give is sent at the end of all, in one piece."""
@@ -131,8 +134,20 @@ class Connection(asyncio.Protocol):
             self._early.append(data)  # no more than one read: reading goes on when it is there
             return
         self.last_received = monotonic()
-        self._protocol.receive_data(data)
-        self._happened()
+        if self._take is None and isinstance(self._protocol, ServerProtocol):
+            self._of_stranger += len(data)
+            if self._of_stranger > _MOST_OF_STRANGERS:
+                self.abort()
+                return
+        if len(data) <= _AT_ONCE:
+            self._protocol.receive_data(data)
+            self._happened()
+            return
+        for start in range(0, len(data), _AT_ONCE):
+            if self._over or self._transport.is_closing():
+                return
+            self._protocol.receive_data(data[start : start + _AT_ONCE])
+            self._happened()
 
     def eof_received(self) -> bool:
         """The other side sends no more."""
@@ -147,7 +162,6 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """There is room again."""
         self._paused = False
-        self._pings = 0
         if self._writable is not None:
             self._writable()
 
@@ -212,10 +226,12 @@ class Connection(asyncio.Protocol):
         if frame.opcode is Opcode.CLOSE:
             said = Close.parse(bytes(frame.data))  # the library has checked it
             self.reason, self._code = said.reason, int(said.code)
-        if frame.opcode is Opcode.PING and (self._paused or self._take is None):
+        if frame.opcode in (Opcode.PING, Opcode.PONG):
+            if self.last_received - self._pings_since > 1:
+                self._pings_since, self._pings = self.last_received, 0
             self._pings += 1
             if self._pings > _MOST_PINGS:
-                self.abort()  # it asks, and does not take the answers
+                self.abort()  # nobody who means well asks so often
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             return  # the library answers pings and closes itself
         data = bytes(frame.data)
@@ -237,14 +253,11 @@ class Connection(asyncio.Protocol):
         except UnicodeDecodeError:
             self._protocol.fail(1007, "a text that is no UTF-8")
             return
-        if self._take is None and len(data) > _MOST_UNREAD_BYTES:
-            self.abort()
-            return
         if self._take is not None and not self._holds:
             self._take(message)
         elif self._holds:
             self._unread.append(message)  # no more than what one read has brought
-        elif len(self._unread) >= _MOST_UNREAD:
+        elif len(self._unread) >= _MOST_UNREAD and isinstance(self._protocol, ServerProtocol):
             self.abort()
         else:
             self._unread.append(message)
@@ -294,7 +307,6 @@ class Connection(asyncio.Protocol):
         again.
         """
         self._take, self._writable = take, writable
-        self._pings = 0
         if self._over:
             self._loop.call_soon(lost)
             return
@@ -382,6 +394,15 @@ class Connection(asyncio.Protocol):
         if transport is not None:
             transport.abort()
 
+    def turn_away(self, code: int, reason: str) -> None:
+        """Say why where a word can be said, and end it without waiting for anything."""
+        if self._protocol.state is not State.OPEN or self._transport is None:
+            self.abort()
+            return
+        self._protocol.send_close(code, reason)
+        self.flush()
+        self._transport.close()
+
     async def close_soon(self, code: int, reason: str) -> None:
         """Say goodbye, and wait a moment for the answer."""
         if self._protocol.state is State.OPEN:
@@ -439,6 +460,11 @@ class TlsDoor(asyncio.Protocol):
             return
         if transport is not None:
             self._connection.connection_made(transport)
+
+
+def enlarge(socket: Any, backlog: int) -> None:
+    """Have the system keep so many connections of a listening socket until they are accepted."""
+    getattr(socket, "_sock", socket).listen(backlog)
 
 
 def drop(socket: Any) -> None:

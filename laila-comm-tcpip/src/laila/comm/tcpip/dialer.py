@@ -317,6 +317,7 @@ async def open_connection(
 ) -> tuple[Connection, Welcome]:
     """Connect and shake hands. Raises :class:`PeerError`; the caller bounds the time."""
     target = parse_uri(uri)
+    hint = "" if context is None else "; does it speak TLS? ws:// is for one that does not"
     protocol = ClientProtocol(target, max_size=MAX_SIZE, logger=quiet_logger)
     try:
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -327,10 +328,9 @@ async def open_connection(
             server_hostname=None if context is None else target.host,
         )
     except (ConnectionResetError, ConnectionAbortedError) as error:
-        raise _BusyError(f"{uri} closed the connection", peer=uri, told=False) from error
+        raise _BusyError(f"{uri} closed the connection{hint}", peer=uri, told=False) from error
     except OSError as error:
         reason = said(error) or type(error).__name__
-        hint = "" if context is None else "; does it speak TLS? ws:// is for one that does not"
         raise PeerError(f"{uri} cannot be reached: {reason}{hint}", peer=uri) from error
     try:
         await connection.opened()

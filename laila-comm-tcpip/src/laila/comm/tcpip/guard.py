@@ -1,21 +1,14 @@
-"""Who may try a handshake, and how soon a wrong secret is answered; how fast calls are read. Does no I/O."""
+"""Who may wait at the door, and how soon a wrong secret is answered; how fast calls are read. Does no I/O."""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from ipaddress import IPv6Address
 from typing import Generic, TypeVar
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from laila.comm.tcpip.connections import Connection
 
 __all__ = ["Guard", "Rate", "Waiting", "place_of"]
 
 T = TypeVar("T")
-
-_SLOW_SECONDS = 1.0
-"""An honest handshake takes a few round trips, and a tenth of a second for the key."""
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.25, 8.0
 _FORGET_SECONDS = 600.0
@@ -34,10 +27,10 @@ def place_of(address: str) -> str:
 
 
 class Waiting(Generic[T]):
-    """Those who are connected and have said nothing, oldest first: so many, and so many of one address.
+    """Those who are connected and were not let in, oldest first: so many, and so many of one address.
 
-    Whoever comes is let in; who has waited longest goes in its place, of the same address where that has too
-    many, else of the one that has most.
+    Whoever comes may wait, and so has a chance; who has waited longest goes in its place, of the same address
+    where that has too many, else of the one that has most.
     """
 
     def __init__(self, most: int, most_of_one: int) -> None:
@@ -77,52 +70,12 @@ class Waiting(Generic[T]):
 
 
 class Guard:
-    """Counts handshakes under way and wrong secrets, by address. Belongs to one event loop."""
+    """Counts wrong secrets, by address. Belongs to one event loop."""
 
-    def __init__(self, max_handshakes: int) -> None:
-        self._most = max_handshakes
-        self._most_of_one = max(1, max_handshakes // 4)
-        self._under_way: dict[Connection, tuple[str, float]] = {}  # the oldest first
-        self._counts: Counter[str] = Counter()
+    def __init__(self) -> None:
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self.failed = 0
         """How many secrets were wrong since the start."""
-
-    def enter(self, who: Connection, address: str, now: float) -> tuple[bool, Connection | None]:
-        """Begin a handshake; False where too many are under way.
-
-        The second is one that has taken long by now, where there is such a one: its place is given away.
-        """
-        slow = None
-        if self._counts[address] >= self._most_of_one:
-            slow = self._slowest(now, address)
-        elif len(self._under_way) >= self._most:
-            slow = self._slowest(now, max(self._counts, key=self._counts.__getitem__))
-        else:
-            self._enter(who, address, now)
-            return True, None
-        if slow is None:
-            return False, None
-        self.leave(slow)
-        self._enter(who, address, now)
-        return True, slow
-
-    def _enter(self, who: Connection, address: str, now: float) -> None:
-        self._under_way[who] = (address, now)
-        self._counts[address] += 1
-
-    def _slowest(self, now: float, address: str) -> Connection | None:
-        for who, (of_whom, since) in self._under_way.items():
-            if of_whom == address:
-                return who if now - since >= _SLOW_SECONDS else None
-        return None
-
-    def leave(self, who: Connection) -> None:
-        """End a handshake; again: nothing."""
-        found = self._under_way.pop(who, None)
-        if found is not None:
-            self._counts[found[0]] -= 1
-            self._counts += Counter()  # without those at zero
 
     def wrong(self, address: str, now: float) -> tuple[int, float]:
         """Count a wrong secret: how many ``address`` had lately, and the seconds before it is told so."""

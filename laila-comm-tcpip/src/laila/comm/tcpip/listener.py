@@ -7,7 +7,7 @@ import secrets
 
 from websockets.server import ServerProtocol
 
-from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, TlsDoor, drop, quiet_logger
+from laila.comm.tcpip.connections import MAX_SIZE, Closed, Connection, TlsDoor, drop, enlarge, quiet_logger
 from laila.comm.tcpip.guard import Waiting, place_of
 from laila.comm.tcpip.handshake import Refused, ServerHandshake, stretch
 from laila.comm.tcpip.link import Link
@@ -18,7 +18,6 @@ from laila.errors import PeerError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Coroutine
     from typing import Any
 
     from laila.comm.tcpip.background import Background
@@ -32,7 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener"]
 
-_SILENT = 4  # so many times the handshakes may be connected, and have said nothing
+_ADDRESSES = 2  # so many times the handshakes of one address may wait, of all together
+_ACCEPTED_AT_ONCE = 8  # those have a chance to speak before the next ones are let in
+_BACKLOG = 1024  # how many the system keeps until then
 _SHORT_SECRET = 22  # characters: 128 bits as base64
 
 
@@ -62,10 +63,11 @@ class Listener:
         self._instance = instance
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # Connected, and no WebSocket so far: TLS is being agreed on, or HTTP awaited.
-        self._silent: Waiting[Connection] = Waiting(
-            _SILENT * settings.max_handshakes, settings.max_handshakes
-        )
+        # Connected, and not let in so far. Those who have not begun the handshake take no place of those who
+        # have, which takes them longer.
+        most = settings.max_handshakes
+        self._silent: Waiting[Connection] = Waiting(_ADDRESSES * most, most)
+        self._shaking: Waiting[Connection] = Waiting(_ADDRESSES * most, most)
         self._salt = secrets.token_bytes(32)
         self._keys = [(stretch(secret, self._salt), role) for secret, role in settings.roles().items()]
         self._channel = b""
@@ -96,12 +98,15 @@ class Listener:
 
     async def _listen(self) -> asyncio.Server:
         settings = self._settings
-        return await asyncio.get_running_loop().create_server(
+        server = await asyncio.get_running_loop().create_server(
             self._made if self._context is None else self._made_secure,
             settings.host,
             settings.port,
-            backlog=1024,
+            backlog=_ACCEPTED_AT_ONCE,  # asyncio's other use of this number
         )
+        for one in server.sockets:
+            enlarge(one, _BACKLOG)
+        return server
 
     def _made_secure(self) -> TlsDoor:
         assert self._context is not None
@@ -112,54 +117,37 @@ class Listener:
         origins: list[Any] = [*self._settings.origins, None]
         protocol = ServerProtocol(origins=origins, max_size=MAX_SIZE, logger=quiet_logger)
         connection = Connection(protocol, opened=self._opened, admit=self._admit, made=self._waits)
-        # A fixed time for all that comes before the WebSocket: bytes that trickle in gain none.
-        self._background.loop.call_later(self._settings.connect_timeout, self._end_silent, connection)
+        # A fixed time for all that comes before somebody is let in: bytes that trickle in gain none.
+        self._background.loop.call_later(self._settings.connect_timeout, self._end_waiting, connection)
         return connection
 
-    def _waits(self, connection: Connection) -> None:
-        """Somebody is there, and has said nothing yet: there are not too many of those, and the oldest go."""
-        for gone in self._silent.add(connection, place_of(connection.address[0])):
-            gone.abort()
+    def _waits(self, connection: Connection, *, shaking: bool = False) -> None:
+        """Somebody is there, and not let in yet: there are not too many of those, and the oldest go."""
+        self._leave(connection)
+        waiting = self._shaking if shaking else self._silent
+        for gone in waiting.add(connection, place_of(connection.address[0])):
+            # Whoever is only slow, on a busy machine, comes again, and has its key at hand then.
+            gone.turn_away(1013, "too many handshakes: try again later")
 
-    def _end_silent(self, connection: Connection) -> None:
-        if self._silent.discard(connection) or not connection.was_made:
+    def _leave(self, connection: Connection) -> bool:
+        return self._silent.discard(connection) or self._shaking.discard(connection)
+
+    def _end_waiting(self, connection: Connection) -> None:
+        if self._leave(connection) or not connection.was_made:
             connection.abort()
 
     def _admit(self) -> bool:
         return self._links < self._settings.max_connections
 
     def _opened(self, connection: Connection) -> None:
-        self._silent.discard(connection)
-        self._begin(self._accepted(connection))
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._accepted(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _turn_away(self, connection: Connection, reason: str) -> None:
-        """Have somebody come again later. Until the connection has ended it counts as one that is silent."""
-        self._waits(connection)
-        try:
-            await connection.close_soon(1013, f"{reason}: try again later")
-        finally:
-            self._silent.discard(connection)
-
     async def _accepted(self, connection: Connection) -> None:
-        address = connection.address[0]
         try:
-            entered, slow = self.guard.enter(connection, place_of(address), self._background.loop.time())
-            if slow is not None:
-                # Whoever is only slow, on a busy machine, comes again, and has its key at hand then.
-                self._begin(self._turn_away(slow, "the handshake took long, and others wait"))
-            if not entered:
-                await self._turn_away(connection, "too many handshakes")
-                return
-            try:
-                async with asyncio.timeout(self._settings.connect_timeout):
-                    link = await self._handshake(connection, address)
-            finally:
-                self.guard.leave(connection)
+            async with asyncio.timeout(self._settings.connect_timeout):
+                link = await self._handshake(connection, connection.address[0])
             if link is not None:
                 self._links += 1
                 try:
@@ -169,6 +157,7 @@ class Listener:
         except (TimeoutError, Closed):
             pass  # nobody that was let in: nobody's loss
         finally:
+            self._leave(connection)
             connection.abort()
 
     async def _handshake(self, connection: Connection, address: str) -> Link | None:
@@ -182,7 +171,9 @@ class Listener:
             instance=self._instance,
         )
         try:
-            await connection.send(handshake.challenge(await _text(connection)))
+            challenge = handshake.challenge(await _text(connection))
+            self._waits(connection, shaking=True)
+            await connection.send(challenge)
             answer = await _text(connection)
             verified = handshake.verify(answer)
         except Refused as refused:
@@ -203,6 +194,7 @@ class Listener:
             await connection.send(handshake.refuse(answer, reason))
             await connection.close_soon(1008, "refused")
             return None
+        self._leave(connection)
         link = self._link(connection, verified)
         self._registry.add(link)
         if verified.policy is not None:

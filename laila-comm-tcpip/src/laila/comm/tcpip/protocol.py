@@ -191,7 +191,7 @@ class DefaultTCPIPProtocol(Protocol):
             self._dialer = Dialer(loop, node, registry, self.settings, identity, once, self._context_for)
             try:
                 if listen:
-                    guard = Guard(self.settings.max_handshakes)
+                    guard = Guard()
                     listener = Listener(
                         loop, node, registry, self.settings, identity, once, guard, self._ssl, instance
                     )

@@ -97,7 +97,10 @@ class TCPIPSettings(Settings):
     )
     max_connections: int = option(printed=True, default=1024, help="connections of others at a time")
     max_handshakes: int = option(
-        printed=True, default=64, help="handshakes at a time; a quarter of them from one address"
+        printed=True,
+        default=128,
+        help="handshakes of one address at a time, and as many connections that have begun none; of all "
+        "addresses twice as many",
     )
     max_message_bytes: int = option(
         printed=True, default=Limits().max_message_bytes, help="the blobs of one message"
