@@ -139,7 +139,7 @@ def test_conflicts_are_those_of_the_pool(policy: laila.DefaultPolicy, taskforce:
     def work() -> list[Any]:
         seen: list[Any] = []
         for entry in (laila.constant(2, nickname="fixed"), laila.variable(2, nickname="moving")):
-            error = laila.memorize(entry).exception
+            error = laila.runtime.exception(laila.memorize(entry))
             seen.append(type(error))
         laila.memorize(laila.constant(1, nickname="fixed")).wait()  # the same is no conflict
         laila.memorize(laila.constant(3, nickname="fixed"), overwrite=True).wait()
@@ -269,7 +269,10 @@ def test_secrets_and_roles(
 
     def work() -> list[str]:
         uses = (laila.remember(key), laila.remember(key), laila.memorize(laila.constant("write me")))
-        return [f"{type(error).__name__}: {error}" if (error := use.exception) else "done" for use in uses]
+        return [
+            f"{type(error).__name__}: {error}" if (error := laila.runtime.exception(use)) else "done"
+            for use in uses
+        ]
 
     with make_taskforce(share_secrets=True) as sharing:
         assert OTHER.encode() not in policy.ticket(sharing.uuid, share_secrets=True)

@@ -93,7 +93,7 @@ class Store(RuleBasedStateMachine):
         elif isinstance(self.stored[gid], str) and self.stored[gid] == entry.data:
             future.wait()
         else:
-            assert isinstance(future.exception, ImmutableEntryError)
+            assert isinstance(laila.runtime.exception(future), ImmutableEntryError)
 
     # -- variables -------------------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Store(RuleBasedStateMachine):
     def evolve(self, entry: laila.Entry, payload: Any) -> None:
         entry.evolve(data=copy.deepcopy(payload))
         if entry.global_id in self.stored:  # a rival was quicker: take the next one, as the error says
-            conflict = self.memory.memorize(entry).exception
+            conflict = laila.runtime.exception(self.memory.memorize(entry))
             if conflict is None:
                 assert_same(self.stored[entry.global_id], payload)
                 return
@@ -123,7 +123,7 @@ class Store(RuleBasedStateMachine):
     def race(self, entry: laila.Entry, number: int) -> None:
         other = laila.variable("a rival content", uuid=entry.uuid, evolution=number)
         taken = other.global_id in self.stored
-        error = self.memory.memorize(other).exception
+        error = laila.runtime.exception(self.memory.memorize(other))
         if taken and self.stored[other.global_id] is not other.data:
             same = (
                 isinstance(self.stored[other.global_id], str) and self.stored[other.global_id] == other.data
@@ -163,7 +163,7 @@ class Store(RuleBasedStateMachine):
     def forget_variable(self, entry: laila.Entry, all_of_them: bool) -> None:
         numbers = self.numbers(entry)
         if all_of_them:
-            error = self.memory.forget(STEM + entry.uuid).exception
+            error = laila.runtime.exception(self.memory.forget(STEM + entry.uuid))
             assert (error is None) == bool(numbers)
             for number in numbers:
                 del self.stored[f"{STEM}{entry.uuid}-{number}"]
@@ -180,7 +180,7 @@ class Store(RuleBasedStateMachine):
         if gid in self.stored:
             assert_same(self.stored[gid], future.data)
         else:
-            assert isinstance(future.exception, EntryNotFoundError)
+            assert isinstance(laila.runtime.exception(future), EntryNotFoundError)
 
     @rule()
     def remember_everything(self) -> None:
@@ -201,7 +201,7 @@ class Store(RuleBasedStateMachine):
 
     @rule(gid=consumes(constants))
     def forget_one(self, gid: str) -> None:
-        error = self.memory.forget(gid).exception
+        error = laila.runtime.exception(self.memory.forget(gid))
         assert (error is None) == (self.stored.pop(gid, self) is not self)
         assert error is None or isinstance(error, EntryNotFoundError)
 

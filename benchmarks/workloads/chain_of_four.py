@@ -82,7 +82,7 @@ def measure(bench: Bench, cold: Callable[[], None] | None) -> None:
     def miss() -> None:
         for gid in strangers:
             future = laila.remember(gid)
-            assert isinstance(future.exception, KeyError)
+            assert isinstance(laila.runtime.exception(future), KeyError)
 
     if cold is not None:
         bench.time("hit in the first", one_by_one, per=len(few), times=TIMES)

@@ -84,7 +84,7 @@ def test_another_content_replaces_a_constant_and_never_an_evolution() -> None:
     dest.store([encode("old", key=c.global_id), encode("old", key=v.global_id), encode("old", key="k")])
     group = dest <= src
     kinds = {
-        key: future.exception and type(future.exception)
+        key: laila.runtime.exception(future) and type(future.exception)
         for key, future in zip(src.keys(), group.futures(), strict=True)
     }
     assert kinds == {c.global_id: None, v.global_id: EvolutionConflictError, "k": None}

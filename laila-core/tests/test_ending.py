@@ -124,7 +124,7 @@ def test_a_strict_program_ends_with_status_1() -> None:
     done = run(code, LAILA_STRICT="1")
     assert (done.returncode, done.stdout) == (1, "handlers run\n")
     assert run(code, LAILA_STRICT="0").returncode == 0
-    looked = "\nprint(type(laila.memorize(laila.constant(1)).exception).__name__)"
+    looked = "\nprint(type(laila.runtime.exception(laila.memorize(laila.constant(1)))).__name__)"
     done = run(FAILING + looked, LAILA_STRICT="1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "PoolError\n", "")
 
@@ -137,7 +137,7 @@ def test_terminate_logs_the_others_and_closes_everything(caplog: pytest.LogCaptu
         laila.terminate()
     assert policy.closed
     assert len(caplog.records) == 2
-    assert caught.value is kept[0].exception
+    assert caught.value is laila.runtime.exception(kept[0])
     caplog.clear()
     laila.terminate()  # never twice
     del kept

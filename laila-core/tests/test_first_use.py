@@ -152,6 +152,31 @@ async def main():
         for n in range(20):
             nursery.start_soon(one, n)
     await slow
+    await guarantees()
+
+async def guarantees():
+    done = []
+    async with laila.guarantee_async:
+        laila.command.submit(lambda: (time.sleep(0.05), done.append(1)))
+    assert done
+    try:
+        async with laila.guarantee_async:
+            laila.command.submit(lambda: 1 / 0)
+            await trio.sleep(60)
+        raise AssertionError
+    except ZeroDivisionError:
+        pass
+    try:
+        async with laila.guarantee_async:
+            laila.command.submit(lambda: (time.sleep(0.05), done.append(2)))
+            raise KeyError("its own")
+    except KeyError:
+        assert len(done) == 2
+    with trio.move_on_after(0.05) as scope:
+        async with laila.guarantee_async:
+            laila.command.submit(lambda: time.sleep(0.2))
+            await trio.sleep(60)
+    assert scope.cancelled_caught
 
 async def one(n):
     assert await laila.command.submit(lambda: n) == n

@@ -28,7 +28,18 @@ from laila.errors import (
     FutureTimeoutError,
     LailaError,
 )
-from laila.futures import Future, FutureStatus, Task, as_completed, set_observer, set_submitter, spawn
+from laila.futures import (
+    Future,
+    FutureStatus,
+    GroupFuture,
+    RemoteFuture,
+    Task,
+    as_completed,
+    runtime,
+    set_observer,
+    set_submitter,
+    spawn,
+)
 
 pytestmark = pytest.mark.usefixtures("no_policy")
 
@@ -175,6 +186,39 @@ def test_setters_refuse_nonsense() -> None:
     with pytest.raises(TypeError, match="exception instance"):
         future.exception = Boom  # type: ignore[assignment]
     assert future.not_started()
+
+
+def test_the_exception_is_read_without_waiting() -> None:
+    """Of a future, a group, an item of a batch and a remote future; the runtime's function waits."""
+    gate = threading.Event()
+    threads = []
+
+    def start(tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            threads.append(threading.Thread(target=task.run))
+            threads[-1].start()
+
+    def fail() -> None:
+        gate.wait(30)
+        raise Boom("late")
+
+    task = Task(fail)
+    batch = GroupFuture.batch(2, lambda: [gate.wait(30), Boom("second")], start)
+    start([task])
+    remote: RemoteFuture[int] = RemoteFuture()
+    failed = failed_future()
+    mixed = GroupFuture.of([task.future, failed])
+    waiting: list[Any] = [task.future, batch, batch[1], remote, GroupFuture.of([task.future, remote])]
+    assert [future.exception for future in waiting] == [None] * len(waiting)
+    assert mixed.exception is failed.exception is not None, "of what has settled so far"
+    gate.set()
+    assert isinstance(runtime.exception(task.future), Boom)
+    assert isinstance(runtime.exception(batch), Boom)
+    remote.fail(Boom("far away"))
+    assert [type(future.exception) for future in waiting] == [Boom] * len(waiting)
+    assert mixed.exception is task.future.exception
+    for thread in threads:
+        thread.join()
 
 
 def test_cancel_before_the_start_only() -> None:
@@ -493,6 +537,26 @@ def test_a_failure_nobody_looked_at_is_logged(caplog: pytest.LogCaptureFixture) 
     assert "raising" in record.getMessage()
     assert "boom" in record.getMessage()
     assert record.exc_info is not None
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_failure_behind_a_future_of_the_standard_library(
+    looks: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    gc.collect()  # what earlier tests left
+    caplog.clear()
+    with caplog.at_level(logging.ERROR, "laila"):
+        theirs = failed_future().as_concurrent()
+        group = GroupFuture.completed([1, Boom("boom")]).as_concurrent()
+        assert theirs.done()
+        assert group.done()
+        if looks:
+            assert isinstance(theirs.exception(), Boom)
+            with pytest.raises(Boom):
+                group.result()
+        del theirs, group
+        gc.collect()
+    assert len(caplog.records) == (0 if looks else 2)
 
 
 def test_a_failure_somebody_looked_at_is_not(caplog: pytest.LogCaptureFixture) -> None:

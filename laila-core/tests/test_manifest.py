@@ -211,8 +211,8 @@ def test_a_failing_leaf_means_the_manifest_is_not_stored(pool: Recording) -> Non
     group = m.memorize()
     first, second, last = group.futures()
     assert first.result == a.global_id
-    assert isinstance(second.exception, ImmutableEntryError)
-    assert isinstance(last.exception, ManifestError)
+    assert isinstance(laila.runtime.exception(second), ImmutableEntryError)
+    assert isinstance(laila.runtime.exception(last), ManifestError)
     assert last.exception.__cause__ is second.exception
     assert m.global_id not in pool
     assert m.state is EntryState.READY
@@ -225,7 +225,7 @@ def test_a_failing_backend_fails_what_was_not_stored(pool: Recording) -> None:
     m = laila.manifest({"l": leaves})
     pool.refuse = {leaves[2].global_id}
     group = m.memorize(batch_size=2)
-    errors = [future.exception for future in group.futures()]
+    errors = [laila.runtime.exception(future) for future in group.futures()]
     assert errors[:2] == [None, None]
     assert [type(error) for error in errors[2:]] == [OSError, OSError, ManifestError]
     assert [leaf.state for leaf in leaves] == [*[EntryState.POOLED] * 2, *[EntryState.READY] * 2]
@@ -296,14 +296,14 @@ def test_remember_and_forget_child_by_child(pool: Recording) -> None:
     m.memorize().wait()
     laila.forget(b).wait()
     children = m.remember().futures()
-    assert [child.exception and type(child.exception) for child in children] == [
+    assert [laila.runtime.exception(child) and type(child.exception) for child in children] == [
         None,
         EntryNotFoundError,
         None,
     ]
     group = m.forget()
     assert len(group) == 4
-    assert [child.exception and type(child.exception) for child in group.futures()] == [
+    assert [laila.runtime.exception(child) and type(child.exception) for child in group.futures()] == [
         None,
         EntryNotFoundError,
         None,
@@ -464,7 +464,7 @@ def test_a_manifest_that_failed_does_not_hurt_another(pool: Recording) -> None:
     good = laila.manifest({"y": laila.constant(3)})
     outer = laila.manifest({"bad": bad})
     group = laila.memorize([bad, good, outer])
-    kinds = [child.exception and type(child.exception) for child in group.futures()]
+    kinds = [laila.runtime.exception(child) and type(child.exception) for child in group.futures()]
     assert kinds == [ManifestError, None, ManifestError]
     assert good.global_id in pool
     assert outer.global_id not in pool
@@ -510,7 +510,7 @@ def test_what_is_there_is_decided_entry_by_entry(together: Together) -> None:
     assert [len(batch) for batch in together.calls] == [2, 1]
     other = laila.constant("second", uuid=taken.uuid)
     m = laila.manifest({"a": laila.constant(1), "b": other})
-    errors = [child.exception for child in m.memorize().futures()]
+    errors = [laila.runtime.exception(child) for child in m.memorize().futures()]
     assert [type(error) for error in errors] == [type(None), ImmutableEntryError, ManifestError]
     assert m.global_id not in together
     assert (other.state, m.state) == (EntryState.READY, EntryState.READY)
@@ -521,7 +521,7 @@ def test_a_manifest_is_not_committed_after_a_slice_with_a_conflict(together: Tog
     taken = laila.constant("first")
     laila.memorize(taken).wait()
     m = laila.manifest({"taken": laila.constant("second", uuid=taken.uuid), "new": laila.constant(1)})
-    kinds = [type(child.exception) for child in m.memorize(batch_size=1).futures()]
+    kinds = [type(laila.runtime.exception(child)) for child in m.memorize(batch_size=1).futures()]
     assert kinds == [ImmutableEntryError, type(None), ManifestError]
     assert m.global_id not in together
 
@@ -540,7 +540,7 @@ def test_a_commit_that_fails_stores_nothing_and_is_not_tried_again(together: Tog
     a, b = entries(2)
     m = laila.manifest({"a": a, "b": b})
     together.refuse = {b.global_id}
-    errors = [child.exception for child in m.memorize().futures()]
+    errors = [laila.runtime.exception(child) for child in m.memorize().futures()]
     assert [type(error) for error in errors] == [OSError, OSError, ManifestError]
     assert errors[2] is not None
     assert errors[2].__cause__ is errors[0]
@@ -556,7 +556,7 @@ def test_a_manifest_is_not_committed_after_a_slice_that_failed(together: Togethe
     leaves = entries(4)
     m = laila.manifest({"l": leaves})
     together.refuse = {leaves[0].global_id}
-    kinds = [type(child.exception) for child in m.memorize(batch_size=2).futures()]
+    kinds = [type(laila.runtime.exception(child)) for child in m.memorize(batch_size=2).futures()]
     assert kinds == [OSError, OSError, OSError, OSError, ManifestError]
     assert list(together.keys()) == []
 

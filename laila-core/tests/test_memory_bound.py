@@ -204,7 +204,7 @@ def test_what_is_larger_than_the_bound_is_refused_and_drives_nothing_out() -> No
     laila.alpha_pool = pool
     pool.store([blob(f"x{i}") for i in range(3)])
     large = laila.constant(bytes(10_000))
-    error = laila.memorize(large).exception
+    error = laila.runtime.exception(laila.memorize(large))
     assert isinstance(error, PoolError)
     assert "pool 'small' takes at most" in str(error)
     with pytest.raises(PoolError):

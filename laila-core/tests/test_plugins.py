@@ -670,7 +670,7 @@ laila.memorize(entries).wait(30)
 import laila_fixture_observer
 show([event[0] for event in laila_fixture_observer.seen])
 show([list(event[1]) == keys for event in laila_fixture_observer.seen[1:]])
-laila.memorize(laila.constant(3, uuid=entries[0].uuid)).exception
+laila.runtime.exception(laila.memorize(laila.constant(3, uuid=entries[0].uuid)))
 show(type(laila_fixture_observer.seen[-1][2]).__name__)
 """
     shown, stderr = run(code, "hooks")

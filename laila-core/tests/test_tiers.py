@@ -435,7 +435,7 @@ def test_a_damaged_copy_is_repaired_from_the_next_tier(caplog: pytest.LogCapture
     a.damage(entry.global_id)
     b.damage(entry.global_id)
     group = laila.remember([entry, other])
-    assert isinstance(group[0].exception, CorruptEntryError)
+    assert isinstance(laila.runtime.exception(group[0]), CorruptEntryError)
     assert group[1].data == 2
 
 
@@ -542,7 +542,7 @@ def test_an_origin_that_fails_under_many_threads_hangs_nobody() -> None:
     failed: list[BaseException | None] = [None] * 20
 
     def miss(i: int) -> None:
-        failed[i] = laila.remember(entry).exception
+        failed[i] = laila.runtime.exception(laila.remember(entry))
 
     run_threads(20, miss)
     assert {type(error) for error in failed} == {ConnectionError}
@@ -710,7 +710,7 @@ def test_a_forget_during_a_fill_leaves_nothing_behind() -> None:
         go.wait(10)
 
     b.on_read = hold
-    reader = threading.Thread(target=lambda: laila.remember(entry).exception)
+    reader = threading.Thread(target=lambda: laila.runtime.exception(laila.remember(entry)))
     reader.start()
     fetched.wait(10)
     laila.forget(entry).wait()
@@ -734,7 +734,7 @@ def test_an_overwrite_during_a_fill_wins() -> None:
         go.wait(10)
 
     b.on_read = hold
-    reader = threading.Thread(target=lambda: laila.remember(entry).exception)
+    reader = threading.Thread(target=lambda: laila.runtime.exception(laila.remember(entry)))
     reader.start()
     fetched.wait(10)
     laila.memorize(laila.constant("new", uuid=entry.uuid), overwrite=True).wait()

@@ -182,7 +182,7 @@ def test_states(pool: laila.Pool) -> None:
     laila.memorize(entry).wait()
     assert entry.state is EntryState.POOLED
     loser = laila.variable("x", uuid=entry.uuid)
-    assert isinstance(laila.memorize(loser).exception, EvolutionConflictError)
+    assert isinstance(laila.runtime.exception(laila.memorize(loser)), EvolutionConflictError)
     assert loser.state is EntryState.READY
 
 
@@ -236,7 +236,7 @@ def test_a_constant_is_never_changed_unless_asked(pool: laila.Pool) -> None:
     laila.memorize(laila.constant({"x": 1}, nickname="c", metadata={"other": 1})).wait()
     assert laila.remember(nickname="c").result.metadata["user"] == {}  # nothing was written
     for other in ({"x": 2}, {"x": 1.0}, {"x": True}, None, {"x": 1, "y": 2}):
-        error = laila.memorize(laila.constant(other, nickname="c")).exception
+        error = laila.runtime.exception(laila.memorize(laila.constant(other, nickname="c")))
         assert isinstance(error, ImmutableEntryError)
         assert error.key == entry.global_id
         assert "overwrite=True" in str(error)
@@ -269,7 +269,7 @@ def test_evolutions_have_keys_of_their_own(pool: laila.Pool) -> None:
     assert laila.remember(ids).data == list(range(12))
     assert laila.remember(nickname="v").data == 11
     assert laila.memorize(v).result == ids[-1]
-    error = laila.memorize(laila.variable("other", nickname="v", evolution=3)).exception
+    error = laila.runtime.exception(laila.memorize(laila.variable("other", nickname="v", evolution=3)))
     assert isinstance(error, EvolutionConflictError)
     assert all(word in str(error) for word in ("remember", "evolve", 'on_conflict="next"'))
     assert laila.forget(ids[5]).result is None
@@ -314,7 +314,9 @@ def test_of_threads_that_race_for_an_evolution_one_wins(pool: laila.Pool) -> Non
         with ThreadPoolExecutor(12) as threads:
             errors = list(
                 threads.map(
-                    lambda i, base=base: laila.memorize(laila.variable(i, uuid=base.uuid)).exception,
+                    lambda i, base=base: laila.runtime.exception(
+                        laila.memorize(laila.variable(i, uuid=base.uuid))
+                    ),
                     range(12),
                 )
             )
@@ -368,13 +370,21 @@ def test_nicknames_in_one_batch() -> None:
     assert group.data == list(range(20))
     assert pool.calls == 1
     group = laila.remember(nickname=["n1", "nobody", "n1"])
-    assert [f.exception and type(f.exception) for f in group.futures()] == [None, EntryNotFoundError, None]
+    assert [laila.runtime.exception(f) and type(f.exception) for f in group.futures()] == [
+        None,
+        EntryNotFoundError,
+        None,
+    ]
     assert [e and e.data for e in laila.remember(nickname=["n1", "nobody"], missing_ok=True).result] == [
         1,
         None,
     ]
     group = laila.forget(nickname=["n1", "nobody", "n2"])
-    assert [f.exception and type(f.exception) for f in group.futures()] == [None, EntryNotFoundError, None]
+    assert [laila.runtime.exception(f) and type(f.exception) for f in group.futures()] == [
+        None,
+        EntryNotFoundError,
+        None,
+    ]
     assert laila.forget(nickname=["n1"], missing_ok=True).result == [None]
     assert len(list(pool.keys())) == 18
 
@@ -396,7 +406,7 @@ def test_the_namespace_of_the_call_counts(pool: laila.Pool) -> None:
     finally:
         laila.command.start()
         assert future.data == 1
-        assert isinstance(laila.remember(nickname="n").exception, EntryNotFoundError)
+        assert isinstance(laila.runtime.exception(laila.remember(nickname="n")), EntryNotFoundError)
         laila.set_active_namespace("laila")
 
 
@@ -512,7 +522,7 @@ def test_missing_entries(pool: laila.Pool) -> None:
     there, gone = laila.constant(1), laila.constant(2)
     laila.memorize(there).wait()
     for verb in (laila.remember, laila.forget):
-        error = verb(gone).exception
+        error = laila.runtime.exception(verb(gone))
         assert isinstance(error, EntryNotFoundError)
         assert isinstance(error, KeyError)
         assert gone.uuid in str(error)
@@ -520,7 +530,7 @@ def test_missing_entries(pool: laila.Pool) -> None:
         assert (error.key, error.pool) == (gone.global_id, pool.label)
         assert verb(gone, missing_ok=True).result is None
     group = laila.remember([gone, there, gone])
-    assert [f.exception and type(f.exception) for f in group.futures()] == [
+    assert [laila.runtime.exception(f) and type(f.exception) for f in group.futures()] == [
         EntryNotFoundError,
         None,
         EntryNotFoundError,

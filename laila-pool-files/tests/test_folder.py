@@ -240,7 +240,7 @@ def cut():
 
 threading.Thread(target=cut, daemon=True).start()
 while len(reads) < 20:
-    found = laila.remember(sys.argv[3]).exception
+    found = laila.runtime.exception(laila.remember(sys.argv[3]))
     reads.append(type(found).__name__)
 print(sorted(set(reads)))
 """

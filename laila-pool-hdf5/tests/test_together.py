@@ -96,7 +96,7 @@ def test_a_conflict_is_decided_entry_by_entry(alpha: HDF5Pool, counted: Counted)
     counted.take()
     new = laila.constant("new")
     manifest = laila.manifest({"new": new, "taken": laila.constant("second", uuid=taken.uuid)})
-    kinds = [type(child.exception) for child in manifest.memorize().futures()]
+    kinds = [type(laila.runtime.exception(child)) for child in manifest.memorize().futures()]
     assert kinds == [type(None), ImmutableEntryError, ManifestError]
     assert counted.take() == (1, 2)
     assert set(alpha.keys()) == {taken.global_id, new.global_id}
@@ -113,7 +113,7 @@ def test_a_commit_that_fails_leaves_nothing_of_the_manifest(
 
     with monkeypatch.context() as patch:
         patch.setattr(FileStorage, "sync", full)
-        failures = [child.exception for child in manifest.memorize().futures()]
+        failures = [laila.runtime.exception(child) for child in manifest.memorize().futures()]
     assert [type(error) for error in failures] == [PoolError] * 4 + [ManifestError] * 2
     assert list(alpha.keys()) == []
     assert len(manifest.memorize().wait()) == 6

@@ -204,7 +204,7 @@ def test_a_killed_worker_loses_nothing_that_was_memorized(
     os.kill(int(begun.read_text()), signal.SIGKILL)
     lost = 0
     for n, future in enumerate(steps.futures()):
-        error = future.exception
+        error = laila.runtime.exception(future)
         if error is None:
             assert laila.remember(future.result).data == n
         else:
@@ -239,7 +239,7 @@ def test_a_restarted_scheduler(own: DaskServers, tmp_path: Path) -> None:
         until(lambda: (tmp_path / "done 5").exists(), "tasks run")
         own.kill()
         own.start()
-        errors = {n: future.exception for n, future in enumerate(steps.futures())}
+        errors = {n: laila.runtime.exception(future) for n, future in enumerate(steps.futures())}
         lost = {n for n, error in errors.items() if error is not None}
         assert {type(errors[n]) for n in lost} == {WorkerLostError}
         assert 1 <= len(lost) <= 5

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import pytest
 
 from laila.errors import InvalidTaskError, RemoteTraceback, SettingsError, TaskForceError, WorkerLostError
+from laila.futures import runtime
 from laila.taskforce.processes import ProcessTaskForce
 
 
@@ -129,12 +130,12 @@ def test_errors_that_do_not_unpickle(processes: ProcessTaskForce) -> None:
         raise Odd(1, 2)
 
     other = processes.submit(partial(time.sleep, 0.05))
-    error = processes.submit(odd).exception
+    error = runtime.exception(processes.submit(odd))
     assert isinstance(error, TaskForceError)
     assert "raised Odd: 1 2" in str(error)
     assert isinstance(error.__cause__, RemoteTraceback)
     assert "in odd" in str(error.__cause__)
-    opened = processes.submit(partial(repr, Unopened())).exception
+    opened = runtime.exception(processes.submit(partial(repr, Unopened())))
     assert isinstance(opened, TaskForceError)
     assert "cannot be unpacked" in str(opened)
     other.wait(30)

@@ -145,7 +145,9 @@ def test_a_pool_in_memory_is_refused_and_never_empty(processes: ProcessTaskForce
     told = processes.submit(uses).wait(30)
     assert len(told) == 7
     assert all("'memory'" in one and "memory of the process that submitted" in one for one in told)
-    error = processes.submit(lambda: laila.remember(key, pool_nickname="memory").wait()).exception
+    error = laila.runtime.exception(
+        processes.submit(lambda: laila.remember(key, pool_nickname="memory").wait())
+    )
     assert isinstance(error, PoolUnreachableError)
     assert error.pool == "memory"
 

@@ -144,8 +144,8 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         """Note that a wait ended before the work did."""
 
     @abstractmethod
-    def _error(self) -> BaseException | None:
-        """The error of what has settled, counted as looked at."""
+    def _error(self, *, look: bool = True) -> BaseException | None:
+        """The error of what has settled; ``look``: it counts as looked at."""
 
     @abstractmethod
     def _listen(self, listener: Callable[[Any], object], *, first: bool = False) -> bool:
@@ -220,11 +220,17 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
 
     @property
     def exception(self) -> BaseException | None:
-        """What the work raised, waiting for its end if need be; None when it gave a result.
+        """What the work has raised so far; None when it gave a result, and while it goes on. Never waits.
 
         What was cancelled has a :class:`~laila.errors.FutureCancelledError`; of a group it is the first error
-        in input order.
+        in input order of what has settled. :meth:`wait` waits first and raises the error, and
+        ``laila.runtime.exception(future)`` waits and returns it.
         """
+        self._is_settled()  # the item of a batch learns what became of it
+        return self._error()
+
+    def _settled_error(self) -> BaseException | None:
+        """Wait for the end, and return the error or None."""
         self._block(None)
         return self._error()
 
@@ -240,9 +246,10 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
         """Offer the outcome to code that knows :mod:`concurrent.futures`.
 
         Returns:
-            A :class:`concurrent.futures.Future` with the same outcome; cancelling it cancels this future.
+            A :class:`concurrent.futures.Future` with the same outcome; cancelling it cancels this future. A
+            failure counts as looked at when somebody asks it for its result or exception.
         """
-        from laila.futures.completion import to_concurrent
+        from laila.futures.concurrent import to_concurrent
 
         return to_concurrent(self)
 

@@ -1,4 +1,4 @@
-"""Futures as they complete, and futures of the standard library."""
+"""Futures as they complete."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ from laila.futures.waiting import blocked, current_host, deadline_in, seconds_le
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future as ConcurrentFuture
     from queue import SimpleQueue
-    from typing import Any, TypeVar
 
     from laila.futures.bank import AnyFuture, FutureRef
-    from laila.futures.base import FutureBase
 
-    T = TypeVar("T")
-
-__all__ = ["as_completed", "to_concurrent"]
+__all__ = ["as_completed"]
 
 
 def as_completed(futures: Iterable[FutureRef], timeout: float | None = None) -> Iterator[AnyFuture]:
@@ -84,34 +79,3 @@ def _next(
                 f"{left} of {len(futures)} futures have not settled within {timeout:g} s; the work goes on",
                 timeout=timeout,
             ) from None
-
-
-def to_concurrent(future: FutureBase[T]) -> ConcurrentFuture[T]:
-    """Return a standard library future with the outcome of ``future``; cancelling it cancels ``future``."""
-    from concurrent.futures import Future as ConcurrentFuture
-    from concurrent.futures import InvalidStateError
-
-    theirs: ConcurrentFuture[T] = ConcurrentFuture()
-
-    def pass_on(_future: Any) -> None:
-        error = future._error()
-        try:
-            if error is None:
-                theirs.set_result(future.wait())
-            elif future.cancelled():
-                theirs.cancel()
-                theirs.set_running_or_notify_cancel()
-            else:
-                theirs.set_exception(error)
-        except InvalidStateError:
-            if not theirs.cancelled():
-                raise
-
-    def cancel(_theirs: ConcurrentFuture[T]) -> None:
-        if theirs.cancelled():
-            future.cancel()
-
-    theirs.add_done_callback(cancel)
-    if not future._listen(pass_on):
-        pass_on(future)
-    return theirs

@@ -66,6 +66,10 @@ class Failure(Watched):
     def look(self) -> BaseException:
         """Return the error with the traceback it came with; from now on it counts as looked at."""
         self.seen = True
+        return self.peek()
+
+    def peek(self) -> BaseException:
+        """Return the error with the traceback it came with, for somebody who may or may not look at it."""
         return self.error.with_traceback(self.traceback)
 
     def watch(self) -> None:

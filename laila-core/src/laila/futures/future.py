@@ -195,11 +195,13 @@ class Future(WithCallbacks[T]):
 
     @property
     def exception(self) -> BaseException | None:
-        """What the work raised, waiting for its end if need be; None when it gave a result.
+        """What the work has raised; None when it gave a result, and while it goes on. Never waits.
 
-        A cancelled future has a :class:`~laila.errors.FutureCancelledError`. The setter is for task forces.
+        So None alone does not say that the work is done: :meth:`finished` does. :meth:`wait` waits first and
+        raises the error; ``laila.runtime.exception(future)`` waits and returns it. A cancelled future has a
+        :class:`~laila.errors.FutureCancelledError`. The setter is for task forces.
         """
-        self._block(None)
+        self._is_settled()  # the item of a batch learns what became of it
         return self._error()
 
     @exception.setter
@@ -246,12 +248,14 @@ class Future(WithCallbacks[T]):
         finally:
             del self, error  # this frame is in the traceback of an error that the future holds
 
-    def _error(self) -> BaseException | None:
-        """The error of a settled future, counted as looked at."""
+    def _error(self, *, look: bool = True) -> BaseException | None:
+        """The error of a settled future; ``look``: it counts as looked at."""
         if self._state == CANCELLED:
             return FutureCancelledError(f"{self!r} was cancelled before it started")
         value = self._value
-        return value.look() if self._state == FAILED and isinstance(value, Failure) else None
+        if self._state != FAILED or not isinstance(value, Failure):
+            return None
+        return value.look() if look else value.peek()
 
     # -------------------------------------------------------------- for the other modules of laila.futures
 

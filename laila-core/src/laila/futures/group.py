@@ -323,17 +323,17 @@ class GroupFuture(FutureBase[list[T]]):
                 values.append(part._value)
         return values
 
-    def _error(self) -> BaseException | None:
-        """The first error in input order. Whoever asks for it has looked at the whole group."""
+    def _error(self, *, look: bool = True) -> BaseException | None:
+        """The first error in input order. ``look``: the whole group counts as looked at."""
         first: BaseException | None = None
         for part in self._parts:
             if isinstance(part, Batch) and part.source._state == FINISHED:
                 for failure in part.failures():
-                    error = failure.look()
+                    error = failure.look() if look else failure.peek()
                     first = error if first is None else first
             else:
                 future = part.source if isinstance(part, Batch) else part
-                future_error = future._error()
+                future_error = future._error(look=look)
                 first = future_error if first is None else first
         return first
 

@@ -7,8 +7,11 @@ task was submitted, because tasks run in a copy of their submitter's context.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from laila.errors import FutureTimeoutError, GuaranteeError
 from laila.futures.group import GroupFuture
+from laila.futures.loops import running_trio
 from laila.futures.scope import Scope, current_scope, set_scope
 from laila.futures.waiting import deadline_in, seconds_left
 
@@ -134,18 +137,15 @@ def raise_first(futures: list[AnyFuture]) -> None:
                 del futures, future, error  # this frame is in the traceback of an error that a future holds
 
 
-class _AsyncScope(Scope):
-    """A scope that cancels the asyncio task that opened it when one of its futures fails."""
+class _WatchingScope(Scope):
+    """A scope whose block ends at its next ``await`` when one of its futures fails."""
 
-    __slots__ = ("_loop", "cancelled", "failed", "in_body", "task")
+    __slots__ = ("failed", "in_body")
 
-    def __init__(self, outer: Scope | None, task: AsyncioTask[Any]) -> None:
+    def __init__(self, outer: Scope | None) -> None:
         super().__init__(outer)
-        self.task = task
-        self._loop: AbstractEventLoop = task.get_loop()
         self.failed: AnyFuture | None = None  # the first in time
         self.in_body = True
-        self.cancelled = False
 
     def _add(self, future: AnyFuture) -> None:
         super()._add(future)
@@ -153,21 +153,45 @@ class _AsyncScope(Scope):
             self._settled(future)
 
     def _settled(self, future: AnyFuture) -> None:
-        if not future.error():
-            return
-        try:
-            self._loop.call_soon_threadsafe(self._note, future)
-        except RuntimeError:
-            if not self._loop.is_closed():
-                raise
+        if future.error():
+            self._soon(future)
 
     def _note(self, future: AnyFuture) -> None:
         """In the event loop: the first failure ends the block."""
         if self.failed is None:
             self.failed = future
             if self.in_body:
-                self.cancelled = True
-                self.task.cancel()
+                self._end_block()
+
+    def _soon(self, future: AnyFuture) -> None:
+        """Have the event loop call :meth:`_note`, if it still runs."""
+        raise NotImplementedError
+
+    def _end_block(self) -> None:
+        raise NotImplementedError
+
+
+class _AsyncScope(_WatchingScope):
+    """In asyncio: the task that opened the scope is cancelled."""
+
+    __slots__ = ("_loop", "cancelled", "task")
+
+    def __init__(self, outer: Scope | None, task: AsyncioTask[Any]) -> None:
+        super().__init__(outer)
+        self.task = task
+        self._loop: AbstractEventLoop = task.get_loop()
+        self.cancelled = False
+
+    def _soon(self, future: AnyFuture) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._note, future)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    def _end_block(self) -> None:
+        self.cancelled = True
+        self.task.cancel()
 
     def uncancel(self) -> bool:
         """Take back the cancellation of the task that a failure asked for; whether it was asked for."""
@@ -175,6 +199,51 @@ class _AsyncScope(Scope):
         if asked:
             self.task.uncancel()
         return asked
+
+    async def leave(self, error: BaseException | None, trace: TracebackType | None) -> bool:
+        """Wait for what is pending; whether ``error``, with which the block ended, is the block's own."""
+        from asyncio import CancelledError
+
+        task, ours = self.task, self.uncancel()
+        # The block was cancelled for a failure of ours, and for nothing else.
+        ended_by_us = ours and isinstance(error, CancelledError) and not task.cancelling()
+        while pending := self.pending():
+            try:
+                await _Settled(GroupFuture.of(pending))
+            except CancelledError:
+                if not ours or task.cancelling():
+                    raise
+                # Ours, asked for a moment before the block ended, arrives only now.
+        return error is not None and not ended_by_us
+
+
+class _TrioScope(_WatchingScope):
+    """In trio: the block is a cancel scope, which is cancelled."""
+
+    __slots__ = ("_block", "_gone", "_token")
+
+    def __init__(self, outer: Scope | None, trio: Any) -> None:
+        super().__init__(outer)
+        self._token = trio.lowlevel.current_trio_token()
+        self._gone = trio.RunFinishedError
+        self._block = trio.CancelScope()
+        self._block.__enter__()
+
+    def _soon(self, future: AnyFuture) -> None:
+        with suppress(self._gone):
+            self._token.run_sync_soon(self._note, future)
+
+    def _end_block(self) -> None:
+        self._block.cancel()
+
+    async def leave(self, error: BaseException | None, trace: TracebackType | None) -> bool:
+        """Wait for what is pending; whether ``error``, with which the block ended, is the block's own."""
+        try:
+            ended_by_us = self._block.__exit__(error and type(error), error, trace)
+        finally:
+            while pending := self.pending():
+                await _Settled(GroupFuture.of(pending))
+        return error is not None and not ended_by_us
 
 
 class AsyncGuarantee:
@@ -197,38 +266,35 @@ class AsyncGuarantee:
         """Never reached."""
 
     async def __aenter__(self) -> Self:
+        trio = running_trio()
+        if trio is not None:
+            set_scope(_TrioScope(current_scope(), trio))
+            return self
         from asyncio import current_task
 
-        task = current_task()
+        try:
+            task = current_task()
+        except RuntimeError:  # no event loop runs here, or one that is neither
+            task = None
         if task is None:
-            raise GuaranteeError("guarantee_async needs to run inside an asyncio task")
+            raise GuaranteeError(
+                "laila.guarantee_async runs inside a task of asyncio (uvloop, anyio) or trio"
+            )
         set_scope(_AsyncScope(current_scope(), task))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        from asyncio import CancelledError
-
         scope = _leave()
-        if not isinstance(scope, _AsyncScope):
+        if not isinstance(scope, (_AsyncScope, _TrioScope)):
             raise GuaranteeError("guarantee_async was left in another context than it was entered in")
         scope.in_body = False
-        task = scope.task
-        ours = scope.uncancel()
-        # The block was cancelled for a failure of ours, and for nothing else.
-        ended_by_us = ours and isinstance(error, CancelledError) and not task.cancelling()
         try:
-            while pending := scope.pending():
-                try:
-                    await _Settled(GroupFuture.of(pending))
-                except CancelledError:
-                    if not ours or task.cancelling():
-                        raise
-                    # Ours, asked for a moment before the block ended, arrives only now.
+            blocks_own = await scope.leave(error, trace)
         finally:
             scope.close()
-        if error is not None and not ended_by_us:
+        if blocks_own:
             return False
         if scope.failed is not None:
             raise_first([scope.failed])

@@ -40,7 +40,7 @@ class Runtime:
         Raises:
             FutureNotFoundError: When no future is known under that id (a ``KeyError``).
         """
-        return resolve(future_ref).exception
+        return resolve(future_ref)._settled_error()
 
     def wait(self, future_ref: FutureRef, timeout: float | None = None) -> Any:
         """Wait ``timeout`` seconds at most and return the result; raises what the work raised.

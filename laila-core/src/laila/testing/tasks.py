@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from laila.active import get_active_policy
 from laila.errors import EntryNotFoundError
-from laila.futures import GroupFuture, as_completed
+from laila.futures import GroupFuture, as_completed, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -206,7 +206,7 @@ def every_way() -> list[object]:
     item: Future[int] = GroupFuture.batch(3, partial(_squares, 3), command.dispatch)[2]
     return [
         submit(partial(square, 2)).result,
-        submit(partial(fail, "told")).exception.args,
+        getattr(runtime.exception(submit(partial(fail, "told"))), "args", None),
         submit([partial(square, 3), partial(square, 4)]).result,
         submit([partial(square, 5), partial(square, 6)]).wait(LIMIT),
         sorted(future.result for future in as_completed(five)),

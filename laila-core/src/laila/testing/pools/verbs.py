@@ -11,6 +11,7 @@ from laila.contract import Manifest
 from laila.contract.pool import StoreOutcome
 from laila.entry import Entry
 from laila.errors import EntryNotFoundError, ImmutableEntryError
+from laila.futures import runtime
 from laila.policy import DefaultPolicy
 from laila.pool.memory import MemoryPool
 from laila.testing.pools.base import PoolSuite
@@ -55,7 +56,7 @@ class Verbs(PoolSuite):
         memory.forget(ids[1:]).wait(PATIENCE)
         left = memory.remember(ids, missing_ok=True).wait(PATIENCE)
         promise([one is not None for one in left] == [True] + [False] * (len(ids) - 1), "forget deletes")
-        error = memory.remember(ids[1]).exception
+        error = runtime.exception(memory.remember(ids[1]))
         promise(
             isinstance(error, EntryNotFoundError), f"what is forgotten is not found; remember gave {error!r}"
         )
@@ -67,7 +68,7 @@ class Verbs(PoolSuite):
         before = stored(pool, first.global_id)
         memory.memorize(Entry.constant({"rate": 0.1}, nickname="conformance")).wait(PATIENCE)
         promise(stored(pool, first.global_id) == before, "the same constant again writes nothing")
-        error = memory.memorize(Entry.constant({"rate": 0.2}, nickname="conformance")).exception
+        error = runtime.exception(memory.memorize(Entry.constant({"rate": 0.2}, nickname="conformance")))
         promise(
             isinstance(error, ImmutableEntryError),
             f"another content for a constant is refused; it gave {error!r}",

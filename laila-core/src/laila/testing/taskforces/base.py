@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from laila.active import activate_policy, clear_policy, peek_policy
-from laila.futures import GroupFuture
+from laila.futures import GroupFuture, runtime
 from laila.policy import DefaultPolicy
 from laila.testing import promises
 from laila.testing.bounded import limit, waited_in_vain, within
@@ -195,7 +195,7 @@ class TaskForceSuite:
         """The error of a future that settles within the suite's patience."""
         __tracebackhide__ = True
         self.settle(future, what)
-        return future.exception
+        return runtime.exception(future)
 
     def submit_all(self, taskforce: TaskForce, tasks: Sequence[Callable[[], Any]]) -> GroupFuture[Any]:
         """Submit several tasks."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from laila.errors import EntryNotFoundError
+from laila.futures import runtime
 from laila.testing import tasks
 from laila.testing.bounded import bounded
 from laila.testing.taskforces.base import FUTURES, TaskForceSuite, promise
@@ -48,7 +49,7 @@ class Failures(TaskForceSuite):
         for _ in range(2):
             with pytest.raises(ValueError, match="what went wrong"):
                 future.wait(self.limit)
-        later = "".join(traceback.format_exception(future.exception))
+        later = "".join(traceback.format_exception(runtime.exception(future)))
         promise(later == told, "looking at an error again does not change its traceback", FUTURES)
         missing = self.error(taskforce.submit(partial(tasks.miss, "k", "p")))
         promise(

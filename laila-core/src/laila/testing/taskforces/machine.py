@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 )
 
 from laila.errors import FutureCancelledError, TaskForceError
+from laila.futures import runtime
 from laila.testing import tasks
 from laila.testing.bounded import bounded, within
 from laila.testing.promises import broken
@@ -164,7 +165,7 @@ class _Histories(RuleBasedStateMachine):
         promise(task.future._block(self.limit, note=False), f"every task settles its future: {task}")
         if task.may_be_cancelled and task.future.cancelled():
             task.cancelled = True
-        error = task.future.exception
+        error = runtime.exception(task.future)
         if task.cancelled:
             right = isinstance(error, FutureCancelledError)
         elif task.fails:

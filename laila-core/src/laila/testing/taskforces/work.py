@@ -13,6 +13,7 @@ import pytest
 from laila.contract import Future
 from laila.entry import Entry
 from laila.errors import EntryNotFoundError, InvalidTaskError
+from laila.futures import runtime
 from laila.pool.memory import MemoryPool
 from laila.testing import tasks
 from laila.testing.bounded import bounded
@@ -93,7 +94,7 @@ class Work(TaskForceSuite):
         )
         self.settle(mixed)
         found = [
-            str(future.exception) if n % 3 else future.result for n, future in enumerate(mixed.futures())
+            str(runtime.exception(one)) if n % 3 else one.result for n, one in enumerate(mixed.futures())
         ]
         expected_mixed = [str(n) if n % 3 else n * n for n in numbers]
         promise(
