@@ -161,3 +161,21 @@ def test_hostile_files() -> None:
     for name in (b"load", b"tile"):
         with pytest.raises(UntrustedPayloadError):
             decode(Blob(KEY, blob.tree.replace(b"note", name), blob.buffers))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP"])
+def test_a_closed_image_is_refused_with_a_remedy(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    image_module.new("RGB", (3, 2)).save(path, kind)
+    closed = [image_module.open(path), image_module.open(path), image_module.new("L", (1, 1))]
+    closed[1].load()
+    for image in closed:
+        image.close()
+        with pytest.raises(PayloadError, match="before it is closed, or the bytes of its file") as caught:
+            encode({"image": image}, key=KEY)
+        assert caught.value.path == "payload['image']"
+    with path.open("rb") as stream:
+        cut_off = image_module.open(stream)
+    with pytest.raises(PayloadError, match="or the bytes of the file") as caught:
+        encode({"image": cut_off}, key=KEY)
+    assert caught.value.path == "payload['image']"

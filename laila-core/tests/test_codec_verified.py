@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextvars
+import copy
 import copyreg
 import dataclasses
 import functools
+import itertools
+import operator
+import re
 import threading
+import types
+import weakref
 from typing import Any, ClassVar
 
 import numpy as np
@@ -260,6 +267,47 @@ def test_what_a_reducer_drops_is_refused_with_its_place(thing: Any, path: str, r
         place = several.index(thing)
         refused(several, f"payload[{place}]{path}", reason)
         refused({"k": Point(several)}, f"payload['k'].x[{place}]{path}", reason)
+
+
+def test_what_python_says_only_to_copies_is_compared() -> None:
+    pairs: list[tuple[Any, Any]] = [
+        (functools.partial(int, "1"), functools.partial(int, "2")),
+        (functools.partial(int, base=2), functools.partial(int, base=3)),
+        (operator.itemgetter(1), operator.itemgetter(2)),
+        (itertools.count(1), itertools.count(2)),
+        (iter([1, 2]), iter([1, 3])),
+        (slice(1, 2), slice(1, 3)),
+        (types.MappingProxyType({"a": [1]}), types.MappingProxyType({"a": [2]})),
+    ]
+    for one, other in pairs:
+        assert difference([one], [other]) is not None, one
+        assert difference([one], [copy.copy(one) if type(one) is not types.MappingProxyType else one]) is None
+    noted = functools.partial(int)
+    noted.note = 1  # type: ignore[attr-defined]
+    assert difference([noted], [functools.partial(int)]) is not None
+    assert not hasattr(back([functools.partial(int)])[0], "note")
+    refused({"k": vars(Bearer)}, "payload['k']['__dict__']", "came back as a mappingproxy")
+
+
+def test_what_cannot_be_pickled_says_what_to_store_in_its_place() -> None:
+    for thing, advice in (
+        (re.match("a", "a"), r"match\.groups\(\)"),
+        (weakref.ref(Bearer), "the object that it refers to"),
+        (threading.Lock(), "belongs to this process"),
+        (contextvars.ContextVar("x"), r"var\.get\(\)"),
+        (Raises(ValueError("no")), "plain data in its place"),
+    ):
+        refused([Holder(thing)], "payload[0].held", advice)
+
+
+@pytest.mark.parametrize("kind", [types.SimpleNamespace, collections.OrderedDict, collections.Counter])
+def test_what_shares_its_attributes_in_a_way_that_cannot_come_back_is_refused(kind: Any) -> None:
+    thing = kind()
+    thing.note = [1]
+    assert back([thing, thing, [vars(thing)["note"]]])[0].note == [1]
+    for payload in ([thing, vars(thing)], [vars(thing), thing]):
+        with pytest.raises(PayloadError, match=r"payload\[[01]\].*store one of both, or a copy"):
+            encode(payload, key=KEY)
 
 
 def test_what_a_class_leaves_out_on_purpose_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

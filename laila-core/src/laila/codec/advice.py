@@ -15,7 +15,45 @@ from types import (
 
 from laila.codec import registry
 
-__all__ = ["BY_FIELDS", "BY_VALUE", "IN_CYCLE", "PICKLED", "remedy"]
+__all__ = ["BY_FIELDS", "BY_VALUE", "INSTEAD", "IN_CYCLE", "PICKLED", "instead_of", "remedy"]
+
+INSTEAD = (
+    "leave it out, store plain data in its place, or give its class a codec (laila.codec.register_codec)"
+)
+"""What helps with any object that cannot be stored as it is."""
+_OF_PROCESS = (
+    "it belongs to this process: leave it out; a class that holds one says in its __getstate__ what is stored"
+)
+_INSTEAD: dict[str, str] = {
+    "weakref.ReferenceType": "store the object that it refers to, weakref()",
+    "re.Match": "store match.groups(), match.groupdict() or match.span()",
+    "sqlite3.Row": "store tuple(row) or dict(row)",
+    "traceback": "store traceback.format_tb(tb), or the exception without it",
+    "_contextvars.ContextVar": "store its value, var.get()",
+    "functools.KeyWrapper": "store the object that it wraps, key.obj",
+    "_csv.reader": "store list(reader)",
+    "_struct.Struct": "store its format",
+    "_hashlib.HASH": "store hash.hexdigest()",
+    "numpy.nditer": "store the array",
+    "numpy.flatiter": "store the array, iterator.base",
+    "random.SystemRandom": "it has no state; leave it out",
+    "typing.NewType": "define it at the top of a module, under the name that it is given",
+    **dict.fromkeys(
+        (
+            *("_thread.lock", "_thread.RLock", "_thread._local", "socket.socket", "ssl.SSLContext", "frame"),
+            *("coroutine", "async_generator", "_contextvars.Token", "sqlite3.Connection", "sqlite3.Cursor"),
+            *("select.epoll", "_asyncio.Task", "_asyncio.Future", "mmap.mmap", "zlib.Compress"),
+        ),
+        _OF_PROCESS,
+    ),
+}
+"""What helps with single types that cannot be pickled."""
+
+
+def instead_of(kind: type) -> str:
+    """What can be stored in place of a ``kind`` that cannot be."""
+    return _INSTEAD.get(registry.type_name(kind), INSTEAD)
+
 
 PICKLED = "by pickle"
 """How a type is stored that only a pickle carries."""

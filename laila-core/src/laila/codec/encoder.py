@@ -446,15 +446,22 @@ class Encoder:
         except (LailaError, _KeepRows, MemoryError):
             raise
         except RecursionError as error:
-            self.refuse(f"{self._kind()} nests too deep for what must recurse into it", error)
+            self.refuse(
+                f"{self._kind()} nests too deep for what must recurse into it; store flatter data",
+                error,
+            )
         except Exception as error:  # noqa: BLE001 - a class may raise anything; it is told as the cause
+            from laila.codec.advice import INSTEAD
+
             if not self._stack and self.taken is not None:
                 from laila.codec.graphs import path_to
 
                 below = (path_to(root, self.taken) or "payload").removeprefix("payload")
                 name = registry.type_name(type(self.taken))
-                self.refuse(f"{name} raised {type(error).__name__}: {said(error)}", error, below=below)
-            self.refuse(f"{self._kind()} raised {type(error).__name__}: {said(error)}", error)
+                self.refuse(
+                    f"{name} raised {type(error).__name__}: {said(error)}; {INSTEAD}", error, below=below
+                )
+            self.refuse(f"{self._kind()} raised {type(error).__name__}: {said(error)}; {INSTEAD}", error)
         tree, self.buffers = self._rows.tree(self.buffers)
         return tree
 

@@ -12,19 +12,21 @@ import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from fractions import Fraction
 from functools import lru_cache
+from gc import get_referents
 from itertools import chain
 from operator import is_
 from types import (
     BuiltinFunctionType,
     CodeType,
     FunctionType,
+    MappingProxyType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
     SimpleNamespace,
 )
 
-from laila.codec.leftout import may_be_left_out
+from laila.codec.leftout import is_of_standard, may_be_left_out, parts_of_copy
 from laila.codec.plain import ATOMS, pack_object
 from laila.showing import shown
 
@@ -216,6 +218,11 @@ def plan_of(kind: Any) -> tuple[str | None, str | None, bool, bool]:
         content = "_tensors"
     elif kind is Fraction:
         content = "_parts_of_fraction"
+    elif kind is MappingProxyType:
+        content = "_behind"
+    elif kind is slice or is_of_standard(kind):
+        content = "_copied"
+        state = "_kept" if kind.__module__ != "builtins" and _is_pickled(kind) else None
     elif kind.__module__ != "builtins" and not _is_of_tables(kind):
         if kind in _WITH_ATTRIBUTES or _is_default(kind):
             state, counts = "_fields", True
@@ -334,6 +341,19 @@ class Comparison:
     def _parts_of_fraction(self, a: Any, b: Any, trail: Trail) -> str | None:
         self._todo.append((a.numerator, b.numerator, (trail, ".numerator")))
         self._todo.append((a.denominator, b.denominator, (trail, ".denominator")))
+        return None
+
+    def _behind(self, a: Any, b: Any, trail: Trail) -> str | None:
+        self._todo.append((get_referents(a)[0], get_referents(b)[0], trail))
+        return None
+
+    def _copied(self, a: Any, b: Any, trail: Trail) -> str | None:
+        """What an object of the standard library gives to be copied."""
+        mine, its = parts_of_copy(a), parts_of_copy(b)
+        if mine is None or its is None or len(mine) != len(its):
+            return None if mine is its else "it came back with other parts"
+        self._alive.append((mine, its))
+        self._todo.extend((part, other, (trail, "")) for part, other in zip(mine, its, strict=True))
         return None
 
     def _kept(self, a: Any, b: Any, trail: Trail) -> str | None:

@@ -19,6 +19,7 @@ from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.registry import DECODERS, ENCODERS
+from laila.showing import said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def _pixels(value: Image.Image) -> tuple[memoryview, tuple[str, bytes] | None] |
 
 
 def _encode_image(value: Image.Image, encoder: Encoder) -> Row:
+    _check_closed(value, encoder)
     found = _pixels(value)
     if found is None:
         from laila.codec.signed import encode_pickled
@@ -174,18 +176,35 @@ _LEAST_NOTES, _MOST_OF_NOTES = 1 << 16, 100
 """How long texts and profiles of a file may be: so many bytes, and so many for each of the file's."""
 
 
+def _check_closed(value: Any, encoder: Encoder) -> None:
+    """Refuse a closed image, in which Pillow has put an error in the place of the pixels."""
+    held = vars(value).get("_im")
+    fp, frames = vars(value).get("fp"), vars(value).get("_fp")
+    opened = isinstance(value, ImageFile.ImageFile)
+    if type(held).__name__ == "DeferredError" or (opened and held is None and fp is None and frames is None):
+        encoder.refuse("a closed image; store it before it is closed, or the bytes of its file")
+
+
 def encode_opened(value: Any, encoder: Encoder) -> Row:
     """The rows of an image that ``Image.open`` gave."""
     kind: Any = type(value)
+    _check_closed(value, encoder)
     if value.format not in _FORMATS or _class_of(value.format) is not kind:
         encoder.refuse(
             f"an opened image of the format {value.format}, which is read by more than Pillow itself; store "
             "image.copy(), or the bytes of its file"
         )
-    if vars(value).get("_im") is None and value.fp is None and vars(value).get("_fp") is None:
-        encoder.refuse("a closed image; store it before it is closed, or the bytes of its file")
-    _check_exif(value, encoder)
     data = _file_of(value)
+    try:
+        if data is None:
+            value.load()
+        _check_exif(value, encoder)
+    except (OSError, SyntaxError, ValueError) as error:
+        encoder.refuse(
+            f"an opened image that cannot be read ({type(error).__name__}: {said(error)}): its file is "
+            "closed, gone or damaged; store it while the file is open, or the bytes of the file",
+            error,
+        )
     frame = value.tell()
     attributes = _attributes(value, _OF_FILES | _NOTES)
     if data is not None and frame * value.size[0] * value.size[1] <= _MAX_WORK:
@@ -201,7 +220,14 @@ def encode_opened(value: Any, encoder: Encoder) -> Row:
             f"an opened {value.format} image whose file is gone, or that was changed: its other frames and "
             "its tags would be lost; store image.copy() for what it shows, or the bytes of its file"
         )
-    found = _pixels(value)
+    try:
+        found = _pixels(value)
+    except (OSError, SyntaxError, ValueError) as error:
+        encoder.refuse(
+            f"an opened image whose pixels cannot be read ({type(error).__name__}: {said(error)}): its file "
+            "is damaged; store the bytes of the file",
+            error,
+        )
     if found is None:
         encoder.refuse(f"an opened image in mode {value.mode} whose file is gone; store image.copy()")
     pixels, palette = found

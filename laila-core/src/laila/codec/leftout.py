@@ -12,13 +12,14 @@ import os
 import sys
 from functools import lru_cache
 from inspect import getattr_static
+from types import MethodDescriptorType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["may_be_left_out", "tell"]
+__all__ = ["is_of_standard", "may_be_left_out", "parts_of_copy", "tell"]
 
 _PROTOCOL = 4
 _METHODS = ("__reduce_ex__", "__reduce__", "__getstate__")
@@ -55,6 +56,32 @@ def tell(left_out: Iterable[tuple[type, str]]) -> None:
             kind.__qualname__,
             shown(name),
         )
+
+
+_PACKAGES = frozenset({"builtins", "functools", "itertools", "operator"})
+
+
+def is_of_standard(kind: Any) -> bool:
+    """Whether a ``kind`` is one of Python's own, in C, that says of what it consists only to be copied."""
+    from laila.codec.registry import ENCODERS
+
+    if kind.__module__ not in _PACKAGES or kind in ENCODERS:
+        return False
+    return kind.__reduce__ is not object.__reduce__ and type(kind.__reduce__) is MethodDescriptorType
+
+
+def parts_of_copy(obj: Any) -> list[Any] | None:
+    """Arguments and state of a copy of ``obj``; None where it is copied by its name, or not at all."""
+    try:
+        reduced = obj.__reduce_ex__(_PROTOCOL)
+    except Exception:  # noqa: BLE001 - it is not copied, so that there is nothing to compare
+        return None
+    if type(reduced) is not tuple:
+        return None
+    state = reduced[2] if len(reduced) > 2 else None
+    if type(state) is tuple:  # in which a dict of attributes is None, or empty since somebody looked at it
+        state = tuple(None if type(part) is dict and not part else part for part in state)
+    return [*reduced[1], state]
 
 
 def _package(kind: type) -> str:

@@ -20,7 +20,7 @@ from functools import lru_cache
 from types import GeneratorType
 
 from laila.codec import registry, tags
-from laila.codec.advice import IN_CYCLE, PICKLED
+from laila.codec.advice import IN_CYCLE, PICKLED, instead_of
 from laila.codec.decoder import Decoder, expect
 from laila.codec.dynamic import Classes, reduce_code, steady
 from laila.codec.encoder import Cycle, Encoder, Known, NotALeaf
@@ -105,7 +105,9 @@ def _encode(value: object, encoder: Encoder, how: str) -> Row:
             last, below = value, "payload"
         name = registry.type_name(type(last))
         encoder.refuse(
-            f"{name} cannot be pickled ({_told(error)})", error, below=below.removeprefix("payload")
+            f"{name} cannot be pickled ({_told(error)}); {instead_of(type(last))}",
+            error,
+            below=below.removeprefix("payload"),
         )
     if pickler.outermost < encoder.position:
         raise Cycle(pickler.outermost)

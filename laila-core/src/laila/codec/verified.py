@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from laila.blob.blob import unpack_checked
 from laila.codec import registry, tags
+from laila.codec.advice import INSTEAD
 from laila.codec.decoder import Decoder, read_rows
 from laila.codec.graphs import SHARED_ATTRIBUTES, Comparison, difference, path_to
 from laila.codec.leftout import tell
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from laila.codec.encoder import Encoder
 
 __all__ = ["SHARED_ATTRIBUTES", "refuse", "verify", "verify_plain"]
-
-_REMEDY = (
-    "leave it out, store plain data in its place, or give its class a codec (laila.codec.register_codec)"
-)
-
 
 _REMEDY_OF_SHARED = "store one of both, or a copy of one: dict(vars(obj)), copy.copy(obj)"
 
@@ -70,7 +66,7 @@ def verify_plain(payload: object, tree: bytes) -> None:
 def refuse(place: tuple[str, str]) -> NoReturn:
     """Raise the error about a payload that would come back changed."""
     path, reason = place
-    remedy = _REMEDY_OF_SHARED if reason == SHARED_ATTRIBUTES else _REMEDY
+    remedy = _REMEDY_OF_SHARED if reason == SHARED_ATTRIBUTES else INSTEAD
     raise PayloadError(f"{path} cannot be stored: it would come back changed: {reason}; {remedy}", path=path)
 
 
@@ -85,4 +81,4 @@ def _refuse_row(payload: object, encoder: Encoder, row: int, error: Exception) -
     else:
         what = f"{name} could not be read again ({type(error).__name__}: {said(error)})"
     place = path or "something in payload"
-    raise PayloadError(f"{place} cannot be stored: {what}; {_REMEDY}", path=path or "payload") from error
+    raise PayloadError(f"{place} cannot be stored: {what}; {INSTEAD}", path=path or "payload") from error
