@@ -149,7 +149,7 @@ def run_page(text: str, page: str, folder: Path) -> subprocess.CompletedProcess[
         env=clean_environment(home, PATH=search, MPLBACKEND="agg"),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
 

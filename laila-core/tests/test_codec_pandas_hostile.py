@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from time import perf_counter
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -292,10 +292,10 @@ FORGED: dict[str, tuple[tuple[Any, ...], Rows]] = {
 @pytest.mark.parametrize("name", FORGED)
 def test_forged_rows(name: str) -> None:
     arrays, rows = FORGED[name]
-    start = perf_counter()
+    start = process_time()
     with pytest.raises((CorruptEntryError, UntrustedPayloadError)):
         read(*rows, arrays=arrays)
-    assert perf_counter() - start < 5
+    assert process_time() - start < 5
 
 
 def test_what_is_forged_would_be_right_otherwise() -> None:
@@ -315,9 +315,9 @@ def test_many_rows_over_one_array_take_no_time() -> None:
     """Codes are looked through once, however many indexes have them; a column has an array of its own."""
     codes = np.zeros(1_000_000, "i1")
     multi = [tags.INDEX, "multi", None, None, ref(1), ref(0)]
-    start = perf_counter()
+    start = process_time()
     read(ROWS, *[multi] * 5000, arrays=(codes,))
-    assert perf_counter() - start < 20, "about a second on a quiet machine"
+    assert process_time() - start < 20
 
 
 def test_damaged_frames() -> None:

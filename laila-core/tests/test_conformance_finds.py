@@ -55,7 +55,7 @@ def run(folder: Path, tests: Sequence[str]) -> str:
         env={**os.environ, "COLUMNS": "2000", "PYTHONPATH": str(FOLDER)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert done.returncode in {0, 1}, done.stdout + done.stderr

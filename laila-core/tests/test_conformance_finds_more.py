@@ -176,7 +176,7 @@ def run(folder: Path, arguments: Sequence[str]) -> str:
             start_new_session=True,
         )
         try:
-            code = process.wait(110)
+            code = process.wait(280)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -419,16 +419,16 @@ plugins.rescan()
 show(attempt(lambda: plugins.pools().get("hanging"))[0])
 """
     started = time.monotonic()
-    shown, stderr = run(code, "chaos", "good", LAILA_PLUGINS_DEADLINE="1")
-    assert time.monotonic() - started < 20, "a hanging module must not hold up the end of the process"
+    shown, stderr = run(code, "chaos", "good", LAILA_PLUGINS_DEADLINE="3")
+    assert time.monotonic() - started < 40, "a hanging module must not hold up the end of the process"
     kind, message, _cause = shown[0]
     assert kind == "PluginError"
-    assert "was still being imported after 1 s" in message
-    assert 0.9 < shown[1] < 5
+    assert "was still being imported after 3 s" in message
+    assert 2.9 < shown[1] < 20
     assert shown[2:4] == ["PluginError", "BoxPool"]
     alive, seconds = shown[4]
     assert not alive
-    assert seconds < 0.9
+    assert seconds < 2.9
     assert shown[5] == "PluginError"
     assert stderr.count("'hanging'") == 2, "once, and once again after rescan()"
 

@@ -138,20 +138,20 @@ def test_a_line_that_is_cut_for_good_is_an_error(
 def test_a_refused_connection_is_an_error_and_found_out_once(
     proxy: Proxy, prefix: str, opened: OpenPool
 ) -> None:
-    pool = opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, retry_for=0.4)
+    pool = opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, retry_for=1.0)
     pool._write("k", make("k"))
     proxy.refuse = True
     proxy.cut()
     began = time.monotonic()
     with pytest.raises(PoolError, match="cannot read k: the connection"):
         pool._read("k")
-    assert 0.4 <= time.monotonic() - began < 5
+    assert 1.0 <= time.monotonic() - began < 15
     # A tier that is down must not hold up every call: the wait was paid.
     began = time.monotonic()
     for _ in range(20):
         with pytest.raises(PoolError):
             pool._read("k")
-    assert time.monotonic() - began < 20 * 0.4 / 2  # if each of them had waited, twice that at least
+    assert time.monotonic() - began < 20 * 1.0 / 2  # if each of them had waited, twice that at least
     proxy.refuse = False
     assert read(pool, "k") == bytes(make("k"))
     proxy.cut()
@@ -170,7 +170,7 @@ def test_an_answer_that_comes_too_late_reaches_nobody(
         began = time.monotonic()
         with pytest.raises(PoolError, match="did not answer in time") as caught:
             pool._read(blob.key)
-        assert time.monotonic() - began < 1 + 2
+        assert time.monotonic() - began < 1 + 10
         assert caught.value.errno == errno.ETIMEDOUT
         proxy.stall = False
         for other in blobs:

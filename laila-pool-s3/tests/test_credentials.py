@@ -148,7 +148,7 @@ def test_none_at_all_is_an_error_at_once(tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(CredentialsError, match="AWS_ACCESS_KEY_ID"):
         S3Pool("b")
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 1.9
 
 
 def test_secrets_are_shown_nowhere() -> None:

@@ -313,7 +313,7 @@ def test_an_interrupt(
     start = time.monotonic()
     program.send_signal(signal.SIGINT)
     output, errors = program.communicate(timeout=30)
-    assert time.monotonic() - start < (7.0 if stalled else 2.0)
+    assert time.monotonic() - start < (25.0 if stalled else 15.0)
     assert "interrupted" in output, errors
     assert program.returncode == 0
 
