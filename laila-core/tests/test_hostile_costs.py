@@ -133,12 +133,25 @@ def fractions(tag: int, n: int) -> Iterable[Rows]:
     yield [*rows, *([tag, ref(0), ref(1)] for i in range(50 * n))]
 
 
+def recipes(tag: int, n: int) -> Iterable[Rows]:
+    """Objects of the standard library and numpy from what takes longest to make them of."""
+    words: Rows = [[tags.TUPLE, *[0] * 624, 624]]
+    yield [*words, *([tag, "random.Random", 3, ref(0), None] for _ in range(100 * n))]
+    wide = "[\\0-\uffff]" * 500
+    for pattern, flags in ((wide, 32), (wide, 34), ("(?i)" + wide, 32), ("a|" * 4000, 32), ("(a" * 90, 32)):
+        yield [[tag, "re.Pattern", pattern + "x" * i, flags] for i in range(4 * n)]
+    yield [[tag, "re.Pattern", f"{'a' * 4000}|{'a' * 4000}{i}", 32] for i in range(4 * n)]
+    yield [[tag, "numpy.ufunc", "sin"] for _ in range(1000 * n)]
+    yield [[tag, "numpy.finfo", "d"] for _ in range(1000 * n)]
+
+
 MAPPINGS = (*tags.MAPPINGS, *tags.SETS)
 # What is hostile to one kind of tag, besides what is to all. A new tag is put here, or into PLAIN.
 SPECIAL: dict[int, Callable[[int, int], Iterable[Rows]]] = {
     **dict.fromkeys(MAPPINGS, keys_of_one_hash),
     tags.RANGE: ranges,
     tags.FRACTION: fractions,
+    tags.REBUILT: recipes,
 }
 PLAIN = {
     "LIST", "TUPLE", "DEQUE", "NAMESPACE", "CONSTANT", "INT", "COMPLEX", "BYTES", "BYTEARRAY", "SLICE",

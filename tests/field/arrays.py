@@ -137,6 +137,16 @@ def polars() -> dict[str, Any]:
         "dates": pl.Series("d", [1, 2]).cast(pl.Date),
         "empty": pl.DataFrame(),
         "series": pl.Series("s", [1.5, float("nan")]),
+        "decimals": pl.Series([1, None]).cast(pl.Decimal(10, 2)),
+        "nanoseconds": pl.Series([1, None]).cast(pl.Datetime("ns", "Asia/Tokyo")),
+        "enum": pl.Series(["b", None, "a"], dtype=pl.Enum(["b", "a"])),
+        "array": pl.Series([[1, 2], None], dtype=pl.Array(pl.Int8, 2)),
+        "lists of lists": pl.Series([[[1], []], None, [None, [2, None]]]),
+        "structs": pl.Series([{"a": [1]}, None, {"a": None}]),
+        "wide ints": pl.Series([2**100, None], dtype=pl.Int128),
+        "rows without columns": pl.DataFrame(height=3),
+        "slice": pl.DataFrame({"a": range(9)}).slice(2, 3),
+        "schema and types": [pl.Schema({"a": pl.List(pl.Int8)}), pl.Datetime("us", "UTC"), pl.Int8],
         "lazy": pl.DataFrame({"a": [1]}).lazy(),
     }
 

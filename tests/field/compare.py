@@ -34,12 +34,17 @@ _LOOKS: dict[str, dict[str, Callable[[Any], object]]] = {
     "box": {"Box": lambda box: box.to_dict(), "BoxList": lambda box: box.to_list()},
     "bs4": {"BeautifulSoup": str},
     "matplotlib": {"Figure": lambda figure: _drawn(figure)},
+    "networkx": dict.fromkeys(
+        ("Graph", "DiGraph", "MultiGraph", "MultiDiGraph"),
+        lambda graph: (graph.graph, graph._node, graph._adj, getattr(graph, "_pred", None)),
+    ),
     "plotly": {"Figure": lambda figure: figure.to_json()},
     "scipy": {"rv_continuous_frozen": lambda frozen: (frozen.dist.name, frozen.args, frozen.kwds)},
     "sqlalchemy": {"Table": repr},
     "xarray": {
         "Dataset": lambda data: (data.to_dict(encoding=True), dict(data.indexes)),
         "Variable": lambda variable: variable.to_dict(encoding=True),
+        "IndexVariable": lambda variable: variable.to_dict(encoding=True),
         "DataArray": lambda array: (array.to_dict(encoding=True), dict(array.indexes)),
         "DataTree": lambda tree: {path: node.to_dataset().to_dict() for path, node in tree.subtree_with_keys},
     },
@@ -337,6 +342,8 @@ def _arrow(one: Any, two: Any) -> str | list[tuple[str, Any, Any]] | None:
     if module.startswith("polars"):
         if hasattr(one, "collect"):
             one, two = one.collect(), two.collect()
+        if not hasattr(one, "equals"):
+            return [] if one == two else f"{one} became {two}"
         if not one.equals(two, null_equal=True) and not _same_nans(one, two):
             return f"{one} became {two}"
         return [

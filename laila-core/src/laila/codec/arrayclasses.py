@@ -362,3 +362,5 @@ DECODERS.update(
         tags.DTYPE: _decode_dtype,
     }
 )
+
+import laila.codec.recipes.numbers  # noqa: E402, F401 - what it knows is of numpy, too

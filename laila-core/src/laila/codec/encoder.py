@@ -14,6 +14,7 @@ reference to that place in the pickle: sharing is found in one pass.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
+from functools import partial
 from itertools import chain, islice
 from types import SimpleNamespace
 
@@ -152,8 +153,13 @@ class Encoder:
         ordered: bool = False,
         batch: int = 1,
         whole_dicts: bool = False,
+        rebuild: bool = True,
     ) -> None:
         self.pickle = pickle
+        self.rebuild = rebuild
+        """Whether objects of libraries become rows by recipes, not pickles."""
+        self.rebuilt = False
+        """Whether some did."""
         self.copy = copy
         self.keep = keep
         self.ordered = ordered
@@ -1061,18 +1067,23 @@ def encode_rows(
     def build(batch: int) -> tuple[Blob, Encoder]:
         for _ in range(_ATTEMPTS - 1):
             try:
-                return _build(payload, key, nickname, user, pickle, copy, created, batch, whole_dicts)
+                return _build(
+                    payload, key, nickname, user, pickle, copy, created, batch, whole_dicts, rebuild
+                )
             except PayloadError as error:
                 # Another thread added to a container while it was walked.
                 if type(error.__cause__) is not RuntimeError or "changed size" not in str(error.__cause__):
                     raise
-        return _build(payload, key, nickname, user, pickle, copy, created, batch, whole_dicts)
+        return _build(payload, key, nickname, user, pickle, copy, created, batch, whole_dicts, rebuild)
 
-    whole_dicts = False
+    whole_dicts, rebuild = False, True
     blob, encoder = build(_MOST_AT_ONCE)
     if encoder.doubtful or verify:
         from laila.codec import verified
 
+        if encoder.rebuilt and pickle and not verified.is_sound(blob, payload, encoder, deep=verify):
+            rebuild = False  # what its recipe cannot make again, its own pickle may
+            blob, encoder = build(_MOST_AT_ONCE)
         try:
             place = verified.verify(blob, payload, encoder, deep=verify)
         except PayloadError:
@@ -1108,18 +1119,18 @@ def _build(
     created: float,
     batch: int,
     whole_dicts: bool,
+    rebuild: bool,
 ) -> tuple[Blob, Encoder]:
-    encoder = Encoder(pickle=pickle, copy=copy, batch=batch, whole_dicts=whole_dicts)
+    make = partial(Encoder, pickle=pickle, copy=copy, batch=batch, whole_dicts=whole_dicts, rebuild=rebuild)
+    encoder = make()
     try:
         tree = encoder.run(payload)
     except _KeepRows:
-        encoder = Encoder(pickle=pickle, copy=copy, batch=batch, whole_dicts=whole_dicts, keep=True)
+        encoder = make(keep=True)
         tree = encoder.run(payload)
         if encoder.pickled:
             # Which pickle holds what is shared depends on the order in which a set is walked, too.
-            encoder = Encoder(
-                pickle=pickle, copy=copy, batch=batch, whole_dicts=whole_dicts, keep=True, ordered=True
-            )
+            encoder = make(keep=True, ordered=True)
             tree = encoder.run(payload)
     size = len(tree) + sum(buffer.nbytes for buffer in encoder.buffers)
     encoder.check_work(size)

@@ -28,6 +28,7 @@ from types import (
 
 from laila.codec.leftout import is_of_standard, may_be_left_out, parts_of_copy
 from laila.codec.plain import ATOMS, pack_object
+from laila.codec.registry import PARTS
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -201,6 +202,8 @@ def plan_of(kind: Any) -> tuple[str | None, str | None, bool, bool]:
     The last two: whether one object that became two would be missed, and whether it is looked at once alone.
     """
     shared = not issubclass(kind, _UNSHARED)
+    if kind in PARTS:
+        return "_rebuilt", None, False, shared
     if kind is FunctionType:
         return "_functions", None, False, shared
     if kind is MethodType:
@@ -324,6 +327,13 @@ class Comparison:
         # The repr of a float tells its sign, and a NaN from a number.
         same = base.__repr__(a) == base.__repr__(b) if base in (float, complex) else base.__eq__(a, b)
         return None if same else f"{_short(a)} came back as {_short(b)}"
+
+    def _rebuilt(self, a: Any, b: Any, trail: Trail) -> str | None:
+        mine, its = PARTS[type(a)](a), PARTS[type(a)](b)
+        if mine is None or its is None:  # it was pickled, since there is more to it
+            return self._kept(a, b, trail) if mine is its else "more, or less, came back than its class keeps"
+        self._todo += [(part, its[number], (trail, f".<{number}>")) for number, part in enumerate(mine)]
+        return None
 
     def _methods(self, a: Any, b: Any, trail: Trail) -> str | None:
         self._todo.append((a.__self__, b.__self__, (trail, ".__self__")))

@@ -204,7 +204,7 @@ def copies_by_default(kind: type, base: type = object, *, new_args: bool = False
     # Importing `distributed` has tblib register all exceptions; it adds what laila stores anyway.
     if reducer is not None and getattr(reducer, "__module__", "").partition(".")[0] != "tblib":
         return False
-    if not new_args and (hasattr(kind, "__getnewargs__") or hasattr(kind, "__getnewargs_ex__")):
+    if not new_args and any(map(_has_own_new_args, kind.__mro__)):
         return False
     for name in ("__getstate__", "__setstate__"):
         method = getattr(kind, name, None)
@@ -216,6 +216,12 @@ def copies_by_default(kind: type, base: type = object, *, new_args: bool = False
         ):
             return False
     return True
+
+
+def _has_own_new_args(owner: type) -> bool:
+    """Whether ``owner`` itself says what its constructor is given; UserString says no more than its field."""
+    own = vars(owner)
+    return ("__getnewargs__" in own or "__getnewargs_ex__" in own) and name_of_known(owner) is None
 
 
 @lru_cache(maxsize=4096)

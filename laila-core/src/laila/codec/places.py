@@ -44,4 +44,8 @@ def place(obj: object, row: Row, position: int) -> str:
     if tag == tags.OBJECT_ARRAY:
         labels = getattr(obj, "labels", None)  # of an array inside a pandas object
         return labels(position - 3) if labels else f".flat[{position - 3}]"
+    if tag == tags.REBUILT and position > 1:
+        from laila.codec.recipes import RECIPES
+
+        return f".{RECIPES[type(obj)].labels[position - 2]}"
     return ""

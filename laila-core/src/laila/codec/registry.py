@@ -38,6 +38,8 @@ REGISTRABLE: dict[EncodeFunction, Callable[[type], bool]] = {}
 """Function of a family to what tells which of its classes can be registered."""
 QUICK: set[EncodeFunction] = set()
 """Encoders that need no frame of the walk: they make no pickles."""
+PARTS: dict[type, Callable[[Any], tuple[object, ...] | None]] = {}
+"""Exact type to what gives the parts that an instance is made of, by which two are compared."""
 DECODERS: dict[int, DecodeFunction] = {}
 """Tag to the function that rebuilds a value from its row, references resolved."""
 
@@ -47,9 +49,16 @@ _MODULES = {
     **dict.fromkeys(("collections", "types", "array", "datetime"), "laila.codec.standard"),
     **dict.fromkeys(("zoneinfo", "decimal", "fractions", "uuid", "pathlib"), "laila.codec.standard"),
     **dict.fromkeys(("ipaddress", "os", "posix", "nt", "time", "_io"), "laila.codec.library"),
+    **dict.fromkeys(("re", "random"), "laila.codec.recipes.standard"),
     "typing": "laila.codec.typenames",
     "numpy": "laila.codec.arrayclasses",
     "numpy.random": "laila.codec.randoms",
+    "numpy.polynomial": "laila.codec.recipes.numbers",
+    "polars": "laila.codec.recipes.frames",
+    "networkx": "laila.codec.recipes.networks",
+    "xarray": "laila.codec.recipes.labelled",
+    "shapely": "laila.codec.recipes.shapes",
+    "astropy": "laila.codec.recipes.skies",
     "scipy.sparse": "laila.codec.sparse",
     "sklearn.utils": "laila.codec.bunches",
     "torch": "laila.codec.tensorkinds",
@@ -86,6 +95,7 @@ _LIBRARIES: tuple[tuple[range, str, str, str], ...] = (
     (range(96, 100), "laila.codec.objects", "", ""),
     (range(100, 103), "laila.codec.signed", "", ""),
     (range(105, 106), "laila.codec.objects", "", ""),
+    (range(108, 109), "laila.codec.recipes", "", ""),
 )
 
 _OF_PYTHON = ("laila.codec.containers", "laila.codec.standard", "laila.codec.library")

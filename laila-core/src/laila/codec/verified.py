@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from laila.blob.blob import Blob
     from laila.codec.encoder import Encoder
 
-__all__ = ["SHARED_ATTRIBUTES", "refuse", "verify", "verify_plain"]
+__all__ = ["SHARED_ATTRIBUTES", "is_sound", "refuse", "verify", "verify_plain"]
 
 _REMEDY_OF_SHARED = "store one of both, or a copy of one: dict(vars(obj)), copy.copy(obj)"
 
@@ -54,6 +54,14 @@ def verify(blob: Blob, payload: object, encoder: Encoder, *, deep: bool) -> tupl
     if place is None:
         tell(comparison.left_out)
     return place
+
+
+def is_sound(blob: Blob, payload: object, encoder: Encoder, *, deep: bool) -> bool:
+    """Whether :func:`verify` finds nothing."""
+    try:
+        return verify(blob, payload, encoder, deep=deep) is None
+    except PayloadError:
+        return False
 
 
 def verify_plain(payload: object, tree: bytes) -> None:

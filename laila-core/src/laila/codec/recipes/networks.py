@@ -1,0 +1,61 @@
+"""Recipes of networkx: graphs, which are dicts of dicts."""
+
+from __future__ import annotations
+
+import networkx as nx
+
+from laila.codec.recipes import Recipe, add_recipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from laila.codec.decoder import Decoder
+
+__all__: list[str] = []
+
+_WORK = 20
+_CACHE = "__networkx_cache__"
+
+
+def _take(value: Any) -> tuple[object, ...] | None:
+    """The dicts that a graph is; None for views of graphs, frozen ones, and those with attributes."""
+    kind = type(value)
+    attributes = vars(value)
+    own = ("graph", "_node", "_adj", *(("_succ", "_pred") if value.is_directed() else ()))
+    for name in attributes:
+        # What networkx keeps besides are views of these, which it makes again.
+        if name not in own and name != _CACHE and not hasattr(type(getattr(kind, name, None)), "__get__"):
+            return None
+    if value.is_directed() and attributes["_succ"] is not attributes["_adj"]:
+        return None
+    return tuple(attributes[name] for name in own if name != "_succ")
+
+
+def _check(decoder: Decoder, nodes: dict[Any, Any], edges: dict[Any, Any]) -> None:
+    """Raise ``ValueError`` unless both have the same nodes, and dicts for values."""
+    decoder.again("graph", edges, _WORK * (len(edges) + len(nodes)))
+    if edges.keys() != nodes.keys() or not {dict}.issuperset(map(type, edges.values())):
+        raise ValueError("a graph of other nodes")
+    if not {dict}.issuperset(map(type, nodes.values())):
+        raise TypeError("attributes of a node that are no dict")
+
+
+def _recipe(kind: Any) -> Recipe:
+    def build(
+        decoder: Decoder, graph: object, nodes: Any, edges: Any, reverse: dict[Any, Any] | None = None
+    ) -> object:
+        _check(decoder, nodes, edges)
+        found = kind()
+        found.graph, found._node, found._adj = graph, nodes, edges
+        if reverse is not None:
+            _check(decoder, nodes, reverse)
+            found._pred = reverse
+        return found
+
+    parts = dict.fromkeys(("graph", "nodes", "adj", *(["pred"] * kind().is_directed())), (dict,))
+    return Recipe(f"networkx.{kind.__name__}", kind, _take, build, **parts)
+
+
+for _kind in (nx.Graph, nx.DiGraph, nx.MultiGraph, nx.MultiDiGraph):
+    add_recipe(_recipe(_kind))
