@@ -139,8 +139,8 @@ def recipes(tag: int, n: int) -> Iterable[Rows]:
     yield [*words, *([tag, "random.Random", 3, ref(0), None] for _ in range(100 * n))]
     wide = "[\\0-\uffff]" * 500
     for pattern, flags in ((wide, 32), (wide, 34), ("(?i)" + wide, 32), ("a|" * 4000, 32), ("(a" * 90, 32)):
-        yield [[tag, "re.Pattern", pattern + "x" * i, flags] for i in range(4 * n)]
-    yield [[tag, "re.Pattern", f"{'a' * 4000}|{'a' * 4000}{i}", 32] for i in range(4 * n)]
+        yield [[tag, "re.Pattern", f"{pattern}{n}x{i}", flags] for i in range(4 * n)]  # none in a cache
+    yield [[tag, "re.Pattern", f"{'a' * 4000}|{'a' * 4000}{n}x{i}", 32] for i in range(4 * n)]
     yield [[tag, "numpy.ufunc", "sin"] for _ in range(1000 * n)]
     yield [[tag, "numpy.finfo", "d"] for _ in range(1000 * n)]
 

@@ -17,7 +17,7 @@ from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from laila.codec.encoder import Encoder
@@ -42,10 +42,17 @@ RECIPES: dict[type, Recipe] = {}
 _NAMES: dict[str, Recipe] = {}
 
 
+_MOST_COSTLY = 400
+
+
+def _nothing(*parts: object) -> int:
+    return 0
+
+
 class Recipe:
     """How instances of one exact class are taken apart and made again."""
 
-    __slots__ = ("build", "kind", "labels", "name", "take", "types")
+    __slots__ = ("build", "cost", "kind", "labels", "name", "take", "types")
 
     def __init__(
         self,
@@ -53,6 +60,7 @@ class Recipe:
         kind: type,
         take: Callable[[Any], tuple[object, ...] | None],
         build: Callable[..., object],
+        cost: Callable[..., int] = _nothing,
         /,
         **types: Types,
     ) -> None:
@@ -63,6 +71,8 @@ class Recipe:
         """Gives the parts of an instance, or None for one that is more than they say."""
         self.build = build
         """Is given the decoder and the parts, whose types were checked; raises for what cannot be."""
+        self.cost = cost
+        """Counts what costs far more than its bytes in some parts: a blob has no more than a few hundred."""
         self.types = tuple(types.values())
         """Of each part the exact types that it may have; None where it may be any payload."""
         self.labels = tuple(types)
@@ -79,7 +89,7 @@ def add_recipe(recipe: Recipe) -> None:
 def _encode(value: object, encoder: Encoder) -> Row:
     recipe = RECIPES[type(value)]
     parts = recipe.take(value) if encoder.rebuild else None
-    if parts is None or not _fit(recipe, parts):
+    if parts is None or not _fit(recipe, parts) or not _counts(recipe, parts, encoder):
         from laila.codec.signed import encode_pickled
 
         return encode_pickled(value, encoder)
@@ -93,6 +103,12 @@ def _fit(recipe: Recipe, parts: tuple[object, ...] | list[object]) -> bool:
     )
 
 
+def _counts(recipe: Recipe, parts: Iterable[object], walk: Encoder | Decoder) -> bool:
+    """Count what is costly in ``parts``; whether that is not too much."""
+    cost = recipe.cost(*parts)
+    return cost <= _MOST_COSTLY and all(walk.count(recipe.name, _MOST_COSTLY) for _ in range(cost))
+
+
 def _decode(row: Row, decoder: Decoder) -> object:
     if len(row) < 2:
         raise ValueError("an object without the name of its kind")
@@ -100,6 +116,8 @@ def _decode(row: Row, decoder: Decoder) -> object:
     parts = row[2:]
     if not _fit(recipe, parts):
         raise TypeError(f"a {recipe.name} of other parts")
+    if not _counts(recipe, parts, decoder):
+        raise ValueError(f"too many a {recipe.name} that takes long")
     try:
         found = recipe.build(decoder, *parts)
     except BaseException as error:

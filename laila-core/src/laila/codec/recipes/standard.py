@@ -16,35 +16,31 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _LONGEST = 8192
-_WORK = 200  # of compiling one character
-_MAX_RANGES = 8
+_WITHOUT_CASE = 4
 _FLAG_BITS = 9
-_COLUMNS, _WORDS = 3, 625
+_VERSION, _WORDS = 3, 625
+_is_wide = re.compile(r"[^\0-\x7f]|\\[^\w]|\\[uUxN0-9]").findall
 
 
-def _is_cheap(pattern: Any, flags: int) -> bool:
-    """Whether a pattern compiles in time that grows with its length alone, and printing nothing.
-
-    Without regard to case a range of a few characters takes as long as the range is wide.
-    """
-    if len(pattern) > _LONGEST or flags & re.DEBUG:
-        return False
-    text = pattern if type(pattern) is str else pattern.decode("latin-1")
-    if not flags & re.IGNORECASE and "(?" not in text:
-        return True
-    odd = sum(not character.isascii() for character in text) if type(pattern) is str else 0
-    return odd + text.count("\\") <= _MAX_RANGES or "[" not in text
+def _ranges(pattern: Any, flags: int) -> int:
+    """How many ranges of characters may be in a pattern that take as long to compile as they are wide."""
+    text = pattern if type(pattern) is str else ""
+    if "[" not in text:
+        return 0
+    count = len(_is_wide(text))
+    return count * (_WITHOUT_CASE if flags & re.IGNORECASE or "(?" in text else 1)
 
 
 def _take_pattern(value: re.Pattern[Any]) -> tuple[object, ...] | None:
-    parts = (value.pattern, value.flags)
-    return parts if type(value.pattern) in (str, bytes) and _is_cheap(*parts) else None
+    short = type(value.pattern) in (str, bytes) and len(value.pattern) <= _LONGEST
+    return (value.pattern, value.flags) if short and not value.flags & re.DEBUG else None  # which prints
 
 
 def _build_pattern(decoder: Decoder, pattern: Any, flags: int) -> object:
-    if flags >> _FLAG_BITS or not _is_cheap(pattern, flags):
-        raise ValueError("a pattern that may take too long to compile")
-    decoder.spend(_WORK * len(pattern))
+    if flags >> _FLAG_BITS or flags & re.DEBUG or len(pattern) > _LONGEST:
+        raise ValueError("a pattern that laila does not write")
+    if type(pattern) is bytes:
+        decoder.copied(pattern)
     return re.compile(pattern, flags)
 
 
@@ -56,7 +52,7 @@ def _take_random(value: random.Random) -> tuple[object, ...] | None:
 
 
 def _build_random(decoder: Decoder, version: int, words: tuple[Any, ...], gauss: float | None) -> object:
-    if version != _COLUMNS or len(words) != _WORDS or {int} != set(map(type, words)):
+    if version != _VERSION or len(words) != _WORDS or {int} != set(map(type, words)):
         raise ValueError("the state of another generator")
     *numbers, place = words
     if min(numbers) < 0 or max(numbers) >= 1 << 32 or not 0 <= place <= len(numbers):
@@ -68,7 +64,9 @@ def _build_random(decoder: Decoder, version: int, words: tuple[Any, ...], gauss:
 
 
 add_recipe(
-    Recipe("re.Pattern", re.Pattern, _take_pattern, _build_pattern, pattern=(str, bytes), flags=(int,))
+    Recipe(
+        "re.Pattern", re.Pattern, _take_pattern, _build_pattern, _ranges, pattern=(str, bytes), flags=(int,)
+    )
 )
 add_recipe(
     Recipe(
