@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -127,6 +128,53 @@ def test_a_strict_program_ends_with_status_1() -> None:
     looked = "\nprint(type(laila.runtime.exception(laila.memorize(laila.constant(1)))).__name__)"
     done = run(FAILING + looked, LAILA_STRICT="1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "PoolError\n", "")
+
+
+@pytest.mark.parametrize(
+    ("leaving", "status"), [("3", 3), ("0", 1), ("None", 1), ("'why'", 1)], ids=["3", "0", "none", "text"]
+)
+def test_a_strict_program_keeps_the_status_that_it_gives(leaving: str, status: int) -> None:
+    code = FAILING + WRITES["one"] + f"\nimport sys\nsys.exit({leaving})"
+    assert run(code, LAILA_STRICT="1").returncode == status
+    caught = "\nimport sys\ntry:\n    sys.exit(3)\nexcept SystemExit as error:\n    print(error.code)"
+    done = run(FAILING + WRITES["one"] + caught, LAILA_STRICT="1")
+    assert (done.returncode, done.stdout) == (1, "3\n")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_strict_process_of_multiprocessing_ends_with_status_1(method: str, tmp_path: Path) -> None:
+    """Unless it ends with another already."""
+    program = f"""
+import multiprocessing
+import sys
+
+
+def child(status):
+    {FAILING.strip().replace(chr(10), chr(10) + "    ")}
+    {WRITES["one"].strip()}
+    if status is not None:
+        sys.exit(status)
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    processes = [context.Process(target=child, args=(status,)) for status in (None, 0, 3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    print([process.exitcode for process in processes])
+"""
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py")],
+        env={**os.environ, "LAILA_STRICT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "[1, 1, 3]\n"), done.stderr
 
 
 def test_terminate_logs_the_others_and_closes_everything(caplog: pytest.LogCaptureFixture) -> None:

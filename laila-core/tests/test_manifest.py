@@ -212,8 +212,9 @@ def test_a_failing_leaf_means_the_manifest_is_not_stored(pool: Recording) -> Non
     first, second, last = group.futures()
     assert first.result == a.global_id
     assert isinstance(laila.runtime.exception(second), ImmutableEntryError)
-    assert isinstance(laila.runtime.exception(last), ManifestError)
-    assert last.exception.__cause__ is second.exception
+    error = laila.runtime.exception(last)
+    assert isinstance(error, ManifestError)
+    assert error.__cause__ is second.exception
     assert m.global_id not in pool
     assert m.state is EntryState.READY
     with pytest.raises(ImmutableEntryError):

@@ -14,6 +14,8 @@ import sys
 from contextlib import suppress
 from weakref import ref
 
+from laila.futures.strict import fail_at_the_end, fail_child, note_exits, strict
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
@@ -170,19 +172,11 @@ def _strip(error: BaseException | None) -> None:
 # ------------------------------------------------------------------------------------------ the program's end
 
 
-class _ExitStatus:
-    """Makes the exit status 1 where failures were told of: goes last of all, with the module ``sys``."""
-
-    def __del__(self, losses: _Losses = _losses, leave=os._exit, over=sys.is_finalizing) -> None:  # type: ignore[no-untyped-def]
-        if losses.count and over():
-            leave(1)
-
-
 def _at_exit() -> None:
     """The last hook of laila's: policies were closed by now."""
     tell_failures()
-    if os.environ.get("LAILA_STRICT", "").strip().lower() in {"1", "true", "yes", "on"}:
-        sys._laila_exit_status = _ExitStatus()  # type: ignore[attr-defined]
+    if strict():
+        fail_at_the_end(_losses)
 
 
 def _at_end_of_child() -> None:
@@ -190,6 +184,8 @@ def _at_end_of_child() -> None:
     processes = sys.modules.get("multiprocessing.process")
     if processes is not None and processes.parent_process() is not None:
         tell_failures()
+        if _losses.count and strict():
+            fail_child()
 
 
 def _after_fork() -> None:
@@ -203,6 +199,8 @@ def _after_fork() -> None:
 
 
 atexit.register(_at_exit)
+if strict():
+    note_exits()
 with suppress(AttributeError, RuntimeError):  # it is not public, and too late at the program's end
     import threading
 
