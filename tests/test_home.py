@@ -19,6 +19,7 @@ import laila
 from laila.active import clear_policy
 from laila.contract import TaskForce
 from laila.errors import EntryNotFoundError, EvolutionConflictError, ImmutableEntryError, PoolUnreachableError
+from laila.offload.ticket import policy_from_ticket, ticket_of
 from laila.taskforce.dask import DaskTaskForce
 from laila.taskforce.processes import ProcessTaskForce
 from servers.dask import DaskServers
@@ -226,7 +227,7 @@ def test_what_is_called_once_more(
         policy.central.communication.remove_connection(protocol)
         protocol = listen(policy, port=port)
 
-    with laila.DefaultPolicy.from_ticket(policy.ticket(ANY)) as there:
+    with policy_from_ticket(ticket_of(policy, ANY)) as there:
         memory = there.central.memory
         assert memory.remember(key).data == 0
         break_it()
@@ -275,14 +276,14 @@ def test_secrets_and_roles(
         ]
 
     with make_taskforce(share_secrets=True) as sharing:
-        assert OTHER.encode() not in policy.ticket(sharing.uuid, share_secrets=True)
+        assert OTHER.encode() not in ticket_of(policy, sharing.uuid, share_secrets=True)
         first, second, refused = sharing.submit(work).wait(60)
     assert first == second == "done"
     assert refused.startswith("PoolUnreachableError")
     assert "needs the role 'write'" in refused
     assert "grants 'read'" in refused
 
-    assert OTHER.encode() not in policy.ticket(taskforce.uuid)
+    assert OTHER.encode() not in ticket_of(policy, taskforce.uuid)
     told = taskforce.submit(work).wait(60)
     assert all(one.startswith("PoolUnreachableError") and "the secret is wrong" in one for one in told)
     assert not any(SECRET in one or OTHER in one for one in [*told, refused])
@@ -294,7 +295,7 @@ def test_no_secret(policy: laila.DefaultPolicy, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("LAILA_TCPIP_PEER_SECRET_KEY", raising=False)
     listen(policy, OTHER)
     with (
-        laila.DefaultPolicy.from_ticket(policy.ticket(ANY)) as there,
+        policy_from_ticket(ticket_of(policy, ANY)) as there,
         pytest.raises(PoolUnreachableError, match=r"has no secret.*share_secrets=True"),
     ):
         there.central.memory.remember(nickname="x").wait()
@@ -368,10 +369,10 @@ def test_a_file_of_the_submitters_host(
     policy.extend(laila.tiers("memory://", f"hdf5://{tmp_path}/a.h5"), pool_nickname="file")
     listen(policy)
     key = laila.memorize(laila.constant("in the file"), pool_nickname="file").wait()
-    ticket = json.loads(policy.ticket(ANY).replace(b"a.h5", b"not there.h5"))
+    ticket = json.loads(ticket_of(policy, ANY).replace(b"a.h5", b"not there.h5"))
     ticket["host"] = "elsewhere"
     monkeypatch.setattr("laila.offload.home._LOOPBACK", ())  # this address is reached from there
-    with laila.DefaultPolicy.from_ticket(json.dumps(ticket).encode()) as there:
+    with policy_from_ticket(json.dumps(ticket).encode()) as there:
         assert there.central.memory.remember(key, pool_nickname="file").data == "in the file"
     assert [path.name for path in tmp_path.glob("*.h5")] == ["a.h5"]
 
@@ -477,10 +478,10 @@ def test_a_submitter_on_another_host(variables: None) -> None:
     """That listens on its own host alone is not tried; the error says what to do there."""
     with laila.DefaultPolicy() as policy:
         listen(policy)
-        ticket = json.loads(policy.ticket(ANY))
+        ticket = json.loads(ticket_of(policy, ANY))
         ticket["host"] = "elsewhere"
         with (
-            laila.DefaultPolicy.from_ticket(json.dumps(ticket).encode()) as there,
+            policy_from_ticket(json.dumps(ticket).encode()) as there,
             pytest.raises(PoolUnreachableError, match=r"on the host elsewhere alone.*host="),
         ):
             there.central.memory.remember(nickname="x").wait()
@@ -490,12 +491,12 @@ def test_another_policy_at_the_same_address(variables: None) -> None:
     """Is not taken for the submitter, even if it knows the secret."""
     with laila.DefaultPolicy() as policy, laila.DefaultPolicy() as another:
         protocol = listen(policy)
-        ticket = policy.ticket(ANY)
+        ticket = ticket_of(policy, ANY)
         port = protocol.bound_port
         policy.central.communication.remove_connection(protocol)
         listen(another, port=port)
         with (
-            laila.DefaultPolicy.from_ticket(ticket) as there,
+            policy_from_ticket(ticket) as there,
             pytest.raises(PoolUnreachableError, match="there is another policy"),
         ):
             there.central.memory.remember(nickname="x").wait()

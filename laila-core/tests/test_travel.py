@@ -15,6 +15,7 @@ import laila
 from laila.errors import PoolUnreachableError, SecretError
 from laila.futures import Future
 from laila.offload.executor import Hands
+from laila.offload.ticket import policy_from_ticket, ticket_of
 
 TASKFORCE = "5f0c9d5e-33ce-4e0a-9a52-3a8a0c1f7a11"
 
@@ -50,31 +51,31 @@ def pool_in(policy: laila.DefaultPolicy, nickname: str) -> laila.DefaultPool:
 def test_routing_travels(policy: laila.DefaultPolicy, tmp_path: Path) -> None:
     """Identity, nicknames, affinities and chains are those of the submitter; so is the task force's id."""
     policy.extend(laila.tiers("memory://", f"hdf5://{tmp_path}/a.h5", pool_nickname="chain"), affinity=3)
-    with laila.DefaultPolicy.from_ticket(policy.ticket(TASKFORCE)) as there:
+    with policy_from_ticket(ticket_of(policy, TASKFORCE)) as there:
         assert there.global_id == policy.global_id
         router = there.central.memory.router
         assert router.route(affinity=2) is pool_in(there, "chain")
         assert [type(tier).__name__ for tier in pool_in(there, "chain").chain()] == ["MemoryPool", "HDF5Pool"]
         assert there.central.command.alpha_taskforce.uuid == TASKFORCE
-        assert there.ticket("another") == policy.ticket(TASKFORCE), "what tasks submit has the same"
+        assert ticket_of(there, "another") == ticket_of(policy, TASKFORCE), "what tasks submit has the same"
 
 
 def test_a_ticket_is_the_same_until_the_policy_changes(policy: laila.DefaultPolicy) -> None:
     """So that a worker builds it once."""
-    first = policy.ticket(TASKFORCE)
-    assert policy.ticket(TASKFORCE) == first
+    first = ticket_of(policy, TASKFORCE)
+    assert ticket_of(policy, TASKFORCE) == first
     policy.extend("memory://", pool_nickname="more")
-    assert policy.ticket(TASKFORCE) != first
+    assert ticket_of(policy, TASKFORCE) != first
 
 
 @pytest.mark.usefixtures("locked")
 def test_secrets_stay_at_home(policy: laila.DefaultPolicy) -> None:
     """Without them the pool says which are missing, and the others work."""
     policy.extend(Locked("vault", password="hunter2"))
-    ticket = policy.ticket(TASKFORCE)
+    ticket = ticket_of(policy, TASKFORCE)
     assert b"hunter2" not in ticket
     with (
-        laila.DefaultPolicy.from_ticket(ticket) as there,
+        policy_from_ticket(ticket) as there,
         pytest.raises(PoolUnreachableError, match="password"),
     ):
         pool_in(there, "vault").exists("key")
@@ -85,14 +86,14 @@ def test_secrets_are_shared_encrypted(policy: laila.DefaultPolicy, monkeypatch: 
     """If that is asked for, and read by who has the key alone."""
     monkeypatch.setenv("LAILA_ENCRYPTION_KEY", "k" * 40)
     policy.extend(Locked("vault", password="hunter2"))
-    ticket = policy.ticket(TASKFORCE, share_secrets=True)
-    assert ticket == policy.ticket(TASKFORCE, share_secrets=True)
+    ticket = ticket_of(policy, TASKFORCE, share_secrets=True)
+    assert ticket == ticket_of(policy, TASKFORCE, share_secrets=True)
     assert b"hunter2" not in ticket
-    with laila.DefaultPolicy.from_ticket(ticket) as there:
+    with policy_from_ticket(ticket) as there:
         assert pool_in(there, "vault").password == "hunter2"  # type: ignore[attr-defined]
     monkeypatch.setenv("LAILA_ENCRYPTION_KEY", "x" * 40)
     with pytest.raises(SecretError):
-        laila.DefaultPolicy.from_ticket(ticket)
+        policy_from_ticket(ticket)
 
 
 def test_a_file_of_another_host(policy: laila.DefaultPolicy, tmp_path: Path) -> None:
@@ -100,13 +101,13 @@ def test_a_file_of_another_host(policy: laila.DefaultPolicy, tmp_path: Path) -> 
     policy.extend(f"hdf5://{tmp_path}/a.h5", pool_nickname="file")
     entry = laila.constant(1)
     policy.central.memory.memorize(entry, pool_nickname="file").wait()
-    ticket = json.loads(policy.ticket(TASKFORCE))
+    ticket = json.loads(ticket_of(policy, TASKFORCE))
     ticket["host"] = "elsewhere"
-    with laila.DefaultPolicy.from_ticket(json.dumps(ticket).encode()) as there:
+    with policy_from_ticket(json.dumps(ticket).encode()) as there:
         assert there.central.memory.remember([entry], pool_nickname="file").wait()[0].data == 1
     (tmp_path / "a.h5").rename(tmp_path / "b.h5")
     with (
-        laila.DefaultPolicy.from_ticket(json.dumps(ticket).encode()) as there,
+        policy_from_ticket(json.dumps(ticket).encode()) as there,
         pytest.raises(PoolUnreachableError, match="of the host elsewhere"),
     ):
         there.central.memory.remember(entry, pool_nickname="file").wait()
@@ -120,8 +121,9 @@ def test_a_file_by_default(policy: laila.DefaultPolicy, tmp_path: Path) -> None:
     policy.extend(pools().get("hdf5")(nickname="by default"))
     entry = laila.constant(1)
     policy.central.memory.memorize(entry, pool_nickname="by default").wait()
-    ticket = policy.ticket(TASKFORCE)
-    read = "import sys, laila; policy = laila.DefaultPolicy.from_ticket(sys.stdin.buffer.read()); print("
+    ticket = ticket_of(policy, TASKFORCE)
+    read = "import sys; from laila.offload.ticket import policy_from_ticket as arrive; "
+    read += "policy = arrive(sys.stdin.buffer.read()); print("
     read += f"policy.central.memory.remember({entry.global_id!r}, pool_nickname='by default').data)"
     done = subprocess.run(
         [sys.executable, "-c", read],
@@ -137,12 +139,12 @@ def test_a_file_by_default(policy: laila.DefaultPolicy, tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["redis://localhost:6379", "redis://[::1]:1", "unix:///run/redis.sock"])
 def test_a_server_that_the_submitters_host_alone_reaches(policy: laila.DefaultPolicy, url: str) -> None:
     """Is refused on other hosts: what answers there by this address is another one, and may be empty."""
-    ticket = json.loads(policy.ticket(TASKFORCE))
+    ticket = json.loads(ticket_of(policy, TASKFORCE))
     (alpha,) = ticket["policy"]["pools"]
     alpha["plugin"], alpha["options"], ticket["reasons"] = "redis", {"url": url}, {}
     ticket["host"] = "elsewhere"
     with (
-        laila.DefaultPolicy.from_ticket(json.dumps(ticket).encode()) as there,
+        policy_from_ticket(json.dumps(ticket).encode()) as there,
         pytest.raises(PoolUnreachableError, match="is reached on the host elsewhere alone"),
     ):
         there.central.memory.remember(nickname="x").wait()
@@ -151,9 +153,9 @@ def test_a_server_that_the_submitters_host_alone_reaches(policy: laila.DefaultPo
 def test_a_plugin_that_is_missing_there(policy: laila.DefaultPolicy, tmp_path: Path) -> None:
     """Its pool says so; the others work."""
     policy.extend(f"hdf5://{tmp_path}/a.h5", pool_nickname="file")
-    ticket = policy.ticket(TASKFORCE).replace(b'"plugin": "hdf5"', b'"plugin": "nowhere"')
+    ticket = ticket_of(policy, TASKFORCE).replace(b'"plugin": "hdf5"', b'"plugin": "nowhere"')
     with (
-        laila.DefaultPolicy.from_ticket(ticket) as there,
+        policy_from_ticket(ticket) as there,
         pytest.raises(PoolUnreachableError, match="nowhere"),
     ):
         pool_in(there, "file").exists("key")

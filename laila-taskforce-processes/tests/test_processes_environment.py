@@ -19,6 +19,7 @@ from laila.errors import (
     PoolUnreachableError,
     WorkerLostError,
 )
+from laila.offload.ticket import reachable_pools
 from laila.taskforce.processes import ProcessTaskForce
 
 
@@ -178,7 +179,7 @@ def test_entries_travel_as_references(processes: ProcessTaskForce) -> None:
     laila.memorize(variable).wait()
     for entry in (big, found):
         task = laila.contract.Task(partial(_sizes, [entry], other=entry))
-        parcel = processes._pack(task, b"", laila.active_policy.reachable_pools())
+        parcel = processes._pack(task, b"", reachable_pools(laila.active_policy))
         assert len(parcel.shipment.work) < 10_000
         assert [key for key, _ in parcel.shipment.references] == [big.global_id]
         assert processes.submit(partial(_sizes, [entry], other=entry)).wait(30) == [10_000_000] * 2

@@ -249,7 +249,7 @@ else:
         _active().activate_policy(policy)
 
     def _set_alpha(pool):
-        _active().set_alpha_pool(pool)
+        import_module("laila.policy.verbs").set_alpha_pool(pool)
 
     def _args():
         return import_module("laila.arguments").args

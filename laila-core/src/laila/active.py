@@ -24,9 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from laila.contract.pool import Pool
-    from laila.contract.taskforce import TaskForce
-    from laila.policy import DefaultPolicy, RemotePolicyProxy
+    from laila.central.interface import PolicyVerbs
+    from laila.policy import DefaultPolicy
 
 __all__ = [
     "activate_policy",
@@ -34,19 +33,17 @@ __all__ = [
     "get_active_policy",
     "local_policy",
     "peek_policy",
-    "policy_here",
-    "set_alpha_pool",
     "set_policy_here",
 ]
 
 AUTO_INITIALIZE_POLICY = True
 """Whether a first use builds a policy; the façade's attribute of this name sets it."""
 
-_policy: DefaultPolicy | None = None
+_policy: PolicyVerbs | None = None
 _here: ContextVar[Callable[[], DefaultPolicy] | None] = ContextVar("laila_policy_here", default=None)
 
 
-def get_active_policy() -> DefaultPolicy:
+def get_active_policy() -> PolicyVerbs:
     """Return the active policy; build a ``DefaultPolicy`` on first use.
 
     In a task that another process submitted it is that process's, rebuilt here.
@@ -63,7 +60,7 @@ def get_active_policy() -> DefaultPolicy:
     return _initialize()
 
 
-def _initialize() -> DefaultPolicy:
+def _initialize() -> PolicyVerbs:
     if has_ended():
         if exiting():
             return policy_at_exit()
@@ -85,7 +82,7 @@ def _initialize() -> DefaultPolicy:
     return get_active_policy()
 
 
-def activate_policy(policy: DefaultPolicy | RemotePolicyProxy) -> None:
+def activate_policy(policy: PolicyVerbs) -> None:
     """Make ``policy`` the active one. The one before stays open; close it with ``policy.close()``.
 
     It may be a peer, ``laila.peers[id]``: the verbs run over there then. Raises ``TypeError`` for what is no
@@ -95,25 +92,13 @@ def activate_policy(policy: DefaultPolicy | RemotePolicyProxy) -> None:
     _activate(policy)
 
 
-def set_alpha_pool(pool: Pool | str) -> None:
-    """Make ``pool``, or the one of a URL, the one that is meant when a verb names none."""
-    begin_anew()
-    get_active_policy().central.memory.alpha_pool = pool
-
-
-def _activate(policy: DefaultPolicy | RemotePolicyProxy, *, where_none: bool = False) -> bool:
+def _activate(policy: PolicyVerbs, *, where_none: bool = False) -> bool:
     global _policy
+    from laila.central.interface import PolicyVerbs
     from laila.futures import set_submitter
-    from laila.policy import DefaultPolicy
 
-    if isinstance(policy, DefaultPolicy):
-        submitter = policy.central.command.dispatch
-    else:
-        from laila.policy import RemotePolicyProxy
-
-        if not isinstance(policy, RemotePolicyProxy):
-            raise InvalidArgumentError(f"the active policy is a laila policy, not {type(policy).__name__}")
-        submitter = policy.run_here  # what is no verb runs here all the same
+    if not isinstance(policy, PolicyVerbs):
+        raise InvalidArgumentError(f"the active policy is a laila policy, not {type(policy).__name__}")
     if policy.closed:
         raise PolicyClosedError(
             "a closed policy cannot be the active one; make a new one: laila.DefaultPolicy()"
@@ -121,8 +106,8 @@ def _activate(policy: DefaultPolicy | RemotePolicyProxy, *, where_none: bool = F
     with mutex:
         if where_none and _policy is not None:
             return False
-        _policy = policy  # type: ignore[assignment]  # a peer has the parts of a policy that verbs use
-        set_submitter(submitter)
+        _policy = policy
+        set_submitter(policy.central.command.dispatch)
     return True
 
 
@@ -137,7 +122,7 @@ def clear_policy(*, in_task: bool = False, lasting: bool = False) -> None:
         set_submitter(None)
 
 
-def peek_policy() -> DefaultPolicy | None:
+def peek_policy() -> PolicyVerbs | None:
     """Return the active policy without building one."""
     return _policy
 
@@ -152,13 +137,3 @@ def local_policy(global_id: str) -> DefaultPolicy | None:
     from laila.policy.policy import local_policies
 
     return local_policies().get(global_id)
-
-
-def policy_here(ticket: bytes, taskforce: TaskForce | None) -> DefaultPolicy:
-    """Build the policy that a task came with (:meth:`DefaultPolicy.ticket`) where the task runs.
-
-    ``taskforce`` stands for the one that runs it. Raises :class:`~laila.errors.EnvironmentSnapshotError`.
-    """
-    from laila.policy import DefaultPolicy
-
-    return DefaultPolicy.from_ticket(ticket, taskforce)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from weakref import ref
 
 from laila.calling import helpful
+from laila.central.interface import CommandVerbs
 from laila.component.component import Component
 from laila.contract.taskforce import TaskForce
 from laila.errors import InvalidArgumentError, PluginError, TaskForceError, TaskForceNotFoundError
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from typing import Any, Literal, TypeVar, overload
     from weakref import ReferenceType
 
+    from laila.central.interface import LocalPolicy
     from laila.futures.future import Future
     from laila.futures.group import GroupFuture
     from laila.futures.task import Task
-    from laila.policy.policy import DefaultPolicy
 
     T = TypeVar("T")
 
@@ -36,7 +37,7 @@ __all__ = ["DefaultCentralCommand"]
 _NO_ARGUMENTS = "a task is called without arguments: give it its own by functools.partial or a lambda"
 
 
-class DefaultCentralCommand(Component):
+class DefaultCentralCommand(Component, CommandVerbs):
     """The task forces of a policy and the way to them. Safe to use from any number of threads.
 
     Args:
@@ -62,14 +63,14 @@ class DefaultCentralCommand(Component):
         self._replaced: list[TaskForce] = []
         self._alpha: TaskForce | None = None
         self._local: TaskForce | None = None
-        self._policy: ReferenceType[DefaultPolicy] | None = None
+        self._policy: ReferenceType[LocalPolicy] | None = None
         self._alpha_factory = alpha_factory
         self._advice: str | None = None
         self._over = False
         for taskforce in taskforces:
             self.add_taskforce(taskforce)
 
-    def belong_to(self, policy: DefaultPolicy) -> None:
+    def belong_to(self, policy: LocalPolicy) -> None:
         """Let the task forces know whose they are."""
         with self._lock:
             self._policy = ref(policy)

@@ -10,6 +10,7 @@ from laila.central import reading, writing
 from laila.central.again import current_folder
 from laila.central.checking import taken_names
 from laila.central.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
+from laila.central.interface import MemoryVerbs
 from laila.central.pending import MAX_PENDING_BYTES
 from laila.central.router import DefaultPoolRouter, open_pool
 from laila.central.running import Runner
@@ -37,7 +38,7 @@ _NAMES = frozenset(("name", "nick", "alias", "pool_name", "label"))
 """What people write where they mean ``pool_nickname``."""
 
 
-class DefaultCentralMemory(Component):
+class DefaultCentralMemory(Component, MemoryVerbs):
     """Stores, retrieves and deletes entries across the pools of a policy. Thread-safe.
 
     ``pickle=False`` refuses payloads that need code to come back. ``memorize`` holds its caller back while
@@ -144,6 +145,10 @@ class DefaultCentralMemory(Component):
             raise
         self.router.note_made(opened, made_of)
         return opened
+
+    def check_pool(self, pool_nickname: str) -> None:
+        """Raise :class:`~laila.errors.PoolNotFoundError` where no pool has this nickname."""
+        self.router.route(pool_nickname=pool_nickname)
 
     def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> None:
         """Reserved for exclusive leases. Raises ``NotImplementedError``."""

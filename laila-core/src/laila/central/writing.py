@@ -36,7 +36,7 @@ __all__ = [
 
 ON_CONFLICT = (None, "next")
 # A try fails only because another writer's succeeded: only a pool that breaks its word gets here.
-_NEXT_TRIES = 10_000
+NEXT_TRIES = 10_000
 _SLICE_BYTES = 64 << 20
 _CREATED, _SAME = StoreOutcome.CREATED, StoreOutcome.SAME
 _POOLING, _POOLED, _READY = EntryState.POOLING, EntryState.POOLED, EntryState.READY
@@ -353,7 +353,7 @@ def _store_next(pool: Pool, entry: Entry, blob: Blob) -> Outcome:
     """Store the snapshot under the evolution after the newest, again while other writers are faster."""
     moved = from_blob(blob)
     stem = blob.key.rpartition("-")[0]
-    for _ in range(_NEXT_TRIES):
+    for _ in range(NEXT_TRIES):
         (numbers,) = pool.history([stem])
         moved._evolution = numbers[-1] + 1 if numbers else 0
         again = to_blob(moved)

@@ -20,7 +20,7 @@ def memorizing(fn: Callable[[], Any], pool: str) -> Callable[[], Any]:
 
     Raises :class:`~laila.errors.PoolNotFoundError` where the active policy has no such pool.
     """
-    get_active_policy().central.memory.router.route(pool_nickname=pool)
+    get_active_policy().central.memory.check_pool(pool)
     return _Memorizing(fn, pool)
 
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Literal, TypeVar, overload
 
     from laila.futures.future import Future
-    from laila.policy import DefaultPolicy
 
     T = TypeVar("T")
 
@@ -176,7 +175,7 @@ class TaskForce(Authored, Component):
         finally:
             del future  # this frame is in the traceback of an error that the future holds
 
-    def serve(self, policy: DefaultPolicy) -> None:
+    def serve(self, policy: Any) -> None:
         """Called when this is added to ``policy``, for a task force that takes it along with its tasks."""
 
     def _future_of(

@@ -199,8 +199,10 @@ class RemoteTaskForce(TaskForce):
         ticket: bytes | None = None
         reachable: frozenset[str] = frozenset()
         if policy is not None:
-            ticket = policy.ticket(self.uuid, share_secrets=self.settings.share_secrets)
-            reachable = policy.reachable_pools()
+            from laila.offload.ticket import reachable_pools, ticket_of
+
+            ticket = ticket_of(policy, self.uuid, share_secrets=self.settings.share_secrets)
+            reachable = reachable_pools(policy)
         classes = pack(self.dumps)
         parcels = [self._pack(task, ticket, reachable, classes) for task in tasks]
         with self._lock:
@@ -213,7 +215,9 @@ class RemoteTaskForce(TaskForce):
 
     def _policy(self) -> DefaultPolicy | None:
         """Whose tasks these are: the policy that this was added to; the active one where there is none."""
-        active = peek_policy()
+        policy = peek_policy()
+        # Where the active policy is a peer, its communication is part of one of this process.
+        active: DefaultPolicy | None = None if policy is None else policy.central.communication.policy
         added = [policy for policy in list(self._policies.values()) if not policy.closed]
         return active if not added or any(active is policy for policy in added) else added[0]
 

@@ -1,4 +1,4 @@
-"""A policy that travels with tasks: its ticket, and the policy that a worker builds from it.
+"""The ticket that takes a policy to a worker: how it is written, and the policy that a worker builds from it.
 
 The ticket is the environment (:mod:`laila.policy.environment`) less what stays at home: protocols, and task
 forces but those that run in their own process. A pool that only the submitter has, such as one in memory, is
@@ -12,7 +12,7 @@ import json
 import os
 from platform import node
 from typing import TYPE_CHECKING, Any
-from weakref import ref
+from weakref import WeakValueDictionary, ref
 
 from laila.contract.pool import Pool
 from laila.contract.taskforce import TaskForce
@@ -35,15 +35,12 @@ from laila.policy.environment import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import TypeVar
 
     from laila.component.component import Component
     from laila.contract.protocol import Invitation, Protocol
     from laila.policy.policy import DefaultPolicy
 
-    P = TypeVar("P", bound=DefaultPolicy)
-
-__all__ = ["Travels", "arrive"]
+__all__ = ["policy_from_ticket", "reachable_pools", "ticket_of"]
 
 _SECRET = "secret"  # noqa: S105 - a name
 
@@ -58,7 +55,39 @@ _READ_CACHE = (
 )
 
 
-class Travels:
+def ticket_of(policy: DefaultPolicy, taskforce: str, *, share_secrets: bool = False) -> bytes:
+    """Return what a task in another process needs to act through ``policy`` there, as JSON. Thread-safe.
+
+    Args:
+        policy: The policy of the submitter.
+        taskforce: The uuid of the task force that runs the task.
+        share_secrets: Put the secrets of the pools into the ticket, encrypted with ``aes-gcm`` under the key
+            of ``LAILA_ENCRYPTION_KEY`` or of the ``secrets`` directory.
+
+    Returns:
+        The ticket, for :func:`policy_from_ticket`.
+    """
+    return _writer(policy).ticket(taskforce, share_secrets=share_secrets)
+
+
+def reachable_pools(policy: DefaultPolicy) -> frozenset[str]:
+    """Return the uuids of the pools that a task in another process reaches by itself. Thread-safe."""
+    return _writer(policy).reachable()
+
+
+# By id of the policy, which keeps its writer among what it does before it is closed.
+_writers: WeakValueDictionary[int, _TicketWriter] = WeakValueDictionary()
+
+
+def _writer(policy: DefaultPolicy) -> _TicketWriter:
+    writer = _writers.get(id(policy))
+    if writer is None or not writer.is_of(policy):
+        writer = _writers[id(policy)] = _TicketWriter(policy)
+        policy.before_close(writer.finish)
+    return writer
+
+
+class _TicketWriter:
     """Writes down one policy for the tasks that it submits. Thread-safe."""
 
     def __init__(self, policy: DefaultPolicy) -> None:
@@ -66,6 +95,15 @@ class Travels:
         self._sealed: tuple[str, str] | None = None
         self.received: bytes | None = None
         """The ticket that the policy came with, where it was built in a worker."""
+
+    def is_of(self, policy: DefaultPolicy) -> bool:
+        """Whether this writes the tickets of ``policy``, and not of one that had its place in memory."""
+        return self._policy() is policy
+
+    def finish(self) -> None:
+        """Wait for the tasks in other processes, while they can still come back to this one."""
+        if self.received is None and self._invitation()[0] is not None:
+            self._owner().central.command.finish_elsewhere()
 
     def _owner(self) -> DefaultPolicy:
         policy = self._policy()
@@ -85,7 +123,7 @@ class Travels:
         )
 
     def ticket(self, taskforce: str, *, share_secrets: bool) -> bytes:
-        """See :meth:`DefaultPolicy.ticket`."""
+        """Write the ticket; see :func:`ticket_of`."""
         if self.received is not None:  # what tasks submit is on behalf of the same submitter
             return self.received
         policy = self._owner()
@@ -151,10 +189,6 @@ class Travels:
                 return protocol, invitation
         return None, None
 
-    def invites(self) -> bool:
-        """Whether tasks may come back to this process for what only it has."""
-        return self.received is None and self._invitation()[0] is not None
-
     def _seal(self, global_id: str, every: list[Pool], protocol: Protocol | None) -> str:
         """The secrets of all pools and of a protocol, encrypted: the same text while they are the same."""
         from base64 import b64encode
@@ -187,14 +221,31 @@ def _unseal(global_id: str, sealed: str | None) -> dict[str, dict[str, Any]]:
     return secrets
 
 
-def arrive(kind: type[P], received: bytes, taskforce: TaskForce | None) -> P:
-    """See :meth:`DefaultPolicy.from_ticket`."""
+def policy_from_ticket(received: bytes, taskforce: TaskForce | None = None) -> DefaultPolicy:
+    """Build, in the process of a worker, the policy that a task came with.
+
+    A pool that this process cannot reach, or that cannot be built here, refuses every use with the reason
+    (:class:`~laila.errors.PoolUnreachableError`).
+
+    Args:
+        received: What :func:`ticket_of` gave.
+        taskforce: The task force that runs the task here; it does what the task submits to that.
+
+    Returns:
+        The policy, which is not made the active one. Close it.
+
+    Raises:
+        EnvironmentSnapshotError: Where the policy cannot be built.
+        SecretError: Where the ticket holds secrets, and their key is not here.
+    """
+    from laila.policy.policy import DefaultPolicy
+
     ticket: dict[str, Any] = json.loads(received)
     model = read(ticket["policy"])
     secrets = _unseal(ticket["global_id"], ticket["secrets"])
     home = _home(ticket, secrets)
     built: list[Component] = []
-    policy: P | None = None
+    policy: DefaultPolicy | None = None
     try:
         reasons = _reasons(model.pools, ticket)
         if home is None:
@@ -214,7 +265,7 @@ def arrive(kind: type[P], received: bytes, taskforce: TaskForce | None) -> P:
         built.append(nested)
         nested._restore_identity(ticket["taskforce"])
         forces[nested.uuid] = nested
-        policy = kind(
+        policy = DefaultPolicy(
             nickname=model.nickname,
             alpha_pool=here[model.alpha_pool],
             taskforce=forces.get(model.alpha_taskforce or "", nested),
@@ -223,7 +274,7 @@ def arrive(kind: type[P], received: bytes, taskforce: TaskForce | None) -> P:
             _announce=False,
         )
         policy.restore(model.uuid)
-        policy.travels.received = received
+        _writer(policy).received = received
         policy.central.memory.router.adopt(
             [(here[one.uuid], one.affinity, one.nicknames) for one in model.pools if one.registered],
             here[model.alpha_pool],

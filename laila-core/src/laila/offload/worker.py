@@ -15,7 +15,7 @@ from contextvars import ContextVar, copy_context
 from typing import NamedTuple
 from uuid import uuid4
 
-from laila.active import local_policy, policy_here, set_policy_here
+from laila.active import local_policy, set_policy_here
 from laila.codec.visiting import welcome
 from laila.errors import LailaError, NoActivePolicyError, TaskForceError
 from laila.futures.batch import Batch
@@ -148,7 +148,9 @@ class _Site:
                 if self._home == process_identity():
                     self._policy = local_policy(self._global_id)
                 if self._policy is None:
-                    self._policy = policy_here(self._ticket, self._nested and self._nested())
+                    from laila.offload.ticket import policy_from_ticket
+
+                    self._policy = policy_from_ticket(self._ticket, self._nested and self._nested())
                     self._own = True
             return self._policy
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from laila.central.interface import CommandVerbs
 from laila.errors import InvalidTaskError
 from laila.futures import GroupFuture
 from laila.futures.scope import register
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from laila.futures import Future
+    from laila.futures.task import Task
     from laila.peering.proxy import RemotePolicyProxy
 
     Work = Callable[..., Any] | str
@@ -39,7 +41,7 @@ class RemoteTask:
         return f"<RemoteTask {self.name}>"
 
 
-class RemoteCommand:
+class RemoteCommand(CommandVerbs):
     """The command of a peer. Thread-safe."""
 
     def __init__(self, peer: RemotePolicyProxy) -> None:
@@ -55,6 +57,7 @@ class RemoteCommand:
         wait: bool = False,
         *,
         taskforce_id: str | None = None,
+        memorize_to: str | None = None,
         ship: bool = False,
     ) -> Any:
         """Have exported functions run by the peer's task force.
@@ -63,6 +66,9 @@ class RemoteCommand:
         known here too, or a :func:`functools.partial` of one. With ``ship=True`` it may be any callable
         without arguments: it is sent as code, signed with the key of this side, and run where the peer has
         the same key, has set ``laila.communication.run_signed_code``, and granted the role ``admin``.
+        ``memorize_to`` is the nickname of a pool over there: the entries that the functions return are
+        memorized to it where they run, and the value is the global id; the peer grants that to the role
+        ``write``.
 
         Returns a ``Future`` for one, a ``GroupFuture`` for an iterable; with ``wait=True`` the value, or the
         list of values.
@@ -71,11 +77,13 @@ class RemoteCommand:
             InvalidTaskError: For what is not exported here, without ``ship``; nothing was sent then.
         """
         if isinstance(tasks, (str, RemoteTask)) or callable(tasks):
-            one: Future[Any] = self._send(self._prepare(tasks, ship=ship), taskforce_id)
+            one: Future[Any] = self._send(self._prepare(tasks, ship=ship), taskforce_id, memorize_to)
             register(one)
             return one.wait() if wait else one
         prepared = [self._prepare(task, ship=ship) for task in tasks]
-        group: GroupFuture[Any] = GroupFuture.of(self._send(task, taskforce_id) for task in prepared)
+        group: GroupFuture[Any] = GroupFuture.of(
+            self._send(task, taskforce_id, memorize_to) for task in prepared
+        )
         register(group)
         return group.wait() if wait else group
 
@@ -120,8 +128,19 @@ class RemoteCommand:
             task = RemoteTask(found)
         return "central.command.submit", {"function": task.name, "args": task.args, "kwargs": task.kwargs}
 
-    def _send(self, prepared: tuple[str, dict[str, object]], taskforce_id: str | None) -> Future[Any]:
+    def dispatch(self, tasks: Sequence[Task]) -> None:
+        """Have tasks that are not the peer's run by the task force of the policy here."""
+        self._peer.run_here(tasks)
+
+    def _send(
+        self,
+        prepared: tuple[str, dict[str, object]],
+        taskforce_id: str | None,
+        memorize_to: str | None = None,
+    ) -> Future[Any]:
         path, kwargs = prepared
+        if memorize_to is not None:
+            kwargs = {**kwargs, "memorize_to": memorize_to}
         if taskforce_id is not None:
             kwargs = {**kwargs, "taskforce_id": taskforce_id}
         return self._peer.call(path, (), kwargs)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import ClassVar
 
+    from laila.central.interface import LocalPolicy
     from laila.peering.methods import ExportedMethods
     from laila.peering.proxy import RemotePolicyProxy
-    from laila.policy.policy import DefaultPolicy
 
 __all__ = ["DefaultCentralCommunication"]
 
@@ -86,7 +86,7 @@ class DefaultCentralCommunication(Component):
         # What peers know the policy by. A communication without a policy is known by its own id.
         self.policy_id = self.global_id if policy_id is None else policy_id
         self._events = Events(self) if events is None else events
-        self._policy: DefaultPolicy | None = None
+        self._policy: LocalPolicy | None = None
         self._methods: ExportedMethods | None = None
         self._run_signed_code = False
         self._connections: dict[str, Protocol] = {}
@@ -98,12 +98,12 @@ class DefaultCentralCommunication(Component):
         self._connect_lock = long_lock()
         self._peers: dict[str, RemotePolicyProxy] = {}
 
-    def serve(self, policy: DefaultPolicy) -> None:
+    def serve(self, policy: LocalPolicy) -> None:
         """Say whose communication this is: peers reach the methods that ``policy`` exports."""
         self._policy = policy
 
     @property
-    def policy(self) -> DefaultPolicy:
+    def policy(self) -> LocalPolicy:
         """The policy that this is a part of. Raises :class:`NotSupportedError` where it stands alone."""
         if self._policy is None:
             raise NotSupportedError("this communication is part of no policy")

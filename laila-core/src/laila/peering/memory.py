@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from laila.central import writing as storing
+from laila.central import writing
 from laila.central.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
+from laila.central.interface import MemoryVerbs
 from laila.entry import Entry, EntryState, Manifest, to_blob
 from laila.errors import (
     InvalidArgumentError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, NoReturn
 
     from laila.blob.blob import Blob
+    from laila.contract.pool import Pool
     from laila.futures import Future
     from laila.peering.proxy import RemotePolicyProxy
 
@@ -35,7 +37,7 @@ _MEMORY = "central.memory."
 _POOLING = EntryState.POOLING
 
 
-class RemoteMemory:
+class RemoteMemory(MemoryVerbs):
     """The memory of a peer. Thread-safe; arguments are checked here, before anything is sent."""
 
     def __init__(self, peer: RemotePolicyProxy) -> None:
@@ -59,7 +61,7 @@ class RemoteMemory:
         The snapshot is taken here, and now. A variable whose snapshot is signed keeps its evolution: with
         ``on_conflict="next"`` it is a conflict all the same.
         """
-        if on_conflict not in storing.ON_CONFLICT:
+        if on_conflict not in writing.ON_CONFLICT:
             raise SettingsError(
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
             )
@@ -107,7 +109,7 @@ class RemoteMemory:
     ) -> GroupFuture[Any]:
         """Send what a plan has to store as one batch: entries, then manifests, inner ones first."""
         pickle = self._peer._here.policy.central.memory.pickle
-        plan = storing.Plan(given, None, pickle=pickle, copy=copy, verify=verify)
+        plan = writing.Plan(given, None, pickle=pickle, copy=copy, verify=verify)
         plan.mark()
         blobs = [blob for blob in plan.blobs if blob is not None]
 
@@ -230,8 +232,8 @@ class RemoteMemory:
     def _unmark_on_failure(self, future: Future[Any], entries: Sequence[Entry]) -> None:
         if entries:
             # Listened to, not called back: this takes no time, and needs no thread of its own.
-            if not future._listen(lambda _: storing.unmark(entries)):
-                storing.unmark(entries)
+            if not future._listen(lambda _: writing.unmark(entries)):
+                writing.unmark(entries)
 
     def history(
         self,
@@ -324,15 +326,31 @@ class RemoteMemory:
 
     # -- what stays over there -------------------------------------------------------------------------------
 
-    def extend(self, pool: object, **options: object) -> NoReturn:
+    def check_pool(self, pool_nickname: str) -> None:
+        """Do nothing: the peer itself refuses what is memorized to a pool that it does not have."""
+
+    def extend(
+        self,
+        pool: Pool | str,
+        *,
+        affinity: float | None = None,
+        pool_nickname: str | None = None,
+        **options: object,
+    ) -> NoReturn:
         """Raise :class:`NotSupportedError`: a policy's pools are its own."""
         self._peer.extend(pool)
 
     @property
-    def alpha_pool(self) -> NoReturn:
+    def alpha_pool(self) -> Pool:
         """Raises :class:`NotSupportedError`: a pool is used by the policy that has it."""
         raise NotSupportedError(
             "the pools of a peer are used through its verbs; peer.describe()['pools'] lists them"
+        )
+
+    @alpha_pool.setter
+    def alpha_pool(self, pool: Pool | str) -> None:
+        raise NotSupportedError(
+            f"the alpha pool of {self._peer.global_id} is set in its own process, not by a peer"
         )
 
     def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> NoReturn:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from laila.central.interface import LocalPolicy
     from laila.contract.protocol import Request, Role
     from laila.peering.exports import ExportedFunction
-    from laila.policy.policy import DefaultPolicy
 
 __all__ = ["ExportedMethods", "Method", "allows"]
 
@@ -53,7 +53,7 @@ class Method:
 class ExportedMethods:
     """The methods of one policy by full path. Thread-safe; the table never changes."""
 
-    def __init__(self, policy: DefaultPolicy) -> None:
+    def __init__(self, policy: LocalPolicy) -> None:
         self._policy = policy
         central = policy.central
         served = ServedMemory(central.memory)
@@ -158,14 +158,29 @@ class ExportedMethods:
         args: list[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
         taskforce_id: str | None = None,
+        memorize_to: str | None = None,
     ) -> object:
         """Have the task force run the exported function of that name."""
         found = self._function(request, function)
+        self._check_memorizes(request, memorize_to)
         given, named = list(args or ()), dict(kwargs or {})
         work = found.function
         return self._policy.central.command.submit(
-            lambda: _settled(work(*given, **named)), taskforce_id=taskforce_id
+            lambda: _settled(work(*given, **named)), taskforce_id=taskforce_id, memorize_to=memorize_to
         )
+
+    def _check_memorizes(self, request: Request, memorize_to: object) -> None:
+        """Refuse a pool to store to where the peer may not write."""
+        if memorize_to is None:
+            return
+        if not isinstance(memorize_to, str):
+            raise InvalidArgumentError(f"memorize_to is the nickname of a pool, not {shown(memorize_to)}")
+        if not allows(request.role, "write"):
+            raise PeerRefusedError(
+                f"memorize_to needs the role 'write', and the secret you connected with grants "
+                f"{shown(request.role)}",
+                peer=self._policy.global_id,
+            )
 
     def _function(self, request: Request, function: object) -> ExportedFunction:
         found = exported_functions().get(function) if isinstance(function, str) else None
@@ -177,7 +192,7 @@ class ExportedMethods:
             )
         return found
 
-    def _run(self, code: object, taskforce_id: str | None = None) -> object:
+    def _run(self, code: object, taskforce_id: str | None = None, memorize_to: str | None = None) -> object:
         """Have the task force run a callable that was shipped, and so was signed with a key of this side."""
         from laila.blob.blob import Blob
 
@@ -199,7 +214,9 @@ class ExportedMethods:
         work = decode(code)
         if not callable(work):
             raise InvalidArgumentError(f"the code is a {type(work).__name__}, which cannot be called")
-        return self._policy.central.command.submit(lambda: _settled(work()), taskforce_id=taskforce_id)
+        return self._policy.central.command.submit(
+            lambda: _settled(work()), taskforce_id=taskforce_id, memorize_to=memorize_to
+        )
 
 
 def _settled(value: object) -> object:

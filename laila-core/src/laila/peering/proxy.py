@@ -7,6 +7,7 @@ active policy, every verb of ``laila`` runs over there.
 from __future__ import annotations
 
 from laila.central.ids import as_key
+from laila.central.interface import PolicyVerbs
 from laila.central.router import subset_names
 from laila.contract.protocol import Request
 from laila.errors import NotSupportedError, PeerError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RemotePolicyProxy"]
 
 
-class RemotePolicyProxy(Identifiable):
+class RemotePolicyProxy(Identifiable, PolicyVerbs):
     """A policy of another process. Thread-safe.
 
     ``central.memory`` has the verbs, ``central.command`` the task force, over there. Every call that waits
@@ -50,6 +51,8 @@ class RemotePolicyProxy(Identifiable):
             self.memory = memory
             self.command = command
             self.communication = communication
+
+    central: Central
 
     def __init__(self, peer: str, protocol: Protocol, here: DefaultCentralCommunication) -> None:
         scopes, uuid, _ = parse_global_id(peer)
@@ -115,13 +118,16 @@ class RemotePolicyProxy(Identifiable):
         global_fetch: bool = False,
         pool_subset: PoolSubset | None = None,
         hint: str | Pool | None = None,
+        refresh: bool = False,
     ) -> Entry | None:
         """Fetch one entry itself, or None; see :meth:`DefaultPolicy.remember`. Blocks.
 
         ``global_fetch`` looks in every pool over there, and not at the peers of the peer. The pools are those
-        of the peer.
+        of the peer, and so are the tiers of which ``refresh`` asks the last one alone.
         """
         kwargs: dict[str, object] = {"everywhere": global_fetch}
+        if refresh:
+            kwargs["refresh"] = True
         if hint is not None:
             kwargs["hint"] = str(hint) if isinstance(hint, str) else hint.global_id
         if pool_subset is not None:
@@ -162,7 +168,14 @@ class RemotePolicyProxy(Identifiable):
 
         return future_bank
 
-    def extend(self, new_pool: object, **options: object) -> NoReturn:
+    def extend(
+        self,
+        new_pool: Pool | str,
+        *,
+        affinity: float | None = None,
+        pool_nickname: str | None = None,
+        **options: object,
+    ) -> NoReturn:
         """Raise :class:`NotSupportedError`: a policy's pools are its own."""
         raise NotSupportedError(
             f"pools are added where they are: extend the policy {self.global_id} in its own process"

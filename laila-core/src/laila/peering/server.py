@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ServedMemory"]
 
-_NEXT_TRIES = 100
-
 
 class ServedMemory:
     """The memory of a policy as its peers reach it. Thread-safe.
@@ -235,12 +233,13 @@ class ServedMemory:
         hint: str | None = None,
         pool_subset: Sequence[str] | None = None,
         everywhere: bool = False,
+        refresh: bool = False,
     ) -> Blob | None:
         """Return one blob, or None; looks where :meth:`DefaultPoolRouter.places` says."""
         failure: BaseException | None = None
         for pool in self._memory.router.places(hint, pool_subset, everywhere=everywhere is True):
             try:
-                (found,) = reading.fetch(pool, [as_key(global_id)])
+                (found,) = reading.fetch(pool, [as_key(global_id)], refresh=refresh is True)
             except (LailaError, OSError) as error:
                 found = error
             if isinstance(found, Blob):
@@ -370,7 +369,7 @@ def _store_next(pool: Pool, blob: Blob) -> Outcome:
     if blob.signature is not None:
         return writing.conflict(blob, pool)
     stem = blob.key.rpartition("-")[0]
-    for _ in range(_NEXT_TRIES):
+    for _ in range(writing.NEXT_TRIES):
         (numbers,) = pool.history([stem])
         key = f"{stem}-{numbers[-1] + 1 if numbers else 0}"
         moved = Blob(key, blob.tree, blob.buffers, blob.nickname, blob._meta, (), None, blob.digest)

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 from laila.central.command import DefaultCentralCommand
 from laila.central.events import Events
 from laila.central.ids import as_key
+from laila.central.interface import LocalPolicy
 from laila.central.memory import DefaultCentralMemory
 from laila.central.pending import MAX_PENDING_BYTES
 from laila.central.reading import remember
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from laila.contract.taskforce import TaskForce
     from laila.entry import Entry
     from laila.futures import Future, FutureBank, GroupFuture
-    from laila.offload.ticket import Travels
 
 __all__ = ["DefaultPolicy", "local_policies", "open_policies"]
 
@@ -44,7 +44,7 @@ def local_policies() -> dict[str, DefaultPolicy]:
     return {policy.global_id: policy for policy in open_policies()}
 
 
-class DefaultPolicy(Component):
+class DefaultPolicy(Component, LocalPolicy):
     """Routes entries to pools, runs work on task forces and talks to peers.
 
     ``alpha_pool`` is what the verbs mean when they name none (an in-memory pool by default), ``taskforce``
@@ -69,6 +69,8 @@ class DefaultPolicy(Component):
             self.memory = memory
             self.command = command
             self.communication = communication
+
+    central: Central
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class DefaultPolicy(Component):
         communication.serve(self)
         self.central = self.Central(memory, command, communication)
         command.belong_to(self)
-        self._travels: Travels | None = None
+        self._before_close: list[Callable[[], object]] = []
         _policies[id(self)] = self
         if _announce:
             self.announce()
@@ -144,39 +146,9 @@ class DefaultPolicy(Component):
 
         return rebuild(cls, environment, secrets or {})
 
-    @property
-    def travels(self) -> Travels:
-        """How this policy is written down for tasks in other processes."""
-        if self._travels is None:
-            from laila.offload.ticket import Travels
-
-            self._travels = Travels(self)
-        return self._travels
-
-    def ticket(self, taskforce: str, *, share_secrets: bool = False) -> bytes:
-        """Return what a task in another process needs to act through this policy there, as JSON.
-
-        ``taskforce`` is the uuid of the task force that runs the task. ``share_secrets`` puts the secrets of
-        the pools into it, encrypted with ``aes-gcm`` under the key of ``LAILA_ENCRYPTION_KEY`` or of the
-        ``secrets`` directory. See :meth:`from_ticket`.
-        """
-        return self.travels.ticket(taskforce, share_secrets=share_secrets)
-
-    def reachable_pools(self) -> frozenset[str]:
-        """Return the uuids of the pools that a task in another process reaches by itself."""
-        return self.travels.reachable()
-
-    @classmethod
-    def from_ticket(cls, ticket: bytes, taskforce: TaskForce | None = None) -> Self:
-        """Build, in the process of a worker, the policy that a task came with.
-
-        ``taskforce`` stands here for the one that runs the task: it does what the task submits to that.
-        A pool that this process cannot reach, or that cannot be built here, refuses every use with the reason
-        (:class:`~laila.errors.PoolUnreachableError`).
-        """
-        from laila.offload.ticket import arrive
-
-        return arrive(cls, ticket, taskforce)
+    def before_close(self, call: Callable[[], object]) -> None:
+        """Have ``call()`` done when the policy is closed, while all of its parts are still open."""
+        self._before_close.append(call)
 
     def extend(
         self,
@@ -258,12 +230,10 @@ class DefaultPolicy(Component):
         """Finish what is queued, then close protocols, task forces and pools, in this order."""
         self._events.tell("laila_policy_closing")
         failures: list[Exception] = []
-        ends: list[Callable[[], object]] = [self.central.memory.finish_submitting]
+        ends: list[Callable[[], object]] = [*self._before_close, self.central.memory.finish_submitting]
         ends += [
             part.close for part in (self.central.communication, self.central.command, self.central.memory)
         ]
-        if self._travels is not None and self._travels.invites():
-            ends.insert(0, self.central.command.finish_elsewhere)  # while tasks can still come back to this
         for end in ends:
             try:
                 end()

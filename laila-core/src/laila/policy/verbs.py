@@ -7,9 +7,10 @@ from itertools import pairwise
 from laila.active import get_active_policy
 from laila.calling import call, helpful
 from laila.central.again import current_folder
+from laila.central.memory import DefaultCentralMemory
 from laila.central.router import open_pool
 from laila.entry import Entry
-from laila.errors import InvalidArgumentError, SettingsError, TaskForceError
+from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError, TaskForceError
 from laila.futures.failure import tell_failures
 from laila.identity import universal_namespace
 from laila.locks import check_may_wait
@@ -40,6 +41,7 @@ __all__ = [
     "memorize",
     "remember",
     "remote_policies",
+    "set_alpha_pool",
     "terminate",
     "tiers",
     "universe",
@@ -224,6 +226,11 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
     if not pools:
         raise SettingsError("tiers() chains at least one pool: laila.tiers(memory, hdf5)", option="pools")
     memory = get_active_policy().central.memory
+    if not isinstance(memory, DefaultCentralMemory):
+        raise NotSupportedError(
+            "the active policy is a peer, whose pools are its own: chain pools in its process, or activate a "
+            "policy of this one"
+        )
     made_of = (tuple(pools), current_folder()) if all(isinstance(pool, str) for pool in pools) else None
     again = None if made_of is None else memory.router.made_before(pool_nickname, made_of)
     urls = [pool for pool in pools if isinstance(pool, str)] if made_of is not None else []
@@ -263,12 +270,14 @@ def _check_pool(pool: object) -> Pool:
 
 def add_peer(uri: str, secret: str) -> str:
     """Connect to the policy at ``uri`` and return its global id, as the active policy."""
-    return get_active_policy().central.communication.add_peer(uri, secret)
+    peer: str = get_active_policy().central.communication.add_peer(uri, secret)
+    return peer
 
 
 def add_tcpip_peer(host: str, port: int, secret: str) -> str:
     """Connect to the policy at ``host`` and ``port``; see :meth:`DefaultCentralCommunication.add_peer`."""
-    return get_active_policy().central.communication.add_tcpip_peer(host, port, secret)
+    peer: str = get_active_policy().central.communication.add_tcpip_peer(host, port, secret)
+    return peer
 
 
 def remote_policies() -> dict[str, Any]:
@@ -282,6 +291,14 @@ def remote_policies() -> dict[str, Any]:
 def universe() -> Mapping[str, Any]:
     """Return every policy this process knows, its own and remote ones, by global id."""
     return {**remote_policies(), **local_policies()}
+
+
+def set_alpha_pool(pool: Pool | str) -> None:
+    """Make ``pool``, or the one of a URL, the one that is meant when a verb names none."""
+    from laila.ending import begin_anew
+
+    begin_anew()
+    get_active_policy().central.memory.alpha_pool = pool
 
 
 def terminate() -> None:
