@@ -69,7 +69,30 @@ class MemoryVerbs(ABC):
         verify: bool = False,
         missing_ok: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
-        """Store one entry, or many as one batch."""
+        """Store one entry, or many as one batch.
+
+        The payload is taken as it is now: changing it afterwards changes nothing stored.
+
+        Args:
+            entries: An entry or a manifest, or several. A manifest is stored with the entries that wait in
+                it.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            affinity: The pool with this affinity, or the next lower one.
+            overwrite: Replace a constant. An evolution of a variable is never replaced.
+            on_conflict: ``"next"`` gives a variable the next free evolution.
+            copy: False takes read-only buffers without copying them.
+            verify: Read the snapshot again and compare it with the payload before anything is stored.
+            missing_ok: Store a manifest without looking for the leaves that were given as ids.
+
+        Returns:
+            A future of the global id, or a group of them in the order of the input.
+
+        Raises:
+            PayloadError: For a payload that would not come back exactly. It is raised at once.
+            PoolNotFoundError: Where no such pool is known.
+        """
 
     @abstractmethod
     def remember(
@@ -85,7 +108,28 @@ class MemoryVerbs(ABC):
         copy: bool = True,
         refresh: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
-        """Fetch one entry, or many as one batch."""
+        """Fetch one entry, or many as one batch.
+
+        Args:
+            entry_ids: An id or an entry, or several. An id without evolution means the constant, else the
+                newest
+                evolution.
+            nickname: The nickname of the entry or manifest in the active namespace, or several.
+            scope: ``"ENTRY"`` or ``"MANIFEST"``, where one nickname names both.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            affinity: The pool with this affinity, or the next lower one.
+            missing_ok: Give None for what is missing.
+            copy: False gives read-only views without copying, where the pool can.
+            refresh: Ask the last tier of a chain alone, and renew the caches before it.
+
+        Returns:
+            A future of the entry, or a group of them in the order of the input.
+
+        Raises:
+            PoolNotFoundError: Where no such pool is known.
+        """
 
     @abstractmethod
     def forget(
@@ -99,7 +143,25 @@ class MemoryVerbs(ABC):
         affinity: float | None = None,
         missing_ok: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
-        """Delete one entry, or many as one batch."""
+        """Delete one entry, or many as one batch.
+
+        Args:
+            entry_ids: An id or an entry, or several. An id without evolution means the constant or all
+                evolutions; a manifest's id means the manifest without its leaves.
+            nickname: The nickname of the entry or manifest in the active namespace, or several.
+            scope: ``"ENTRY"`` or ``"MANIFEST"``, where one nickname names both.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            affinity: The pool with this affinity, or the next lower one.
+            missing_ok: Take what is missing for deleted.
+
+        Returns:
+            A future of None, or a group of them in the order of the input.
+
+        Raises:
+            PoolNotFoundError: Where no such pool is known.
+        """
 
     @abstractmethod
     def history(
@@ -111,7 +173,22 @@ class MemoryVerbs(ABC):
         pool_nickname: str | None = None,
         affinity: float | None = None,
     ) -> list[int]:
-        """Return the stored evolutions of a variable, ascending. Blocks."""
+        """Return the stored evolutions of a variable. Blocks.
+
+        Args:
+            entry_id: An id of the variable, with or without evolution, or an entry.
+            nickname: The nickname of the variable, in place of ``entry_id``.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            affinity: The pool with this affinity, or the next lower one.
+
+        Returns:
+            The numbers, ascending; empty where there are none.
+
+        Raises:
+            InvalidArgumentError: For more than one variable.
+        """
 
     @abstractmethod
     def memorize_manifest(
@@ -125,7 +202,21 @@ class MemoryVerbs(ABC):
         verify: bool = False,
         missing_ok: bool = False,
     ) -> GroupFuture[Any]:
-        """Store a manifest with the entries that wait in it."""
+        """Store a manifest with the entries that wait in it.
+
+        Args:
+            manifest: The manifest.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            batch_size: How many entries are sent at a time; by default as many as fit into a batch of bytes.
+            overwrite: Replace constants, the manifest included.
+            verify: Read each snapshot again and compare it before anything is stored.
+            missing_ok: Do not look for the leaves that were given as ids.
+
+        Returns:
+            A group of futures: one for each thing that is stored, the manifest last.
+        """
 
     @abstractmethod
     def remember_manifest(
@@ -138,7 +229,20 @@ class MemoryVerbs(ABC):
         copy: bool = True,
         refresh: bool = False,
     ) -> GroupFuture[Any]:
-        """Fetch the leaves of a manifest."""
+        """Fetch the leaves of a manifest.
+
+        Args:
+            manifest: The manifest.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            batch_size: How many leaves are fetched at a time.
+            copy: False gives read-only views without copying, where the pool can.
+            refresh: Ask the last tier of a chain alone, and renew the caches before it.
+
+        Returns:
+            A group of futures of the entries, in the order of the leaves.
+        """
 
     @abstractmethod
     def forget_manifest(
@@ -149,11 +253,29 @@ class MemoryVerbs(ABC):
         pool_nickname: str | None = None,
         batch_size: int | None = None,
     ) -> GroupFuture[Any]:
-        """Delete a manifest and its leaves."""
+        """Delete a manifest and its leaves.
+
+        Args:
+            manifest: The manifest.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            batch_size: How many leaves are deleted at a time.
+
+        Returns:
+            A group of futures of None: one for each leaf, the manifest's last.
+        """
 
     @abstractmethod
     def check_pool(self, pool_nickname: str) -> None:
-        """Raise :class:`~laila.errors.PoolNotFoundError` where it is known that there is no such pool."""
+        """Raise where it is known that there is no such pool.
+
+        Args:
+            pool_nickname: The nickname of the pool.
+
+        Raises:
+            PoolNotFoundError: Where no pool has this nickname.
+        """
 
     @abstractmethod
     def extend(
@@ -164,11 +286,32 @@ class MemoryVerbs(ABC):
         pool_nickname: str | None = None,
         **options: object,
     ) -> Pool:
-        """Register a pool; a peer refuses that."""
+        """Register a pool; a peer refuses that.
+
+        Args:
+            pool: A pool, or the URL of one.
+            affinity: How much the pool is preferred; the highest is asked first.
+            pool_nickname: What this policy calls the pool.
+            **options: Further options of the pool that a URL names.
+
+        Returns:
+            The pool.
+
+        Raises:
+            NotSupportedError: For a peer: pools are added in the process that has the policy.
+        """
 
     @abstractmethod
     def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> None:
-        """Reserved for exclusive leases. Raises ``NotImplementedError``."""
+        """Reserved for exclusive leases.
+
+        Args:
+            keys: The ids to lend.
+            global_borrow: Whether the lease holds for peers too.
+
+        Raises:
+            NotSupportedError: Always, for now (a ``NotImplementedError``).
+        """
 
 
 class CommandVerbs(ABC):
@@ -183,15 +326,46 @@ class CommandVerbs(ABC):
         taskforce_id: str | None = None,
         memorize_to: str | None = None,
     ) -> Any:
-        """Have tasks done by a task force."""
+        """Have tasks done by a task force.
+
+        Args:
+            tasks: A callable without arguments, or several; of a peer, exported functions or their names.
+            wait: Wait for the end and return what the tasks gave.
+            taskforce_id: The global id of the task force; the alpha otherwise.
+            memorize_to: The nickname of the pool to which the entries that the tasks return are memorized
+                where
+                they run. The value of a task is the global id then.
+
+        Returns:
+            A future, or a group of them for several; with ``wait=True`` the value, or the list of values.
+
+        Raises:
+            InvalidTaskError: For what is no task. Nothing was submitted then.
+        """
 
     @abstractmethod
     def imap(self, tasks: Iterable[Any], *, taskforce_id: str | None = None) -> Iterator[Any]:
-        """Give the futures of tasks in order; each is submitted when it is asked for."""
+        """Give the futures of tasks in order; each is submitted when it is asked for.
+
+        Args:
+            tasks: Tasks as :meth:`submit` takes them.
+            taskforce_id: The global id of the task force; the alpha otherwise.
+
+        Returns:
+            An iterator of futures.
+        """
 
     @abstractmethod
     def map(self, tasks: Iterable[Any], *, taskforce_id: str | None = None) -> Iterator[Any]:
-        """Give what tasks return, in order."""
+        """Give what tasks return, in order.
+
+        Args:
+            tasks: Tasks as :meth:`submit` takes them.
+            taskforce_id: The global id of the task force; the alpha otherwise.
+
+        Returns:
+            An iterator of the values; it blocks where the next one is not there yet.
+        """
 
     @abstractmethod
     def start(self) -> None:
@@ -203,7 +377,11 @@ class CommandVerbs(ABC):
 
     @abstractmethod
     def dispatch(self, tasks: Sequence[Task]) -> None:
-        """Have tasks of this process run in this process."""
+        """Have tasks of this process run in this process.
+
+        Args:
+            tasks: The tasks, each with the future that it settles.
+        """
 
 
 class PolicyVerbs(ABC):
@@ -246,7 +424,21 @@ class PolicyVerbs(ABC):
         hint: str | Pool | None = None,
         refresh: bool = False,
     ) -> Entry | None:
-        """Fetch one entry itself, or None where it is nowhere. Blocks."""
+        """Fetch one entry itself. Blocks.
+
+        Args:
+            global_id: The id of the entry.
+            global_fetch: Look in every pool, by falling affinity.
+            pool_subset: Look in ``hint`` and these pools alone: nicknames, ids, pools, or a dict of them.
+            hint: The pool to look in first.
+            refresh: Ask the last tier of each chain alone.
+
+        Returns:
+            The entry, or None where it is nowhere.
+
+        Raises:
+            LailaError: What the first place that failed raised, where no other place has the entry.
+        """
 
     @abstractmethod
     def memorize(
@@ -256,7 +448,16 @@ class PolicyVerbs(ABC):
         require_local_update: bool = False,
         require_global_update: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
-        """Store entries in the alpha pool."""
+        """Store entries in the alpha pool.
+
+        Args:
+            entries: An entry, or several.
+            require_local_update: Wait until they are stored there.
+            require_global_update: Wait until every peer of a policy of this process has them, too.
+
+        Returns:
+            The future, or the group of futures, that the verb ``memorize`` gives.
+        """
 
     @abstractmethod
     def extend(
@@ -267,11 +468,28 @@ class PolicyVerbs(ABC):
         pool_nickname: str | None = None,
         **options: object,
     ) -> Pool:
-        """Register a pool; a peer refuses that."""
+        """Register a pool; a peer refuses that.
+
+        Args:
+            new_pool: A pool, or the URL of one.
+            affinity: How much the pool is preferred; the highest is asked first.
+            pool_nickname: What this policy calls the pool.
+            **options: Further options of the pool that a URL names.
+
+        Returns:
+            The pool.
+
+        Raises:
+            NotSupportedError: For a peer: pools are added in the process that has the policy.
+        """
 
     @abstractmethod
     def notify_entry(self, entry: Entry) -> None:
-        """Tell observers of this process of an entry."""
+        """Tell observers of this process of an entry. Writes nothing.
+
+        Args:
+            entry: The entry.
+        """
 
 
 class LocalPolicy(PolicyVerbs):
@@ -281,4 +499,8 @@ class LocalPolicy(PolicyVerbs):
 
     @abstractmethod
     def before_close(self, call: Callable[[], object]) -> None:
-        """Have ``call()`` done when the policy is closed, while all of its parts are still open."""
+        """Have something done when the policy is closed, while all of its parts are still open.
+
+        Args:
+            call: Is called without arguments, once. What it raises is raised when all parts are closed.
+        """

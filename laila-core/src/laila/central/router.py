@@ -117,8 +117,16 @@ class DefaultPoolRouter(Component):
     ) -> Pool | None:
         """Return the open pool of this nickname, which must be the one that ``urls`` and ``options`` name.
 
-        None where the nickname is free. Raises :class:`SettingsError` (a ``ValueError``), which says what
-        differs, where it is another's.
+        Args:
+            nickname: What this policy calls the pool.
+            urls: The URLs that the pool, or the tiers of its chain, should have.
+            options: The options that go with one URL.
+
+        Returns:
+            The pool, or None where the nickname is free.
+
+        Raises:
+            SettingsError: Where another pool has the nickname; it says what differs.
         """
         holder = self._holder(nickname)
         if holder is None:

@@ -29,7 +29,14 @@ _BYTES_LIKE = frozenset((bytes, bytearray, memoryview))
 
 
 def counts_evolution(number: str) -> bool:
-    """Whether what follows the last hyphen of a key counts an evolution, in its one spelling."""
+    """Return whether the end of a key counts an evolution.
+
+    Args:
+        number: What follows the last hyphen of the key.
+
+    Returns:
+        True for decimal digits without a leading zero.
+    """
     return number.isdecimal() and number.isascii() and (number[0] != "0" or number == "0")
 
 

@@ -42,7 +42,18 @@ MAX_KEY_BYTES = 512
 
 
 def check_key(key: object) -> str:
-    """Return ``key``, or raise ``TypeError`` or ``ValueError`` where it is no text of 1 to 512 bytes."""
+    """Check a key that a caller gave.
+
+    Args:
+        key: A text of 1 to 512 bytes of UTF-8.
+
+    Returns:
+        The key.
+
+    Raises:
+        InvalidArgumentError: For what is no text (a ``TypeError``).
+        PoolKeyError: For a text that is empty, too long or not valid Unicode (a ``ValueError``).
+    """
     if not isinstance(key, str):
         raise InvalidArgumentError(f"a key is a str, not {type(key).__name__}")
     try:

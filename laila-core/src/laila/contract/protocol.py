@@ -34,7 +34,14 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 
 def is_policy_id(text: str) -> bool:
-    """Whether ``text`` is the global id of a policy."""
+    """Return whether a text is the global id of a policy.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        True for ``LAILA:POLICY:GLOBAL_ID:`` with a uuid.
+    """
     try:
         scopes, _, evolution = parse_global_id(text)
     except IdentityError:

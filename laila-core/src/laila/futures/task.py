@@ -136,7 +136,11 @@ def check_task(fn: object) -> Callable[[], Any]:
 
 
 def run_here(tasks: Sequence[Task]) -> None:
-    """Run ``tasks`` one after the other in the caller: what happens when nobody else takes them."""
+    """Run tasks one after the other in the caller. Blocks.
+
+    Args:
+        tasks: What nobody else takes.
+    """
     for task in tasks:
         task.run()
 

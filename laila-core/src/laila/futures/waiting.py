@@ -59,12 +59,20 @@ threads_that_wait: set[int] = set()
 
 
 def current_host() -> Host | None:
-    """Return the worker this thread belongs to, or None."""
+    """Return what takes the place of this thread while it waits.
+
+    Returns:
+        The host that :func:`set_host` declared for this thread, or None.
+    """
     return _this_thread.host
 
 
 def set_host(host: Host | None) -> None:
-    """Declare this thread to be ``host``'s (None: nobody's)."""
+    """Declare what takes the place of this thread while it waits.
+
+    Args:
+        host: The host, or None for a thread that belongs to no task force.
+    """
     _this_thread.host = host
 
 

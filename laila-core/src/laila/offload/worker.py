@@ -216,7 +216,7 @@ def perform(
     host: Host | None = None,
     nested: Nested | None = None,
 ) -> bytes | memoryview:
-    """Do a task and return its outcome as bytes, which :func:`unpack` takes; raises nothing.
+    """Do a task. Blocks; raises nothing.
 
     Args:
         shipment: The task.
@@ -225,6 +225,9 @@ def perform(
         host: What takes the place of this thread while the task waits for laila's futures, if anything does.
         nested: Makes the task force that the submitter's policy has here, for what the task itself submits;
             by default that of threads, or the caller where that is not installed.
+
+    Returns:
+        The outcome as bytes, which :func:`unpack` takes.
     """
     before = current_host()
     set_host(host)
