@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -298,15 +299,17 @@ def test_a_new_thread_is_told_until_the_main_flow_goes_on(tmp_path: Path) -> Non
     assert isinstance(in_a_thread(), str)
 
 
-def test_a_task_that_ended_the_policy_is_told(tmp_path: Path) -> None:
-    laila.alpha_pool = laila.memory.extend(f"file:{tmp_path}/store")
-
-    def task() -> None:
+def test_a_task_or_thread_that_ended_the_policy_is_told(tmp_path: Path) -> None:
+    def end_and_go_on() -> None:
         laila.terminate()
         laila.memorize(laila.constant(1)).wait()
 
+    laila.alpha_pool = laila.memory.extend(f"file:{tmp_path}/store")
     with pytest.raises(PolicyClosedError):
-        laila.command.submit(task).wait(60)
+        laila.command.submit(end_and_go_on).wait(60)
+    laila.alpha_pool = laila.memory.extend(f"file:{tmp_path}/store")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(PolicyClosedError):
+        pool.submit(end_and_go_on).result()
 
 
 def test_other_coroutines_are_told() -> None:

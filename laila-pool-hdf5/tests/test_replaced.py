@@ -121,3 +121,49 @@ def test_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: 
         assert decode(pool["k"]) == 1
     with HDF5Pool(tmp_path / "there.h5", lock="none", read_only=True) as pool:
         assert decode(pool["new"]) == 2
+
+
+@pytest.mark.parametrize("restored", ["another pool", "an older copy", "a longer copy"])
+def test_a_file_that_is_written_over_is_read_anew(restored: str, tmp_path: Path) -> None:
+    """`cp backup.h5 pool.h5` keeps the file and changes what is in it, under those who have it open."""
+    path, other = tmp_path / "pool.h5", tmp_path / "backup.h5"
+
+    def write(pool: HDF5Pool, key: str, nbytes: int = 10) -> None:
+        pool._write(key, encode(key * nbytes, key=key))
+
+    with HDF5Pool(path) as pool, HDF5Pool(path, read_only=True) as reader:
+        write(pool, "old")
+        if restored != "another pool":
+            shutil.copyfile(path, other)
+        with HDF5Pool(other) as there:
+            write(there, "backed up", 50_000)
+            for number in range(9 if restored == "a longer copy" else 0):
+                write(there, f"more {number}", 9_000)
+        for number in range(4):
+            write(pool, f"lost {number}", 20_000)
+        assert len(list(reader.keys())) == 5
+        shutil.copyfile(other, path)
+        for each in (reader, pool):
+            keys = set(each.keys())
+            assert "backed up" in keys
+            assert not any(key.startswith("lost") for key in keys)
+            assert decode(each["backed up"]) == "backed up" * 50_000
+        write(pool, "new")
+        assert decode(reader["new"]) == "new" * 10
+        assert decode(reader["backed up"]) == "backed up" * 50_000
+    with HDF5Pool(path) as pool:
+        assert {"backed up", "new"} <= set(pool.keys())
+
+
+def test_a_file_with_two_names_is_not_written_to(tmp_path: Path) -> None:
+    path, link = tmp_path / "pool.h5", tmp_path / "link.h5"
+    with HDF5Pool(path) as pool:
+        pool._write("a", encode(1, key="a"))
+        os.link(path, link)
+        with HDF5Pool(link) as other:
+            for each in (pool, other):
+                with pytest.raises(PoolError, match="hard links"):
+                    each._write("b", encode(2, key="b"))
+                assert decode(each["a"]) == 1
+        os.unlink(link)
+        pool._write("b", encode(2, key="b"))

@@ -326,7 +326,7 @@ def test_stale_moved_mark_is_taken_back(tmp_path: Path, make_blob: MakeBlob) -> 
         assert other._exists("k")
         other._write("l", make_blob("l"))
         assert pool._exists("l")
-        assert Header.glance(pool._store.current().storage)[1] == 0
+        assert Header.glance(pool._store.current().storage)[2] == 0
 
 
 # -- threads -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ before: it would be told that something is stored, which nobody finds again. So
 * only the flow that closed it goes on with another one, and so do threads that begin after that flow has,
   or after a policy that was in memory, too. All others are refused
   (:class:`~laila.errors.PolicyClosedError`) until somebody says where to store: ``laila.alpha_pool = …`` or
-  ``laila.active_policy = …``. A task that closed it is one of them;
+  ``laila.active_policy = …``. A task or a thread that closed it is one of them;
 * at the end of the program nothing is built at all. An exit handler that runs after laila's own gets the old
   pools, opened again.
 """
@@ -53,7 +53,8 @@ _late: DefaultPolicy | None = None
 def note_end(*, in_task: bool = False, lasting: bool = False) -> None:
     """Note that the active policy ends now, and that this flow ends it.
 
-    A signal handler is no such flow, nor is a task: what they interrupt, or stand beside, goes on as before.
+    A signal handler is no such flow, nor is a task, nor another thread than the main one: what they
+    interrupt, or stand beside, goes on as before.
     ``lasting`` says that a pool of the policy outlives it.
     """
     global _begun, _ends, _interrupted
@@ -63,7 +64,7 @@ def note_end(*, in_task: bool = False, lasting: bool = False) -> None:
     _old_threads.update(_threads())
     if _in_signal_handler():
         _interrupted = True
-    elif not exiting() and not in_task:
+    elif not (exiting() or in_task or (lasting and _in_other_thread())):
         _closer.set(_ends)
 
 
@@ -76,6 +77,10 @@ def tell_the_interrupted() -> None:
             "a signal handler closed the policy (laila.terminate()) and its pools: nothing was done. "
             "To go on all the same, say where to store: laila.alpha_pool = …"
         )
+
+
+def _in_other_thread() -> bool:
+    return threading.current_thread() is not threading.main_thread()
 
 
 def begin_anew() -> None:

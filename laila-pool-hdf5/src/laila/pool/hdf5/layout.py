@@ -55,8 +55,8 @@ class Header:
     _FORM: ClassVar[Struct] = Struct("<8sII16sQQQ6Q")
     _CHECKSUM: ClassVar[Struct] = Struct("<Q")
     _MOVED_AT: ClassVar[int] = 40
-    _GLANCE: ClassVar[Struct] = Struct("<QQ")
-    _GLANCE_AT: ClassVar[int] = 32
+    _GLANCE: ClassVar[Struct] = Struct("<16sQQ")
+    _GLANCE_AT: ClassVar[int] = 16
     _OPENED_AT: ClassVar[int] = 128  # outside of the header proper, as it says nothing about what is stored
 
     def __init__(self, file_id: bytes) -> None:
@@ -134,13 +134,13 @@ class Header:
         return raw[16:32]
 
     @classmethod
-    def glance(cls, storage: Storage) -> tuple[int, int]:
-        """Read ``(generation, moved)`` alone."""
+    def glance(cls, storage: Storage) -> tuple[bytes, int, int]:
+        """Read ``(file_id, generation, moved)`` alone."""
         raw = storage.read(cls._GLANCE.size, cls._GLANCE_AT)
         # None where another program has cut the file down to nothing: 0 is nobody's generation, so that the
         # next step is to read the header, which says so.
-        generation, moved = cls._GLANCE.unpack(raw) if len(raw) == cls._GLANCE.size else (0, 0)
-        return generation, moved
+        file_id, generation, moved = cls._GLANCE.unpack(raw) if len(raw) == cls._GLANCE.size else (b"", 0, 0)
+        return file_id, generation, moved
 
     @classmethod
     def opened_as(cls, storage: Storage) -> int:
@@ -165,7 +165,7 @@ class Header:
         old = storage.read(cls._FORM.size + cls._CHECKSUM.size, 0)
         if len(new) < len(old) or not cls._is_whole(old):
             return True  # it was interrupted in the midst of the header: the record has the whole of it
-        (before, _), (after, _) = (cls._GLANCE.unpack_from(raw, cls._GLANCE_AT) for raw in (old, new))
+        before, after = (cls._GLANCE.unpack_from(raw, cls._GLANCE_AT)[1] for raw in (old, new))
         return bool(before in (after - 1, after))
 
     @classmethod

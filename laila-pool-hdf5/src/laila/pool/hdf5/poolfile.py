@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from laila.contract import Blob
+from laila.errors import CorruptEntryError
 from laila.pool.hdf5 import journal
 from laila.pool.hdf5.durable import DurableFile, recover
 from laila.pool.hdf5.index import Index
@@ -89,16 +90,32 @@ class PoolFile:
             )
 
     def _file_id(self) -> bytes:
-        return self.header.file_id or Header.file_id_of(Header.identify(self.storage, self.path))
+        return Header.file_id_of(Header.identify(self.storage, self.path))
 
     def refresh(self) -> None:
         """Bring header and index up to what is committed; not while anybody is in the middle of a commit."""
         header = Header.read(self.storage, self.path)
-        if header.generation == self.header.generation:
+        known = self.header
+        if (header.file_id, header.generation) == (known.file_id, known.generation):
             return
+        if known.generation and (header.file_id != known.file_id or header.generation < known.generation):
+            self._forget()  # somebody has written another file over this one, a backup perhaps
+        try:
+            self._apply_log(header)
+        except CorruptEntryError:
+            if not self.header.generation:
+                raise
+            self._forget()
+            self._apply_log(header)
+
+    def _apply_log(self, header: Header) -> None:
         for data in self._log_after(header):
             self.index.apply(decode_blocks(data, self.path))
         self.header = header
+
+    def _forget(self) -> None:
+        """Know nothing of the file any more, to read all of it anew."""
+        self.index, self.header, self.owned = Index(), Header(b""), False
 
     def _log_after(self, header: Header) -> list[bytes]:
         """The bytes of the index log that ``self.index`` has not seen, oldest first."""

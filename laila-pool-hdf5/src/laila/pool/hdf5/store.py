@@ -221,9 +221,10 @@ class Store:
         """Return the file to read from, its index up to date with every process's commits."""
         file = self._file
         if file is not None:
-            generation, moved = Header.glance(file.storage)
+            *seen, moved = Header.glance(file.storage)
             # Somebody may have put another file here, from a backup perhaps: the path is what was asked for.
-            if generation == file.header.generation and not moved and _storage(file).is_at(self.path):
+            known = [file.header.file_id, file.header.generation]
+            if seen == known and not moved and _storage(file).is_at(self.path):
                 return file
         with reporting("read", self.path):
             return self._catch_up()
@@ -279,13 +280,26 @@ class Store:
         with self._lock.held(self._timeout):
             with self._steady:
                 file = self._file_at_path()
+                self._refuse_links(file)
                 if file.needs_recovery():
                     file.recover()
                 file.refresh()
-                if Header.glance(file.storage)[1]:
+                if Header.glance(file.storage)[2]:
                     # The process that was to put another file here died before it did.
                     Header.set_moved(file.storage, False)
             yield self._own(file)
+
+    def _refuse_links(self, file: PoolFile) -> None:
+        """Raise where who writes by another name of the file would have another lock."""
+        links = os.fstat(_storage(file).fd).st_nlink
+        if links > 1:
+            raise PoolError(
+                f"{self.path} has {links} names (hard links), and the lock of those who write goes by the "
+                "name: nothing was written. Give the file one name: delete the others, or make this one a "
+                "copy (cp, then mv it here)",
+                pool=self.path,
+                errno=errno.EMLINK,
+            )
 
     def _own(self, file: PoolFile) -> PoolFile:
         """Return what may be written to in the place of ``file``: it, or what is made of a torn copy.
