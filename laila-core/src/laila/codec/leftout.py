@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["is_of_standard", "may_be_left_out", "parts_of_copy", "tell"]
 
 _PROTOCOL = 4
+_ATOMS = (bool, int, float, str, bytes)
 _METHODS = ("__reduce_ex__", "__reduce__", "__getstate__")
 _LIBRARY = os.path.dirname(os.__file__)
 _told: set[tuple[type, str]] = set()
@@ -125,13 +126,15 @@ def _slots(kind: type) -> frozenset[str]:
 
 
 def _is_written(owner: Any, name: str) -> bool:
-    """Whether what pickle is given of ``owner`` has its attribute ``name``."""
+    """Whether what pickle is given of ``owner`` has the value of its attribute ``name`` under that name."""
     try:
         state = owner.__getstate__()
+        value = getattr(owner, name)
     except Exception:  # noqa: BLE001 - a method of the class's own: no state, so the attribute is not in it
         return False
     parts = state if type(state) is tuple else (state,)
-    return any(isinstance(part, dict) and name in part for part in parts)
+    written = [part[name] for part in parts if type(part) is dict and name in part]
+    return any(held is value or (type(held) in _ATOMS and held == value) for held in written)
 
 
 def _is_made_when_asked(owner: Any, copy: Any, name: str) -> bool:
