@@ -17,7 +17,7 @@ import numpy as np
 from xxhash import xxh3_128
 
 from laila.blob.buffer import Buffer, byte_view
-from laila.codec import tags
+from laila.codec import apart, tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.dtypes import copy_values, describe, dtype_from, shape_from, solid
@@ -123,8 +123,25 @@ class Memory:
         self._views = self._views or not array.flags.owndata
         return number
 
+    def ranges(self) -> list[tuple[int, int, object]]:
+        """Where the arrays lie: the first address, the one after the last, and the array."""
+        spans = [(_span(each[0], 0), each[0]) for each in self._arrays if each[0].nbytes]
+        return [(span.low, span.high, array) for span, array in spans]
+
+    def _tell_of_borrowed(self, encoder: Encoder) -> None:
+        """Say that an array lies in a bytearray or the like which is in the payload, too."""
+        for array, _, _ in self._arrays:
+            base: Any = array
+            while isinstance(base, np.ndarray):
+                base = base.base
+            owner = base.obj if type(base) is memoryview else base
+            if owner is not None and id(owner) in encoder.memo:
+                apart.tell(encoder.root, owner, array, "a buffer and an array that is made of it")
+
     def finish(self, encoder: Encoder, rows: RowWriter) -> None:
         """Fill the buffers; write the rows of arrays that share memory anew."""
+        if self._views:
+            self._tell_of_borrowed(encoder)
         shared: set[int] = set()
         if self._views and len(self._arrays) > 1:
             # Arrays that own their memory share it with none but views.
@@ -333,10 +350,32 @@ def plain_array(value: object) -> Array:
 # -- arrays whose items are Python objects
 
 
+class _Objects:
+    """The arrays of Python objects that a walk met."""
+
+    def __init__(self) -> None:
+        self._arrays: list[Array] = []
+        self._views = False
+
+    def add(self, array: Array) -> None:
+        """Note ``array``."""
+        self._arrays.append(array)
+        self._views = self._views or not array.flags.owndata
+
+    def finish(self, encoder: Encoder, rows: RowWriter) -> None:
+        """Say that some are views of one memory."""
+        if self._views and len(self._arrays) > 1:
+            spans = [_span(array, number) for number, array in enumerate(self._arrays) if array.nbytes]
+            for first, second, *_ in groups(spans):
+                one, other = self._arrays[first.number], self._arrays[second.number]
+                apart.tell(encoder.root, one, other, "views of an array of Python objects")
+
+
 def _encode_objects(value: Array, encoder: Encoder) -> Row:
     dtype = value.dtype
     order = _order(value)
     if dtype.kind == "O" and not dtype.metadata:
+        encoder.collector(_Objects).add(value)
         return [tags.OBJECT_ARRAY, value.shape, order, *value.ravel(order).tolist()]
     description = describe(dtype, objects=True)
     if description is None:

@@ -183,6 +183,8 @@ class Encoder:
         self._keys: KeyBudget | None = None
         self._alive: list[object] = []  # ids stay unique only while their objects live
         self._stack: list[_Frame] = []
+        self.root: object = None
+        """What is encoded."""
         self.roots: dict[int, object] = {}
         """By row: what was pickled."""
         self._kept_out: dict[int, object] = {}
@@ -253,6 +255,11 @@ class Encoder:
         if found is None:
             found = self._collectors[kind] = kind()
         return found
+
+    def ranges_of_arrays(self) -> list[tuple[int, int, object]]:
+        """Where the numpy arrays that the walk met lie in memory, and each of them."""
+        found = next((kept for kept in self._collectors.values() if hasattr(kept, "ranges")), None)
+        return [] if found is None else found.ranges()
 
     def row_of(self, obj: object) -> int:
         """The index of the row of ``obj``, which the walk has left."""
@@ -445,6 +452,7 @@ class Encoder:
 
         Whatever a class of the user's raises on the way is told as a :class:`PayloadError` with the place.
         """
+        self.root = root
         try:
             self._walk(root)
             for collector in self._collectors.values():

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 
 from laila.blob.buffer import Buffer
-from laila.codec import registry, tags
+from laila.codec import apart, registry, tags
 from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
@@ -138,6 +138,9 @@ class _Memory:
 
     def finish(self, encoder: Encoder, rows: RowWriter) -> None:
         """Fill the buffers; write the rows of tensors that share memory anew."""
+        arrays = encoder.ranges_of_arrays()
+        if arrays:
+            apart.tell_of_memory(encoder.root, arrays, self._ranges(), "tensors and arrays over one memory")
         shared: set[int] = set()
         for spans in self._of_storage.values():
             for group in groups(spans) if len(spans) > 1 else ():
@@ -160,6 +163,15 @@ class _Memory:
                     sum((n - 1) * step for n, step in zip(span.shape, strides, strict=True)) + span.itemsize
                 )
                 encoder.buffers[number] = self._gathered([span], [(0, strides)], size if span.nbytes else 0)
+
+    def _ranges(self) -> list[tuple[int, int, object]]:
+        """Where the tensors lie, as far as that is the memory of this process."""
+        found: list[tuple[int, int, object]] = []
+        for value, storage, span in self._tensors:
+            if span.nbytes and storage.device.type == "cpu":
+                start = storage.data_ptr()
+                found.append((start + span.low, start + span.high, value))
+        return found
 
     def _gathered(self, group: list[Span], places: list[tuple[int, tuple[int, ...]]], nbytes: int) -> Buffer:
         """A buffer of what the tensors of ``group`` show, each at its place, and zeros elsewhere."""
