@@ -108,6 +108,11 @@ def test_changed_and_lost_files() -> None:
     assert type(found) is type(png)
     assert found.getpixel((0, 0)) == (1, 2, 3)
     assert found.text == {}
+    assert found.tell() == 0
+    frames = [picture("RGB"), picture("RGB").rotate(90)]
+    several = opened("MPO", frames[0], save_all=True, append_images=frames[1:])
+    found = back(several)
+    assert (type(found), found.format, found.n_frames) == (type(several), "MPO", 2)
     jpeg = opened("JPEG", picture(), quality=77)
     jpeg.load()  # after which Pillow lets go of the file
     found = back(jpeg)

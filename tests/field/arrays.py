@@ -51,6 +51,8 @@ def numpy() -> dict[str, Any]:
         "RandomState": np.random.RandomState(3),
         "SeedSequence": np.random.SeedSequence(5).spawn(1)[0],
         "poly1d": np.poly1d([1, -2, 3]),
+        "Chebyshev": np.polynomial.Chebyshev([1, 2], domain=[0, 1]),
+        "functions and limits": [np.sin, np.add, np.iinfo("i4")],
         "Polynomial": np.polynomial.Polynomial([1, 2, 3]),
         "StringDType": np.array(["a", "longer than that"], dtype=np.dtypes.StringDType()),
         "longdouble": np.array([1, 2], dtype=np.longdouble),

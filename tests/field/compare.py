@@ -31,6 +31,7 @@ def _drawn(figure: Any) -> bytes:
 
 
 _LOOKS: dict[str, dict[str, Callable[[Any], object]]] = {
+    "astropy": {"CompositeUnit": lambda unit: (unit.scale, list(unit.bases), list(unit.powers))},
     "box": {"Box": lambda box: box.to_dict(), "BoxList": lambda box: box.to_list()},
     "bs4": {"BeautifulSoup": str},
     "matplotlib": {"Figure": lambda figure: _drawn(figure)},

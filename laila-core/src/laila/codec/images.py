@@ -243,6 +243,10 @@ def _class_of(name: str) -> object:
         from PIL.JpegImagePlugin import JpegImageFile
 
         return JpegImageFile
+    if name == "MPO":  # which that function finds
+        from PIL.MpoImagePlugin import MpoImageFile
+
+        return MpoImageFile
     if name not in Image.OPEN:
         Image.init()
     return Image.OPEN[name][0] if name in Image.OPEN else None
@@ -295,7 +299,7 @@ def _shows_the_same(value: Any, data: bytes, frame: int) -> Any | None:
 
 
 def _open(data: bytes, name: str, frame: int) -> Any:
-    image = Image.open(io.BytesIO(data), formats=[name])
+    image = Image.open(io.BytesIO(data), formats=["JPEG" if name == "MPO" else name])
     notes = sum(len(held) for held in image.info.values() if isinstance(held, str | bytes))
     if notes > _LEAST_NOTES + _MOST_OF_NOTES * len(data):
         raise ValueError("an image whose file has notes that are compressed too well")
@@ -329,6 +333,8 @@ def _decode_loaded(row: Row, decoder: Decoder) -> object:
     Image.Image.__init__(image)
     vars(image).update(tile=[], fp=None, filename="", decoderconfig=(), decodermaxblock=ImageFile.MAXBLOCK)
     vars(image).update(_exclusive_fp=False, _min_frame=0, custom_mimetype=None)
+    # Where tell() looks; it has one frame.
+    vars(image).update({f"_{kind.__name__}__{place}": 0 for place in ("frame", "logical_frame")})
     _fill(image, row[:7], tags.LOADED_IMAGE, decoder)
     held = expect(notes, dict)
     if not held.keys() <= _NOTES:
