@@ -251,6 +251,18 @@ def test_other_answers(
     told(lambda: pool.exists("k"), kind, said)
 
 
+def test_a_listing_that_never_ends(faults: Faults, open_pool: OpenPool) -> None:
+    """A page that says that there is more, and comes again."""
+    pool = open_pool(endpoint_url=faults.url)
+    page = (
+        b"<ListBucketResult><Name>b</Name><IsTruncated>true</IsTruncated><NextContinuationToken>t"
+        b"</NextContinuationToken><Contents><Key>laila/aa/x</Key><LastModified>2026-11-30T10:00:00.000Z"
+        b"</LastModified><Size>5</Size></Contents></ListBucketResult>"
+    )
+    faults.add(Fault("GET", "list-type", 200, page, times=99))
+    told(lambda: list(pool.keys()), ObjectStoreError, "one page again and again")
+
+
 def test_no_space_left_has_its_number(faults: Faults, open_pool: OpenPool) -> None:
     pool = answering(faults, open_pool)
     faults.add(Fault("PUT", "", 507, xml("XMinioStorageFull", "Storage backend has reached its minimum")))

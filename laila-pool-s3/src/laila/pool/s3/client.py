@@ -206,6 +206,9 @@ class Client:
             page := self._call("list", None, ask, self._stores.reading(MIB), once=not sorted_so_far)
         ) is not None:
             names = [item["path"] for item in page]
+            if names[-1] == last or names.count(names[-1]) > 1:
+                reply = Reply(Kind.OTHER, message="the listing gives one page again and again")
+                raise failure(self._place, "list", None, reply, 1, reply.message)
             sorted_so_far = sorted_so_far and names == sorted(names) and (last or "") < names[0]
             last = names[-1]
             yield names
