@@ -121,6 +121,11 @@ def values() -> dict[str, Any]:
             structured.copy().view(np.recarray),  # a view of the other would share its memory
         ],
         "views": [*_views(), *_objects()],
+        "runs": [
+            *(part for n in range(40) for part in ([n, None], {"a": n, "b": (n // 2, "x")}, 2**64 + n % 9)),
+            *(part for n in range(40) for part in ({n, str(n)}, bytearray([n]), {n: b"k"}, (n, (n % 3,)))),
+            *(part for n in range(40) for part in (dt.date(2020, 1, 1 + n % 9), OrderedDict(a=n), {(n, 1)})),
+        ],
         "signed": Path,
     }
 

@@ -13,6 +13,7 @@ import msgpack
 from laila.codec import registry, tags
 from laila.codec.limits import CHEAP, MAX_NESTING, KeyBudget, work_allowed
 from laila.codec.references import expand, split
+from laila.codec.runs import read_run
 from laila.errors import CorruptEntryError, LailaError, PayloadError, UntrustedPayloadError
 from laila.showing import said, shown
 
@@ -128,6 +129,11 @@ class Decoder:
             return
         self._budget().check(keys)
 
+    def check_each(self, rows: Sequence[Sequence[object]]) -> None:
+        """:meth:`check_keys` of the keys of many mappings, or the members of many sets."""
+        if not self.trusted:
+            self._budget().check_each(rows)
+
     def spend(self, work: int) -> None:
         """Count work that grows faster than what describes it. Raises ``ValueError`` where it is too much."""
         if work and not self.trusted:
@@ -145,6 +151,15 @@ class Decoder:
         else:
             self._used.add(place)
 
+    def each_again(self, use: object, values: Sequence[Any], work: int) -> None:
+        """:meth:`again` for many values, each of which takes ``work`` for each item."""
+        places = {(("again", use), id(value)) for value in values}
+        if len(places) == len(values) and self._used.isdisjoint(places):
+            self._used |= places
+            return
+        for value in values:
+            self.again(use, value, work * len(value))
+
     def copied(self, data: object) -> bytes:
         """``data``, which must be bytes, for a row that copies them.
 
@@ -156,6 +171,12 @@ class Decoder:
             if self._copied > self.blob.content_nbytes:
                 raise ValueError("rows that copy the same bytes")
         return found
+
+    def each_copied(self, column: list[Any]) -> list[bytes]:
+        """:meth:`copied` of each item of a column."""
+        if {bytes} == set(map(type, column)) and max(map(len, column)) <= _SHORT:
+            return column
+        return list(map(self.copied, column))
 
     def _budget(self) -> KeyBudget:
         if self._keys is None:
@@ -257,6 +278,7 @@ def read_rows(decoder: Decoder) -> object:
     values: list[object] = []
     depths: list[int] = []
     count = 0
+    deepest = 0  # of all rows that were read
     depth = 0  # of the row being read: the most rows on one path below it that are freed by recursion
 
     def resolve(code: int, data: bytes) -> object:
@@ -265,6 +287,12 @@ def read_rows(decoder: Decoder) -> object:
         if code < 0 or index >= count:
             raise ValueError(f"a reference to row {index} in row {count}")
         if depths[index] > depth:  # noqa: PLR1730 - this is met for every reference, and max is a call
+            depth = depths[index]
+        return values[index]
+
+    def find_value(index: int) -> object:
+        nonlocal depth
+        if deepest and depths[index] > depth:
             depth = depths[index]
         return values[index]
 
@@ -288,8 +316,20 @@ def read_rows(decoder: Decoder) -> object:
         if tag == tags.REFERENCES:
             indexes, positions, fields = split(row)
             row = expand(positions, list(map(values.__getitem__, indexes)), fields)
-            depth = max(depth, *map(depths.__getitem__, indexes))
+            if deepest:
+                depth = max(depth, *map(depths.__getitem__, set(indexes)))
             tag = row[0]
+        if tag == tags.RUN:
+            found = read_run(row, decoder, key, find_value)
+            depth += row[2] not in tags.UNWOUND
+            if depth > MAX_NESTING:
+                raise ValueError(f"it is nested more than {MAX_NESTING} deep")
+            values += found
+            depths += [depth] * len(found)
+            deepest = max(depth, deepest)
+            depth = 0
+            count += len(found)
+            continue
         rebuild = (find(tag) if type(tag) is int else None) or registry.decoder_for(tag, key)
         if tag not in tags.UNWOUND:
             depth += 1
@@ -297,7 +337,9 @@ def read_rows(decoder: Decoder) -> object:
                 raise ValueError(f"it is nested more than {MAX_NESTING} deep")
         values.append(given[count] if given is not None and count in given else rebuild(row, decoder))
         depths.append(depth)
-        depth = 0
+        if depth:
+            deepest = max(depth, deepest)
+            depth = 0
         count += 1
     if unpacker.tell() != size or not values:
         raise ValueError("its rows are cut short")

@@ -26,9 +26,10 @@ from laila.codec import registry, tags
 from laila.codec.invariants import is_doubtful
 from laila.codec.limits import CHEAP, KeyBudget, work_allowed
 from laila.codec.places import place
-from laila.codec.plain import ATOMS, INLINE_BYTES, pack_object, sort_packed
+from laila.codec.plain import ATOMS, INLINE_BYTES, pack_each, pack_object, sort_packed
 from laila.codec.references import MANY, compact_known
-from laila.codec.rows import RowWriter, int_row, pack_row, reference, referred
+from laila.codec.rows import RowWriter, has_nan, pack_row, reference, referred
+from laila.codec.together import Boxed, Known, Together
 from laila.errors import LailaError, PayloadCycleError, PayloadError
 from laila.showing import said
 
@@ -66,15 +67,6 @@ _RESERVED = Buffer(memoryview(b""))
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
-class _Boxed:
-    """A user's own ``ExtType``, which must not be taken for a reference."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-
 class _KeepRows(Exception):
     """A set of several rows was met: its members must be ordered by content, which needs all rows kept."""
 
@@ -91,20 +83,11 @@ class NotALeaf(Exception):
     """What was to be a row in the midst of a pickle needs a pickle itself, or holds containers."""
 
 
-class Known:
-    """A field that is a row already: the encoder of a type puts it where it knows its index."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
 _SHORT_OR_KNOWN = _SHORT | {Known}
 
 
 class _Frame:
-    __slots__ = ("careful", "depth", "known", "obj", "position", "row", "todo")
+    __slots__ = ("careful", "depth", "known", "numbers", "obj", "position", "row", "todo")
 
     def __init__(self, obj: object, row: Row, position: int) -> None:
         self.obj = obj
@@ -115,20 +98,29 @@ class _Frame:
         # Of a wide row: the rows of its fields, by id; and the positions not looked at yet, last first.
         self.known: dict[int, int] | None = None
         self.todo: list[int] = []
+        self.numbers: list[int] | None = None
+        """The ids of the fields of a wide row."""
 
-    def widen(self) -> None:
-        """Look at each object in the row once, however often it stands there; see :meth:`narrow`."""
+    def widen(self, known: dict[int, int], unique: dict[int, Any]) -> None:
+        """Look at each object in the row once, however often it stands there; see :meth:`narrow`.
+
+        ``unique`` are the fields by id, and ``known`` the rows of some.
+        """
         row = self.row
-        size = len(row)
+        self.known = known
+        if _SHORT.issuperset(map(type, map(unique.__getitem__, unique.keys() - known.keys()))):
+            self.position = len(row)
+            return
         # From the last to the first, so that the first place of each object is what remains.
-        places = dict(zip(map(id, reversed(row)), range(size - 1, 0, -1), strict=False))
+        places = dict(zip(map(id, reversed(row)), range(len(row) - 1, 0, -1), strict=False))
         self.todo = [
             position
-            for position in sorted(places.values(), reverse=True)
-            if type(row[position]) not in _SHORT_OR_KNOWN
+            for number, position in places.items()
+            if number not in known
+            and type(row[position]) not in _SHORT
             and (type(row[position]) is not bytes or _is_long(row[position]))
         ]
-        self.known = {id(field): field.index for field in row if type(field) is Known}
+        self.todo.sort(reverse=True)
 
     def narrow(self) -> None:
         """Put references into a wide row, as other rows have them."""
@@ -180,6 +172,7 @@ class Encoder:
         self._encoders: dict[type, EncodeFunction] = {}
         self._ready: dict[int, Row] = {}
         self._rows = RowWriter(keep=keep)
+        self._together = Together(self, self._rows)
         self._keys: KeyBudget | None = None
         self._alive: list[object] = []  # ids stay unique only while their objects live
         self._stack: list[_Frame] = []
@@ -351,6 +344,7 @@ class Encoder:
         else:
             return None
         kinds: set[type] = set()
+        seen: set[int] = set()
         count = 0
         left = _FIRST
         todo: list[Any] = [_fields(container)]
@@ -365,7 +359,9 @@ class Encoder:
                     break
                 elif kind in kinds or (kind not in _SMALL and self._is_pickled(kind, field)):
                     kinds.add(kind)
-                    count += 1
+                    if id(field) not in seen:
+                        seen.add(id(field))
+                        count += 1
                 else:
                     count, left = 0, 0
                 if left <= 0 and not count:
@@ -525,7 +521,7 @@ class Encoder:
                 if not wide:
                     frame.narrow()
             elif wide and not simple and ExtType not in kinds:
-                frame.widen()
+                self._widen(frame)
             # Leave every frame that is complete, until one has a field to enter.
             while True:
                 frame = stack[-1]
@@ -556,7 +552,7 @@ class Encoder:
         held = self.pickled.get(id(pending))
         if held is not None and (number := held.part(pending)) is not None:
             return [tags.PART, Known(held.row), number]
-        boxed = type(pending) is _Boxed
+        boxed = type(pending) is Boxed
         source = pending.value if boxed else pending  # type: ignore[attr-defined]
         if self._leaves and not _is_in_leaves(type(source)):
             raise NotALeaf
@@ -569,12 +565,13 @@ class Encoder:
         ready = self._ready.pop(id(source), None)
         if ready is not None:
             return ready
-        row = self._encoder_of(source)(source, self)
+        row = self.encoder_of(source)(source, self)
         if ExtType in map(type, row):
-            row = [_Boxed(field) if type(field) is ExtType else field for field in row]
+            row = [Boxed(field) if type(field) is ExtType else field for field in row]
         return row
 
-    def _encoder_of(self, source: object) -> EncodeFunction:
+    def encoder_of(self, source: object) -> EncodeFunction:
+        """The function that makes the rows of objects of that type."""
         encode = self._encoders.get(type(source))
         if encode is None:
             encode = self._encoders[type(source)] = registry.encoder_for(source)
@@ -652,15 +649,22 @@ class Encoder:
                 frame.depth = depths[index]
         return None
 
+    def _widen(self, frame: _Frame) -> None:
+        """Write what stands in a wide row together, as far as that can be."""
+        row = frame.row
+        frame.numbers = list(map(id, row))
+        unique = dict(zip(frame.numbers, row, strict=True))
+        if self._leaves:
+            known = {id(field): field.index for field in row if type(field) is Known}
+        else:
+            known = self._together.write(row, unique=unique)
+        frame.widen(known, unique)
+        frame.depth = max(frame.depth, *map(self._rows.depths.__getitem__, known.values()), 0)
+
     def _next_of_wide(self, frame: _Frame, known: dict[int, int]) -> object | None:
         """:meth:`_next` of a wide row, whose fields stay what they are until it is packed."""
         row, todo, memo, pickled, depths = frame.row, frame.todo, self.memo, self.pickled, self._rows.depths
-        failures = 0 if len(todo) > _FEW and not self._leaves else _FEW
         while todo:
-            if failures < _FEW and not pickled:
-                failures = 0 if self._flat_rows(frame, known) >= _FEW else failures + 1
-                if not todo:
-                    break
             position = todo[-1]
             field = row[position]
             index = memo.get(id(field))
@@ -680,91 +684,6 @@ class Encoder:
                 frame.depth = depths[index]
         return None
 
-    def _flat_rows(self, frame: _Frame, known: dict[int, int]) -> int:
-        """Write the next fields of a wide row at once, as long as they consist of atoms and of what is known.
-
-        Returns how many these were.
-        """
-        row, todo, memo, active, ready = frame.row, frame.todo, self.memo, self.active, self._ready
-        depths = self._rows.depths
-        rows: dict[int, Row] = {}
-        kept: list[Any] = []
-        below: list[int] = []
-        last: object = None
-        encode: Any = None
-        for position in reversed(todo):
-            field = row[position]
-            number = id(field)
-            if number in memo or number in active:
-                break
-            kind = type(field)
-            if (kind is set or kind is frozenset) and not _SHORT.issuperset(map(type, field)):
-                break  # its members may be written while its row is made
-            if kind is not last:
-                encode = self._encoders.get(kind) or self._encoder_of(field)
-                if encode not in registry.QUICK and kind not in _SMALL:
-                    break
-                last = kind
-            frame.position = position
-            fields = ready.pop(number, None) or encode(field, self)
-            depth = 0
-            if fields[0] in tags.MAPPINGS:
-                self._check_keys(fields)
-            if not ATOMS.issuperset(map(type, fields)):
-                parts = self._parts(fields)
-                if parts is None:
-                    if kind not in _SMALL:
-                        ready[number] = fields
-                    break
-                for place, index in parts:
-                    fields[place] = reference(index)
-                    depth = max(depth, depths[index])
-            active[number] = -1  # what holds it cannot be written yet
-            rows[number] = fields
-            kept.append(field)
-            below.append(depth)
-        for number in rows:
-            del active[number]
-        if not rows:
-            return 0
-        merged = [
-            fields[0] in tags.MERGED and not _has_nan(fields, value)
-            for fields, value in zip(rows.values(), kept, strict=True)
-        ]
-        self._alive.append(kept)
-        indexes = self._rows.write_flat([*rows.values()], merged, below)
-        if indexes is None:  # an int beyond 64 bits, or bytes that are a buffer
-            for number, value in zip(rows, kept, strict=True):
-                if type(value) not in _SMALL:
-                    ready[number] = [
-                        Known(referred(part)) if type(part) is ExtType else part for part in rows[number]
-                    ]
-            return 0
-        self.doubtful = self.doubtful or any(map(is_doubtful, rows.values()))
-        written = dict(zip(rows, indexes, strict=True))
-        known.update(written)
-        memo.update(written)
-        frame.depth = max(frame.depth, *map(depths.__getitem__, indexes))
-        del todo[-len(kept) :]
-        return len(kept)
-
-    def _parts(self, fields: Row) -> list[tuple[int, int]] | None:
-        """Places and rows of the fields that are no atoms.
-
-        None where one has no row yet; the fields can then be kept for when it has. None is written here: the
-        order of rows must not depend on which equal values are one object.
-        """
-        found: list[tuple[int, int]] = []
-        for place, part in enumerate(fields):  # noqa: F402 - no function of that name is called here
-            if type(part) in ATOMS:
-                continue
-            index = part.index if isinstance(part, Known) else self.memo.get(id(part))
-            if index is None:
-                fields[:] = [_Boxed(part) if type(part) is ExtType else part for part in fields]
-                return None
-            found.append((place, index))
-        return found
-
     def _tuples(self, row: Row) -> dict[int, int] | None:
         """Write all tuples in ``row``, whose other fields are atoms, if these hold nothing but short atoms.
 
@@ -781,27 +700,14 @@ class Encoder:
         if not fields <= _SHORT or (float in fields and any(x != x for x in chain.from_iterable(found))):
             return None
         try:
-            known = dict(zip(unique, self._rows.write_tuples(found), strict=True))
+            rows: list[Row] = [[tags.TUPLE, *value] for value in found]
+            indexes = self._rows.write_merged(rows, pack_each(rows), [True] * len(rows), [0] * len(rows), {})
+            known = dict(zip(unique, indexes, strict=True))
         except OverflowError:
             return None
         self.memo.update(known)
         self._alive.append(found)
         return known
-
-    def _wide_ints(self, frame: _Frame) -> bool:
-        """Write all ints in a row that have more than 64 bits, at once, as :meth:`_tuples` does tuples.
-
-        False, and nothing is done, where one is so long that it is a buffer.
-        """
-        row = frame.row
-        found = [field for field in row if type(field) is int and not _INT_MIN <= field <= _INT_MAX]
-        if not found or max(map(int.bit_length, found)) >= 8 * INLINE_BYTES - 8:
-            return False
-        indexes = self._rows.write_each(list(map(int_row, found)))
-        if frame.known is None:
-            frame.known = {}
-        frame.known.update(zip(map(id, found), indexes, strict=True))
-        return True
 
     def _small(self, value: Any, kind: type, level: int) -> int | None:
         """Write a list, tuple or dict of atoms, or of a few levels of such, without frames.
@@ -854,7 +760,9 @@ class Encoder:
 
         None for any other; its row, if it was made, is kept for the frame.
         """
-        encode = self._encoder_of(value)
+        if kind is Boxed:
+            return None
+        encode = self.encoder_of(value)
         number = id(value)
         if encode not in registry.QUICK or number in self.pickled or number in self.active:
             return None
@@ -884,7 +792,7 @@ class Encoder:
                     elif tag == tags.SUBCLASS and position == tags.ATTRIBUTES[tag] - 1:
                         index = self._quick(field, kind, level)  # the base's part of the value
                     if index is None:
-                        row = [_Boxed(field) if type(field) is ExtType else field for field in row]
+                        row = [Boxed(field) if type(field) is ExtType else field for field in row]
                         for position, index in known:
                             row[position] = Known(index)
                         self._ready[number] = row
@@ -893,7 +801,7 @@ class Encoder:
                 depth = max(depth, depths[index])
             for position, index in known:
                 row[position] = reference(index)
-        merge = tag in tags.MERGED and not _has_nan(row, value)
+        merge = tag in tags.MERGED and not has_nan(row, value)
         try:
             packed = pack_row(row)
         except OverflowError:
@@ -911,16 +819,27 @@ class Encoder:
 
     def check_keys(self, keys: Sequence[object]) -> None:
         """Refuse keys and members that reading would refuse, since they take too long to hash."""
-        if CHEAP.issuperset(map(type, keys)):
-            return
+        if not CHEAP.issuperset(map(type, keys)):
+            self.check_each([keys])
+
+    def check_each(self, rows: Sequence[Sequence[object]]) -> None:
+        """:meth:`check_keys` of many mappings and sets."""
         if self._keys is None:
             from laila.codec.objects import registered_fields
 
             self._keys = KeyBudget(registered_fields)
         try:
-            self._keys.check(keys)
+            self._keys.check_each(rows)
         except ValueError as error:
             self.refuse(f"it has {said(error)}", error)
+
+    def members(self, sets: Sequence[Any], every: list[Any]) -> list[Row] | None:
+        """See :meth:`Together.members`."""
+        return self._together.members(sets, every)
+
+    def keep_alive(self, held: object) -> None:
+        """Keep ``held``, so that the ids of what is in it stay theirs."""
+        self._alive.append(held)
 
     def check_work(self, nbytes: int) -> None:
         """Refuse a payload whose keys take longer to hash than reading ``nbytes`` may."""
@@ -933,14 +852,18 @@ class Encoder:
         try:
             packed = self._packed(frame)
         except OverflowError:
-            if not self._wide_ints(frame):
+            known = self._together.ints(frame.row)
+            frame.known = {**(frame.known or {}), **known}
+            frame.depth = max(frame.depth, *map(self._rows.depths.__getitem__, known.values()), 0)
+            try:
+                packed = self._packed(frame)
+            except OverflowError:  # one so long that it is a buffer
                 frame.narrow()
                 frame.careful = True
                 frame.position = 1
                 return None
             if self.keep:
                 frame.narrow()
-            packed = self._packed(frame)
         row = frame.row
         if self.keep and row[0] in tags.SETS:
             # One order for equal sets, so that they merge; the order by content comes at the end.
@@ -950,7 +873,7 @@ class Encoder:
         self.doubtful = self.doubtful or is_doubtful(row)
         depth = frame.depth + (row[0] not in tags.UNWOUND)
         index = self._rows.write(
-            row, packed, depth, merge=row[0] in tags.MERGED and not _has_nan(row, frame.obj)
+            row, packed, depth, merge=row[0] in tags.MERGED and not has_nan(row, frame.obj)
         )
         if row[0] in tags.LEAVES:
             self._kept_out[index] = frame.obj
@@ -959,7 +882,7 @@ class Encoder:
     def _packed(self, frame: _Frame) -> bytes:
         if frame.known is not None:
             row = frame.row
-            wide = compact_known(row, list(map(frame.known.get, map(id, row))))
+            wide = compact_known(row, list(map(frame.known.get, frame.numbers or map(id, row))))
             if wide is not None:
                 return pack_object(wide)
             frame.narrow()
@@ -987,49 +910,21 @@ class Encoder:
             others.append(member)
         if len(others) > 1:
             if not self.keep:
-                found = self._flat_tuples(others)
+                self.check_keys(others)
+                found = self.members([others], others)
                 if found is None:
                     raise _KeepRows
-                others = found
+                others = found[0]
             if self.ordered:
                 from laila.codec.signed import order_key
 
                 others.sort(key=order_key)
         return [tag, *_in_order(atoms), *others]
 
-    def _flat_tuples(self, members: list[Any]) -> Row | None:
-        """Write the members of a set that are all tuples of short atoms, in the order of their content.
-
-        None, and nothing is written, for others, whose order by content is only known at the end.
-        """
-        if {tuple} != set(map(type, members)):
-            return None
-        fields = set(map(type, chain.from_iterable(members)))
-        if not fields <= _SHORT or (float in fields and any(x != x for x in chain.from_iterable(members))):
-            return None
-        self.check_keys(members)
-        try:
-            order, indexes = self._rows.write_members([[tags.TUPLE, *member] for member in members])
-        except OverflowError:
-            return None
-        self._alive.append(members)
-        self.memo.update(zip(map(id, map(members.__getitem__, order)), indexes, strict=True))
-        return [*map(Known, indexes)]
-
 
 def _in_order(members: list[tuple[bytes, object]]) -> list[object]:
     members.sort(key=lambda pair: pair[0])
     return [member for _, member in members]
-
-
-def _has_nan(row: Row, obj: Any) -> bool:
-    """A NaN is not even equal to itself: two of them must stay two, or a set of them would shrink."""
-    if float in map(type, row) and any(field != field for field in row if type(field) is float):
-        return True
-    tag = row[0]
-    if tag == tags.DECIMAL:
-        return bool(obj.is_nan())
-    return tag == tags.SCALAR and bool(obj != obj)
 
 
 def _read_only(obj: Any) -> object:

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 
     Row = list[object]
 
-__all__ = ["encode_exception", "is_exception", "tell_of_traceback"]
+__all__ = [
+    "ARGUMENTS",
+    "base_of_exception",
+    "encode_exception",
+    "give_states",
+    "is_exception",
+    "is_safe",
+    "links_of",
+    "state_of",
+    "tell_of_traceback",
+]
 
 _BUILTIN = frozenset(
     held for held in vars(builtins).values() if isinstance(held, type) and issubclass(held, BaseException)
@@ -52,7 +62,7 @@ _STATE: dict[type, tuple[str, ...]] = {
 """What some builtin exceptions keep in C beside their arguments."""
 _told = False
 # Past what a class makes of these names.
-_ARGUMENTS: Any = BaseException.__dict__["args"]
+ARGUMENTS: Any = BaseException.__dict__["args"]
 _LINKS: tuple[Any, ...] = tuple(
     BaseException.__dict__[name] for name in ("__cause__", "__context__", "__suppress_context__")
 )
@@ -60,12 +70,13 @@ _LINKS: tuple[Any, ...] = tuple(
 
 def is_exception(kind: type) -> bool:
     """Whether instances of ``kind`` are a builtin exception and their attributes, and nothing else."""
-    base = _base_of(kind)
+    base = base_of_exception(kind)
     return base is not None and copies_by_default(kind, base) and shape_of(kind, base).is_whole
 
 
 @lru_cache(maxsize=4096)
-def _base_of(kind: type) -> type | None:
+def base_of_exception(kind: type) -> type | None:
+    """The builtin exception that a class derives from, or is."""
     return next((owner for owner in kind.__mro__ if owner in _BUILTIN), None)
 
 
@@ -74,7 +85,8 @@ def _state_names(base: type) -> tuple[str, ...]:
     return next((_STATE[owner] for owner in base.__mro__ if owner in _STATE), ())
 
 
-def _read(base: type, value: object) -> tuple[object, ...] | None:
+def state_of(base: type, value: object) -> tuple[object, ...] | None:
+    """What a builtin exception keeps in C beside its arguments; None where it keeps nothing."""
     names = _state_names(base)
     if not names:
         return None
@@ -87,7 +99,7 @@ def _read(base: type, value: object) -> tuple[object, ...] | None:
     return tuple(found) if any(part is not None for part in found) else None
 
 
-def _is_safe(base: type, state: tuple[object, ...]) -> bool:
+def is_safe(base: type, state: tuple[object, ...]) -> bool:
     """Whether C may be given that state: of a UnicodeError, only its constructor checks it."""
     if not issubclass(base, UnicodeError):
         return True
@@ -99,6 +111,24 @@ def _is_safe(base: type, state: tuple[object, ...]) -> bool:
         and 0 <= start < 1 << 62
         and 0 <= end < 1 << 62
     )
+
+
+def give_states(base: Any, found: list[Any], states: list[Any]) -> None:
+    """Give exceptions what :func:`state_of` took of others. Raises what is not such."""
+    names = _state_names(base)
+    for state in states:
+        if state is not None and (len(expect(state, tuple)) != len(names) or not is_safe(base, state)):
+            raise ValueError("not the state of such an exception")
+    for place, name in enumerate(names):
+        give = getattr(base, name).__set__
+        for error, state in zip(found, states, strict=True):
+            if state is not None and state[place] is not None:
+                give(error, state[place])
+
+
+def links_of(value: object) -> list[object]:
+    """Cause, context, and whether the context is not to be told."""
+    return [member.__get__(value) for member in _LINKS]
 
 
 def tell_of_traceback(error: BaseException) -> None:
@@ -118,35 +148,36 @@ def tell_of_traceback(error: BaseException) -> None:
 def encode_exception(value: Any, encoder: Encoder) -> Row:
     """The row of an exception."""
     kind: type = type(value)
-    base = _base_of(kind)
+    base = base_of_exception(kind)
     assert base is not None
-    state = _read(base, value)
-    if state is not None and not _is_safe(base, state):
+    state = state_of(base, value)
+    if state is not None and not is_safe(base, state):
         encoder.refuse(f"a {kind.__name__} that its constructor would refuse: {shown(state)}")
     tell_of_traceback(value)
     odd, pairs = fields_of(value, shape_of(kind, base), encoder)
-    links = [member.__get__(value) for member in _LINKS]
-    return [tags.EXCEPTION, name_of(kind, encoder), odd, _ARGUMENTS.__get__(value), state, *links, *pairs]
+    return [
+        tags.EXCEPTION,
+        name_of(kind, encoder),
+        odd,
+        ARGUMENTS.__get__(value),
+        state,
+        *links_of(value),
+        *pairs,
+    ]
 
 
 def _decode_exception(row: Row, decoder: Decoder) -> object:
     _, name, odd, arguments, state, cause, context, suppress, *pairs = row
     cls = class_named(name, decoder, is_exception)
-    base: Any = _base_of(cls)
-    names = _state_names(base)
-    if state is not None and (len(expect(state, tuple)) != len(names) or not _is_safe(base, state)):  # type: ignore[arg-type]
-        raise ValueError("not the state of such an exception")
-    values: tuple[Any, ...] = state or ()  # type: ignore[assignment]
+    base: Any = base_of_exception(cls)
     if issubclass(base, BaseExceptionGroup):
-        message, exceptions = values
+        message, exceptions = expect(state, tuple)
         decoder.again("exceptions", exceptions, len(expect(exceptions, tuple)))
         found: Any = BaseExceptionGroup.__new__(cls, expect(message, str), expect(exceptions, tuple))
     else:
         found = base.__new__(cls)
-        for text, value in zip(names, values, strict=bool(values)):
-            if value is not None:
-                getattr(base, text).__set__(found, value)
-    _ARGUMENTS.__set__(found, expect(arguments, tuple))
+        give_states(base, [found], [state])
+    ARGUMENTS.__set__(found, expect(arguments, tuple))
     if cause is not None or context is not None or suppress is not False:
         for member, value in zip(_LINKS, (cause, context, expect(suppress, bool)), strict=True):
             member.__set__(found, value)

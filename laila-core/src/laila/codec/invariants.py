@@ -4,6 +4,8 @@ A row of a scalar consists of atoms of certain types. A row of a plain container
 in it. The decoder refuses a row of a scalar that is otherwise. The encoder may make one, since values of the
 standard library can consist of numpy's numbers or of instances of subclasses. Then it has the blob read
 before that is stored, as it does for every row that is not in this table.
+
+A member of an enum that is found by its name cannot come back changed, where its class is found.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from laila.codec import tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["FIELDS", "fields_of_row", "is_doubtful"]
+__all__ = ["FIELDS", "any_doubtful", "fields_of_row", "is_doubtful"]
 
 _NONE = type(None)
 _CLOCK = (int, int, int, int, int)  # hour, minute, second, microsecond, fold
@@ -38,6 +41,7 @@ _SCALARS: tuple[tuple[Any, ...], ...] = (
     (tags.UUID, (bytes, int), (bytes, _NONE)),
     (tags.PATH, (int, str)),
     (tags.IP, (int, int), (int, bytes), (int, str)),
+    (tags.ENUM, (str, str, _NONE)),
 )
 FIELDS: dict[int, frozenset[tuple[type, ...]]] = {tag: frozenset(several) for tag, *several in _SCALARS}
 """By tag: the types that the fields of a row may have, one by one."""
@@ -59,6 +63,20 @@ def is_doubtful(row: list[Any]) -> bool:
         return False
     known = FIELDS.get(tag)
     return known is None or tuple(map(type, row[1:-1] if tag in _OPEN else row[1:])) not in known
+
+
+def any_doubtful(tag: int, given: Iterable[list[Any]]) -> bool:
+    """Whether one of several rows of one tag is."""
+    if tag in _SURE:
+        return False
+    if tag not in FIELDS:
+        return True
+    rows = [*given]
+    if len(set(map(len, rows))) == 1 and all(
+        len(set(map(type, column))) == 1 for column in zip(*rows, strict=True)
+    ):
+        return is_doubtful(rows[0])
+    return any(map(is_doubtful, rows))
 
 
 def fields_of_row(row: list[Any]) -> list[Any]:

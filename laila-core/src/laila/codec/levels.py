@@ -131,7 +131,7 @@ class _Levels(Comparison):
         self, kind: Any, mine: list[Any], its: list[Any], *, counts: bool
     ) -> tuple[list[Any], list[Any], bool]:
         """Those pairs that were not compared yet, each once; and whether one object stayed one."""
-        numbers, others = list(map(id, mine)), list(map(id, its))
+        numbers = list(map(id, mine))
         if counts:
             there, back = self._there, self._back
             found = dict(zip(numbers, its, strict=True))
@@ -139,7 +139,6 @@ class _Levels(Comparison):
                 if not all(map(is_, map(found.__getitem__, numbers), its)):
                     return mine, its, False
                 mine, its = list(dict(zip(numbers, mine, strict=True)).values()), list(found.values())
-                others = list(map(id, its))
             if not there.keys().isdisjoint(found):
                 left = []
                 for a, b in zip(mine, its, strict=True):
@@ -149,15 +148,17 @@ class _Levels(Comparison):
                     elif known is not b:
                         return mine, its, False
                 mine, its = [a for a, _ in left], [b for _, b in left]
-                found, others = {id(a): b for a, b in left}, list(map(id, its))
+                found = {id(a): b for a, b in left}
             if kind in MERGED:
+                others = list(map(id, its))
                 if len(set(others)) < len(others) or not back.keys().isdisjoint(others):
                     return mine, its, False
                 back.update(zip(others, mine, strict=True))
             there.update(found)
         else:
-            pairs = dict(zip(zip(numbers, others, strict=True), zip(mine, its, strict=True), strict=True))
-            left = [both for pair, both in pairs.items() if pair not in self._pairs]
+            both = zip(numbers, map(id, its), strict=True)
+            pairs = dict(zip(both, zip(mine, its, strict=True), strict=True))
+            left = [two for pair, two in pairs.items() if pair not in self._pairs]
             if len(left) < len(mine):
                 mine, its = [a for a, _ in left], [b for _, b in left]
             self._pairs.update(pairs)
@@ -187,6 +188,14 @@ class _Levels(Comparison):
         """Whether as many mappings have the same number of keys; keys and values are the next level."""
         if list(map(dict.__len__, mine)) != list(map(dict.__len__, its)):
             return False
+        if base is OrderedDict:  # which is slow to walk
+            own, others = (
+                [*chain.from_iterable(chain.from_iterable(map(OrderedDict.items, some)))]
+                for some in (mine, its)
+            )
+            self._put(own[::2], others[::2])
+            self._put(own[1::2], others[1::2])
+            return True
         keys, values = base.keys, base.values
         self._put([*chain.from_iterable(map(keys, mine))], [*chain.from_iterable(map(keys, its))])
         self._put([*chain.from_iterable(map(values, mine))], [*chain.from_iterable(map(values, its))])

@@ -16,6 +16,7 @@ from laila.codec.plain import ATOMS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
 __all__ = ["CHEAP", "MAX_NESTING", "KeyBudget", "work_allowed", "work_of_range"]
 
@@ -34,7 +35,7 @@ _OBJECT_WORK = 20
 _WIDE = 64
 CHEAP = ATOMS - {int}
 """What takes no time to hash: ints of any size are hashed anew each time."""
-_TUPLES = {tuple}
+_TUPLES, _FROZEN = {tuple}, {frozenset}
 
 
 def work_allowed(nbytes: int) -> int:
@@ -75,12 +76,28 @@ class KeyBudget:
         kinds = set(map(type, keys))
         if kinds <= CHEAP or (kinds <= ATOMS and _widest(keys, kinds) <= _WIDE):
             return
-        flat = kinds == _TUPLES and _flat_work(keys)
-        self.spend(flat or sum(map(self._work_of, keys)))
+        self.spend(self._work_of_all([*keys]) or sum(map(self._work_of, keys)))
         if len(keys) > 1:
             hashes = list(map(hash, keys))
             if len(set(hashes)) < len(keys):
                 self._check_equal(keys, hashes)
+
+    def check_each(self, rows: Sequence[Sequence[object]]) -> None:
+        """:meth:`check` the keys of many mappings, or the members of many sets."""
+        kinds = set(map(type, chain.from_iterable(rows)))
+        if kinds <= CHEAP or (kinds <= ATOMS and _widest(chain.from_iterable(rows), kinds) <= _WIDE):
+            return
+        work = self._work_of_all([*chain.from_iterable(rows)])
+        if not work:
+            for keys in rows:
+                self.check(keys)
+            return
+        self.spend(work)
+        for keys in rows:
+            if len(keys) > 1:
+                hashes = list(map(hash, keys))
+                if len(set(hashes)) < len(keys):
+                    self._check_equal(keys, hashes)
 
     def spend(self, work: int, what: str = "keys that take too long to hash or to compare") -> None:
         """Count ``work``. Raises ``ValueError``, with ``what``, where that is too much."""
@@ -104,6 +121,27 @@ class KeyBudget:
             if wide:
                 limbs = max(_limbs(key) for key in wide)
                 self.spend(len(some) ** 2 // 2 * (limbs * limbs >> 4))
+
+    def _work_of_all(self, keys: list[Any]) -> int:
+        """The work of hashing many keys, each object looked at once; 0 where each key must be."""
+        work = len(keys)
+        kinds = set(map(type, keys))
+        if kinds == _TUPLES:
+            keys = [*chain.from_iterable(keys)]
+            kinds = set(map(type, keys))
+            work += len(keys)
+        if int in kinds and _widest(keys, kinds) > _WIDE:
+            return 0
+        if not kinds <= ATOMS:
+            others = [key for key in keys if type(key) not in ATOMS]
+            if kinds - ATOMS == _FROZEN:
+                return work + sum(getsizeof(key) >> 5 for key in others)
+            unique = dict(zip(map(id, others), others, strict=True))
+            total = {number: self._work_of(key) for number, key in unique.items()}
+            if max(map(self._depths.__getitem__, unique)) >= MAX_NESTING:
+                raise ValueError(f"a key nested more than {MAX_NESTING} deep")
+            work += sum(map(total.__getitem__, map(id, others)))
+        return work
 
     def _work_of(self, key: object) -> int:
         """The work of hashing ``key``, everything in it counted as often as it is hashed."""
@@ -189,12 +227,3 @@ def _widest(values: Iterable[object], kinds: set[type]) -> int:
     """The bits of the largest int among ``values``."""
     ints = values if kinds == {int} else (value for value in values if type(value) is int)
     return max(map(int.bit_length, ints))  # type: ignore[arg-type]  # ints, as was seen
-
-
-def _flat_work(keys: Sequence[object]) -> int:
-    """The work of hashing tuples when they hold nothing but short atoms, as most do; else 0."""
-    tuples: Sequence[tuple[object, ...]] = keys  # type: ignore[assignment]  # as the caller saw
-    kinds = set(map(type, chain.from_iterable(tuples)))
-    if kinds <= CHEAP or (kinds <= ATOMS and _widest(chain.from_iterable(tuples), kinds) <= _WIDE):
-        return len(keys) + sum(map(len, tuples))
-    return 0

@@ -103,8 +103,8 @@ def encoder_by_fields(kind: type) -> EncodeFunction | None:
         return _encode_enum
     if _is_named_tuple(kind):
         return _encode_named_tuple
-    if _is_plain_class(kind):
-        return _encode_object
+    if is_plain_class(kind):
+        return encode_object
     if _is_exception(kind):
         from laila.codec.exceptions import encode_exception, is_exception
 
@@ -116,7 +116,7 @@ def encoder_by_fields(kind: type) -> EncodeFunction | None:
 
 def check_registrable(cls: type) -> None:
     """Raise ``TypeError`` for a class whose instances cannot be rebuilt from their fields."""
-    for cached in (encoder_by_fields, _is_plain_class, shape_of):
+    for cached in (encoder_by_fields, is_plain_class, shape_of):
         cached.cache_clear()  # a decorator may have changed it since
     if cls in registry.ENCODERS or name_of_known(cls) is not None:
         raise TypeError(
@@ -225,7 +225,7 @@ def _has_own_new_args(owner: type) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _is_plain_class(kind: type) -> bool:
+def is_plain_class(kind: type) -> bool:
     """Whether an instance is its ``__dict__`` and its slots and nothing in C besides."""
     new: object = kind.__new__
     if new is not object.__new__ or not (name_of_known(kind) is not None or copies_by_default(kind)):
@@ -541,7 +541,7 @@ def _set_dict(found: object, shape: Shape, whole: object, name: str, decoder: De
 # -- plain classes, attrs classes, dataclasses, pydantic models
 
 
-def _encode_object(value: Any, encoder: Encoder) -> Row:
+def encode_object(value: Any, encoder: Encoder) -> Row:
     kind: type = type(value)
     odd, pairs = fields_of(value, shape_of(kind), encoder)
     name = name_of(kind, encoder)
@@ -559,7 +559,7 @@ def _decode_odd_object(row: Row, decoder: Decoder) -> object:
 
 
 def _object(name: object, odd: object, pairs: Row, decoder: Decoder) -> object:
-    cls: Any = class_named(name, decoder, _is_plain_class)
+    cls: Any = class_named(name, decoder, is_plain_class)
     found: object = object.__new__(cls)
     set_fields(found, shape_of(cls), odd, pairs, expect(name, str), decoder)
     return found
@@ -596,7 +596,10 @@ def _encode_enum(value: Any, encoder: Encoder) -> Row:
     kind = type(value)
     name = value._name_
     if kind._member_map_.get(name) is value:
+        if kind not in encoder.names and registry.known_type(name_of(kind, encoder)) is not kind:
+            encoder.doubtful = True  # another class may have taken its name
         return [tags.ENUM, name_of(kind, encoder), name, None]
+    encoder.doubtful = True
     # A combination of flags has no member of its own; another enum makes such values by code of its own.
     if not _is_combination(kind, value._value_):
         encoder.sign(
@@ -663,7 +666,7 @@ def _decode_extension(row: Row, decoder: Decoder) -> object:
     return decode(state)
 
 
-QUICK.update((_encode_object, _encode_enum, _encode_named_tuple))
+QUICK.update((encode_object, _encode_enum, _encode_named_tuple))
 DECODERS.update(
     {
         tags.OBJECT: _decode_object,

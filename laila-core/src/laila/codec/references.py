@@ -34,11 +34,11 @@ def _swapped(numbers: array[int]) -> array[int]:
     return numbers
 
 
-def _packed(numbers: Sequence[int]) -> bytes:
+def packed_numbers(numbers: Sequence[int]) -> bytes:
     return _swapped(array("I", numbers)).tobytes()
 
 
-def _unpacked(data: object) -> array[int]:
+def unpacked_numbers(data: object) -> array[int]:
     if type(data) is not bytes or len(data) % _WIDTH:
         raise ValueError("numbers of rows that are none")
     numbers = array("I")
@@ -58,8 +58,13 @@ def compact(row: Row) -> Row | None:
     if max(indexes) >> 32:
         return None
     first = len(row) - len(places)
-    where = None if places[0] == first else _packed(places)
-    return [tags.REFERENCES, _packed(indexes), where, *(field for field in row if type(field) is not ExtType)]
+    where = None if places[0] == first else packed_numbers(places)
+    return [
+        tags.REFERENCES,
+        packed_numbers(indexes),
+        where,
+        *(field for field in row if type(field) is not ExtType),
+    ]
 
 
 def compact_known(row: Row, known: Sequence[int | None]) -> Row | None:
@@ -68,24 +73,22 @@ def compact_known(row: Row, known: Sequence[int | None]) -> Row | None:
     if count < MANY or len(row) <= MANY:
         return None
     first = len(row) - count
-    if known[first] is not None and known[:first].count(None) == first:
+    if known[first] is not None and not any(number is not None for number in known[:first]):
         indexes: Sequence[Any] = known[first:]
         where, fields = None, row[:first]
     else:
         places = [position for position, index in enumerate(known) if index is not None]
         indexes = list(map(known.__getitem__, places))
-        where, fields = _packed(places), [f for f, i in zip(row, known, strict=True) if i is None]
-    if max(indexes) >> 32:
-        return None
-    return [tags.REFERENCES, _packed(indexes), where, *fields]
+        where, fields = packed_numbers(places), [f for f, i in zip(row, known, strict=True) if i is None]
+    return [tags.REFERENCES, packed_numbers(indexes), where, *fields]
 
 
 def split(row: Row) -> tuple[array[int], array[int] | range, Row]:
     """The indexes that a compact row refers to, the positions that they have, and the other fields."""
     _, data, where, *fields = row
-    indexes = _unpacked(data)
+    indexes = unpacked_numbers(data)
     size = len(indexes) + len(fields)
-    positions = range(len(fields), size) if where is None else _unpacked(where)
+    positions = range(len(fields), size) if where is None else unpacked_numbers(where)
     if len(indexes) < MANY or len(positions) != len(indexes) or type(fields[0]) is not int:
         raise ValueError("references that a row is not to say so")
     if where is not None and (
@@ -102,14 +105,8 @@ def expand(positions: array[int] | range, values: list[Any], fields: Row) -> Row
     if type(positions) is range:
         fields += values
         return fields
-    row: Row = []
-    others = iter(fields)
-    last = 0
-    for position, value in zip(positions, values, strict=True):
-        while last < position:
-            row.append(next(others))
-            last += 1
-        row.append(value)
-        last += 1
-    row += others
-    return row
+    mask = bytearray(len(values) + len(fields))
+    for position in positions:
+        mask[position] = 1
+    sources = iter(fields), iter(values)
+    return [next(sources[which]) for which in mask]

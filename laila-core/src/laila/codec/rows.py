@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from msgpack import ExtType, unpackb
 from xxhash import xxh3_128_digest
 
 from laila.codec import tags
 from laila.codec.limits import MAX_NESTING
-from laila.codec.plain import INLINE_BYTES, pack_each, pack_object
+from laila.codec.plain import pack_each, pack_object
 from laila.codec.references import compact, expand, referred, split
+from laila.codec.runs import FEWEST, packed_column, rows_of_run, run_row
 from laila.errors import PayloadError
 
 TYPE_CHECKING = False
@@ -19,12 +22,15 @@ if TYPE_CHECKING:
 
     Row = list[Any]  # fields are the payload's own objects until references replace them
 
-__all__ = ["RowWriter", "int_row", "pack_row", "reference", "referred"]
+__all__ = ["RowWriter", "content_hash", "has_nan", "pack_row", "reference", "referred", "referring"]
 
+_INT_START = pack_object([tags.INT, None, 0])[:-1]  # of the row of an int, before its bytes
 _new_tuple = tuple.__new__
 
 
 def _make(index: int) -> ExtType:
+    if index < 65536:  # as most are
+        return _new_tuple(ExtType, (0, index.to_bytes(1 if index < 256 else 2, "little")))
     low = index & 0xFFFFFF
     size = 1 if low < 256 else 2 if low < 65536 else 3
     # Past ExtType's own checks, which cost more than all the rest.
@@ -53,9 +59,40 @@ def pack_row(row: Row) -> bytes:
     return pack_object(compact(row) or row)
 
 
-def int_row(value: int) -> Row:
-    """The row of an int of more than 64 bits, and less than would be a buffer."""
-    return [tags.INT, None, value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)]
+def has_nan(row: Row, obj: Any) -> bool:
+    """Whether ``obj``, whose row this is, has a NaN, which is not even equal to itself.
+
+    Two of them must stay two, or a set of them would shrink.
+    """
+    if float in map(type, row) and any(field != field for field in row if type(field) is float):
+        return True
+    tag = row[0]
+    if tag == tags.DECIMAL:
+        return bool(obj.is_nan())
+    return tag == tags.SCALAR and bool(obj != obj)
+
+
+def _kept(depths: list[int], indexes: list[int], first: int, count: int) -> list[int]:
+    """The depths of those ``count`` rows that are new, from index ``first`` on."""
+    if count == len(depths) or not any(depths):
+        return depths[:count]
+    found = dict(zip(reversed(indexes), reversed(depths), strict=True))
+    return [found[index] for index in range(first, first + count)]
+
+
+def referring(row: Row, known: dict[int, int]) -> Row:
+    """The row with references in the place of what has rows, by id."""
+    if not known:
+        return row
+    find = known.get
+    return [field if (number := find(id(field))) is None else reference(number) for field in row]
+
+
+def content_hash(row: Row) -> bytes:
+    """The hash of what a row says, which orders the members of sets; hashes stand where it has references."""
+    if row[0] in tags.SETS:
+        row = [row[0], *sorted(map(pack_object, row[1:]))]
+    return xxh3_128_digest(pack_object(row))
 
 
 class RowWriter:
@@ -70,7 +107,8 @@ class RowWriter:
         """Per row: the most rows on one path, from it down, that are freed by recursion."""
         self.numbers: dict[int, int] | None = None
         """By row as it was written: its number in the tree, where those differ."""
-        self._keep = keep
+        self.keeps = keep
+        """Whether rows are held on to."""
         self._kept: list[Row] = []
         self._packed: list[bytes] = []
         self._merged: dict[bytes, int] = {}
@@ -85,7 +123,7 @@ class RowWriter:
                 return index
         self._check(depth)
         self.depths.append(depth)
-        if self._keep:
+        if self.keeps:
             self._kept.append(row)
         else:
             self._packed.append(packed)
@@ -99,71 +137,104 @@ class RowWriter:
                 path="payload",
             )
 
-    def write_tuples(self, values: list[tuple[object, ...]]) -> list[int]:
-        """File a row for each of several tuples of short atoms, as :meth:`write` would; return the indexes.
+    def write_merged(
+        self,
+        rows: list[Row],
+        packed: list[bytes],
+        merged: list[bool],
+        depths: list[int],
+        refers: dict[int, int],
+    ) -> list[int]:
+        """File rows of immutable values of one type, none of which refers to another; return the indexes.
 
-        Raises ``OverflowError``, and files nothing, where an int has more than 64 bits.
+        ``merged`` says which may merge with equal ones, and ``refers``, by id, the rows of what is no atom.
+        Neighbours of one size become runs.
         """
-        return self.write_each([[tags.TUPLE, *value] for value in values])
-
-    def write_each(self, rows: list[Row]) -> list[int]:
-        """File several rows of immutable values that refer to no other; return the indexes."""
-        return self._file(rows, pack_each(rows))
-
-    def _file(self, rows: list[Row], packed: list[bytes]) -> list[int]:
-        first = count = len(self.depths)
+        if max(depths, default=0):
+            for depth in set(depths):
+                self._check(depth)
+        count = len(self.depths)
+        known = self._merged
+        if all(merged):
+            unique = dict(zip(packed, rows, strict=True))
+            if not known.keys().isdisjoint(unique):
+                unique = {data: row for data, row in unique.items() if data not in known}
+            known.update(zip(unique, range(count, count + len(unique)), strict=True))
+            indexes = list(map(known.__getitem__, packed))
+            new_depths = _kept(depths, indexes, count, len(unique))
+            self._file([*unique.values()], [*unique], new_depths, refers)
+            return indexes
         indexes = []
-        for row, data in zip(rows, packed, strict=True):
-            index = self._merged.setdefault(data, count)
+        new: list[int] = []
+        for number, data in enumerate(packed):
+            index = known.setdefault(data, count) if merged[number] else count
             if index == count:
+                new.append(number)
                 count += 1
-                if self._keep:
-                    self._kept.append(row)
-                else:
-                    self._packed.append(data)
             indexes.append(index)
-        self.depths.extend([0] * (count - first))
+        chosen = [rows[at] for at in new], [packed[at] for at in new], [depths[at] for at in new]
+        self._file(*chosen, refers)
         return indexes
 
-    def write_members(self, rows: list[Row]) -> tuple[list[int], list[int]]:
-        """File rows of the members of a set in the order of their content; return it, and the indexes."""
-        packed = pack_each(rows)
-        digests = list(map(xxh3_128_digest, packed))
-        order = sorted(range(len(rows)), key=digests.__getitem__)
-        return order, self._file([rows[at] for at in order], [packed[at] for at in order])
+    def write_ints(self, values: list[int]) -> list[int]:
+        """File the rows of ints beyond 64 bits, each of which is given once; return the indexes."""
+        parts = [value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True) for value in values]
+        packed = list(map(_INT_START.__add__, pack_each(parts)))
+        known, count = self._merged, len(self.depths)
+        new = parts
+        if known.keys().isdisjoint(packed):
+            known.update(zip(packed, range(count, count + len(packed)), strict=True))
+        else:
+            new = []
+            for part, data in zip(parts, packed, strict=True):
+                if known.setdefault(data, count + len(new)) == count + len(new):
+                    new.append(part)
+        self.depths += [0] * len(new)
+        if self.keeps:
+            self._kept += [[tags.INT, None, part] for part in new]
+        elif len(new) < FEWEST:
+            self._packed += [pack_object([tags.INT, None, part]) for part in new]
+        else:
+            self._packed.append(pack_object(run_row(range(2), [tags.INT, None], [new])))
+        return list(map(known.__getitem__, packed))
 
-    def write_flat(self, rows: list[Row], merged: list[bool], below: list[int]) -> list[int] | None:
-        """File several rows, none of which refers to another of them; return the indexes.
+    def _file(self, rows: list[Row], packed: list[bytes], depths: list[int], refers: dict[int, int]) -> None:
+        """File rows, neighbours of one size as runs."""
+        if self.keeps:
+            self._kept += [referring(row, refers) for row in rows]
+            self.depths += depths
+            return
+        start = 0
+        for size, some in groupby(map(len, rows)):
+            end = start + len(list(some))
+            if end - start < FEWEST or not 1 < size <= end - start:
+                self._packed += packed[start:end]
+                self.depths += depths[start:end]
+            else:
+                columns = [packed_column([*column], refers) for column in zip(*rows[start:end], strict=True)]
+                run = run_row((0,), rows[start][:1], columns[1:])
+                self._packed.append(pack_object(run))
+                self.depths += [max(depths[start:end])] * (end - start)
+            start = end
 
-        ``merged`` says which may merge; ``below``, per row, the depth of what it refers to. None, and nothing
-        is filed, where an int has more than 64 bits, or bytes may be so many that they are a buffer.
-        """
-        try:
-            packed = pack_each(rows)
-        except OverflowError:
-            return None
-        if max(map(len, packed)) >= INLINE_BYTES:
-            return None
-        indexes = []
-        kept: list[Any] = self._kept if self._keep else self._packed
-        depths = self.depths
-        for row, data, merge, depth in zip(rows, packed, merged, below, strict=True):
-            count = len(depths)
-            index = self._merged.setdefault(data, count) if merge else count
-            if index == count:
-                if row[0] not in tags.UNWOUND:
-                    depth += 1
-                    self._check(depth)
-                depths.append(depth)
-                kept.append(row if self._keep else data)
-            indexes.append(index)
-        return indexes
+    def write_run(self, packed: bytes, count: int, depth: int) -> int:
+        """File a run of ``count`` rows; return the index of the first."""
+        self._check(depth)
+        first = len(self.depths)
+        self.depths += [depth] * count
+        if self.keeps:
+            self._kept += rows_of_run(unpack_row(packed), reference)
+        else:
+            self._packed.append(packed)
+        return first
 
     def change(self) -> list[Row]:
         """All rows, to be changed in place; their buffers are numbered anew when the tree is made."""
-        if not self._keep:
-            self._keep = True
-            self._kept = [unpack_row(packed) for packed in self._packed]
+        if not self.keeps:
+            self.keeps = True
+            for packed in self._packed:
+                row = unpack_row(packed)
+                self._kept += rows_of_run(row, reference) if row[0] == tags.RUN else [row]
         if self._root is None:
             self._root = len(self._kept) - 1
         return self._kept
@@ -179,7 +250,7 @@ class RowWriter:
 
     def tree(self, buffers: list[Buffer]) -> tuple[bytes, list[Buffer]]:
         """The tree, whose root is the last row, and ``buffers`` as its rows number them."""
-        if self._keep:
+        if self.keeps:
             root = len(self._kept) - 1 if self._root is None else self._root
             self._packed, buffers, self.numbers = _order_by_content(self._kept, root, buffers)
         return tags.ROWS_MARK + b"".join(self._packed), buffers
@@ -221,13 +292,12 @@ def _order_by_content(
         row = rows[index]
         content: Row = [digests[referred(f)] if type(f) is ExtType else f for f in row]
         if row[0] in tags.SETS:
-            content[1:] = sorted(map(pack_object, content[1:]))
             atoms = [field for field in row[1:] if type(field) is not ExtType]
             row[1:] = [*atoms, *sorted(_references(row), key=lambda ref: digests[referred(ref)])]
         elif row[0] in tags.BUFFERED and row[1] is not None:
             buffer = buffers[row[1]]
             content[1] = [buffer.checksum, buffer.dtype, list(buffer.shape), buffer.order]
-        digests[index] = xxh3_128_digest(pack_object(content))
+        digests[index] = content_hash(content)
     packed: list[bytes] = []
     numbers: dict[int, int] = {}
     kept: dict[int, int] = {}

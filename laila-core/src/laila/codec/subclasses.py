@@ -168,7 +168,7 @@ def base_of(kind: type) -> Base | None:
     return None
 
 
-def _has_base(kind: type) -> bool:
+def has_base(kind: type) -> bool:
     return base_of(kind) is not None
 
 
@@ -183,7 +183,7 @@ def encode_subclass(value: Any, encoder: Encoder) -> Row:
 
 def _decode_subclass(row: Row, decoder: Decoder) -> object:
     _, name, odd, value, *pairs = row
-    cls = class_named(name, decoder, _has_base)
+    cls = class_named(name, decoder, has_base)
     base = base_of(cls)
     if base is None or type(value) is not base.of:
         raise TypeError(f"{type(value).__name__} where the value of a base belongs")

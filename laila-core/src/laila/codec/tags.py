@@ -42,8 +42,8 @@ SUBCLASS, ODD_OBJECT, EXCEPTION, GENERIC_ALIAS = 104, 105, 106, 107
 # classes of libraries that are made from plain parts
 REBUILT = 108
 
-# how a row is written
-REFERENCES = 127
+# how a row, or many, is written
+RUN, REFERENCES = 126, 127
 
 UNWOUND = frozenset(
     {LIST, TUPLE, DICT, SET, FROZENSET, ORDERED_DICT, COUNTER, NAMESPACE, OBJECT, NAMED_TUPLE, SUBCLASS}
@@ -66,6 +66,8 @@ MERGED = frozenset(
     | {PANDAS_CONSTANT, TIMESTAMP, PANDAS_TIMEDELTA, PERIOD, INTERVAL, OFFSET, FOREIGN_ZONE}
 )
 """Immutable values: written once however many equal ones there are, so that equal content has equal bytes."""
+WITH_NAN = frozenset({DECIMAL, SCALAR})
+"""Rows whose values may be NaN though no field of theirs is a float."""
 SEQUENCES = {LIST: 1, TUPLE: 1, DEQUE: 2}
 """Where the items of a sequence begin in its row."""
 MAPPINGS = {DICT: 1, ORDERED_DICT: 2, COUNTER: 2, DEFAULT_DICT: 2, BUNCH: 2}
