@@ -20,11 +20,11 @@ import msgpack
 import numpy as np
 import pytest
 
+from laila.blob.blob import Blob
 from laila.codec import decode, encode, register_type, tags
 from laila.codec.graphs import difference
 from laila.codec.rows import reference, unpack_row
 from laila.codec.runs import packed_column, rows_of_run, run_row
-from laila.blob.blob import Blob
 from laila.errors import CorruptEntryError, PayloadError, UntrustedPayloadError
 
 if TYPE_CHECKING:
@@ -417,6 +417,22 @@ def test_a_run_costs_no_more_than_its_rows_would() -> None:
     for row in range(60, 600):
         deep.append([tags.RUN, 2, tags.DEQUE, None, numbers(*[8 * row] * 8)])
     refused(*deep)
+
+
+def test_sets_of_what_is_no_atom() -> None:
+    """Whose order is known at once, or only when all rows are written."""
+    wide = 2**70
+    for members in (
+        {..., (-wide,)},
+        {(wide, 1), (wide, 2)},
+        {frozenset({wide}), (1, wide), "a"},
+        {(1, b"x" * 70_000), (2,)},
+        {("a", frozenset({(wide, 1), 5}))},
+        {int, Shade, (Shade.DARK, int)},
+    ):
+        for payload in (members, frozenset(members), [set(members) for _ in range(COUNT)]):
+            assert again(payload) == payload
+            assert encode(again(payload), key=KEY).tree == encode(payload, key=KEY).tree
 
 
 def test_rows_after_a_run_go_on_counting() -> None:

@@ -174,7 +174,12 @@ class Together:
         """
         if self._rows.keeps:
             return None
-        digests = self._digests(every)
+        try:
+            digests = self._digests(every)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - the walk meets it again, and knows the place
+            return None
         if digests is None:
             return None
         ordered: list[Any] = []
