@@ -196,6 +196,62 @@ def test_futures_are_awaited_in_trio() -> None:
 
 any_laila: Any = laila  # for calls that a type checker refuses
 
+
+def set_to(name: str, value: object) -> Callable[[], object]:
+    return lambda: setattr(laila, name, value)
+
+
+def set_of(entry: Any, name: str, value: object) -> Callable[[], object]:
+    return lambda: setattr(entry, name, value)
+
+
+OTHER_MISTAKES: list[tuple[Callable[[], object], type[Exception], str]] = [
+    (lambda: laila.memorize(any_laila.memorize([laila.constant(1)])), TypeError, r"give its \.result"),
+    (lambda: laila.memorize([any_laila.memorize(laila.constant(1))]), TypeError, r"give its \.result"),
+    (lambda: any_laila.constant(1, metadata=[1]), TypeError, "metadata= is a dict"),
+    (lambda: any_laila.variable(1).evolve(dta=2), TypeError, "Options are: precedence"),
+    (set_of(laila.constant(1), "nickname", "x"), TypeError, "keeps its nickname"),
+    (
+        lambda: any_laila.Manifest({"a": laila.constant(1)}).sub_manifest("a"),
+        TypeError,
+        r"sub_manifest\(\['a'",
+    ),
+    (lambda: any_laila.add_peer(3, 3), ValueError, "no peer URI"),
+    (lambda: any_laila.command.submit(laila.memorize(laila.constant(1))), TypeError, "a callable"),
+    (lambda: any_laila.command.map(3), TypeError, "a callable"),
+    (lambda: any_laila.command.imap(3), TypeError, "a callable"),
+    (
+        lambda: any_laila.memory.extend("memory://", pool_nickname=3),
+        ValueError,
+        "pool_nickname is a non-empty",
+    ),
+    (lambda: any_laila.tiers("memory://", pool_nickname=""), ValueError, "pool_nickname is a non-empty"),
+    (
+        lambda: any_laila.active_policy.remember(laila.constant(1).global_id, pool_subset=3),
+        TypeError,
+        "pool_subset takes",
+    ),
+    (lambda: any_laila.read_args(3), TypeError, "path of a file"),
+    (lambda: any_laila.set_default_directory(3), ValueError, "no directory name"),
+    (set_to("alpha_pol", "memory://"), AttributeError, r"did you mean laila\.alpha_pool"),
+    (set_to("arg", {}), AttributeError, r"did you mean laila\.args"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "kind", "said"), OTHER_MISTAKES, ids=range(len(OTHER_MISTAKES)))
+def test_other_mistakes_are_told_with_what_to_do(
+    mistake: Callable[[], object], kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        mistake()
+
+
+def test_what_completes_may_be_one_future_or_a_group() -> None:
+    group = laila.memorize([laila.constant(1), laila.constant(2)])
+    assert sorted(future.result for future in laila.as_completed(group)) == sorted(group.result)
+    assert [future.result for future in laila.as_completed(group[0])] == [group[0].result]
+
+
 WRONG_ARGUMENTS: list[tuple[Callable[[], object], str]] = [
     (lambda: any_laila.constant(1, name="x"), "constant.* did you mean nickname="),
     (lambda: any_laila.variable(1, id="x"), "variable.* did you mean global_id="),

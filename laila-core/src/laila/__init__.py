@@ -302,6 +302,15 @@ else:
             self.__dict__[name] = value
             return value
 
+        def __setattr__(self, name, value):
+            if name[0] != "_" and type(value) is not type(sys) and name not in self.__dict__:
+                if name not in _HOMES and name not in vars(_Facade):
+                    from laila.calling import check_assigned
+
+                    settable = [key for key, one in vars(_Facade).items() if getattr(one, "assign", None)]
+                    check_assigned(name, settable)
+            super().__setattr__(name, value)
+
         def __reduce_ex__(self, protocol):
             # As a module is to those who pickle functions: by its name.
             return import_module, (__name__,)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 
-__all__ = ["call", "helpful", "no_attribute", "no_name"]
+__all__ = ["call", "check_assigned", "helpful", "no_attribute", "no_name"]
 
 _MEANT = {
     "pool": ("pool_nickname",),
@@ -94,7 +94,7 @@ def no_attribute(owner: object, name: str, advice: str) -> NoReturn:
     if name.startswith("_") or hasattr(type(owner), name):
         object.__getattribute__(owner, name)  # raises what it raised before
     raise AttributeError(
-        f"a {type(owner).__name__} has no attribute {shown(name)}: {advice}", name=name, obj=owner
+        f"{type(owner).__name__} has no attribute {shown(name)}: {advice}", name=name, obj=owner
     )
 
 
@@ -111,6 +111,17 @@ def no_name(name: str, names: Sequence[str]) -> NoReturn:
     raise AttributeError(f"module 'laila' has no attribute {shown(name)}{hint}", name=name)
 
 
+def check_assigned(name: str, settable: Sequence[str]) -> None:
+    """Raise the ``AttributeError`` of an assignment to what is nearly a name of ``laila`` that can be set."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, settable, n=1, cutoff=0.8)
+    if close:
+        raise AttributeError(
+            f"module 'laila' has no setting {shown(name)}; did you mean laila.{close[0]}?", name=name
+        )
+
+
 def _check(code: CodeType, name: str, options: dict[str, Any], tip: str = "") -> None:
     """Raise for the first of ``options`` that the function does not take."""
     if code.co_flags & _KEYWORDS:
@@ -118,7 +129,7 @@ def _check(code: CodeType, name: str, options: dict[str, Any], tip: str = "") ->
     known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     for option in options:
         if option not in known:
-            listed = known[code.co_argcount :] or known
+            listed = known[code.co_argcount :] or [one for one in known if one not in _OWN]
             _refuse(f"{name}() has no option {shown(option)}", option, known, listed, tip)
 
 

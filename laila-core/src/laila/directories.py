@@ -43,7 +43,7 @@ def set_default_directory(directory: str | os.PathLike[str]) -> None:
 
     Files that are already in the old place stay there. Nothing is made yet.
     """
-    root = os.fspath(directory)
+    root = os.fspath(directory) if isinstance(directory, (str, os.PathLike)) else None
     if not isinstance(root, str) or not root or "\0" in root:
         raise SettingsError(f"{shown(directory)} is no directory name", option="directory")
     LAILA_DEFAULT_DIRECTORIES.update(_derive(os.path.abspath(os.path.expanduser(root))))

@@ -416,7 +416,7 @@ def _refuse_unknown(cls: type[Settings], name: str, fields: Mapping[str, object]
 
 
 _RENAMED = {
-    "file_path": "path",
+    **dict.fromkeys(("file_path", "filename", "file", "folder", "directory", "root"), "path"),
     "image_dir": "path",
     "num_workers": "workers",
     "max_workers": "workers",

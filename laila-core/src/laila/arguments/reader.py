@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 
 from laila.arguments.arguments import Arguments, Text
-from laila.errors import ArgumentsError
+from laila.errors import ArgumentsError, InvalidArgumentError
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -131,7 +131,12 @@ class ArgReader:
 def _path(path: _Path) -> Path:
     from pathlib import Path
 
-    return Path(path).expanduser()
+    try:
+        return Path(path).expanduser()
+    except TypeError:
+        raise InvalidArgumentError(
+            f"arguments are read from the path of a file, or 'terminal', not a {type(path).__name__}"
+        ) from None
 
 
 def _merge(target: MutableMapping[str, object], table: Mapping[str, object]) -> None:

@@ -106,6 +106,7 @@ def as_entries(entries: object) -> list[Entry]:
     given = list(entries)
     for i, entry in enumerate(given):
         if not isinstance(entry, Entry):
+            _refuse_future(entry)
             raise InvalidArgumentError(
                 f"memorize() takes entries, and item {i} is a {type(entry).__name__}; "
                 "wrap it first: laila.constant(…)"

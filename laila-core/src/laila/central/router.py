@@ -128,6 +128,7 @@ class DefaultPoolRouter(Component):
         Raises:
             SettingsError: Where another pool has the nickname; it says what differs.
         """
+        check_name(nickname)
         holder = self._holder(nickname)
         if holder is None:
             return None
@@ -179,6 +180,7 @@ class DefaultPoolRouter(Component):
                 f"extend() takes a pool, or a URL such as 'hdf5:///data/run.h5', not {type(pool).__name__}"
             )
         affinity = _check_affinity(affinity)
+        check_name(pool_nickname)
         nickname = pool_nickname if pool_nickname is not None else pool.nickname
         with mutex:
             known = self._pools.get(pool.global_id)
@@ -347,14 +349,24 @@ def subset_names(pool_subset: PoolSubset) -> list[str | Pool]:
         names: list[object] = [pool_subset]
     elif isinstance(pool_subset, Mapping):
         names = [value if isinstance(value, Pool) else name for name, value in pool_subset.items()]
-    else:
+    elif hasattr(pool_subset, "__iter__"):
         names = list(pool_subset)
+    else:
+        names = [pool_subset]
     for name in names:
         if not isinstance(name, (str, Pool)):
             raise InvalidArgumentError(
                 f"pool_subset takes nicknames, ids or pools, or a dict of them, not a {type(name).__name__}"
             )
     return names  # type: ignore[return-value]  # each was looked at
+
+
+def check_name(pool_nickname: object) -> None:
+    """Raise where the name of a pool is no text."""
+    if pool_nickname is not None and (not isinstance(pool_nickname, str) or not pool_nickname):
+        raise SettingsError(
+            f"pool_nickname is a non-empty text, not {shown(pool_nickname)}", option="pool_nickname"
+        )
 
 
 def _check_affinity(affinity: object) -> float | None:

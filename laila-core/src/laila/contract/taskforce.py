@@ -210,7 +210,7 @@ class TaskForce(Authored, Component):
         error. Giving up early cancels what has not been given out and not started.
         """
         self._refuse_if_shut_down()
-        return self._imap(iter(tasks))
+        return self._imap(_each(tasks))
 
     def _imap(self, tasks: Iterator[Callable[[], T]]) -> Iterator[Future[T]]:
         ahead: deque[Future[T]] = deque()  # submitted, not given out
@@ -285,15 +285,20 @@ class TaskForce(Authored, Component):
             raise TaskForceError(f"{self!r} was shut down and runs nothing any more: make a new task force")
 
 
-def _functions(tasks: object) -> list[Callable[[], Any]]:
+def _each(tasks: object) -> Iterator[Callable[[], Any]]:
     try:
-        functions: list[Callable[[], Any]] = list(tasks)  # type: ignore[call-overload]  # told below
+        each: Iterator[Callable[[], Any]] = iter(tasks)  # type: ignore[call-overload]  # told below
     except TypeError as error:
-        if hasattr(tasks, "__iter__"):
+        if getattr(tasks, "__iter__", None) is not None:
             raise
         raise InvalidTaskError(
             f"expected a callable without arguments, or an iterable of them, not {type(tasks).__name__}"
         ) from error
+    return each
+
+
+def _functions(tasks: object) -> list[Callable[[], Any]]:
+    functions = list(_each(tasks))
     for fn in functions:
         check_task(fn)
     return functions

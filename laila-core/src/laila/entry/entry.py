@@ -141,7 +141,7 @@ class Entry(Identifiable):
         self._state = EntryState.READY if state is None else _check_state(state)
         self._created = time()
         self._stored = None
-        self._user_metadata = dict(metadata) if metadata is not None else None
+        self._user_metadata = _check_metadata(metadata)
 
     @classmethod
     def _check_scopes(cls, scopes: Iterable[str], global_id: str | None) -> tuple[str, ...]:
@@ -210,7 +210,7 @@ class Entry(Identifiable):
         self._state = EntryState.READY
         self._created = time()
         self._stored = None
-        self._user_metadata = dict(metadata) if metadata is not None else None
+        self._user_metadata = _check_metadata(metadata)
         return self
 
     @classmethod
@@ -294,6 +294,18 @@ class Entry(Identifiable):
         return self
 
     # -- what it holds ---------------------------------------------------------------------------------------
+
+    @property
+    def nickname(self) -> str | None:
+        """The name that the uuid was made from, or None; fixed from the beginning."""
+        return self._nickname
+
+    @nickname.setter
+    def nickname(self, _nickname: str | None) -> NoReturn:
+        raise InvalidArgumentError(
+            "an entry keeps its nickname, from which its id follows: make a new one, "
+            "laila.constant(entry.data, nickname=…)"
+        )
 
     @property
     def data(self) -> Any:
@@ -463,6 +475,17 @@ class Entry(Identifiable):
 # While a task is packed: gives what is pickled in place of an entry, or None for the entry itself.
 _stand_in: ContextVar[Callable[[Entry], tuple[Any, ...] | None] | None]
 _stand_in = ContextVar("laila_entry_stand_in", default=None)
+
+
+def _check_metadata(metadata: object) -> dict[str, object] | None:
+    if metadata is None:
+        return None
+    if not hasattr(metadata, "keys"):
+        raise InvalidArgumentError(
+            f"metadata= is a dict from names to plain values, not a {type(metadata).__name__}"
+        )
+    given: dict[str, object] = dict(metadata)  # type: ignore[call-overload]  # as good as a mapping
+    return given
 
 
 def _check_state(state: object) -> EntryState:

@@ -168,6 +168,8 @@ class Manifest(Entry):
             EmptyManifestError: this manifest is empty (a ``RuntimeError``).
         """
         self.check_not_empty("take a part of")
+        if isinstance(keys, str):
+            raise InvalidArgumentError(f"sub_manifest() takes a list of keys: sub_manifest([{shown(keys)}])")
         absent = [key for key in keys if key not in self.blueprint]
         if absent:
             raise ManifestKeyError(

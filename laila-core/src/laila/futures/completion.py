@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from laila.errors import FutureTimeoutError
-from laila.futures.bank import resolve
+from laila.futures.bank import FutureIdentity, resolve
+from laila.futures.base import FutureBase
 from laila.futures.waiting import blocked, current_host, deadline_in, seconds_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from queue import SimpleQueue
 
     from laila.futures.bank import AnyFuture, FutureRef
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["as_completed"]
 
 
-def as_completed(futures: Iterable[FutureRef], timeout: float | None = None) -> Iterator[AnyFuture]:
+def as_completed(
+    futures: Iterable[FutureRef] | FutureRef, timeout: float | None = None
+) -> Iterator[AnyFuture]:
     """Give futures in the order in which they settle, each once. Blocks between them.
 
     Args:
-        futures: Futures, groups, identities or ids.
+        futures: Futures, groups, identities or ids; of a group alone, its children.
         timeout: Seconds for all of them together, counted from this call.
 
     Returns:
@@ -29,8 +32,15 @@ def as_completed(futures: Iterable[FutureRef], timeout: float | None = None) -> 
     Raises:
         FutureTimeoutError: When time is up before all have settled (a ``TimeoutError``). The work goes on.
     """
+    if isinstance(futures, (FutureBase, FutureIdentity, str)):
+        futures = _parts(resolve(futures))  # type: ignore[arg-type]  # a future or a group
     wanted = {id(future): future for future in map(resolve, futures)}
     return _as_completed(list(wanted.values()), timeout, deadline_in(timeout))
+
+
+def _parts(future: AnyFuture) -> Sequence[AnyFuture]:
+    """The futures of a group, or the one future."""
+    return (future,) if not hasattr(type(future), "futures") else future.futures()  # type: ignore[union-attr]
 
 
 def _as_completed(

@@ -186,7 +186,7 @@ class DefaultCentralCommunication(Component):
         :class:`~laila.errors.PeerError` (a ``ConnectionError``) where the peer cannot be reached, and its
         kind :class:`~laila.errors.PeerRefusedError` for a wrong secret.
         """
-        scheme, separator, _ = uri.partition("://")
+        scheme, separator, _ = uri.partition("://") if isinstance(uri, str) else ("", "", "")
         if not separator:
             raise SettingsError(
                 f"{shown(uri)} is no peer URI: give one such as 'ws://127.0.0.1:8765'", option="uri"

@@ -92,7 +92,7 @@ class HDF5Pool(Pool):
     ) -> None:
         settings = HDF5Settings.resolve(
             {
-                "path": None if path is None else os.fspath(path),
+                "path": os.fspath(path) if isinstance(path, os.PathLike) else path,
                 "durable": durable,
                 "lock": lock,
                 "lock_timeout": lock_timeout,
