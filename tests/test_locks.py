@@ -252,6 +252,64 @@ def test_what_servers_peers_and_processes_hold(
     assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr[-3000:]
 
 
+@pytest.mark.parametrize(
+    "url", ["memory://", "file:{tmp}/f?durable=process", "hdf5:{tmp}/h.h5?durable=process"]
+)
+def test_a_handler_that_interrupts_a_first_use(url: str, tmp_path: Path) -> None:
+    """What laila imports at first use is half there then; another thread that needs it would wait for it."""
+    program = f"""
+    import signal
+    import laila
+    laila.alpha_pool = {url.format(tmp=tmp_path)!r}
+    entries = [laila.constant(n, nickname=f"n{{n}}") for n in range(3)]
+    saved = refused = inside = 0
+
+    def save(signum, frame):
+        global saved, refused, inside
+        if inside:
+            return
+        inside = 1
+        try:
+            laila.memorize(entries[:2]).wait()
+            laila.command.submit(int).wait()
+            assert laila.remember(nickname="n0").data == 0
+            saved += 1
+        except laila.errors.LailaError:
+            refused += 1
+        finally:
+            inside = 0
+
+    signal.signal(signal.SIGALRM, save)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    import numpy
+    laila.memorize([entries[2], laila.constant({{"a": [numpy.arange(9)], "b": (1, 2.5)}})]).wait()
+    for n in range(20):
+        laila.command.submit([int] * 3).wait()
+        assert laila.remember(nickname="n2").data == 2
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print("ended", saved > 0)
+    """
+    done = run(program)
+    assert (done.returncode, done.stdout) == (0, "ended True\n"), done.stderr[-3000:]
+
+
+def test_a_module_that_uses_laila_where_it_begins(tmp_path: Path) -> None:
+    """It is imported by laila itself, to build an object of its class."""
+    (tmp_path / "its_own.py").write_text(
+        "import laila\nclass Thing: pass\nlaila.memorize(laila.constant(1, nickname='begun')).wait()\n"
+        "laila.command.submit(int).wait()\n"
+    )
+    make = "import its_own\nlaila.memorize(laila.constant(its_own.Thing(), nickname='thing')).wait()\n"
+    take = (
+        "print(type(laila.remember(nickname='thing').data).__name__, laila.remember(nickname='begun').data)"
+    )
+    begin = f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport laila\n"
+    begin += f"laila.alpha_pool = 'file:{tmp_path}/store'\n"
+    assert run(begin + make).returncode == 0
+    done = run(begin + take)
+    assert done.stdout == "Thing 1\n", done.stderr[-3000:]
+
+
 def test_nothing_is_waited_for_in_a_thread_that_serves_others() -> None:
     def serve() -> str:
         serve_others()

@@ -13,6 +13,9 @@ ever, each lock keeps one of two rules:
 Both are reentrant locks of the interpreter's own, so that an interrupt never leaves one locked, and a forked
 child finds them free.
 
+A call may also interrupt an import that laila makes at first use: the module is half there, and another
+thread that needs it waits for the interrupted one. Verbs are refused then, too.
+
 The collector also runs destructors in the threads of networks and engines, which bring what others wait for.
 Such a thread says so by :func:`serve_others`, and nothing is waited for in it.
 """
@@ -20,6 +23,7 @@ Such a thread says so by :func:`serve_others`, and nothing is waited for in it.
 from __future__ import annotations
 
 import os
+import sys
 from _thread import RLock, _local
 from _weakrefset import WeakSet
 
@@ -27,6 +31,7 @@ from laila.errors import ReentryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import NoReturn
 
 __all__ = [
@@ -79,18 +84,48 @@ def check_may_sleep() -> None:
 
 
 def check_may_use() -> None:
-    """Raise :class:`ReentryError` where the calling thread was interrupted inside the mutex."""
-    if inside():
+    """Raise :class:`ReentryError` where the calling thread was interrupted inside the mutex, or an import."""
+    if inside() or (_imports and _is_importing()):
         refuse_reentry()
 
 
 def check_may_wait() -> None:
     """Raise :class:`ReentryError` where the calling thread holds a lock that others need to do the work."""
-    if inside():
-        refuse_reentry()
+    check_may_use()
     for lock in tuple(_long):
         if lock._is_owned():  # type: ignore[attr-defined]
             refuse_reentry()
+
+
+# Locks of modules that are being imported, in whichever thread: mostly there is none.
+_imports: dict[str, object] = getattr(sys.modules["importlib._bootstrap"], "_module_locks", {})
+_INSTALLED = (os.path.dirname(os.__file__), *(path for path in sys.path if "-packages" in path))
+
+
+def _is_importing() -> bool:
+    """Whether the caller interrupts an import of laila's own.
+
+    A module of the user's that is imported, and uses laila where it begins, interrupts nothing.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    above, importing = frame, False
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0] == "importlib":
+            importing = True
+        elif importing and name.partition(".")[0] == "laila" and not _is_users_module(above):
+            return True
+        else:
+            above, importing = frame, False
+        frame = frame.f_back
+    return False
+
+
+def _is_users_module(frame: FrameType | None) -> bool:
+    if frame is None or frame.f_code.co_name != "<module>":
+        return False
+    name = str(frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0] != "laila" and not frame.f_code.co_filename.startswith(_INSTALLED)
 
 
 def check_free(lock: RLock) -> None:
