@@ -97,8 +97,8 @@ bench: .venv/.bench ## laila beside its raw backends; one workload: make bench O
 
 fuzz: .venv-fuzz/.installed ## install a fuzzer into .venv-fuzz and feed all that reads what others wrote; longer: make fuzz SECONDS=3600
 	@mkdir -p .fuzz/peers .fuzz/stored
-	@.venv-fuzz/bin/python laila-comm-tcpip/fuzz/decode.py .fuzz/peers -max_total_time=$(or $(SECONDS),60) -max_len=8192 -timeout=10 -rss_limit_mb=1024
-	@.venv-fuzz/bin/python laila-comm-tcpip/fuzz/stored.py .fuzz/stored -max_total_time=$(or $(SECONDS),60) -max_len=8192 -timeout=10 -rss_limit_mb=2048
+	@.venv-fuzz/bin/python laila-comm-tcpip/fuzz/decode.py .fuzz/peers -max_total_time=$(or $(SECONDS),60) -max_len=8192 -len_control=0 -timeout=10 -rss_limit_mb=1024
+	@.venv-fuzz/bin/python laila-comm-tcpip/fuzz/stored.py .fuzz/stored -max_total_time=$(or $(SECONDS),60) -max_len=8192 -len_control=0 -timeout=10 -rss_limit_mb=2048
 
 # A layer over .venv: the libraries of the group `field` are here, everything else is found there.
 .venv-field/.installed: .venv/.installed

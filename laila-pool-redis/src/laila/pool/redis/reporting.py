@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from laila.contract import shown
-from laila.errors import PoolClosedError, PoolError
+from laila.errors import LailaError, PoolClosedError, PoolError
 from laila.pool.redis.connections import ClosedError, TooManyCallsError
 from redis import exceptions
 
@@ -51,6 +51,13 @@ def reporting(what: str, where: str, label: str, settings: RedisSettings) -> Ite
         if secret and secret in text:
             text = text.replace(secret, "…")
         raise PoolError(f"cannot {what}: {text}", pool=label, errno=number) from (None if leaks else error)
+    except LailaError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise PoolError(
+            f"cannot {what}: {where} answered what no Redis server does to such a command; what runs there?",
+            pool=label,
+        ) from error
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -83,7 +83,8 @@ class Store:
                 [Command(b"GETRANGE", self._names.entry(key), 0, _HEAD_RANGE - 1) for key in some]
             )
         found: list[bytes | None] = []
-        for key, start in zip(keys, starts, strict=True):
+        for key, start in zip(keys, map(_text, starts), strict=True):
+            start = start or b""
             record = Record.parse(key, start)
             head = start if record is None else record.head
             if not start:
@@ -129,7 +130,7 @@ class Store:
         while start < len(keys):
             names = self._names.entries(keys[start : start + count])
             (values,) = self._ask([Command(b"MGET", *names)])
-            yield from values
+            yield from map(_text, values)
             start += count
             # The next one is sized by what this one weighed.
             mean = sum(map(len, filter(None, values))) // len(names) + 1
@@ -328,6 +329,13 @@ class Store:
     def _ask(self, commands: Sequence[Command]) -> list[Any]:
         """Run what may be run twice."""
         return _checked(self._connections.run(lambda again: commands))
+
+
+def _text(value: object) -> bytes | None:
+    """``value``, which a server may answer as anything."""
+    if value is not None and not isinstance(value, (bytes, bytearray)):
+        raise TypeError(f"a {type(value).__name__} where bytes belong")
+    return value  # type: ignore[return-value]  # what is done with bytes is done with a bytearray too
 
 
 def _checked(answers: list[Any]) -> list[Any]:
