@@ -48,7 +48,7 @@ def pip(environment: Environment, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-LIBRARIES = sorted(set(_CORE.extras) - {*PLUGINS, "all", "torch", "ml-dtypes"})
+LIBRARIES = sorted(set(_CORE.extras) - {*PLUGINS, "all", "torch"})
 """Extras that bring no plugin: where all go together, each goes alone."""
 
 

@@ -447,3 +447,30 @@ time.sleep(0.2)
     laila.alpha_pool = laila.memory.extend(f"file:{tmp_path}/store")
     found = laila.remember(nickname=[f"n{n}" for n in told], scope="ENTRY", missing_ok=True).result
     assert None not in found
+
+
+DESTRUCTOR = """
+class Late:
+    def __del__(self):
+        for use in (
+            lambda: laila.memorize(laila.constant(1)),
+            lambda: laila.remember(nickname="x"),
+            lambda: laila.command.submit(print),
+            lambda: laila.alpha_pool,
+            lambda: laila.history(nickname="x"),
+        ):
+            try:
+                print(use())
+            except RuntimeError as error:
+                print(type(error).__name__, "the program ends" in str(error))
+
+late = Late()
+"""
+
+
+def test_a_destructor_at_the_very_end_is_told_that_the_program_ends() -> None:
+    """Where modules can no longer be imported, whether laila was used before or not."""
+    done = run("import laila" + DESTRUCTOR)
+    assert done.stdout.splitlines() == ["RuntimeError True"] * 5, done.stderr
+    done = run("import laila\nlaila.memorize(laila.constant(1)).wait()" + DESTRUCTOR)
+    assert done.stdout.splitlines() == ["PolicyClosedError True"] * 5, done.stderr

@@ -187,6 +187,21 @@ else:
         "wait": "laila.futures",
     }
 
+    def _import(name):
+        """Import a module of laila's; say what is the matter where the interpreter goes down."""
+        try:
+            return import_module(name)
+        except ImportError:
+            if sys.meta_path is not None:
+                raise
+        errors = _errors[0] if _errors else None
+        raise (RuntimeError if errors is None else errors.PolicyClosedError)(
+            "the program ends, and laila with it: nothing was done. Use laila before that, or in an exit "
+            "handler (atexit) of the main thread, not in a destructor of what lives as long as the program"
+        ) from None
+
+    _errors = []  # the module, which an import no longer finds in the end
+
     class _Live:
         """A name that is read anew at each use.
 
@@ -228,7 +243,7 @@ else:
                 self.assign(old)
 
     def _active():
-        return import_module("laila.active")
+        return _import("laila.active")
 
     def _of_policy(path):
         def read():
@@ -241,7 +256,7 @@ else:
 
     def _of_process(name):
         def read():
-            return getattr(import_module("laila.policy.verbs"), name)()
+            return getattr(_import("laila.policy.verbs"), name)()
 
         return read
 
@@ -249,13 +264,13 @@ else:
         _active().activate_policy(policy)
 
     def _set_alpha(pool):
-        import_module("laila.policy.verbs").set_alpha_pool(pool)
+        _import("laila.policy.verbs").set_alpha_pool(pool)
 
     def _args():
-        return import_module("laila.arguments").args
+        return _import("laila.arguments").args
 
     def _set_args(values):
-        import_module("laila.arguments").set_args(values)
+        _import("laila.arguments").set_args(values)
 
     def _set_auto(value):
         _active().AUTO_INITIALIZE_POLICY = bool(value)
@@ -272,7 +287,7 @@ else:
             _of_policy("central.memory.router.alpha_pool"),
         )
         environment = _Live(_of_policy("environment"))
-        args = _Live(_args, _set_args, lambda: import_module("laila.arguments").Arguments(_args()))
+        args = _Live(_args, _set_args, lambda: _import("laila.arguments").Arguments(_args()))
         local_policies = _Live(_of_process("local_policies"))
         remote_policies = _Live(_of_process("remote_policies"))
         universe = _Live(_of_process("universe"))
@@ -289,7 +304,7 @@ else:
                 no_name(name, __all__)
             module, attribute = home if type(home) is tuple else (home, name)
             try:
-                value = import_module(module)
+                value = _import(module)
             except ImportError as error:
                 if "partially initialized" not in str(error):
                     raise
@@ -300,6 +315,8 @@ else:
             if attribute is not None:
                 value = getattr(value, attribute)
             self.__dict__[name] = value
+            if not _errors and "laila.errors" in sys.modules:
+                _errors.append(sys.modules["laila.errors"])
             return value
 
         def __setattr__(self, name, value):

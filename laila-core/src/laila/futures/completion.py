@@ -33,7 +33,7 @@ def as_completed(
         FutureTimeoutError: When time is up before all have settled (a ``TimeoutError``). The work goes on.
     """
     if isinstance(futures, (FutureBase, FutureIdentity, str)):
-        futures = _parts(resolve(futures))  # type: ignore[arg-type]  # a future or a group
+        futures = _parts(resolve(futures))
     wanted = {id(future): future for future in map(resolve, futures)}
     return _as_completed(list(wanted.values()), timeout, deadline_in(timeout))
 
