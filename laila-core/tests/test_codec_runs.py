@@ -8,10 +8,12 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import gc
 import ipaddress
 import pathlib
 import random
 import uuid
+import weakref
 from array import array
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -433,6 +435,19 @@ def test_sets_of_what_is_no_atom() -> None:
         for payload in (members, frozenset(members), [set(members) for _ in range(COUNT)]):
             assert again(payload) == payload
             assert encode(again(payload), key=KEY).tree == encode(payload, key=KEY).tree
+
+
+def test_nothing_of_a_payload_is_held_once_it_is_encoded() -> None:
+    payload = [Loose(a=number) for number in range(COUNT)]
+    watched = weakref.ref(payload[3])
+    gc.disable()
+    try:
+        blob = encode(payload, key=KEY)
+        del payload
+        assert watched() is None
+    finally:
+        gc.enable()
+    assert len(decode(blob)) == COUNT  # type: ignore[arg-type]
 
 
 def test_rows_after_a_run_go_on_counting() -> None:

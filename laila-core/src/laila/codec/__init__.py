@@ -60,7 +60,7 @@ def encode(
 
             verify_plain(payload, tree)
         return Blob(key, tree, (), nickname, (when, type(payload).__name__, len(tree), "plain", user))
-    from laila.codec.encoder import encode_rows
+    from laila.codec.encoding import encode_rows
 
     return encode_rows(payload, key, nickname, user, pickle, copy, when, verify)
 

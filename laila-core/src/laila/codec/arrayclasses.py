@@ -16,8 +16,8 @@ from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import WORK_OF_ATTRIBUTE, Decoder, expect
 from laila.codec.dtypes import copy_values, describe, has_padding
-from laila.codec.encoder import NotALeaf
 from laila.codec.registry import DECODERS, ENCODERS
+from laila.codec.walking import NotALeaf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,16 +23,18 @@ from laila.codec import registry, tags
 from laila.codec.advice import IN_CYCLE, PICKLED, instead_of
 from laila.codec.decoder import Decoder, expect
 from laila.codec.dynamic import Classes, reduce_code, steady
-from laila.codec.encoder import Cycle, Encoder, Known, NotALeaf
 from laila.codec.graphs import path_to
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS
+from laila.codec.walking import Cycle, Known, NotALeaf
 from laila.errors import LailaError, PayloadError
 from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from laila.codec.encoder import Encoder
 
     Row = list[object]
 

@@ -18,9 +18,9 @@ from laila.codec import apart, registry, tags
 from laila.codec.attributes import set_attributes, sign_attributes
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
-from laila.codec.encoder import NotALeaf
 from laila.codec.overlaps import Layout, Span, groups
 from laila.codec.registry import DECODERS, ENCODERS
+from laila.codec.walking import NotALeaf
 from laila.errors import InvalidValueError
 
 TYPE_CHECKING = False

@@ -19,19 +19,20 @@ from laila.codec import registry, tags
 from laila.codec.classruns import COLUMNS
 from laila.codec.invariants import any_doubtful
 from laila.codec.plain import ATOMS, INLINE_BYTES, pack_each, pack_object, sort_packed
+from laila.codec.recorder import Recorder
 from laila.codec.rows import content_hash, has_nan, pack_row, referring
 from laila.codec.runs import FEWEST, Columns, packed_column, run_row
+from laila.codec.walking import Boxed, Known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-    from laila.codec.encoder import Encoder
     from laila.codec.registry import EncodeFunction
-    from laila.codec.rows import Row, RowWriter
+    from laila.codec.rows import Row
 
-__all__ = ["Boxed", "Known", "Together"]
+__all__ = ["Together"]
 
 _SHORT = ATOMS - {bytes}
 _LEVELS = 8
@@ -39,33 +40,10 @@ _DEEP = 100
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
-class Known:
-    """A field that is a row already: the encoder of a type puts it where it knows its index."""
+class Together(Recorder):
+    """What takes many values at once."""
 
-    __slots__ = ("index",)
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
-class Boxed:
-    """A user's own ``ExtType``, which must not be taken for a reference."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-
-class Together:
-    """What takes many values at once, for one walk."""
-
-    def __init__(self, encoder: Encoder, rows: RowWriter) -> None:
-        self._encoder = encoder
-        self._rows = rows
-        self._merging: dict[type, bool] = {}
-
-    def write(
+    def write_many(
         self, fields: Sequence[Any], level: int = 0, unique: dict[int, Any] | None = None
     ) -> dict[int, int]:
         """Write those fields that can be; return, by id, the rows of these, and of what has one already.
@@ -95,26 +73,26 @@ class Together:
                     group[id(field)] = field
         known: dict[int, int] = {}
         for kind, group in groups.items():
-            known.update(self._group(kind, group, level))
+            known.update(self._write_group(kind, group, level))
         return known
 
-    def ints(self, fields: Iterable[Any]) -> dict[int, int]:
+    def _ints(self, fields: Iterable[Any]) -> dict[int, int]:
         """Write all ints that have more than 64 bits, but not those so long that they are buffers."""
         found = [field for field in fields if type(field) is int and not _INT_MIN <= field <= _INT_MAX]
         if max(map(int.bit_length, found), default=0) >= 8 * INLINE_BYTES - 8:
             found = [value for value in found if value.bit_length() < 8 * INLINE_BYTES - 8]
         unique = dict.fromkeys(found)
         indexes = dict(zip(unique, self._rows.write_ints([*unique]), strict=True))
-        self._encoder.keep_alive(found)
+        self.keep_alive(found)
         return dict(zip(map(id, found), map(indexes.__getitem__, found), strict=True))
 
-    def _group(self, kind: Any, group: dict[int, Any], level: int) -> dict[int, int]:
+    def _write_group(self, kind: Any, group: dict[int, Any], level: int) -> dict[int, int]:
         """Write objects of one type, rows by their ids."""
         if kind is Known:
             return {number: field.index for number, field in group.items()}
         if kind is Boxed or kind is ExtType:
             return {}
-        encoder = self._encoder
+        encoder: Any = self
         pickled, active, memo = encoder.pickled, encoder.active, encoder.memo
         if pickled:
             group = {number: value for number, value in group.items() if number not in pickled}
@@ -148,7 +126,8 @@ class Together:
         """Whether equal values of a ``kind`` are one row."""
         known = self._merging.get(kind)
         if known is None:
-            row = encode(next(iter(group.values())), self._encoder)
+            encoder: Any = self
+            row = encode(next(iter(group.values())), encoder)
             known = self._merging[kind] = row[0] in tags.MERGED
         return known
 
@@ -157,7 +136,7 @@ class Together:
         if kind is tuple:
             return self._merge(group, [[tags.TUPLE, *value] for value in group.values()], level)
         sets = list(group.values())
-        self._encoder.check_each(list(map(tuple, sets)))
+        self.check_each(list(map(tuple, sets)))
         every = [*chain.from_iterable(sets)]
         if _SHORT.issuperset(map(type, every)):
             rows: list[Row] | None = list(map(sort_packed, map(list, sets)))
@@ -187,12 +166,12 @@ class Together:
         for size in map(len, sets):
             ordered += map(every.__getitem__, sorted(range(first, first + size), key=digests.__getitem__))
             first += size
-        known = self.write(ordered, level + 1)
+        known = self.write_many(ordered, level + 1)
         try:
             fields = iter([Known(known[id(member)]) for member in ordered])
         except KeyError:
             return None
-        self._encoder.keep_alive(ordered)
+        self.keep_alive(ordered)
         return [[next(fields) for _ in range(len(members))] for members in sets]
 
     def _digests(self, values: list[Any]) -> list[bytes] | None:
@@ -214,10 +193,10 @@ class Together:
         elif kind is frozenset:
             row = [tags.FROZENSET, *value]
         else:
-            encode = self._encoder.encoder_of(value)
+            encode: Any = self.encoder_of(value)
             if encode not in registry.QUICK:
                 return None
-            row = encode(value, self._encoder)
+            row = encode(value, self)
         if not _SHORT.issuperset(map(type, row)):
             for place, field in enumerate(row):
                 if type(field) not in ATOMS:
@@ -233,7 +212,7 @@ class Together:
         self, kind: type, encode: EncodeFunction, group: dict[int, Any], level: int
     ) -> dict[int, int]:
         """Write objects that have no rows, and are none that merge."""
-        encoder = self._encoder
+        encoder: Any = self
         values = list(group.values())
         take = COLUMNS.get(encode)
         if take is not None:
@@ -265,9 +244,9 @@ class Together:
 
     def _run(self, columns: Columns, level: int) -> dict[int, int]:
         """Write a run of those objects whose fields have all been written."""
-        encoder = self._encoder
+        encoder: Any = self
         fields = [*columns.constants, *chain.from_iterable(columns.columns)]
-        known = self.write(fields, level + 1)
+        known = self.write_many(fields, level + 1)
         lacking = _lacking(fields, known)
         if lacking:
             if not lacking.isdisjoint(map(id, columns.constants)):
@@ -287,10 +266,10 @@ class Together:
             indexes = self._singly(columns, known, depth)
         else:
             try:
-                packed = self._packed(columns, known)
+                packed = self._packed_run(columns, known)
             except OverflowError:
-                known.update(self.ints(fields))
-                packed = self._packed(columns, known)
+                known.update(self._ints(fields))
+                packed = self._packed_run(columns, known)
             first = self._rows.write_run(packed, len(objects), depth)
             indexes = range(first, len(depths))
         written = dict(zip(map(id, objects), indexes, strict=True))
@@ -298,7 +277,7 @@ class Together:
         encoder.keep_alive(objects)
         return written
 
-    def _packed(self, columns: Columns, known: dict[int, int]) -> bytes:
+    def _packed_run(self, columns: Columns, known: dict[int, int]) -> bytes:
         constants, every = columns.constants, columns.columns
         if known:
             constants = referring(constants, known)
@@ -307,7 +286,7 @@ class Together:
 
     def _singly(self, columns: Columns, known: dict[int, int], depth: int) -> list[int]:
         """Write those that are too few for a run; return the rows."""
-        known.update(self.ints(chain.from_iterable(columns.columns)))
+        known.update(self._ints(chain.from_iterable(columns.columns)))
         rows = [referring(row, known) for row in columns.rows()]
         packed = list(map(pack_row, rows))
         return [
@@ -316,14 +295,14 @@ class Together:
 
     def _merge(self, group: dict[int, Any], rows: list[Row], level: int) -> dict[int, int]:
         """Write rows of immutable values, equal ones once."""
-        encoder = self._encoder
+        encoder: Any = self
         fields = [*chain.from_iterable(rows)]
         kinds = set(map(type, fields))
         numbers, values = list(group), list(group.values())
         below = [0] * len(rows)
         known: dict[int, int] = {}
         if not kinds <= _SHORT:
-            known = self.write(fields, level + 1)
+            known = self.write_many(fields, level + 1)
             lacking = _lacking(fields, known)
             if lacking:
                 whole = [at for at, row in enumerate(rows) if lacking.isdisjoint(map(id, row))]
@@ -335,7 +314,7 @@ class Together:
         try:
             packed = pack_each([referring(row, known) for row in rows] if known else rows)
         except OverflowError:
-            known.update(self.ints(chain.from_iterable(rows)))
+            known.update(self._ints(chain.from_iterable(rows)))
             packed = pack_each([referring(row, known) for row in rows])
         if max(map(len, packed)) >= INLINE_BYTES:
             return {}
