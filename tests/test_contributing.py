@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import release
 import yaml
 
-from workspace import ROOT
+from workspace import DISTRIBUTIONS, ROOT, Distribution
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
@@ -68,6 +69,51 @@ def test_who_cites_it_names_the_version_of_the_core() -> None:
 
 
 # -- changelogs ----------------------------------------------------------------------------------------------
+
+
+KINDS = {"added", "changed", "deprecated", "removed", "fixed", "security"}
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda distribution: distribution.name)
+def test_each_distribution_has_a_changelog_and_right_fragments(distribution: Distribution) -> None:
+    assert "<!-- releases -->\n" in (distribution.folder / "CHANGELOG.md").read_text()
+    assert (distribution.folder / "changelog.d" / ".gitkeep").is_file()
+    for path in release.fragments(distribution.folder):
+        _words, kind, suffix = path.name.split(".")
+        assert (kind in KINDS, suffix) == (True, "md"), path
+        text = path.read_text()
+        assert re.search(r"^- \S", text, re.MULTILINE), f"{path} is no list"
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (distribution.folder / link).exists(), (
+                f"{path}: links are relative to CHANGELOG.md: {link}"
+            )
+
+
+def test_a_release_takes_the_fragments_into_its_changelog(tmp_path: Path) -> None:
+    for name in ("towncrier.toml", "tools"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    folder = tmp_path / "laila-pool-box"
+    (folder / "changelog.d").mkdir(parents=True)
+    (folder / "CHANGELOG.md").write_text(
+        "# Changelog\n\n<!-- releases -->\n\n## 0.1.0 (2026-11-01)\n\n- Old.\n"
+    )
+    (folder / "changelog.d" / "x.fixed.md").write_text("- Mended.\n")
+    (folder / "changelog.d" / "a.added.md").write_text("Group:\n\n- One,\n  in two lines.\n- Two.\n")
+    _git(tmp_path, "init", "-q")
+    _git(tmp_path, "add", "-A")
+    command = [sys.executable, "-m", "towncrier", "build", "--config", "towncrier.toml", "--dir", folder.name]
+    subprocess.run(
+        [*command, "--version", "0.2.0", "--date", "2026-12-01", "--yes"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    assert (folder / "CHANGELOG.md").read_text() == (
+        "# Changelog\n\n<!-- releases -->\n\n## 0.2.0 (2026-12-01)\n\n### Added\n\n"
+        "Group:\n\n- One,\n  in two lines.\n- Two.\n\n### Fixed\n\n- Mended.\n\n"
+        "## 0.1.0 (2026-11-01)\n\n- Old.\n"
+    )
+    assert list((folder / "changelog.d").glob("*.md")) == []
 
 
 def _git(folder: Path, *arguments: str) -> None:
