@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 import pytest
 
@@ -379,3 +380,23 @@ def test_a_write_that_fails_fails_alone(
     assert isinstance(outcomes[2], PoolError)
     assert outcomes[2].errno == errno.ENOSPC
     assert set(pool.keys()) == {"a", "b", "c"}
+
+
+def test_links_that_others_put_into_the_file_stay_links(tmp_path: Path, make_blob: MakeBlob) -> None:
+    """They may lead to other files, or to nothing; compaction follows none."""
+    path = tmp_path / "p.h5"
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = [1, 2, 3]
+    with HDF5Pool(path) as pool:
+        pool._write("k", make_blob("k", b"x"))
+    with h5py.File(path, "r+") as file:
+        file["away"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/secret")
+        file["nowhere"] = h5py.SoftLink("/nothing")
+        file.create_group("kept")["soft"] = h5py.SoftLink("/entries")
+    with HDF5Pool(path) as pool:
+        pool.compact()
+        assert pool["k"] is not None
+    with h5py.File(path) as file:
+        assert isinstance(file.get("away", getlink=True), h5py.ExternalLink)
+        assert isinstance(file.get("nowhere", getlink=True), h5py.SoftLink)
+        assert isinstance(file["kept"].get("soft", getlink=True), h5py.SoftLink)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from laila.cli import commands
 from laila.cli.output import clean
+from laila.cli.parser import Parser
 from laila.errors import LailaError
 from laila.showing import said
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="laila", description="Look at and look after what laila stores.")
+    parser = Parser(prog="laila", description="Look at and look after what laila stores.")
     parser.add_argument("--version", action=_Version, help="show the version of laila-core and exit")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     parser.set_defaults(run=None)

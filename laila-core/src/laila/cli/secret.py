@@ -35,8 +35,12 @@ def read_secret(options: Namespace) -> str:
         try:
             secret = options.secret_file.read_text("utf-8").partition("\n")[0].strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise SecretError(f"the secret cannot be read: {error}", name="secret-file") from error
-        place = f"the first line of {options.secret_file} is empty"
+            # Its name is not repeated: it may be the secret itself, given by mistake.
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise SecretError(
+                f"the file that --secret-file names cannot be read: {reason}", name="secret-file"
+            ) from None
+        place = "the first line of the file that --secret-file names is empty"
     if not secret:
         raise SecretError(
             f"{place}; give a secret there or with --secret-file (python -c 'import secrets; "

@@ -276,7 +276,9 @@ class Keyring:
         key = self.find(key_id)
         if key is None:
             here = ", ".join(str(entry["id"]) for entry in self.list()) or "none"
-            raise SecretError(f"there is no key {shown(key_id)} here; known: {here}", name=self._ring)
+            # What is no id may be a key, given in its place by mistake.
+            which = shown(key_id) if _is_id(key_id) else "of such an id"
+            raise SecretError(f"there is no key {which} here; known: {here}", name=self._ring)
         return f"{_EXPORTED} {key_id} {key.hex()}"
 
     def import_text(self, text: str) -> str:

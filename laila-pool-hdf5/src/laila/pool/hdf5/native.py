@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import numpy as np
-from h5py import Group, h5a, h5d, h5f, h5fd, h5g, h5o, h5p, h5s, h5t, opaque_dtype
+from h5py import Group, h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5s, h5t, opaque_dtype
 
 from laila.pool.hdf5.layout import USER_BLOCK
 
@@ -188,7 +188,15 @@ class Session:
         """Copy what others have put beside ``/entries`` and ``/laila`` in another file."""
         root, mine = h5g.open(source._file, b"/"), h5g.open(self._file, b"/")
         for name in root:
-            if name not in (b"entries", b"laila"):
+            if name in (b"entries", b"laila"):
+                continue
+            kind = root.links.get_info(name).type
+            # A link stays one: what it leads to may be another file, or nothing.
+            if kind == h5l.TYPE_SOFT:
+                mine.links.create_soft(name, root.links.get_val(name))
+            elif kind == h5l.TYPE_EXTERNAL:
+                mine.links.create_external(name, *root.links.get_val(name))
+            else:
                 h5o.copy(root, name, mine, name)
         Group(mine).attrs.update(Group(root).attrs)
 

@@ -1,0 +1,47 @@
+"""The parser of command lines. Its errors repeat nothing that may be a password."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from laila.showing import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Parser"]
+
+# The name of an option or a command, or a number: what is worth repeating of a line that is wrong.
+_is_word = re.compile(r"-{0,2}[A-Za-z0-9_.-]{1,20}").fullmatch
+_UNKNOWN = "unrecognized arguments: "
+
+
+class Parser(argparse.ArgumentParser):
+    """As argparse's. Options are written in full: ``--secret`` is no ``--secret-file``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
+        self._given: list[str] = []
+
+    def parse_known_args(  # type: ignore[override]  # it has several forms
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """See :mod:`argparse`, which calls it for each command too."""
+        import sys
+
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, without the values that were given."""
+        if message.startswith(_UNKNOWN):
+            names = [each.partition("=")[0] for each in self._given if each.startswith("-")]
+            known = [name for name in names if name in message and _is_word(name)]
+            message = f"{_UNKNOWN}{' '.join([*known, '…'])} (values are not repeated: one may be a password)"
+        for given in sorted(self._given, key=len, reverse=True):
+            for value in (given, given.partition("=")[2]):
+                if value and not _is_word(value):
+                    message = message.replace(repr(value), "'…'").replace(value, "…")
+        super().error(escaped(message))
