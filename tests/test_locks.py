@@ -392,6 +392,20 @@ def test_a_handler_that_closes_everything() -> None:
     assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr[-3000:]
 
 
+def test_a_worker_whose_start_was_broken_off_is_not_waited_for() -> None:
+    """A handler may raise after the worker is listed and before its thread starts."""
+    program = """
+    import laila
+    from laila.taskforce.threads.workers import Crew, _Worker
+    laila.command.submit(int).wait()
+    crew = laila.command.alpha_taskforce._crew
+    crew.workers.add(_Worker(crew, "never started"))
+    print("ended")
+    """
+    done = run(program, seconds=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
 def test_a_task_that_closes_everything_does_not_wait_for_itself() -> None:
     program = """
     import laila, threading

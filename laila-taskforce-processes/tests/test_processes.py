@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -294,3 +295,14 @@ def test_a_process_that_a_task_forks_is_no_second_worker(how: str, code: int) ->
             divmod(n, 7) for n in range(20)
         ]
         assert taskforce.submit(os.getpid).wait(60) == parent
+
+
+def in_a_daemon() -> str:
+    with ProcessTaskForce(1) as taskforce:
+        return str(taskforce.submit(os.getpid).exception)
+
+
+def test_a_worker_of_a_pool_is_told_that_it_may_start_no_process() -> None:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        told = pool.apply(in_a_daemon)
+    assert "laila's threads" in told

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import attrs
 from loky import cpu_count
 from loky.backend.reduction import dumps, loads
 
 from laila.contract import RemoteSettings, RemoteTaskForce, option
+from laila.errors import TaskForceError
 from laila.taskforce.processes.crew import Crew
 
 TYPE_CHECKING = False
@@ -79,6 +82,11 @@ class ProcessTaskForce(RemoteTaskForce):
         return self.settings.workers
 
     def _open(self) -> None:
+        if multiprocessing.current_process().daemon:
+            raise TaskForceError(
+                "this process is a daemon of multiprocessing's, such as a worker of its Pool, and may start "
+                "no other: submit to laila's threads here, or use concurrent.futures.ProcessPoolExecutor"
+            )
         self._crew = Crew(
             self.settings.workers,
             self.nickname or "laila-process",

@@ -176,8 +176,8 @@ class Crew:
         while wanted > 0 and len(self.workers) - self.blocked < self.size:
             self._count += 1
             worker = _Worker(self, f"{self.name}-{self._count}")
-            self.workers.add(worker)
             try:
+                self.workers.add(worker)
                 worker.thread.start()
             except ReentryError:
                 # Of a signal handler that interrupted the start.
@@ -299,10 +299,11 @@ class Crew:
         self.idle.pop()
 
     def others(self) -> list[Thread]:
-        """The threads of the crew but the calling one."""
+        """The threads of the crew but the calling one, and any whose start a signal handler broke off."""
         me = current_thread()
         with _lock:
-            return [worker.thread for worker in self.workers if worker.thread is not me]
+            threads = [worker.thread for worker in self.workers]
+        return [thread for thread in threads if thread is not me and thread.ident is not None]
 
     def join(self) -> None:
         """Wait until all workers are gone, after :meth:`leave`.
