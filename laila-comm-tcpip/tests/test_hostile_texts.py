@@ -167,6 +167,27 @@ def test_pieces_without_data_are_put_together(node: Node) -> None:
         assert plain.receive()["result"]
 
 
+def test_blobs_of_a_call_that_will_not_be_done_are_not_kept(node: Node) -> None:
+    session = session_of(Limits())
+    session.admits = lambda message: message.method == "find"
+    for number, method in enumerate(("find", "memorize")):
+        message = {"jsonrpc": "2.0", "id": number, "method": method}
+        session.receive_text(json.dumps({**message, "laila": {"stream": number, "sizes": [3 * CHUNK]}}))
+        for part in range(3):
+            session.receive_binary(struct.pack(">BBHQ", 1, part == 2, 0, number) + bytes(CHUNK))
+        event = session.events.pop()
+        assert isinstance(event, Called)
+        assert len(event.data) == (0 if number else 3 * CHUNK)
+        assert session.buffered == 3 * CHUNK
+    session.receive_text(json.dumps({**message, "id": 7, "laila": {"stream": 7, "sizes": [5]}}))
+    with pytest.raises(BadMessage, match="longer than it may be"):  # it is held to what it announced
+        session.receive_binary(struct.pack(">BBHQ", 1, 1, 0, 7) + bytes(6))
+    with Plain(node.uri, "reads only, and is long enough for that") as reader:
+        with pytest.raises(RuntimeError, match="needs the role"):
+            reader.call("central.memory.memorize", [{"$blob": 0}], [bytes(3 * CHUNK)])
+        assert reader.call("describe")
+
+
 def test_a_value_is_decoded_once(node: Node) -> None:
     key = laila.constant(1).global_id
     with Plain(node.uri, SECRET) as plain:

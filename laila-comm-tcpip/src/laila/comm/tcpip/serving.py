@@ -83,6 +83,20 @@ class Server:
         self._to_do: deque[tuple[_Served, Callable[[], object]]] = deque()
         self._held: deque[_Served] = deque()  # until what was answered before has been taken
         self._deadlines = Deadlines(background.loop, self._too_late)
+        session.admits = self._admits
+
+    def _admits(self, message: Message) -> bool:
+        """Whether the peer may call this: said before the blobs of the call arrive."""
+        try:
+            self._check(message)
+        except Exception:  # noqa: BLE001 - it is told once the call is there
+            return False
+        return True
+
+    def _check(self, message: Message) -> None:
+        assert message.method is not None
+        request = Request(message.method.split("."), _first_text(message.params), role=self._role)
+        self._node.check(self._peer, request)
 
     def called(self, event: Called) -> None:
         """Take a call in."""
@@ -115,12 +129,8 @@ class Server:
 
     def _start(self, served: _Served) -> None:
         # Whether the peer may is looked at before anything of its arguments is.
-        message = served.message
-        assert message.method is not None
         try:
-            self._node.check(
-                self._peer, Request(message.method.split("."), _first_text(message.params), role=self._role)
-            )
+            self._check(served.message)
         except Exception as error:  # noqa: BLE001 - the answer, whatever it is
             self._tell_of_refusal(error)
             self._finish(served, pack_failure(error))

@@ -28,7 +28,7 @@ from laila.comm.tcpip.streams import InStream, OutStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from laila.comm.tcpip.limits import Limits, Offer
     from laila.comm.tcpip.streams import Part
@@ -120,6 +120,8 @@ class Session:
         )
         self._longest_text = min(limits.max_json_bytes, 4 * CHUNK_BYTES)
         self.events: deque[Called | Answered | Cancelled | Unread] = deque()
+        self.admits: Callable[[Message], bool] = lambda _: True
+        """Whether a call will be done at all: the blobs of one that will not are dropped as they arrive."""
         self.buffered = 0  # bytes of messages that are under way or not dealt with
         self._whole = 0  # of those, the bytes of messages that are whole
         self._faults = 0
@@ -389,7 +391,9 @@ class Session:
                 f"a message with {total} bytes of blobs: at most {self.limits.max_message_bytes} are taken",
                 fatal=True,
             )
-        self._arrive(message.stream, InStream(BLOBS, total, total, message))
+        stream = InStream(BLOBS, total, total, message)
+        stream.kept = message.method is None or self.admits(message)
+        self._arrive(message.stream, stream)
 
     def _arrive(self, number: int, stream: InStream) -> None:
         if number in self._arriving:
@@ -431,7 +435,7 @@ class Session:
             raise BadMessage("a stream changed its kind", fatal=True)
         if stream.received + len(view) - stream.announced > self.limits.window_bytes:
             raise BadMessage("more of a stream than there was credit for", fatal=True)
-        self.buffered += len(view)
+        self.buffered += len(view) * stream.kept
         if not stream.take(view, last=last):
             self._grant(number, stream)
             return

@@ -59,7 +59,7 @@ class OutStream:
 class InStream:
     """What has arrived of a stream. ``total`` is what was announced, None for JSON, whose end is marked."""
 
-    __slots__ = ("announced", "data", "kind", "limit", "message", "received", "total")
+    __slots__ = ("announced", "data", "kept", "kind", "limit", "message", "received", "total")
 
     def __init__(
         self, kind: int, limit: int, total: int | None = None, message: Message | None = None
@@ -68,6 +68,7 @@ class InStream:
         self.limit = limit
         self.total = total
         self.message = message  # what the blobs belong to
+        self.kept = True  # False: what arrives is counted, and dropped
         self.data: bytearray | memoryview = bytearray()
         self.received = 0
         self.announced = 0  # how much of it the sender knows to be taken in
@@ -82,6 +83,8 @@ class InStream:
             raise BadMessage("a stream ended before its announced size", fatal=True)
         if self.received == self.total and not last:
             raise BadMessage("the last chunk of a stream is not marked", fatal=True)
+        if not self.kept:
+            return last
         if last and size == self.received:
             self.data = data  # the whole in one chunk: no copy
         else:
