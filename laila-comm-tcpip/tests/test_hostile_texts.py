@@ -179,7 +179,8 @@ def test_blobs_of_a_call_that_will_not_be_done_are_not_kept(node: Node) -> None:
         assert isinstance(event, Called)
         assert len(event.data) == (0 if number else 3 * CHUNK)
         assert session.buffered == 3 * CHUNK
-    session.receive_text(json.dumps({**message, "id": 7, "laila": {"stream": 7, "sizes": [5]}}))
+    last = {"jsonrpc": "2.0", "id": 7, "method": "forget", "laila": {"stream": 7, "sizes": [5]}}
+    session.receive_text(json.dumps(last))
     with pytest.raises(BadMessage, match="longer than it may be"):  # it is held to what it announced
         session.receive_binary(struct.pack(">BBHQ", 1, 1, 0, 7) + bytes(6))
     with Plain(node.uri, "reads only, and is long enough for that") as reader:

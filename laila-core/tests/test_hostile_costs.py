@@ -167,6 +167,9 @@ PLAIN = {
 }  # fmt: skip
 
 
+OF_TORCH = {"TENSOR", "DEVICE", "TORCH_CONSTANT", "COMPOUND_TENSOR", "TORCH_GENERATOR"}
+
+
 def test_each_tag_has_hostile_inputs() -> None:
     special = {name for name, value in TAGS.items() if value in SPECIAL}
     assert set(TAGS) == special | PLAIN, "a new tag: say what is hostile to it, in SPECIAL or in PLAIN"
@@ -217,7 +220,9 @@ def in_a_child(work: Callable[[], None], seconds: float) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("name", TAGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.torch] * (name in OF_TORCH)) for name in TAGS]
+)
 def test_cost_is_linear_for_each_tag(name: str) -> None:
     tag = TAGS[name]
     try:
