@@ -7,7 +7,7 @@ the one it was built for as ``laila_contract = 1`` in its class or module.
 
 from __future__ import annotations
 
-from importlib import import_module
+from laila.lazy import lazily
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ __all__ = [
     "head_nbytes",
     "hookimpl",
     "is_policy_id",
+    "lazily",
     "leave_signals_to_the_submitter",
     "locks",
     "logger",
@@ -124,6 +125,7 @@ _HOMES = {
     "head_nbytes": "laila.blob.head",
     "hookimpl": "laila.contract.hookspecs",
     "is_policy_id": "laila.contract.protocol",
+    "lazily": "laila.lazy",
     "leave_signals_to_the_submitter": "laila.offload.worker",
     "locks": "laila.contract.locks",
     "logger": "laila.showing",
@@ -140,14 +142,7 @@ _HOMES = {
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name):
-        home = _HOMES.get(name)
-        if home is None:
-            raise AttributeError(f"module 'laila.contract' has no attribute {name!r}")
-        module = import_module(home)
-        value = globals()[name] = module if home == f"{__name__}.{name}" else getattr(module, name)
-        return value
+    __getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

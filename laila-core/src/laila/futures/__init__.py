@@ -12,6 +12,7 @@ from laila.futures.future import Future, set_observer
 from laila.futures.group import GroupFuture
 from laila.futures.states import FutureStatus
 from laila.futures.task import Task, set_submitter, spawn
+from laila.lazy import lazily
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,26 +23,21 @@ if TYPE_CHECKING:
     from laila.futures.remote import RemoteFuture
 else:
     # What the first memorize does not need.
-    _LAZY = {
-        "FutureBank": "bank",
-        "FutureIdentity": "bank",
-        "future_bank": "bank",
-        "as_completed": "completion",
-        "guarantee": "guarantees",
-        "guarantee_async": "guarantees",
-        "RemoteFuture": "remote",
-        "runtime": "lookup",
-        "status": "lookup",
-        "wait": "lookup",
-    }
-
-    def __getattr__(name):
-        module = _LAZY.get(name)
-        if module is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        return getattr(import_module(f"{__name__}.{module}"), name)
+    __getattr__ = lazily(
+        __name__,
+        {
+            "FutureBank": "laila.futures.bank",
+            "FutureIdentity": "laila.futures.bank",
+            "future_bank": "laila.futures.bank",
+            "as_completed": "laila.futures.completion",
+            "guarantee": "laila.futures.guarantees",
+            "guarantee_async": "laila.futures.guarantees",
+            "RemoteFuture": "laila.futures.remote",
+            "runtime": "laila.futures.lookup",
+            "status": "laila.futures.lookup",
+            "wait": "laila.futures.lookup",
+        },
+    )
 
 
 __all__ = [

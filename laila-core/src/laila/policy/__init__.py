@@ -5,6 +5,7 @@ from __future__ import annotations
 from laila.central.command import DefaultCentralCommand
 from laila.central.memory import DefaultCentralMemory
 from laila.central.router import DefaultPoolRouter
+from laila.lazy import lazily
 from laila.peering.communication import DefaultCentralCommunication
 from laila.policy.policy import DefaultPolicy
 
@@ -13,12 +14,7 @@ if TYPE_CHECKING:
     from laila.peering.proxy import RemotePolicyProxy
 else:
     # What a policy without peers does not need.
-    def __getattr__(name):
-        if name != "RemotePolicyProxy":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from laila.peering.proxy import RemotePolicyProxy
-
-        return RemotePolicyProxy
+    __getattr__ = lazily(__name__, {"RemotePolicyProxy": "laila.peering.proxy"})
 
 
 __all__ = [

@@ -16,7 +16,7 @@ contract is: within one major version a suite may find more faults, and asks for
 
 from __future__ import annotations
 
-from importlib import import_module
+from laila.lazy import lazily
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,13 +33,7 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name):
-        home = _HOMES.get(name)
-        if home is None:
-            raise AttributeError(f"module 'laila.testing' has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(home), name)
-        return value
+    __getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

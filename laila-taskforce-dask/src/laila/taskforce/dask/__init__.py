@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from laila.contract import lazily
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.taskforce.dask.taskforce import DaskTaskForce
 else:
-
-    def __getattr__(name):
-        # Workers and schedulers import modules beside this one, and have no use for the rest.
-        if name != "DaskTaskForce":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from laila.taskforce.dask.taskforce import DaskTaskForce
-
-        return DaskTaskForce
+    # Workers and schedulers import modules beside this one, and have no use for the rest.
+    __getattr__ = lazily(__name__, {"DaskTaskForce": "laila.taskforce.dask.taskforce"})
 
 
 __all__ = ["DaskTaskForce"]
