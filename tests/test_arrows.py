@@ -19,7 +19,19 @@ from workspace import CORE, DISTRIBUTIONS, ROOT, SIBLINGS, Distribution
 EACH = pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda distribution: distribution.name)
 
 # The codecs carry their objects where they are installed; laila asks for neither.
-CARRIED = {"polars", "python-dateutil", "pytz", "scikit-learn", "scipy"}
+CARRIED = {
+    *(
+        "astropy",
+        "networkx",
+        "polars",
+        "python-dateutil",
+        "pytz",
+        "scikit-learn",
+        "scipy",
+        "shapely",
+        "xarray",
+    )
+}
 
 
 OPEN = {name: set(importlib.import_module(name).__all__) for name in ("laila.contract", "laila.errors")}
