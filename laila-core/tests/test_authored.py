@@ -16,6 +16,7 @@ from laila.component.authored import Authored, reserved_names
 from laila.contract import Blob, Pool, Protocol, RemoteTaskForce, TaskForce
 from laila.errors import ContractError, EntryNotFoundError, NotSupportedError, SettingsError
 
+KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-pool.md"
 
 
@@ -100,6 +101,47 @@ def test_every_other_name_is_the_authors() -> None:
 def test_a_promise_that_laila_does_not_know_is_refused(name: str) -> None:
     with pytest.raises(ContractError, match=f"Wrong.{name} is 'forever'; it must be "):
         type("Wrong", (DictPool,), {name: "forever", "__module__": __name__})
+
+
+@pytest.mark.parametrize("limit", ["x", -1, 0, 1.5])
+def test_a_limit_that_is_no_number_of_bytes_is_refused(limit: object) -> None:
+    with pytest.raises(ContractError, match=r"Wrong\.max_blob_bytes is .*; it must be a number of bytes"):
+        type("Wrong", (DictPool,), {"max_blob_bytes": limit, "__module__": __name__})
+
+
+@pytest.mark.parametrize("name", ["global_id", "nickname", "hits", "close", "keys"])
+def test_a_value_that_hides_what_the_base_has_is_refused(name: str) -> None:
+    with pytest.raises(ContractError, match=rf"Wrong\.{name} is 3, which would hide"):
+        type("Wrong", (DictPool,), {name: 3, "__module__": __name__})
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "said"),
+    [
+        ("_keys", None, "a NoneType"),
+        ("_keys", "abc", "a str"),
+        ("_keys", [1], "a int among them"),
+        ("_keys", [b"key"], "a bytes among them"),
+        ("_evolutions", 3, "3"),
+        ("_evolutions", ["1"], "'1'"),
+        ("_evolutions", [-1], "-1"),
+        ("_evolutions", [2, 1], "2, 1"),
+        ("_newest", 3, "3"),
+        ("_newest", "another key", "'another key'"),
+    ],
+)
+def test_keys_and_evolutions_that_are_wrong_are_told(method: str, answer: object, said: str) -> None:
+    wrong = type("Wrong", (DictPool,), {method: lambda *_: answer, "__module__": __name__})(nickname="wrong")
+    with pytest.raises(
+        ContractError, match=rf"Wrong\.{method} returned .*{re.escape(said)}.*in pool 'wrong'"
+    ):
+        _ = wrong.keys() if method == "_keys" else wrong.newest_here([KEY])
+
+
+def test_a_head_that_is_none_is_told() -> None:
+    wrong = type("Wrong", (DictPool,), {"_read_head": lambda *_: 3, "__module__": __name__})(nickname="wrong")
+    with pytest.raises(ContractError, match=r"gave a int; it must give a blob, the bytes .*pool 'wrong'"):
+        wrong.read_head(KEY)
 
 
 def _code(code: CodeType) -> Iterator[CodeType]:

@@ -7,13 +7,14 @@ name, or promises what laila does not know, gets an error at once that names the
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 from laila.errors import ContractError
 from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import ClassVar, TypeVar
 
     T = TypeVar("T")
@@ -44,9 +45,24 @@ class Authored:
                     f"another name ({_list(cls)})",
                     plugin=cls.__qualname__,
                 )
+        _check_hidden(cls)
         check_promises(cls)
         if "__setattr__" not in cls.__dict__:
             cls.__setattr__ = _set_guarded  # type: ignore[method-assign,assignment]  # for authors' classes alone
+
+
+def _check_hidden(cls: type[Authored]) -> None:
+    """Raise where a plain value of a class hides a public method or property of laila's base class."""
+    for name, value in vars(cls).items():
+        if name[:1] == "_" or callable(value) or hasattr(value, "__get__") or name in cls.promises:
+            continue
+        for base in cls.__mro__[1:]:
+            if _is_laila(base.__module__) and hasattr(base.__dict__.get(name), "__get__"):
+                raise ContractError(
+                    f"{cls.__qualname__}.{name} is {shown(value)}, which would hide what laila's base class "
+                    "has under that name: choose another name",
+                    plugin=cls.__qualname__,
+                )
 
 
 def _set_guarded(self: Authored, name: str, value: object) -> None:
@@ -98,6 +114,18 @@ def check_promises(cls: type[Authored]) -> None:
                 f"{cls.__qualname__}.{name} is {shown(value)}; it must be {' or '.join(map(repr, known))}",
                 plugin=cls.__qualname__,
             )
+    limit = getattr(cls, "max_blob_bytes", None)
+    if limit is not None and not hasattr(limit, "__get__") and (type(limit) is not int or limit < 1):
+        raise ContractError(
+            f"{cls.__qualname__}.max_blob_bytes is {shown(limit)}; it must be a number of bytes, or None",
+            plugin=cls.__qualname__,
+        )
+
+
+def _where(author: object) -> str:
+    """Say in which pool it was, of an author's pool."""
+    label = getattr(author, "label", None)
+    return f" (in pool {shown(label)})" if isinstance(label, str) else ""
 
 
 def answers(author: object, method: str, given: Sequence[T], count: int, *kinds: type) -> Sequence[T]:
@@ -118,9 +146,68 @@ def answers(author: object, method: str, given: Sequence[T], count: int, *kinds:
         each = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
         raise ContractError(
             f"{cls}.{method} returned {wrong}; it must return a list of {count} answers"
-            + (f", each of them {each}" if each else ""),
+            + (f", each of them {each}" if each else "")
+            + _where(author),
             plugin=cls,
         )
+    return given
+
+
+def keys_of(author: object, given: Iterable[str]) -> Iterator[str]:
+    """Yield the keys that an author's ``_keys`` gave, one after the other.
+
+    Raises:
+        ContractError: (a ``TypeError``) they are no iterable, or one of them is no text.
+    """
+    cls, wrong = type(author).__qualname__, None
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        wrong = f"a {type(given).__name__}"
+    else:
+        for key in given:
+            if not isinstance(key, str):
+                wrong = f"a {type(key).__name__} among them"
+                break
+            yield key
+    if wrong is not None:
+        raise ContractError(
+            f"{cls}._keys returned {wrong}; it must return an iterator over the keys, each of them str"
+            + _where(author),
+            plugin=cls,
+        )
+
+
+def numbers_of(author: object, given: Sequence[int]) -> list[int]:
+    """Return what an author's ``_evolutions`` answered: whole numbers from 0, ascending.
+
+    Raises:
+        ContractError: (a ``TypeError``) it is something else.
+    """
+    right = isinstance(given, (list, tuple)) and all(type(n) is int and n >= 0 for n in given)
+    if not right or any(one >= other for one, other in pairwise(given)):
+        cls = type(author).__qualname__
+        raise ContractError(
+            f"{cls}._evolutions returned {shown(given)}; it must return a list of whole numbers from 0, "
+            "ascending" + _where(author),
+            plugin=cls,
+        )
+    return list(given)
+
+
+def newest_of(author: object, stem: str, given: str | None) -> str | None:
+    """Return what an author's ``_newest`` answered: ``<stem>-<n>`` or None.
+
+    Raises:
+        ContractError: (a ``TypeError``) it is something else.
+    """
+    if given is not None:
+        number = given.removeprefix(f"{stem}-") if isinstance(given, str) else ""
+        if not (number.isascii() and number.isdigit()):
+            cls = type(author).__qualname__
+            raise ContractError(
+                f"{cls}._newest returned {shown(given)}; it must return the key '{stem}-<n>' or None"
+                + _where(author),
+                plugin=cls,
+            )
     return given
 
 
@@ -134,6 +221,7 @@ def answer(author: object, method: str, given: T, *kinds: type) -> T:
         cls = type(author).__qualname__
         each = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
         raise ContractError(
-            f"{cls}.{method} returned a {type(given).__name__}; it must return {each}", plugin=cls
+            f"{cls}.{method} returned a {type(given).__name__}; it must return {each}{_where(author)}",
+            plugin=cls,
         )
     return given

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 
 from laila.blob.blob import SHORT_BYTES, Blob, BlobHead
 from laila.blob.head import read_plain
-from laila.component.authored import answer
+from laila.component.authored import answer, keys_of, numbers_of
 from laila.errors import ContractError, CorruptEntryError
 from laila.showing import shown
 
@@ -177,7 +177,7 @@ class Backend(ABC):
 
     def _newest(self, stem: str) -> str | None:
         """Return the key ``<stem>-<n>`` with the greatest ``n``, or None."""
-        numbers = self._evolutions(stem)
+        numbers = numbers_of(self, self._evolutions(stem))
         return f"{stem}-{numbers[-1]}" if numbers else None
 
     def _evolutions(self, stem: str) -> list[int]:
@@ -187,7 +187,7 @@ class Backend(ABC):
     def _scan_evolutions(self, stems: Sequence[str]) -> list[list[int]]:
         """Find the evolutions of any number of stems in one look at every key."""
         numbers: dict[str, list[int]] = {stem: [] for stem in stems}
-        for key in self._keys():
+        for key in keys_of(self, self._keys()):
             stem, _, number = key.rpartition("-")
             if stem in numbers and counts_evolution(number):
                 numbers[stem].append(int(number))

@@ -8,7 +8,7 @@ without an underscore is the same for all pools: transformations, the chain of t
 from __future__ import annotations
 
 from laila.blob.blob import Blob
-from laila.component.authored import Authored, answer
+from laila.component.authored import Authored, answer, keys_of
 from laila.component.backend import Backend
 from laila.errors import (
     EntryNotFoundError,
@@ -327,7 +327,8 @@ class Pool(Authored, Presence):
     def keys(self, as_generator: bool = False) -> Iterable[str]:
         """Return this pool's keys as a list, or as a generator that streams them."""
         self._check_open()
-        return (key for key in self._keys()) if as_generator else list(self._keys())
+        keys = keys_of(self, self._keys())
+        return keys if as_generator else list(keys)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys(as_generator=True))

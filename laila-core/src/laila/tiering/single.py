@@ -8,7 +8,7 @@ from __future__ import annotations
 from errno import EFBIG
 
 from laila.blob.blob import Blob, BlobHead
-from laila.component.authored import answer, answers
+from laila.component.authored import answer, answers, newest_of, numbers_of
 from laila.component.backend import Backend, as_blob
 from laila.component.component import Component
 from laila.errors import (
@@ -276,9 +276,7 @@ class Holding(Component, Backend):
         self._check_open()
         try:
             return [
-                Blob.read_head(found, key=key)
-                if found is not None and not isinstance(found, (Blob, BlobHead))
-                else found
+                found if found is None or isinstance(found, (Blob, BlobHead)) else _head_of(self, key, found)
                 for key, found in zip(
                     keys, answers(self, "_read_heads", self._read_heads(keys), len(keys)), strict=True
                 )
@@ -319,13 +317,13 @@ class Holding(Component, Backend):
         self._check_open()
         if type(self)._evolutions is Backend._evolutions:
             return self._scan_evolutions(stems) if stems else []
-        return [self._evolutions(stem) for stem in stems]
+        return [numbers_of(self, self._evolutions(stem)) for stem in stems]
 
     def newest_here(self, stems: Sequence[str]) -> list[str | None]:
         """Return for each of ``stems`` the key of its newest evolution in this pool alone, or None."""
         self._check_open()
         if type(self)._newest is not Backend._newest:
-            return [self._newest(stem) for stem in stems]
+            return [newest_of(self, stem, self._newest(stem)) for stem in stems]
         histories = zip(stems, self.histories_here(stems), strict=True)
         return [f"{stem}-{numbers[-1]}" if numbers else None for stem, numbers in histories]
 
@@ -379,3 +377,16 @@ def groups(sized: Iterable[tuple[K, int]], room: int) -> Iterator[list[K]]:
         total += size
     if group:
         yield group
+
+
+def _head_of(pool: object, key: str, found: object) -> BlobHead:
+    """Read the head that an author's method gave. Raises :class:`ContractError` where it is no bytes."""
+    try:
+        memoryview(found)  # type: ignore[arg-type]  # told below
+    except TypeError:
+        raise ContractError(
+            f"a read of the head of {key} gave a {type(found).__name__}; it must give a blob, the bytes of "
+            "its head at least, or None where there is nothing",
+            plugin=type(pool).__qualname__,
+        ) from None
+    return Blob.read_head(found, key=key)  # type: ignore[arg-type]  # it is bytes-like
