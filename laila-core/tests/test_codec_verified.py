@@ -213,15 +213,18 @@ class SlottedAmount(Amount):
 
 
 class Chosen(Amount):
-    """Says which attributes are its state."""
+    """Says which attributes are its state, and which are not."""
+
+    cache: Any
 
     __reduce__ = object.__reduce__
 
     def __getstate__(self) -> Any:
-        return {"number": self.number, "unit": self.unit, "note": self.note}
+        state = {name: value for name, value in vars(self).items() if name not in ("opened", "_unit")}
+        return {name: state[name] for name in ("number", "unit", "note")}
 
     def __setstate__(self, state: Any) -> None:
-        self.__dict__.update(state, unit="EUR", _unit="EUR")
+        self.__dict__.update(state, unit="EUR", _unit="EUR", cache={})
 
 
 class Equal(Amount):
@@ -260,6 +263,7 @@ def amount(kind: Any = Amount, **attributes: Any) -> Any:
         (amount(SlottedAmount, rate=2.5), "", "'rate' did not come back"),
         (Amount([amount(unit="USD")]), ".number[0].unit", "came back as"),
         (amount(Chosen, unit="USD"), ".unit", "came back as"),
+        (amount(Chosen, more=1), "", "'more' did not come back"),
     ],
 )
 def test_what_a_reducer_drops_is_refused_with_its_place(thing: Any, path: str, reason: str) -> None:
@@ -315,7 +319,8 @@ def test_what_a_class_leaves_out_on_purpose_is_told_once(caplog: pytest.LogCaptu
     assert asked.anything == "made anything"
     for thing, name in (
         (amount(_unit="USD"), "_unit"),
-        (amount(Chosen, more=1), "more"),
+        (amount(Chosen, cache={1: 2}), "cache"),
+        (amount(Chosen, opened=[1]), "opened"),
         (amount(Equal, unit="USD"), "unit"),
         (asked, "anything"),
     ):

@@ -19,6 +19,7 @@ from types import (
     BuiltinFunctionType,
     CodeType,
     FunctionType,
+    GetSetDescriptorType,
     MappingProxyType,
     MemberDescriptorType,
     MethodType,
@@ -38,7 +39,16 @@ if TYPE_CHECKING:
 
     Trail = tuple["Trail | None", object] | None
 
-__all__ = ["SHARED_ATTRIBUTES", "Comparison", "difference", "equal_flat", "path_to", "plan_of", "slots_of"]
+__all__ = [
+    "SHARED_ATTRIBUTES",
+    "Comparison",
+    "dict_of",
+    "difference",
+    "equal_flat",
+    "path_to",
+    "plan_of",
+    "slots_of",
+]
 
 FLAT = ATOMS - {bytes}
 _EXACT = frozenset({str, type(None)})  # of which equal ones are the same
@@ -150,13 +160,24 @@ def slots_of(kind: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(found.items())
 
 
+@lru_cache(maxsize=4096)
+def dict_of(kind: type) -> Any:
+    """What gives the ``__dict__`` of an instance, past a property of that name; None where there is none."""
+    for base in kind.__mro__:
+        held = base.__dict__.get("__dict__")
+        if isinstance(held, (GetSetDescriptorType, MemberDescriptorType)):
+            return held.__get__
+    return None
+
+
 def _attributes(obj: object) -> dict[str, object]:
     """The attributes of an instance: its ``__dict__`` and the slots that are set."""
+    kind: Any = type(obj)
+    give = dict_of(kind)
     try:
-        found: dict[str, object] = object.__getattribute__(obj, "__dict__")
+        found: dict[str, object] = {} if give is None else give(obj)
     except AttributeError:
         found = {}
-    kind: Any = type(obj)
     slots = slots_of(kind)
     if not slots:
         return found

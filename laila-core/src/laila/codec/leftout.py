@@ -12,7 +12,7 @@ import os
 import sys
 from functools import lru_cache
 from inspect import getattr_static
-from types import MethodDescriptorType
+from types import CodeType, MethodDescriptorType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def may_be_left_out(owner: Any, copy: Any, name: str) -> bool:
     kind: Any = type(owner)
     if name[:1] == "_" or _is_computed(kind, name):
         return True
-    if _chooses(kind) and not _is_written(owner, name):
+    if _chooses(kind) and not _is_written(owner, name) and (_has(copy, name) or _is_named(kind, name)):
         return True
     if hasattr(kind, "__getattr__") and _is_made_when_asked(owner, copy, name):
         return True
@@ -114,6 +114,32 @@ def _is_installed(kind: type) -> bool:
     """Whether a ``kind`` is a library's, and so is what it keeps in an attribute."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
     return "site-packages" in file or "dist-packages" in file or file.startswith(_LIBRARY)
+
+
+def _has(obj: object, name: str) -> bool:
+    """Whether ``obj`` has an attribute of that name, without a word of its class's ``__getattr__``."""
+    try:
+        object.__getattribute__(obj, name)
+    except Exception:  # noqa: BLE001 - a descriptor of the class's own may raise anything
+        return False
+    return True
+
+
+def _is_named(kind: type, name: str) -> bool:
+    """Whether the ``__getstate__`` of a ``kind`` names the attribute: only then it chose to leave it out."""
+    code = getattr(getattr(kind, "__getstate__", None), "__code__", None)
+    return code is None or name in _names_in(code)  # None: it is in C
+
+
+def _names_in(code: CodeType) -> set[object]:
+    """The names and the constants in a function and the functions in it."""
+    found: set[object] = set(code.co_names)
+    for held in code.co_consts:
+        if type(held) is CodeType:
+            found |= _names_in(held)
+        else:
+            found.update(held if type(held) is tuple else (held,))
+    return found
 
 
 def _is_computed(kind: type, name: str) -> bool:

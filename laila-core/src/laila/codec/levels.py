@@ -13,7 +13,17 @@ from functools import lru_cache
 from itertools import chain
 from operator import is_
 
-from laila.codec.graphs import FLAT, MERGED, MISSING, NOTHING, Comparison, equal_flat, plan_of, slots_of
+from laila.codec.graphs import (
+    FLAT,
+    MERGED,
+    MISSING,
+    NOTHING,
+    Comparison,
+    dict_of,
+    equal_flat,
+    plan_of,
+    slots_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +39,6 @@ _FEW = 4
 _VALUES: tuple[tuple[type, Take], ...] = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
 _LINKS = ("args", "__cause__", "__context__", "__suppress_context__")
 _HASH = "_attrs_cached_hash"  # which is forgotten when it is stored
-_get = object.__getattribute__
 
 
 def alike(given: object, read: object, *, deep: bool = False) -> bool:
@@ -210,10 +219,10 @@ class _Levels(Comparison):
                 self._put(list(map(slot.__get__, mine)), list(map(slot.__get__, its)))
             except AttributeError:
                 return False  # one that is not set
-        if not kind.__dictoffset__:
+        give = dict_of(kind) if kind.__dictoffset__ else None
+        if give is None:
             return True
-        own = [_get(a, "__dict__") for a in mine]
-        others = [_get(b, "__dict__") for b in its]
+        own, others = list(map(give, mine)), list(map(give, its))
         if not any(own) and not any(others):
             return True
         if {dict} != set(map(type, own)) or {dict} != set(map(type, others)):
