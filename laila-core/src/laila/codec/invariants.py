@@ -65,17 +65,14 @@ def is_doubtful(row: list[Any]) -> bool:
     return known is None or tuple(map(type, row[1:-1] if tag in _OPEN else row[1:])) not in known
 
 
-def any_doubtful(tag: int, given: Iterable[list[Any]]) -> bool:
-    """Whether one of several rows of one tag is."""
+def any_doubtful(tag: int, columns: Iterable[Iterable[Any]], rows: Iterable[list[Any]]) -> bool:
+    """Whether one of several rows of one tag is; ``columns`` are the fields in which they differ."""
     if tag in _SURE:
         return False
     if tag not in FIELDS:
         return True
-    rows = [*given]
-    if len(set(map(len, rows))) == 1 and all(
-        len(set(map(type, column))) == 1 for column in zip(*rows, strict=True)
-    ):
-        return is_doubtful(rows[0])
+    if all(len(set(map(type, column))) == 1 for column in columns):
+        return is_doubtful(next(iter(rows)))
     return any(map(is_doubtful, rows))
 
 

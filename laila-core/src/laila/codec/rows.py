@@ -9,7 +9,7 @@ from xxhash import xxh3_128_digest
 
 from laila.codec import tags
 from laila.codec.limits import MAX_NESTING
-from laila.codec.plain import pack_each, pack_object
+from laila.codec.plain import pack_object
 from laila.codec.references import compact, expand, referred, split
 from laila.codec.runs import FEWEST, packed_column, rows_of_run, run_row
 from laila.errors import PayloadError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RowWriter", "content_hash", "has_nan", "pack_row", "reference", "referred", "referring"]
 
-_INT_START = pack_object([tags.INT, None, 0])[:-1]  # of the row of an int, before its bytes
 _new_tuple = tuple.__new__
 
 
@@ -112,13 +111,17 @@ class RowWriter:
         self._kept: list[Row] = []
         self._packed: list[bytes] = []
         self._merged: dict[bytes, int] = {}
+        self._ints: dict[int, int] = {}
         self._root: int | None = None
 
     def write(self, row: Row, packed: bytes, depth: int, *, merge: bool) -> int:
         """File a row, packed by :func:`pack_row`; return its index: that of an equal one where they merge."""
         count = len(self.depths)
         if merge:
-            index = self._merged.setdefault(packed, count)
+            if row[0] == tags.INT and row[1] is None:
+                index = self._ints.setdefault(int.from_bytes(row[2], "little", signed=True), count)
+            else:
+                index = self._merged.setdefault(packed, count)
             if index != count:
                 return index
         self._check(depth)
@@ -178,25 +181,20 @@ class RowWriter:
 
     def write_ints(self, values: list[int]) -> list[int]:
         """File the rows of ints beyond 64 bits, each of which is given once; return the indexes."""
-        parts = [value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True) for value in values]
-        packed = list(map(_INT_START.__add__, pack_each(parts)))
-        known, count = self._merged, len(self.depths)
-        new = parts
-        if known.keys().isdisjoint(packed):
-            known.update(zip(packed, range(count, count + len(packed)), strict=True))
-        else:
-            new = []
-            for part, data in zip(parts, packed, strict=True):
-                if known.setdefault(data, count + len(new)) == count + len(new):
-                    new.append(part)
+        known, count = self._ints, len(self.depths)
+        new = values
+        if not known.keys().isdisjoint(values):
+            new = [value for value in values if value not in known]
+        known.update(zip(new, range(count, count + len(new)), strict=True))
+        parts = [value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True) for value in new]
         self.depths += [0] * len(new)
         if self.keeps:
-            self._kept += [[tags.INT, None, part] for part in new]
+            self._kept += [[tags.INT, None, part] for part in parts]
         elif len(new) < FEWEST:
-            self._packed += [pack_object([tags.INT, None, part]) for part in new]
+            self._packed += [pack_object([tags.INT, None, part]) for part in parts]
         else:
-            self._packed.append(pack_object(run_row(range(2), [tags.INT, None], [new])))
-        return list(map(known.__getitem__, packed))
+            self._packed.append(pack_object(run_row(range(2), [tags.INT, None], [parts])))
+        return list(map(known.__getitem__, values))
 
     def _file(self, rows: list[Row], packed: list[bytes], depths: list[int], refers: dict[int, int]) -> None:
         """File rows, neighbours of one size as runs."""

@@ -10,7 +10,7 @@ object: equal payloads have equal trees.
 
 from __future__ import annotations
 
-from itertools import chain, compress, repeat
+from itertools import chain, compress, repeat, zip_longest
 from operator import is_
 
 from msgpack import ExtType
@@ -260,7 +260,7 @@ class Together(Recorder):
         depth = max(map(depths.__getitem__, known.values()), default=0) + (tag not in tags.UNWOUND)
         if depth > _DEEP:
             return {}
-        encoder.doubtful = encoder.doubtful or any_doubtful(tag, columns.rows())
+        encoder.doubtful = encoder.doubtful or any_doubtful(tag, columns.columns, columns.rows())
         indexes: Sequence[int]
         if len(objects) < FEWEST or not 0 < len(columns.columns) <= len(objects):
             indexes = self._singly(columns, known, depth)
@@ -330,7 +330,7 @@ class Together(Recorder):
         merged = [True] * len(rows)
         if float in kinds or tag in tags.WITH_NAN:
             merged = [not has_nan(row, value) for row, value in zip(rows, values, strict=True)]
-        encoder.doubtful = encoder.doubtful or any_doubtful(tag, rows)
+        encoder.doubtful = encoder.doubtful or any_doubtful(tag, zip_longest(*rows), rows)
         found: dict[int, int] = {}
         memo = encoder.memo
         if not all(merged) and not memo.keys().isdisjoint(numbers):
