@@ -78,7 +78,12 @@ KINDS: dict[str, Callable[[int], object]] = {
     "bytearrays": lambda count: [bytearray(str(number).encode()) for number in range(count)],
     "moments": lambda count: [dt.datetime(2020, 1, 1, number % 24, tzinfo=dt.UTC) for number in range(count)],
 }
-KNOWN = {"one object many times": (30, "pickle takes two bytes in C for each; ours passes over all places")}
+_BYTES = "pickle copies the bytes of each in C; ours makes bytes of each in Python first, and values of them"
+KNOWN = {
+    "one object many times": (30, "pickle takes two bytes in C for each; ours passes over all places"),
+    "ints beyond 64 bits": (25, _BYTES),
+    "bytearrays": (25, _BYTES),
+}
 FIGURES = [
     Figure(kind, ratio=20, known=KNOWN.get(kind, (None,))[0], why=KNOWN.get(kind, ("", ""))[1], per="object")
     for kind in KINDS
