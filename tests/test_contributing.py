@@ -89,6 +89,13 @@ def test_each_distribution_has_a_changelog_and_right_fragments(distribution: Dis
             )
 
 
+def test_the_page_of_versions_holds_no_change() -> None:
+    """It names each distribution, and what changed is in theirs."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert [each.name for each in DISTRIBUTIONS if f"({each.name}/changelog.d)" not in text] == []
+    assert re.findall(r"^(?:#{2,} |- ).*", text, re.MULTILINE) == []
+
+
 def test_a_release_takes_the_fragments_into_its_changelog(tmp_path: Path) -> None:
     for name in ("towncrier.toml", "tools"):
         (tmp_path / name).symlink_to(ROOT / name)

@@ -83,7 +83,7 @@ def _python(code: str, home: Path, cwd: Path, **extra: str) -> str:
         env=clean_environment(home, PYTHONDONTWRITEBYTECODE="1", **extra),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stderr
