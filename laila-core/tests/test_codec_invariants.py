@@ -12,9 +12,11 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import http
 import io
 import ipaddress
 import pathlib
+import pickle
 import time
 import types
 import uuid
@@ -234,6 +236,22 @@ def test_what_is_written_of_odd_values_is_read_or_refused(value: Any, number: in
     assert told(found) == told(payload)
 
 
+@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
+@given(odd_values())
+def test_many_of_one_kind_are_read_too(value: Any) -> None:
+    """Many values of one kind are written in columns."""
+    try:
+        payload = [value, *(pickle.loads(pickle.dumps(value)) for _ in range(40))]
+    except Exception:  # noqa: BLE001 - it is not pickled
+        assume(False)
+    try:
+        raw = bytes(encode(payload, key=KEY))
+    except PayloadError as error:
+        assert error.path.startswith("payload")  # noqa: PT017 - either is right
+        return
+    assert told(decode(Blob.from_bytes(raw, key=KEY))) == told(payload)
+
+
 SAMPLES: tuple[Any, ...] = (
     *(
         ...,
@@ -248,7 +266,7 @@ SAMPLES: tuple[Any, ...] = (
     ),
     *(dt.datetime(2024, 1, 1, tzinfo=zoneinfo.ZoneInfo("UTC")), zoneinfo.ZoneInfo.no_cache("Europe/Berlin")),
     *(dt.timezone(dt.timedelta(1 / 24), "x"), decimal.Decimal(1), fractions.Fraction(1, 2), uuid.UUID(int=1)),
-    *(pathlib.PurePath("a"), ipaddress.ip_address("::1")),
+    *(pathlib.PurePath("a"), ipaddress.ip_address("::1"), http.HTTPStatus.OK),
 )
 
 
@@ -294,3 +312,31 @@ def test_what_no_decoder_was_held_to_is_read_before_it_is_stored() -> None:
             )
         ), name
     assert is_doubtful([255])
+
+
+@pytest.mark.parametrize("code", ["longlong", "ulonglong", "long", ">q", "clongdouble"])
+def test_a_dtype_says_the_same_when_it_comes_back(code: str) -> None:
+    dtype: np.dtype[Any] = np.dtype(code)
+    found: Any = decode(encode([dtype, np.zeros(2, dtype)], key=KEY))
+    for back in (found[0], found[1].dtype):
+        assert (repr(back), back.num, back.byteorder) == (repr(dtype), dtype.num, dtype.byteorder)
+
+
+def test_a_library_that_breaks_while_it_is_loaded_is_no_error_of_a_payload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from laila.codec import registry
+
+    class Frame:
+        """Looks like a class of pandas."""
+
+    Frame.__module__ = "pandas.broken"
+
+    def broken(module: str) -> None:
+        raise AttributeError("module 'pandas' has no attribute 'core'")
+
+    monkeypatch.setattr(registry, "_load", broken)
+    registry.family_of.cache_clear()
+    with pytest.raises(PayloadError) as caught:
+        encode([Frame()], key=KEY, pickle=False)
+    assert caught.value.path == "payload[0]"

@@ -207,7 +207,9 @@ def _dtype(description: object, depth: int, left: list[int]) -> Dtype:
     if kind == "c":
         if len(expect(first, str)) != 1 or first not in _CHARS or not one_of(second, "<", ">", "|"):
             raise ValueError("an unknown C type")
-        return np.dtype(first).newbyteorder(second)
+        simple = np.dtype(first)
+        # Of the order of this machine, too, newbyteorder makes one that says its order.
+        return simple if simple.str[0] == second else simple.newbyteorder(second)
     if kind == "a":
         return np.dtype((_dtype(first, depth + 1, left), shape_from(second)))
     if kind == "t":

@@ -130,7 +130,7 @@ def family_of(kind: type) -> EncodeFunction | None:
         if module is not None and base not in ENCODERS:
             try:
                 _load(module)
-            except ImportError:
+            except Exception:  # noqa: BLE001, S112 - a library that is broken may raise anything
                 continue
         found = FAMILIES.get(class_path(base))
         if found is not None:
@@ -156,7 +156,7 @@ def encoder_for(obj: object) -> EncodeFunction:
             # and this waits for it.
             try:
                 _load(module)
-            except ImportError:
+            except Exception:  # noqa: BLE001 - whatever a broken library raises
                 # A library that only looks like one of these, or is broken: what has no codec is pickled.
                 found = None
             else:
@@ -358,7 +358,7 @@ def load_for(module: str) -> None:
     if known is not None and (known in _OF_PYTHON or module.partition(".")[0] in sys.modules):
         try:
             _load(known)
-        except ImportError:
+        except Exception:  # noqa: BLE001 - whatever a broken library raises
             return  # then there is no codec for it
 
 
