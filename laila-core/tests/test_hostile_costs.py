@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from inspect import signature
 from itertools import islice, product
 from typing import Any
@@ -145,12 +146,25 @@ def recipes(tag: int, n: int) -> Iterable[Rows]:
     yield [[tag, "numpy.finfo", "d"] for _ in range(1000 * n)]
 
 
+def runs(tag: int, n: int) -> Iterable[Rows]:
+    """Many rows of each tag in one, which have what is hostile in common, or each for itself."""
+    for inner in TAGS.values():
+        for make in (web, large_number):
+            rows = make(n)
+            last = len(rows) - 1
+            hostile, one = ref(last), last.to_bytes(4, "little")
+            yield [*rows, [tag, 2, inner, hostile, [0] * 50 * n]]
+            yield [*rows, [tag, 1, inner, one * 50 * n, one * 50 * n]]
+        yield [[tag, 1, inner, *([0] * 8 for _ in range(200 * n))]]
+
+
 MAPPINGS = (*tags.MAPPINGS, *tags.SETS)
 # What is hostile to one kind of tag, besides what is to all. A new tag is put here, or into PLAIN.
 SPECIAL: dict[int, Callable[[int, int], Iterable[Rows]]] = {
     **dict.fromkeys(MAPPINGS, keys_of_one_hash),
     tags.RANGE: ranges,
     tags.FRACTION: fractions,
+    tags.RUN: runs,
     tags.REBUILT: recipes,
 }
 PLAIN = {
@@ -231,6 +245,9 @@ def test_cost_is_linear_for_each_tag(name: str) -> None:
         pytest.skip(str(error)[:100])
     except CorruptEntryError:
         pass  # a tag that the loop over the rows knows itself
+    for inner in TAGS.values() if tag == tags.RUN else ():
+        with suppress(LailaError):
+            decoder_for(inner, KEY)
 
     def work() -> None:
         makers = [of_any, SPECIAL[tag]] if tag in SPECIAL else [of_any]
