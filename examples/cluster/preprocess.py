@@ -79,7 +79,9 @@ def preprocess(batch: laila.Entry) -> laila.Entry:
     """Describe a batch of images; runs in a worker, which fetches the batch and stores what this returns."""
     images = np.stack([straightened(image / 16) for image in batch.data["images"]])
     made = {"features": strokes(images), "labels": batch.data["labels"]}
-    return laila.constant(made, metadata={"worker": os.getpid(), "of": batch.global_id})
+    return laila.constant(
+        made, nickname=f"{batch.nickname} features", metadata={"worker": os.getpid(), "of": batch.global_id}
+    )
 
 
 def straightened(image: Array) -> Array:

@@ -17,9 +17,13 @@ import laila
 
 
 def write() -> None:
-    """Store a run: arrays, and a manifest that names them."""
-    parts = [laila.constant(np.full((100, 100), number, dtype="f8")) for number in range(5)]
-    run = laila.Manifest({"parts": parts, "config": laila.constant({"lr": 0.1})}, nickname="run")
+    """Store a run: arrays, and a manifest that names them. Names make a second time the same run."""
+    parts = [
+        laila.constant(np.full((100, 100), number, dtype="f8"), nickname=f"run part {number}")
+        for number in range(5)
+    ]
+    config = laila.constant({"lr": 0.1}, nickname="run config")
+    run = laila.Manifest({"parts": parts, "config": config}, nickname="run")
     laila.memorize(run).wait()
     print("stored", len(list(run)), "entries")
 
