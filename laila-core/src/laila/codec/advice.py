@@ -80,6 +80,8 @@ def remedy(kind: type, how: str) -> str:
         return "Rows of data cannot say that something contains itself: leave the reference back out"
     if how not in (BY_FIELDS, PICKLED):
         return "Declare the attribute in the class, or leave it out"
+    if kind in registry.ENCODERS:
+        return "Others of its class are data, but not one that holds this much: store what it is made of"
     from laila.codec.objects import is_registrable
 
     if not is_registrable(kind):

@@ -38,6 +38,7 @@ def _take_variable(value: Any) -> tuple[object, ...] | None:
 
 def _variable(kind: Any) -> Recipe:
     def build(decoder: Decoder, dims: Any, data: Any, dtype: Any, attrs: Any, encoding: Any) -> object:
+        decoder.check_keys(dims)
         if not isinstance(data, np.ndarray | pd.Index) or len(dims) != data.ndim:
             raise TypeError("a variable of what is no array")
         if dtype is not None and not isinstance(dtype, np.dtype):
@@ -88,6 +89,7 @@ def _coords(decoder: Decoder, plain: dict[Any, Any], indexes: list[Any]) -> Any:
     decoder.again("coords", indexes, _WORK * len(indexes))
     decoder.again("coords", plain, _WORK * len(plain))
     for kind, dim, held, notes, dtypes in indexes:
+        decoder.check_keys([dim])
         if kind not in ("plain", "multi") or not isinstance(held, pd.Index) or type(notes) is not list:
             raise TypeError("an index that is none")
         if isinstance(held, pd.MultiIndex) != (kind == "multi") or type(dtypes) is not dict:
@@ -96,6 +98,7 @@ def _coords(decoder: Decoder, plain: dict[Any, Any], indexes: list[Any]) -> Any:
         for name, variable in index.create_variables().items():
             variables[name], made[name] = variable, index
         for name, attrs, encoding in notes:
+            decoder.check_keys([name])
             if not {dict, _NONE}.issuperset((type(attrs), type(encoding))):
                 raise TypeError("attributes that are no dict")
             variables[name]._attrs, variables[name]._encoding = attrs, encoding
@@ -114,6 +117,7 @@ def _take_array(value: Any) -> tuple[object, ...] | None:
 
 
 def _build_array(decoder: Decoder, variable: Any, plain: Any, indexes: Any, name: Any) -> object:
+    decoder.check_keys([name])
     hash(name)
     found = xr.DataArray(variable, _coords(decoder, plain, indexes), variable.dims, name)
     found._variable = variable
@@ -124,19 +128,26 @@ def _take_set(value: Any) -> tuple[object, ...] | None:
     coords = _take_coords(value)
     if coords is None:
         return None
-    held = {name: value._variables[name] for name in value.data_vars}
-    return held, *coords, value._attrs or None, value._encoding or None
+    # In their order, None in the place of coordinates.
+    held = {name: None if name in coords[0] else variable for name, variable in value._variables.items()}
+    return held, tuple(value.sizes), *coords, value._attrs or None, value._encoding or None
 
 
 def _build_set(
-    decoder: Decoder, variables: Any, plain: Any, indexes: Any, attrs: Any, encoding: Any
+    decoder: Decoder, variables: Any, dims: Any, plain: Any, indexes: Any, attrs: Any, encoding: Any
 ) -> object:
     decoder.again("set", variables, _WORK * len(variables))
-    if not all(map(_is_variable, variables.values())):
+    decoder.again("set", dims, _WORK * len(dims))
+    decoder.check_keys(dims)
+    given = {name: variable for name, variable in variables.items() if variable is not None}
+    if not all(map(_is_variable, given.values())):
         raise TypeError("a data set of what is no variable")
-    found = xr.Dataset(variables, _coords(decoder, plain, indexes))
-    for name, variable in variables.items():
-        found._variables[name] = variable
+    found = xr.Dataset(given, _coords(decoder, plain, indexes))
+    if found._variables.keys() != variables.keys() or set(found.sizes) != set(dims):
+        raise ValueError("a data set of other variables")
+    found._variables = {name: given.get(name, found._variables[name]) for name in variables}
+    sizes: Any = found.sizes
+    found._dims = {name: sizes[name] for name in dims}
     found._attrs, found._encoding = attrs, encoding
     return found
 
@@ -176,6 +187,7 @@ add_recipe(
         _take_set,
         _build_set,
         variables=(dict,),
+        dims=(tuple,),
         coords=(dict,),
         indexes=(list,),
         attrs=_DICTS,
