@@ -1,4 +1,4 @@
-"""What laila advises for a type that it had to sign is true for that very type: followed, it signs it no more."""
+"""What laila advises for a type that it had to sign is true for that type: followed, it signs it no more."""
 
 from __future__ import annotations
 
