@@ -178,7 +178,7 @@ def make_transformation(name: str, options: Mapping[str, object] | None = None) 
         return cls(**(options or {}))
     except TypeError:
         raise TransformationError(
-            f"the transformation {shown(name)} does not take {', '.join(map(shown, options or ()))} "
+            f"the transformation {shown(name)} does not take {', '.join(map(shown_name, options or ()))} "
             "(values are not shown: one may be a key)",
             name=name,
         ) from None

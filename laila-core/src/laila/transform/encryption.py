@@ -10,6 +10,7 @@ filed under another key.
 
 from __future__ import annotations
 
+import re
 from os import urandom
 
 from laila.errors import SecretError
@@ -35,6 +36,9 @@ SEGMENT = 16 << 20
 _SALT = 16
 _TAG = 16
 _KEY = 32
+
+
+_is_id = re.compile(r"[0-9a-f]{16}", re.ASCII).fullmatch
 
 
 def _derive(key: bytes, purpose: bytes) -> bytes:
@@ -64,6 +68,12 @@ class AesGcm(Transformation):
         if key is not None and (not isinstance(key, bytes) or len(key) < _KEY):
             raise SecretError(
                 "an encryption key is at least 32 bytes, or a text of at least 32 characters", name=self.name
+            )
+        if key_name is not None and not (isinstance(key_name, str) and _is_id(key_name)):
+            raise SecretError(
+                "key_name is the id of a key, 16 hexadecimal digits as `laila keys` shows it (what was given "
+                "is not repeated: it may be the key)",
+                name=self.name,
             )
         self._key = key
         self._key_name = key_name

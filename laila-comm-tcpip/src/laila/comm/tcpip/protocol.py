@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets as random
+from collections.abc import Mapping
 from contextlib import suppress
 from socket import gethostname
 from time import monotonic
@@ -32,7 +33,6 @@ from laila.errors import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
     from typing import Any
 
     from laila.comm.tcpip.background import Background
@@ -83,7 +83,7 @@ class DefaultTCPIPProtocol(Protocol):
                 "host": host,
                 "port": port,
                 "peer_secret_key": peer_secret_key,
-                "secrets": None if secrets is None else dict(secrets),
+                "secrets": dict(secrets) if isinstance(secrets, Mapping) else secrets,
                 **options,
             }
         )

@@ -6,7 +6,6 @@ import hashlib
 import ssl
 from contextlib import suppress
 
-from laila.contract import shown
 from laila.errors import SettingsError
 
 TYPE_CHECKING = False
@@ -18,6 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["channel_of_client", "channel_of_server", "client_context", "server_context"]
 
 
+def _reason(error: OSError) -> str:
+    """What is wrong, without the name of the file: it may be a key, given in the place of one."""
+    return (
+        error.reason or "the file cannot be read" if isinstance(error, ssl.SSLError) else error.strerror or ""
+    )
+
+
 def server_context(certificate: Path, private_key: Path | None) -> ssl.SSLContext:
     """Return a context for a listener. Raises :class:`SettingsError` for files that are none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -26,11 +32,9 @@ def server_context(certificate: Path, private_key: Path | None) -> ssl.SSLContex
         context.load_cert_chain(certificate, private_key)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
-            f"certificate={shown(str(certificate))} and private_key= are no PEM files of a certificate "
-            "and its "
-            f"key: {error}",
+            f"certificate= and private_key= are no PEM files of a certificate and its key: {_reason(error)}",
             option="certificate",
-        ) from error
+        ) from None
     return context
 
 
@@ -40,9 +44,9 @@ def client_context(authorities: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=authorities)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
-            f"authorities={shown(str(authorities))} is no PEM file of certificates: {error}",
+            f"authorities= is no PEM file of certificates: {_reason(error)}",
             option="authorities",
-        ) from error
+        ) from None
 
 
 def channel_of_server(context: ssl.SSLContext) -> bytes:

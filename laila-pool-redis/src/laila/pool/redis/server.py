@@ -165,7 +165,7 @@ class PrivateServer:
         """Start a guardian with a server; return what tells of their end."""
         program = find_program() if self._program is None else shutil.which(self._program)
         if program is None and self._program is not None:
-            raise self._error(f"server={shown(self._program)} is no program that can be run", errno.ENOENT)
+            raise self._error("server= names no program that can be run", errno.ENOENT)
         if program is None:
             raise self._error(
                 "a Redis pool without url= runs a server of its own, and there is none on this machine: "

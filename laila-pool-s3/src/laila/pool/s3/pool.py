@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from laila.contract import said, shown, shown_url
+from laila.contract import said, shown_url
 from laila.errors import SettingsError
 from laila.pool.s3.credentials import Credentials, Profile, find_credentials, read_profile
 from laila.pool.s3.library import library
@@ -75,7 +75,7 @@ class S3Pool(ObjectPool):
         deadline: float | None = None,
         allow_http: bool | None = None,
     ) -> None:
-        if prefix is not None:
+        if isinstance(prefix, str):
             try:
                 check_prefix(prefix)
             except ValueError as error:
@@ -92,7 +92,7 @@ class S3Pool(ObjectPool):
                 "profile_name": profile_name,
                 "anonymous": anonymous,
                 "virtual_hosted": virtual_hosted,
-                "ca_bundle": None if ca_bundle is None else os.fspath(ca_bundle),
+                "ca_bundle": os.fspath(ca_bundle) if isinstance(ca_bundle, os.PathLike) else ca_bundle,
                 "conditional_create": conditional_create,
                 "bulk_delete": bulk_delete,
                 "concurrency": concurrency,
@@ -274,4 +274,7 @@ def _authorities(path: str | None) -> bytes | None:
         with open(os.path.expanduser(path), "rb") as file:
             return file.read()
     except OSError as error:
-        raise SettingsError(f"ca_bundle {shown(path)} cannot be read: {error}", option="ca_bundle") from error
+        # Its name is not repeated: it may be another option's value, given here by mistake.
+        raise SettingsError(
+            f"the file that ca_bundle names cannot be read: {error.strerror}", option="ca_bundle"
+        ) from None

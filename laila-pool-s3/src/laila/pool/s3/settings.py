@@ -74,8 +74,9 @@ class S3Settings(Settings):
 
     prefix = "s3"
 
-    bucket_name: str = option(help="the bucket, which must be there")
+    bucket_name: str = option(printed=True, help="the bucket, which must be there")
     key_prefix: str = option(
+        printed=True,
         default="",
         arg="s3.prefix",
         env="LAILA_S3_PREFIX",
@@ -88,6 +89,7 @@ class S3Settings(Settings):
     secret_access_key: str | None = option(default=None, secret=True, help="what requests are signed with")
     session_token: str | None = option(default=None, secret=True, help="what temporary keys were issued with")
     profile_name: str | None = option(
+        printed=True,
         default=None,
         from_data=False,
         help="a profile of the AWS files, which then comes before the `AWS_*` variables",
