@@ -117,7 +117,7 @@ def test_key_from_the_environment_and_from_the_secrets_directory(
     assert "short'" not in str(caught.value)
     monkeypatch.delenv("LAILA_ENCRYPTION_KEY")
     file.unlink()
-    with pytest.raises(SecretError, match="not here"):
+    with pytest.raises(SecretError, match="not there"):  # of the one that was used, too
         TransformationSequence(["aes-gcm"]).invert(other)
 
 
