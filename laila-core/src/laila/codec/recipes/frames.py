@@ -77,7 +77,8 @@ def _level(dtype: Any) -> int:
     """How deep a type is nested. Raises ``ValueError`` where that is too deep, ``TypeError`` for no type."""
     if not isinstance(dtype, pl.DataType):
         raise TypeError("a type that is none")
-    level, inner = 0, [dtype]
+    level = 0
+    inner: list[Any] = [dtype]
     while inner:
         level += 1
         if level > _MOST_LEVELS or len(inner) > _WIDEST:
