@@ -77,7 +77,7 @@ def acting(request: pytest.FixtureRequest, policy: laila.DefaultPolicy) -> Itera
         for each in (policy, other):
             each.central.communication.add_connection(DictProtocol())
         peer = laila.peers[laila.add_peer(f"dict://{other.global_id}", "secret")]
-        laila.active_policy = peer
+        laila.activate_policy(peer)
         yield peer
     WIRES.clear()
 
