@@ -246,6 +246,11 @@ def test_other_mistakes_are_told_with_what_to_do(
         mistake()
 
 
+def test_one_name_may_be_left_out_without_a_list() -> None:
+    entry = laila.constant(1, nickname="named")
+    assert set(entry.serialize()) - set(entry.serialize(exclude_private="nickname")) == {"nickname"}
+
+
 def test_what_completes_may_be_one_future_or_a_group() -> None:
     group = laila.memorize([laila.constant(1), laila.constant(2)])
     assert sorted(future.result for future in laila.as_completed(group)) == sorted(group.result)

@@ -421,7 +421,8 @@ class Entry(Identifiable):
         """
         from laila.entry.stored import serialize
 
-        exclude = [name if name in _NOT_IN_DICT else name.removeprefix("_") for name in exclude_private or ()]
+        names = (exclude_private,) if isinstance(exclude_private, str) else exclude_private or ()
+        exclude = [name if name in _NOT_IN_DICT else name.removeprefix("_") for name in names]
         return serialize(self, transformations, exclude)
 
     @classmethod
