@@ -7,7 +7,7 @@ say: 10,000 of them are beside.
 from __future__ import annotations
 
 from benchmarks.bench import Bench
-from benchmarks.growing import figures, grow_all
+from benchmarks.growth import figures, grow_all
 
 SERVERS = ["redis"]
 ROUNDS = 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.bench import Bench
-from benchmarks.growing import figures, grow_all
+from benchmarks.growth import figures, grow_all
 
 LONG = True
 SERVERS = ["redis"]

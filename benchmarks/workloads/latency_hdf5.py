@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import Bench, Figure, sync
-from benchmarks.crowd import in_processes, in_threads
+from benchmarks.concurrency import in_processes, in_threads
 from benchmarks.payloads import small_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.crowd import Operations
+    from benchmarks.concurrency import Operations
 
 FIGURES = [
     Figure("8 threads, memorize", ratio=4, latency=True),

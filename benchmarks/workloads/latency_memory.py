@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import Bench, Figure
-from benchmarks.crowd import in_threads
+from benchmarks.concurrency import in_threads
 from benchmarks.payloads import small_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.crowd import Operations
+    from benchmarks.concurrency import Operations
 
 FIGURES = [
     Figure("8 threads, memorize", ratio=20, latency=True),

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import Bench, Figure
-from benchmarks.crowd import in_processes, in_threads
+from benchmarks.concurrency import in_processes, in_threads
 from benchmarks.payloads import small_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.crowd import Operations
+    from benchmarks.concurrency import Operations
 
 SERVERS = ["redis"]
 FIGURES = [

@@ -14,7 +14,7 @@ import pytest
 import laila
 from laila.errors import PoolUnreachableError, SecretError
 from laila.futures import Future
-from laila.offload.executor import Hands
+from laila.offload.executor import CallbackExecutor
 from laila.offload.ticket import policy_from_ticket, ticket_of
 
 TASKFORCE = "5f0c9d5e-33ce-4e0a-9a52-3a8a0c1f7a11"
@@ -162,14 +162,14 @@ def test_a_plugin_that_is_missing_there(policy: laila.DefaultPolicy, tmp_path: P
 
 
 @pytest.fixture
-def hands() -> Iterator[Hands]:
-    made = Hands("test")
+def hands() -> Iterator[CallbackExecutor]:
+    made = CallbackExecutor("test")
     yield made
     made.stop()
 
 
 def test_hands_keep_the_order_and_go_on_after_an_error(
-    hands: Hands, caplog: pytest.LogCaptureFixture
+    hands: CallbackExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     done: list[int] = []
     last: Future[None] = Future()
@@ -186,7 +186,7 @@ def test_hands_keep_the_order_and_go_on_after_an_error(
     assert "on purpose" in caplog.text
 
 
-def test_hands_grow_while_they_wait(hands: Hands) -> None:
+def test_hands_grow_while_they_wait(hands: CallbackExecutor) -> None:
     """Each of a hundred waits for the next one."""
     futures: list[Future[int]] = [Future() for _ in range(101)]
 

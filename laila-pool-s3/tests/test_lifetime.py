@@ -17,7 +17,7 @@ import pytest
 
 from laila.errors import LailaError, PoolClosedError
 from laila.pool.s3 import S3Pool
-from laila.pool.s3.crew import Crew
+from laila.pool.s3.helper_pool import HelperPool
 from laila.testing.samples import make_blob, stored
 from servers.proxy import Proxy
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     OpenPool = Callable[..., S3Pool]
 
 
-# -- the crew --------------------------------------------------------------------------------------------
+# -- the helper pool ----------------------------------------------------------------------------------------
 
 
 def test_a_crew_answers_in_order() -> None:
@@ -35,20 +35,20 @@ def test_a_crew_answers_in_order() -> None:
         time.sleep(0.001 * (number % 3))
         return number * number
 
-    assert Crew(8, "crew").map(work, range(50)) == [number * number for number in range(50)]
-    assert Crew(8, "crew").map(work, []) == []
+    assert HelperPool(8, "helper_pool").map(work, range(50)) == [number * number for number in range(50)]
+    assert HelperPool(8, "helper_pool").map(work, []) == []
 
 
-def ended(crew: Crew, threads: Iterable[threading.Thread]) -> bool:
-    """Whether helpers of ``crew`` end within some seconds, and it knows it."""
+def ended(helper_pool: HelperPool, threads: Iterable[threading.Thread]) -> bool:
+    """Whether helpers of ``helper pool`` end within some seconds, and it knows it."""
     for thread in threads:
         thread.join(10)
-    return not any(thread.is_alive() for thread in threads) and crew.threads() == []
+    return not any(thread.is_alive() for thread in threads) and helper_pool.threads() == []
 
 
 def test_a_crew_keeps_its_helpers_between_calls() -> None:
     """All of them work where each item takes long, never more; the next call starts no other."""
-    crew = Crew(8, "crew")
+    helper_pool = HelperPool(8, "helper_pool")
     workers: set[int] = set()
     everyone = threading.Barrier(8)
 
@@ -57,32 +57,32 @@ def test_a_crew_keeps_its_helpers_between_calls() -> None:
         if number < 8:
             everyone.wait(20)
 
-    crew.map(work, range(40))
-    helpers = set(crew.threads())
+    helper_pool.map(work, range(40))
+    helpers = set(helper_pool.threads())
     assert workers == {helper.ident for helper in helpers} | {threading.get_ident()}
     assert len(workers) == 8
     with pytest.raises(ZeroDivisionError):
-        crew.map(lambda number: 1 // number, range(20))
+        helper_pool.map(lambda number: 1 // number, range(20))
     for _ in range(50):
-        crew.map(work, range(40))
-    assert set(crew.threads()) == helpers
+        helper_pool.map(work, range(40))
+    assert set(helper_pool.threads()) == helpers
     assert len(workers) == 8
-    assert (crew._free, crew._idle) == (7, 7)
-    crew.close()
-    assert ended(crew, helpers)
-    assert crew.map(lambda number: (number, threading.get_ident()), range(20)) == [
+    assert (helper_pool._free, helper_pool._idle) == (7, 7)
+    helper_pool.close()
+    assert ended(helper_pool, helpers)
+    assert helper_pool.map(lambda number: (number, threading.get_ident()), range(20)) == [
         (number, threading.get_ident()) for number in range(20)
     ]
 
 
 def test_helpers_leave_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of a crew that nobody closes; later ones come when there is."""
-    monkeypatch.setattr("laila.pool.s3.crew._IDLE_SECONDS", 0.05)
-    crew = Crew(8, "crew")
+    """Also of a helper pool that nobody closes; later ones come when there is."""
+    monkeypatch.setattr("laila.pool.s3.helper_pool._IDLE_SECONDS", 0.05)
+    helper_pool = HelperPool(8, "helper_pool")
     for _ in range(2):
-        crew.map(lambda _: time.sleep(0.01), range(20))
-        assert ended(crew, crew.threads())
-        assert (crew._free, crew._idle) == (7, 0)
+        helper_pool.map(lambda _: time.sleep(0.01), range(20))
+        assert ended(helper_pool, helper_pool.threads())
+        assert (helper_pool._free, helper_pool._idle) == (7, 0)
 
 
 def test_helpers_hold_on_to_nothing() -> None:
@@ -91,15 +91,15 @@ def test_helpers_hold_on_to_nothing() -> None:
     class Item:
         pass
 
-    crew = Crew(4, "crew")
+    helper_pool = HelperPool(4, "helper_pool")
     items = [Item() for _ in range(20)]
     seen = [weakref.ref(item) for item in items]
-    crew.map(lambda item: time.sleep(0.001), items)
+    helper_pool.map(lambda item: time.sleep(0.001), items)
     del items
     gc.collect()
-    assert len(crew.threads()) == 3
+    assert len(helper_pool.threads()) == 3
     assert [one() for one in seen] == [None] * 20
-    crew.close()
+    helper_pool.close()
 
 
 def test_a_helper_hides_no_failure() -> None:
@@ -108,7 +108,7 @@ def test_a_helper_hides_no_failure() -> None:
     class Panic(BaseException):
         pass
 
-    crew = Crew(2, "crew")
+    helper_pool = HelperPool(2, "helper_pool")
     both = threading.Barrier(2)
 
     def work(number: int) -> None:
@@ -118,9 +118,9 @@ def test_a_helper_hides_no_failure() -> None:
 
     for _ in range(2):
         with pytest.raises(Panic):
-            crew.map(work, range(2))
-    assert (crew._free, crew._idle) == (1, 1)
-    crew.close()
+            helper_pool.map(work, range(2))
+    assert (helper_pool._free, helper_pool._idle) == (1, 1)
+    helper_pool.close()
 
 
 def test_the_first_error_ends_the_rest() -> None:
@@ -134,25 +134,27 @@ def test_the_first_error_ends_the_rest() -> None:
         done.append(number)
 
     with pytest.raises(ValueError, match="2"):
-        Crew(4, "crew").map(work, range(1000))
+        HelperPool(4, "helper_pool").map(work, range(1000))
     assert len(done) < 50
 
 
 def test_a_crew_in_a_crew_never_waits_for_itself() -> None:
     """Whoever asks does the work itself where no helper is free, however deep."""
-    crew = Crew(3, "crew")
+    helper_pool = HelperPool(3, "helper_pool")
 
     def nest(depth: int) -> int:
-        return 1 if depth == 0 else sum(crew.map(nest, [depth - 1] * 4))
+        return 1 if depth == 0 else sum(helper_pool.map(nest, [depth - 1] * 4))
 
     results: list[list[int]] = []
-    callers = [threading.Thread(target=lambda: results.append(crew.map(nest, [4] * 4))) for _ in range(6)]
+    callers = [
+        threading.Thread(target=lambda: results.append(helper_pool.map(nest, [4] * 4))) for _ in range(6)
+    ]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join(60)
     assert results == [[256] * 4] * 6
-    assert crew._free == 2
+    assert helper_pool._free == 2
 
 
 def test_a_crew_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,10 +163,10 @@ def test_a_crew_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    crew = Crew(8, "crew")
+    helper_pool = HelperPool(8, "helper_pool")
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert crew.map(lambda number: number, range(20)) == [*range(20)]
-    assert crew._free == 7
+    assert helper_pool.map(lambda number: number, range(20)) == [*range(20)]
+    assert helper_pool._free == 7
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -182,16 +184,16 @@ def test_a_crew_in_a_forked_child() -> None:
 
 CREW_AND_FORK = """
 import os, signal, threading
-from laila.pool.s3.crew import Crew
+from laila.pool.s3.helper_pool import HelperPool
 
-crew = Crew(4, "crew")
+helper pool = HelperPool(4, "helper pool")
 
 def workers():
     everyone = threading.Barrier(4)
-    return len({*crew.map(lambda _: (everyone.wait(20), threading.get_ident())[1], range(4))})
+    return len({*helper pool.map(lambda _: (everyone.wait(20), threading.get_ident())[1], range(4))})
 
 print(workers(), flush=True)
-with crew._lock:  # as a helper may
+with helper pool._lock:  # as a helper may
     pid = os.fork()
 if pid == 0:
     signal.alarm(30)

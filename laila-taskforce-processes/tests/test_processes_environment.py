@@ -25,7 +25,7 @@ from laila.taskforce.processes import ProcessTaskForce
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[ProcessTaskForce]:
-    """One crew for all: its workers stay while policies come and go. One worker, so that they meet there."""
+    """One worker pool for all tests, of one worker: it stays while policies come and go."""
     with ProcessTaskForce(1) as taskforce:
         yield taskforce
 

@@ -18,7 +18,7 @@ from laila.taskforce.threads import workers as workers_module
 
 
 def threads_of(taskforce: PythonThreadPoolTaskForce) -> int:
-    return len(taskforce._crew.workers)
+    return len(taskforce._worker_pool.workers)
 
 
 def eventually(condition: Any, seconds: float = 10) -> bool:
@@ -62,7 +62,7 @@ def test_no_thread_before_there_is_work() -> None:
     assert alive() == 0
     for _ in range(20):
         taskforce.submit(int).wait(10)
-        assert eventually(lambda: taskforce._crew.idle)
+        assert eventually(lambda: taskforce._worker_pool.idle)
     assert alive() == 1, "one at a time needs one thread"
     taskforce.shutdown()
     assert alive() == 0
@@ -72,7 +72,7 @@ def test_no_thread_before_there_is_work() -> None:
 def test_the_collector_never_waits_for_the_lock(paused: bool) -> None:
     """It may run in a thread that is being started, for which the thread that holds the lock waits."""
     taskforce = PythonThreadPoolTaskForce(1)
-    crew = taskforce._crew
+    worker_pool = taskforce._worker_pool
     taskforce.submit(int).wait(10)
     if paused:
         taskforce.pause()
@@ -90,7 +90,7 @@ def test_the_collector_never_waits_for_the_lock(paused: bool) -> None:
         thread.start()
         assert collected.wait(10)
     thread.join()
-    assert eventually(lambda: crew.closed and not crew.workers)
+    assert eventually(lambda: worker_pool.closed and not worker_pool.workers)
     assert future.wait(10) == 7
 
 
@@ -129,14 +129,14 @@ def test_a_task_may_shut_its_own_task_force_down() -> None:
 
 def test_a_task_force_that_is_dropped_finishes_and_goes() -> None:
     taskforce = PythonThreadPoolTaskForce(2)
-    crew = taskforce._crew
+    worker_pool = taskforce._worker_pool
     future = taskforce.submit([lambda: time.sleep(0.01)] * 4)
     gone = weakref.ref(taskforce)
     del taskforce
     gc.collect()
     assert gone() is None
     future.wait(10)
-    assert eventually(lambda: not crew.workers), "its threads go home"
+    assert eventually(lambda: not worker_pool.workers), "its threads go home"
 
 
 def test_results_are_not_kept_by_idle_workers() -> None:

@@ -16,10 +16,10 @@ ONE_AND_MORE = pytest.mark.parametrize("workers", [1, 2, 4])
 
 
 def settled(taskforce: PythonThreadPoolTaskForce) -> bool:
-    """Whether the crew is back to its size and nobody counts as blocked."""
-    crew = taskforce._crew
+    """Whether the worker pool is back to its size and nobody counts as blocked."""
+    worker_pool = taskforce._worker_pool
     deadline = time.monotonic() + 10
-    while len(crew.workers) > crew.size or crew.blocked:
+    while len(worker_pool.workers) > worker_pool.size or worker_pool.blocked:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.002)

@@ -151,5 +151,4 @@ def _after_fork() -> None:
             lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own
 
 
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)

@@ -21,7 +21,7 @@ from laila.errors import (
 )
 from laila.showing import shown
 from laila.tiering.chain import StoreOutcome
-from laila.tiering.presence import Presence
+from laila.tiering.tier import Tier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def check_key(key: object) -> str:
     return key
 
 
-class Pool(Authored, Presence):
+class Pool(Authored, Tier):
     """Storage for blobs, and the base class of every pool.
 
     ``nickname`` names the pool; ``transformations`` (names such as ``"zstd"``, or transformation objects) are

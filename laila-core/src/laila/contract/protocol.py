@@ -110,7 +110,7 @@ class Node(TypingProtocol):
         A :class:`~laila.futures.Future` or group that it returns is the result once it has settled.
         """
 
-    def prompt(self, request: Request) -> bool:
+    def non_blocking(self, request: Request) -> bool:
         """Whether dispatching ``request`` never waits, so that an event loop may do it itself."""
 
     def peer_joined(self, peer: str, protocol: Protocol) -> None:
@@ -260,5 +260,4 @@ def _after_fork() -> None:
         protocol._turn = RLock()  # a thread of the parent's may have held it
 
 
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)

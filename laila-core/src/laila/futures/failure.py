@@ -206,5 +206,4 @@ with suppress(AttributeError, RuntimeError):  # it is not public, and too late a
 
     # Before the hooks of task forces are, and so run after them.
     threading._register_atexit(_at_end_of_child)  # type: ignore[attr-defined]
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,4 @@
-"""Hands: threads that do small things for a task force, in order, and more of them while some wait.
+"""CallbackExecutor: threads that do small things for a task force, in order, and more while some wait.
 
 A task force whose work is done elsewhere learns of outcomes in threads that it does not own and must not
 keep: its engine's. It leaves the rest (unpacking an outcome, settling its future, calling the user's
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from laila.futures.task import Task
 
-__all__ = ["Hands"]
+__all__ = ["CallbackExecutor"]
 
 
 class _Hand:
     """The host (:class:`laila.futures.waiting.Host`) of one thread's callbacks."""
 
-    def __init__(self, hands: Hands) -> None:
-        self._hands = hands
+    def __init__(self, hands: CallbackExecutor) -> None:
+        self._callbacks = hands
         self._waits = 0  # more than one when an event loop runs in a callback
 
     def adopt(self, task: Task, *, force: bool = False) -> bool:
@@ -37,15 +37,15 @@ class _Hand:
 
     def block(self) -> bool:
         self._waits += 1
-        return self._waits > 1 or self._hands.give_up_one()
+        return self._waits > 1 or self._callbacks.give_up_one()
 
     def unblock(self) -> None:
         self._waits -= 1
         if self._waits == 0:
-            self._hands.take_back_one()
+            self._callbacks.take_back_one()
 
 
-class Hands:
+class CallbackExecutor:
     """Does what :meth:`call` is given, in order, on daemon threads started when needed. Thread-safe."""
 
     def __init__(self, name: str) -> None:

@@ -174,7 +174,7 @@ class _Caller:
         """Refuse."""
         raise PeerRefusedError("a process that runs tasks shows nothing to others", peer=peer)
 
-    def prompt(self, request: Request) -> bool:
+    def non_blocking(self, request: Request) -> bool:
         """At once."""
         return True
 

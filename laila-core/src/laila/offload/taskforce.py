@@ -29,7 +29,7 @@ from laila.errors import InvalidTaskError, RemoteTraceback, TaskForceError, Work
 from laila.futures.failure import Failure, log_error
 from laila.futures.states import FAILED, FINISHED
 from laila.locks import check_free, check_may_use, long_lock, starting
-from laila.offload.executor import Hands
+from laila.offload.executor import CallbackExecutor
 from laila.offload.lifetime import watch
 from laila.offload.worker import Shipment, reference
 from laila.settings import Settings, option
@@ -97,7 +97,7 @@ class RemoteTaskForce(TaskForce):
     in_process: ClassVar[bool] = False
     for_authors = TaskForce.for_authors | {"_open", "_ship", "_shut", "_abandon", "_drop"}
     keeps = frozenset(
-        ("_ended", "_gone", "_hands", "_held", "_lock", "_opened", "_out", "_over", "_policies", "_queue")
+        ("_ended", "_gone", "_callbacks", "_held", "_lock", "_opened", "_out", "_over", "_policies", "_queue")
     ) | {"_shipping", "_there"}
     settings: RemoteSettings
 
@@ -115,7 +115,7 @@ class RemoteTaskForce(TaskForce):
         self._there: set[Parcel] = set()  # those of them that the engine has
         self._held = self._over = self._opened = self._ended = False
         self._gone = Event()
-        self._hands = Hands(self.nickname or type(self).__name__)
+        self._callbacks = CallbackExecutor(self.nickname or type(self).__name__)
 
     # ---------------------------------------------------------------------------- what an author implements
 
@@ -170,7 +170,7 @@ class RemoteTaskForce(TaskForce):
     @final
     def returned(self, parcel: Parcel, outcome: bytes | memoryview) -> None:
         """A worker has done a task; ``outcome`` is what :func:`laila.offload.worker.perform` gave it."""
-        self._hands.call(partial(self._returned, parcel, outcome))
+        self._callbacks.call(partial(self._returned, parcel, outcome))
 
     @final
     def lost(self, parcel: Parcel, how: str, *, started: bool) -> None:
@@ -179,12 +179,12 @@ class RemoteTaskForce(TaskForce):
         One that had not started is handed over again. One that had, or may have, fails, unless the task
         force was asked to retry.
         """
-        self._hands.call(partial(self._lost, parcel, how, started))
+        self._callbacks.call(partial(self._lost, parcel, how, started))
 
     @final
     def refused(self, parcel: Parcel, error: BaseException) -> None:
         """The engine cannot do a task, and says why."""
-        self._hands.call(partial(self._settle, parcel, FAILED, Failure(error, parcel.name)))
+        self._callbacks.call(partial(self._settle, parcel, FAILED, Failure(error, parcel.name)))
 
     # ------------------------------------------------------------------------------------------- submitting
 
@@ -211,7 +211,7 @@ class RemoteTaskForce(TaskForce):
                     f"{self!r} was shut down and runs nothing any more: make a new task force"
                 )
             self._queue.extend(parcels)
-        self._hands.call(self._hand_over)
+        self._callbacks.call(self._hand_over)
 
     def _policy(self) -> DefaultPolicy | None:
         """Whose tasks these are: the policy that this was added to; the active one where there is none."""
@@ -374,7 +374,7 @@ class RemoteTaskForce(TaskForce):
     def _resume(self) -> None:
         with self._lock:
             self._held = False
-        self._hands.call(self._hand_over)
+        self._callbacks.call(self._hand_over)
 
     def _shutdown(self, wait: bool, cancel_pending: bool) -> None:
         with self._lock:
@@ -411,7 +411,7 @@ class RemoteTaskForce(TaskForce):
                 return
             self._ended = True
             opened = self._opened
-        self._hands.stop()
+        self._callbacks.stop()
         if opened:
             try:
                 self._shut()

@@ -251,9 +251,9 @@ class DefaultCentralCommunication(Component):
         """Raise :class:`PeerRefusedError` where the peer may not call this, before its arguments are read."""
         self._exported(peer).check(peer, request)
 
-    def prompt(self, request: Request) -> bool:
+    def non_blocking(self, request: Request) -> bool:
         """Whether :meth:`dispatch` answers without waiting."""
-        return self._exported("").prompt(request)
+        return self._exported("").non_blocking(request)
 
     def _exported(self, peer: str) -> ExportedMethods:
         if self._methods is None:
@@ -273,5 +273,4 @@ def _after_fork() -> None:
         communication._begin()
 
 
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)

@@ -34,19 +34,19 @@ def allows(role: Role, needed: Role) -> bool:
 class Method:
     """One exported method: what runs, and the role a peer needs."""
 
-    __slots__ = ("call", "prompt", "role", "with_request")
+    __slots__ = ("call", "non_blocking", "role", "with_request")
 
     def __init__(
         self,
         role: Role,
         call: Callable[..., object],
         *,
-        prompt: Callable[..., bool] | bool = False,
+        non_blocking: Callable[..., bool] | bool = False,
         with_request: bool = False,
     ) -> None:
         self.role = role
         self.call = call
-        self.prompt = prompt
+        self.non_blocking = non_blocking
         self.with_request = with_request
 
 
@@ -57,15 +57,15 @@ class ExportedMethods:
         self._policy = policy
         central = policy.central
         served = ServedMemory(central.memory)
-        never_waits = served.never_waits
+        non_blocking = served.non_blocking
         self.table: dict[tuple[str, ...], Method] = {
             ("describe",): Method("read", self._describe, with_request=True),
             ("find",): Method("read", served.find),
-            ("central", "memory", "remember"): Method("read", served.remember, prompt=never_waits),
-            ("central", "memory", "present"): Method("read", served.present, prompt=never_waits),
-            ("central", "memory", "history"): Method("read", served.history, prompt=never_waits),
-            ("central", "memory", "memorize"): Method("write", served.memorize, prompt=never_waits),
-            ("central", "memory", "forget"): Method("write", served.forget, prompt=never_waits),
+            ("central", "memory", "remember"): Method("read", served.remember, non_blocking=non_blocking),
+            ("central", "memory", "present"): Method("read", served.present, non_blocking=non_blocking),
+            ("central", "memory", "history"): Method("read", served.history, non_blocking=non_blocking),
+            ("central", "memory", "memorize"): Method("write", served.memorize, non_blocking=non_blocking),
+            ("central", "memory", "forget"): Method("write", served.forget, non_blocking=non_blocking),
             ("central", "memory", "forget_manifest"): Method("write", served.forget_manifest),
             # Each function has a role of its own, which is looked at too.
             ("central", "command", "submit"): Method("read", self._submit, with_request=True),
@@ -109,12 +109,12 @@ class ExportedMethods:
                 raise InvalidArgumentError(f"{request.method}: {said(error)}") from error
             raise
 
-    def prompt(self, request: Request) -> bool:
+    def non_blocking(self, request: Request) -> bool:
         """Whether calling the method that is meant never waits."""
         method = self.table.get(request.path)
         if method is None:
             return True
-        return method.prompt(**request.kwargs) if callable(method.prompt) else method.prompt
+        return method.non_blocking(**request.kwargs) if callable(method.non_blocking) else method.non_blocking
 
     # -- the policy itself -----------------------------------------------------------------------------------
 

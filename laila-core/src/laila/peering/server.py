@@ -44,7 +44,7 @@ class ServedMemory:
     def __init__(self, memory: DefaultCentralMemory) -> None:
         self._memory = memory
 
-    def never_waits(
+    def non_blocking(
         self, /, *, pool_id: Any = None, pool_nickname: Any = None, affinity: Any = None, **_others: object
     ) -> bool:
         """Whether the pool that is meant answers at once."""

@@ -98,7 +98,7 @@ class TestNode:
     def check(self, peer: str, request: Request) -> None:
         """Let everybody call everything."""
 
-    def prompt(self, request: Request) -> bool:
+    def non_blocking(self, request: Request) -> bool:
         """Nothing here is answered without any wait."""
         return False
 

@@ -259,7 +259,7 @@ class TierMixin(LinkMixin, ABC):
         """Fetch ``keys`` from the origin, sharing the fetches that other threads have under way."""
         mine: dict[str, Flight] = {}
         try:
-            theirs = self._flights.board(keys, mine)
+            theirs = self._flights.join(keys, mine)
             if mine:
                 for flight, one in zip(mine.values(), origin.load(list(mine)), strict=True):
                     flight.found = one
@@ -270,7 +270,7 @@ class TierMixin(LinkMixin, ABC):
             raise
         finally:
             # Our own are finished before others' are waited for: two threads never wait for each other.
-            self._flights.land(mine)
+            self._flights.finish(mine)
         alone = [key for key, flight in theirs.items() if not flight.wait()]
         found = {key: flight.found for key, flight in (mine | theirs).items()}
         if alone:
@@ -408,5 +408,4 @@ def _after_fork() -> None:
         tier._init_locks()
 
 
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)

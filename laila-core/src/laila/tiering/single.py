@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
     K = TypeVar("K")
 
-__all__ = ["Holding", "groups", "how_made"]
+__all__ = ["SingleTier", "groups", "how_made"]
 
 _COMPARED_BYTES = 8 * 1024 * 1024
 
 
-class Holding(Component, Backend):
+class SingleTier(Component, Backend):
     """The part of a pool that files and finds blobs in this pool alone. Thread-safe as its backend is."""
 
     max_blob_bytes: ClassVar[int | None]

@@ -68,7 +68,7 @@ class Flights:
         self._under_way: dict[str, Flight] = {}
         self._renewals: list[Renewal] = []
 
-    def board(self, keys: Iterable[str], mine: dict[str, Flight]) -> dict[str, Flight]:
+    def join(self, keys: Iterable[str], mine: dict[str, Flight]) -> dict[str, Flight]:
         """Return the flights under way for ``keys``; the others begin here and are put into ``mine``.
 
         ``mine`` is the caller's, who must :meth:`land` it whatever happens, an interruption of this very
@@ -84,7 +84,7 @@ class Flights:
                     theirs[key] = flight
         return theirs
 
-    def land(self, mine: dict[str, Flight]) -> None:
+    def finish(self, mine: dict[str, Flight]) -> None:
         """End flights and wake who waits for them."""
         with mutex:
             for key, flight in mine.items():

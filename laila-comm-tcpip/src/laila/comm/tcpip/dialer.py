@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from laila.comm.tcpip.identity import Identity
     from laila.comm.tcpip.link import Call
     from laila.comm.tcpip.once import Once
-    from laila.comm.tcpip.registry import Registry
+    from laila.comm.tcpip.roster import Registry
     from laila.comm.tcpip.settings import TCPIPSettings
     from laila.contract import Node
 

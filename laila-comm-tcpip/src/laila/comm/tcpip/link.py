@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 
+from laila.comm.tcpip.answering import Server
 from laila.comm.tcpip.codec import error_of, split
 from laila.comm.tcpip.connections import drop
 from laila.comm.tcpip.deadlines import Deadlines
 from laila.comm.tcpip.guard import Rate
 from laila.comm.tcpip.messages import BadMessage
-from laila.comm.tcpip.serving import Server
 from laila.comm.tcpip.session import Answered, Called, Cancelled, Session, TooLong, Unread
 from laila.contract import logger, wire
 from laila.errors import PayloadError, PeerDisconnectedError, PeerTimeoutError

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from laila.comm.tcpip.handshake import Verified
     from laila.comm.tcpip.identity import Identity
     from laila.comm.tcpip.once import Once
-    from laila.comm.tcpip.registry import Registry
+    from laila.comm.tcpip.roster import Registry
     from laila.comm.tcpip.settings import TCPIPSettings
     from laila.contract import Node
 
@@ -198,7 +198,7 @@ class Listener:
         link = self._link(connection, verified)
         self._registry.add(link)
         if verified.policy is not None:
-            await self._registry.told_soon(verified.policy)
+            await self._registry.wait_until_announced(verified.policy)
         try:
             await connection.send(verified.answer)
         finally:

@@ -18,7 +18,7 @@ from laila.comm.tcpip.identity import KnownPeers, identity_of
 from laila.comm.tcpip.link import Call
 from laila.comm.tcpip.listener import Listener
 from laila.comm.tcpip.once import Once
-from laila.comm.tcpip.registry import Registry
+from laila.comm.tcpip.roster import Registry
 from laila.comm.tcpip.settings import TCPIPSettings, check
 from laila.comm.tcpip.tls import client_context, server_context
 from laila.contract import Invitation, Protocol, RemoteFuture, locks
@@ -236,7 +236,7 @@ class DefaultTCPIPProtocol(Protocol):
                     loop.wait_for(end(), _STOP_SECONDS)
         finally:
             release(self)
-        registry.tell_all_left()
+        registry.announce_departures()
 
     def _connect(self, uri: str, secret: str) -> str:
         if not isinstance(secret, str) or not secret:

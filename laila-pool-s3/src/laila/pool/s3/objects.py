@@ -10,8 +10,8 @@ from uuid import uuid4
 from laila.contract import Blob, Pool, allocate, head_nbytes, locks, logger, shown
 from laila.errors import CorruptEntryError
 from laila.pool.s3.client import DELETED_AT_ONCE, Client, Failed
-from laila.pool.s3.crew import Crew
 from laila.pool.s3.errors import AccessDeniedError, ObjectStoreError
+from laila.pool.s3.helper_pool import HelperPool
 from laila.pool.s3.names import FOLDER, evolutions_folder, name_of, parse_name
 from laila.pool.s3.settings import MIB, S3Settings
 
@@ -59,7 +59,7 @@ class ObjectPool(Pool):
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
         prefix = settings.key_prefix.strip("/")
         self._root = f"{prefix}/" if prefix else ""
-        self._crew = Crew(settings.concurrency, f"laila-{settings.prefix}")
+        self._helper_pool = HelperPool(settings.concurrency, f"laila-{settings.prefix}")
         # Of keys, where the service does not see to it.
         self._creating = [locks.long_lock() for _ in range(0 if settings.conditional_create else 64)]
         self._tells_deletes = True  # _delete does; else it would be found out by asking for each key first
@@ -71,7 +71,7 @@ class ObjectPool(Pool):
 
     def _close(self) -> None:
         self._client.close()
-        self._crew.close()
+        self._helper_pool.close()
 
     def _name(self, key: str) -> str:
         return self._root + name_of(key)
@@ -110,7 +110,7 @@ class ObjectPool(Pool):
         return self._get(self._name(key), key)
 
     def _read_many(self, keys: Sequence[str]) -> list[Blob | memoryview | bytes | None]:
-        return self._crew.map(self._read_verified, keys)
+        return self._helper_pool.map(self._read_verified, keys)
 
     def _read_verified(self, key: str) -> Blob | memoryview | bytes | None:
         """Read a blob and verify it, while others of the batch are on their way."""
@@ -125,13 +125,13 @@ class ObjectPool(Pool):
         return self._get_head(self._name(key), key)
 
     def _read_heads(self, keys: Sequence[str]) -> list[memoryview | bytes | None]:
-        return self._crew.map(self._read_head, keys)
+        return self._helper_pool.map(self._read_head, keys)
 
     def _exists(self, key: str) -> bool:
         return self._client.exists(self._name(key), key)
 
     def _exist_many(self, keys: Sequence[str]) -> list[bool]:
-        return self._crew.map(self._exists, keys)
+        return self._helper_pool.map(self._exists, keys)
 
     def _get(self, name: str, key: str | None) -> memoryview | bytes | None:
         """Read an object, all of it of one version; None where it is missing."""
@@ -189,7 +189,7 @@ class ObjectPool(Pool):
             if piece is None or piece[1:] != version[1:] or len(piece.data or b"") != stop - start:
                 raise _Replaced
 
-        self._crew.map(read, range(count))
+        self._helper_pool.map(read, range(count))
         return buffer
 
     def _replaced(self, name: str, key: str | None) -> ObjectStoreError:
@@ -220,7 +220,7 @@ class ObjectPool(Pool):
     def _keys(self) -> Iterator[str]:
         for names in self._names(FOLDER):
             hashed = [name for name, named in names.items() if named.key is None]
-            told = dict(zip(hashed, self._crew.map(self._key_in, hashed), strict=True))
+            told = dict(zip(hashed, self._helper_pool.map(self._key_in, hashed), strict=True))
             for name, named in names.items():
                 key = told[name] if named.key is None else named.key
                 if key is not None:
@@ -248,7 +248,7 @@ class ObjectPool(Pool):
     def histories_here(self, stems: Sequence[str]) -> list[list[int]]:
         """See :meth:`laila.contract.Pool.histories_here`; several stems are listed at a time."""
         self._check_open()
-        return self._crew.map(self._evolutions, stems)
+        return self._helper_pool.map(self._evolutions, stems)
 
     # -- writing -------------------------------------------------------------------------------------------
 
@@ -261,7 +261,7 @@ class ObjectPool(Pool):
 
     def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
         last = dict(items)  # of two under one key the later one stays
-        self._crew.map(lambda item: self._write(*item), list(last.items()))
+        self._helper_pool.map(lambda item: self._write(*item), list(last.items()))
 
     def _create(self, key: str, blob: Blob) -> bool:
         if self.creation == "process":
@@ -277,7 +277,7 @@ class ObjectPool(Pool):
         first: dict[str, int] = {}  # of two under one key the earlier one is made
         for place, (key, _) in enumerate(items):
             first.setdefault(key, place)
-        made = self._crew.map(lambda place: self._create(*items[place]), list(first.values()))
+        made = self._helper_pool.map(lambda place: self._create(*items[place]), list(first.values()))
         created = dict(zip(first.values(), made, strict=True))
         return [created.get(place, False) for place in range(len(items))]
 
@@ -306,7 +306,7 @@ class ObjectPool(Pool):
                     if len(found) < 2 * at_once or len(unknown) <= at_once:
                         break
         others = list(unknown.values())
-        answers = self._crew.map(self._exists, others)
+        answers = self._helper_pool.map(self._exists, others)
         return there + [key for key, answer in zip(others, answers, strict=True) if answer]
 
     def _delete_objects(self, names: Sequence[str]) -> None:
@@ -315,7 +315,7 @@ class ObjectPool(Pool):
         if self.settings.bulk_delete:
             even = math.ceil(len(names) / self.settings.concurrency)
             size = min(max(even, _FEW_DELETED), DELETED_AT_ONCE)
-        self._crew.map(self._client.delete, [names[i : i + size] for i in range(0, len(names), size)])
+        self._helper_pool.map(self._client.delete, [names[i : i + size] for i in range(0, len(names), size)])
 
     def _empty(self) -> None:
         for names in self._names(FOLDER):

@@ -10,7 +10,7 @@ from loky.backend.reduction import dumps, loads
 
 from laila.contract import RemoteSettings, RemoteTaskForce, option
 from laila.errors import TaskForceError
-from laila.taskforce.processes.crew import Crew
+from laila.taskforce.processes.worker_pool import WorkerPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ProcessTaskForce(RemoteTaskForce):
             {"workers": workers, "retries": retries, "share_secrets": share_secrets}
         )
         super().__init__(settings=settings, nickname=nickname)
-        self._crew: Crew | None = None
+        self._worker_pool: WorkerPool | None = None
 
     @property
     def workers(self) -> int:
@@ -87,7 +87,7 @@ class ProcessTaskForce(RemoteTaskForce):
                 "this process is a daemon of multiprocessing's, such as a worker of its Pool, and may start "
                 "no other: submit to laila's threads here, or use concurrent.futures.ProcessPoolExecutor"
             )
-        self._crew = Crew(
+        self._worker_pool = WorkerPool(
             self.settings.workers,
             self.nickname or "laila-process",
             self.returned,
@@ -95,21 +95,21 @@ class ProcessTaskForce(RemoteTaskForce):
         )
 
     def _ship(self, parcels: Sequence[Parcel]) -> None:
-        assert self._crew is not None
-        self._crew.give(parcels)
+        assert self._worker_pool is not None
+        self._worker_pool.give(parcels)
 
     def _shut(self) -> None:
-        if self._crew is not None:
-            self._crew.close()
+        if self._worker_pool is not None:
+            self._worker_pool.close()
 
     def _abandon(self) -> None:
-        if self._crew is not None:
-            self._crew.kill()
+        if self._worker_pool is not None:
+            self._worker_pool.kill()
 
     def _drop(self) -> None:
-        if self._crew is not None:
-            self._crew.forget()
-            self._crew = None
+        if self._worker_pool is not None:
+            self._worker_pool.forget()
+            self._worker_pool = None
 
     @staticmethod
     def dumps(value: object) -> bytes | memoryview:

@@ -27,20 +27,20 @@ from laila.errors import TaskForceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.taskforce.threads.workers import Crew
+    from laila.taskforce.threads.workers import WorkerPool
 
 __all__ = ["watch"]
 
 _PATIENCE = 10.0  # seconds before the user is told what an exit waits for
 _PATIENCE_AFTER_INTERRUPT = 0.3
 
-_crews: WeakSet[Crew] = WeakSet()
+_worker_pools: WeakSet[WorkerPool] = WeakSet()
 _given_up = False
 
 
-def watch(crew: Crew) -> None:
-    """See to it that ``crew`` finishes its work at exit, and loses its threads in a fork."""
-    _crews.add(crew)
+def watch(worker_pool: WorkerPool) -> None:
+    """See to it that ``worker pool`` finishes its work at exit, and loses its threads in a fork."""
+    _worker_pools.add(worker_pool)
 
 
 def _finish() -> None:
@@ -49,17 +49,21 @@ def _finish() -> None:
         return
     worked = False
     try:
-        # Work of one crew may be submitted by another's: until none has any left.
-        while busy := [crew for crew in tuple(_crews) if crew.others() or crew.waiting()]:
+        # Work of one worker pool may be submitted by another's: until none has any left.
+        while busy := [
+            worker_pool
+            for worker_pool in tuple(_worker_pools)
+            if worker_pool.others() or worker_pool.waiting()
+        ]:
             worked = True
-            for crew in busy:
-                crew.leave()
-                crew.resume()
-            for crew in busy:
-                _wait_for(crew)
+            for worker_pool in busy:
+                worker_pool.leave()
+                worker_pool.resume()
+            for worker_pool in busy:
+                _wait_for(worker_pool)
     except KeyboardInterrupt:
         _given_up = True  # a second hook must not begin to wait again
-        dropped = sum(crew.abandon() for crew in tuple(_crews))
+        dropped = sum(worker_pool.abandon() for worker_pool in tuple(_worker_pools))
         _log(
             "interrupted at exit: %d tasks that had not started were dropped, and what runs is left", dropped
         )
@@ -70,25 +74,25 @@ def _finish() -> None:
         gc.collect()
 
 
-def _wait_for(crew: Crew) -> None:
+def _wait_for(worker_pool: WorkerPool) -> None:
     told = False
     # Whoever has just interrupted the program expects it to end, and hears at once why it does not.
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    while others := crew.others():
+    while others := worker_pool.others():
         others[0].join(_PATIENCE_AFTER_INTERRUPT if interrupted else _PATIENCE)
         if others[0].is_alive() and not told:
             told = True
-            _say_what_is_waited_for(crew)
+            _say_what_is_waited_for(worker_pool)
     # Only in a child that a task has forked, and which ends in that task: nobody else is left to do it.
-    crew.drain_here()
+    worker_pool.drain_here()
 
 
-def _say_what_is_waited_for(crew: Crew) -> None:
-    under_way = crew.waiting() + sum(len(worker.tasks) for worker in tuple(crew.workers))
+def _say_what_is_waited_for(worker_pool: WorkerPool) -> None:
+    under_way = worker_pool.waiting() + sum(len(worker.tasks) for worker in tuple(worker_pool.workers))
     _log(
         "the program has ended, but %d tasks of %s have not: waiting for them (Ctrl-C to give up)",
         under_way,
-        crew.name,
+        worker_pool.name,
     )
 
 
@@ -99,13 +103,12 @@ def _log(message: str, *values: object) -> None:
 
 
 def _after_fork() -> None:
-    for crew in tuple(_crews):
+    for worker_pool in tuple(_worker_pools):
         error = TaskForceError(
-            f"the process was forked while this task of {shown(crew.name)} was under way, and it goes on "
-            "in the "
-            "parent; submit it again in the child if it is needed there"
+            f"the process was forked while this task of {shown(worker_pool.name)} was under way, and it goes "
+            "on in the parent; submit it again in the child if it is needed there"
         )
-        for task in crew.lose_threads():
+        for task in worker_pool.lose_threads():
             task.abandon(error)
 
 
@@ -116,5 +119,4 @@ with suppress(AttributeError, RuntimeError):  # no such hook, or too late for it
 
     threading._register_atexit(_finish)  # type: ignore[attr-defined]
 atexit.register(_finish)
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)

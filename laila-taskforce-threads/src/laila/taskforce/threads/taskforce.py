@@ -9,7 +9,7 @@ import attrs
 
 from laila.contract import Settings, TaskForce, option
 from laila.taskforce.threads.lifetime import watch
-from laila.taskforce.threads.workers import Crew
+from laila.taskforce.threads.workers import WorkerPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class PythonThreadPoolTaskForce(TaskForce):
 
     def __init__(self, workers: int | None = None, *, nickname: str | None = None) -> None:
         super().__init__(nickname=nickname, settings=ThreadSettings.resolve({"workers": workers}))
-        self._crew = Crew(self.settings.workers, nickname or "laila-worker")
+        self._worker_pool = WorkerPool(self.settings.workers, nickname or "laila-worker")
 
     @property
     def workers(self) -> int:
@@ -64,7 +64,7 @@ class PythonThreadPoolTaskForce(TaskForce):
     @property
     def queue_len(self) -> int:
         """How many tasks wait to be started."""
-        return self._crew.waiting()
+        return self._worker_pool.waiting()
 
     @property
     def look_ahead(self) -> int:
@@ -72,20 +72,20 @@ class PythonThreadPoolTaskForce(TaskForce):
         return 2 * self.settings.workers
 
     def _start(self) -> None:
-        watch(self._crew)
+        watch(self._worker_pool)
         # Dropped without a shutdown, it does what is queued and lets its threads go.
-        finalize(self, self._crew.let_go).atexit = False
+        finalize(self, self._worker_pool.let_go).atexit = False
 
     def _submit(self, tasks: Sequence[Task]) -> None:
-        self._crew.submit(tasks)
+        self._worker_pool.submit(tasks)
 
     def _pause(self) -> None:
-        self._crew.pause()
+        self._worker_pool.pause()
 
     def _resume(self) -> None:
-        self._crew.resume()
+        self._worker_pool.resume()
 
     def _shutdown(self, wait: bool, cancel_pending: bool) -> None:
-        self._crew.close(cancel_pending)
+        self._worker_pool.close(cancel_pending)
         if wait:
-            self._crew.join()
+            self._worker_pool.join()

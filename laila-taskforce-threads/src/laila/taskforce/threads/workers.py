@@ -1,9 +1,9 @@
-"""Crew: worker threads that drain one queue, and grow in number while some of them wait.
+"""WorkerPool: worker threads that drain one queue, and grow in number while some of them wait.
 
-A worker is one of the crew's at work, idle or blocked. At most ``size`` of them are not blocked: when a task
-waits for another future, its worker counts as blocked and a spare takes its place; when the wait is over
+A worker of the pool is at work, idle or blocked. At most ``size`` of them are not blocked: when a task waits
+for another future, its worker counts as blocked and a spare takes its place; when the wait is over
 there is one too many, and the next to finish a task retires. So tasks that wait for tasks always get on,
-whatever the size of the crew, and the number of tasks that run at a time stays what was asked for.
+whatever the size of the pool, and the number of tasks that run at a time stays what was asked for.
 
 Workers take tasks off a deque without a lock (``popleft`` is atomic). An idle worker lays its gate, a lock it
 is about to acquire, on a stack and looks at the queue once more before it sleeps; who adds tasks fills the
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
     from laila.contract import Task
 
-__all__ = ["Crew"]
+__all__ = ["WorkerPool"]
 
 _MAX_NESTED = 50  # tasks run inside one another's waits on one thread
 
-# One lock for all crews: under it threads are started. A call that interrupts its holder is refused.
+# One lock for all worker pools: under it threads are started. A call that interrupts its holder is refused.
 _lock = locks.starting
 
 
 class _Worker:
-    """One thread of the crew, and the host (:class:`laila.futures.waiting.Host`) of the tasks it runs."""
+    """One thread of the worker pool, and the :class:`~laila.futures.waiting.Host` of the tasks it runs."""
 
-    __slots__ = ("crew", "gate", "nested", "tasks", "thread", "waits")
+    __slots__ = ("gate", "nested", "tasks", "thread", "waits", "worker_pool")
 
-    def __init__(self, crew: Crew, name: str) -> None:
-        self.crew = crew
+    def __init__(self, worker_pool: WorkerPool, name: str) -> None:
+        self.worker_pool = worker_pool
         # A daemon, so that the interpreter does not wait for an idle thread; lifetime.py sees to the busy
         # ones.
         self.thread = Thread(target=self._live, name=name, daemon=True)
@@ -53,20 +53,20 @@ class _Worker:
 
     def _live(self) -> None:
         set_host(self)
-        crew = self.crew
-        queue = crew.queue
+        worker_pool = self.worker_pool
+        queue = worker_pool.queue
         with _lock:
-            crew.workers.add(self)  # again, for one whose start was interrupted
+            worker_pool.workers.add(self)  # again, for one whose start was interrupted
         while True:
             try:
                 task = queue.popleft()
             except IndexError:
-                if crew.rest(self):
+                if worker_pool.rest(self):
                     continue
                 return
             self.run(task)
             del task  # or an idle worker would keep what its last task gave
-            if len(crew.workers) - crew.blocked > crew.size and crew.retire(self):
+            if len(worker_pool.workers) - worker_pool.blocked > worker_pool.size and worker_pool.retire(self):
                 return
 
     def run(self, task: Task) -> bool:
@@ -79,8 +79,8 @@ class _Worker:
             self.tasks.pop()
 
     def adopt(self, task: Task, *, force: bool = False) -> bool:
-        """Run ``task``, which this worker is about to wait for, if it is of this crew and has not started."""
-        if task.owner is not self.crew or task.started:
+        """Run ``task``, which this worker is about to wait for, if it is of this pool and has not started."""
+        if task.owner is not self.worker_pool or task.started:
             if not force and not task.future._is_settled() and task in self.tasks:
                 raise TaskForceError(
                     f"a task would wait for its own end for ever: {shown(task)} is under way in this "
@@ -98,20 +98,20 @@ class _Worker:
 
     def block(self) -> bool:
         """Count this worker as blocked, and have a spare take its place if there is work."""
-        crew = self.crew
+        worker_pool = self.worker_pool
         with _lock:
             self.waits += 1
             if self.waits == 1:
-                crew.blocked += 1
-            return crew.grow()
+                worker_pool.blocked += 1
+            return worker_pool.grow()
 
     def unblock(self) -> None:
         """The wait is over."""
-        crew = self.crew
+        worker_pool = self.worker_pool
         with _lock:
             self.waits -= 1
             if self.waits == 0:
-                crew.blocked -= 1
+                worker_pool.blocked -= 1
 
 
 def _stack_is_deep() -> bool:
@@ -123,7 +123,7 @@ def _stack_is_deep() -> bool:
     return True
 
 
-class Crew:
+class WorkerPool:
     """The worker threads of one task force and their queue. Holds no reference to the task force."""
 
     def __init__(self, size: int, name: str) -> None:
@@ -138,7 +138,7 @@ class Crew:
         self.workers: set[_Worker] = set()
         self.blocked = 0
         self.idle: list[Lock] = []
-        self.joins: list[Crew] = []  # crews whose end a worker of this one waits for
+        self.joins: list[WorkerPool] = []  # worker pools whose end a worker of this one waits for
         self._count = 0
 
     # ------------------------------------------------------------------------------------------ from outside
@@ -265,12 +265,12 @@ class Crew:
         self.leave()
 
     def let_go(self) -> None:
-        """Close the crew of a task force that was collected; never wait.
+        """Close the worker pool of a task force that was collected; never wait.
 
         The collector runs anywhere: also in a thread that is being started, whose starter holds the lock and
         waits for it.
         """
-        with suppress(RuntimeError):  # the interpreter ends: its exit hook closes the crews
+        with suppress(RuntimeError):  # the interpreter ends: its exit hook closes the worker pools
             start_new_thread(self.close, (False,))
 
     def abandon(self) -> int:
@@ -299,7 +299,7 @@ class Crew:
         self.idle.pop()
 
     def others(self) -> list[Thread]:
-        """The threads of the crew but the calling one, and any whose start a signal handler broke off."""
+        """The threads of the pool but the calling one, and any whose start a signal handler broke off."""
         me = current_thread()
         with _lock:
             threads = [worker.thread for worker in self.workers]
@@ -308,11 +308,11 @@ class Crew:
     def join(self) -> None:
         """Wait until all workers are gone, after :meth:`leave`.
 
-        A worker of this crew does not wait, nor one of a crew that this one waits for already.
+        A worker of this worker pool does not wait, nor one of a worker pool that this one waits for already.
         """
         locks.check_may_wait()
         host = current_host()
-        mine = host.crew if isinstance(host, _Worker) else None
+        mine = host.worker_pool if isinstance(host, _Worker) else None
         if host is None or mine is None:
             self._join_all()
             return
@@ -321,15 +321,15 @@ class Crew:
                 return
             mine.joins.append(self)
         try:
-            with blocked(host):  # what is left to do may need this thread's crew
+            with blocked(host):  # what is left to do may need this thread's worker pool
                 self._join_all()
         finally:
             with _lock:
                 mine.joins.remove(self)
 
-    def _is_joined_by(self, other: Crew) -> bool:
-        """Whether a worker of ``other`` waits for the end of this crew, itself or through further crews."""
-        return other is self or any(self._is_joined_by(crew) for crew in other.joins)
+    def _is_joined_by(self, other: WorkerPool) -> bool:
+        """Whether a worker of ``other`` waits for the end of this pool, itself or through further pools."""
+        return other is self or any(self._is_joined_by(worker_pool) for worker_pool in other.joins)
 
     def _join_all(self) -> None:
         while not self.abandoned and (others := self.others()):

@@ -6,16 +6,16 @@ from laila.component.authored import answers
 from laila.component.backend import Backend
 from laila.identity import may_evolve, stem
 from laila.tiering.chain import TierMixin
-from laila.tiering.single import Holding
+from laila.tiering.single import SingleTier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Presence"]
+__all__ = ["Tier"]
 
 
-class Presence(Holding, TierMixin):
+class Tier(SingleTier, TierMixin):
     """The part of a pool that tells what is there. Thread-safe as its backend is.
 
     ``present`` and ``namesakes`` ask where a look-up looks: along the chain, or its last tier alone where the
@@ -60,7 +60,7 @@ class Presence(Holding, TierMixin):
         return [found[key] for key in keys]
 
 
-def _exist(pool: Presence, keys: Sequence[str]) -> list[bool]:
+def _exist(pool: Tier, keys: Sequence[str]) -> list[bool]:
     if not keys:
         return []
     nothing = [False] * len(keys)

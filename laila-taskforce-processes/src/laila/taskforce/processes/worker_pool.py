@@ -1,4 +1,4 @@
-"""Crew: worker processes that each do one task at a time, and one thread that listens to all of them.
+"""WorkerPool: worker processes that each do one task at a time, and one thread that listens to all of them.
 
 Each worker is a process of loky's with a pipe of its own. loky's executor is not used: when one of its
 workers dies it ends all others too, with the tasks that they run. Here a worker that dies takes nothing with
@@ -34,17 +34,16 @@ if TYPE_CHECKING:
     Returned = Callable[[Parcel, bytes], None]
     Lost = Callable[[Parcel, str, bool], None]
 
-__all__ = ["Crew"]
+__all__ = ["WorkerPool"]
 
 _PATIENCE = 10.0  # seconds that a worker has to end by itself
 
 # A fork waits while a worker is started: in the child, modules that are just imported and loky's own locks
 # would stay locked for ever.
 _starting = RLock()
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(
-        before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release
-    )
+os.register_at_fork(
+    before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release
+)
 
 _SAFE_PATH = {SAFE_PATH: "1"}
 """Python is to start without the current folder among the places of modules; then come the submitter's."""
@@ -71,7 +70,7 @@ def _start_trackers() -> None:
     _tracked.add(os.getpid())
 
 
-_parents: list[Crew] = []
+_parents: list[WorkerPool] = []
 
 
 def _disown(process: Any) -> None:
@@ -133,7 +132,7 @@ class _Worker:
         return f"{self.process.pid} ended with exit code {code}"
 
 
-class Crew:
+class WorkerPool:
     """At most ``size`` workers, started when there is work for them. Thread-safe.
 
     ``returned(parcel, outcome)`` and ``lost(parcel, how, started)`` are called by the listening thread.

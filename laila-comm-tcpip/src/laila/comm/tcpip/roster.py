@@ -98,7 +98,7 @@ class Registry:
         if joined is not None:
             joined.wait(_TELL_SECONDS)
 
-    async def told_soon(self, peer: str) -> None:
+    async def wait_until_announced(self, peer: str) -> None:
         """The same on the loop."""
         joined = self._joined.get(peer)
         for _ in range(int(_TELL_SECONDS / 0.001)):
@@ -123,7 +123,7 @@ class Registry:
         for link in self._all():
             link.abort()
 
-    def tell_all_left(self) -> None:
+    def announce_departures(self) -> None:
         """Wait until the node knows that all are gone."""
         done = Event()
         self._teller.submit(done.set)

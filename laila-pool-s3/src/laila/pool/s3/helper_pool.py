@@ -26,7 +26,7 @@ from laila.contract import locks
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Crew"]
+__all__ = ["HelperPool"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,14 +36,14 @@ _IDLE_SECONDS = 5.0
 """How long a helper stays without work. Starting one takes as long as a request to a near service."""
 
 
-class Crew:
+class HelperPool:
     """At most ``size - 1`` helpers for all calls together, beside the calling threads. Thread-safe."""
 
     def __init__(self, size: int, name: str) -> None:
         self._most = size - 1
         self._name = name
         self._begin()
-        _crews.add(self)
+        _every.add(self)
 
     def _begin(self) -> None:
         self._lock = locks.long_lock()  # of all that follows
@@ -148,7 +148,7 @@ class Crew:
 
 
 class _Job(Generic[T, R]):
-    """One call of :meth:`Crew.map`, worked on by several threads."""
+    """One call of :meth:`HelperPool.map`, worked on by several threads."""
 
     def __init__(self, work: Callable[[T], R], items: Sequence[T], left: threading.Condition) -> None:
         self.helpers = 0  # at work on it
@@ -181,23 +181,22 @@ class _Job(Generic[T, R]):
         return self._results  # type: ignore[return-value]  # every place was filled
 
 
-_crews: WeakSet[Crew] = WeakSet()
+_every: WeakSet[HelperPool] = WeakSet()
 
 
 @atexit.register
 def _end() -> None:
-    crews = tuple(_crews)
-    for crew in crews:
-        crew.close()
-    for crew in crews:
-        for helper in crew.threads():
+    helper_pools = tuple(_every)
+    for helper_pool in helper_pools:
+        helper_pool.close()
+    for helper_pool in helper_pools:
+        for helper in helper_pool.threads():
             helper.join()  # requests are bounded in time
 
 
 def _after_fork() -> None:
-    for crew in tuple(_crews):
-        crew._begin()  # its threads stayed with the parent
+    for helper_pool in tuple(_every):
+        helper_pool._begin()  # its threads stayed with the parent
 
 
-if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)

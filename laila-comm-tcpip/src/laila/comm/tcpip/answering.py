@@ -173,7 +173,7 @@ class Server:
             except Exception as error:  # noqa: BLE001 - what the peer sent cannot be taken: its answer
                 self._finish(served, _failure(error))
                 return
-            if self._node.prompt(request):
+            if self._node.non_blocking(request):
                 served.begun = True
                 self._dispatch(served, request)
                 return
