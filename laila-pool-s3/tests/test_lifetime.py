@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # -- the helper pool ----------------------------------------------------------------------------------------
 
 
-def test_a_crew_answers_in_order() -> None:
+def test_a_helper_pool_answers_in_order() -> None:
     def work(number: int) -> int:
         time.sleep(0.001 * (number % 3))
         return number * number
@@ -46,7 +46,7 @@ def ended(helper_pool: HelperPool, threads: Iterable[threading.Thread]) -> bool:
     return not any(thread.is_alive() for thread in threads) and helper_pool.threads() == []
 
 
-def test_a_crew_keeps_its_helpers_between_calls() -> None:
+def test_a_helper_pool_keeps_its_helpers_between_calls() -> None:
     """All of them work where each item takes long, never more; the next call starts no other."""
     helper_pool = HelperPool(8, "helper_pool")
     workers: set[int] = set()
@@ -138,7 +138,7 @@ def test_the_first_error_ends_the_rest() -> None:
     assert len(done) < 50
 
 
-def test_a_crew_in_a_crew_never_waits_for_itself() -> None:
+def test_a_pool_in_a_pool_never_waits_for_itself() -> None:
     """Whoever asks does the work itself where no helper is free, however deep."""
     helper_pool = HelperPool(3, "helper_pool")
 
@@ -157,7 +157,7 @@ def test_a_crew_in_a_crew_never_waits_for_itself() -> None:
     assert helper_pool._free == 2
 
 
-def test_a_crew_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_helper_pool_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no thread can be started, as at the end of the interpreter, the caller does all of it."""
 
     def refuse(self: threading.Thread) -> None:
@@ -170,10 +170,10 @@ def test_a_crew_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_crew_in_a_forked_child() -> None:
+def test_a_helper_pool_in_a_forked_child() -> None:
     """Begins anew: it waits neither for the parent's helpers nor for a lock that one of them held."""
     program = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", CREW_AND_FORK],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", POOL_AND_FORK],
         capture_output=True,
         text=True,
         timeout=60,
@@ -182,18 +182,18 @@ def test_a_crew_in_a_forked_child() -> None:
     assert (program.stdout, program.returncode) == ("4\n4\nended 0\n", 0), program.stderr
 
 
-CREW_AND_FORK = """
+POOL_AND_FORK = """
 import os, signal, threading
 from laila.pool.s3.helper_pool import HelperPool
 
-helper pool = HelperPool(4, "helper pool")
+helper_pool = HelperPool(4, "helper_pool")
 
 def workers():
     everyone = threading.Barrier(4)
-    return len({*helper pool.map(lambda _: (everyone.wait(20), threading.get_ident())[1], range(4))})
+    return len({*helper_pool.map(lambda _: (everyone.wait(20), threading.get_ident())[1], range(4))})
 
 print(workers(), flush=True)
-with helper pool._lock:  # as a helper may
+with helper_pool._lock:  # as a helper may
     pid = os.fork()
 if pid == 0:
     signal.alarm(30)
