@@ -234,8 +234,8 @@ def test_any_number_of_one_nickname_end_with_the_program() -> None:
     program = (
         "import laila\n"
         "from laila.taskforce import ProcessTaskForce\n"
-        "worker pools = [ProcessTaskForce(workers=1, nickname='worker pool') for _ in range(3)]\n"
-        "print([worker pool.submit(int).wait(60) for worker pool in worker pools])\n"
+        "forces = [ProcessTaskForce(workers=1, nickname='forces') for _ in range(3)]\n"
+        "print([force.submit(int).wait(60) for force in forces])\n"
         "for _ in range(2):\n"
         "    name = laila.command.add_taskforce(ProcessTaskForce(workers=1, nickname='other'))\n"
         "    print(laila.command.submit(int, taskforce_id=name).wait(60))\n"

@@ -52,12 +52,16 @@ class Authored:
 
 
 def _check_hidden(cls: type[Authored]) -> None:
-    """Raise where a plain value of a class hides a public method or property of laila's base class."""
+    """Raise where a plain value of a class hides a public method or property of laila's base class.
+
+    What the author is to define, such as ``queue_len``, may be a plain value.
+    """
     for name, value in vars(cls).items():
         if name[:1] == "_" or callable(value) or hasattr(value, "__get__") or name in cls.promises:
             continue
         for base in cls.__mro__[1:]:
-            if _is_laila(base.__module__) and hasattr(base.__dict__.get(name), "__get__"):
+            hidden = base.__dict__.get(name) if _is_laila(base.__module__) else None
+            if hasattr(hidden, "__get__") and not getattr(hidden, "__isabstractmethod__", False):
                 raise ContractError(
                     f"{cls.__qualname__}.{name} is {shown(value)}, which would hide what laila's base class "
                     "has under that name: choose another name",
