@@ -348,8 +348,10 @@ def test_destructors_that_save_something(tmp_path: object) -> None:
     end = time.monotonic() + 20
     # A destructor waits behind what the loop has queued, and the collector runs no other one meanwhile.
     while ended <= 20 and time.monotonic() < end:
-        Session()
-        laila.memorize(laila.constant(time.time_ns()))
+        for _ in range(50):
+            Session()
+            last = laila.memorize(laila.constant(time.time_ns()))
+        last.wait()
     gc.set_threshold(700)
     assert ended > 20, ended
     print("ended")
