@@ -12,6 +12,7 @@ import math
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, GenericAlias, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
@@ -155,6 +156,11 @@ def _reduced(value: Any) -> str | tuple[Any, ...]:
         return parts
     padded = [*parts, *([None] * (6 - len(parts)))]
     padded[2] = _state(padded[2])
+    if isinstance(value, partial) and isinstance(padded[2], tuple):
+        padded[2] = (
+            *padded[2][:3],
+            padded[2][3] or None,
+        )  # an empty __dict__ comes to be when it is looked at
     for i in (3, 4):
         if isinstance(padded[i], Iterator):
             padded[i] = list(padded[i])

@@ -27,8 +27,9 @@ def rows_of(blob: Blob) -> list[Any]:
 
 def mutate(rows: list[Any], chance: random.Random) -> None:
     """Change one field of one row: mostly of one that makes an object."""
-    places = [place for place, row in enumerate(rows) if row[0] == tags.REBUILT]
-    place = chance.choice(places if chance.random() < 0.6 else range(len(rows)))
+    whole = [place for place, row in enumerate(rows) if isinstance(row, list | tuple)]
+    places = [place for place in whole if rows[place][0] == tags.REBUILT]
+    place = chance.choice(places if chance.random() < 0.6 else whole)
     row = rows[place]
     if len(row) < 2:
         return
