@@ -27,7 +27,7 @@ def rows_of(blob: Blob) -> list[Any]:
 
 def mutate(rows: list[Any], chance: random.Random) -> None:
     """Change one field of one row: mostly of one that makes an object."""
-    whole = [place for place, row in enumerate(rows) if isinstance(row, list | tuple)]
+    whole = [place for place, row in enumerate(rows) if row and isinstance(row, list | tuple)]
     places = [place for place in whole if rows[place][0] == tags.REBUILT]
     place = chance.choice(places if chance.random() < 0.6 else whole)
     row = rows[place]
