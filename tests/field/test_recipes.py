@@ -55,7 +55,7 @@ def test_mutated_rows(library: str) -> None:
         blob
         for value in LIBRARIES[library]().values()
         for blob in [encode(value, key=KEY)]
-        if blob.signature is None
+        if blob.signature is None and bytes(blob.tree[:1]) == b"\xc1"  # one that has rows
     ]
     assert len(blobs) > 2
     outcomes: set[object] = set()
