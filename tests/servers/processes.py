@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import fcntl
 import os
+import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
+_chance = random.SystemRandom()
+
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
+    """Ports of loopback that nobody listens on.
+
+    They are below those that the system gives out by itself, and no other process of the tests is given them
+    while this one lives: a server may take some time to begin.
+    """
+    folder = Path(tempfile.gettempdir()) / f"laila-test-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    ports: list[int] = []
+    while len(ports) < count:
+        port = _chance.randrange(20_000, 32_000)
+        lock = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            os.close(lock)
+        else:
+            ports.append(port)  # the lock goes with this process
+    return ports
 
 
 def start(
