@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -153,37 +153,26 @@ def test_a_broken_link_is_made_again_with_the_same_identity(
             node.run(f"assert list(laila.peers) == [{policy.global_id!r}], laila.peers")
 
 
-def test_attempts_have_pauses_that_grow(policy: laila.DefaultPolicy, start_node: Callable[..., Node]) -> None:
-    node = start_node()
-    with Proxy(("127.0.0.1", node.port)) as proxy:
-        connect(policy, f"ws://127.0.0.1:{proxy.port}")
-        proxy.refuse = True
-        proxy.cut()
-        before = proxy.connections
-        time.sleep(2)
-        assert 2 <= proxy.connections - before <= 10  # 0.05, 0.1, 0.2, … s, and not as fast as it can
-        proxy.refuse = False
-        until(lambda: laila.peers)
-
-
-def test_attempts_of_many_do_not_come_together(
-    policy: laila.DefaultPolicy, start_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("chance", [0.0, 0.999])
+def test_attempts_have_pauses_that_grow_and_vary_by_chance(
+    policy: laila.DefaultPolicy,
+    start_node: Callable[..., Node],
+    monkeypatch: pytest.MonkeyPatch,
+    chance: float,
 ) -> None:
-    """The pauses vary by chance: the luckiest draw tries more often in the same time than the unluckiest."""
-    attempts = {}
-    for chance in (0.0, 0.999):
-        monkeypatch.setattr(dialer, "random", SimpleNamespace(random=partial(float, chance)))
-        node = start_node()
-        with Proxy(("127.0.0.1", node.port)) as proxy:
-            peer = connect(policy, f"ws://127.0.0.1:{proxy.port}")
-            proxy.refuse = True
-            proxy.cut()
-            before = proxy.connections
-            time.sleep(2.2)
-            attempts[chance] = proxy.connections - before
-            proxy.refuse = False
-            until(partial(laila.peers.get, peer.global_id))
-    assert attempts[0.0] > attempts[0.999] >= 2
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(seconds)
+
+    node = start_node()
+    connect(policy, node.uri)
+    monkeypatch.setattr(dialer, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+    monkeypatch.setattr(dialer, "random", SimpleNamespace(random=lambda: chance))
+    node.process.kill()
+    until(lambda: len(pauses) >= 5)  # nothing listens at the port now
+    assert pauses[:5] == pytest.approx([0.05 * 2**attempt * (0.5 + chance) for attempt in range(5)])
 
 
 def test_another_policy_at_the_address_is_not_taken_for_the_peer(
