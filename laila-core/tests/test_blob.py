@@ -220,6 +220,25 @@ def test_hostile_heads() -> None:
         {**good, "id": 1},
         {**good, "digest": b"short"},
         {**good, "unknown": 1},
+        {**good, "unknown": b"bytes"},
+        {**good, "Unknown": 1},
+        {**good, "Unknown": None},
+        {**good, "Unknown": b"x" * 65_537},
+        {**good, "Unkno wn": b""},
+        {**good, "Ünknown": b""},
+        {**good, "U" * 33: b""},
+        {**good, "": b""},
+        {**good, b"Unknown": b""},
+        {**good, 1: b""},
+        {**good, "Unknown": msgpack.Timestamp(1)},
+        {**good, **{f"N{number}": b"" for number in range(17)}},
+        b"\x84" + msgpack.packb({**good, "nick": "a"})[1:] + msgpack.packb("nick"),
+        b"\x84"
+        + msgpack.packb(good)[1:]
+        + msgpack.packb("Note")
+        + b"\xc4\0"
+        + msgpack.packb("Note")
+        + b"\xc4\0",
         {**good, "nick": 1},
         {**good, "meta": [1, 2]},
         {**good, "meta": ["x", "t", 1, "c", None]},
@@ -253,6 +272,49 @@ def test_hostile_heads() -> None:
     ):
         with pytest.raises(CorruptEntryError):
             Blob.from_bytes(forge(good, b"\xc0", b"", **changes))
+
+
+def test_notes_are_kept_by_who_does_not_know_them() -> None:
+    notes = {"Prov": b"x" * 65_536, "Another_1": b""}
+    plain = encode({"a": 1}, key=KEY, nickname="n")
+    blob = Blob(KEY, plain.tree, (), "n", plain._meta, notes=notes)
+    again = Blob.from_bytes(bytes(blob))
+    assert again.notes == notes
+    assert list(again.notes or ()) == list(notes)
+    assert bytes(again) == bytes(blob)
+    assert blob.digest == plain.digest
+    assert blob.nbytes == len(bytes(blob)) > plain.nbytes
+    assert Blob.read_head(bytes(blob)).notes == notes
+    assert Blob.read_head(bytes(plain)).notes == {}
+    assert pickle.loads(pickle.dumps(blob)).notes == notes  # our own
+    assert decode(again) == {"a": 1}
+    for wrong in ({"prov": b""}, {"Prov": b"x" * 65_537}, {"Prov": 1}, {f"N{n}": b"" for n in range(17)}):
+        with pytest.raises((ValueError, TypeError)):
+            Blob(KEY, plain.tree, notes=wrong)  # type: ignore[arg-type]
+
+
+def test_a_signature_covers_the_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from laila.codec.trust import sign_blob, verify_blob
+    from laila.errors import UntrustedPayloadError
+
+    monkeypatch.setenv("LAILA_SECRET_KEY", "k" * 40)
+    blob = Blob(KEY, b"\xc0", notes={"Prov": b"1"})
+    sign_blob(blob, {})
+    assert verify_blob(Blob.from_bytes(bytes(blob)))
+    for notes in ({"Prov": b"2"}, {"Prow": b"1"}, None, {"Prov": b"1", "More": b""}):
+        changed = Blob(KEY, b"\xc0", signature=blob.signature, notes=notes)
+        with pytest.raises(UntrustedPayloadError):
+            verify_blob(Blob.from_bytes(bytes(changed)))
+
+
+def test_what_a_later_version_needs_is_said() -> None:
+    good = {"id": KEY, "digest": digest_of(b"\xc0")}
+    with pytest.raises(CorruptEntryError, match="needs the header fields 'folds, spins': a newer laila"):
+        Blob.from_bytes(forge({**good, "spins": 1, "folds": [], "Note": b""}))
+    with pytest.raises(
+        CorruptEntryError, match="needs format version 2, and this one knows 1: a newer laila"
+    ):
+        Blob.from_bytes(forge(good, version=2))
 
 
 def outcome(data: bytes | bytearray, key: str | None = None) -> object:
@@ -293,6 +355,8 @@ def test_the_short_way_of_reading_agrees_with_the_thorough_one() -> None:
         {**good, "meta": [msgpack.Timestamp(1), "t", 1, "plain", None]},
         {**good, "digest": msgpack.ExtType(5, b"")},
         {**good, "nick": "n"},
+        {**good, "Note": b"n"},
+        b"\x84" + msgpack.packb(good)[1:] + msgpack.packb("id") + msgpack.packb(KEY),
         {**good, "buffers": []},
         {**good, "trans": []},
         [*good.values()],

@@ -130,6 +130,8 @@ def values() -> dict[str, Any]:
     }
 
 
+NOTED = {"notes": {"Kept": b"as it is", "Empty": b""}}
+"""Header fields that no version knows, by the file that has them."""
 SEQUENCES = {"zlib": ["zlib"], "zstd": ["zstd"], "base64": ["base64"], "aes-gcm": ["zstd", "aes-gcm"]}
 
 
@@ -142,6 +144,9 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(name: str) -> bytes:
     """The bytes of a golden blob, as this version writes it."""
     os.environ["LAILA_SECRET_KEY"] = os.environ["LAILA_ENCRYPTION_KEY"] = SECRET
+    if name in NOTED:
+        plain = encode(values()["plain"], key=KEY, nickname="golden")
+        return bytes(Blob(KEY, plain.tree, (), "golden", plain._meta, notes=NOTED[name]))
     if name in SEQUENCES:
         plain = encode(values()["plain"], key=KEY, nickname="golden")
         return bytes(TransformationSequence(SEQUENCES[name]).apply(plain))
@@ -173,5 +178,14 @@ def test_golden_transformed_blob(name: str) -> None:
     assert_same(values()["plain"], decode(inner))
 
 
+@pytest.mark.parametrize("name", sorted(NOTED))
+def test_golden_notes(name: str) -> None:
+    raw = (CORPUS / f"{name}.laila").read_bytes()
+    blob = Blob.from_bytes(raw, key=KEY)
+    assert blob.notes == NOTED[name]
+    assert bytes(blob) == raw
+    assert_same(values()["plain"], decode(blob))
+
+
 def test_every_file_is_tested() -> None:
-    assert {path.stem for path in CORPUS.glob("*.laila")} == set(values()) | set(SEQUENCES)
+    assert {path.stem for path in CORPUS.glob("*.laila")} == {*values(), *SEQUENCES, *NOTED}

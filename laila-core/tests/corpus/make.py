@@ -12,7 +12,7 @@ assert spec.loader is not None
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 
-for name in [*module.values(), *module.SEQUENCES]:
+for name in [*module.values(), *module.SEQUENCES, *module.NOTED]:
     path = here / f"{name}.laila"
     if not path.exists():
         path.write_bytes(module.make(name))

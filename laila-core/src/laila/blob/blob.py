@@ -24,6 +24,7 @@ from laila.blob.head import (
     PREFIX_BYTES,
     ZEROS,
     BlobHead,
+    check_notes,
     corrupt,
     gap,
     head_checksum,
@@ -78,9 +79,11 @@ class Blob:
 
     ``key`` is the global id, ``tree`` the MessagePack rows, ``buffers`` the out-of-band pieces, ``nickname``
     the entry's name or None, ``signature`` a key id and its HMAC or None, and ``transformations`` what was
-    applied (name and public parameters, outermost last). A transformed blob has an empty tree and one buffer,
-    which holds the transformed bytes of the whole inner blob; its nickname, metadata and signature are in
-    there.
+    applied (name and public parameters, outermost last). ``notes`` are header fields whose names begin with a
+    capital letter, each up to 64 KiB: a reader that does not know one keeps it and does without it.
+
+    A transformed blob has an empty tree and one buffer, which holds the transformed bytes of the whole inner
+    blob; its nickname, metadata, notes and signature are in there.
     """
 
     __slots__ = (
@@ -89,6 +92,7 @@ class Blob:
         "buffers",
         "key",
         "nickname",
+        "notes",
         "signature",
         "transformations",
         "tree",
@@ -105,7 +109,10 @@ class Blob:
         transformations: tuple[tuple[str, Mapping[str, object]], ...] = (),
         signature: tuple[str, bytes] | None = None,
         digest: bytes | None = None,
+        notes: Mapping[str, bytes] | None = None,
     ) -> None:
+        if notes:
+            check_notes(notes)
         self.key = key
         self.tree = tree
         self.buffers = buffers
@@ -114,6 +121,7 @@ class Blob:
         self.transformations = transformations
         self.signature = signature
         self._digest = digest
+        self.notes = notes  # None where there are none: most blobs have none, and this is the shortest way
         self.undone: tuple[str, ...] = ()  # the names of transformations that were undone on the way here
 
     @property
@@ -160,6 +168,8 @@ class Blob:
             header["trans"] = [[name, dict(params)] for name, params in self.transformations]
         if self.signature is not None:
             header["sig"] = self.signature
+        if self.notes:
+            header.update(self.notes)
         return _pack(header)
 
     def _sizes(self, header_bytes: int) -> tuple[int, int]:
@@ -227,10 +237,13 @@ class Blob:
     def signed_parts(self, key_id: str) -> list[memoryview | bytes]:
         """What a signature covers, each part preceded by its length.
 
-        Key id, global id, header, tree, all buffers.
+        Key id, global id, header with its notes, tree, all buffers.
         """
         table = [[b.nbytes, b.dtype, b.shape, b.order] for b in self.buffers]
-        header = _pack([key_id, self.key, self.nickname, self._meta, table])
+        described: list[object] = [key_id, self.key, self.nickname, self._meta, table]
+        if self.notes:
+            described.append(dict(self.notes))
+        header = _pack(described)
         parts: list[memoryview | bytes] = []
         covered: list[memoryview | bytes] = [header, self.tree, *(b.data for b in self.buffers)]
         for part in covered:
@@ -362,6 +375,7 @@ class Blob:
             head.transformations,
             head.signature,
             head.digest,
+            head.notes or None,
         )
 
 

@@ -6,6 +6,7 @@ Every length is checked against what is there before it is used. What the bytes 
 
 from __future__ import annotations
 
+import re
 from struct import Struct
 from types import MappingProxyType
 
@@ -30,9 +31,11 @@ __all__ = [
     "FIXED",
     "FORMAT_VERSION",
     "MAGIC",
+    "NOTE_BYTES",
     "PREFIX_BYTES",
     "ZEROS",
     "BlobHead",
+    "check_notes",
     "corrupt",
     "gap",
     "head_checksum",
@@ -40,6 +43,7 @@ __all__ = [
     "metadata_of",
     "parse_head",
     "read_plain",
+    "unknown",
     "unpack_checked",
 ]
 
@@ -107,12 +111,20 @@ def corrupt(key: str | None, what: str) -> CorruptEntryError:
     )
 
 
+def unknown(key: str | None, what: str) -> CorruptEntryError:
+    """The error for a blob that needs something which only a later version may know."""
+    name = "a blob" if key is None else f"the blob of {key}"
+    return CorruptEntryError(
+        f"{name} needs {what}: a newer laila may be able to read it; if none wrote it, it is damaged", key=key
+    )
+
+
 class BlobHead:
     """What the head of a blob says, without the buffers: enough to compare, list and route.
 
     ``table`` has one ``(nbytes, dtype, shape, order, checksum)`` per buffer; ``nbytes`` is the size of the
-    whole blob and ``head_nbytes`` that of its head, padding included. Read-only by convention, safe between
-    threads.
+    whole blob and ``head_nbytes`` that of its head, padding included. ``notes`` are the header fields that a
+    reader may skip, known here or not. Read-only by convention, safe between threads.
     """
 
     __slots__ = (
@@ -122,6 +134,7 @@ class BlobHead:
         "key",
         "nbytes",
         "nickname",
+        "notes",
         "signature",
         "table",
         "transformations",
@@ -133,6 +146,7 @@ class BlobHead:
     digest: bytes
     transformations: tuple[tuple[str, Mapping[str, object]], ...]
     signature: tuple[str, bytes] | None
+    notes: Mapping[str, bytes]
     table: tuple[tuple[int, str | None, tuple[int, ...], str, bytes], ...]
     nbytes: int
     head_nbytes: int
@@ -205,9 +219,7 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
     if magic != MAGIC:
         raise corrupt(key, "it does not begin as a laila blob does")
     if version != FORMAT_VERSION or reserved:
-        raise corrupt(
-            key, f"format version {version} is not {FORMAT_VERSION}; a newer laila may be able to read it"
-        )
+        raise unknown(key, f"format version {version}, and this one knows {FORMAT_VERSION}")
     tree_start = PREFIX_BYTES + header_bytes
     tree_stop = tree_start + tree_bytes
     if tree_stop > total or view.nbytes < tree_stop:
@@ -219,7 +231,17 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
     if verify and head_checksum(view[: FIXED.size], view[PREFIX_BYTES:head_bytes]) != checksum:
         raise corrupt(key, "its head does not match its checksum")
     try:
-        head = _read_header(unpack_checked(view[PREFIX_BYTES:tree_start]))
+        header = unpack_checked(view[PREFIX_BYTES:tree_start])
+        strange = _needed(header)
+        if strange:
+            raise unknown(
+                key, f"the header {'fields' if len(strange) > 1 else 'field'} {shown(strange, 200)}"
+            )
+        head = _read_header(header)
+        if _count(view[PREFIX_BYTES:tree_start]) != len(header):  # type: ignore[arg-type]  # it is a map
+            raise ValueError("a field that is there twice")
+    except CorruptEntryError:
+        raise
     except (ValueError, TypeError, KeyError, RecursionError, msgpack.UnpackException) as error:
         raise corrupt(key, f"its header cannot be read ({said(error, 200)})") from error
     head.nbytes = total
@@ -251,6 +273,8 @@ def read_plain(data: bytes, key: str | None, make: Callable[..., T]) -> T | None
     ):
         return None
     rest = data[PREFIX_BYTES:]
+    if rest[:1] != b"\x83":  # a map of three
+        return None
     if xxh3_64_intdigest(rest, xxh3_64_intdigest(data[: FIXED.size])) != checksum:
         return None
     try:
@@ -278,13 +302,46 @@ def read_plain(data: bytes, key: str | None, make: Callable[..., T]) -> T | None
 
 
 _KNOWN = frozenset({"id", "digest", "nick", "meta", "buffers", "trans", "sig"})
+_NO_NOTES: Mapping[str, bytes] = MappingProxyType({})
+NOTE_BYTES = 64 * 1024
+"""The most bytes of one note, a header field that a reader may skip."""
+_MOST_NOTES = 16
+_is_field = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}", re.ASCII).fullmatch
+
+
+def check_notes(notes: Mapping[str, bytes]) -> None:
+    """Raise ValueError or TypeError for notes that no header may have."""
+    if len(notes) > _MOST_NOTES:
+        raise ValueError(f"more than {_MOST_NOTES} fields that may be skipped")
+    for name, value in notes.items():
+        if not _is_field(name) or not name[0].isupper():
+            raise ValueError("a field that may be skipped begins with a capital letter")
+        if len(_expect(value, bytes)) > NOTE_BYTES:
+            raise ValueError(f"a field of more than {NOTE_BYTES} bytes")
+
+
+def _count(packed: memoryview) -> int:
+    """How many pairs a MessagePack map says it has, of which the last of equal ones is left."""
+    if packed[0] >> 4 == 0x8:
+        return packed[0] & 0xF
+    return int.from_bytes(packed[1:3], "big") if packed[0] == 0xDE else -1
+
+
+def _needed(header: object) -> str:
+    """The names of fields that a reader must understand, and that this one does not."""
+    if type(header) is not dict or header.keys() <= _KNOWN:
+        return ""
+    names = header.keys() - _KNOWN
+    return ", ".join(sorted(n for n in names if type(n) is str and _is_field(n) and n[0].islower()))
+
+
 _META_TYPES = frozenset({(float, str, int, str, type(None)), (float, str, int, str, bytes)})
 
 
 def _read_header(header: object) -> BlobHead:
     """Check every field of a header; raises ValueError, TypeError or KeyError for one that is wrong."""
-    if type(header) is not dict or not header.keys() <= _KNOWN:
-        raise ValueError("unknown fields")
+    if type(header) is not dict:
+        raise TypeError("it is no map")
     head = BlobHead()
     head.key = _expect(header["id"], str)
     head.digest = _expect(header["digest"], bytes)
@@ -301,6 +358,7 @@ def _read_header(header: object) -> BlobHead:
         head._meta = tuple(meta)
     head.table = head.transformations = ()
     head.signature = None
+    head.notes = _NO_NOTES
     if len(header) > 2 + (nickname is not None) + (meta is not None):  # most often there is nothing else
         _read_rest(header, head)
     return head
@@ -317,6 +375,10 @@ def _read_rest(header: dict[str, object], head: BlobHead) -> None:
     if signature is not None:
         key_id, mac = _expect(signature, list)
         head.signature = (_expect(key_id, str), _expect(mac, bytes))
+    notes = {_expect(name, str): value for name, value in header.items() if name not in _KNOWN}
+    if notes:
+        check_notes(notes)  # type: ignore[arg-type]  # which is what this checks
+        head.notes = MappingProxyType(notes)  # type: ignore[arg-type]
 
 
 def _expect(value: object, kind: type[T]) -> T:

@@ -372,7 +372,9 @@ def _store_next(pool: Pool, blob: Blob) -> Outcome:
     for _ in range(writing.NEXT_TRIES):
         (numbers,) = pool.history([stem])
         key = f"{stem}-{numbers[-1] + 1 if numbers else 0}"
-        moved = Blob(key, blob.tree, blob.buffers, blob.nickname, blob._meta, (), None, blob.digest)
+        moved = Blob(
+            key, blob.tree, blob.buffers, blob.nickname, blob._meta, (), None, blob.digest, blob.notes
+        )
         (outcome,) = pool.store([moved])
         if isinstance(outcome, BaseException):
             return outcome
