@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import laila
-from laila.errors import PoolNotFoundError, SettingsError
+from laila.central.choice import ALPHA, PoolChoice
+from laila.errors import InvalidArgumentError, PoolNotFoundError, SettingsError
 from laila.plugins.first_party import pip_line
 
 
@@ -55,6 +56,17 @@ def test_id_nickname_and_affinity(router: laila.DefaultPoolRouter) -> None:
     assert router.route(affinity=0.5) is a
     assert router.nicknames["bee"] is b
     assert router.route([laila.constant(1)], pool_nickname="a") is a
+
+
+def test_a_choice_is_one_value(router: laila.DefaultPoolRouter) -> None:
+    a = laila.MemoryPool(nickname="a")
+    router.extend(a, affinity=1)
+    assert router.choose(ALPHA) is router.alpha_pool
+    assert router.choose(PoolChoice(a.global_id, "a", 0.5)) is a
+    assert PoolChoice(affinity=0).options() == {"affinity": 0}
+    assert PoolChoice.sent({"pool_nickname": "a"}) == PoolChoice(None, "a")
+    with pytest.raises(InvalidArgumentError, match=r"'replace'.*pool_id, pool_nickname, affinity"):
+        PoolChoice.sent({"pool_nickname": "a", "replace": True})
 
 
 def test_what_disagrees_is_refused(router: laila.DefaultPoolRouter) -> None:

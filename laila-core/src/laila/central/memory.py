@@ -9,6 +9,7 @@ from laila.calling import helpful
 from laila.central import reading, writing
 from laila.central.again import current_folder
 from laila.central.checking import taken_names
+from laila.central.choice import ALPHA, PoolChoice
 from laila.central.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
 from laila.central.interface import MemoryVerbs
 from laila.central.pending import MAX_PENDING_BYTES
@@ -75,7 +76,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
     @property
     def alpha_pool(self) -> Pool:
         """The pool that a verb means when it names none. Assign a pool, or the URL of one."""
-        return self.router.route()
+        return self.router.choose(ALPHA)
 
     @alpha_pool.setter
     def alpha_pool(self, pool: Pool | str) -> None:
@@ -148,7 +149,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
 
     def check_pool(self, pool_nickname: str) -> None:
         """Raise :class:`~laila.errors.PoolNotFoundError` where no pool has this nickname."""
-        self.router.route(pool_nickname=pool_nickname)
+        self.router.choose(PoolChoice(pool_nickname=pool_nickname))
 
     def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> None:
         """Reserved for exclusive leases. Raises ``NotImplementedError``."""
@@ -186,7 +187,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         :class:`~laila.errors.EntryNotFoundError` for leaves of a manifest that are not there, and what the
         pool's backend raises.
         """
-        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
         if on_conflict not in writing.ON_CONFLICT:
             raise SettingsError(
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
@@ -248,7 +249,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         :class:`~laila.errors.PoolNotFoundError`. In the future: :class:`~laila.errors.EntryNotFoundError`,
         :class:`~laila.errors.CorruptEntryError`, :class:`~laila.errors.UntrustedPayloadError`.
         """
-        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
         one, keys, names = wanted("remember", entry_ids, nickname)
         if names is None and scope is None and not (refresh or watch.anybody):
             found = _find(pool, keys, copy, one=one)
@@ -286,7 +287,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         An id without evolution means the constant or all evolutions; a manifest's id means the manifest alone
         (:meth:`laila.Manifest.forget` deletes its leaves too). Raises as :meth:`remember` does.
         """
-        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
         one, keys, names = wanted("forget", entry_ids, nickname)
         if names is None:
             check_no_scope(scope)
@@ -313,7 +314,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         affinity: float | None = None,
     ) -> list[int]:
         """Return the stored evolutions of a variable, ascending; empty where there are none. Blocks."""
-        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
         one, keys, names = wanted("list the history of", entry_id, nickname)
         if not one:
             raise InvalidArgumentError("history() takes one entry at a time")
@@ -334,7 +335,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         missing_ok: bool = False,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.memorize`."""
-        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
+        pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
         size = None if batch_size is None else check_batch_size(batch_size, 0)
         group: GroupFuture[Any] = self._memorize_manifests(
             [manifest], pool, size, one=True, overwrite=overwrite, verify=verify, missing_ok=missing_ok
@@ -387,7 +388,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.remember`."""
         manifest.check_not_empty("remember")
-        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
+        pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
         size, keys = check_batch_size(batch_size, READ_SIZE), list(manifest)
 
         def read() -> list[Any]:
@@ -407,7 +408,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.forget`."""
         manifest.check_not_empty("forget")
-        pool = self.router.route(pool_id=pool_id, pool_nickname=pool_nickname)
+        pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
         leaves = list(manifest)
         size = check_batch_size(batch_size, len(leaves))
 

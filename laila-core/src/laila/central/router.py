@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from laila.central.choice import ALPHA, PoolChoice
 from laila.component.component import Component
 from laila.contract.pool import Pool
 from laila.ending import exiting
@@ -235,7 +236,7 @@ class DefaultPoolRouter(Component):
             PolicyClosedError: the policy is closed.
         """
         pools = [] if hint is None else [self._meant(hint)]
-        alpha = self.route()  # asked in any case: it knows whether the policy is closed
+        alpha = self.choose(ALPHA)  # asked in any case: it knows whether the policy is closed
         if pool_subset is None:
             pools += [alpha, *(self.by_affinity() if everywhere else ())]
         else:
@@ -266,41 +267,61 @@ class DefaultPoolRouter(Component):
         pool_nickname: str | None = None,
         affinity: float | None = None,
     ) -> Pool:
-        """Return the pool that is meant: by id, else nickname, else affinity, else the alpha pool.
+        """Return the pool that is meant: by id, nickname or affinity, else the alpha pool.
 
-        ``affinity`` means the pool with the highest affinity that is not below it. ``entries`` are what is
-        routed; this router treats all alike. Raises :class:`PoolNotFoundError` (a ``KeyError``) that lists
-        what is registered, and :class:`SettingsError` (a ``ValueError``) for two arguments that disagree.
+        Args:
+            entries: What is routed. This router treats all alike.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool.
+            affinity: The pool with the highest affinity is meant; its affinity is at least this.
+
+        Returns:
+            The pool.
+
+        Raises:
+            PoolNotFoundError: (a ``KeyError``) no such pool is registered; it lists those that are.
+            SettingsError: (a ``ValueError``) two arguments name different pools.
+        """
+        return self.choose(PoolChoice(pool_id, pool_nickname, affinity))
+
+    def choose(self, choice: PoolChoice) -> Pool:
+        """Return the pool of a choice, as :meth:`route` does.
+
+        Args:
+            choice: The id, the nickname and the affinity of the pool, as far as they were given.
+
+        Returns:
+            The pool.
+
+        Raises:
+            PoolNotFoundError: no such pool is registered.
+            SettingsError: the parts of the choice name different pools.
         """
         check_may_use()
         if self._closed:
             raise PolicyClosedError("the policy was closed; make a new one: laila.DefaultPolicy()")
-        if pool_id is None and pool_nickname is None and affinity is None:
+        pool_id, nickname, affinity = choice
+        if pool_id is None and nickname is None and affinity is None:
             if self._guard is not None:
                 self._guard()
             return self._alpha
         affinity = _check_affinity(affinity)
-        meant: list[tuple[str, Pool]] = []
+        pools: list[Pool] = []
         if pool_id is not None:
-            meant.append((f"pool_id={shown(pool_id)}", self._find(self._pools, pool_id, "id")))
-        if pool_nickname is not None:
-            meant.append(
-                (
-                    f"pool_nickname={shown(pool_nickname)}",
-                    self._find(self._nicknames, pool_nickname, "nickname"),
-                )
-            )
+            pools.append(self._find(self._pools, pool_id, "id"))
+        if nickname is not None:
+            pools.append(self._find(self._nicknames, nickname, "nickname"))
         if affinity is not None:
             best = self.by_affinity()[0]
             if self._affinities[best.global_id] < affinity:
                 raise self._unknown(f"affinity {affinity} or more")
-            meant.append((f"affinity={affinity}", best))
-        if any(pool is not meant[0][1] for _, pool in meant):
+            pools.append(best)
+        if any(pool is not pools[0] for pool in pools):
+            named = [f"{name}={shown(value)}" for name, value in choice.options().items()]
             raise SettingsError(
-                f"{' and '.join(name for name, _ in meant)} name different pools: give one of them",
-                option="pool_id",
+                f"{' and '.join(named)} name different pools: give one of them", option="pool_id"
             )
-        return meant[0][1]
+        return pools[0]
 
     def _find(self, table: dict[str, Pool], name: str, kind: str) -> Pool:
         if not isinstance(name, str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from laila.central import writing
+from laila.central.choice import ALPHA, PoolChoice
 from laila.central.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
 from laila.central.interface import MemoryVerbs
 from laila.entry import Entry, EntryState, Manifest, to_blob
@@ -66,9 +67,7 @@ class RemoteMemory(MemoryVerbs):
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
             )
         options = _given(
-            pool_id=pool_id,
-            pool_nickname=pool_nickname,
-            affinity=affinity,
+            PoolChoice(pool_id, pool_nickname, affinity),
             overwrite=overwrite or None,
             on_conflict=on_conflict,
             missing_ok=missing_ok or None,
@@ -136,9 +135,7 @@ class RemoteMemory(MemoryVerbs):
     ) -> Future[Any] | GroupFuture[Any]:
         """Fetch entries from over there; see :meth:`DefaultCentralMemory.remember`."""
         options = _given(
-            pool_id=pool_id,
-            pool_nickname=pool_nickname,
-            affinity=affinity,
+            PoolChoice(pool_id, pool_nickname, affinity),
             missing_ok=missing_ok or None,
             refresh=refresh or None,
         )
@@ -160,9 +157,7 @@ class RemoteMemory(MemoryVerbs):
         missing_ok: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
         """Delete entries over there; see :meth:`DefaultCentralMemory.forget`."""
-        options = _given(
-            pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity, missing_ok=missing_ok or None
-        )
+        options = _given(PoolChoice(pool_id, pool_nickname, affinity), missing_ok=missing_ok or None)
         return self._ask("forget", entry_ids, nickname, scope, options, forgotten)
 
     def _ask(
@@ -181,7 +176,7 @@ class RemoteMemory(MemoryVerbs):
             args = [keys[0] if one else keys]
             meant = [[key] for key in keys]
         else:
-            options |= _given(scope=scope)
+            options |= _given(ALPHA, scope=scope)
             options |= {"nickname": names[0] if one else names, "namespace": str(get_active_namespace())}
             meant = candidates(names, scope)
         repeatable = verb == "remember"
@@ -248,7 +243,7 @@ class RemoteMemory(MemoryVerbs):
         one, keys, names = wanted("list the history of", entry_id, nickname)
         if not one:
             raise InvalidArgumentError("history() takes one entry at a time")
-        options = _given(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        options = _given(PoolChoice(pool_id, pool_nickname, affinity))
         if names is not None:
             options |= {"nickname": names[0], "namespace": str(get_active_namespace())}
         numbers = self._peer.call(f"{_MEMORY}history", keys, options, repeatable=True).wait()
@@ -272,8 +267,7 @@ class RemoteMemory(MemoryVerbs):
         """See :meth:`laila.Manifest.memorize`; it goes as one batch."""
         check_batch_size(batch_size, READ_SIZE)
         options = _given(
-            pool_id=pool_id,
-            pool_nickname=pool_nickname,
+            PoolChoice(pool_id, pool_nickname),
             overwrite=overwrite or None,
             missing_ok=missing_ok or None,
         )
@@ -292,7 +286,7 @@ class RemoteMemory(MemoryVerbs):
         """See :meth:`laila.Manifest.remember`; one request for each ``batch_size`` leaves."""
         manifest.check_not_empty("remember")
         size, keys = check_batch_size(batch_size, READ_SIZE), list(manifest)
-        options = _given(pool_id=pool_id, pool_nickname=pool_nickname, refresh=refresh or None)
+        options = _given(PoolChoice(pool_id, pool_nickname), refresh=refresh or None)
         return GroupFuture.of(
             self._send_batch(
                 f"{_MEMORY}remember",
@@ -317,7 +311,7 @@ class RemoteMemory(MemoryVerbs):
         manifest.check_not_empty("forget")
         check_batch_size(batch_size, READ_SIZE)
         leaves = list(manifest)
-        options = _given(pool_id=pool_id, pool_nickname=pool_nickname)
+        options = _given(PoolChoice(pool_id, pool_nickname))
         path = f"{_MEMORY}forget_manifest"
         meant = [*([leaf] for leaf in leaves), [manifest.global_id]]
         return self._send_batch(
@@ -358,8 +352,9 @@ class RemoteMemory(MemoryVerbs):
         raise NotSupportedError("exclusive leases are not supported yet")
 
 
-def _given(**options: object) -> dict[str, object]:
-    return {name: value for name, value in options.items() if value is not None}
+def _given(choice: PoolChoice, **options: object) -> dict[str, object]:
+    """The options of a call: those that choose a pool, and the others that say something."""
+    return {**choice.options(), **{name: value for name, value in options.items() if value is not None}}
 
 
 def _namespace_of(blobs: Iterable[Blob]) -> dict[str, object]:

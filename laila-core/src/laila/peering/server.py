@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from laila.blob.blob import Blob
 from laila.central import checking, reading, writing
+from laila.central.choice import PoolChoice
 from laila.central.ids import as_key, candidates, check_nickname, check_no_scope, wanted
 from laila.contract.pool import StoreOutcome
 from laila.entry import Entry, Manifest, from_blob, to_blob
@@ -38,18 +39,21 @@ class ServedMemory:
     """The memory of a policy as its peers reach it. Thread-safe.
 
     Each verb takes one item or a list and gives a future of one outcome, or of the list of them, in which an
-    exception stands for an item that failed.
+    exception stands for an item that failed. ``choice`` are the options of a peer that name a pool: those of
+    :class:`PoolChoice`.
     """
 
     def __init__(self, memory: DefaultCentralMemory) -> None:
         self._memory = memory
 
-    def non_blocking(
-        self, /, *, pool_id: Any = None, pool_nickname: Any = None, affinity: Any = None, **_others: object
-    ) -> bool:
+    def _pool(self, choice: dict[str, Any]) -> Pool:
+        return self._memory.router.choose(PoolChoice.sent(choice))
+
+    def non_blocking(self, /, **options: Any) -> bool:
         """Whether the pool that is meant answers at once."""
+        choice = {name: value for name, value in options.items() if name in PoolChoice._fields}
         try:
-            pool = self._memory.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+            pool = self._pool(choice)
         except LailaError:
             return True  # it fails at once
         if pool.proxy_to is None:
@@ -60,20 +64,18 @@ class ServedMemory:
         self,
         entries: Blob | Entry | Sequence[Blob | Entry],
         *,
-        pool_id: str | None = None,
-        pool_nickname: str | None = None,
-        affinity: float | None = None,
         overwrite: bool = False,
         on_conflict: str | None = None,
         namespace: str | None = None,
         missing_ok: bool = False,
+        **choice: Any,
     ) -> Any:
         """File blobs; manifests among them last, each if everything of this call that it refers to was.
 
         The id of a blob with a nickname is the one that the nickname has in ``namespace``. Unless
         ``missing_ok``, a manifest that refers to what is neither in this call nor in the pool is refused.
         """
-        pool = self._route(pool_id, pool_nickname, affinity)
+        pool = self._pool(choice)
         if on_conflict not in writing.ON_CONFLICT:
             raise SettingsError(
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
@@ -101,16 +103,9 @@ class ServedMemory:
         keys = [blob.key for blob in blobs]
         return self._memory._runner.run("memorize", pool, keys, write, one=True, count=1, blobs=blobs)
 
-    def present(
-        self,
-        entry_ids: Sequence[str],
-        *,
-        pool_id: str | None = None,
-        pool_nickname: str | None = None,
-        affinity: float | None = None,
-    ) -> Any:
+    def present(self, entry_ids: Sequence[str], **choice: Any) -> Any:
         """Return for each id whether it is there; one without evolution is, where any evolution is."""
-        pool = self._route(pool_id, pool_nickname, affinity)
+        pool = self._pool(choice)
         _, keys, _ = wanted("look for", list(entry_ids), None)
         return self._memory._runner.run(
             "remember", pool, keys, lambda: [pool.present(keys)], one=True, count=1
@@ -123,14 +118,12 @@ class ServedMemory:
         nickname: str | Sequence[str] | None = None,
         scope: str | None = None,
         namespace: str | None = None,
-        pool_id: str | None = None,
-        pool_nickname: str | None = None,
-        affinity: float | None = None,
         missing_ok: bool = False,
         refresh: bool = False,
+        **choice: Any,
     ) -> Any:
         """Fetch blobs. ``namespace`` (a uuid) is what the caller's nicknames are in."""
-        pool = self._route(pool_id, pool_nickname, affinity)
+        pool = self._pool(choice)
         one, keys, names = wanted("remember", entry_ids, nickname)
         if names is None:
             check_no_scope(scope)
@@ -163,13 +156,11 @@ class ServedMemory:
         nickname: str | Sequence[str] | None = None,
         scope: str | None = None,
         namespace: str | None = None,
-        pool_id: str | None = None,
-        pool_nickname: str | None = None,
-        affinity: float | None = None,
         missing_ok: bool = False,
+        **choice: Any,
     ) -> Any:
         """Delete: the outcome of each is None, or its error."""
-        pool = self._route(pool_id, pool_nickname, affinity)
+        pool = self._pool(choice)
         one, keys, names = wanted("forget", entry_ids, nickname)
         if names is None:
             check_no_scope(scope)
@@ -188,17 +179,9 @@ class ServedMemory:
         keys = [key for some in meant for key in some]
         return self._memory._runner.run("forget", pool, keys, delete_named, one=True, count=1)
 
-    def forget_manifest(
-        self,
-        manifest_id: str,
-        leaves: Sequence[str],
-        *,
-        pool_id: str | None = None,
-        pool_nickname: str | None = None,
-        affinity: float | None = None,
-    ) -> Any:
+    def forget_manifest(self, manifest_id: str, leaves: Sequence[str], **choice: Any) -> Any:
         """Delete the manifest, and then its leaves: the outcomes of the leaves, and the manifest's last."""
-        pool = self._route(pool_id, pool_nickname, affinity)
+        pool = self._pool(choice)
         _, (key,), _ = wanted("forget", manifest_id, None)
         _, keys, _ = wanted("forget", list(leaves), None)
 
@@ -215,16 +198,14 @@ class ServedMemory:
         *,
         nickname: str | None = None,
         namespace: str | None = None,
-        pool_id: str | None = None,
-        pool_nickname: str | None = None,
-        affinity: float | None = None,
+        **choice: Any,
     ) -> list[int]:
         """Return the stored evolutions of a variable, ascending."""
         if nickname is not None and entry_id is None:
             if not isinstance(nickname, str):
                 raise InvalidArgumentError("history() takes one entry at a time")
             ((entry_id,),) = candidates([nickname], "ENTRY", _namespace(namespace))
-        return self._memory.history(entry_id, pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)
+        return self._memory.history(entry_id, **PoolChoice.sent(choice).options())
 
     def find(
         self,
@@ -249,12 +230,6 @@ class ServedMemory:
         if failure is not None:
             raise failure
         return None
-
-    def _route(self, pool_id: object, pool_nickname: object, affinity: Any) -> Pool:
-        for name, given in (("pool_id", pool_id), ("pool_nickname", pool_nickname)):
-            if given is not None and not isinstance(given, str):
-                raise InvalidArgumentError(f"{name} is a text, not a {type(given).__name__}")
-        return self._memory.router.route(pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity)  # type: ignore[arg-type]
 
 
 def _namespace(text: object) -> UUID | None:
