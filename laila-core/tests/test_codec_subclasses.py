@@ -523,6 +523,22 @@ def test_files_in_memory() -> None:
     assert template.substitute(x=1) == "1"
 
 
+@pytest.mark.parametrize("newline", [None, "", "\n", "\r", "\r\n"])
+@pytest.mark.parametrize(
+    "written", [("a\r\n",), ("a\r", "\nb"), ("\n", "b"), ("\r\nx\r", "y"), ("a",), ("\r\n\n\r",)]
+)
+def test_a_text_in_memory_knows_what_ended_its_lines(newline: str | None, written: tuple[str, ...]) -> None:
+    text = io.StringIO(newline=newline)
+    for piece in written:
+        text.write(piece)
+    text.seek(1)
+    found = again(text, pickle=False)
+    assert (found.getvalue(), found.newlines, found.tell()) == (text.getvalue(), text.newlines, 1)
+    for file in (found, text):
+        file.write("\r\n")
+    assert (found.getvalue(), found.newlines) == (text.getvalue(), text.newlines)
+
+
 def test_a_view_of_a_dict_stays_one() -> None:
     inner = {"a": 1}
     found = again([inner, types.MappingProxyType(inner)], pickle=False)
@@ -540,6 +556,10 @@ HOSTILE: dict[str, list[Any]] = {
     "file": [tags.MEMORY_FILE, 1, 2],
     "file before its begin": [tags.MEMORY_FILE, b"x", -1],
     "file of text": [tags.MEMORY_FILE, "x", "bad", 0],
+    "file of text with ends": [tags.MEMORY_FILE, "x", "", 0, 8],
+    "file of text with no ends": [tags.MEMORY_FILE, "x", "", 0, 0],
+    "file of text with ends that it cannot know": [tags.MEMORY_FILE, "x", "\n", 0, 1],
+    "file of text with ends twice": [tags.MEMORY_FILE, "x", "", 0, 1, 1],
     "alias": [tags.GENERIC_ALIAS, 0, None, 1],
     "union of nothing": [tags.GENERIC_ALIAS, 2, None],
     "alias of a text": [tags.GENERIC_ALIAS, 1, "x", None],

@@ -183,6 +183,29 @@ def test_attributes_that_an_inherited_method_drops() -> None:
         assert decode(blob)[0].unit == "m"  # type: ignore[index]
 
 
+class Bunch(dict[str, Any]):
+    """A dict whose keys are attributes, and which hides the attributes that it has besides."""
+
+    def __init__(self, factory: Any) -> None:
+        object.__setattr__(self, "factory", factory)
+
+    @property
+    def __dict__(self) -> Any:
+        return dict(self)
+
+    def __getstate__(self) -> Any:
+        return dict(self.items())
+
+    def __setstate__(self, state: Any) -> None:
+        self.update(state)
+
+
+def test_attributes_that_a_class_hides_are_not_lost_in_silence() -> None:
+    with pytest.raises(PayloadError, match="'factory' did not come back") as caught:
+        encode([1, Bunch(list)], key=KEY)
+    assert caught.value.path == "payload[1]"
+
+
 def test_reducers_that_copyreg_knows() -> None:
     class Registered:
         pass

@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 FLAT = ATOMS - {bytes}
+_getstate_of_object = object.__getstate__
 _EXACT = frozenset({str, type(None)})  # of which equal ones are the same
 _FEW = 8
 _BY_NAME = (type, BuiltinFunctionType, ModuleType)
@@ -167,7 +168,14 @@ def dict_of(kind: type) -> Any:
         held = base.__dict__.get("__dict__")
         if isinstance(held, (GetSetDescriptorType, MemberDescriptorType)):
             return held.__get__
-    return None
+    return _hidden_dict if kind.__dictoffset__ else None
+
+
+def _hidden_dict(obj: Any) -> dict[str, object]:
+    """A copy of the ``__dict__`` of an instance whose class has put something else in that place."""
+    state: Any = _getstate_of_object(obj)
+    found = state[0] if type(state) is tuple else state
+    return {} if found is None else dict(found)
 
 
 def _attributes(obj: object) -> dict[str, object]:
@@ -407,7 +415,7 @@ class Comparison:
         if not mine and not its:
             return None
         kind: Any = type(a)
-        if type(mine) is dict and not slots_of(kind) and mine is not a:
+        if type(mine) is dict and not slots_of(kind) and mine is not a and dict_of(kind) is not _hidden_dict:
             self._dicts.add(id(mine))
             known = self._there.setdefault(id(mine), its)
             if known is not its or self._back.setdefault(id(its), mine) is not mine:

@@ -90,6 +90,9 @@ def _decode_record(row: Row, decoder: Decoder) -> object:
     return kind(expect(items, tuple), expect(named, dict))
 
 
+_LINE_ENDS = ("\n", "\r", "\r\n")
+
+
 def _encode_memory_file(value: Any, encoder: Encoder) -> Row:
     if value.closed:
         encoder.refuse("a closed file in memory has no content any more")
@@ -98,7 +101,11 @@ def _encode_memory_file(value: Any, encoder: Encoder) -> Row:
         from laila.codec.signed import encode_pickled
 
         return encode_pickled(value, encoder)
-    return [tags.MEMORY_FILE, *state]
+    met = getattr(value, "newlines", None)
+    if met is None:
+        return [tags.MEMORY_FILE, *state]
+    ends = (met,) if type(met) is str else met
+    return [tags.MEMORY_FILE, *state, sum(1 << _LINE_ENDS.index(end) for end in ends)]
 
 
 def _decode_memory_file(row: Row, decoder: Decoder) -> object:
@@ -109,13 +116,38 @@ def _decode_memory_file(row: Row, decoder: Decoder) -> object:
         file = io.BytesIO(content)  # which copies nothing before somebody writes
         file.seek(position)  # ValueError before the file
         return file
-    kinds = (str | None, int)
     expect(content, str)
-    if len(more) != len(kinds) or not all(map(isinstance, more, kinds)) or type(more[-1]) is not int:
+    newline, place, *ends = more
+    if not (newline is None or type(newline) is str):
         raise TypeError("not the state of a file in memory")
-    found: Any = io.StringIO()
-    found.__setstate__((content, *more, None))
+    found: Any = io.StringIO(newline=newline)
+    if ends:
+        _write_lines(found, content, newline, ends)
+        found.seek(expect(place, int))
+    else:
+        found.__setstate__((content, newline, expect(place, int), None))
     return found
+
+
+def _write_lines(file: io.StringIO, content: str, newline: str | None, ends: list[Any]) -> None:
+    """Fill ``file`` so that it has met just these ends of lines, which it tells as ``newlines``."""
+    (number,) = ends
+    if not 0 < expect(number, int) < 1 << len(_LINE_ENDS) or newline:
+        raise ValueError("unknown ends of lines")
+    met = [end for place, end in enumerate(_LINE_ENDS) if number >> place & 1]
+    if newline is None:  # each end became a line feed when it was written
+        file.write(content.replace("\n", met[-1]))
+    elif "\r\n" in met:
+        file.write(content)
+    else:
+        first, *pieces = content.split("\r\n")
+        file.write(first)
+        for piece in pieces:
+            file.write("\r")  # by itself, as it was
+            file.write("\n" + piece)
+    size = file.tell()
+    file.writelines(met)
+    file.truncate(size)
 
 
 ENCODERS.update(
