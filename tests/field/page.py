@@ -34,9 +34,9 @@ TAIL = """
 Open files, sockets, locks, threads, generators, memory maps and views are refused everywhere: they belong to
 the process. A plain container that contains itself is refused too.
 
-Three things are not part of a value, and do not come back: that an array was [read-only](api.md#memorize); that objects of
-different kinds [share memory](api.md#memorize) (a warning says so); and the
-[traceback](../how-to/store-your-own-classes.md#exceptions) of an exception.
+Three things are not part of a value, and do not come back: that an array was
+[read-only](api.md#memorize); that objects of different kinds [share memory](api.md#memorize) (a warning says
+so); and the [traceback](../how-to/store-your-own-classes.md#exceptions) of an exception.
 
 More about single kinds: [views](api.md#views), [frames and tables](tables.md),
 [your own classes](../how-to/store-your-own-classes.md), [the stored form](blob-format.md).

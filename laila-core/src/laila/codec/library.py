@@ -116,7 +116,7 @@ def _decode_memory_file(row: Row, decoder: Decoder) -> object:
         file = io.BytesIO(content)  # which copies nothing before somebody writes
         file.seek(position)  # ValueError before the file
         return file
-    expect(content, str)
+    content = expect(content, str)
     newline, place, *ends = more
     if not (newline is None or type(newline) is str):
         raise TypeError("not the state of a file in memory")
