@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +13,11 @@ import laila
 from dict_protocol import WIRES, DictProtocol
 from laila.central.interface import CommandVerbs, MemoryVerbs, PolicyVerbs
 from laila.errors import (
+    EmptyManifestError,
     EntryNotFoundError,
     EvolutionConflictError,
+    IdentityConflictError,
+    IdentityError,
     ImmutableEntryError,
     PoolNotFoundError,
     SettingsError,
@@ -139,3 +143,36 @@ def test_tasks_memorize_where_they_run(acting: Any) -> None:
     key = laila.command.submit(an_entry, memorize_to="results").wait()
     assert key == laila.constant(None, nickname="made").global_id
     assert laila.remember(nickname="made", pool_nickname="results").data == "made in a task"
+
+
+def test_an_evolution_by_its_name(acting: Any) -> None:
+    for number in range(3):
+        laila.memorize(laila.variable(f"state {number}", nickname="loss", evolution=number)).wait()
+    stem = laila.variable(None, nickname="loss").global_id.removesuffix("-0")
+    assert laila.remember(nickname="loss", evolution=1).data == "state 1"
+    assert laila.remember(stem, evolution=0).data == "state 0"
+    assert laila.remember(f"{stem}-2", evolution=2).data == "state 2"
+    found = laila.remember(nickname=["loss", "other"], evolution=1, missing_ok=True).wait()
+    assert [entry and entry.data for entry in found] == ["state 1", None]
+    with pytest.raises(EntryNotFoundError):
+        laila.remember(nickname="loss", evolution=3).wait()
+    with pytest.raises(IdentityConflictError, match="disagree"):
+        laila.remember(f"{stem}-2", evolution=1)
+    for wrong in (-1, "1", True, 1.0):
+        with pytest.raises(IdentityError, match="whole number"):
+            laila.remember(nickname="loss", evolution=wrong)  # type: ignore[arg-type]
+    with pytest.raises(IdentityError, match="no evolutions"):
+        laila.remember(nickname="loss", scope="MANIFEST", evolution=1)
+
+
+def test_a_manifest_is_resolved_by_an_event_loop(acting: Any) -> None:
+    manifest = laila.Manifest({"a": laila.constant(1), "b": {"c": [laila.constant(2)]}}, nickname="model")
+    manifest.memorize().wait()
+    tree = asyncio.run(manifest.resolved_async())
+    assert tree["a"].data == 1
+    assert tree["b"]["c"][0].data == 2
+    with pytest.raises(EmptyManifestError):
+        asyncio.run(laila.Manifest().resolved_async())
+    laila.forget(tree["a"]).wait()
+    with pytest.raises(EntryNotFoundError):
+        asyncio.run(manifest.resolved_async())

@@ -209,6 +209,26 @@ def test_the_mapping_side(pool: laila.Pool) -> None:
     assert list(pool) == []
 
 
+def test_get_reads_as_that_of_a_dict(pool: laila.Pool) -> None:
+    here, behind = laila.constant("here"), laila.constant("behind")
+    origin = laila.MemoryPool()
+    pool.proxy_to = origin
+    pool[here.global_id], origin[behind.global_id] = here, behind
+    absent = laila.constant(None).global_id
+    for entry in (here, behind):
+        blob = pool.get(entry.global_id)
+        assert blob is not None
+        assert decode(blob) == entry.data
+    assert pool.get(absent) is None
+    assert pool.get(absent, "other") == "other"
+    manifest = laila.Manifest({"a": here.global_id})
+    assert pool.get(manifest)["a"].key == here.global_id  # type: ignore[attr-defined]
+    with pytest.raises(InvalidArgumentError):
+        pool.get(7)  # type: ignore[call-overload]
+    with pytest.raises(laila.errors.PoolKeyError):
+        pool.get("")
+
+
 def test_bad_values_and_keys_are_refused_and_nothing_is_written(pool: laila.Pool) -> None:
     entry = laila.constant(1)
     with pytest.raises(ValueError, match="must equal"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from laila.entry import Entry
-from laila.errors import IdentityError, InvalidArgumentError, SettingsError
+from laila.entry.entry import check_evolution
+from laila.errors import IdentityConflictError, IdentityError, InvalidArgumentError, SettingsError
 from laila.futures.base import FutureBase
 from laila.identity import are_constants, last_scope, make_global_id, nickname_uuid, parse_global_id
 from laila.showing import shown
@@ -18,6 +19,7 @@ __all__ = [
     "as_entries",
     "as_key",
     "as_keys",
+    "at_evolution",
     "candidates",
     "check_batch_size",
     "check_nickname",
@@ -94,6 +96,34 @@ def candidates(nicknames: Iterable[str], scope: str | None, namespace: UUID | No
         raise IdentityError(f"scope={shown(scope)}: a nickname names an 'ENTRY' or a 'MANIFEST'", value=scope)
     scopes = _SCOPES if scope is None else (scope,)
     return [[make_global_id((s,), nickname_uuid(name, namespace)) for s in scopes] for name in nicknames]
+
+
+def at_evolution(
+    keys: list[str], names: list[str] | None, scope: str | None, evolution: int | None
+) -> tuple[list[str], list[str] | None, str | None]:
+    """Return keys, nicknames and scope of a look-up; with ``evolution`` these are the keys of that evolution.
+
+    Raises ``ValueError`` for what is no evolution or has none, and :class:`IdentityConflictError` for an id
+    with another evolution.
+    """
+    if check_evolution(evolution) is None:
+        return keys, names, scope
+    if names is not None:
+        if scope == "MANIFEST":
+            raise IdentityError(
+                "a manifest has no evolutions: leave evolution= or scope= out", value=evolution
+            )
+        keys, scope = [key for (key,) in candidates(names, scope or "ENTRY")], None
+    return [_evolved(key, evolution) for key in keys], None, scope
+
+
+def _evolved(key: str, evolution: int | None) -> str:
+    scopes, uuid, given = parse_global_id(key)
+    if scopes[-1] == "MANIFEST":
+        raise IdentityError(f"{key} is a manifest, which has no evolutions: leave evolution= out", value=key)
+    if given is not None and given != evolution:
+        raise IdentityConflictError(f"evolution={evolution} and the id {key} disagree: give one of them")
+    return make_global_id(scopes, uuid, evolution)
 
 
 def as_entries(entries: object) -> list[Entry]:

@@ -101,6 +101,7 @@ class MemoryVerbs(ABC):
         *,
         nickname: str | Iterable[str] | None = None,
         scope: Literal["ENTRY", "MANIFEST"] | None = None,
+        evolution: int | None = None,
         pool_id: str | None = None,
         pool_nickname: str | None = None,
         affinity: float | None = None,
@@ -116,6 +117,7 @@ class MemoryVerbs(ABC):
                 evolution.
             nickname: The nickname of the entry or manifest in the active namespace, or several.
             scope: ``"ENTRY"`` or ``"MANIFEST"``, where one nickname names both.
+            evolution: The evolution of the variable that is meant, in place of the newest.
             pool_id: The global id of the pool.
             pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
                 meant.

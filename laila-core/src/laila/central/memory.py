@@ -10,7 +10,15 @@ from laila.central import reading, writing
 from laila.central.again import current_folder
 from laila.central.checking import taken_names
 from laila.central.choice import ALPHA, PoolChoice
-from laila.central.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
+from laila.central.ids import (
+    READ_SIZE,
+    as_entries,
+    at_evolution,
+    candidates,
+    check_batch_size,
+    check_no_scope,
+    wanted,
+)
 from laila.central.interface import MemoryVerbs
 from laila.central.pending import MAX_PENDING_BYTES
 from laila.central.router import DefaultPoolRouter, open_pool
@@ -230,6 +238,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         *,
         nickname: str | Iterable[str] | None = None,
         scope: Literal["ENTRY", "MANIFEST"] | None = None,
+        evolution: int | None = None,
         pool_id: str | None = None,
         pool_nickname: str | None = None,
         affinity: float | None = None,
@@ -239,7 +248,8 @@ class DefaultCentralMemory(Component, MemoryVerbs):
     ) -> Future[Any] | GroupFuture[Any]:
         """Fetch one entry (a Future of it) or many as one batch (a GroupFuture, in input order).
 
-        An id without evolution means the constant, else the newest evolution. ``nickname`` looks for an
+        An id without evolution means the constant, else the newest evolution; ``evolution`` says which one is
+        meant. ``nickname`` looks for an
         entry, then a manifest, of that name in the active namespace; ``scope`` says which where both are
         there. ``missing_ok`` gives None for what is missing; ``copy=False`` gives read-only views without
         copying where the pool can. ``refresh`` asks the last tier of a chain alone and renews the caches
@@ -251,6 +261,8 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         """
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
         one, keys, names = wanted("remember", entry_ids, nickname)
+        if evolution is not None:
+            keys, names, scope = at_evolution(keys, names, scope, evolution)  # type: ignore[assignment]
         if names is None and scope is None and not (refresh or watch.anybody):
             found = _find(pool, keys, copy, one=one)
             if found is not None:

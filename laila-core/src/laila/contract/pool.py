@@ -26,7 +26,7 @@ from laila.tiering.tier import Tier
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import ClassVar, Literal, Self, overload
+    from typing import ClassVar, Literal, Self, TypeVar, overload
 
     from laila.blob.head import BlobHead
     from laila.entry import Entry, Manifest
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from laila.settings import Settings
     from laila.tiering.wrapper import PoolWrapper
     from laila.transform import Transformation, TransformationSequence
+
+    T = TypeVar("T")
 
 __all__ = ["MAX_KEY_BYTES", "Pool", "StoreOutcome"]
 
@@ -281,6 +283,35 @@ class Pool(Authored, Tier):
         if found is None:
             raise self._not_found(key)
         return found
+
+    if TYPE_CHECKING:
+
+        @overload
+        def get(self, key: str) -> Blob | None: ...
+        @overload
+        def get(self, key: str, default: T) -> Blob | T: ...
+        @overload
+        def get(self, key: Manifest, default: object = None) -> PoolWrapper: ...
+
+    def get(self, key: str | Manifest, default: object = None) -> object:
+        """Return ``pool[key]``, or ``default`` where ``key`` is nowhere in the chain.
+
+        What is there and damaged is an error all the same.
+
+        Args:
+            key: The key. A manifest gives its tree over this pool.
+            default: What to return for a missing key.
+
+        Returns:
+            The plain blob, or ``default``.
+
+        Raises:
+            CorruptEntryError: what is filed under ``key`` is damaged.
+        """
+        try:
+            return self[key]
+        except EntryNotFoundError:
+            return default
 
     def __setitem__(self, key: str, entry: bytes | str | Blob | Entry | Mapping[str, object]) -> None:
         """File ``entry`` under ``key`` in this pool alone, replacing what is there.

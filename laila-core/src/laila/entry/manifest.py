@@ -247,6 +247,28 @@ class Manifest(Entry):
         tree: dict[str, Any] = _map_leaves(self.blueprint, dict(zip(self, group.result, strict=True)))
         return tree
 
+    async def resolved_async(
+        self, *, pool_nickname: str | None = None, pool_id: str | None = None, refresh: bool = False
+    ) -> dict[str, Any]:
+        """Fetch every leaf without blocking the event loop, and put the entries into the tree.
+
+        Args:
+            pool_nickname: The pool, by nickname.
+            pool_id: The pool, by id.
+            refresh: Read past the caches of a chain and renew them.
+
+        Returns:
+            The tree with an Entry at each leaf.
+
+        Raises:
+            EmptyManifestError: the manifest is empty (a ``RuntimeError``).
+            EntryNotFoundError: a leaf is missing (a ``KeyError``).
+        """
+        self.check_not_empty("resolve")
+        group = self.remember(pool_nickname=pool_nickname, pool_id=pool_id, refresh=refresh)
+        tree: dict[str, Any] = _map_leaves(self.blueprint, dict(zip(self, await group, strict=True)))
+        return tree
+
     def memorize(
         self,
         *,

@@ -6,7 +6,15 @@ from functools import partial
 
 from laila.central import writing
 from laila.central.choice import ALPHA, PoolChoice
-from laila.central.ids import READ_SIZE, as_entries, candidates, check_batch_size, check_no_scope, wanted
+from laila.central.ids import (
+    READ_SIZE,
+    as_entries,
+    at_evolution,
+    candidates,
+    check_batch_size,
+    check_no_scope,
+    wanted,
+)
 from laila.central.interface import MemoryVerbs
 from laila.entry import Entry, EntryState, Manifest, to_blob
 from laila.errors import (
@@ -126,6 +134,7 @@ class RemoteMemory(MemoryVerbs):
         *,
         nickname: str | Iterable[str] | None = None,
         scope: Literal["ENTRY", "MANIFEST"] | None = None,
+        evolution: int | None = None,
         pool_id: str | None = None,
         pool_nickname: str | None = None,
         affinity: float | None = None,
@@ -143,7 +152,7 @@ class RemoteMemory(MemoryVerbs):
         def convert(found: Any, meant: Sequence[Sequence[str]]) -> list[Any]:
             return opened_all(found, meant, copy=copy, missing_ok=missing_ok)
 
-        return self._ask("remember", entry_ids, nickname, scope, options, convert)
+        return self._ask("remember", entry_ids, nickname, scope, options, convert, evolution)
 
     def forget(
         self,
@@ -168,8 +177,10 @@ class RemoteMemory(MemoryVerbs):
         scope: str | None,
         options: dict[str, object],
         convert: Callable[[Any, Sequence[Sequence[str]]], list[Any]],
+        evolution: int | None = None,
     ) -> Future[Any] | GroupFuture[Any]:
         one, keys, names = wanted(verb, entry_ids, nickname)
+        keys, names, scope = at_evolution(keys, names, scope, evolution)
         args: list[object] = []
         if names is None:
             check_no_scope(scope)

@@ -93,6 +93,7 @@ def remember(entry_ids: Manifest, **kwargs: Any) -> Future[Manifest]: ...  # typ
 def remember(  # type: ignore[overload-overlap]
     entry_ids: Entry | str,
     *,
+    evolution: int | None = ...,
     pool_id: str | None = ...,
     pool_nickname: str | None = ...,
     affinity: float | None = ...,
@@ -104,6 +105,7 @@ def remember(  # type: ignore[overload-overlap]
 def remember(
     entry_ids: Iterable[Entry | str],
     *,
+    evolution: int | None = ...,
     pool_id: str | None = ...,
     pool_nickname: str | None = ...,
     affinity: float | None = ...,
@@ -128,6 +130,7 @@ def remember(  # type: ignore[overload-overlap]
     *,
     nickname: str,
     scope: Literal["ENTRY"] | None = ...,
+    evolution: int | None = ...,
     pool_id: str | None = ...,
     pool_nickname: str | None = ...,
     affinity: float | None = ...,
@@ -140,6 +143,7 @@ def remember(
     *,
     nickname: Iterable[str],
     scope: Literal["ENTRY", "MANIFEST"] | None = ...,
+    evolution: int | None = ...,
     pool_id: str | None = ...,
     pool_nickname: str | None = ...,
     affinity: float | None = ...,
