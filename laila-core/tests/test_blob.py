@@ -317,6 +317,89 @@ def test_what_a_later_version_needs_is_said() -> None:
         Blob.from_bytes(forge(good, version=2))
 
 
+MIB = 1 << 20
+
+
+def hashed(data: bytes) -> bytes:
+    return xxhash.xxh3_128_digest(data)
+
+
+@pytest.mark.parametrize("size", [MIB - 1, MIB, MIB + 1, 2 * MIB, 2 * MIB + 5])
+def test_a_buffer_above_a_mebibyte_has_a_checksum_for_each(size: int) -> None:
+    data = np.random.default_rng(1).bytes(size)
+    blob = encode(data, key=KEY)
+    raw = bytes(blob)
+    assert blob.nbytes == len(raw)
+    header = msgpack.unpackb(raw[40 : 40 + struct.unpack_from("<I", raw, 12)[0]])
+    sums = b"".join(hashed(data[at : at + MIB]) for at in range(0, size, MIB))
+    (row,) = header["buffers"]
+    if size <= MIB:
+        assert "pieces" not in header
+        assert row[4] == hashed(data)
+        assert Blob.read_head(raw).pieces == (b"",)
+    else:
+        assert header["pieces"] == [sums]
+        assert row[4] == hashed(sums)
+        assert Blob.read_head(raw).pieces == (sums,)
+    again = Blob.from_bytes(raw)
+    assert again.digest == blob.digest
+    assert bytes(again) == raw
+    assert decode(again) == data
+
+
+def test_damage_in_one_piece_is_told_with_its_place() -> None:
+    raw = bytearray(bytes(encode(bytes(3 * MIB), key=KEY)))
+    raw[-1] ^= 1
+    with pytest.raises(CorruptEntryError, match="from byte 2097152 on"):
+        Blob.from_bytes(raw)
+    with pytest.raises(CorruptEntryError, match="from byte 2097152 on"):
+        decode(Blob.from_bytes(raw, later=True))
+
+
+def test_lies_about_pieces_are_refused() -> None:
+    data = bytes(MIB + 1)
+    one, two = hashed(data[:MIB]), hashed(data[MIB:])
+    tree = b"\xc1" + msgpack.packb([19, 0, None])
+
+    def header(pieces: Any, checksum: bytes = hashed(one + two), nbytes: int = MIB + 1) -> dict[str, Any]:
+        table = [[nbytes, None, [nbytes], "C", checksum]]
+        found = {"id": KEY, "digest": digest_of(tree, table), "buffers": table}
+        return found if pieces is None else {**found, "pieces": pieces}
+
+    size = 40 + len(msgpack.packb(header([one + two]))) + len(tree)
+    assert decode(Blob.from_bytes(forge(header([one + two]), tree, data), key=KEY)) == data
+    lies: list[Any] = [
+        header(None),
+        header(None, hashed(data)),
+        header([]),
+        header([one]),
+        header([one + two + two]),
+        header([one + two, one + two]),
+        header([two + one]),
+        header([one + two], hashed(data)),
+        header([two + one], hashed(two + one)),
+        header([[one, two]]),
+        header({"0": one + two}),
+        header(one + two),
+        header(5),
+        header(["x" * 32]),
+    ]
+    for lie in lies:
+        with pytest.raises(CorruptEntryError):
+            Blob.from_bytes(forge(lie, tree, data))
+    with pytest.raises(CorruptEntryError):
+        Blob.read_head(forge(header([two + one]), tree, data))
+    # A small buffer has none, and what is announced is not made room for.
+    small = [[1, None, [1], "C", hashed(b"a")]]
+    for pieces in ([], [hashed(b"a")]):
+        told = {"id": KEY, "digest": digest_of(tree, small), "buffers": small, "pieces": pieces}
+        with pytest.raises(CorruptEntryError):
+            Blob.from_bytes(forge(told, tree, b"a"))
+    huge = header([one + two], nbytes=2**60)
+    with pytest.raises(CorruptEntryError):
+        Blob.read_head(forge(huge, tree, b"a", total=size + 2**60))
+
+
 def outcome(data: bytes | bytearray, key: str | None = None) -> object:
     try:
         blob = Blob.from_bytes(data, key=key)

@@ -127,6 +127,7 @@ def values() -> dict[str, Any]:
             *(part for n in range(40) for part in (dt.date(2020, 1, 1 + n % 9), OrderedDict(a=n), {(n, 1)})),
         ],
         "signed": Path,
+        "pieces": [np.arange(2**20 + 1, dtype="<u1")],
     }
 
 

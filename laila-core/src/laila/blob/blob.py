@@ -17,7 +17,6 @@ from xxhash import xxh3_128, xxh3_128_digest
 from laila.blob.buffer import Buffer, byte_view
 from laila.blob.head import (
     CHECKSUM,
-    DIGEST_BYTES,
     FIXED,
     FORMAT_VERSION,
     MAGIC,
@@ -34,6 +33,7 @@ from laila.blob.head import (
     read_plain,
     unpack_checked,
 )
+from laila.blob.pieces import DIGEST_BYTES, PIECE, count_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ _NO_HASH = bytes(DIGEST_BYTES)
 SHORT_BYTES = 64 * 1024
 """Up to this size a blob of the most common kind is read in one go: copying it costs less than views."""
 # From this size on a buffer does not stay in the processor's cache between being verified and being copied.
-_LARGE = 1 << 20
+_LARGE = PIECE
 _COMPARED = 256 * 1024
 
 
@@ -156,7 +156,7 @@ class Blob:
             and all(map(_is_same_buffer, self.buffers, other.buffers))
         )
 
-    def _header(self, digest: bytes, table: list[list[object]]) -> bytes:
+    def _header(self, digest: bytes, table: list[list[object]], pieces: list[bytes]) -> bytes:
         header: dict[str, object] = {"id": self.key, "digest": digest}
         if self.nickname is not None:
             header["nick"] = self.nickname
@@ -164,6 +164,8 @@ class Blob:
             header["meta"] = self._meta
         if table:
             header["buffers"] = table
+        if pieces:
+            header["pieces"] = pieces
         if self.transformations:
             header["trans"] = [[name, dict(params)] for name, params in self.transformations]
         if self.signature is not None:
@@ -187,7 +189,8 @@ class Blob:
     def nbytes(self) -> int:
         """``len(bytes(blob))``, found without hashing anything."""
         table = [[b.nbytes, b.dtype, b.shape, b.order, _NO_HASH] for b in self.buffers]
-        return self._sizes(len(self._header(_NO_HASH, table)))[1]  # type: ignore[arg-type]
+        pieces = [bytes(DIGEST_BYTES * count_of(b.nbytes)) for b in self.buffers if b.nbytes > PIECE]
+        return self._sizes(len(self._header(_NO_HASH, table, pieces)))[1]  # type: ignore[arg-type]
 
     @property
     def content_nbytes(self) -> int:
@@ -204,7 +207,8 @@ class Blob:
         Built anew.
         """
         tree = self.tree
-        header = self._header(self.digest, _table(self.buffers))
+        pieces = [b.pieces for b in self.buffers if b.data.nbytes > PIECE] if self.buffers else []
+        header = self._header(self.digest, _table(self.buffers), pieces)
         padding, total = self._sizes(len(header))
         fixed = FIXED.pack(MAGIC, FORMAT_VERSION, 0, len(header), len(tree), total)
         rest = b"".join((header, tree, ZEROS[:padding])) if padding else header + tree
@@ -353,8 +357,9 @@ class Blob:
         later: bool,
     ) -> Self:
         buffers = []
-        for piece, (nbytes, dtype, shape, order, checksum) in zip(pieces, head.table, strict=True):
-            buffer = Buffer(piece, dtype, shape, order, checksum=checksum)
+        for data, row, sums in zip(pieces, head.table, head.pieces, strict=True):
+            nbytes, dtype, shape, order, checksum = row
+            buffer = Buffer(data, dtype, shape, order, checksum=checksum, pieces=sums)
             if verify:
                 buffer.checked = False
                 # What is transformed is read through before it is decoded.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from xxhash import xxh3_128_digest
-
 from laila.blob.head import corrupt
+from laila.blob.pieces import DIGEST_BYTES, PIECE, checksum_of, first_damaged, sums_of
 
 __all__ = ["Buffer", "byte_view"]
 
@@ -49,7 +48,7 @@ class Buffer:
     by convention.
     """
 
-    __slots__ = ("_hash", "checked", "data", "dtype", "order", "own", "shape")
+    __slots__ = ("_hash", "_sums", "checked", "data", "dtype", "order", "own", "shape")
 
     def __init__(
         self,
@@ -59,6 +58,7 @@ class Buffer:
         order: str = "C",
         *,
         checksum: bytes | None = None,
+        pieces: bytes = b"",
     ) -> None:
         self.data = data
         self.dtype = dtype
@@ -67,15 +67,20 @@ class Buffer:
         self.own: memoryview | None = None
         self.checked = True
         self._hash = checksum
+        self._sums = pieces
 
     def check(self, key: str, found: bytes | None = None) -> None:
-        """Verify the checksum, unless that was done; ``found`` is the hash where it was made on the way.
+        """Verify the checksum, unless that was done; ``found`` has those of its pieces, if made on the way.
 
         Raises :class:`CorruptEntryError` about the blob of ``key``.
         """
         if not self.checked:
-            if (xxh3_128_digest(self.data) if found is None else found) != self._hash:
-                raise corrupt(key, "a buffer does not match its checksum")
+            number = first_damaged(
+                self._sums or self.checksum, sums_of(self.data) if found is None else found
+            )
+            if number >= 0:
+                where = f" from byte {number * PIECE} on" if self._sums else ""
+                raise corrupt(key, f"a buffer does not match its checksum{where}")
             self.checked = True
 
     @property
@@ -85,10 +90,20 @@ class Buffer:
 
     @property
     def checksum(self) -> bytes:
-        """The XXH3-128 hash of the bytes, computed at first use."""
+        """The XXH3-128 hash of the bytes, or of the hashes of their pieces; computed at first use."""
         if self._hash is None:
-            self._hash = xxh3_128_digest(self.data)
+            sums = sums_of(self.data)
+            if len(sums) > DIGEST_BYTES:
+                self._sums = sums
+            self._hash = checksum_of(sums)
         return self._hash
+
+    @property
+    def pieces(self) -> bytes:
+        """The hashes of the pieces, joined, where there are several; else nothing. Computed at first use."""
+        if not self._sums and self.data.nbytes > PIECE:
+            self._sums = sums_of(self.data)
+        return self._sums
 
     def __repr__(self) -> str:
         what = "bytes" if self.dtype is None else f"{self.dtype} {self.shape} {self.order}"

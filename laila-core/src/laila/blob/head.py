@@ -13,6 +13,7 @@ from types import MappingProxyType
 import msgpack
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
+from laila.blob.pieces import DIGEST_BYTES, PIECE, count_of
 from laila.errors import CorruptEntryError
 from laila.showing import said, shown
 
@@ -51,7 +52,6 @@ MAGIC = b"\x93LAILA\r\n"
 """The first eight bytes of every blob: no text, and changed by what changes line ends."""
 FORMAT_VERSION = 1
 ALIGNMENT = 64
-DIGEST_BYTES = 16
 
 # magic, version, reserved (0), header bytes, tree bytes, total bytes; then the checksum of the head without
 # itself.
@@ -122,9 +122,12 @@ def unknown(key: str | None, what: str) -> CorruptEntryError:
 class BlobHead:
     """What the head of a blob says, without the buffers: enough to compare, list and route.
 
-    ``table`` has one ``(nbytes, dtype, shape, order, checksum)`` per buffer; ``nbytes`` is the size of the
-    whole blob and ``head_nbytes`` that of its head, padding included. ``notes`` are the header fields that a
-    reader may skip, known here or not. Read-only by convention, safe between threads.
+    ``table`` has one ``(nbytes, dtype, shape, order, checksum)`` per buffer, ``pieces`` the checksums of its
+    pieces (:mod:`laila.blob.pieces`), joined, where it has several, else nothing.
+
+    ``nbytes`` is the size of the whole blob and ``head_nbytes`` that of its head, padding included. ``notes``
+    are the header fields that a reader may skip, known here or not. Read-only by convention, safe between
+    threads.
     """
 
     __slots__ = (
@@ -135,6 +138,7 @@ class BlobHead:
         "nbytes",
         "nickname",
         "notes",
+        "pieces",
         "signature",
         "table",
         "transformations",
@@ -148,6 +152,7 @@ class BlobHead:
     signature: tuple[str, bytes] | None
     notes: Mapping[str, bytes]
     table: tuple[tuple[int, str | None, tuple[int, ...], str, bytes], ...]
+    pieces: tuple[bytes, ...]
     nbytes: int
     head_nbytes: int
     tree_span: tuple[int, int]
@@ -237,7 +242,7 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
             raise unknown(
                 key, f"the header {'fields' if len(strange) > 1 else 'field'} {shown(strange, 200)}"
             )
-        head = _read_header(header)
+        head = _read_header(header, verify)
         if _count(view[PREFIX_BYTES:tree_start]) != len(header):  # type: ignore[arg-type]  # it is a map
             raise ValueError("a field that is there twice")
     except CorruptEntryError:
@@ -301,7 +306,7 @@ def read_plain(data: bytes, key: str | None, make: Callable[..., T]) -> T | None
     return make(name, tree, (), None, (created, kind, size, codec, user), (), None, digest)
 
 
-_KNOWN = frozenset({"id", "digest", "nick", "meta", "buffers", "trans", "sig"})
+_KNOWN = frozenset({"id", "digest", "nick", "meta", "buffers", "pieces", "trans", "sig"})
 _NO_NOTES: Mapping[str, bytes] = MappingProxyType({})
 NOTE_BYTES = 64 * 1024
 """The most bytes of one note, a header field that a reader may skip."""
@@ -338,7 +343,7 @@ def _needed(header: object) -> str:
 _META_TYPES = frozenset({(float, str, int, str, type(None)), (float, str, int, str, bytes)})
 
 
-def _read_header(header: object) -> BlobHead:
+def _read_header(header: object, verify: bool) -> BlobHead:
     """Check every field of a header; raises ValueError, TypeError or KeyError for one that is wrong."""
     if type(header) is not dict:
         raise TypeError("it is no map")
@@ -356,16 +361,17 @@ def _read_header(header: object) -> BlobHead:
         if tuple(map(type, _expect(meta, list))) not in _META_TYPES:
             raise TypeError("metadata of other types")
         head._meta = tuple(meta)
-    head.table = head.transformations = ()
+    head.table = head.pieces = head.transformations = ()
     head.signature = None
     head.notes = _NO_NOTES
     if len(header) > 2 + (nickname is not None) + (meta is not None):  # most often there is nothing else
-        _read_rest(header, head)
+        _read_rest(header, head, verify)
     return head
 
 
-def _read_rest(header: dict[str, object], head: BlobHead) -> None:
+def _read_rest(header: dict[str, object], head: BlobHead, verify: bool) -> None:
     head.table = tuple(_table_row(*_expect(row, list)) for row in _expect(header.get("buffers", []), list))
+    head.pieces = _read_pieces(header, head, verify)
     steps = []
     for step in _expect(header.get("trans", []), list):
         name, params = _expect(step, list)
@@ -379,6 +385,25 @@ def _read_rest(header: dict[str, object], head: BlobHead) -> None:
     if notes:
         check_notes(notes)  # type: ignore[arg-type]  # which is what this checks
         head.notes = MappingProxyType(notes)  # type: ignore[arg-type]
+
+
+def _read_pieces(header: dict[str, object], head: BlobHead, verify: bool) -> tuple[bytes, ...]:
+    """The checksums of the pieces of each buffer, which are there for those that have several."""
+    large = sum(row[0] > PIECE for row in head.table)
+    given = _expect(header.get("pieces", []), list)
+    if len(given) != large or ("pieces" in header) != (large > 0):
+        raise ValueError(f"checksums of pieces for {len(given)} buffers, of which {large} have several")
+    rest = iter(given)
+    found = []
+    for nbytes, _, _, _, checksum in head.table:
+        sums = _expect(next(rest), bytes) if nbytes > PIECE else b""
+        if nbytes > PIECE:
+            if len(sums) != DIGEST_BYTES * count_of(nbytes):
+                raise ValueError(f"{len(sums)} bytes of checksums for {count_of(nbytes)} pieces")
+            if verify and xxh3_128_digest(sums) != checksum:
+                raise ValueError("checksums of pieces that are not those of the buffer")
+        found.append(sums)
+    return tuple(found)
 
 
 def _expect(value: object, kind: type[T]) -> T:

@@ -14,9 +14,10 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
-from xxhash import xxh3_128
+from xxhash import xxh3_128_digest
 
 from laila.blob.buffer import Buffer, byte_view
+from laila.blob.pieces import PIECE
 from laila.codec import apart, tags
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Memory", "memory_of", "plain_array"]
 
-_PIECE = 1 << 20
 _MAX_STRIDE = 1 << 62
 
 
@@ -253,12 +253,12 @@ def _copy_checked(decoder: Decoder, buffer: Buffer, dtype: np.dtype[Any]) -> Arr
     source: Array = np.frombuffer(buffer.data, np.uint8)
     view = _build(decoder, buffer.data, dtype, buffer.shape, buffer.order, copy=False)
     array, target = _like(view, buffer.order)
-    state = xxh3_128()
-    for start in range(0, buffer.nbytes, _PIECE):
-        piece = target[start : start + _PIECE]
-        piece[:] = source[start : start + _PIECE]
-        state.update(piece.data)
-    buffer.check(decoder.blob.key, state.digest())
+    sums = []
+    for start in range(0, buffer.nbytes, PIECE):
+        piece = target[start : start + PIECE]
+        piece[:] = source[start : start + PIECE]
+        sums.append(xxh3_128_digest(piece.data))
+    buffer.check(decoder.blob.key, b"".join(sums))
     return array
 
 

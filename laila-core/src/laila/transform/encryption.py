@@ -1,6 +1,6 @@
 """AES-256-GCM, in segments, under a key of its own for every blob.
 
-The stored bytes are a random salt of 16 bytes and then segments of at most 16 MiB of plain text, each
+The stored bytes are a random salt of 16 bytes and then segments of at most 1 MiB of plain text, each
 followed by its tag of 16 bytes. The key of a blob is ``HMAC-SHA256(key, "laila aes-gcm 1" + salt)``: so
 nonces need not be random (GCM bears 2**32 random ones under one key, and 64 GiB under one nonce; neither
 limit is near). The nonce of a segment is its number (11 bytes, big-endian) and a byte that is 1 for the last:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AesGcm"]
 
-SEGMENT = 16 << 20
+SEGMENT = 1 << 20
 _SALT = 16
 _TAG = 16
 _KEY = 32
