@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -255,7 +256,7 @@ def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "path" not in pool.options()  # the default folder is each machine's own
     with FilesystemPool.from_url("file:quick?durable=process", durable="power") as pool:
         assert pool.durability == "power"
-        assert pool.options() == {"path": str(tmp_path / "quick"), "durable": "power"}
+        assert pool.options() == {"path": str(tmp_path / "quick"), "durable": "power", "read_only": False}
 
 
 @pytest.mark.parametrize(
@@ -298,3 +299,27 @@ def test_messages_name_the_folder(tmp_path: Path) -> None:
         assert (pool.label, named.label) == ("FilesystemPool run", "named")
         with pytest.raises(KeyError, match="FilesystemPool run"):
             pool["k"]
+
+
+def test_read_only_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(PoolError, match="makes none"):
+        FilesystemPool(tmp_path / "typo", read_only=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PoolError, match="makes none"):
+        FilesystemPool(tmp_path / "empty", read_only=True)
+    entry = laila.constant([1, 2])
+    with FilesystemPool(tmp_path / "pool") as pool:
+        pool[entry.global_id] = entry
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    with FilesystemPool(tmp_path / "pool", read_only=True) as pool:
+        assert pool.keys() == [entry.global_id]
+        writes: list[Callable[[], object]] = [
+            lambda: pool.__setitem__(entry.global_id, entry),
+            lambda: pool.__delitem__(entry.global_id),
+            pool.empty,
+        ]
+        for write in writes:
+            with pytest.raises(PoolError, match="read_only=True") as caught:
+                write()
+            assert caught.value.errno == errno.EROFS
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before

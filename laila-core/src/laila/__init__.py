@@ -94,9 +94,11 @@ if TYPE_CHECKING:
     from laila.policy.verbs import history as history
     from laila.policy.verbs import memorize as memorize
     from laila.policy.verbs import remember as remember
+    from laila.policy.verbs import repair as repair
     from laila.policy.verbs import terminate as terminate
     from laila.policy.verbs import tiers as tiers
     from laila.policy.verbs import variable as variable
+    from laila.policy.verbs import verify as verify
     from laila.pool.memory import MemoryPool as MemoryPool
     from laila.taskforce.threads import PythonThreadPoolTaskForce as PythonThreadPoolTaskForce
     from laila.transform import Transformation as Transformation
@@ -177,6 +179,7 @@ else:
         "read_args": "laila.arguments",
         "register_type": "laila.codec",
         "remember": "laila.policy.verbs",
+        "repair": "laila.policy.verbs",
         "runtime": "laila.futures",
         "set_active_namespace": "laila.identity",
         "set_default_directory": "laila.directories",
@@ -184,6 +187,7 @@ else:
         "terminate": "laila.policy.verbs",
         "tiers": "laila.policy.verbs",
         "variable": "laila.policy.verbs",
+        "verify": "laila.policy.verbs",
         "wait": "laila.futures",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 from laila.active import get_active_policy
@@ -18,12 +19,15 @@ from laila.policy.policy import local_policies, open_policies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import os
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Literal, overload
 
     from laila.contract.pool import Pool
     from laila.entry import Manifest
     from laila.futures import Future, GroupFuture
+    from laila.tiering.repairing import RepairReport
+    from laila.tiering.verifying import VerifyReport
 else:
 
     def overload(fn):
@@ -41,11 +45,13 @@ __all__ = [
     "memorize",
     "remember",
     "remote_policies",
+    "repair",
     "set_alpha_pool",
     "terminate",
     "tiers",
     "universe",
     "variable",
+    "verify",
 ]
 
 constant = helpful(Entry.constant)
@@ -245,7 +251,7 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
     before: list[tuple[Pool, Pool | None, bool]] = []
     try:
         for pool in pools:
-            chain.append(open_pool(pool) if isinstance(pool, str) else _check_pool(pool))  # noqa: PERF401 - closed below, should one fail
+            chain.append(open_pool(pool) if isinstance(pool, str) else _check_pool(pool, "tiers"))  # noqa: PERF401 - closed below, should one fail
         if len({id(pool) for pool in chain}) != len(chain):
             raise SettingsError("a pool comes twice in tiers(): a chain has each pool once", option="pools")
         before = [(pool, pool.proxy_to, pool.write_through) for pool in chain]
@@ -264,12 +270,89 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
     return chain[0]
 
 
-def _check_pool(pool: object) -> Pool:
+def _check_pool(pool: object, verb: str) -> Pool:
     from laila.contract.pool import Pool
 
     if not isinstance(pool, Pool):
-        raise InvalidArgumentError(f"tiers() chains pools and URLs of pools, not a {type(pool).__name__}")
+        also = " or its URL" if verb == "tiers" else ""
+        raise InvalidArgumentError(f"{verb}() takes a pool{also}, not a {type(pool).__name__}")
     return pool
+
+
+@helpful
+def verify(
+    pool: Pool,
+    *,
+    sample: float | None = None,
+    part: tuple[int, int] | None = None,
+    seed: int = 0,
+    state: str | os.PathLike[str] | None = None,
+    on_progress: Callable[[VerifyReport], object] | None = None,
+) -> Future[VerifyReport]:
+    """Read the entries of a pool, payloads included, to find what is damaged. Does not block.
+
+    The pool alone is read, not the tiers behind it: verify each tier of ``pool.chain()``. Memory is bounded.
+
+    Args:
+        pool: The pool. Others may write to it meanwhile.
+        sample: Read a share of the entries, above 0 and up to 1, that ``seed`` draws.
+        part: Read part ``k`` of ``n``, as ``(k, n)``; an entry is always in the same part.
+        seed: Another seed draws another sample.
+        state: A file that remembers which entries are whole, so that an interrupted run goes on there.
+        on_progress: Takes the report so far, in the thread that reads.
+
+    Returns:
+        The future of a report: ``whole``, ``damaged``, ``unread``, ``entries``, ``nbytes``.
+
+    Raises:
+        InvalidArgumentError: ``pool`` is no pool, or both ``sample`` and ``part`` are given.
+        SettingsError: A share or part is none.
+    """
+    from laila.futures.task import spawn
+    from laila.tiering.verifying import Selection, verify_pool
+
+    selection = Selection(sample=sample, part=part, seed=seed)
+    return spawn(
+        partial(
+            verify_pool,
+            _check_pool(pool, "verify"),
+            selection=selection,
+            state=state,
+            on_progress=on_progress,
+        )
+    )
+
+
+@helpful
+def repair(
+    pool: Pool,
+    source: Pool | None = None,
+    *,
+    keys: Iterable[str] | None = None,
+    keep: str | os.PathLike[str] | bool = True,
+) -> Future[RepairReport]:
+    """Replace the damaged entries of a pool with whole copies, and read them once more. Does not block.
+
+    Args:
+        pool: The pool to repair; not the tiers behind it. Others may write to it meanwhile.
+        source: The pool that has whole copies; by default the next tier of the chain.
+        keys: The damaged entries; where it is None, the whole pool is verified first.
+        keep: The folder in which the damaged bytes are kept; True for ``damaged`` in laila's home, False to
+            keep none.
+
+    Returns:
+        The future of a report: ``repaired``, ``failed``, ``kept``.
+
+    Raises:
+        InvalidArgumentError: An argument is no pool.
+    """
+    from laila.futures.task import spawn
+    from laila.tiering.repairing import repair_pool
+
+    if source is not None:
+        _check_pool(source, "repair")
+    wanted = None if keys is None else list(keys)
+    return spawn(partial(repair_pool, _check_pool(pool, "repair"), source, keys=wanted, keep=keep))
 
 
 def add_peer(uri: str, secret: str) -> str:

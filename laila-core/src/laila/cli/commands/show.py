@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from laila.cli.opening import open_to_look
 from laila.cli.output import clean, say, show_fields, show_table, size_text, time_text
 from laila.showing import shown
 
@@ -45,29 +46,10 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print the pool's entries, or one entry; 1 if any that was looked at is damaged."""
-    with _open_to_look(options.pool) as pool:
+    with open_to_look(options.pool) as pool:
         if options.entry is None:
             return _list(pool, options.limit)
         return _detail(pool, _find(pool, options.entry))
-
-
-def _open_to_look(url: str) -> Pool:
-    """Open the pool, read-only where its class can: looking must not make a file or hold a lock."""
-    from inspect import signature
-
-    from laila.central.router import open_pool
-    from laila.plugins import pools
-    from laila.provenance import options_from_data
-
-    scheme, colon, _ = url.partition(":")
-    options: dict[str, object] = {}
-    if colon and scheme:
-        # Of __init__, for the base class has a __new__ that takes anything.
-        parameters = signature(pools().get(scheme.lower()).__init__).parameters  # type: ignore[misc]
-        if "read_only" in parameters:
-            options["read_only"] = True
-    with options_from_data(options):  # a URL may be what somebody else has sent
-        return open_pool(url, **options)
 
 
 def _count(text: str) -> int:

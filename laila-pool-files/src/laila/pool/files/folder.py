@@ -60,23 +60,33 @@ _FILES_AT_ONCE = 64
 
 
 class Folder:
-    """The pool's folder at ``path``, made if it is not there. Safe in any thread, and in a forked child.
+    """The pool's folder at ``path``. Safe in any thread, and in a forked child.
+
+    The folder is made if it is not there. With ``read_only`` nothing is made or changed.
 
     Raises :class:`~laila.errors.PoolFormatError` for a folder that is something else, which is left as it is.
     """
 
-    def __init__(self, path: str, *, durable: bool) -> None:
+    def __init__(self, path: str, *, durable: bool, read_only: bool = False) -> None:
         self.path = os.path.realpath(path)
         self._entries = os.path.join(self.path, "entries")
         self._tmp = os.path.join(self.path, "tmp")
         self._marker = os.path.join(self.path, MARKER)
         self._durable = durable
+        self._read_only = read_only
         self._mode = 0o700
         self._reachable: set[str] = set()  # folders that are known to survive a power failure
         with reporting("open", self.path):
-            self._open()
+            if not read_only:
+                self._open()
+                clean(self._tmp)
+            elif not self._is_marked():
+                raise PoolError(
+                    f"there is no pool at {self.path}, and read_only=True makes none",
+                    pool=self.path,
+                    errno=errno.ENOENT,
+                )
             self._maps = not disk.is_remote(self.path)
-            clean(self._tmp)
 
     # -- beginning -----------------------------------------------------------------------------------------
 
@@ -159,6 +169,10 @@ class Folder:
                 pool=self.path,
                 errno=errno.ENOENT,
             )
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise PoolError(f"{self.path} was opened with read_only=True", pool=self.path, errno=errno.EROFS)
 
     def file_of(self, key: str) -> str:
         """Return the path of the file of ``key``."""
@@ -274,6 +288,7 @@ class Folder:
 
         An error may leave some of them written, each whole.
         """
+        self._check_writable()
         with reporting("write to", self.path):
             written: list[bool] = []
             touched: set[str] = set()
@@ -350,6 +365,7 @@ class Folder:
 
     def delete(self, keys: Sequence[str]) -> list[bool]:
         """Delete keys; return of each whether it was there."""
+        self._check_writable()
         with reporting("delete from", self.path):
             paths = [self.file_of(key) for key in keys]
             deleted = [disk.remove(path) for path in paths]
@@ -360,6 +376,7 @@ class Folder:
 
     def empty(self) -> None:
         """Delete every entry, and nothing else."""
+        self._check_writable()
         for folder in self._folders():
             ours = [n for n in self._names(folder) if is_long(n) or self._key_of(folder, n) is not None]
             with reporting("delete from", self.path):

@@ -33,6 +33,9 @@ class FilesystemSettings(Settings):
         default="power",
         help="what a finished write survives: a power failure, or (quicker) only the death of the process",
     )
+    read_only: bool = option(
+        printed=True, default=False, help="never make or change a file; the folder has to be there"
+    )
 
 
 class FilesystemPool(Pool):
@@ -65,9 +68,14 @@ class FilesystemPool(Pool):
         transformations: Iterable[str | Transformation] | TransformationSequence = (),
         write: Literal["through"] | None = None,
         durable: Literal["power", "process"] | None = None,
+        read_only: bool | None = None,
     ) -> None:
         settings = FilesystemSettings.resolve(
-            {"path": None if path is None else os.fspath(path), "durable": durable}
+            {
+                "path": None if path is None else os.fspath(path),
+                "durable": durable,
+                "read_only": read_only,
+            }
         )
         if settings.path is not None and (not settings.path or "\0" in settings.path):
             raise SettingsError(f"path={shown(settings.path)} is no name of a folder", option="path")
@@ -76,6 +84,7 @@ class FilesystemPool(Pool):
         self._folder = Folder(
             _default_path(nickname) if settings.path is None else os.path.expanduser(settings.path),
             durable=settings.durable == "power",
+            read_only=settings.read_only,
         )
 
     @classmethod
