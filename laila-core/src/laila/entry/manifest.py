@@ -9,32 +9,26 @@ from __future__ import annotations
 
 from laila.calling import helpful
 from laila.entry.entry import Entry, EntryState
+from laila.entry.tree import leaves_of, map_leaves, read_tree
 from laila.errors import (
     EmptyManifestError,
     IdentityConflictError,
-    IdentityError,
     InvalidArgumentError,
     ManifestError,
     ManifestKeyError,
 )
-from laila.identity import are_constants, last_scope, parse_global_id
+from laila.identity import parse_global_id
 from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
-    from typing import Any, ClassVar, Self, TypeAlias
+    from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+    from typing import Any, ClassVar, Self
 
+    from laila.entry.tree import Node
     from laila.futures import GroupFuture
 
-    Node: TypeAlias = "str | list[str] | dict[str, Node]"
-    Path: TypeAlias = "tuple[Path, str | int] | None"
-
-__all__ = ["Manifest", "leaves_of"]
-
-_LEAF_SCOPES = ("ENTRY", "MANIFEST")
-_MAX_DEPTH = 200
-_LONGEST_PLACE = 200
+__all__ = ["Manifest"]
 
 
 class Manifest(Entry):
@@ -63,7 +57,7 @@ class Manifest(Entry):
         global_id: str | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> None:
-        blueprint, pending = _read_tree({} if data is None else data)
+        blueprint, pending = read_tree({} if data is None else data)
         if global_id is not None and parse_global_id(global_id).evolution is not None:
             raise IdentityConflictError(
                 f"global_id={shown(global_id)} has an evolution, and a manifest has none"
@@ -95,7 +89,7 @@ class Manifest(Entry):
     def contingent(cls, **kwargs: Any) -> Self:
         """Return a manifest made of ``kwargs`` in the state STAGED. The tree is checked all the same."""
         self = super().contingent(**kwargs)
-        self._payload, self._pending = _read_tree({} if self._payload is None else self._payload)
+        self._payload, self._pending = read_tree({} if self._payload is None else self._payload)
         return self
 
     # -- the tree --------------------------------------------------------------------------------------------
@@ -197,7 +191,7 @@ class Manifest(Entry):
             raise ManifestKeyError(
                 f"both manifests have {', '.join(map(repr, both))}; extend(…, overwrite=True) replaces them"
             )
-        copied, _ = _read_tree(other.blueprint)
+        copied, _ = read_tree(other.blueprint)
         self.blueprint.update(copied)
         self._pending.update(other._pending)
         self._pending = {leaf: self._pending[leaf] for leaf in self if leaf in self._pending}
@@ -244,7 +238,7 @@ class Manifest(Entry):
         """
         self.check_not_empty("resolve")
         group = self.remember(pool_nickname=pool_nickname, pool_id=pool_id, refresh=refresh)
-        tree: dict[str, Any] = _map_leaves(self.blueprint, dict(zip(self, group.result, strict=True)))
+        tree: dict[str, Any] = map_leaves(self.blueprint, dict(zip(self, group.result, strict=True)))
         return tree
 
     async def resolved_async(
@@ -266,7 +260,7 @@ class Manifest(Entry):
         """
         self.check_not_empty("resolve")
         group = self.remember(pool_nickname=pool_nickname, pool_id=pool_id, refresh=refresh)
-        tree: dict[str, Any] = _map_leaves(self.blueprint, dict(zip(self, await group, strict=True)))
+        tree: dict[str, Any] = map_leaves(self.blueprint, dict(zip(self, await group, strict=True)))
         return tree
 
     def memorize(
@@ -426,137 +420,8 @@ class Manifest(Entry):
     def _recovered(cls, blueprint: object) -> Self:
         """Build from a stored tree, which is checked like any other input."""
         self = cls.__new__(cls)
-        self._payload, pending = _read_tree(blueprint, stored=True)
+        self._payload, pending = read_tree(blueprint, stored=True)
         if pending:
             raise ManifestError("a stored manifest holds ids, not entries", path="$")
         self._pending = {}
         return self
-
-
-def leaves_of(node: Node) -> Iterator[str]:
-    """Yield the global id of every leaf below ``node``, depth first, in insertion order."""
-    # Iterative, so that a deep tree costs no recursion.
-    stack: list[Iterator[Node]] = [iter((node,))]
-    while stack:
-        for child in stack[-1]:
-            if isinstance(child, str):
-                yield child
-            elif isinstance(child, list):
-                yield from child
-            else:
-                stack.append(iter(child.values()))
-                break
-        else:
-            stack.pop()
-
-
-def _map_leaves(node: Node, found: Mapping[str, Entry]) -> Any:
-    if isinstance(node, str):
-        return found[node]
-    if isinstance(node, list):
-        return [found[leaf] for leaf in node]
-    return {key: _map_leaves(child, found) for key, child in node.items()}
-
-
-def _place(path: Path) -> str:
-    """The place of a node, such as ``$['a'][3]``; made for errors alone, as it may be long."""
-    steps: list[str] = []
-    while path is not None:
-        path, step = path
-        steps.append(f"[{shown(step)}]")
-    text = "$" + "".join(reversed(steps))
-    return text if len(text) <= _LONGEST_PLACE else text[:_LONGEST_PLACE] + "…"
-
-
-def _read_tree(data: object, *, stored: bool = False) -> tuple[dict[str, Node], dict[str, Entry]]:
-    """Check a tree; return it with ids for entries, and the entries by id. Raises :class:`ManifestError`.
-
-    Each part of a ``stored`` tree stands in one place: a few bytes could otherwise be a million leaves.
-    """
-    if not isinstance(data, dict):
-        raise ManifestError(f"a manifest is made of a dict, not {type(data).__name__}", path="$")
-    pending: dict[str, Entry] = {}
-    ids: list[Path] = []
-    seen: set[int] = set()
-
-    def leaf(value: object, path: Path) -> str:
-        if isinstance(value, Entry):
-            gid = value.global_id
-            pending[gid] = value
-        elif isinstance(value, str):
-            try:
-                scope = last_scope(value)
-            except IdentityError as error:
-                raise ManifestError(
-                    f"the leaf {_place(path)} is no global id: {error}", path=_place(path)
-                ) from error
-            if scope not in _LEAF_SCOPES:
-                raise ManifestError(
-                    f"the leaf {_place(path)} is the id of a {scope}: {shown(value)}", path=_place(path)
-                )
-            gid = value
-            ids.append(path)
-        else:
-            raise ManifestError(
-                f"the leaf {_place(path)} is a {type(value).__name__}; "
-                "leaves are entries (laila.constant(…)) or global ids",
-                path=_place(path),
-            )
-        if ids and pending:
-            raise ManifestError(
-                f"the leaves are mixed: {_place(ids[0])} is an id, "
-                f"{_place(path) if isinstance(value, Entry) else 'others'} "
-                "an Entry; give all as entries or all as ids",
-                path=_place(path),
-            )
-        return gid
-
-    def leaves(values: Sequence[Any], path: Path) -> list[str] | None:
-        """Take a list at once where all in it is of the most common kind; else None."""
-        kinds = set(map(type, values))
-        if kinds == {Entry} and not ids:
-            found = [entry.global_id for entry in values]
-            pending.update(zip(found, values, strict=True))
-            return found
-        if kinds == {str} and not pending and are_constants(values):
-            ids.append((path, 0))
-            return list(values)
-        return None
-
-    def walk(value: object, path: Path, inside: tuple[int, ...]) -> Node:
-        if stored and isinstance(value, (dict, list, tuple)):
-            if id(value) in seen:
-                raise ManifestError(
-                    f"the part at {_place(path)} stands in two places of a stored manifest", path=_place(path)
-                )
-            seen.add(id(value))
-        if isinstance(value, dict):
-            if id(value) in inside:
-                raise ManifestError(f"the manifest contains itself at {_place(path)}", path=_place(path))
-            if len(inside) >= _MAX_DEPTH:
-                raise ManifestError(
-                    f"the manifest is nested deeper than {_MAX_DEPTH} levels at {_place(path)}",
-                    path=_place(path),
-                )
-            for key in value:
-                if not isinstance(key, str):
-                    raise ManifestError(
-                        f"the key {shown(key)} at {_place(path)} is a {type(key).__name__}, not a text",
-                        path=_place(path),
-                    )
-            return {key: walk(child, (path, key), (*inside, id(value))) for key, child in value.items()}
-        if isinstance(value, (list, tuple)):
-            if (known := leaves(value, path)) is not None:
-                return known
-            for i, child in enumerate(value):
-                if isinstance(child, (list, tuple, dict)):
-                    raise ManifestError(
-                        f"{_place((path, i))} is a {type(child).__name__}; lists of leaves are flat",
-                        path=_place((path, i)),
-                    )
-            return [leaf(child, (path, i)) for i, child in enumerate(value)]
-        return leaf(value, path)
-
-    tree = walk(data, None, ())
-    assert isinstance(tree, dict)
-    return tree, pending

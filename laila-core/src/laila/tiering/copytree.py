@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from laila.blob.blob import Blob
 from laila.entry import Manifest, from_blob
-from laila.entry.manifest import leaves_of
+from laila.entry.tree import leaves_of
 from laila.errors import (
     CorruptEntryError,
     EntryNotFoundError,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from laila.contract.pool import Pool
-    from laila.entry.manifest import Node
+    from laila.entry.tree import Node
     from laila.futures import GroupFuture
 
     Found = Blob | BaseException | None
