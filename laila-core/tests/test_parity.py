@@ -19,6 +19,7 @@ from laila.errors import (
     IdentityConflictError,
     IdentityError,
     ImmutableEntryError,
+    ManifestError,
     PoolNotFoundError,
     SettingsError,
 )
@@ -124,6 +125,21 @@ def test_manifests(acting: Any) -> None:
         laila.memorize(manifest, on_conflict="next")
     found.forget().wait()
     assert laila.remember(manifest, missing_ok=True).wait() is None
+
+
+def test_what_refers_to_a_failure_is_not_stored(acting: Any) -> None:
+    """Both sides store by one algorithm: the same outcomes, and the same states of entries."""
+    laila.memorize(laila.constant("first", nickname="taken")).wait()
+    taken, free, alone = laila.constant("other", nickname="taken"), laila.constant(1), laila.constant(2)
+    bad = laila.Manifest({"taken": taken, "alone": alone})
+    good = laila.Manifest({"free": free})
+    outer = laila.Manifest({"bad": bad, "free": free})
+    group = laila.memorize([good, outer, free])
+    assert [type(error) for error in group.exceptions] == [ManifestError]
+    assert [future.exception is not None for future in group.futures()] == [False, True, False]
+    assert free.state is good.state is laila.EntryState.POOLED
+    assert taken.state is bad.state is outer.state is laila.EntryState.READY
+    assert laila.remember([free, good, bad], missing_ok=True).wait()[2] is None
 
 
 def test_what_is_not_there_is_refused(acting: Any) -> None:

@@ -64,9 +64,9 @@ def test_a_choice_is_one_value(router: laila.DefaultPoolRouter) -> None:
     assert router.choose(ALPHA) is router.alpha_pool
     assert router.choose(PoolChoice(a.global_id, "a", 0.5)) is a
     assert PoolChoice(affinity=0).options() == {"affinity": 0}
-    assert PoolChoice.sent({"pool_nickname": "a"}) == PoolChoice(None, "a")
+    assert PoolChoice.sent("find", {"pool_nickname": "a"}) == PoolChoice(None, "a")
     with pytest.raises(InvalidArgumentError, match=r"'replace'.*pool_id, pool_nickname, affinity"):
-        PoolChoice.sent({"pool_nickname": "a", "replace": True})
+        PoolChoice.sent("find", {"pool_nickname": "a", "replace": True})
 
 
 def test_what_disagrees_is_refused(router: laila.DefaultPoolRouter) -> None:

@@ -13,12 +13,11 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from laila.blob.blob import Blob
     from laila.blob.head import BlobHead
     from laila.contract.pool import Pool
-    from laila.entry import Entry
 
 __all__ = ["missing_leaves", "stays_as_it_is", "taken_names"]
 
@@ -26,13 +25,13 @@ _SHOWN_LEAVES = 3
 
 
 def taken_names(
-    pool: Pool, blobs: Sequence[Blob | None], entries: Sequence[Entry] | None = None
+    pool: Pool, blobs: Sequence[Blob | None], held: Callable[[int], bool] | None = None
 ) -> dict[int, IdentityConflictError]:
     """Return by place the errors of named blobs that a look-up by their name would not find, or would hide.
 
     A constant hides the variable of its name. Asks the pool once for the constants and once for the
-    evolutions among ``blobs``; not for what has no nickname, and not for ``entries`` that came from that pool
-    or are in it. Where the pool's credentials may not ask, the names are taken to be free. Raises what the
+    evolutions among ``blobs``; not for what has no nickname, and not for what the pool ``held`` before (by
+    place). Where the pool's credentials may not ask, the names are taken to be free. Raises what the
     backend raises otherwise.
     """
     asked: dict[str, list[int]] = {}
@@ -47,7 +46,7 @@ def taken_names(
         other = blobs[first]
         if other is not None and may_evolve(other.key) is not constant:
             taken[i] = _taken(blob, other.key, None)
-        elif entries is None or getattr(entries[i], "_pool", None) != pool._uuid:
+        elif held is None or not held(i):
             asked.setdefault(key, []).append(i)
     if not asked:
         return taken
@@ -103,7 +102,7 @@ def stays_as_it_is(pool: Pool, blobs: Sequence[Blob]) -> list[bool]:
 
     That is what the heads say. What is transformed, cannot be asked for, or comes twice counts as another.
     """
-    last = pool.chain()[-1] if pool.write_through else pool
+    last = pool.deciding_tier
     if last.transformations is not None or len({blob.key for blob in blobs}) < len(blobs):
         return [False] * len(blobs)
     try:

@@ -23,10 +23,11 @@ class PoolChoice(NamedTuple):
     affinity: float | None = None
 
     @classmethod
-    def sent(cls, options: Mapping[str, Any]) -> PoolChoice:
+    def sent(cls, verb: str, options: Mapping[str, Any]) -> PoolChoice:
         """Return the choice that a peer sent.
 
         Args:
+            verb: The verb that the peer called.
             options: The options of the peer's call that name a pool. The router checks their values.
 
         Raises:
@@ -34,9 +35,9 @@ class PoolChoice(NamedTuple):
         """
         unknown = options.keys() - set(cls._fields)
         if unknown:
+            named = ", ".join(shown(name) for name in sorted(unknown))
             raise InvalidArgumentError(
-                f"the verb has no option {', '.join(shown(name) for name in sorted(unknown))}; "
-                f"a pool is named by {', '.join(cls._fields)}"
+                f"central.memory.{verb}() has no option {named}; a pool is named by {', '.join(cls._fields)}"
             )
         return cls(**options)
 

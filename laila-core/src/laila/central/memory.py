@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from laila.calling import helpful
-from laila.central import reading, writing
+from laila.central import reading
 from laila.central.again import current_folder
 from laila.central.checking import taken_names
 from laila.central.choice import ALPHA, PoolChoice
@@ -20,9 +20,11 @@ from laila.central.ids import (
     wanted,
 )
 from laila.central.interface import MemoryVerbs
+from laila.central.marking import EntryPlan, came_from, mark, store_entries
 from laila.central.pending import MAX_PENDING_BYTES
 from laila.central.router import DefaultPoolRouter, open_pool
 from laila.central.running import Runner
+from laila.central.writing import ON_CONFLICT
 from laila.component.component import Component
 from laila.entry import Entry, EntryState, Manifest, to_blob
 from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError, UnknownOptionError
@@ -196,7 +198,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         pool's backend raises.
         """
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
-        if on_conflict not in writing.ON_CONFLICT:
+        if on_conflict not in ON_CONFLICT:
             raise SettingsError(
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
             )
@@ -223,11 +225,10 @@ class DefaultCentralMemory(Component, MemoryVerbs):
                     missing_ok=missing_ok,
                 )
             blobs = [to_blob(entry, pickle=pickle, copy=copy, verify=verify) for entry in given]
-        for entry in given:
-            entry._state = EntryState.POOLING
+        mark(given)
 
         def write() -> list[Any]:
-            return writing.store(pool, given, blobs, overwrite=overwrite, on_conflict=on_conflict)
+            return store_entries(pool, given, blobs, overwrite=overwrite, on_conflict=on_conflict)
 
         keys = [blob.key for blob in blobs]
         return self._runner.run("memorize", pool, keys, write, one=one, entries=given, blobs=blobs)
@@ -373,14 +374,11 @@ class DefaultCentralMemory(Component, MemoryVerbs):
                 "on_conflict= does not go with manifests: they name the evolutions that they refer to",
                 option="on_conflict",
             )
-        plan = writing.Plan(given, pool, pickle=self.pickle, copy=copy, verify=verify)
+        plan = EntryPlan(given, pool, pickle=self.pickle, copy=copy, verify=verify)
         plan.mark()
 
         def write() -> list[Any]:
-            try:
-                outcomes = writing.store_plan(pool, plan, size, overwrite=overwrite, missing_ok=missing_ok)
-            finally:
-                writing.unmark(plan.entries)  # those that were not stored
+            outcomes = plan.store(pool, size, overwrite=overwrite, missing_ok=missing_ok)
             return outcomes if one else plan.of_given(outcomes)
 
         count = len(plan.keys) if one else len(given)
@@ -441,7 +439,9 @@ class DefaultCentralMemory(Component, MemoryVerbs):
 def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:
     """The shortest way of one new entry into memory; None where it is another's."""
     try:
-        if blob.nickname is not None and (pool.blocking or taken_names(pool, [blob], [entry])):
+        if blob.nickname is not None and (
+            pool.blocking or taken_names(pool, [blob], lambda _: came_from(entry, pool))
+        ):
             return None
         if not pool.file_new(blob):
             return None

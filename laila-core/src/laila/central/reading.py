@@ -124,7 +124,7 @@ def forget_named(
 ) -> list[BaseException | None]:
     """The same for nicknames; a name that means an entry and a manifest deletes neither."""
     flat = [key for some in keys for key in some]
-    tiers = pool.chain() if pool.write_through else [pool]
+    tiers = pool.store_tiers()
     evolves = [key for key in flat if may_evolve(key)]
     there = {key for key, some in zip(evolves, pool.deletable(evolves), strict=True) if some}
     there.update(key for key in flat if any(tier.exists(key) for tier in tiers))

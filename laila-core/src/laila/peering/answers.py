@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from laila.blob.blob import Blob
-from laila.entry import EntryState, from_blob
+from laila.central.marking import note_stored
+from laila.entry import from_blob
 from laila.errors import CorruptEntryError, IdentityError, LailaError, PeerError
 from laila.identity import may_evolve, parse_global_id, stem
 from laila.showing import shown
@@ -77,18 +78,12 @@ def opened(found: object, keys: Sequence[str], *, copy: bool = True, missing_ok:
 def stored(entries: Sequence[Entry], blobs: Sequence[Blob], keys: Any) -> list[Any]:
     """Note what was stored, each under the id that the peer says."""
     outcomes: list[Any] = checked(keys, len(blobs)).copy()
-    for i, (entry, blob, key) in enumerate(zip(entries, blobs, outcomes, strict=True)):
+    for i, (blob, key) in enumerate(zip(blobs, outcomes, strict=True)):
         if isinstance(key, Exception):
             continue
         if not isinstance(key, str) or (key != blob.key and not _is_later(key, blob.key)):
             outcomes[i] = wrong(f"that {blob.key} was stored as {shown(key)}")
-            continue
-        if entry.global_id != blob.key:
-            continue  # it evolved since
-        if key != blob.key:  # stored as a later evolution
-            entry._evolution = int(key.rpartition("-")[2])
-        if entry._state is EntryState.POOLING:
-            entry._state = EntryState.POOLED
+    note_stored(entries, [blob.key for blob in blobs], outcomes, None)
     return outcomes
 
 

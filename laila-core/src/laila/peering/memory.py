@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from laila.central import writing
 from laila.central.choice import ALPHA, PoolChoice
 from laila.central.ids import (
     READ_SIZE,
@@ -16,7 +15,9 @@ from laila.central.ids import (
     wanted,
 )
 from laila.central.interface import MemoryVerbs
-from laila.entry import Entry, EntryState, Manifest, to_blob
+from laila.central.marking import EntryPlan, mark, unmark
+from laila.central.writing import ON_CONFLICT
+from laila.entry import Entry, Manifest, to_blob
 from laila.errors import (
     InvalidArgumentError,
     NotSupportedError,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["RemoteMemory"]
 
 _MEMORY = "central.memory."
-_POOLING = EntryState.POOLING
 
 
 class RemoteMemory(MemoryVerbs):
@@ -70,7 +70,7 @@ class RemoteMemory(MemoryVerbs):
         The snapshot is taken here, and now. A variable whose snapshot is signed keeps its evolution: with
         ``on_conflict="next"`` it is a conflict all the same.
         """
-        if on_conflict not in writing.ON_CONFLICT:
+        if on_conflict not in ON_CONFLICT:
             raise SettingsError(
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
             )
@@ -107,8 +107,7 @@ class RemoteMemory(MemoryVerbs):
     def _snapshot(self, entries: Sequence[Entry], *, copy: bool, verify: bool) -> list[Blob]:
         pickle = self._peer._here.policy.central.memory.pickle
         blobs = [to_blob(entry, pickle=pickle, copy=copy, verify=verify) for entry in entries]
-        for entry in entries:
-            entry._state = _POOLING
+        mark(entries)
         return blobs
 
     def _memorize_plan(
@@ -116,7 +115,7 @@ class RemoteMemory(MemoryVerbs):
     ) -> GroupFuture[Any]:
         """Send what a plan has to store as one batch: entries, then manifests, inner ones first."""
         pickle = self._peer._here.policy.central.memory.pickle
-        plan = writing.Plan(given, None, pickle=pickle, copy=copy, verify=verify)
+        plan = EntryPlan(given, None, pickle=pickle, copy=copy, verify=verify)
         plan.mark()
         blobs = [blob for blob in plan.blobs if blob is not None]
 
@@ -238,8 +237,8 @@ class RemoteMemory(MemoryVerbs):
     def _unmark_on_failure(self, future: Future[Any], entries: Sequence[Entry]) -> None:
         if entries:
             # Listened to, not called back: this takes no time, and needs no thread of its own.
-            if not future._listen(lambda _: writing.unmark(entries)):
-                writing.unmark(entries)
+            if not future._listen(lambda _: unmark(entries)):
+                unmark(entries)
 
     def history(
         self,

@@ -7,10 +7,11 @@ asked of the one who decodes it.
 from __future__ import annotations
 
 from laila.blob.blob import Blob
-from laila.central import checking, reading, writing
+from laila.central import reading
 from laila.central.choice import PoolChoice
 from laila.central.ids import as_key, candidates, check_nickname, check_no_scope, wanted
-from laila.contract.pool import StoreOutcome
+from laila.central.plans import Plan, store_plan
+from laila.central.writing import ON_CONFLICT, store
 from laila.entry import Entry, Manifest, from_blob, to_blob
 from laila.errors import (
     EntryNotFoundError,
@@ -46,14 +47,14 @@ class ServedMemory:
     def __init__(self, memory: DefaultCentralMemory) -> None:
         self._memory = memory
 
-    def _pool(self, choice: dict[str, Any]) -> Pool:
-        return self._memory.router.choose(PoolChoice.sent(choice))
+    def _pool(self, verb: str, choice: dict[str, Any]) -> Pool:
+        return self._memory.router.choose(PoolChoice.sent(verb, choice))
 
     def non_blocking(self, /, **options: Any) -> bool:
         """Whether the pool that is meant answers at once."""
         choice = {name: value for name, value in options.items() if name in PoolChoice._fields}
         try:
-            pool = self._pool(choice)
+            pool = self._memory.router.choose(PoolChoice(**choice))
         except LailaError:
             return True  # it fails at once
         if pool.proxy_to is None:
@@ -75,8 +76,8 @@ class ServedMemory:
         The id of a blob with a nickname is the one that the nickname has in ``namespace``. Unless
         ``missing_ok``, a manifest that refers to what is neither in this call nor in the pool is refused.
         """
-        pool = self._pool(choice)
-        if on_conflict not in writing.ON_CONFLICT:
+        pool = self._pool("memorize", choice)
+        if on_conflict not in ON_CONFLICT:
             raise SettingsError(
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
             )
@@ -105,7 +106,7 @@ class ServedMemory:
 
     def present(self, entry_ids: Sequence[str], **choice: Any) -> Any:
         """Return for each id whether it is there; one without evolution is, where any evolution is."""
-        pool = self._pool(choice)
+        pool = self._pool("present", choice)
         _, keys, _ = wanted("look for", list(entry_ids), None)
         return self._memory._runner.run(
             "remember", pool, keys, lambda: [pool.present(keys)], one=True, count=1
@@ -123,7 +124,7 @@ class ServedMemory:
         **choice: Any,
     ) -> Any:
         """Fetch blobs. ``namespace`` (a uuid) is what the caller's nicknames are in."""
-        pool = self._pool(choice)
+        pool = self._pool("remember", choice)
         one, keys, names = wanted("remember", entry_ids, nickname)
         if names is None:
             check_no_scope(scope)
@@ -160,7 +161,7 @@ class ServedMemory:
         **choice: Any,
     ) -> Any:
         """Delete: the outcome of each is None, or its error."""
-        pool = self._pool(choice)
+        pool = self._pool("forget", choice)
         one, keys, names = wanted("forget", entry_ids, nickname)
         if names is None:
             check_no_scope(scope)
@@ -181,7 +182,7 @@ class ServedMemory:
 
     def forget_manifest(self, manifest_id: str, leaves: Sequence[str], **choice: Any) -> Any:
         """Delete the manifest, and then its leaves: the outcomes of the leaves, and the manifest's last."""
-        pool = self._pool(choice)
+        pool = self._pool("forget_manifest", choice)
         _, (key,), _ = wanted("forget", manifest_id, None)
         _, keys, _ = wanted("forget", list(leaves), None)
 
@@ -205,7 +206,7 @@ class ServedMemory:
             if not isinstance(nickname, str):
                 raise InvalidArgumentError("history() takes one entry at a time")
             ((entry_id,),) = candidates([nickname], "ENTRY", _namespace(namespace))
-        return self._memory.history(entry_id, **PoolChoice.sent(choice).options())
+        return self._memory.history(entry_id, **PoolChoice.sent("history", choice).options())
 
     def find(
         self,
@@ -261,98 +262,31 @@ def _plain_blob(given: object, namespace: UUID | None) -> Blob:
 def _store(
     pool: Pool, blobs: Sequence[Blob], *, overwrite: bool, on_conflict: str | None, missing_ok: bool
 ) -> list[Outcome]:
-    """Store what is no manifest as one batch, then the manifests in order; see :func:`writing.store_plan`."""
+    """Store blobs: entries alone, or as a plan where manifests are among them."""
     manifests = [i for i, blob in enumerate(blobs) if ":MANIFEST:" in blob.key]
-    if manifests and on_conflict is not None:
+    if not manifests:
+        return store(pool, blobs, overwrite=overwrite, on_conflict=on_conflict)
+    if on_conflict is not None:
         raise SettingsError("on_conflict= does not go with manifests", option="on_conflict")
-    if manifests:
-        others = set(manifests)
-        order = [*(i for i in range(len(blobs)) if i not in others), *manifests]
-        sorted_blobs = [blobs[i] for i in order]
-        stored = _store_manifests(
-            pool, sorted_blobs, len(manifests), overwrite=overwrite, missing_ok=missing_ok
-        )
-        return [outcome for _, outcome in sorted(zip(order, stored, strict=True), key=lambda one: one[0])]
-    taken: dict[int, Outcome] = {**checking.taken_names(pool, blobs)}
-    free = [i for i in range(len(blobs)) if i not in taken]
-    if free:
-        stored = _store_blobs(pool, [blobs[i] for i in free], overwrite, on_conflict)
-        taken.update(zip(free, stored, strict=True))
-    return [taken[i] for i in range(len(blobs))]
+    others = set(manifests)
+    order = [*(i for i in range(len(blobs)) if i not in others), *manifests]
+    plan = _plan([blobs[i] for i in order], len(manifests))
+    stored = dict(zip(order, store_plan(pool, plan, overwrite=overwrite, missing_ok=missing_ok), strict=True))
+    return [stored[i] for i in range(len(blobs))]
 
 
-def _store_manifests(
-    pool: Pool, blobs: Sequence[Blob], count: int, *, overwrite: bool, missing_ok: bool
-) -> list[Outcome]:
-    """Store blobs of which the last ``count`` are manifests."""
-    first = len(blobs) - count
-    keys = [blob.key for blob in blobs]
-    outcomes: dict[int, Outcome] = {}
+def _plan(blobs: Sequence[Blob], manifests: int) -> Plan:
+    """Make a plan of blobs, of which the last ones are manifests."""
+    first = len(blobs) - manifests
+    refused: dict[int, Outcome] = {}
     trees: dict[int, list[str]] = {}
-    for i in range(first, len(blobs)):
+    for i, blob in enumerate(blobs[first:], first):
         trees[i] = []
         try:
-            manifest = from_blob(blobs[i])
+            manifest = from_blob(blob)
         except LailaError as error:  # damaged, or what it holds needs code: this one's outcome
-            outcomes[i] = error
+            refused[i] = error
             continue
         if isinstance(manifest, Manifest):
             trees[i] = [*dict.fromkeys(manifest)]
-    needs, leaves = writing.parted(trees, keys)
-    outcomes.update(checking.taken_names(pool, blobs[:first]))
-    if not missing_ok:
-        outcomes.update(checking.missing_leaves(pool, leaves, keys))
-    outcomes.update(writing.cascade(needs, keys, outcomes, range(first)))
-    ordered = all(n < i for i, needed in enumerate(needs, first) for n in needed)
-    if ordered and not (outcomes or overwrite) and len(blobs) > 1 and pool.store_together(blobs):
-        return [*keys]
-    plain = [i for i in range(first) if i not in outcomes]
-    if plain:
-        outcomes.update(
-            zip(plain, _store_blobs(pool, [blobs[i] for i in plain], overwrite, None), strict=True)
-        )
-    for i, needed in enumerate(needs, first):
-        if i in outcomes:
-            continue
-        failed = [one for n in needed if not isinstance(one := outcomes.get(n), str)]
-        if failed:
-            outcomes[i] = writing.refused(keys[i], failed[0])
-        else:
-            (outcomes[i],) = _store_blobs(pool, [blobs[i]], overwrite, None)
-    return [outcomes[i] for i in range(len(blobs))]
-
-
-def _store_blobs(
-    pool: Pool, blobs: Sequence[Blob], overwrite: bool, on_conflict: str | None
-) -> list[Outcome]:
-    found = writing.store_over(pool, blobs) if overwrite else pool.store(blobs)
-    outcomes: list[Outcome] = []
-    for blob, outcome in zip(blobs, found, strict=True):
-        if outcome is StoreOutcome.CREATED or outcome is StoreOutcome.SAME:
-            outcomes.append(blob.key)
-        elif isinstance(outcome, BaseException):
-            outcomes.append(outcome)
-        elif on_conflict == "next" and writing.evolution_of(blob) is not None:
-            outcomes.append(_store_next(pool, blob))
-        else:
-            outcomes.append(writing.conflict(blob, pool))
-    return outcomes
-
-
-def _store_next(pool: Pool, blob: Blob) -> Outcome:
-    """Store a snapshot under the evolution after the newest. A signature covers the id: that one stays."""
-    if blob.signature is not None:
-        return writing.conflict(blob, pool)
-    stem = blob.key.rpartition("-")[0]
-    for _ in range(writing.NEXT_TRIES):
-        (numbers,) = pool.history([stem])
-        key = f"{stem}-{numbers[-1] + 1 if numbers else 0}"
-        moved = Blob(
-            key, blob.tree, blob.buffers, blob.nickname, blob._meta, (), None, blob.digest, blob.notes
-        )
-        (outcome,) = pool.store([moved])
-        if isinstance(outcome, BaseException):
-            return outcome
-        if outcome is not StoreOutcome.CONFLICT:
-            return key
-    return writing.conflict(blob, pool)
+    return Plan([blob.key for blob in blobs], blobs, trees, asked=range(first), refused=refused)

@@ -175,7 +175,7 @@ class TierMixin(LinkMixin, ABC):
         decides has no such commits. Who sees one of them sees those before it. The error of a cache is that
         of :meth:`store`: all are in the last tier then.
         """
-        *caches, last = self.chain() if self._write_through else [self._me]
+        *caches, last = self.store_tiers()
         if not last.store_together_here(blobs):
             return False
         self._renew_all(caches, blobs, replaced=False)
@@ -233,8 +233,7 @@ class TierMixin(LinkMixin, ABC):
 
     def deletable(self, stems: Sequence[str]) -> list[list[int]]:
         """Return for each of ``stems`` the evolutions that :meth:`delete` reaches, ascending."""
-        tiers = self.chain() if self._write_through else [self._me]
-        answers = [tier.histories_here(stems) for tier in tiers]
+        answers = [tier.histories_here(stems) for tier in self.store_tiers()]
         return [sorted(set().union(*some)) for some in zip(*answers, strict=True)]
 
     # -- one tier --------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Head = Blob | BlobHead | LailaError | None
 
-__all__ = ["Copy", "copy_pool", "holder"]
+__all__ = ["Copy", "copy_pool"]
 
 _KEYS = 512
 _READ_BYTES = 8 * 1024 * 1024
@@ -52,7 +52,7 @@ def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> Gr
     """
     from laila.futures import GroupFuture
 
-    source = holder(source)
+    source = source.deciding_tier
     wanted = list(source.keys() if keys is None else keys)
 
     def run() -> list[object]:
@@ -63,18 +63,13 @@ def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> Gr
     return GroupFuture.batch(len(wanted), run)
 
 
-def holder(pool: Pool) -> Pool:
-    """Return the pool that has everything: the last tier where the chain is one store."""
-    return pool.chain()[-1] if pool.write_through else pool
-
-
 class Copy:
     """A copy out of one pool alone. ``outcomes`` has for each key the key itself, or its error."""
 
     def __init__(self, dest: Pool, source: Pool) -> None:
         self.outcomes: dict[str, object] = {}
         self._dest = dest
-        self._holder = holder(dest)
+        self._holder = dest.deciding_tier
         self._source = source
         # Where the tiers of a chain that is one store differ, blobs go in plain and each tier makes its own.
         self._as_they_stand = not dest.write_through and dest.transformations == source.transformations

@@ -81,6 +81,19 @@ class LinkMixin:
             tiers.append(origin)
         return tiers
 
+    def store_tiers(self) -> list[Pool]:
+        """Say in which tiers this pool stores.
+
+        Returns:
+            The whole chain where it is one store, else this pool alone.
+        """
+        return self.chain() if self._write_through else [self._me]
+
+    @property
+    def deciding_tier(self) -> Pool:
+        """The tier that decides what is stored: the last one of a chain that is one store, else this pool."""
+        return self.store_tiers()[-1]
+
     @property
     def write_through(self) -> bool:
         """Whether the chain that begins here is one store: see :func:`laila.tiers`. Assignable."""
