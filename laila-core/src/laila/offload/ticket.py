@@ -21,9 +21,8 @@ from laila.identity import make_global_id
 from laila.offload.home import Home, is_local
 from laila.offload.worker import process_identity
 from laila.plugins import pools, protocols, taskforces
+from laila.policy.assembly import all_tiers, assemble, closed_on_failure, describe
 from laila.policy.environment import (
-    ComponentModel,
-    EnvironmentModel,
     PoolModel,
     build,
     component,
@@ -110,15 +109,11 @@ class _TicketWriter:
         assert policy is not None, "a policy asks for its own ticket"
         return policy
 
-    def _pools(self) -> list[Pool]:
-        router = self._owner().central.memory.router
-        return list({tier.uuid: tier for pool in router.pools.values() for tier in pool.chain()}.values())
-
     def reachable(self) -> frozenset[str]:
         """The uuids of the pools that another process reaches by itself."""
         return frozenset(
             pool.uuid
-            for pool in self._pools()
+            for pool in all_tiers(self._owner())
             if pool.durability != "none" and pools().name_of(type(pool)) is not None
         )
 
@@ -127,22 +122,16 @@ class _TicketWriter:
         if self.received is not None:  # what tasks submit is on behalf of the same submitter
             return self.received
         policy = self._owner()
-        memory, command = policy.central.memory, policy.central.command
         reasons: dict[str, str] = {}
-        every = self._pools()
-        model = EnvironmentModel(
-            uuid=policy.uuid,
-            nickname=policy.nickname,
-            pickle=memory.pickle,
-            max_pending_bytes=memory.max_pending_bytes,
-            alpha_pool=memory.router.alpha_pool.uuid,
-            pools=[self._pool(pool, reasons) for pool in every],
-            taskforces=[
-                ComponentModel(*component(one, taskforces()))
-                for one in command.taskforces.values()
-                if one.in_process and taskforces().name_of(type(one)) is not None
+        every = all_tiers(policy)
+        model = describe(
+            policy,
+            [self._pool(pool, reasons) for pool in every],
+            [
+                force
+                for force in policy.central.command.taskforces.values()
+                if force.in_process and taskforces().name_of(type(force)) is not None
             ],
-            alpha_taskforce=command.alpha_taskforce.uuid if command.taskforces else None,
         )
         protocol, invitation = self._invitation()
         ticket = {
@@ -245,48 +234,29 @@ def policy_from_ticket(received: bytes, taskforce: TaskForce | None = None) -> D
     secrets = _unseal(ticket["global_id"], ticket["secrets"])
     home = _home(ticket, secrets)
     built: list[Component] = []
-    policy: DefaultPolicy | None = None
-    try:
+    with closed_on_failure(built):
         reasons = _reasons(model.pools, ticket)
         if home is None:
             reasons = {uuid: reason + _TO_DO for uuid, reason in reasons.items()}
         else:
             _spread(model.pools, reasons)
         here = {
-            one.uuid: _stand_in(one, reasons[one.uuid], home)
-            if one.uuid in reasons
-            else _pool_here(one, secrets.get(one.uuid, {}), built)
-            for one in model.pools
+            pool.uuid: _stand_in(pool, reasons[pool.uuid], home)
+            if pool.uuid in reasons
+            else _pool_here(pool, secrets.get(pool.uuid, {}), built)
+            for pool in model.pools
         }
-        link([one for one in model.pools if one.uuid not in reasons], here, [])
+        link([pool for pool in model.pools if pool.uuid not in reasons], here, [])
         problems: list[str] = []
         forces = build(model.taskforces, taskforces(), TaskForce, "taskforces", {}, built, problems)  # type: ignore[type-abstract]
         nested = taskforce or _local_taskforce()
         built.append(nested)
         nested._restore_identity(ticket["taskforce"])
         forces[nested.uuid] = nested
-        policy = DefaultPolicy(
-            nickname=model.nickname,
-            alpha_pool=here[model.alpha_pool],
-            taskforce=forces.get(model.alpha_taskforce or "", nested),
-            pickle=model.pickle,
-            max_pending_bytes=model.max_pending_bytes,
-            _announce=False,
-        )
-        policy.restore(model.uuid)
+        policy = assemble(DefaultPolicy, model, here, forces, nested)
+        built.append(policy)
         _writer(policy).received = received
-        policy.central.memory.router.adopt(
-            [(here[one.uuid], one.affinity, one.nicknames) for one in model.pools if one.registered],
-            here[model.alpha_pool],
-        )
-        for force in forces.values():
-            policy.central.command.add_taskforce(force)
         policy.announce()
-    except BaseException:
-        for one in [policy, *built]:
-            if one is not None:
-                one.close()
-        raise
     return policy
 
 

@@ -1,4 +1,4 @@
-"""The environment: a policy written down as a JSON-able dict, and built again from one.
+"""The form of an environment: a policy as a JSON-able dict, and components built from what it says.
 
 The models below are the format; cattrs reads and writes them and reports every fault with its path. Secrets
 are never written: a component lists the names of those it was given, and takes them again from ``secrets``,
@@ -16,13 +16,8 @@ from cattrs import Converter, transform_error
 from cattrs.errors import BaseValidationError
 
 from laila.central.pending import MAX_PENDING_BYTES
-from laila.contract.pool import Pool
-from laila.contract.protocol import Protocol
-from laila.contract.taskforce import TaskForce
 from laila.errors import EnvironmentSnapshotError, IdentityError, SettingsError
-from laila.identity import check_uuid
-from laila.plugins import Registry, pools, protocols, taskforces
-from laila.provenance import current_data, options_from_data
+from laila.provenance import current_data
 from laila.showing import said, shown
 
 if TYPE_CHECKING:
@@ -31,11 +26,11 @@ if TYPE_CHECKING:
 
     from laila.central.router import DefaultPoolRouter
     from laila.component.component import Component
-    from laila.policy.policy import DefaultPolicy
+    from laila.contract.pool import Pool
+    from laila.plugins import Registry
     from laila.provenance import Data
 
     Parts = tuple[str, str, dict[str, Any], list[str]]
-    P = TypeVar("P", bound=DefaultPolicy)
     C = TypeVar("C", bound=Component)
 
 __all__ = [
@@ -47,8 +42,6 @@ __all__ = [
     "link",
     "pool_model",
     "read",
-    "rebuild",
-    "snapshot",
     "write",
 ]
 
@@ -95,31 +88,6 @@ class EnvironmentModel:
 _converter = Converter(forbid_extra_keys=True)
 
 
-def snapshot(policy: DefaultPolicy) -> dict[str, Any]:
-    """Write ``policy`` down. Raises :class:`EnvironmentSnapshotError` where a part cannot be."""
-    memory, command, communication = (
-        policy.central.memory,
-        policy.central.command,
-        policy.central.communication,
-    )
-    router = memory.router
-    every = {tier.global_id: tier for pool in router.pools.values() for tier in pool.chain()}
-    model = EnvironmentModel(
-        uuid=policy.uuid,
-        nickname=policy.nickname,
-        pickle=memory.pickle,
-        max_pending_bytes=memory.max_pending_bytes,
-        alpha_pool=router.alpha_pool.uuid,
-        pools=[pool_model(router, pool, component(pool, pools())) for pool in every.values()],
-        taskforces=[ComponentModel(*component(one, taskforces())) for one in command.taskforces.values()],
-        alpha_taskforce=command.alpha_taskforce.uuid if command.taskforces else None,
-        protocols=[
-            ComponentModel(*component(one, protocols())) for one in communication.connections.values()
-        ],
-    )
-    return write(model)
-
-
 def write(model: EnvironmentModel) -> dict[str, Any]:
     """Return ``model`` as a JSON-able dict."""
     written: dict[str, Any] = _converter.unstructure(model)
@@ -151,55 +119,6 @@ def component(one: Component, registry: Registry) -> Parts:
             problems=[f"{shown(one)}: not registered"],
         )
     return plugin, one.uuid, one.options(), one.missing_secrets()
-
-
-def rebuild(kind: type[P], environment: Mapping[str, Any], secrets: Mapping[str, Any]) -> P:
-    """Build the policy that ``environment`` describes; see :meth:`DefaultPolicy.from_environment`."""
-    model = read(environment)
-    built: list[Component] = []
-    problems: list[str] = []
-    policy: P | None = None
-    try:
-        with options_from_data(secrets):
-            rest = (secrets, built, problems)
-            all_pools = build(model.pools, pools(), Pool, "pools", *rest)  # type: ignore[type-abstract]
-            all_forces = build(model.taskforces, taskforces(), TaskForce, "taskforces", *rest)  # type: ignore[type-abstract]
-            all_protocols = build(model.protocols, protocols(), Protocol, "protocols", *rest)  # type: ignore[type-abstract]
-        try:
-            check_uuid(model.uuid)
-        except IdentityError as error:
-            problems.append(f"uuid: {error}")
-        if model.alpha_pool not in {one.uuid for one in model.pools}:
-            problems.append(f"alpha_pool: no pool has the uuid {model.alpha_pool}")
-        _fail_on(problems)
-        link(model.pools, all_pools, problems)
-        _fail_on(problems)
-        policy = kind(
-            nickname=model.nickname,
-            alpha_pool=all_pools[model.alpha_pool],
-            taskforce=all_forces.get(model.alpha_taskforce or ""),
-            pickle=model.pickle,
-            max_pending_bytes=model.max_pending_bytes,
-            _announce=False,
-        )
-        policy.restore(model.uuid)
-        policy.central.memory.router.adopt(
-            [(all_pools[one.uuid], one.affinity, one.nicknames) for one in model.pools if one.registered],
-            all_pools[model.alpha_pool],
-        )
-        for uuid, force in all_forces.items():
-            if uuid != model.alpha_taskforce:
-                policy.central.command.add_taskforce(force)
-        for protocol in all_protocols.values():
-            policy.central.communication.add_connection(protocol)
-        policy.announce()
-    except BaseException:
-        # Nothing that was opened for a policy that cannot be stays open.
-        for one in [policy, *built]:
-            if one is not None:
-                one.close()
-        raise
-    return policy
 
 
 def read(environment: Mapping[str, Any]) -> EnvironmentModel:
@@ -294,10 +213,3 @@ def link(models: Iterable[PoolModel], built: Mapping[str, Pool], problems: list[
             built[model.uuid].proxy_to = origin
         except SettingsError as error:
             problems.append(f"pools[{i}].origin: {error}")
-
-
-def _fail_on(problems: list[str]) -> None:
-    if problems:
-        raise EnvironmentSnapshotError(
-            "the environment cannot be rebuilt here: " + "; ".join(problems), problems=list(problems)
-        )

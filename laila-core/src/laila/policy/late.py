@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from laila.policy.assembly import all_tiers, assemble, describe
+from laila.policy.environment import link, pool_model
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,35 +22,12 @@ def reopen(old: DefaultPolicy) -> DefaultPolicy:
     """
     from laila.taskforce.inline import InlineTaskForce
 
-    memory = old.central.memory
-    router = memory.router
-    again: dict[str, Pool] = {}
-    for registered in router.pools.values():
-        chain = registered.chain()
-        for tier in chain:
-            again[tier.uuid] = again.get(tier.uuid) or (_opened(tier) if tier.closed else tier)
-        for cache, origin in pairwise(chain):
-            again[cache.uuid].proxy_to = again[origin.uuid]
-            again[cache.uuid].write_through = cache.write_through
-    alpha = again[router.alpha_pool.uuid]
-    policy = type(old)(
-        nickname=old.nickname,
-        alpha_pool=alpha,
-        taskforce=InlineTaskForce(),
-        pickle=memory.pickle,
-        max_pending_bytes=memory.max_pending_bytes,
-        _announce=False,
-    )
-    policy.restore(old.uuid)
-    nicknames = router.nicknames.items()
-    policy.central.memory.router.adopt(
-        [
-            (again[pool.uuid], router.affinities[gid], [name for name, named in nicknames if named is pool])
-            for gid, pool in router.pools.items()
-        ],
-        alpha,
-    )
-    return policy
+    router = old.central.memory.router
+    tiers = all_tiers(old)
+    model = describe(old, [pool_model(router, tier, ("", tier.uuid, {}, [])) for tier in tiers])
+    again = {tier.uuid: _opened(tier) if tier.closed else tier for tier in tiers}
+    link(model.pools, again, [])
+    return assemble(type(old), model, again, {}, InlineTaskForce())
 
 
 def _opened(pool: Pool) -> Pool:

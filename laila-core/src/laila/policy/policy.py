@@ -127,7 +127,7 @@ class DefaultPolicy(Component, LocalPolicy):
     @property
     def environment(self) -> dict[str, Any]:
         """A JSON-able dict from which :meth:`from_environment` rebuilds this policy; secrets are left out."""
-        from laila.policy.environment import snapshot
+        from laila.policy.assembly import snapshot
 
         return snapshot(self)
 
@@ -142,7 +142,7 @@ class DefaultPolicy(Component, LocalPolicy):
         :class:`~laila.errors.EnvironmentSnapshotError` (a ``ValueError``) that lists every fault, missing
         plugin and missing secret; nothing is left open then.
         """
-        from laila.policy.environment import rebuild
+        from laila.policy.assembly import rebuild
 
         return rebuild(cls, environment, secrets or {})
 
