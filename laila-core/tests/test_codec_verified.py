@@ -190,7 +190,7 @@ class Bunch(dict[str, Any]):
         object.__setattr__(self, "factory", factory)
 
     @property
-    def __dict__(self) -> Any:
+    def __dict__(self) -> Any:  # type: ignore[override]
         return dict(self)
 
     def __getstate__(self) -> Any:

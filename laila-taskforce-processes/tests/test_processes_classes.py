@@ -172,6 +172,70 @@ def test_tasks_know_what_their_submitter_registered(what: str, tmp_path: Path) -
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+UNREGISTERED = """
+import abc, typing
+T = typing.TypeVar("T")
+class Plain:
+    seen = []
+    def __init__(self): self.x, self.y = 1, "x"
+    def hop(self): return super().__init__, Plain, add(self.x)
+    @property
+    def prop(self): return self.x
+def add(number): return number + 1
+class Slotted:
+    __slots__ = ("a", "__b")
+    def __init__(self, a): self.a, self.__b = a, [a]
+    def both(self): return self.a, self.__b
+@dataclass(slots=True)
+class Point:
+    x: int
+class Box(typing.Generic[T]):
+    def __init__(self, value): self.value = value
+class Color(enum.Enum):
+    RED = 1
+class Shape(abc.ABC):
+    @abc.abstractmethod
+    def area(self): ...
+class Square(Shape):
+    def area(self): return {1, 2, "a", "b"}
+class Outer:
+    class Inner:
+        pass
+def values():
+    data = [Plain(), Slotted(1), Point(2), Box[int](3), Color.RED, Square(), Outer.Inner()]
+    return [*data, Plain, Slotted, Outer.Inner, T, lambda x: x + 1]
+def keep_all():
+    for number, value in enumerate(values()):
+        keep(f"value {number}", value)
+if kind == "first":  # pickled before anything was memorized
+    kind = "processes"
+    task(values)
+keep_all()
+task(keep_all)  # the same contents, else an ImmutableEntryError
+assert task(lambda: get("value 1").both()) == (1, [1])
+slotted = task(lambda: Slotted(5))
+assert type(slotted) is Slotted and slotted.both() == (5, [5]) and not hasattr(slotted, "__dict__")
+assert task(lambda: [Point(6)]) == [Point(6)]
+there = task(lambda: [(kind.__qualname__, hasattr(kind, "__slots__")) for kind in (Slotted, Outer.Inner)])
+assert there == [("Slotted", True), ("Outer.Inner", False)]
+"""
+
+
+@pytest.mark.parametrize("kind", ["processes", "first"])
+def test_classes_of_a_script_are_the_same_in_tasks(kind: str, tmp_path: Path) -> None:
+    """Also classes that are not registered: with slots, and as the same content."""
+    (tmp_path / "script.py").write_text(SETUP + UNREGISTERED)
+    done = subprocess.run(
+        [sys.executable, "script.py", kind],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_class_of_another_script_is_called_so(tmp_path: Path) -> None:
     """It was not registered: the error says where it was defined."""
     common = "import laila\nlaila.memory.extend('file:store', pool_nickname='data')\n"

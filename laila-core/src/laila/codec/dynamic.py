@@ -11,51 +11,126 @@ import io
 import re
 import sys
 from hashlib import blake2b
-from types import CodeType
+from types import CellType, CodeType, FunctionType, MemberDescriptorType
+from typing import NamedTuple, TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["Classes", "reduce_code", "steady"]
+    Reduced = tuple[Any, ...]
+
+__all__ = ["Classes", "class_of_submitter", "reduce_class", "reduce_code", "reduce_steadily"]
 
 _MODULE = "cloudpickle.cloudpickle"
 _PENDING = "0" * 32
 _PROTOCOL = 5
 _CELL_OF_KERNEL = re.compile(r"(.*ipykernel)_\d+([/\\][^/\\]+)")
+_MAKERS = {"_make_skeleton_class": 4, "_make_skeleton_enum": 5, "_make_typevar": 5}
+"""The functions of cloudpickle that make such a class, and where the id stands in their arguments."""
+_VARYING = frozenset({"__static_attributes__", "__firstlineno__"})
+"""Attributes that a class has in another order, or not at all, where it was pickled and made again."""
+_SEEN = (list, dict, type, FunctionType, CellType)
+_ids: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+_kinds: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
-def steady(kind: type) -> None:
-    """Give ``kind`` the id that follows from its definition, if it is to be pickled by value and has none."""
+def reduce_class(obj: object) -> Reduced | None:
+    """What pickle makes of a class that goes along with its code, such as one of a script.
+
+    cloudpickle forgets slots, so that instances would be others where the class is made again, and the names
+    of the classes around it. A pickler of cloudpickle's calls this function in its ``reducer_override``.
+
+    Args:
+        obj: Any object that is about to be pickled.
+
+    Returns:
+        What ``__reduce__`` would return; None for all else, which cloudpickle takes as it is.
+    """
     theirs = sys.modules.get(_MODULE)
-    by_value = getattr(theirs, "_should_pickle_by_reference", None)
-    ids = getattr(theirs, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", None)
-    kinds = getattr(theirs, "_DYNAMIC_CLASS_TRACKER_BY_ID", None)
-    if by_value is None or ids is None or kinds is None or kind in ids or by_value(kind):
-        return
-    ids[kind] = _PENDING  # for where the definition refers to itself
+    if theirs is None or not isinstance(obj, type):
+        return None
+    reduced = theirs._class_reduce(obj)
+    if type(reduced) is not tuple or reduced[0].__name__ != "_make_skeleton_class":
+        return reduced if type(reduced) is tuple and len(reduced) > 2 else None
+    make, args, (attributes, more), *rest = reduced
+    given = {**args[3], "__qualname__": obj.__qualname__}
+    attributes.pop("__slotnames__", None)  # which copyreg notes when an instance is pickled
+    slots = attributes.get("__slots__")
+    if type(slots) in (str, tuple, list, dict) and NamedTuple not in args[2]:  # which makes its own
+        given["__slots__"] = slots
+        attributes = {
+            name: held
+            for name, held in attributes.items()
+            if name != "__slots__" and type(held) is not MemberDescriptorType
+        }
+    return make, (*args[:3], given, *args[4:]), (attributes, more), *rest
+
+
+def reduce_steadily(obj: object) -> Reduced | None:
+    """:func:`reduce_class`, also of a type variable, with an id that is the same in every process."""
+    if isinstance(obj, type):
+        reduced = reduce_class(obj)
+    elif type(obj) is TypeVar and (theirs := sys.modules.get(_MODULE)) is not None:
+        reduced = theirs._typevar_reduce(obj)
+    else:
+        return None
+    place = None if reduced is None else _MAKERS.get(reduced[0].__name__)
+    if reduced is None or place is None:
+        return None
+    args = reduced[1]
+    return reduced[0], (*args[:place], _steady(obj, reduced), *args[place + 1 :]), *reduced[2:]
+
+
+def _steady(kind: Any, reduced: Reduced | None = None) -> str | None:
+    """The id that follows from the definition of ``kind``; None for what is not pickled by value."""
+    number = _ids.get(kind)
+    if number is not None:
+        return number
+    reduced = reduced or reduce_class(kind)
+    if reduced is None:
+        return None
+    _ids[kind] = _PENDING  # for where the definition refers to itself
+    args, place = reduced[1], _MAKERS[reduced[0].__name__]
     try:
+        state = reduced[2] if len(reduced) > 2 else ({},)
+        held = {name: value for name, value in sorted(state[0].items()) if name not in _VARYING}
         stream = io.BytesIO()
-        _pickler(theirs)(stream, protocol=_PROTOCOL).dump(kind)
+        _pickler(sys.modules[_MODULE])(stream, protocol=_PROTOCOL).dump(
+            (args[:place], args[place + 1 :], held)
+        )
     except Exception:  # noqa: BLE001 - it is told when the class itself is pickled
-        del ids[kind]
-        return
-    ids[kind] = number = blake2b(stream.getvalue(), digest_size=16).hexdigest()
-    kinds[number] = kind  # of two that are the same, as where a cell is run again, the newer one
+        del _ids[kind]
+        return str(args[place])
+    _ids[kind] = number = blake2b(stream.getvalue(), digest_size=16).hexdigest()
+    _kinds[number] = kind  # of two that are the same, as where a cell is run again, the newer one
+    return number
 
 
 def _pickler(theirs: Any) -> Any:
     class Pickler(theirs.Pickler):  # type: ignore[misc]  # it has no types
-        def persistent_id(self, obj: object) -> str | None:
-            if type(obj) is not set and type(obj) is not frozenset:
+        """What it writes depends on contents, and not on which equal texts are one object."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.fast = True
+            self._seen: dict[int, tuple[int, object]] = {}
+
+        def persistent_id(self, obj: object) -> object:
+            if type(obj) is set or type(obj) is frozenset:
+                return repr(sorted(map(repr, obj)))  # in an order that is the same in every process
+            if not isinstance(obj, _SEEN):
                 return None
-            return repr(sorted(map(repr, obj)))  # in an order that is the same in every process
+            known = self._seen.get(id(obj))
+            if known is None:
+                self._seen[id(obj)] = len(self._seen), obj
+                return None
+            return known[0]
 
         def reducer_override(self, obj: object) -> Any:
-            if isinstance(obj, type):
-                steady(obj)
-            return reduce_code(obj) or super().reducer_override(obj)
+            return reduce_steadily(obj) or reduce_code(obj) or super().reducer_override(obj)
 
     return Pickler
 
@@ -90,6 +165,15 @@ class _InOrder:
         return frozenset, (self.members,)
 
 
+def _made(make: Callable[..., Any], *args: Any) -> Any:
+    """A class or type variable that is not here yet, which keeps its id."""
+    kind = make(*args)
+    number = args[_MAKERS[make.__name__]]
+    _ids[kind] = number
+    _kinds.setdefault(number, kind)
+    return kind
+
+
 class Classes:
     """What one reader of pickles does about classes that were pickled by value."""
 
@@ -104,26 +188,36 @@ class Classes:
         theirs = getattr(sys.modules[_MODULE], name)
         if name == "_class_setstate":
             return lambda kind, state: kind if kind in self._kept else theirs(kind, state)
-        return lambda *args: self._known(name, args) or theirs(*args)
+        return lambda *args: self._known(name, args) or _made(theirs, *args)
 
-    def _known(self, name: str, args: tuple[Any, ...]) -> type | None:
-        """The class of this id that is here: read before, pickled, or in the module that defines it."""
-        kinds = getattr(sys.modules[_MODULE], "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
-        if len(args) < 6:
+    def _known(self, name: str, args: tuple[Any, ...]) -> object | None:
+        """What of this id is here: read before, pickled, or in the module that defines it."""
+        place = _MAKERS[name]
+        if len(args) <= place:
             return None
-        enum = name == "_make_skeleton_enum"
-        called, module, number = (
-            (args[1], args[4], args[5]) if enum else (args[1], args[3].get("__module__"), args[4])
-        )
-        kind = kinds.get(number)
+        number = args[place]
+        kind = _kinds.get(number)
         if kind is None:
-            here = getattr(sys.modules.get(module), called, None)
-            if isinstance(here, type):
-                steady(here)
-                kind = kinds.get(number)
-        if kind is not None:
+            kind = getattr(sys.modules[_MODULE], "_DYNAMIC_CLASS_TRACKER_BY_ID", {}).get(number)
+        if kind is None and name != "_make_typevar":
+            enum = name == "_make_skeleton_enum"
+            module = args[4] if enum else args[3].get("__module__")
+            here = getattr(sys.modules.get(module), args[1], None)
+            if isinstance(here, type) and _steady(here) == number:
+                kind = here
+        if isinstance(kind, type):
             self._kept.add(kind)
         return kind
 
 
-_REPLACED = frozenset({"_make_skeleton_class", "_make_skeleton_enum", "_class_setstate"})
+def class_of_submitter(path: str) -> type | None:
+    """The class ``__main__:NAME`` of the script that submitted the task which runs here; else None."""
+    kinds = getattr(sys.modules.get(_MODULE), "_DYNAMIC_CLASS_TRACKER_BY_CLASS", {})
+    module, _, name = path.partition(":")
+    for kind in reversed(list(kinds)):  # the youngest one first
+        if isinstance(kind, type) and (kind.__module__, kind.__qualname__) == (module, name):
+            return kind
+    return None
+
+
+_REPLACED = frozenset({*_MAKERS, "_class_setstate"})

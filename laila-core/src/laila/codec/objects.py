@@ -248,7 +248,19 @@ def is_importable(kind: type) -> bool:
     found: object = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
         found = getattr(found, name, None)
-    return found is kind
+    return found is kind or (
+        kind.__module__ == "__main__" and _of_submitter(registry.class_path(kind)) is kind
+    )
+
+
+def _of_submitter(path: str) -> type | None:
+    """The class of that name in the script of the process whose task runs here."""
+    visiting = sys.modules.get("laila.codec.visiting")
+    if visiting is None or not visiting.is_visited():
+        return None
+    from laila.codec.dynamic import class_of_submitter
+
+    return class_of_submitter(path)
 
 
 def name_of(kind: type, encoder: Encoder) -> str:
@@ -311,6 +323,9 @@ def _look_up(text: str, decoder: Decoder) -> type:
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
         if module == "__main__":
+            known = _of_submitter(text)
+            if known is not None:
+                return known
             raise PayloadError(
                 f"the payload of {decoder.blob.key} holds instances of {text}, a class that a script or a "
                 "notebook defined, and this program has not. Define it here, too, before; or move it into a "

@@ -17,12 +17,12 @@ import io
 import pickle
 import sys
 from functools import lru_cache
-from types import GeneratorType
+from types import FunctionType, GeneratorType
 
 from laila.codec import registry, tags
 from laila.codec.advice import IN_CYCLE, PICKLED, instead_of
 from laila.codec.decoder import Decoder, expect
-from laila.codec.dynamic import Classes, reduce_code, steady
+from laila.codec.dynamic import Classes, reduce_code, reduce_steadily
 from laila.codec.graphs import path_to
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS
@@ -44,6 +44,7 @@ _PROTOCOL = 5
 # What has no identity that anybody could miss.
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, type(Ellipsis), type(NotImplemented)})
 _ENOUGH = 64
+_LONG_TEXT = 100
 
 
 def _refusal(kind: type) -> str | None:
@@ -223,11 +224,14 @@ def _pickler(base: type) -> Any:
             self._numbers: dict[int, int] = {}
             self._leaves = _leaf_types()
             self._seen: set[type] = set()
+            self._texts: dict[str, int] | None = None
 
-        def persistent_id(self, obj: object) -> int | None:
+        def persistent_id(self, obj: object) -> int | str | None:
             kind = type(obj)
             if kind in _ATOMS:
-                return None
+                if self._texts is None or kind is not str or len(obj) > _LONG_TEXT:  # type: ignore[arg-type]
+                    return None
+                return self._text(obj)  # type: ignore[arg-type]  # a text, as was seen
             number = id(obj)
             if number in self.own or number == self._root:
                 return None
@@ -255,16 +259,29 @@ def _pickler(base: type) -> Any:
                 self.children.append(index)
             return known
 
+        def _text(self, text: str) -> int | str:
+            """What stands for a text beside code, such as a name: equal texts are written once.
+
+            Which of them are one object depends on where the code was compiled, or read.
+            """
+            assert self._texts is not None
+            number = self._texts.get(text)
+            if number is not None:
+                return -1 - number
+            self._texts[text] = len(self._texts)
+            return "".join((text, "\0"))  # another object than any that is known by its id
+
         def reducer_override(self, obj: object) -> Any:
             if isinstance(obj, BaseException):
                 reduced = _reduce_exception(obj)
             elif isinstance(obj, dict) and getattr(obj, "__dict__", None) is obj:
                 reduced = _reduce_own_attributes(obj)
-            elif isinstance(obj, type):
-                steady(obj)
-                reduced = None
             else:
-                reduced = reduce_code(obj) or _reduce_array(obj)
+                reduced = reduce_steadily(obj) or reduce_code(obj)
+                if self._texts is None and (reduced is not None or type(obj) is FunctionType):
+                    self._texts = {}
+                if reduced is None:
+                    reduced = _reduce_array(obj)
             return super().reducer_override(obj) if reduced is None else reduced
 
     return Pickler
@@ -380,12 +397,17 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(data))
         self._children = children
         self._classes = Classes()
+        self._texts: list[str] = []
 
     def find_class(self, module: str, name: str) -> Any:
         return self._classes.find(module, name) or super().find_class(module, name)
 
     def persistent_load(self, pid: object) -> object:
-        return self._children[expect(pid, int)]
+        if type(pid) is str:
+            self._texts.append(pid[:-1])
+            return self._texts[-1]
+        number = expect(pid, int)
+        return self._children[number] if number >= 0 else self._texts[-1 - number]
 
 
 class _Opened:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Codec: TypeAlias = tuple[str, Callable[[Any], object], Callable[[Any], object]]
     Row: TypeAlias = tuple[tuple[str, ...], str, str, bool, bytes]
 
-__all__ = ["Visitors", "pack", "welcome"]
+__all__ = ["Visitors", "is_visited", "pack", "welcome"]
 
 _KEPT = 16  # tables of different submitters, or states of one, that a worker remembers
 
@@ -174,12 +174,14 @@ class Visitors:
 _visitors: ContextVar[Visitors | None] = ContextVar("laila_visitors", default=None)
 _tables: dict[bytes, Visitors] = {}
 _latest: Visitors | None = None
+_visited = False
 _lock = RLock()
 
 
 def welcome(received: bytes, loads: Loads) -> None:
     """Let what :func:`pack` gave hold in this context (:mod:`contextvars`), for the task it came with."""
-    global _latest
+    global _latest, _visited
+    _visited = True
     visitors = None
     if received:
         with _lock:
@@ -190,6 +192,11 @@ def welcome(received: bytes, loads: Loads) -> None:
         registry.look_elsewhere(_here)
     _visitors.set(visitors)
     _latest = visitors
+
+
+def is_visited() -> bool:
+    """Whether tasks of another process run here: then classes of ``__main__`` are those of its script."""
+    return _visited
 
 
 def _here() -> Visitors | None:

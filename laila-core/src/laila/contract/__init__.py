@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from laila.blob.blob import Blob, BlobHead, BytesLike
     from laila.blob.buffer import Buffer
     from laila.blob.head import head_nbytes
+    from laila.codec.dynamic import reduce_class
     from laila.component.backend import counts_evolution
     from laila.component.component import Component
     from laila.contract import locks, wire
@@ -76,6 +77,7 @@ __all__ = [
     "option",
     "perform",
     "private_folder",
+    "reduce_class",
     "run_here",
     "said",
     "set_host",
@@ -132,6 +134,7 @@ _HOMES = {
     "option": "laila.settings",
     "perform": "laila.offload.worker",
     "private_folder": "laila.directories",
+    "reduce_class": "laila.codec.dynamic",
     "run_here": "laila.contract.taskforce",
     "said": "laila.showing",
     "set_host": "laila.contract.taskforce",

@@ -11,9 +11,8 @@ import os
 from threading import Thread
 from time import sleep
 
-from loky.backend.reduction import dumps, loads
-
 from laila.contract import Shipment, leave_signals_to_the_submitter, perform
+from laila.taskforce.processes.packing import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

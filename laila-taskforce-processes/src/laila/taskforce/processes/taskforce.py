@@ -6,10 +6,10 @@ import multiprocessing
 
 import attrs
 from loky import cpu_count
-from loky.backend.reduction import dumps, loads
 
 from laila.contract import RemoteSettings, RemoteTaskForce, option
 from laila.errors import TaskForceError
+from laila.taskforce.processes.packing import dumps, loads
 from laila.taskforce.processes.worker_pool import WorkerPool
 
 TYPE_CHECKING = False
@@ -114,8 +114,7 @@ class ProcessTaskForce(RemoteTaskForce):
     @staticmethod
     def dumps(value: object) -> bytes | memoryview:
         """Pickle by loky's means, cloudpickle."""
-        data: memoryview = dumps(value)
-        return data
+        return dumps(value)
 
     @staticmethod
     def loads(data: Any) -> Any:

@@ -17,11 +17,11 @@ from threading import RLock, Thread
 
 from loky.backend import resource_tracker as loky_tracker
 from loky.backend.context import get_context
-from loky.backend.reduction import dumps
 
 from laila.contract import locks, shown
 from laila.errors import TaskForceError
 from laila.taskforce.processes.child import SAFE_PATH, STARTED, main
+from laila.taskforce.processes.packing import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
