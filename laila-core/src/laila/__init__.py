@@ -90,8 +90,10 @@ if TYPE_CHECKING:
     from laila.policy.verbs import add_tcpip_peer as add_tcpip_peer
     from laila.policy.verbs import constant as constant
     from laila.policy.verbs import contingent as contingent
+    from laila.policy.verbs import find as find
     from laila.policy.verbs import forget as forget
     from laila.policy.verbs import history as history
+    from laila.policy.verbs import ls as ls
     from laila.policy.verbs import memorize as memorize
     from laila.policy.verbs import remember as remember
     from laila.policy.verbs import repair as repair
@@ -167,6 +169,7 @@ else:
         "contingent": "laila.policy.verbs",
         "errors": ("laila.errors", None),
         "export": "laila.peering.exports",
+        "find": "laila.policy.verbs",
         "forget": "laila.policy.verbs",
         "future": ("laila.futures", "Future"),
         "get_active_namespace": "laila.identity",
@@ -174,6 +177,7 @@ else:
         "guarantee": "laila.futures",
         "guarantee_async": "laila.futures",
         "history": "laila.policy.verbs",
+        "ls": "laila.policy.verbs",
         "manifest": ("laila.entry", "Manifest"),
         "memorize": "laila.policy.verbs",
         "read_args": "laila.arguments",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["clean", "say", "show_fields", "show_table", "size_text", "time_text"]
+__all__ = ["clean", "count_text", "say", "show_fields", "show_table", "size_text", "time_text"]
 
 _GAP = "  "
 
@@ -62,6 +62,11 @@ def show_fields(fields: Iterable[tuple[str, object]]) -> None:
     for name, value in cells:
         table.add_row(Text(name, style="bold"), Text(value))
     console.print(table)
+
+
+def count_text(count: int) -> str:
+    """Return a number of entries as text: ``1 entry``, ``3 entries``."""
+    return f"{count} {'entry' if count == 1 else 'entries'}"
 
 
 def size_text(nbytes: int) -> str:

@@ -364,6 +364,13 @@ class Pool(Authored, Tier):
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys(as_generator=True))
 
+    def __len__(self) -> int:
+        """Count the entries of this pool alone. Blocks: the pool lists its keys for it."""
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return True  # an empty pool is a pool
+
     def empty(self) -> None:
         """Delete everything in this pool alone."""
         self._check_open()

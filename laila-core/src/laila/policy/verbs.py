@@ -16,6 +16,7 @@ from laila.futures.failure import tell_failures
 from laila.identity import universal_namespace
 from laila.locks import check_may_wait
 from laila.policy.policy import local_policies, open_policies
+from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from laila.contract.pool import Pool
     from laila.entry import Manifest
     from laila.futures import Future, GroupFuture
+    from laila.tiering.listing import Listed
     from laila.tiering.repairing import RepairReport
     from laila.tiering.verifying import VerifyReport
 else:
@@ -39,9 +41,11 @@ __all__ = [
     "add_tcpip_peer",
     "constant",
     "contingent",
+    "find",
     "forget",
     "history",
     "local_policies",
+    "ls",
     "memorize",
     "remember",
     "remote_policies",
@@ -235,12 +239,7 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
     """
     if not pools:
         raise SettingsError("tiers() chains at least one pool: laila.tiers(memory, hdf5)", option="pools")
-    memory = get_active_policy().central.memory
-    if not isinstance(memory, DefaultCentralMemory):
-        raise NotSupportedError(
-            "the active policy is a peer, whose pools are its own: chain pools in its process, or activate a "
-            "policy of this one"
-        )
+    memory = _own_memory()
     made_of = (tuple(pools), current_folder()) if all(isinstance(pool, str) for pool in pools) else None
     again = None if made_of is None else memory.router.made_before(pool_nickname, made_of)
     urls = [pool for pool in pools if isinstance(pool, str)] if made_of is not None else []
@@ -270,6 +269,17 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
     return chain[0]
 
 
+def _own_memory() -> DefaultCentralMemory:
+    """Return the memory of the active policy. Raises :class:`NotSupportedError` where that is a peer."""
+    memory = get_active_policy().central.memory
+    if not isinstance(memory, DefaultCentralMemory):
+        raise NotSupportedError(
+            "the active policy is a peer, whose pools are its own: do this in its process, or activate a "
+            "policy of this one"
+        )
+    return memory
+
+
 def _check_pool(pool: object, verb: str) -> Pool:
     from laila.contract.pool import Pool
 
@@ -277,6 +287,67 @@ def _check_pool(pool: object, verb: str) -> Pool:
         also = " or its URL" if verb == "tiers" else ""
         raise InvalidArgumentError(f"{verb}() takes a pool{also}, not a {type(pool).__name__}")
     return pool
+
+
+@helpful
+def ls(
+    pool: Pool | None = None,
+    pattern: str | None = None,
+    *,
+    where: str | Iterable[str] = (),
+    named: bool = False,
+    sort: str = "name",
+) -> list[Listed]:
+    """List what a pool holds, payloads unread. Blocks.
+
+    Args:
+        pool: The pool, without the tiers behind it. Of a chain that is one store, the last tier is listed. By
+            default the alpha pool.
+        pattern: The nickname or key, with ``*``, ``?`` and ``[…]``.
+        where: A condition on the metadata that was stored with the entry, such as ``"lr>0.1"``, or several,
+            all of which hold.
+        named: Leave out entries without a nickname.
+        sort: ``name`` (nicknames first), ``bytes`` (the largest first) or ``created`` (the newest first).
+
+    Returns:
+        For each entry its ``key``, ``nickname``, ``kind``, ``type``, ``nbytes``, ``created``, ``metadata``.
+
+    Raises:
+        SettingsError: A condition or a sort is none.
+        InvalidArgumentError: ``pool`` is no pool.
+        NotSupportedError: The active policy is a peer.
+    """
+    from laila.tiering.listing import SORTS, list_pool
+
+    if sort not in SORTS:
+        raise SettingsError(f"there is no sort {shown(sort)}; there are {', '.join(SORTS)}", option="sort")
+    chosen = _own_memory().alpha_pool if pool is None else _check_pool(pool, "ls")
+    return sorted(list_pool(chosen.deciding_tier, pattern, where=where, named=named), key=SORTS[sort])
+
+
+@helpful
+def find(pattern: str | None = None, *, where: str | Iterable[str] = ()) -> list[Listed]:
+    """Find entries in all pools of the active policy, by name or metadata; payloads unread. Blocks.
+
+    Args:
+        pattern: The nickname or key, with ``*``, ``?`` and ``[…]``.
+        where: A condition on the metadata that was stored with the entry, such as ``"lr>0.1"``, or several,
+            all of which hold.
+
+    Returns:
+        What :func:`ls` gives, with ``pool``, the pool's name. An entry in several tiers is there for each.
+
+    Raises:
+        SettingsError: A condition is none.
+        NotSupportedError: The active policy is a peer.
+    """
+    from laila.tiering.listing import SORTS, list_pool
+
+    pools: dict[int, Pool] = {}
+    for first in _own_memory().router.pools.values():
+        pools.update((id(tier), tier) for tier in first.chain())
+    found = (entry for pool in pools.values() for entry in list_pool(pool, pattern, where=where))
+    return sorted(found, key=SORTS["name"])
 
 
 @helpful

@@ -10,8 +10,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from laila.cli.opening import open_to_look
-from laila.cli.output import clean, say, show_fields, show_table, size_text, time_text
-from laila.showing import shown
+from laila.cli.output import clean, count_text, say, show_fields, show_table, size_text, time_text
+from laila.contract.pool import MAX_KEY_BYTES
+from laila.showing import said, shown
+from laila.tiering.listing import kind_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from laila.blob.blob import BlobHead
     from laila.contract.pool import Pool
+    from laila.tiering.listing import Listed
 
 __all__ = ["configure", "run"]
 
@@ -62,45 +65,26 @@ def _count(text: str) -> int:
 
 
 def _list(pool: Pool, limit: int) -> int:
-    from laila.contract.pool import MAX_KEY_BYTES
-    from laila.errors import CorruptEntryError, PoolKeyError, TransformationError
+    from laila.tiering.listing import list_pool
 
-    keys = iter(pool.keys(as_generator=True))
-    listed = list(keys if limit <= 0 else islice(keys, limit))
-    rows: list[tuple[object, ...]] = []
-    damaged = 0
-    for key in sorted(listed):
-        try:
-            head = pool.read_head(key)
-        except (CorruptEntryError, PoolKeyError, TransformationError) as error:
-            damaged += 1
-            rows.append((key[:MAX_KEY_BYTES], "damaged", error, "", "", ""))
-            continue
-        if head is not None:
-            rows.append((key, *_row(head)))
-    if rows:
-        show_table(("KEY", "KIND", "TYPE", "SIZE", "CREATED", "NICKNAME"), rows)
-    count = len(rows)
-    if limit > 0 and next(keys, None) is not None:
-        say(f"the first {count} entries; --limit 0 shows all")
+    every = list_pool(pool)
+    listed = sorted(every if limit <= 0 else islice(every, limit), key=lambda entry: entry.key)
+    damaged = sum(entry.error is not None for entry in listed)
+    if listed:
+        show_table(("KEY", "KIND", "TYPE", "SIZE", "CREATED", "NICKNAME"), map(_row, listed))
+    if limit > 0 and next(every, None) is not None:
+        say(f"the first {len(listed)} entries; --limit 0 shows all")
     else:
-        say(f"{count} {'entry' if count == 1 else 'entries'}{f', {damaged} damaged' if damaged else ''}")
+        say(f"{count_text(len(listed))}{f', {damaged} damaged' if damaged else ''}")
     return int(damaged > 0)
 
 
-def _row(head: BlobHead) -> tuple[object, ...]:
-    if head.transformations:
-        # Type, time and nickname are inside what was transformed.
-        return _kind(head.key), _transformed(head), size_text(head.nbytes), "", ""
-    meta = head.metadata
-    size = meta.get("size")
-    return (
-        _kind(head.key),
-        meta.get("type", ""),
-        size_text(size if isinstance(size, int) else head.nbytes),
-        time_text(meta.get("created")),
-        head.nickname or "",
-    )
+def _row(entry: Listed) -> tuple[object, ...]:
+    if entry.error is not None:
+        return (entry.key[:MAX_KEY_BYTES], "damaged", said(entry.error), "", "", "")
+    kind = " + ".join(entry.transformations) or entry.type  # a transformation hides the type
+    size = size_text(entry.size)
+    return (entry.key, entry.kind, kind, size, time_text(entry.created), entry.nickname or "")
 
 
 def _find(pool: Pool, name: str) -> str:
@@ -188,7 +172,7 @@ def _fields(pool: Pool, stored: BlobHead, head: BlobHead) -> Iterator[tuple[str,
     from laila.identity import stem
 
     yield "id", stored.key
-    yield "kind", _kind(stored.key)
+    yield "kind", kind_of(stored.key)
     if head.nickname:
         yield "nickname", head.nickname
     meta = head.metadata if not head.transformations else {}
@@ -213,20 +197,6 @@ def _fields(pool: Pool, stored: BlobHead, head: BlobHead) -> Iterator[tuple[str,
         yield "evolutions", " ".join(map(str, evolutions))
     if meta.get("user"):
         yield "metadata", _preview(meta["user"])
-
-
-def _kind(key: str) -> str:
-    from laila.errors import IdentityError
-    from laila.identity import parse_global_id
-
-    try:
-        scopes, _, evolution = parse_global_id(key)
-    except IdentityError:
-        return "other"
-    kind = scopes[-1].lower()
-    if kind != "entry":
-        return kind
-    return "constant" if evolution is None else "variable"
 
 
 def _transformed(head: BlobHead) -> str:
