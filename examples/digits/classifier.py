@@ -28,7 +28,7 @@ __all__ = ["Classifier", "Recipe", "load_digits", "split"]
 @laila.register_type  # so that any process that imports this module may rebuild one, without a signing key
 @dataclass(frozen=True)
 class Recipe:
-    """What the training was started with."""
+    """The options of the training."""
 
     hidden: int = 32
     learning_rate: float = 0.02
@@ -73,7 +73,7 @@ class Classifier:
         return scaled, active, scores / scores.sum(axis=1, keepdims=True)
 
     def probabilities(self, images: Floats) -> Floats:
-        """Of each digit (columns) for each image (rows)."""
+        """Probability of each digit (columns) for each image (rows)."""
         return self._forward(images)[2]
 
     def train_epoch(self, images: Floats, labels: Labels) -> float:

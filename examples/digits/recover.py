@@ -84,7 +84,7 @@ def recover(run: str, url: str, *, more: int, picture: Path) -> dict[str, Any]:
 
 
 def tier_facts(tier: laila.Pool, keys: Sequence[str]) -> dict[str, Any]:
-    """What one tier holds of the run, and how often it had what it was asked for."""
+    """Return the entries and bytes of the run that one tier holds, with its hits and misses."""
     heads = [head for head in map(tier.read_head, keys) if head is not None]
     return {
         "tier": tier.nickname or type(tier).__name__,

@@ -168,10 +168,10 @@ class Database:
 
     def _found(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self.path)
+            status = os.stat(self.path)
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
     def _check_place(self) -> None:
         """Refuse to go on with a file that is not at its place any more: what is written there is lost."""
@@ -281,7 +281,7 @@ class Database:
             self._state.notify_all()
 
     def _after_fork_in_child(self) -> None:
-        # Whoever holds or waits for these locks is a thread of the parent.
+        # The threads that hold these locks or wait for them are the parent's.
         self._writer, self._state = Lock(), Condition()
         self._stranded = self._stranded or self._lent > 0
         self._lent = 0

@@ -105,7 +105,7 @@ class SQLitePool(Pool):
             timeout=settings.lock_timeout,
             read_only=settings.read_only,
         )
-        # A pool that nobody closes gives its connections back all the same.
+        # A pool gives its connections back even if nobody closes it.
         self._close_database = finalize(self, self._database.close)
 
     @classmethod
@@ -121,10 +121,10 @@ class SQLitePool(Pool):
                 f"{url!r} is no URL of a SQLite pool: write sqlite:///absolute/path.db or sqlite:relative.db",
                 option="url",
             )
-        given = SQLiteSettings.parse_query(parts.query)
+        settings = SQLiteSettings.parse_query(parts.query)
         if parts.path:
-            given["path"] = unquote(parts.path)
-        return cls(**{**given, **options})  # type: ignore[arg-type]  # checked by SQLiteSettings
+            settings["path"] = unquote(parts.path)
+        return cls(**{**settings, **options})  # type: ignore[arg-type]  # checked by SQLiteSettings
 
     @property
     def path(self) -> str:
@@ -146,8 +146,8 @@ class SQLitePool(Pool):
     def _rows(self, query: str, keys: Sequence[str]) -> list[tuple[Any, ...] | None]:
         """The row that each key has, or None; all of the same state of the file."""
         with self._database.reading() as connection:
-            found = [connection.execute(query, (key,)).fetchall() for key in keys]
-        return [rows[0] if rows else None for rows in found]
+            results = [connection.execute(query, (key,)).fetchall() for key in keys]
+        return [rows[0] if rows else None for rows in results]
 
     def _read(self, key: str) -> list[bytes] | None:
         return self._read_many([key])[0]

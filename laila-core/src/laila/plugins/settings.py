@@ -24,7 +24,7 @@ class PluginSettings(Settings):
     prefer: dict[str, str] = option(
         factory=dict,
         env="LAILA_PLUGIN_PREFER",
-        help="whose plugin to use where two distributions claim one name: `s3=some-dist`",
+        help="whose plugin to use if two distributions claim one name: `s3=some-dist`",
     )
     deadline: float = option(
         printed=True,

@@ -24,8 +24,7 @@ class EntrySettings(Settings):
         default=None,
         printed=True,
         shown="the memory of the machine or container",
-        help="the most that an entry may become when it is decompressed or decrypted; a larger one is "
-        "refused",
+        help="the most bytes of a decompressed or decrypted entry; a larger one is refused",
     )
 
 

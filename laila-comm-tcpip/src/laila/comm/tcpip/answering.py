@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 _SMALL = 64 * 1024
-_SMALL_NUMBER = 16  # of blobs, or of items at the top, of what is read on the loop
-_MOST_AT_WORK = 64  # workers that one connection has at a time: those of others are not used up
+_SMALL_NUMBER = 16  # of blobs, or of items at the top level, in calls that are read on the loop
+_MOST_AT_WORK = 64  # workers that one connection may use at a time, so that the others find some, too
 _NOTHING = memoryview(b"")
 
 
 class _Served:
-    """One call of the peer's, until it is answered."""
+    """One call of the peer, until it is answered."""
 
     __slots__ = ("begun", "data", "done", "future", "key", "leave", "message", "number")
 
@@ -44,17 +44,17 @@ class _Served:
         self.future: Outcome | None = None
         self.done = False
         self.begun = False
-        self.key: tuple[str, str] | None = None  # where this is the call that is done for its key
-        self.leave: Callable[[], object] | None = None  # where it waits for that one's answer
+        self.key: tuple[str, str] | None = None  # set if this call is done for its key
+        self.leave: Callable[[], object] | None = None  # set while it waits for another call's answer
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody waits for it: one under a key is done all the same, since it may be asked again."""
+        """Whether nobody waits for it. A call with a key is still done, since the peer may ask again."""
         return self.done and self.key is None
 
 
 class Server:
-    """What one connection has of its peer's calls. Belongs to the loop, but for what says otherwise."""
+    """Answers the calls of one connection's peer. Belongs to the loop, unless a method says otherwise."""
 
     def __init__(
         self,
@@ -81,15 +81,15 @@ class Server:
         self._at_work = 0
         self._told = False
         self._to_do: deque[tuple[_Served, Callable[[], object]]] = deque()
-        self._held: deque[_Served] = deque()  # until what was answered before has been taken
+        self._held: deque[_Served] = deque()  # wait until the peer has taken earlier answers
         self._deadlines = Deadlines(background.loop, self._too_late)
         session.admits = self._admits
 
     def _admits(self, message: Message) -> bool:
-        """Whether the peer may call this: said before the blobs of the call arrive."""
+        """Whether the peer may call this; checked before the blobs of the call arrive."""
         try:
             self._check(message)
-        except Exception:  # noqa: BLE001 - it is told once the call is there
+        except Exception:  # noqa: BLE001 - the peer gets this error when the call arrives
             return False
         return True
 
@@ -111,7 +111,7 @@ class Server:
         self._start(served)
 
     def _wait_for(self, served: _Served, key: tuple[str, str]) -> bool:
-        """Whether a call is the first under its key, and so is to be done."""
+        """Whether a call is the first with its key, and must be done."""
         if not self._once.has_room(key):
             error = PeerError("too many calls wait here: send fewer at a time", peer=self._peer)
             self._answer(served, pack_failure(error))
@@ -128,10 +128,10 @@ class Server:
         return first
 
     def _start(self, served: _Served) -> None:
-        # Whether the peer may is looked at before anything of its arguments is.
+        # The role is checked before anything of the arguments is looked at.
         try:
             self._check(served.message)
-        except Exception as error:  # noqa: BLE001 - the answer, whatever it is
+        except Exception as error:  # noqa: BLE001 - any error is the answer
             self._tell_of_refusal(error)
             self._finish(served, pack_failure(error))
             return
@@ -145,7 +145,7 @@ class Server:
 
     def _tell_of_refusal(self, error: Exception) -> None:
         if not self._told and isinstance(error, PeerRefusedError):
-            self._told = True  # once a connection: whoever tries again and again fills no disk
+            self._told = True  # logged once a connection, so that repeated tries fill no disk
             logger("laila.comm.tcpip").warning("a call of %s was refused: %s", self._peer, said(error))
 
     @property
@@ -158,19 +158,20 @@ class Server:
         return bool(self._held) and not self._is_full
 
     def taken(self) -> None:
-        """The peer took something of an answer: there may be room for the next ones."""
+        """The peer took part of an answer: there may be room for the next calls."""
         while self._held and not self._is_full:
             served = self._held.popleft()
             if not served.is_over:
                 self._begin(served)
 
     def _begin(self, served: _Served) -> None:
-        # On the loop only what is small, needs no decoding and never waits; that it does not, the node says.
+        # The loop only does calls that are small, need no decoding and never wait; the node says which never
+        # wait.
         request: Request | None = None
         if len(served.data) <= _SMALL and _is_flat(served.message.params):
             try:
                 request = self._request(served)
-            except Exception as error:  # noqa: BLE001 - what the peer sent cannot be taken: its answer
+            except Exception as error:  # noqa: BLE001 - the peer's bytes cannot be read: that is the answer
                 self._finish(served, _failure(error))
                 return
             if self._node.non_blocking(request):
@@ -180,7 +181,7 @@ class Server:
         self._submit(served, lambda: self._work(served, request))
 
     def _submit(self, served: _Served, work: Callable[[], object]) -> None:
-        """On the loop: have a worker do it, now or when one that this connection may have is free."""
+        """On the loop: give the work to a worker, now or when one of this connection's workers is free."""
         if self._at_work >= _MOST_AT_WORK:
             if len(self._to_do) >= 2 * self._session.limits.max_in_flight:
                 self._to_do = deque(waiting for waiting in self._to_do if not waiting[0].is_over)
@@ -202,14 +203,14 @@ class Server:
             self._submit(*self._to_do.popleft())
 
     def _work(self, served: _Served, request: Request | None) -> None:
-        """In a worker: read the arguments where that was not done, and dispatch."""
+        """In a worker: read the arguments if that was not done yet, and dispatch."""
         if served.is_over:
             return
         served.begun = True
         try:
             if request is None:
                 request = self._request(served)
-        except Exception as error:  # noqa: BLE001 - what the peer sent cannot be taken: its answer
+        except Exception as error:  # noqa: BLE001 - the peer's bytes cannot be read: that is the answer
             self._later(served, _failure(error))
             return
         self._dispatch(served, request)
@@ -226,10 +227,10 @@ class Server:
         return Request(message.method.split("."), args, kwargs, role=self._role, timeout=message.timeout)
 
     def _dispatch(self, served: _Served, request: Request) -> None:
-        """On the loop or in a worker."""
+        """Run the call, on the loop or in a worker."""
         try:
             result = self._node.dispatch(self._peer, request)
-        except BaseException as error:  # noqa: BLE001 - the outcome of the call, whatever it is
+        except BaseException as error:  # noqa: BLE001 - any error is the outcome of the call
             self._later(served, pack_failure(error))
             return
         if not isinstance(result, (Future, GroupFuture)):
@@ -244,7 +245,7 @@ class Server:
                 result.cancel()
 
     def _settled(self, served: _Served, future: Outcome) -> None:
-        """In whatever thread settles the future."""
+        """Take the outcome, in any thread that settles the future."""
         error = future.exception
         if error is not None:
             self._later(served, pack_failure(error))
@@ -252,7 +253,7 @@ class Server:
             self._reply(served, future.wait())
 
     def _reply(self, served: _Served, value: object) -> None:
-        """In any thread: pack the value there, and answer on the loop."""
+        """Pack the value in the calling thread, and answer on the loop."""
         if served.is_over:
             return
         if self._background.here and _weight(value) > _SMALL:
@@ -262,16 +263,16 @@ class Server:
             packed = pack_value(value)
             if packed.nbytes > self._session.offer.max_message_bytes:
                 raise PeerError(
-                    f"the answer has {packed.nbytes} bytes, and the one who asked takes "
+                    f"the answer has {packed.nbytes} bytes, and the caller takes "
                     f"{self._session.offer.max_message_bytes}: ask for less at a time",
                     peer=self._peer,
                 )
-        except Exception as error:  # noqa: BLE001 - a result that cannot be sent is the outcome
+        except Exception as error:  # noqa: BLE001 - a result that cannot be sent becomes an error
             packed = pack_failure(error)
         self._later(served, packed)
 
     def _room_for(self, packed: Packed) -> Packed:
-        """Return an answer that may be sent: an error where those that were not taken fill the room."""
+        """Return an answer that may be sent: an error if answers that nobody takes fill the room."""
         session = self._session
         if session.outgoing and session.outgoing + packed.nbytes > session.limits.max_buffered_bytes:
             return pack_failure(
@@ -340,7 +341,7 @@ class Server:
         )
 
     def cancelled(self, number: int | str) -> None:
-        """The peer does not wait for an answer any more: what has not started is not done."""
+        """The peer no longer waits for an answer: a call that has not started is not done."""
         served = self._under_way.get(number)
         if served is not None:
             self._drop(served, Code.CANCELLED, f"{served.message.method} was cancelled")
@@ -354,17 +355,17 @@ class Server:
             served.leave()
         if key is None or served.begun:
             self._answer(served, packed)  # before what cancelling answers
-        else:  # it will not be done under its key either
+        else:  # nor will it be done for its key
             served.key = None
             self._once.end(key, packed, self._background.loop.time(), kept=packed)
         if served.future is not None:
             served.future.cancel()
 
     def end(self) -> None:
-        """The connection is gone: nobody waits for what is under way."""
+        """The connection is gone: nobody waits for running calls."""
         self._ended = True
         for served in list(self._under_way.values()):
-            if served.key is None:  # under a key the answer may be asked for again
+            if served.key is None:  # the peer may ask again for an answer with a key
                 if served.future is not None:
                     served.future.cancel()
                 if served.leave is not None:
@@ -379,10 +380,10 @@ class Server:
 
 
 class _BadParamsError(InvalidArgumentError):
-    """The params of a call are none."""
+    """The params of a call are not valid."""
 
 
-_BadParamsError.__name__ = InvalidArgumentError.__name__  # what the peer is told
+_BadParamsError.__name__ = InvalidArgumentError.__name__  # the name that the peer sees
 
 
 def _failure(error: Exception) -> Packed:
@@ -394,16 +395,16 @@ def _failure(error: Exception) -> Packed:
 
 
 def _first_text(params: object) -> tuple[str, ...]:
-    """The first argument where it is text: the name of a function, whose role is looked at, too."""
-    given = params
+    """Return the first argument if it is text: the name of a function, whose role is checked, too."""
+    names = params
     if type(params) is dict:
-        given = params.get("*") or [params.get("function")]
-    first = given[0] if type(given) is list and given else None
+        names = params.get("*") or [params.get("function")]
+    first = names[0] if type(names) is list and names else None
     return (first,) if type(first) is str else ()
 
 
 def _is_flat(params: object) -> bool:
-    """Whether the params of a call are few, and nothing in them has to be decoded: for the loop."""
+    """Whether the params of a call are few, and need no decoding: then the loop reads them."""
     if type(params) is dict:
         top = [item for value in params.values() for item in (value if type(value) is list else (value,))]
     else:
@@ -413,13 +414,13 @@ def _is_flat(params: object) -> bool:
     for item in top:
         if type(item) is dict and item.keys() != {"$blob"}:
             return False
-        if type(item) is list and (len(item) > 64 or any(type(one) in (list, dict) for one in item)):
+        if type(item) is list and (len(item) > 64 or any(type(element) in (list, dict) for element in item)):
             return False
     return True
 
 
 def _weight(value: object) -> int:
-    """The bytes of the buffers in a value, as far as a look shows them."""
+    """Return the bytes of the buffers in a value, as far as a quick look shows them."""
     if isinstance(value, list):
         if len(value) > _SMALL_NUMBER:
             return _SMALL + 1

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Background", "at_fork", "background"]
 
-_WORKERS = 256  # made as they are needed: as many calls that wait hold up no other
-_READERS = 4  # of long texts, which no call that waits is to hold up
+_WORKERS = 256  # made when needed: so many waiting calls delay no other call
+_READERS = 4  # threads that read long texts, so that no waiting call delays that
 _JOIN_SECONDS = 2.0
 
 
 class Background:
-    """A running event loop and its thread. Thread-safe but for what says otherwise."""
+    """A running event loop and its thread. Thread-safe, unless a method says otherwise."""
 
     def __init__(self) -> None:
         self.workers = Workers(_WORKERS)
@@ -54,7 +54,7 @@ class Background:
         return threading.get_ident() == self._thread.ident
 
     def soon(self, call: Callable[..., object], *args: object) -> bool:
-        """Have ``call`` called on the loop; False where it has ended."""
+        """Call ``call`` on the loop soon; return False if the loop has ended."""
         try:
             self.loop.call_soon_threadsafe(call, *args)
         except RuntimeError:  # closed
@@ -62,7 +62,7 @@ class Background:
         return True
 
     def wait_for(self, work: Coroutine[Any, Any, T], timeout: float | None) -> T:
-        """Have a coroutine run on the loop, and wait for it. Raises ``TimeoutError``, and what it raises."""
+        """Run a coroutine on the loop and wait for it. Raises its error, or ``TimeoutError``."""
         if self.here:
             work.close()
             raise PeerError(
@@ -85,16 +85,16 @@ class Background:
 
 
 _lock = locks.long_lock()
-# By id, since two protocols of one nickname are equal; one that is gone needs nothing any more.
+# By id, since two protocols of one nickname are equal. A protocol that is gone needs nothing any more.
 _users: WeakValueDictionary[int, object] = WeakValueDictionary()
 _current: Background | None = None
-# In a forked child the parent's loop stays where it is, untouched: its selector is shared with the parent.
+# A forked child leaves the parent's loop untouched: its selector is shared with the parent.
 _left_behind: list[Background] = []
 _at_fork: list[Callable[[], object]] = []
 
 
 def background(user: object) -> Background:
-    """Return the loop, started at need, and count ``user`` among those who need it."""
+    """Return the loop, started if needed, and add ``user`` to its users."""
     global _current
     with _lock:
         if _current is None:
@@ -104,7 +104,7 @@ def background(user: object) -> Background:
 
 
 def release(user: object) -> None:
-    """Say that ``user`` needs the loop no more; the last one ends it."""
+    """Remove ``user`` from the users of the loop; the last user ends it."""
     global _current
     with _lock:
         _users.pop(id(user), None)
@@ -115,7 +115,7 @@ def release(user: object) -> None:
 
 
 def at_fork(call: Callable[[], object]) -> None:
-    """Have ``call`` called in each forked child."""
+    """Call ``call`` in each forked child."""
     _at_fork.append(call)
 
 

@@ -1,4 +1,4 @@
-"""Values of calls to what a session sends, and back: JSON beside blobs that stand one after the other."""
+"""Convert values of calls to the form that a session sends, and back: JSON, and blobs one after the other."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _with_blobs(tree: object, blobs: list[Blob]) -> Packed:
 
 
 def split(data: Data, sizes: Sequence[int]) -> list[Blob]:
-    """Return the blobs that stand in ``data``, verified. Raises :class:`~laila.errors.CorruptEntryError`."""
+    """Return the verified blobs in ``data``. Raises :class:`~laila.errors.CorruptEntryError`."""
     if not sizes and not data:
         return []
     view = memoryview(data)
@@ -79,7 +79,7 @@ def split(data: Data, sizes: Sequence[int]) -> list[Blob]:
     for size in sizes:
         piece: bytes | memoryview = view[start : start + size]
         if size <= _SMALL:
-            piece = bytes(piece)  # one that is kept keeps no others; and bytes are what is read fastest
+            piece = bytes(piece)  # a copy keeps no other blobs alive, and bytes are read fastest
         blobs.append(Blob.from_bytes(piece))
         start += size
     if start != len(view):
@@ -88,15 +88,15 @@ def split(data: Data, sizes: Sequence[int]) -> list[Blob]:
 
 
 def error_of(error: object, peer: str) -> Exception:
-    """Return the error that an answer bears."""
+    """Return the error that an answer holds."""
     if not isinstance(error, dict):
         return PeerError(f"{peer} answered with an error that says nothing", peer=peer)
     code, message = error.get("code"), str(error.get("message", ""))[:2000]
     if isinstance(error.get("data"), dict):
-        found = wire.unpack_error(error["data"])
-        if isinstance(found, LailaError) and isinstance(found, PeerError):
-            found.peer = peer
-        return found
+        unpacked = wire.unpack_error(error["data"])
+        if isinstance(unpacked, LailaError) and isinstance(unpacked, PeerError):
+            unpacked.peer = peer
+        return unpacked
     if code == Code.TIMED_OUT:
         return PeerTimeoutError(message, peer=peer)
     if code == Code.CANCELLED:

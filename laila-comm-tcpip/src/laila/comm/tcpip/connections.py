@@ -1,7 +1,7 @@
 """The WebSocket under a link: the sans-I/O protocol of the `websockets` library, on an asyncio transport.
 
-What arrives is dealt with in the very callback that received it, and what that gives is written at once: a
-small call costs no task switch, and an answer and its blobs leave as one piece.
+The callback that receives bytes also handles them, and the answers are written at once. So a small call costs
+no task switch, and an answer and its blobs leave together.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ __all__ = ["MAX_SIZE", "Closed", "Connection", "TlsDoor", "drop", "enlarge", "qu
 MAX_SIZE = 4 * CHUNK_BYTES
 """The most bytes of one WebSocket message."""
 _CLOSE_SECONDS = 0.5
-_MOST_PINGS = 64  # and pongs of one second: all others of the process wait while they are read
-_MOST_PIECES = 16_384  # that one message comes in
+_MOST_PINGS = 64  # and pongs in one second: all others of the process wait while they are read
+_MOST_PIECES = 16_384  # fragments of one message
 _MOST_UNREAD = 8  # messages of a handshake that nobody has asked for
-_MOST_OF_STRANGERS = 64 * 1024  # bytes of somebody who was not let in
-_AT_ONCE = 64 * 1024  # bytes that are dealt with before it is looked what they were
+_MOST_OF_STRANGERS = 64 * 1024  # bytes of a connection that was not let in yet
+_AT_ONCE = 64 * 1024  # bytes that are handled before their kind is looked at
 
 quiet_logger = logger("laila.comm.tcpip.websockets")
-# Whoever knocks with what is no WebSocket is told so, and is no news here.
+# A client that does not speak WebSocket gets an answer; it is not worth a line in the log.
 quiet_logger.setLevel(logging.CRITICAL)
 
 
 class Closed(Exception):
-    """The connection is over. ``reason`` is what the other side said, or what it did wrong."""
+    """The connection is over. ``reason`` is the other side's text, or its fault."""
 
     def __init__(self, reason: str = "", code: int = 0) -> None:
         super().__init__(reason or "the connection is closed")
@@ -60,8 +60,8 @@ class Closed(Exception):
 class Connection(asyncio.Protocol):
     """One WebSocket, from the opening handshake to the end. Belongs to the loop.
 
-    Until :meth:`attach`, messages are taken by :meth:`recv`; from then on each is given to a function.
-    ``admit`` is a listener's: whether one more may come in.
+    Until :meth:`attach`, :meth:`recv` returns the messages; from then on each is given to a function.
+    ``admit`` is a listener's: it says whether one more connection may come in.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Connection(asyncio.Protocol):
         self._opened_hook = opened
         self._admit = admit
         self._made_hook = made
-        self._early: list[bytes] = []  # what came with the end of the TLS handshake
-        self._door: asyncio.Transport | None = None  # the TCP connection, while TLS is agreed on
+        self._early: list[bytes] = []  # bytes that came with the end of the TLS handshake
+        self._door: asyncio.Transport | None = None  # the TCP connection, during the TLS handshake
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
-        self._pieces: list[bytes] = []  # of a message that comes in fragments
-        self._count = 0  # how many there were, those without data too
+        self._pieces: list[bytes] = []  # fragments of an unfinished message
+        self._count = 0  # the number of fragments, also of empty ones
         self._text = True
         self._unread: deque[Message] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -89,12 +89,12 @@ class Connection(asyncio.Protocol):
         self._writable: Callable[[], object] | None = None
         self._lost: Callable[[], object] | None = None
         self._paused = False
-        self._of_stranger = 0  # bytes that came before somebody was let in
-        self._pings = 0  # of this second, pongs too
+        self._of_stranger = 0  # bytes that came before the connection was let in
+        self._pings = 0  # in this second, pongs too
         self._pings_since = 0.0
-        self._holds = 0  # for how many reasons nothing is taken in now
+        self._holds = 0  # the number of reasons for which nothing is read now
         self.reading = False
-        """Whether messages are being dealt with: what they give is sent at the end of all, in one piece."""
+        """Whether messages are being handled: their answers are sent together at the end."""
         self._over = False
         self.last_received = monotonic()
         self.given_up = False
@@ -118,20 +118,20 @@ class Connection(asyncio.Protocol):
             self.data_received(data)
 
     def door_opened(self, door: asyncio.Transport) -> None:
-        """There is a TCP connection on which TLS is still to be agreed on."""
+        """There is a TCP connection, and the TLS handshake begins."""
         self._door = door
         if self._made_hook is not None:
             self._made_hook(self)
 
     @property
     def was_made(self) -> bool:
-        """Whether there is a transport, though it may be over."""
+        """Whether there is a transport, though it may have ended."""
         return self._transport is not None
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
         if self._transport is None:
-            self._early.append(data)  # no more than one read: reading goes on when it is there
+            self._early.append(data)  # no more than one read: reading goes on when the transport is there
             return
         self.last_received = monotonic()
         if self._take is None and isinstance(self._protocol, ServerProtocol):
@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        """More waits to be sent than the system takes."""
+        """The system takes no more bytes for now."""
         self._paused = True
 
     def resume_writing(self) -> None:
@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
             self._writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over, for whatever reason."""
+        """The connection is over, for any reason."""
         self._over = True
         if self._protocol.state is not State.CLOSED:
             self._protocol.receive_eof()
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
 
     def _have_read(self) -> None:
         if self._writable is not None:
-            self._writable()  # what was read may have given something to send
+            self._writable()  # a message that was read may have made an answer
         else:
             self.flush()
 
@@ -231,9 +231,9 @@ class Connection(asyncio.Protocol):
                 self._pings_since, self._pings = self.last_received, 0
             self._pings += 1
             if self._pings > _MOST_PINGS:
-                self.abort()  # nobody who means well asks so often
+                self.abort()  # no honest peer sends so many
         if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            return  # the library answers pings and closes itself
+            return  # the library answers pings and closes by itself
         data = bytes(frame.data)
         if frame.opcode is not Opcode.CONT:
             self._text = frame.opcode is Opcode.TEXT
@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
         if self._take is not None and not self._holds:
             self._take(message)
         elif self._holds:
-            self._unread.append(message)  # no more than what one read has brought
+            self._unread.append(message)  # no more than one read has brought
         elif len(self._unread) >= _MOST_UNREAD and isinstance(self._protocol, ServerProtocol):
             self.abort()
         else:
@@ -275,11 +275,11 @@ class Connection(asyncio.Protocol):
             self._waiter = None
 
     async def opened(self) -> None:
-        """Wait for the opening handshake. Raises :class:`PeerError` where the other side refused it."""
+        """Wait for the opening handshake. Raises :class:`PeerError` if the other side refused it."""
         while self._protocol.state is State.CONNECTING:
             if (error := self._protocol.handshake_exc) is not None:
                 if isinstance(error.__cause__, EOFError):
-                    raise self._closed()  # without a word
+                    raise self._closed()  # the other side gave no reason
                 if isinstance(error, InvalidMessage) or not isinstance(error, InvalidHandshake):
                     raise PeerError("what answers there is no WebSocket", peer="") from error
                 raise PeerError(f"the other side refused: {error}", peer="") from error
@@ -301,7 +301,7 @@ class Connection(asyncio.Protocol):
         writable: Callable[[], object],
         lost: Callable[[], object],
     ) -> None:
-        """Give each message to ``take`` from now on; say when it is over.
+        """Give each message to ``take`` from now on; call ``lost`` when the connection is over.
 
         ``writable`` is called when there may be something to send: after each read, and when there is room
         again.
@@ -314,22 +314,22 @@ class Connection(asyncio.Protocol):
         self._take_unread()
 
     def pause_reading(self, seconds: float) -> None:
-        """Take nothing in for a while."""
+        """Read nothing for so many seconds."""
         self.hold()
         self._loop.call_later(seconds, self.release)
 
     def hold(self) -> None:
-        """Take nothing in until :meth:`release`, once for each call of this."""
+        """Read nothing until :meth:`release`; each call needs a release of its own."""
         self._holds += 1
         if self._holds == 1 and self._transport is not None and not self._over:
             self._transport.pause_reading()
 
     def release(self) -> None:
-        """Read on, unless it is held for another reason too."""
+        """Read on, unless another reason holds it."""
         self._holds -= 1
         if self._holds:
             return
-        self.last_received = monotonic()  # it was not the other side that was silent
+        self.last_received = monotonic()  # this side was silent, not the other one
         self._take_unread()
         if self._transport is not None and not self._over and not self._holds:
             self._transport.resume_reading()
@@ -338,18 +338,18 @@ class Connection(asyncio.Protocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether a message may be sent now: it is open, and not too much waits to be taken by the system."""
+        """Whether a message may be sent now: the connection is open, and the system has room."""
         return not self._paused and not self._over and self._protocol.state is State.OPEN
 
     def put(self, message: Message) -> None:
-        """Have a message ready to be sent by :meth:`flush`."""
+        """Keep a message for :meth:`flush`."""
         if isinstance(message, str):
             self._protocol.send_text(message.encode())
         else:
             self._protocol.send_binary(message)
 
     def flush(self) -> None:
-        """Send what is ready."""
+        """Send the kept messages."""
         ready = self._protocol.data_to_send()
         if not ready or self._transport is None or self._transport.is_closing():
             return
@@ -368,34 +368,34 @@ class Connection(asyncio.Protocol):
     def _closed(self) -> Closed:
         error = self._protocol.close_exc if self._protocol.state is State.CLOSED else None
         if error is not None and error.sent is not None and not error.rcvd_then_sent:
-            return Closed(error.sent.reason)  # this side ended it
+            return Closed(error.sent.reason)  # this side ended the connection
         return Closed(self.reason, self._code)
 
     # -- time, and the end -----------------------------------------------------------------------------------
 
     def silent_seconds(self) -> float:
-        """How long ago the last byte arrived; 0 while none is taken in."""
+        """Return the seconds since the last byte arrived; 0 while nothing is read."""
         return 0.0 if self._holds else monotonic() - self.last_received
 
     def ask(self) -> None:
-        """Send a ping, whose answer is a sign of life."""
+        """Send a ping; its answer is a sign of life."""
         if self.has_room:
             self._protocol.send_ping(b"?")
             self.flush()
 
     def give_up(self) -> None:
-        """End a connection on which nothing arrives."""
+        """End a silent connection."""
         self.given_up = True
         self.abort()
 
     def abort(self) -> None:
-        """End it at once."""
+        """End the connection at once."""
         transport = self._transport or self._door
         if transport is not None:
             transport.abort()
 
     def turn_away(self, code: int, reason: str) -> None:
-        """Say why where a word can be said, and end it without waiting for anything."""
+        """Send the reason if possible, and end the connection without waiting."""
         if self._protocol.state is not State.OPEN or self._transport is None:
             self.abort()
             return
@@ -404,7 +404,7 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     async def close_soon(self, code: int, reason: str) -> None:
-        """Say goodbye, and wait a moment for the answer."""
+        """Send a close, and wait a moment for the answer."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason.encode()[:100].decode(errors="ignore"))
             self.flush()
@@ -415,22 +415,22 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def info(self, name: str) -> Any:
-        """Return what the transport knows of itself, such as its socket."""
+        """Return a fact that the transport knows, for example its socket."""
         transport = self._transport or self._door
         return None if transport is None else transport.get_extra_info(name)
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where the other side is: host and port."""
+        """The host and port of the other side."""
         host, port, *_ = self.info("peername") or ("unknown", 0)
         return str(host), int(port)
 
 
 class TlsDoor(asyncio.Protocol):
-    """What a TCP connection meets first where TLS is spoken.
+    """Receives a TCP connection first, where TLS is used.
 
-    asyncio would tell of a connection only when TLS is agreed on: who connects and says nothing would be
-    counted by nobody.
+    asyncio would report a connection only after the TLS handshake: nobody would count a client that connects
+    and stays silent.
     """
 
     def __init__(self, connection: Connection, context: ssl.SSLContext, seconds: float) -> None:
@@ -442,7 +442,7 @@ class TlsDoor(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin TLS."""
         assert isinstance(transport, asyncio.Transport)
-        transport.pause_reading()  # what arrives belongs to TLS
+        transport.pause_reading()  # the next bytes belong to TLS
         self._connection.door_opened(transport)
         self._task = asyncio.get_running_loop().create_task(self._begin(transport))
 
@@ -455,7 +455,7 @@ class TlsDoor(asyncio.Protocol):
                 server_side=True,
                 ssl_handshake_timeout=self._seconds,
             )
-        except (OSError, EOFError):  # no TLS: nobody that was let in
+        except (OSError, EOFError):  # no TLS: nobody was let in
             door.abort()
             return
         if transport is not None:
@@ -463,10 +463,10 @@ class TlsDoor(asyncio.Protocol):
 
 
 def enlarge(socket: Any, backlog: int) -> None:
-    """Have the system keep so many connections of a listening socket until they are accepted."""
+    """Let the system keep so many connections of a listening socket until they are accepted."""
     getattr(socket, "_sock", socket).listen(backlog)
 
 
 def drop(socket: Any) -> None:
-    """Close this process's copy of a socket that an event loop of the parent's uses, and nothing else."""
+    """Close this process's copy of a socket that the parent's event loop uses, and nothing else."""
     getattr(socket, "_sock", socket).close()  # asyncio shows its sockets through a wrapper that cannot close

@@ -1,6 +1,6 @@
-"""The time limits of all calls of one connection, under one timer of the event loop: that of the nearest.
+"""The time limits of all calls of one connection, under one timer of the event loop: for the nearest limit.
 
-Most calls are over long before their limit, so a timer of its own for each would be made for nothing.
+Most calls end long before their limit, so one timer for each would be wasted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ K = TypeVar("K")
 
 
 class Deadlines(Generic[K]):
-    """When which call is over: ``too_late`` is given each whose time is up. Belongs to ``loop``."""
+    """The time limits of calls; ``too_late`` gets each call whose time is up. Belongs to ``loop``."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, too_late: Callable[[K], object]) -> None:
         self._loop = loop
@@ -34,13 +34,13 @@ class Deadlines(Generic[K]):
             self._set(moment)
 
     def discard(self, call: K) -> None:
-        """The call is over. The timer stays as it is, for the next call."""
+        """Forget a call that is over. The timer stays for the next call."""
         self._moments.pop(call, None)
         if self._ending:
             self.end()
 
     def end(self) -> None:
-        """No call is to come: the timer goes with the last that is left."""
+        """No call will come any more: the timer ends with the last remaining call."""
         self._ending = True
         if not self._moments:
             self._set(None)

@@ -1,4 +1,4 @@
-"""The side that connects: makes connections, and makes them again when they break."""
+"""The side that connects. It makes connections, and makes them again when they break."""
 
 from __future__ import annotations
 
@@ -38,37 +38,38 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 15.0
 _GIVE_UP_SECONDS = 3600.0
 _TRY_AGAIN = 1013  # the close code (RFC 6455, IANA registry)
 
-_TRIES = 4  # to connect to one who ends the connection before a word: it may have too many at its door
+_TRIES = 4  # to connect to a listener that ends the connection without a word: it may be too busy
 
-_known_keys = lru_cache(maxsize=64)(stretch)  # so that connecting again costs no second stretching
+_known_keys = lru_cache(maxsize=64)(stretch)  # connecting again needs no second stretching
 _stretching = locks.long_lock()
 
 
 def _stretched(secret: str, salt: bytes) -> bytes:
-    with _stretching:  # one at a time: each takes 32 MiB, and most are of one secret for one listener
+    with _stretching:  # one at a time: each takes 32 MiB, and most are for one secret and one listener
         return _known_keys(secret, salt)
 
 
 class _BusyError(PeerError):
-    """The other side asks to try again later; or, where that was not ``told``, gave the place away."""
+    """The other side asks to try again later (``asked``), or has closed a waiting connection."""
 
-    told: bool
+    asked: bool
 
 
 class _Target:
-    """Where a link leads: enough to make it again."""
+    """The target of a link: enough to make it again."""
 
     def __init__(self, uri: str, secret: str) -> None:
         self.uri = uri
         self.secret = secret
         self.peer = ""
-        self.parked: list[tuple[Call, float, str]] = []  # calls that wait, until when, and for which instance
+        # waiting calls, each with its deadline and the instance of the peer
+        self.parked: list[tuple[Call, float, str]] = []
         self.instance = ""
         self.task: asyncio.Task[None] | None = None
 
 
 class Dialer:
-    """The connections that one protocol made. Belongs to the loop, but for what says otherwise."""
+    """The connections that one protocol made. Belongs to the loop, unless a method says otherwise."""
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class Dialer:
         self._identity = identity
         self._once = once
         self._context_for = context_for
-        self._targets: dict[str, _Target] = {}  # by peer: those that are connected again
+        self._targets: dict[str, _Target] = {}  # by peer; these are connected again
         self._stopping = False
 
     async def connect(self, uri: str, secret: str) -> str:
@@ -97,7 +98,7 @@ class Dialer:
         target.peer = link.peer
         before = self._targets.get(link.peer)
         self._targets[link.peer] = target
-        if before is not None:  # it may be connecting again: that has been done now
+        if before is not None:  # the dialer may be connecting again: that is done now
             if before.task is not None:
                 before.task.cancel()
             self._send_parked(before, link)
@@ -145,7 +146,7 @@ class Dialer:
     async def _when_there_is_room(
         self, target: _Target, context: ssl.SSLContext | None
     ) -> tuple[Connection, Welcome]:
-        """Connect; again after a moment while the other side has too many at its door."""
+        """Connect. Try again after a moment while the other side is too busy."""
         tries = _TRIES
         while True:
             try:
@@ -159,10 +160,10 @@ class Dialer:
                     context=context,
                 )
             except _BusyError as busy:
-                tries -= not busy.told
+                tries -= not busy.asked
                 if not tries:
                     raise
-            await asyncio.sleep(0.05 + 0.3 * random.random())  # noqa: S311 - to spread, not to hide
+            await asyncio.sleep(0.05 + 0.3 * random.random())  # noqa: S311 - spreads the load, hides nothing
 
     def _ended(self, target: _Target, link: Link, calls: list[Call]) -> None:
         assert link.ended is not None
@@ -190,11 +191,11 @@ class Dialer:
         error: Exception | None = None
         try:
             while monotonic() < give_up and not self._stopping:
-                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - to spread, not to hide
+                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - spreads the load, hides nothing
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 try:
                     link = await self._dial(target)
-                except PeerRefusedError as refused:  # it will be refused again
+                except PeerRefusedError as refused:  # the next try would be refused, too
                     error = refused
                     break
                 except PeerError as failed:
@@ -226,7 +227,7 @@ class Dialer:
         if call.repeatable or not instance or link.instance == instance:
             link.send(call)
             return
-        # Another run of the peer knows nothing of the key: whether the write was done cannot be told.
+        # Another run of the peer does not know the key: nobody can say whether the write was done.
         call.future.fail(
             PeerDisconnectedError(
                 f"{link.peer} was started anew while {call.method} was under way; "
@@ -242,7 +243,7 @@ class Dialer:
         return peer in self._targets and not self._stopping
 
     def park(self, peer: str, call: Call, deadline: float) -> None:
-        """Keep a call that was never sent until the next connection. Thread-safe."""
+        """Keep an unsent call until the next connection. Thread-safe."""
 
         def keep() -> None:
             target = self._targets.get(peer)
@@ -280,7 +281,7 @@ class Dialer:
         self._stopping = True
 
     async def end(self) -> None:
-        """Give up what is being made, and fail what waits for it."""
+        """Give up connections that are being made, and fail the calls that wait for them."""
         for target in self._targets.values():
             if target.task is not None:
                 target.task.cancel()
@@ -290,7 +291,7 @@ class Dialer:
 
 
 def check_uri(uri: str) -> bool:
-    """Whether ``uri`` asks for TLS. Raises :class:`SettingsError` for what is no URI of a peer."""
+    """Return whether ``uri`` asks for TLS. Raises :class:`SettingsError` for any other URI."""
     try:
         parts = urlsplit(uri)
         fine = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
@@ -317,7 +318,7 @@ async def open_connection(
 ) -> tuple[Connection, Welcome]:
     """Connect and shake hands. Raises :class:`PeerError`; the caller bounds the time."""
     target = parse_uri(uri)
-    hint = "" if context is None else "; does it speak TLS? ws:// is for one that does not"
+    hint = "" if context is None else "; does it speak TLS? ws:// is for a listener without TLS"
     protocol = ClientProtocol(target, max_size=MAX_SIZE, logger=quiet_logger)
     try:
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -328,7 +329,7 @@ async def open_connection(
             server_hostname=None if context is None else target.host,
         )
     except (ConnectionResetError, ConnectionAbortedError) as error:
-        raise _BusyError(f"{uri} closed the connection{hint}", peer=uri, told=False) from error
+        raise _BusyError(f"{uri} closed the connection{hint}", peer=uri, asked=False) from error
     except OSError as error:
         reason = said(error) or type(error).__name__
         raise PeerError(f"{uri} cannot be reached: {reason}{hint}", peer=uri) from error
@@ -346,10 +347,10 @@ async def open_connection(
     except BaseException as error:
         connection.abort()
         if isinstance(error, Closed):
-            told = f": {error.reason}" if error.reason else ""
-            message = f"{uri} closed the connection{told}"
-            if error.code == _TRY_AGAIN or not (told or error.code):
-                raise _BusyError(message, peer=uri, told=error.code == _TRY_AGAIN) from error
+            reason_text = f": {error.reason}" if error.reason else ""
+            message = f"{uri} closed the connection{reason_text}"
+            if error.code == _TRY_AGAIN or not (reason_text or error.code):
+                raise _BusyError(message, peer=uri, asked=error.code == _TRY_AGAIN) from error
             raise PeerError(message, peer=uri) from error
         if isinstance(error, PeerError):
             error.peer = error.peer or uri
@@ -379,7 +380,7 @@ async def _in_worker(background: Background, work: Callable[[], bytes]) -> bytes
     def run() -> None:
         try:
             result = work()
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+        except Exception as error:  # noqa: BLE001 - handed to the waiting coroutine
             background.soon(tell, None, error)
         else:
             background.soon(tell, result, None)

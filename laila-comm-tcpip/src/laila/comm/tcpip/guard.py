@@ -1,4 +1,4 @@
-"""Who may wait at the door, and how soon a wrong secret is answered; how fast calls are read. Does no I/O."""
+"""Which connections may wait, when a wrong secret is answered, how fast calls are read. No I/O."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_ADDRESSES = 10_000
 
 
 def place_of(address: str) -> str:
-    """Return what counts as one address: of IPv6 the first half, since who has one has the whole of it."""
+    """Return the part of an address that is counted: of IPv6 the first half, which has one owner."""
     if ":" not in address:
         return address
     try:
@@ -27,10 +27,10 @@ def place_of(address: str) -> str:
 
 
 class Waiting(Generic[T]):
-    """Those who are connected and were not let in, oldest first: so many, and so many of one address.
+    """Connections that were not let in yet, oldest first; bounded in number, in total and for one address.
 
-    Whoever comes may wait, and so has a chance; who has waited longest goes in its place, of the same address
-    where that has too many, else of the one that has most.
+    Every newcomer may wait, and so has a chance. If there are too many, the oldest connection must leave: of
+    the same address if that has too many, otherwise of the address that has most.
     """
 
     def __init__(self, most: int, most_of_one: int) -> None:
@@ -40,7 +40,7 @@ class Waiting(Generic[T]):
         self._of_one: dict[str, OrderedDict[T, None]] = {}
 
     def add(self, who: T, address: str) -> list[T]:
-        """Let ``who`` wait; return those who have to go for it."""
+        """Let ``who`` wait; return the connections that must leave for it."""
         self._address[who] = address
         same = self._of_one.setdefault(address, OrderedDict())
         same[who] = None
@@ -48,14 +48,14 @@ class Waiting(Generic[T]):
         if len(same) > self._most_of_one:
             gone.append(next(iter(same)))
         elif len(self._address) > self._most:
-            most = max(self._of_one, key=lambda one: len(self._of_one[one]))
+            most = max(self._of_one, key=lambda address: len(self._of_one[address]))
             gone.append(next(iter(self._of_one[most])))
-        for one in gone:
-            self.discard(one)
+        for waiting in gone:
+            self.discard(waiting)
         return gone
 
     def discard(self, who: T) -> bool:
-        """Count ``who`` no more; whether it was waiting."""
+        """Remove ``who``; return whether it was waiting."""
         address = self._address.pop(who, None)
         if address is None:
             return False
@@ -78,7 +78,7 @@ class Guard:
         """How many secrets were wrong since the start."""
 
     def wrong(self, address: str, now: float) -> tuple[int, float]:
-        """Count a wrong secret: how many ``address`` had lately, and the seconds before it is told so."""
+        """Count a wrong secret; return the recent number for ``address`` and the seconds until its answer."""
         count, last = self._failures.pop(address, (0, now))
         if now - last > _FORGET_SECONDS:
             count = 0
@@ -99,7 +99,7 @@ class Rate:
         self._at: float | None = None
 
     def wait(self, calls: int, now: float) -> float:
-        """Count ``calls``, and return the seconds to wait before more are read."""
+        """Count ``calls``; return the seconds to wait before the next ones are read."""
         if self._per_second is None or not calls:
             return 0.0
         since = 0.0 if self._at is None else now - self._at

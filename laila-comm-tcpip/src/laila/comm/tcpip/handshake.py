@@ -3,8 +3,8 @@
 Two messages each way: JSON-RPC calls of ``laila.hello`` and ``laila.authenticate``, and their answers. The
 secret is stretched by scrypt under a salt of the listener's; what crosses is an HMAC-SHA-256 (RFC 2104,
 FIPS 180-4) under the stretched key over all that both sides said: version, nonces, salt, ids, identity keys,
-and the channel. The one who connects proves first: a stranger who knocks learns nothing that a guess can be
-tried on.
+and the channel. The client proves first: a stranger who connects learns nothing that would let them test a
+guess.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ __all__ = ["VERSIONS", "ClientHandshake", "Refused", "ServerHandshake", "Verifie
 VERSIONS = (1,)
 HELLO, AUTHENTICATE = "laila.hello", "laila.authenticate"
 MAX_TEXT = 16 * 1024
-"""No message of a handshake is longer."""
+"""The longest message of a handshake, in characters."""
 _NONCE_BYTES = _SALT_BYTES = _PROOF_BYTES = _IDENTITY_BYTES = 32
 _SIGNATURE_BYTES = 64
 _MAX_ID = 512
 
 
 def stretch(secret: str, salt: bytes) -> bytes:
-    """Return the key of 32 bytes that a secret gives: scrypt (RFC 7914), N = 2**15, r = 8, p = 1.
+    """Return the key of 32 bytes for a secret: scrypt (RFC 7914), N = 2**15, r = 8, p = 1.
 
-    Takes a tenth of a second and 32 MiB. The parameters are fixed by the version: nobody talks them down.
+    Takes a tenth of a second and 32 MiB. The version fixes the parameters, so no peer can weaken them.
     """
     return hashlib.scrypt(
         secret.encode("utf-8", "surrogatepass"), salt=salt, n=2**15, r=8, p=1, maxmem=2**26, dklen=32
@@ -48,7 +48,7 @@ def stretch(secret: str, salt: bytes) -> bytes:
 
 
 class Refused(Exception):
-    """The handshake failed. ``answer`` is what the other side is told, ``secret``: because of its secret."""
+    """The handshake failed. ``answer`` goes to the other side; ``secret`` says that its secret was wrong."""
 
     def __init__(self, reason: str, answer: str, *, secret: bool = False) -> None:
         super().__init__(reason)
@@ -57,7 +57,7 @@ class Refused(Exception):
 
 
 class Verified(NamedTuple):
-    """Who has connected. ``policy`` is None for a client that is no policy."""
+    """The client that has connected. ``policy`` is None for a client without a policy."""
 
     policy: str | None
     identity: bytes
@@ -67,7 +67,7 @@ class Verified(NamedTuple):
 
 
 class Welcome(NamedTuple):
-    """Where this side has connected to."""
+    """The listener that this side has connected to."""
 
     policy: str
     identity: bytes
@@ -77,7 +77,7 @@ class Welcome(NamedTuple):
 
 
 class _Transcript:
-    """All that was said, each part preceded by its length: no two conversations give the same bytes."""
+    """All parts of the conversation, each after its length: no two conversations give the same bytes."""
 
     def __init__(self, parts: Sequence[bytes]) -> None:
         self._bytes = b"".join(len(part).to_bytes(4, "big") + part for part in (b"laila peers", *parts))
@@ -90,7 +90,7 @@ class _Transcript:
 
 
 def _fields(text: str, member: str) -> tuple[object, dict[str, object], object]:
-    """Return id, the object ``member``, and the method of a handshake message. Raises :class:`BadMessage`."""
+    """Return the id, the object ``member``, and the method of a message. Raises :class:`BadMessage`."""
     if len(text) > MAX_TEXT:
         raise BadMessage("a message of the handshake is too long", fatal=True)
     tree = load(text, 8)
@@ -103,17 +103,17 @@ def _fields(text: str, member: str) -> tuple[object, dict[str, object], object]:
         if code == Code.REFUSED:
             raise PeerRefusedError(f"the peer refused: {message}", peer="")
         raise PeerError(f"the peer ended the handshake: {message}", peer="")
-    found = tree.get(member)
-    if type(found) is not dict:
+    fields = tree.get(member)
+    if type(fields) is not dict:
         raise BadMessage(f"a message of the handshake has an object as its {member}")
     number = tree.get("id")
     if type(number) not in (int, str):
         raise BadMessage("a message of the handshake has an id")
-    return number, found, tree.get("method")
+    return number, fields, tree.get("method")
 
 
-def _bytes(given: dict[str, object], name: str, size: int, *, optional: bool = False) -> bytes:
-    value = given.get(name)
+def _bytes(fields: dict[str, object], name: str, size: int, *, optional: bool = False) -> bytes:
+    value = fields.get(name)
     if value is None and optional:
         return b""
     if type(value) is not str or len(value) != 2 * size:
@@ -124,8 +124,8 @@ def _bytes(given: dict[str, object], name: str, size: int, *, optional: bool = F
         raise BadMessage(f"{name} is {size} bytes in hexadecimal digits") from None
 
 
-def _policy(given: dict[str, object], *, optional: bool = False) -> str | None:
-    value = given.get("policy")
+def _policy(fields: dict[str, object], *, optional: bool = False) -> str | None:
+    value = fields.get("policy")
     if value is None and optional:
         return None
     if type(value) is not str or len(value) > _MAX_ID:
@@ -161,7 +161,7 @@ class ServerHandshake:
         self._client: tuple[str | None, bytes] = (None, b"")
 
     def challenge(self, text: str) -> str:
-        """Take ``laila.hello`` in and return the challenge. Raises :class:`Refused`."""
+        """Read ``laila.hello``; return the challenge. Raises :class:`Refused`."""
         try:
             number, params, method = _fields(text, "params")
             if method != HELLO:
@@ -205,7 +205,7 @@ class ServerHandshake:
         )
 
     def verify(self, text: str) -> Verified:
-        """Take ``laila.authenticate`` in and return who it is, with the answer. Raises :class:`Refused`."""
+        """Read ``laila.authenticate``; return the client and the answer. Raises :class:`Refused`."""
         assert self._transcript is not None
         transcript, (policy, identity) = self._transcript, self._client
         try:
@@ -220,7 +220,7 @@ class ServerHandshake:
         except ValueError as error:
             raise _refusal(BadMessage(said(error), Code.INVALID_PARAMS)) from None
         granted: tuple[bytes, Role] | None = None
-        for key, role in self._keys:  # all of them: the time says nothing about which
+        for key, role in self._keys:  # tries all keys, so that the time shows nothing about which one it was
             if hmac.compare_digest(transcript.proof(key, b"client"), proof):
                 granted = (key, role)
         if granted is None:
@@ -250,13 +250,13 @@ class ServerHandshake:
         return Verified(policy, identity, role, offer, answer)
 
     def refuse(self, text: str, reason: str) -> str:
-        """Return the answer that refuses somebody who was verified, such as one with another's id."""
+        """Return the answer that refuses a verified client, for example one with another peer's id."""
         number, _, _ = _fields(text, "params")
         return _error(number, Code.REFUSED, reason)
 
 
 class ClientHandshake:
-    """The side that connects. ``policy`` None: a client that is no policy; used once."""
+    """The side that connects. ``policy`` is None for a client without a policy; used once."""
 
     def __init__(
         self, policy: str | None, identity: Identity, *, channel: bytes = b"", limits: dict[str, int]
@@ -282,7 +282,7 @@ class ClientHandshake:
         return dump({"id": 0, "method": HELLO, "params": params})
 
     def salt(self, text: str) -> bytes:
-        """Take the challenge in and return the salt to stretch the secret with. Raises :class:`PeerError`."""
+        """Read the challenge; return the salt that stretches the secret. Raises :class:`PeerError`."""
         try:
             _, result, _ = _fields(text, "result")
             version = result.get("version")
@@ -325,7 +325,7 @@ class ClientHandshake:
         return dump({"id": 1, "method": AUTHENTICATE, "params": params})
 
     def welcome(self, text: str) -> Welcome:
-        """Take the last message in: the other side knows the secret, too. Raises :class:`PeerError`."""
+        """Read the last message: the other side knows the secret, too. Raises :class:`PeerError`."""
         assert self._transcript is not None
         policy, identity = self._server
         try:

@@ -1,8 +1,8 @@
-"""Who a policy is: an Ed25519 key (RFC 8032) of its own, and the keys that others were seen with.
+"""The identity of a policy: its own Ed25519 key (RFC 8032), and the keys of the peers that were seen.
 
-A secret is shared, so it says that a peer may come in, not which peer it is. Each policy therefore signs its
-handshakes, and an id belongs to the key it was first seen with. The key of a policy with a nickname, whose id
-is the same in every process, is kept in the ``secrets`` directory; any other lives as long as its process.
+A secret is shared: it says that a peer may come in, not which peer it is. So each policy signs its
+handshakes, and an id belongs to the first key that came with it. A policy with a nickname has the same id in
+every process, so its key is kept in the ``secrets`` directory. Any other key lives as long as its process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_KNOWN = 10_000
 
 
 class Identity:
-    """A signing key. ``repr`` shows none of it."""
+    """A signing key. Its ``repr`` shows no part of it."""
 
     def __init__(self, private: bytes | None = None) -> None:
         self._key = (
@@ -43,7 +43,7 @@ class Identity:
 
     @staticmethod
     def verify(public: bytes, signature: bytes, data: bytes) -> bool:
-        """Whether ``signature`` is that of ``data`` under the key ``public``."""
+        """Return whether ``signature`` is a signature of ``data`` by the key ``public``."""
         try:
             Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
         except (InvalidSignature, ValueError):
@@ -56,15 +56,15 @@ _lock = locks.long_lock()
 
 
 def identity_of(policy: str) -> Identity:
-    """Return the identity of a policy of this process, the same one each time.
+    """Return the identity of a policy of this process, the same object each time.
 
-    Raises :class:`~laila.errors.SecretError` where its file cannot be read or made.
+    Raises :class:`~laila.errors.SecretError` if its file cannot be read or made.
     """
     with _lock:
         known = _identities.get(policy)
         if known is None:
             uuid = policy.rpartition(":")[2]
-            # A uuid made of a name (version 5) is that of a policy with a nickname.
+            # A uuid made from a name (version 5) belongs to a policy with a nickname.
             known = _identities[policy] = _kept(uuid) if uuid[14:15] == "5" else Identity()
         return known
 
@@ -75,7 +75,8 @@ def _kept(uuid: str) -> Identity:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = Identity()
-        # Whole or not at all, and private from the first moment; the first of several processes makes it.
+        # The file appears whole or not at all, and is private from the first moment. The first of several
+        # processes makes it.
         fresh = folder / f".{uuid}.{os.getpid()}"
         number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(number, "w", encoding="ascii") as file:
@@ -97,11 +98,11 @@ def _kept(uuid: str) -> Identity:
 
 
 class KnownPeers:
-    """Which key each id was seen with, for the life of a process. Thread-safe.
+    """The first key that each id was seen with, for the life of a process. Thread-safe.
 
-    No id is forgotten. There is room for 10,000 of each role: strangers who know a secret for reading fill
-    the room of readers, and take nobody's place. Who comes under a secret of a higher role than an id was
-    claimed with takes the id over: it may have been claimed in advance, by somebody who may do less.
+    No id is forgotten. There is room for 10,000 ids of each role. Strangers with a secret for reading fill
+    the room of readers only. A peer whose secret has a higher role than the first claim takes the id over:
+    somebody with fewer rights may have claimed it in advance.
     """
 
     def __init__(self) -> None:
@@ -111,8 +112,8 @@ class KnownPeers:
     def claim(self, policy: str, public: bytes, role: Role | None = "write") -> bool:
         """Note that ``policy`` came with the key ``public``, under a secret of ``role``.
 
-        False where it is known by another key, or there is no room for one more. ``role`` is None for whom
-        this side has connected to.
+        Returns False if another key is known for it, or if there is no room. ``role`` is None for a listener
+        that this side has connected to.
         """
         rank = len(ROLES) if role is None else ROLES.index(role)
         with locks.mutex:

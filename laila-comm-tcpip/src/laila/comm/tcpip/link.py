@@ -1,6 +1,6 @@
 """One authenticated connection on the event loop: a WebSocket, the session that speaks over it, its calls.
 
-The session does the thinking; this reads, writes, keeps time, and hands what may take long to a worker.
+The session decides. This module reads, writes, keeps time, and gives slow work to a worker.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SMALL = 64 * 1024
 
 
 class Call:
-    """A call of this side: what is sent, and the future that its outcome settles."""
+    """A call of this side: its message, and the future of its outcome."""
 
     __slots__ = ("future", "key", "method", "packed", "repeatable", "timeout")
 
@@ -77,9 +77,9 @@ class Link:
         instance: str = "",
     ) -> None:
         self.peer = peer
-        self.known = known  # a policy with an identity, not a client without
+        self.known = known  # a policy with an identity, not a client without one
         self.offer = offer
-        self.instance = instance  # which run of the peer this is: what it remembers of keys ends with it
+        self.instance = instance  # identifies the run of the peer: its memory of keys ends with it
         self.ended: PeerDisconnectedError | None = None
         self.on_purpose = False
         self.on_end: Callable[[Link, list[Call]], object] = lambda _link, _calls: None
@@ -101,7 +101,7 @@ class Link:
     # -- calls of this side ----------------------------------------------------------------------------------
 
     def send(self, call: Call) -> bool:
-        """Send a call, from any thread; False where the loop has ended."""
+        """Send a call, from any thread; return False if the loop has ended."""
         return self._background.soon(self._begin, call)
 
     def _begin(self, call: Call) -> None:
@@ -144,7 +144,7 @@ class Link:
 
     def _answered(self, event: Answered) -> None:
         call = self._calls.pop(event.number, None)
-        if call is None:  # it was given up
+        if call is None:  # it was given up before
             self._session.done(event.data)
             return
         self._deadlines.discard(event.number)
@@ -156,7 +156,7 @@ class Link:
                     call.future.fail(error_of(message.error, self.peer))
                 else:
                     call.future.deliver(wire.unpack(message.result, split(data, message.sizes)))
-            except Exception as error:  # noqa: BLE001 - what the peer sent cannot be taken: the call's outcome
+            except Exception as error:  # noqa: BLE001 - the peer's bytes cannot be read: that is the call's outcome
                 call.future.fail(error)
 
         if not data:
@@ -173,7 +173,7 @@ class Link:
             self._background.workers.submit(settle_and_release)
 
     def _settle(self, call: Call, settle: Callable[[], object]) -> None:
-        # Callbacks are the user's: they may wait for the very loop that this is.
+        # Callbacks belong to the user: they may wait for this very loop.
         if call.future.has_callbacks:
             self._background.workers.submit(settle)
         else:
@@ -182,12 +182,12 @@ class Link:
     # -- the connection --------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Take the connection over: from now on it is read, written and timed."""
+        """Take the connection over: from now on this object reads, writes and times it."""
         self._clock = asyncio.create_task(self._keep_time())
         self._connection.attach(self._received, self._flush, self._lost)
 
     async def over(self) -> None:
-        """Wait until the connection has ended, for whatever reason."""
+        """Wait until the connection has ended, for any reason."""
         await self._over.wait()
 
     def _lost(self) -> None:
@@ -228,7 +228,7 @@ class Link:
         self._end(PeerDisconnectedError(f"the connection to {self.peer} is gone: {reason}", peer=self.peer))
 
     def _read(self, unread: Unread) -> None:
-        """Have a worker read a long text; what comes after it waits, in its order."""
+        """Let a worker read a long text; later messages wait, in order."""
         self._connection.hold()
 
         def read() -> None:
@@ -276,7 +276,7 @@ class Link:
         self.on_end(self, list(calls.values()))
 
     def fail(self, call: Call, error: PeerDisconnectedError) -> None:
-        """Settle a call that will have no answer."""
+        """Settle a call that will not be answered."""
         self._settle(call, lambda: call.future.fail(error))
 
     async def close(self) -> None:
@@ -295,10 +295,10 @@ class Link:
         drop(self._connection.info("socket"))
 
     def _flush(self) -> None:
-        """Send what there is to send, as far as there is room; after a large chunk the others have a turn."""
+        """Send waiting messages while there is room; after a large chunk other connections have a turn."""
         connection, session = self._connection, self._session
         if self._flushing or connection.reading:
-            return  # what called this from inside goes on below, or calls this when it has read all
+            return  # the caller inside goes on below, or calls this after it has read everything
         self._flushing = True
         try:
             while connection.has_room and (message := session.next_message()) is not None:

@@ -1,4 +1,4 @@
-"""The side that waits for others: accepts connections, and lets in whoever knows a secret."""
+"""The side that listens: it accepts connections, and lets in peers that know a secret."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener"]
 
-_ADDRESSES = 2  # so many times the handshakes of one address may wait, of all together
-_ACCEPTED_AT_ONCE = 8  # those have a chance to speak before the next ones are let in
-_BACKLOG = 1024  # how many the system keeps until then
+_ADDRESSES = 2  # as many addresses' worth of handshakes may wait in total
+_ACCEPTED_AT_ONCE = 8  # these may speak before the next ones are accepted
+_BACKLOG = 1024  # connections that the system keeps until then
 _SHORT_SECRET = 22  # characters: 128 bits as base64
 
 
 class Listener:
-    """One listening address. Belongs to the loop, but for :meth:`start`."""
+    """One listening address. Belongs to the loop, except for :meth:`start`."""
 
     def __init__(
         self,
@@ -63,8 +63,8 @@ class Listener:
         self._instance = instance
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # Connected, and not let in so far. Those who have not begun the handshake take no place of those who
-        # have, which takes them longer.
+        # Connected, but not let in yet. Connections without a handshake take no place of those with one,
+        # which need more time.
         most = settings.max_handshakes
         self._silent: Waiting[Connection] = Waiting(_ADDRESSES * most, most)
         self._shaking: Waiting[Connection] = Waiting(_ADDRESSES * most, most)
@@ -77,12 +77,12 @@ class Listener:
         self.port = settings.port
 
     def start(self) -> None:
-        """Begin to listen. Raises :class:`PeerError` where the address cannot be had."""
+        """Begin to listen. Raises :class:`PeerError` if the address cannot be used."""
         short = [secret for secret in self._settings.roles() if len(secret) < _SHORT_SECRET]
         if short:
             logger("laila.comm.tcpip").warning(
-                "a secret has less than %d characters: whoever its holders connect to by mistake can try to "
-                "guess it; python -c 'import secrets; print(secrets.token_hex())' makes a good one",
+                "a secret has less than %d characters: a host that somebody connects to by mistake may try "
+                "to guess it; python -c 'import secrets; print(secrets.token_hex())' makes a good one",
                 _SHORT_SECRET,
             )
         settings = self._settings
@@ -91,7 +91,7 @@ class Listener:
         except OSError as error:
             raise PeerError(
                 f"cannot listen at {settings.host}:{settings.port}: {error.strerror or error}; "
-                "port=0 takes one that is free",
+                "port=0 takes a free port",
                 peer=f"{settings.host}:{settings.port}",
             ) from error
         self.port = next(iter(self._server.sockets)).getsockname()[1]
@@ -102,10 +102,10 @@ class Listener:
             self._made if self._context is None else self._made_secure,
             settings.host,
             settings.port,
-            backlog=_ACCEPTED_AT_ONCE,  # asyncio's other use of this number
+            backlog=_ACCEPTED_AT_ONCE,  # asyncio also uses this number for accepting
         )
-        for one in server.sockets:
-            enlarge(one, _BACKLOG)
+        for listening in server.sockets:
+            enlarge(listening, _BACKLOG)
         return server
 
     def _made_secure(self) -> TlsDoor:
@@ -113,20 +113,20 @@ class Listener:
         return TlsDoor(self._made(), self._context, self._settings.connect_timeout)
 
     def _made(self) -> Connection:
-        # None among the origins: no browser, which always says its own.
+        # A missing origin is allowed: browsers always send theirs.
         origins: list[Any] = [*self._settings.origins, None]
         protocol = ServerProtocol(origins=origins, max_size=MAX_SIZE, logger=quiet_logger)
         connection = Connection(protocol, opened=self._opened, admit=self._admit, made=self._waits)
-        # A fixed time for all that comes before somebody is let in: bytes that trickle in gain none.
+        # A fixed time until the connection is let in: bytes that trickle in gain none.
         self._background.loop.call_later(self._settings.connect_timeout, self._end_waiting, connection)
         return connection
 
     def _waits(self, connection: Connection, *, shaking: bool = False) -> None:
-        """Somebody is there, and not let in yet: there are not too many of those, and the oldest go."""
+        """Count a connection that was not let in yet; if there are too many, the oldest must leave."""
         self._leave(connection)
         waiting = self._shaking if shaking else self._silent
         for gone in waiting.add(connection, place_of(connection.address[0])):
-            # Whoever is only slow, on a busy machine, comes again, and has its key at hand then.
+            # A slow but honest client comes again, and keeps its key ready for then.
             gone.turn_away(1013, "too many handshakes: try again later")
 
     def _leave(self, connection: Connection) -> bool:
@@ -155,7 +155,7 @@ class Listener:
                 finally:
                     self._links -= 1
         except (TimeoutError, Closed):
-            pass  # nobody that was let in: nobody's loss
+            pass  # nobody was let in, so nothing is lost
         finally:
             self._leave(connection)
             connection.abort()
@@ -238,12 +238,12 @@ class Listener:
         return link
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more connections."""
         if self._server is not None:
             self._server.close()
 
     async def end(self) -> None:
-        """End what is no link yet."""
+        """End connections that were not let in yet."""
         for task in self._tasks:
             task.cancel()
 

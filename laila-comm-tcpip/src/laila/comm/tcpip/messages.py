@@ -1,7 +1,7 @@
 """JSON-RPC 2.0 messages: text in, checked parts out; and the header of binary messages. Does no I/O.
 
-What is wrong with a message is a :class:`BadMessage`, which says whether it can be answered. Nothing here
-takes more time or memory than a small multiple of the message.
+A wrong message raises a :class:`BadMessage`, which says whether it can be answered. Nothing here takes more
+time or memory than a small multiple of the message.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from json.scanner import py_make_scanner  # type: ignore[attr-defined]  # which the stubs leave out
+from json.scanner import py_make_scanner  # type: ignore[attr-defined]  # the stubs lack it
 from typing import NamedTuple
 
 from laila.comm.tcpip.limits import CHUNK_BYTES, HEADER_BYTES
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 EXTENSION = "laila"
-"""The member of a message that has what JSON-RPC lacks: time limit, idempotency key, stream and sizes."""
+"""The member of a message with laila's additions: time limit, idempotency key, stream and sizes."""
 
 BLOBS, JSON = 1, 2  # the kinds of binary messages
 LAST = 1  # the flag of the last chunk of a stream
@@ -44,10 +44,10 @@ assert _HEADER.size == HEADER_BYTES
 
 _MAX_BLOBS = 1_000_000
 SMALL_TEXT = 16 * 1024
-"""Up to so many bytes a text is read where it arrives; a longer one in a worker."""
+"""The longest text that is read where it arrives; a worker reads longer ones."""
 _MANY_VALUES = 20_000
 _MOST_VALUES = 250_000
-"""In one text; what has more goes as a blob."""
+"""The most bytes of buffers in one text; larger values are sent as blobs."""
 _LONGEST_INT = 400  # digits: no double holds more than 309
 
 
@@ -67,7 +67,7 @@ class Code:
 
 
 class BadMessage(Exception):
-    """A message that is none. ``fatal``: what follows cannot be made sense of either."""
+    """A wrong message. ``fatal`` says that the bytes after it cannot be understood either."""
 
     def __init__(self, reason: str, code: int = Code.INVALID_REQUEST, *, fatal: bool = False) -> None:
         super().__init__(reason)
@@ -88,14 +88,14 @@ class Message(NamedTuple):
     stream: int | None = None
     sizes: tuple[int, ...] = ()
     nbytes: int = 0
-    """Of its text, where that is longer than :data:`SMALL_TEXT`."""
+    """The number of bytes of its text, if that is longer than :data:`SMALL_TEXT`."""
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-# What is sent was looked at, and has no cycles.
+# The values to send were checked, and have no cycles.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
@@ -107,7 +107,7 @@ def _finite(text: str) -> float:
 
 
 def _short_int(text: str) -> int:
-    if len(text) > _LONGEST_INT:  # the time that more digits take grows with their square
+    if len(text) > _LONGEST_INT:  # the time for more digits grows with their square
         raise ValueError("a number is too large")
     return int(text)
 
@@ -115,14 +115,14 @@ def _short_int(text: str) -> int:
 _strict = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, parse_int=_short_int)
 _decode_strictly = _strict.raw_decode
 _decode = json.JSONDecoder(parse_constant=_no_constant).raw_decode
-# The same in Python: other threads have their turn meanwhile, which a long text read in C would hold up.
+# A decoder in Python: other threads get a turn meanwhile, and a long text read in C would delay them.
 _patient = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, parse_int=_short_int)
 _patient.scan_once = py_make_scanner(_patient)  # type: ignore[attr-defined]  # as above
 _decode_patiently = _patient.raw_decode
-# What may be a number that no double holds, which JSON's own reader takes for infinity. A run of digits is
-# looked at once, from its first one on.
+# Numbers that may not fit into a double; JSON's own reader takes them for infinity. Each run of digits is
+# looked at once, from its first digit.
 _may_overflow = re.compile(r"[eE]\+?\d{3}|(?<!\d)\d{300}").search
-_SPACE = " \t\n\r"  # what JSON takes around a value
+_SPACE = " \t\n\r"  # the whitespace of JSON
 _without_strings = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL).sub
 
 
@@ -132,13 +132,13 @@ def dump(message: dict[str, object]) -> str:
 
 
 def load(text: str, max_depth: int) -> object:
-    """Return the JSON that ``text`` is. Raises :class:`BadMessage`."""
+    """Return the JSON value of ``text``. Raises :class:`BadMessage`."""
     try:
         text = text.strip(_SPACE)
         tree, end = _decoder_for(text)(text)
         if end != len(text):
             raise ValueError(f"something follows it at character {end}")
-        # Nothing is nested deeper than there are brackets that open: most messages need no walk.
+        # The depth is at most the number of opening brackets: most messages need no walk.
         if text.count("{") + text.count("[") > max_depth:
             wire.check_depth(tree, max_depth)
     except (ValueError, RecursionError) as error:
@@ -150,7 +150,7 @@ def load(text: str, max_depth: int) -> object:
 def _decoder_for(text: str) -> Callable[[str], tuple[object, int]]:
     if len(text) <= SMALL_TEXT:
         return _decode_strictly if _may_overflow(text) else _decode
-    most = _count_values(text)  # with what is in strings: what only looks like values
+    most = _count_values(text)  # also counts characters in strings that only look like values
     if most <= _MANY_VALUES:
         return _decode_strictly
     if most > _MOST_VALUES and _count_values(_without_strings("", text)) > _MOST_VALUES:
@@ -163,7 +163,7 @@ def _count_values(text: str) -> int:
 
 
 def parse(text: str, max_depth: int) -> Message:
-    """Return the message that ``text`` is. Raises :class:`BadMessage`."""
+    """Return the message of ``text``. Raises :class:`BadMessage`."""
     tree = load(text, max_depth)
     if type(tree) is list:
         raise BadMessage("batches are not taken: send the messages one after the other")
@@ -191,13 +191,13 @@ def _counted(text: str) -> int:
     return len(text) if len(text) > SMALL_TEXT else 0
 
 
-def _extension(given: object) -> tuple[float | None, str | None, int | None, tuple[int, ...]]:
-    if given is None:
+def _extension(extension: object) -> tuple[float | None, str | None, int | None, tuple[int, ...]]:
+    if extension is None:
         return None, None, None, ()
-    if type(given) is not dict:
+    if type(extension) is not dict:
         raise BadMessage(f"{shown(EXTENSION)} must be an object")
-    timeout, key = given.get("timeout"), given.get("key")
-    stream, sizes = given.get("stream"), given.get("sizes")
+    timeout, key = extension.get("timeout"), extension.get("key")
+    stream, sizes = extension.get("stream"), extension.get("sizes")
     if timeout is not None and (type(timeout) not in (int, float) or not 0 <= timeout <= 1e9):
         raise BadMessage("a timeout is a number of seconds")
     if key is not None and (type(key) is not str or not 0 < len(key) <= 64):
@@ -219,7 +219,7 @@ def chunk_header(kind: int, stream: int, *, last: bool) -> bytes:
 
 
 def parse_chunk(data: bytes) -> tuple[int, int, bool, memoryview]:
-    """Return kind, stream, whether it is the last, and the data. Raises :class:`BadMessage`."""
+    """Return kind, stream, whether it is the last chunk, and the data. Raises :class:`BadMessage`."""
     size = len(data) - HEADER_BYTES
     if not 0 < size <= CHUNK_BYTES:
         raise BadMessage("a binary message has a header and 1 byte to 256 KiB of data", fatal=True)

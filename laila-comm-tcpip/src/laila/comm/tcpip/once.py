@@ -1,4 +1,4 @@
-"""Writes that are done once, however often they arrive: answers kept under idempotency keys. Does no I/O."""
+"""Do each write once, however often it arrives: answers are kept under idempotency keys. Does no I/O."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ __all__ = ["Once"]
 
 _KEEP_SECONDS = 600.0
 _MOST_BYTES, _MOST_BYTES_OF_ONE = 64 * 2**20, 8 * 2**20
-_MOST_WAITING_OF_ONE = 4096  # calls under way, also those of connections that are gone
-_ENTRY_BYTES = 1024  # what an answer takes besides what is in it
+_MOST_WAITING_OF_ONE = 4096  # calls in progress, also of connections that are gone
+_ENTRY_BYTES = 1024  # bytes of an answer besides its content
 
 
 class Once:
-    """The calls that came with a key: under way, or with the answer they had. Belongs to one event loop.
+    """The calls that came with a key: in progress, or with their answer. Belongs to one event loop.
 
-    What is kept is bounded in bytes, for one peer and for all; the oldest answers go first.
+    The kept answers are bounded in bytes, for one peer and for all; the oldest go first.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[Key, list[Send]] = {}
-        self._under_way: Counter[str] = Counter()  # of each peer
+        self._under_way: Counter[str] = Counter()  # by peer
         self._answers: OrderedDict[Key, tuple[float, object, int]] = OrderedDict()
         self._of_peer: dict[str, OrderedDict[Key, None]] = {}
         self._bytes: dict[str, int] = {}
         self.nbytes = 0
-        """What all answers that are kept may take."""
+        """The most bytes of all kept answers."""
 
     def has_room(self, key: Key) -> bool:
-        """Whether a call is known, or there are not too many of its peer under way to begin it."""
+        """Whether a call is known, or its peer may begin one more."""
         return self._under_way[key[0]] < _MOST_WAITING_OF_ONE or key in self._waiting or key in self._answers
 
     def leave(self, key: Key, send: Send) -> None:
-        """Have ``send`` wait no more for the answer that :meth:`begin` promised."""
+        """Remove ``send`` from those that wait for the answer that :meth:`begin` promised."""
         waiting = self._waiting.get(key)
         if waiting is not None and send in waiting:
             waiting.remove(send)
 
     def begin(self, key: Key, send: Send, now: float) -> bool:
-        """Whether the call has to be done. If not, ``send`` is given the answer, now or once it is there."""
+        """Return whether the call must be done. If not, ``send`` gets the answer, now or later."""
         self._forget(now)
         if key in self._answers:
             send(self._answers[key][1])
@@ -59,9 +59,9 @@ class Once:
         return True
 
     def end(self, key: Key, answer: object, now: float, *, kept: object, nbytes: int = 0) -> None:
-        """Give the answer to all who wait for it; who asks later is given ``kept``, of ``nbytes``."""
+        """Give the answer to all that wait; later callers get ``kept``, of ``nbytes``."""
         peer, size = key[0], nbytes + _ENTRY_BYTES
-        if key in self._answers:  # it was cancelled, and had begun
+        if key in self._answers:  # it was cancelled after it had begun
             self._drop(key)
         self._answers[key] = (now, kept, size)
         self._of_peer.setdefault(peer, OrderedDict())[key] = None

@@ -1,4 +1,4 @@
-"""DefaultTCPIPProtocol: what a policy is given so that it listens for others, and connects to them."""
+"""DefaultTCPIPProtocol: lets a policy listen for other policies, and connect to them."""
 
 from __future__ import annotations
 
@@ -43,18 +43,17 @@ __all__ = ["DefaultTCPIPProtocol"]
 
 _STOP_SECONDS = 1.5
 
-# By id: components of one nickname are equal, and a WeakSet would know the first one only.
+# By id: components of one nickname are equal, and a WeakSet would keep only the first.
 _every: WeakValueDictionary[int, DefaultTCPIPProtocol] = WeakValueDictionary()
 
 
 class DefaultTCPIPProtocol(Protocol):
     """Policies reach each other over WebSockets, under a shared secret.
 
-    ``host`` and ``port`` are where it listens; ``peer_secret_key`` lets whoever knows it in, with the role
-    ``write``, and ``secrets`` maps further secrets to roles. The other options are those of
-    :class:`TCPIPSettings`. ``ssl_context`` takes the place of certificate files for listening, and
-    ``client_ssl_context`` of the system's authorities for connecting. Thread-safe. Usable in a forked child,
-    which has no connections of its own.
+    The protocol listens at ``host`` and ``port``. ``peer_secret_key`` lets peers in with the role ``write``;
+    ``secrets`` maps more secrets to roles. The other options are those of :class:`TCPIPSettings`.
+    ``ssl_context`` replaces the certificate files for listening, and ``client_ssl_context`` the system's
+    authorities for connecting. Thread-safe. Usable in a forked child, which has no connections of its own.
 
     Raises:
         SettingsError: for options that make no sense, such as an address that other machines reach, without
@@ -100,7 +99,7 @@ class DefaultTCPIPProtocol(Protocol):
         _every[id(self)] = self
 
     def _begin(self) -> None:
-        """Have nothing running; again in a forked child, where nothing is."""
+        """Set the state in which nothing runs; a forked child calls this again."""
         self._background: Background | None = None
         self._listener: Listener | None = None
         self._registry: Registry | None = None
@@ -116,22 +115,22 @@ class DefaultTCPIPProtocol(Protocol):
 
     @property
     def host(self) -> str:
-        """The address it listens at."""
+        """The address that it listens at."""
         return self.settings.host
 
     @property
     def port(self) -> int:
-        """The port: the one it was given, or, once it listens, the one it has."""
+        """The port: the given one or, while it listens, the bound one."""
         return self.bound_port
 
     @property
     def bound_port(self) -> int:
-        """The port it listens at; before that, the one it was given."""
+        """The port that it listens at; before that, the given one."""
         return self.settings.port if self._listener is None else self._listener.port
 
     @property
     def uri(self) -> str | None:
-        """What others connect to, once it listens."""
+        """The URI that others connect to, while it listens."""
         return None if self._listener is None else self._uri(self.host)
 
     def _uri(self, host: str) -> str:
@@ -139,32 +138,33 @@ class DefaultTCPIPProtocol(Protocol):
         return f"{'ws' if self._ssl is None else 'wss'}://{host}:{self.bound_port}"
 
     def invitation(self) -> Invitation | None:
-        """See :meth:`laila.contract.Protocol.invitation`; "any address" is written as this host's name."""
+        """Return the URI for tasks in other processes; "any address" becomes this host's name."""
         if self._listener is None:
             return None
-        host = gethostname() if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104 - none is bound
+        host = gethostname() if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104 - none of them is bound here
         options: dict[str, object] = {"channel_binding": self.settings.channel_binding, "reconnect": False}
         return Invitation(self._uri(host), options)
 
     def peer_secret(self) -> str | None:
-        """See :meth:`laila.contract.Protocol.peer_secret`; without ``write``: ``read``, else ``admin``."""
+        """Return the secret for tasks: for ``write``, or else for ``read``, or else for ``admin``."""
         by_role = {role: secret for secret, role in self.settings.roles().items()}
         return next((by_role[role] for role in ("write", "read", "admin") if role in by_role), None)
 
     @property
     def peer_secret_key(self) -> str | None:
-        """The secret that was given for the role ``write``, or None. No ``repr`` or snapshot shows it."""
+        """The given secret for the role ``write``, or None. No ``repr`` or snapshot shows it."""
         return self.settings.peer_secret_key
 
     @property
     def failed_handshakes(self) -> int:
-        """How many wrong secrets there were since the protocol was started."""
+        """The number of wrong secrets since the protocol was started."""
         return self._failed_before if self._listener is None else self._listener.guard.failed
 
     def options(self) -> dict[str, object]:
-        """See :meth:`laila.contract.Component.options`; secrets are left out.
+        """Return the options that :class:`laila.contract.Component` lists, without secrets.
 
-        Raises :class:`~laila.errors.EnvironmentSnapshotError` for a context, which cannot be written down.
+        Raises :class:`~laila.errors.EnvironmentSnapshotError` for an SSL context, which cannot be written
+        down.
         """
         if self._contexts_given:
             raise EnvironmentSnapshotError(
@@ -244,7 +244,7 @@ class DefaultTCPIPProtocol(Protocol):
         node = self._node
         if node is None:
             raise PeerError("the protocol was not started: add it with add_connection(…) first", peer=uri)
-        self._open(node, listen=False)  # in a forked child, which has nothing of its parent's
+        self._open(node, listen=False)  # a forked child has nothing of its parent's
         loop, dialer = self._background, self._dialer
         assert loop is not None
         assert dialer is not None
@@ -265,7 +265,7 @@ class DefaultTCPIPProtocol(Protocol):
         return future.wait()
 
     def send(self, peer: str, request: Request, future: RemoteFuture[Any]) -> None:
-        """Send a request; see :meth:`laila.contract.Protocol.send`. It is packed in the caller, and now."""
+        """Send a request to a peer. The caller's thread packs it, now."""
         registry = self._registry
         link = None if registry is None else registry.best(peer)
         dialer = self._dialer

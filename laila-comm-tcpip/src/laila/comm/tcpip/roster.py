@@ -24,16 +24,16 @@ _STOP_SECONDS = 0.3
 
 
 class Registry:
-    """The links of one protocol. Belongs to the loop, but for what says otherwise."""
+    """The links of one protocol. Belongs to the loop, unless a method says otherwise."""
 
     def __init__(self, protocol: Protocol, node: Node, known: KnownPeers) -> None:
         self._protocol = protocol
         self._node = node
         self._known = known
         self._links: dict[str, list[Link]] = {}
-        self._others: set[Link] = set()  # clients that are no policies
+        self._others: set[Link] = set()  # clients without a policy
         self._joined: dict[str, Event] = {}
-        # One at a time, so that a peer's coming and going are told in order; hooks may take their time.
+        # One at a time, so that a peer's coming and going are reported in order; hooks may be slow.
         self._teller = Workers(1)
 
     def best(self, peer: str) -> Link | None:
@@ -43,9 +43,9 @@ class Registry:
             return links[-1] if links else None
 
     def claim(self, peer: str, identity: bytes, role: Role | None = None) -> bool:
-        """Whether ``peer`` may come with this identity key, under a secret of ``role``.
+        """Return whether ``peer`` may use this identity key, under a secret of ``role``.
 
-        See :meth:`KnownPeers.claim`.
+        The rules are those of :meth:`KnownPeers.claim`.
         """
         return self._known.claim(peer, identity, role)
 
@@ -65,7 +65,7 @@ class Registry:
             self._tell(lambda: self._node.peer_joined(link.peer, self._protocol), joined)
 
     def remove(self, link: Link) -> bool:
-        """Use ``link`` no more; whether it was the last one to its peer."""
+        """Stop using ``link``; return whether it was the last one to its peer."""
         if not link.known:
             self._others.discard(link)
             return False
@@ -82,24 +82,24 @@ class Registry:
         self._tell(lambda: self._node.peer_left(link.peer, self._protocol, error), None)
         return True
 
-    def _tell(self, what: Callable[[], object], told: Event | None) -> None:
+    def _tell(self, what: Callable[[], object], done: Event | None) -> None:
         def tell() -> None:
             try:
                 what()
             finally:
-                if told is not None:
-                    told.set()
+                if done is not None:
+                    done.set()
 
         self._teller.submit(tell)
 
     def told(self, peer: str) -> None:
-        """Wait until the node knows of ``peer``. From any thread but the loop's."""
+        """Wait until the node knows ``peer``. Blocks, so the loop's thread must not call it."""
         joined = self._joined.get(peer)
         if joined is not None:
             joined.wait(_TELL_SECONDS)
 
     async def wait_until_announced(self, peer: str) -> None:
-        """The same on the loop."""
+        """Wait on the loop until the node knows ``peer``."""
         joined = self._joined.get(peer)
         for _ in range(int(_TELL_SECONDS / 0.001)):
             if joined is None or joined.is_set():
@@ -107,7 +107,7 @@ class Registry:
             await asyncio.sleep(0.001)
 
     def count(self) -> int:
-        """How many links there are."""
+        """The number of links."""
         with locks.mutex:
             return sum(map(len, self._links.values())) + len(self._others)
 
@@ -124,13 +124,13 @@ class Registry:
             link.abort()
 
     def announce_departures(self) -> None:
-        """Wait until the node knows that all are gone."""
+        """Wait until the node knows that all peers are gone."""
         done = Event()
         self._teller.submit(done.set)
         done.wait(_STOP_SECONDS)
 
     def drop_sockets(self) -> None:
-        """In a forked child: give up the copies of the parent's sockets, without a word to anybody."""
+        """In a forked child: close the copies of the parent's sockets, and send nothing."""
         for links in self._links.values():
             for link in links:
                 link.drop_socket()

@@ -1,9 +1,10 @@
 """One connection after its handshake, as a pure object: messages in, events and messages out. Does no I/O.
 
-Either side may call the other. Calls run at the same time and are answered in any order. What is large goes
-as a stream of chunks, between which small messages pass. The caller of a session feeds it what arrives
-(:meth:`Session.receive_text`, :meth:`Session.receive_binary`), takes its :attr:`Session.events`, and sends
-what :meth:`Session.next_message` gives until that is None. Not thread-safe: it belongs to one event loop.
+Either side may call the other. Calls run at the same time and are answered in any order. A large message goes
+as a stream of chunks, and small messages pass between them. The caller of a session feeds it received
+messages (:meth:`Session.receive_text`, :meth:`Session.receive_binary`), takes its :attr:`Session.events`, and
+sends the messages of :meth:`Session.next_message` until that is None. Not thread-safe: it belongs to one
+event loop.
 """
 
 from __future__ import annotations
@@ -40,23 +41,22 @@ __all__ = ["Answered", "Called", "Cancelled", "Session", "TooLong", "Unread"]
 CREDIT, CANCEL = "laila.credit", "laila.cancel"
 _MAX_FAULTS = 16
 _SURELY_SHORT = SMALL_TEXT
-_SPARE = 100  # what the member `laila` of a message with a stream adds to it, but for the sizes of blobs
-_A_SIZE = 12  # what one of those adds, about
+_SPARE = 100  # bytes that the member `laila` adds to a message with a stream, without the sizes of its blobs
+_A_SIZE = 12  # bytes that one such size adds, about
 _TEXTS_TAKEN, _TEXTS_SENT = 4, 2
-"""How many times the longest JSON the long texts of calls without an answer may have together; how many times
-this side sends."""
+"""The bound for long texts of unanswered calls, in longest JSON texts: both those taken and those sent."""
 _NOTHING = memoryview(b"")
 
 
 class Called(NamedTuple):
-    """The other side calls; with no id it wants no answer. ``data`` is the blobs, one after the other."""
+    """The other side calls; without an id it wants no answer. ``data`` is the blobs, one after the other."""
 
     message: Message
     data: Data
 
 
 class Answered(NamedTuple):
-    """A call of this side has its outcome."""
+    """A call of this side has an outcome."""
 
     number: int
     message: Message
@@ -64,22 +64,22 @@ class Answered(NamedTuple):
 
 
 class Cancelled(NamedTuple):
-    """The other side does not wait for this answer any more."""
+    """The other side no longer waits for this answer."""
 
     id: int | str
 
 
 class Unread(NamedTuple):
-    """A long text has arrived, which takes a while to read.
+    """A long text has arrived; reading it takes a while.
 
-    Nothing may be received before :meth:`Session.receive_read` has got what :meth:`read` gives.
+    Nothing may be received before :meth:`Session.receive_read` has got the result of :meth:`read`.
     """
 
     text: str | bytes
     max_depth: int
 
     def read(self) -> Message | BadMessage:
-        """Return the message that it is, or what is wrong with it. In any thread."""
+        """Return the message, or its fault. May be called in any thread."""
         try:
             text = self.text if isinstance(self.text, str) else self.text.decode()
             return parse(text, self.max_depth)
@@ -92,7 +92,7 @@ class Unread(NamedTuple):
 
 
 class TooLong(Exception):
-    """The text of a message is longer than the other side takes."""
+    """The text of a message is longer than the other side allows."""
 
 
 class _Outgoing(NamedTuple):
@@ -106,10 +106,10 @@ class _Outgoing(NamedTuple):
 
 
 class Session:
-    """See the module. ``limits`` are this side's, ``offer`` the other's.
+    """The state of one connection after its handshake. ``limits`` are this side's, ``offer`` the other's.
 
-    How much is under way at a time is never more than this side takes itself, whatever the other side says
-    of itself: it costs memory here.
+    The work in progress never exceeds this side's own limits, because it costs memory here. What the other
+    side says of itself does not matter.
     """
 
     def __init__(self, limits: Limits, offer: Offer) -> None:
@@ -121,15 +121,15 @@ class Session:
         self._longest_text = min(limits.max_json_bytes, 4 * CHUNK_BYTES)
         self.events: deque[Called | Answered | Cancelled | Unread] = deque()
         self.admits: Callable[[Message], bool] = lambda _: True
-        """Whether a call will be done at all: the blobs of one that will not are dropped as they arrive."""
-        self.buffered = 0  # bytes of messages that are under way or not dealt with
-        self._whole = 0  # of those, the bytes of messages that are whole
+        """Whether a call will be done at all: the blobs of other calls are dropped when they arrive."""
+        self.buffered = 0  # bytes of messages that are arriving or not handled yet
+        self._whole = 0  # the part of them that belongs to whole messages
         self._faults = 0
         self.outgoing = 0
         """Bytes of answers that the other side has not taken, whether they have begun or wait."""
-        # Out: texts go first, then chunks, one of each stream in turn.
+        # Outgoing: texts go first, then chunks, one of each stream in turn.
         self._texts: deque[tuple[str, int | str | None]] = deque()
-        self._sending: deque[OutStream] = deque()  # with credit
+        self._sending: deque[OutStream] = deque()  # streams with credit
         self._streams: dict[int, OutStream] = {}
         self._follow: dict[int, OutStream] = {}
         self._answered: dict[int, tuple[int | str, int]] = {}  # by its last stream: the call, and its bytes
@@ -138,14 +138,14 @@ class Session:
         self._next_stream = 0
         # Calls of this side.
         self._next_call = 0
-        self._calls: dict[int, int] = {}  # with the bytes of its text, where that is long
-        self._texts_sent = 0  # what those have together
+        self._calls: dict[int, int] = {}  # with the bytes of its text, if that is long
+        self._texts_sent = 0  # the sum of these bytes
         self._held: deque[tuple[int, _Outgoing]] = deque()
-        # Calls of the other side: one counts until the last byte of its answer is on its way; one that wants
-        # no answer until it is done.
-        self._serving: dict[int | str, int] = {}  # with the bytes of its text, where that is long
+        # Calls of the other side. A call counts until the last byte of its answer is on its way; a call that
+        # wants no answer counts until it is done.
+        self._serving: dict[int | str, int] = {}  # with the bytes of its text, if that is long
         self._unnumbered = 0
-        self._texts_taken = 0  # what the texts of those without an answer have together
+        self._texts_taken = 0  # the sum of these bytes for calls without an answer
         # Streams of the other side.
         self._arriving: dict[int, InStream] = {}
 
@@ -161,7 +161,7 @@ class Session:
         timeout: float | None = None,
         key: str | None = None,
     ) -> int:
-        """Send a call and return its number. It waits here while the other side has as many as it takes.
+        """Send a call and return its number. The call waits here while the other side is full.
 
         Raises :class:`TooLong`.
         """
@@ -191,7 +191,7 @@ class Session:
             self._post(message)
 
     def cancel(self, number: int) -> None:
-        """Tell the other side that nobody waits for this call; the call itself is over when it answers."""
+        """Tell the other side that nobody waits for this call. The call ends when the other side answers."""
         if number in self._calls:
             self._post(_Outgoing({"method": CANCEL, "params": {"id": number}}, (), (), None))
         else:
@@ -209,7 +209,7 @@ class Session:
         self._post(_Outgoing(head, parts, sizes, to))
 
     def _check_length(self, head: dict[str, object], sizes: Sequence[int]) -> int:
-        # What is short by far is not written down twice to find that out.
+        # A text that is short by far is not written twice to find that out.
         if len(sizes) * _A_SIZE < _SURELY_SHORT and not _may_be_long(head):
             return 0
         size = len(dump(head)) + len(sizes) * _A_SIZE
@@ -218,7 +218,7 @@ class Session:
         return size
 
     def _was_read(self, call: int | str) -> None:
-        """Count the text of ``call`` no more: it has its answer."""
+        """Stop counting the text of ``call``: it has its answer."""
         if self._texts_taken and (size := self._serving.get(call)):
             self._texts_taken -= size
             self._serving[call] = 0
@@ -237,7 +237,7 @@ class Session:
         self._post(_Outgoing({"id": to, "error": error}, (), (), to))
 
     def done(self, data: Data) -> None:
-        """Say that a message was dealt with: its blobs take no more room here."""
+        """Say that a message was handled: its blobs take no more room here."""
         self.buffered -= len(data)
         self._whole -= len(data)
         if self._arriving:
@@ -297,7 +297,7 @@ class Session:
         return stream
 
     def next_message(self) -> str | bytes | None:
-        """Return the next message to send, or None while there is nothing to send or no credit."""
+        """Return the next message to send, or None if there is none or no credit."""
         if self._texts:
             text, answers = self._texts.popleft()
             if answers is not None:
@@ -331,7 +331,7 @@ class Session:
     # -- in --------------------------------------------------------------------------------------------------
 
     def receive_text(self, text: str) -> None:
-        """Take a text message in. Raises :class:`BadMessage` where the connection has to end."""
+        """Read a text message. Raises :class:`BadMessage` if the connection must end."""
         try:
             if len(text) > self._longest_text:
                 raise BadMessage("a text message of this length goes as a stream", fatal=True)
@@ -343,7 +343,7 @@ class Session:
             self._fault(bad)
 
     def receive_read(self, message: Message | BadMessage) -> None:
-        """Take in what an :class:`Unread` text is. Raises as :meth:`receive_text` does."""
+        """Take the result of an :class:`Unread`. Raises :class:`BadMessage` if the connection must end."""
         if isinstance(message, BadMessage):
             self._fault(message)
             return
@@ -366,12 +366,12 @@ class Session:
         if message.method is None:
             number = message.id
             if number is None:
-                return  # the other side says what it thinks of something that was no message
+                return  # the other side comments on a wrong message of ours
             if type(number) is not int or number not in self._calls:
                 raise BadMessage("an answer to what was not asked", fatal=True)
         else:
             if message.id in self._serving:
-                raise BadMessage("a call has the id of one that is under way", fatal=True)
+                raise BadMessage("a call has the id of an unanswered call", fatal=True)
             if len(self._serving) + self._unnumbered >= self.limits.max_in_flight:
                 raise BadMessage(f"more than {self.limits.max_in_flight} calls in flight", fatal=True)
             most = _TEXTS_TAKEN * self.limits.max_json_bytes
@@ -397,7 +397,7 @@ class Session:
 
     def _arrive(self, number: int, stream: InStream) -> None:
         if number in self._arriving:
-            raise BadMessage("a stream has the number of one that is under way", fatal=True)
+            raise BadMessage("a stream has the number of an open stream", fatal=True)
         if len(self._arriving) >= self.limits.max_streams:
             raise BadMessage(f"more than {self.limits.max_streams} streams at a time", fatal=True)
         self._arriving[number] = stream
@@ -423,7 +423,7 @@ class Session:
             stream.credit += more
 
     def receive_binary(self, data: bytes) -> None:
-        """Take a binary message in. Raises :class:`BadMessage` where the connection has to end."""
+        """Read a binary message. Raises :class:`BadMessage` if the connection must end."""
         kind, number, last, view = parse_chunk(data)
         stream = self._arriving.get(number)
         if stream is None:
@@ -455,9 +455,9 @@ class Session:
             self._texts.append((dump({"method": CREDIT, "params": {"stream": number, "bytes": more}}), None))
 
     def _must_go_on(self, number: int, stream: InStream) -> bool:
-        """Whether a stream goes on although there is no room: so that some message ends, and makes room."""
+        """Whether a stream goes on without room, so that some message ends and makes room."""
         if stream.message is not None and stream.message.method is None:
-            return True  # an answer was asked for, and what waits for it may be what fills the room
+            return True  # this side asked for an answer, and the messages that wait for it may fill the room
         return not self._whole and number == next(iter(self._arriving))
 
     def _grant_all(self) -> None:
@@ -477,13 +477,13 @@ class Session:
 
 
 def _length(message: _Outgoing) -> int:
-    """The bytes of a message: of its blobs, and of its text where that is long."""
+    """Return the bytes of a message: of its blobs, and of its text if that is long."""
     text = len(dump(message.head)) if _may_be_long(message.head) else 0
     return sum(message.sizes) + text
 
 
 def _may_be_long(value: object) -> bool:
-    """Whether the JSON of ``value`` may be long; False for what is surely short."""
+    """Whether the JSON of ``value`` may be long; False if it is certainly short."""
     budget = _SURELY_SHORT
     stack = [value]
     while stack:

@@ -27,7 +27,7 @@ def is_loopback(host: str) -> bool:
 
 
 class TCPIPSettings(Settings):
-    """Where to listen, under which secrets, and what others may take."""
+    """The address, the secrets, and the limits for the other side."""
 
     prefix = "tcpip"
 
@@ -36,7 +36,10 @@ class TCPIPSettings(Settings):
         printed=True, default=0, help="the TCP port; with 0 the system chooses, see `bound_port`"
     )
     peer_secret_key: str | None = option(
-        default=None, secret=True, from_data=False, help="whoever knows it may connect, with the role `write`"
+        default=None,
+        secret=True,
+        from_data=False,
+        help="peers that know it may connect, with the role `write`",
     )
     secrets: dict[str, Role] | None = option(
         default=None, secret=True, from_data=False, help="several secrets, each with the role that it grants"
@@ -46,7 +49,7 @@ class TCPIPSettings(Settings):
         printed=True,
         default="write",
         binds=lambda role: role,
-        help="the role that those have here to whom this side has connected",
+        help="the role here of peers that this side has connected to",
     )
     certificate: str | None = option(
         default=None, from_data=False, help="a PEM file: listen with TLS, as `wss://`"
@@ -57,7 +60,7 @@ class TCPIPSettings(Settings):
     authorities: str | None = option(
         default=None,
         binds=lambda file: file,
-        help="a PEM file of authorities that certificates of others are verified by",
+        help="a PEM file of authorities that verify other sides' certificates",
     )
     allow_plaintext: bool = option(
         printed=True,
@@ -99,7 +102,7 @@ class TCPIPSettings(Settings):
     max_handshakes: int = option(
         printed=True,
         default=128,
-        help="handshakes of one address at a time, and as many connections that have begun none; of all "
+        help="handshakes of one address at a time, and as many connections without a handshake; of all "
         "addresses twice as many",
     )
     max_message_bytes: int = option(
@@ -118,15 +121,15 @@ class TCPIPSettings(Settings):
     window_bytes: int = option(
         printed=True,
         default=Limits().window_bytes,
-        help="how much of a stream is sent ahead of what was taken in",
+        help="how much of a stream is sent before the receiver has taken it",
     )
     max_buffered_bytes: int = option(
         printed=True,
         default=Limits().max_buffered_bytes,
-        help="memory for messages of one peer that are not dealt with",
+        help="memory for messages of one peer that are not handled yet",
     )
     max_calls_per_second: float | None = option(
-        printed=True, default=None, help="calls of one peer; one that is faster is read more slowly"
+        printed=True, default=None, help="calls of one peer; calls of a faster peer are read more slowly"
     )
 
     def limits(self) -> Limits:
@@ -143,10 +146,10 @@ class TCPIPSettings(Settings):
         Returns:
             Each secret, and the role that it grants.
         """
-        found: dict[str, Role] = dict(self.secrets or {})
+        roles: dict[str, Role] = dict(self.secrets or {})
         if self.peer_secret_key is not None:
-            found.setdefault(self.peer_secret_key, "write")
-        return found
+            roles.setdefault(self.peer_secret_key, "write")
+        return roles
 
 
 _POSITIVE = (
@@ -168,7 +171,7 @@ _POSITIVE = (
 
 
 def check(settings: TCPIPSettings, *, tls: bool) -> None:
-    """Raise :class:`SettingsError` for options that make no sense, alone or together."""
+    """Raise :class:`SettingsError` for invalid options, and for options that do not fit together."""
     for name in _POSITIVE:
         value = getattr(settings, name)
         if value is not None and not value > 0:
@@ -195,9 +198,8 @@ def check(settings: TCPIPSettings, *, tls: bool) -> None:
         )
     if not tls and not settings.allow_plaintext and not is_loopback(settings.host):
         raise SettingsError(
-            f"host={shown(settings.host)} can be reached by other machines, and without TLS whoever is "
-            "on the way "
-            "reads and changes what passes (the secret itself is never sent): give certificate= and "
-            "private_key=, or an ssl_context=; or say allow_plaintext=True where the network is trusted",
+            f"other machines reach host={shown(settings.host)}. Without TLS, everybody on the way can read "
+            "and change the messages (the secret itself is never sent): give certificate= and "
+            "private_key=, or an ssl_context=; or say allow_plaintext=True if you trust the network",
             option="host",
         )

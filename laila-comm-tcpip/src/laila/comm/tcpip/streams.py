@@ -1,7 +1,7 @@
-"""Streams: what is too large for one message, cut into chunks, with credit so that nobody is flooded.
+"""Streams: messages that are too large for one WebSocket message, cut into chunks, with flow control.
 
-A sender may have ``window`` bytes of a stream under way; the receiver grants more as it takes them in. One
-stream that stands still holds up no other, and small messages pass between the chunks. Does no I/O.
+A sender may have ``window`` bytes of a stream in flight; the receiver grants more when it has taken them. A
+stream that stands still delays no other, and small messages pass between the chunks. Does no I/O.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["InStream", "OutStream"]
 
 
 class OutStream:
-    """Parts that are sent chunk by chunk, as far as there is credit."""
+    """The parts of an outgoing stream, sent chunk by chunk, as far as there is credit."""
 
     __slots__ = ("_index", "_offset", "_parts", "credit", "kind", "left", "number")
 
@@ -35,7 +35,7 @@ class OutStream:
         self._offset = 0
 
     def chunk(self) -> bytes:
-        """Return the next binary message; only while there is credit and something left."""
+        """Return the next binary message; only while there are credit and data left."""
         room = min(CHUNK_BYTES, self.credit, self.left)
         whole = room == self.left and not (self._index or self._offset)
         self.credit -= room
@@ -57,7 +57,7 @@ class OutStream:
 
 
 class InStream:
-    """What has arrived of a stream. ``total`` is what was announced, None for JSON, whose end is marked."""
+    """The received part of a stream. ``total`` is the announced size, None for JSON, whose end is marked."""
 
     __slots__ = ("announced", "data", "kept", "kind", "limit", "message", "received", "total")
 
@@ -67,14 +67,14 @@ class InStream:
         self.kind = kind
         self.limit = limit
         self.total = total
-        self.message = message  # what the blobs belong to
-        self.kept = True  # False: what arrives is counted, and dropped
+        self.message = message  # the message of these blobs
+        self.kept = True  # False: arriving bytes are counted, and dropped
         self.data: bytearray | memoryview = bytearray()
         self.received = 0
-        self.announced = 0  # how much of it the sender knows to be taken in
+        self.announced = 0  # the bytes that the sender may send without asking
 
     def take(self, data: memoryview, *, last: bool) -> bool:
-        """Take a chunk in; whether the stream is whole now. Raises :class:`BadMessage`."""
+        """Take a chunk; return whether the stream is whole now. Raises :class:`BadMessage`."""
         size = len(data)
         self.received += size
         if self.received > (self.limit if self.total is None else self.total):
@@ -86,13 +86,13 @@ class InStream:
         if not self.kept:
             return last
         if last and size == self.received:
-            self.data = data  # the whole in one chunk: no copy
+            self.data = data  # the whole stream in one chunk: no copy
         else:
             assert isinstance(self.data, bytearray)
             self.data += data
         return last
 
     def due(self, window: int) -> int:
-        """How much more the sender may send, once that is worth a message; else 0."""
+        """Return how many more bytes the sender may send, if that is worth a message; otherwise 0."""
         taken = self.received - self.announced
         return taken if 2 * taken >= window else 0

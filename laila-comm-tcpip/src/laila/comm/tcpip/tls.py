@@ -18,14 +18,14 @@ __all__ = ["channel_of_client", "channel_of_server", "client_context", "server_c
 
 
 def _reason(error: OSError) -> str:
-    """What is wrong, without the name of the file: it may be a key, given in the place of one."""
+    """Return the reason without the file's name: that may be a key, given here by mistake."""
     return (
         error.reason or "the file cannot be read" if isinstance(error, ssl.SSLError) else error.strerror or ""
     )
 
 
 def server_context(certificate: Path, private_key: Path | None) -> ssl.SSLContext:
-    """Return a context for a listener. Raises :class:`SettingsError` for files that are none."""
+    """Return a context for a listener. Raises :class:`SettingsError` for files that are not valid."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -50,9 +50,10 @@ def client_context(authorities: Path | None) -> ssl.SSLContext:
 
 
 def channel_of_server(context: ssl.SSLContext) -> bytes:
-    """Return the SHA-256 of the certificate that ``context`` shows (as ``tls-server-end-point``, RFC 5929).
+    """Return the SHA-256 of the certificate that ``context`` shows (``tls-server-end-point``, RFC 5929).
 
-    A context does not tell its certificate, so it is asked the way a client asks: by a handshake, in memory.
+    A context does not give out its certificate. So this asks for it like a client does: by a handshake, in
+    memory.
     """
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -69,7 +70,7 @@ def channel_of_server(context: ssl.SSLContext) -> bytes:
             shown = client.getpeercert(binary_form=True)
             if shown is not None:
                 return hashlib.sha256(shown).digest()
-        # It wants to read; or a certificate of the client's, but has shown its own by now.
+        # It wants to read; or it wants a certificate of the client's, but has shown its own by now.
         with suppress(ssl.SSLError):
             server.do_handshake()
     raise SettingsError(
@@ -80,7 +81,7 @@ def channel_of_server(context: ssl.SSLContext) -> bytes:
 
 
 def channel_of_client(connection: object) -> bytes:
-    """Return the same, as the side that connected sees it; nothing without TLS."""
+    """Return the SHA-256 of the certificate that a client sees; empty without TLS."""
     if not isinstance(connection, (ssl.SSLObject, ssl.SSLSocket)):
         return b""
     shown = connection.getpeercert(binary_form=True)

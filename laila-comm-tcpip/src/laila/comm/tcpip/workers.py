@@ -1,6 +1,6 @@
-"""Threads for what must not hold up the event loop: decoding what is large, calls that may wait, callbacks.
+"""Threads for work that must not delay the event loop: large decoding, calls that may wait, callbacks.
 
-They are daemons, so that a call that never ends keeps no process from ending, and come and go as needed.
+They are daemons, so a call that never ends keeps no process alive. They come and go as needed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Workers:
         self._most = most
         self._work: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._threads = 0
-        self._spare = 0  # threads that are idle, less the work that none of them has taken
+        self._spare = 0  # idle threads, less the work that none of them has taken
 
     def submit(self, work: Callable[[], object]) -> None:
-        """Have ``work`` done, which raises nothing."""
+        """Let a thread do ``work``, which must not raise."""
         self._work.put(work)
         with locks.mutex:
             self._spare -= 1
@@ -51,14 +51,14 @@ class Workers:
             del work
 
     def _next(self) -> Callable[[], object] | None:
-        """Wait for work; None when the thread is to go."""
+        """Wait for work; return None if the thread should end."""
         with locks.mutex:
             self._spare += 1
         with suppress(Empty):
             return self._work.get(timeout=_IDLE_SECONDS)
         with locks.mutex:
             with suppress(Empty):
-                return self._work.get_nowait()  # of somebody who counted on this thread
+                return self._work.get_nowait()  # its submitter counted on this thread
             self._spare -= 1
             self._threads -= 1
         return None

@@ -1,10 +1,10 @@
-"""What is asked of the file system: a new file that becomes an entry in one step, reading, syncing.
+"""Calls to the file system: create a file that becomes an entry in one step, read it, sync it.
 
-The only module that changes what is stored. Errors of the system come through as ``OSError``.
+Only this module changes stored files. It passes errors of the system on as ``OSError``.
 
-Other users may write to a shared folder, and put a link where a folder was at any moment. So nothing is done
-by a whole path: the folder of a file is opened from the one above it, no link is followed at either step, and
-what is asked for is asked for in the folder that was opened, whatever its name has come to mean (openat(2)).
+Other users may write to a shared folder, and may replace a folder by a link at any moment. So no call here
+uses a whole path. Each call opens the folder of the file from its parent folder and follows no link at either
+step. It then works in the opened folder, whatever the folder's name means by then (openat(2)).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ __all__ = [
 ]
 
 MAP_FROM = 1 << 20
-"""A file of so many bytes is mapped: no copy is made, and its pages come from the system's cache."""
+"""A file of this size or more is mapped: nobody copies it, and its pages come from the system's cache."""
 # Before Python 3.13 every map keeps a descriptor open, and a process has some thousand of them.
 MOST_MAPS = 256
 _LOOKUPS = 4
-_PARTS_AT_ONCE = 1024  # what every system takes in one call
-_BYTES_AT_ONCE = 8 << 20  # so that the disk works on some while the next are copied
+_PARTS_AT_ONCE = 1024  # every system takes so many in one call
+_BYTES_AT_ONCE = 8 << 20  # the disk works on these bytes while the next ones are copied
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "afs", "9p", "ceph", "lustre", "beegfs", "gpfs", "fuse"}
@@ -62,15 +62,15 @@ T = TypeVar("T")
 
 # -- folders -------------------------------------------------------------------------------------------------
 
-# Where the system knows it: a folder is gone through that may not be listed.
+# Where the system has it: it opens a folder that may be passed through but not listed.
 _THROUGH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TO_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _enter(path: str) -> tuple[int, str]:
-    """Open the folder of ``path``; return its descriptor, and the last name of the path.
+    """Open the folder of ``path``; return its descriptor and the last name of the path.
 
-    Raises ``OSError`` (``ELOOP``) where the folder or the one above it is a link.
+    Raises ``OSError`` (``ELOOP``) if the folder or its parent is a link.
     """
     head, _, name = path.rpartition("/")
     above, _, folder = head.rpartition("/")
@@ -87,7 +87,7 @@ def _enter(path: str) -> tuple[int, str]:
 
 
 def _refuse_link(*paths: str) -> None:
-    """Say in an error that a path is a link; what was opened is not what is asked here."""
+    """Raise an error that says that a path is a link; the caller must not use what was opened."""
     for path in paths:
         with suppress(FileNotFoundError, NotADirectoryError):
             if stat.S_ISLNK(os.lstat(path).st_mode):
@@ -96,7 +96,7 @@ def _refuse_link(*paths: str) -> None:
 
 @contextmanager
 def opened(path: str) -> Iterator[int]:
-    """Open the folder ``path`` itself, for its list, for syncing, and for what lies in it."""
+    """Open the folder ``path`` itself: to list it, to sync it, or to open files in it."""
     outer, name = _enter(path)
     try:
         fd = os.open(name or ".", _TO_LIST, dir_fd=outer)
@@ -117,10 +117,10 @@ def opened(path: str) -> Iterator[int]:
 
 
 class NewFile:
-    """A file under a temporary name, written once, which :meth:`publish` makes an entry.
+    """A file under a temporary name. It is written once, and :meth:`publish` makes it an entry.
 
-    ``folder`` is the descriptor of the folder it lies in, which stays open until the file is discarded.
-    Whatever happens, :meth:`discard` must follow. Used by one thread.
+    ``folder`` is the descriptor of its folder, which stays open until :meth:`discard`. The caller must always
+    call :meth:`discard`, also after an error. Used by one thread.
     """
 
     def __init__(self, folder: int, name: str, mode: int, *, sync: bool) -> None:
@@ -157,26 +157,26 @@ class NewFile:
             end += written
 
     def _start_sync(self, offset: int) -> None:
-        """Let the disk begin with what was written from ``offset``, and work while there is more to write."""
+        """Let the disk begin with the bytes from ``offset``, while the process prepares more."""
         if hasattr(os, "posix_fadvise"):
-            # About what is not on the disk yet this advice, to forget it, means: write it there now.
+            # For bytes that are not on the disk yet, the advice to forget them means: write them there now.
             with suppress(OSError):
                 os.posix_fadvise(self._fd, offset, 0, os.POSIX_FADV_DONTNEED)
 
     def finish(self) -> None:
-        """Close the file; with ``sync`` its content survives a power failure from now on."""
-        found = os.fstat(self._fd)
-        self._inode = (found.st_dev, found.st_ino)
+        """Close the file. With ``sync`` its content survives a power failure from now on."""
+        status = os.fstat(self._fd)
+        self._inode = (status.st_dev, status.st_ino)
         if self._sync:
             _sync(self._fd)
-        # Some file systems tell only now that there is no room; nobody has seen the file yet.
+        # Some file systems report only now that there is no room; nobody has seen the file yet.
         fd, self._fd = self._fd, -1
         os.close(fd)
 
     def publish(self, target: str, *, replace: bool) -> bool:
-        """Give the file the name ``target`` in one step; return whether it was given.
+        """Give the file the name ``target`` in one step; return whether it did.
 
-        With ``replace`` in place of what bears it, else only where nothing does.
+        With ``replace`` the file replaces an existing one; without it an existing file stays.
         """
         folder, name = _enter(target)
         try:
@@ -185,7 +185,8 @@ class NewFile:
             else:
                 _name_exclusively(self._name, self._folder, name, folder)
         except OSError as error:
-            # Over NFS an answer may be lost. Asked again, the server finds what it has done already.
+            # Over NFS an answer may be lost. At a second call the server answers that it has done this
+            # already.
             lost = isinstance(error, FileExistsError | FileNotFoundError)
             if not (lost and self._is_at(name, folder)):
                 if isinstance(error, FileExistsError):
@@ -198,22 +199,22 @@ class NewFile:
 
     def _is_at(self, name: str, folder: int) -> bool:
         try:
-            found = os.lstat(name, dir_fd=folder)
+            status = os.lstat(name, dir_fd=folder)
         except FileNotFoundError:
             return False
-        return (found.st_dev, found.st_ino) == self._inode
+        return (status.st_dev, status.st_ino) == self._inode
 
     def discard(self) -> None:
         """Close the file, and take back its temporary name."""
         if self._fd >= 0:
-            with suppress(OSError):  # its content does not matter any more
+            with suppress(OSError):  # nobody needs its content any more
                 os.close(self._fd)
-        with suppress(OSError):  # it was renamed; or else it is cleaned up later
+        with suppress(OSError):  # it was renamed, or :func:`clean` deletes it later
             os.unlink(self._name, dir_fd=self._folder)
 
 
 def _name_exclusively(source: str, source_folder: int, target: str, target_folder: int) -> None:
-    """Give a file the name ``target``; raise ``FileExistsError`` where something bears it."""
+    """Give a file the name ``target``; raise ``FileExistsError`` if another file has that name."""
     try:
         os.link(source, target, src_dir_fd=source_folder, dst_dir_fd=target_folder, follow_symlinks=False)
     except OSError as error:
@@ -221,7 +222,8 @@ def _name_exclusively(source: str, source_folder: int, target: str, target_folde
             raise
     else:
         return
-    # A file system without hard links, such as FAT. Linux can rename without replacing (see renameat2(2)).
+    # A file system without hard links, for example FAT. Linux can rename without replacing (see
+    # renameat2(2)).
     import ctypes
 
     no_replace = 1
@@ -260,7 +262,7 @@ def remove_all(folder: str, names: Iterable[str]) -> None:
 
 
 def make_folder(path: str, mode: int) -> None:
-    """Make a folder that may be there already, in one that is."""
+    """Make a folder in an existing folder; it may be there already."""
     folder, name = _enter(path)
     try:
         os.mkdir(name, mode, dir_fd=folder)
@@ -271,12 +273,13 @@ def make_folder(path: str, mode: int) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Make the names in a folder survive a power failure; no sync of a file covers its name."""
+    """Make the names in a folder survive a power failure. Syncing a file does not cover its name."""
     with opened(path) as fd:
         try:
             _sync(fd)
         except OSError as error:
-            if error.errno not in {errno.EINVAL, errno.EBADF, errno.ENOTSUP}:  # nothing here syncs a folder
+            # this file system cannot sync a folder
+            if error.errno not in {errno.EINVAL, errno.EBADF, errno.ENOTSUP}:
                 raise
 
 
@@ -284,7 +287,7 @@ if sys.platform == "darwin":
     import fcntl
 
     def _sync(fd: int) -> None:
-        # There fsync leaves the data in the drive's own cache.
+        # On macOS fsync leaves the data in the drive's own cache.
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
 else:
 
@@ -296,7 +299,7 @@ else:
 
 
 def _looked_up_again(function: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
-    """Over NFS a name may lead to a file that another machine has replaced: follow it anew, a few times.
+    """Call ``function`` again, a few times, if another machine has replaced the file (NFS).
 
     Any error then names the path.
     """
@@ -320,7 +323,7 @@ def _open(path: str) -> tuple[int, int]:
     """Open a regular file; return the descriptor, and the size of the file."""
     folder, name = _enter(path)
     try:
-        # A pipe must not be waited for; a link may lead anywhere.
+        # The call must not wait for a pipe, and must not follow a link.
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         error.filename = path
@@ -328,20 +331,20 @@ def _open(path: str) -> tuple[int, int]:
     finally:
         os.close(folder)
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "no regular file")
     except BaseException:
         os.close(fd)
         raise
-    return fd, found.st_size
+    return fd, status.st_size
 
 
 @_looked_up_again
 def read(path: str, *, mapped: bool) -> bytes | memoryview:
-    """Return a file's content: with ``mapped`` as a map, where it is large enough for that.
+    """Return a file's content. With ``mapped`` a large file is returned as a map.
 
-    Of a large file that is not mapped the memory is the caller's alone, and writable.
+    Without a map the caller alone owns the memory of a large file, and may write to it.
     """
     fd, size = _open(path)
     try:
@@ -361,14 +364,14 @@ def read(path: str, *, mapped: bool) -> bytes | memoryview:
 
 
 def _map(fd: int, size: int) -> memoryview | None:
-    """Map a file, which stays as it is when it is unlinked or replaced; None where that cannot be."""
+    """Map a file; the map stays when the file is unlinked or replaced. None if it cannot be mapped."""
     try:
         if sys.version_info >= (3, 13):
             return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_READ, trackfd=False))
         if len(_maps) >= MOST_MAPS:
             return None
         made = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
-    except OSError:  # no descriptor or memory is left, or this file system maps nothing: reading may work
+    except OSError:  # no descriptor or memory is left, or this file system cannot map: reading may work
         return None
     _maps.add(made)
     return memoryview(made)
@@ -386,7 +389,7 @@ def read_start(path: str, length: int) -> bytes:
 
 @_looked_up_again
 def exists(path: str) -> bool:
-    """Whether anything bears this name."""
+    """Whether any file, folder or link has this name."""
     try:
         folder, name = _enter(path)
         try:
@@ -401,21 +404,23 @@ def exists(path: str) -> bool:
 @_looked_up_again
 def list_files(folder: str, suffix: str) -> list[str]:
     """Return the names of the regular files in ``folder`` that end in ``suffix``, each once."""
-    with opened(folder) as fd, os.scandir(fd) as found:
+    with opened(folder) as fd, os.scandir(fd) as listing:
         names = [
-            each.name for each in found if each.name.endswith(suffix) and each.is_file(follow_symlinks=False)
+            each.name
+            for each in listing
+            if each.name.endswith(suffix) and each.is_file(follow_symlinks=False)
         ]
-    # A file that is replaced meanwhile may be seen twice.
+    # A listing may show a file twice if somebody replaces it meanwhile.
     return list(dict.fromkeys(names))
 
 
 @_looked_up_again
 def list_folders(folder: str) -> dict[str, bool]:
-    """Return the names of the folders and links in ``folder``, and of each whether it is a link."""
-    with opened(folder) as fd, os.scandir(fd) as found:
+    """Return the names of the folders and links in ``folder``, each with whether it is a link."""
+    with opened(folder) as fd, os.scandir(fd) as listing:
         return {
             each.name: each.is_symlink()
-            for each in found
+            for each in listing
             if each.is_symlink() or each.is_dir(follow_symlinks=False)
         }
 
@@ -423,7 +428,8 @@ def list_folders(folder: str) -> dict[str, bool]:
 def is_remote(path: str) -> bool:
     """Whether ``path`` is on a network file system, as far as the system says.
 
-    There another machine can delete a file under a map of it, and touching the map would end the process.
+    On a network file system another machine can delete a mapped file. Reading the map would then end the
+    process.
     """
     device = os.stat(path).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
@@ -431,5 +437,5 @@ def is_remote(path: str) -> bool:
         for line in file:  # see proc_pid_mountinfo(5)
             mount, _, source = line.partition(" - ")
             if mount.split()[2] == number:
-                return source.split()[0].partition(".")[0] in _REMOTE  # such as fuse.sshfs
+                return source.split()[0].partition(".")[0] in _REMOTE  # for example fuse.sshfs
     return False

@@ -1,4 +1,4 @@
-"""The folder of a pool: what lies in it, how it begins, and how entries get into it and out.
+"""The folder of a pool: its layout, how a pool begins, and how entries are written and read.
 
 ::
 
@@ -6,12 +6,12 @@
     entries/9c/ENTRY-3c78a603-….laila    one entry: its blob, byte for byte; see laila.pool.files.names
     tmp/                                 files that are being written
 
-An entry is written under a temporary name in ``tmp`` and then given its own in one step, so that whoever
-looks finds all of it or nothing, and a file that is an entry never changes. Nobody takes a lock.
+An entry is written under a temporary name in ``tmp``, and then gets its own name in one step. So a reader
+finds the whole entry or nothing, and the file of an entry never changes. Nobody takes a lock.
 
-What a power failure must not take is synced in this order: the file; then, once it has its name, the folder
-with that name, and those above it when they may be new. Nothing is acknowledged before the last of these.
-Of a batch all files are synced before one gets its name; these syncs overlap, and so do those of folders.
+Syncs come in this order: the file; then, once it has its name, the folder with that name; then the folders
+above, if they may be new. The pool acknowledges an entry after the last of these syncs. All files of a batch
+are synced before the first one gets its name. These syncs overlap, and so do the syncs of folders.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ FORMAT = "laila-pool-files"
 VERSION = 1
 _ABOUT = "A laila pool. Each file under entries/ is one entry; tmp/ holds what is being written."
 
-# What an empty folder may have in it: a file system of its own has the first, a pool that begins the second.
+# An empty folder may contain these: a new file system has the first, a pool that begins has the second.
 _NOTHING = {"lost+found", "tmp"}
 _HEAD_BYTES = 4096
-# So many files of a batch are open at a time.
+# At most so many files of a batch are open at a time.
 _FILES_AT_ONCE = 64
 
 
@@ -64,7 +64,7 @@ class Folder:
 
     The folder is made if it is not there. With ``read_only`` nothing is made or changed.
 
-    Raises :class:`~laila.errors.PoolFormatError` for a folder that is something else, which is left as it is.
+    Raises :class:`~laila.errors.PoolFormatError` for a folder that is not a pool, and leaves it as it is.
     """
 
     def __init__(self, path: str, *, durable: bool, read_only: bool = False) -> None:
@@ -75,7 +75,7 @@ class Folder:
         self._durable = durable
         self._read_only = read_only
         self._mode = 0o700
-        self._reachable: set[str] = set()  # folders that are known to survive a power failure
+        self._reachable: set[str] = set()  # folders that certainly survive a power failure
         with reporting("open", self.path):
             if not read_only:
                 self._open()
@@ -94,11 +94,11 @@ class Folder:
         if not self._is_marked():
             self._make_root()
             others = set(os.listdir(self.path)) - _NOTHING
-            if others and not self._is_marked():  # else another process has just begun the pool
+            if others and not self._is_marked():  # otherwise another process has just begun the pool
                 raise PoolFormatError(
                     f"{self.path} is no pool: it has no {MARKER}, and is not empty (it has "
                     f"{shown(min(others))}). "
-                    "It was left as it is; name an empty folder, or one that is not there yet",
+                    "It was left as it is; name an empty folder, or a new one",
                     pool=self.path,
                 )
             self._mode = self._mode_of_folder()
@@ -117,11 +117,11 @@ class Folder:
             ) from error
 
     def _mode_of_folder(self) -> int:
-        # What is made is as open as the folder is, as far as the umask allows.
+        # New files are as open as the folder is, as far as the umask allows.
         return os.stat(self.path).st_mode & 0o777
 
     def _is_marked(self) -> bool:
-        """Whether this is a pool; raises for another one."""
+        """Whether this folder is a pool. Raises for a pool of another version."""
         try:
             text = disk.read_start(self._marker, _HEAD_BYTES)
         except FileNotFoundError:
@@ -145,8 +145,8 @@ class Folder:
         return True
 
     def _begin(self) -> None:
-        # Who finds the marker relies on the name of its folder.
-        with suppress(PermissionError):  # a folder that this user may not read cannot be synced
+        # A process that finds the marker relies on the name of its folder.
+        with suppress(PermissionError):  # a user who may not read a folder cannot sync it
             self._sync([os.path.dirname(self.path)])
         disk.make_folder(self._tmp, self._mode)
         text = json.dumps({"format": FORMAT, "version": VERSION, "about": _ABOUT}, indent=2) + "\n"
@@ -155,13 +155,13 @@ class Folder:
             try:
                 file.write([text.encode()])
                 file.finish()
-                file.publish(self._marker, replace=False)  # or another process has
+                file.publish(self._marker, replace=False)  # or another process has published it
             finally:
                 file.discard()
         self._sync([self.path])
 
     def check(self) -> None:
-        """Raise unless the pool is there: what is not found in a folder that is gone is not known."""
+        """Raise unless the pool's folder is there; otherwise every entry would seem to be missing."""
         if not disk.exists(self._marker):
             raise PoolError(
                 f"the pool at {self.path} is gone: its {MARKER} is not there. Was the folder removed, or is "
@@ -181,7 +181,7 @@ class Folder:
     # -- reading -------------------------------------------------------------------------------------------
 
     def read(self, key: str, *, mapped: bool = False) -> bytes | memoryview | None:
-        """Return the blob of ``key``; with ``mapped`` a map of the file, where that is large."""
+        """Return the blob of ``key``. With ``mapped`` a large blob is a map of the file."""
         with reporting("read from", self.path):
             try:
                 return disk.read(self.file_of(key), mapped=mapped and self._maps)
@@ -205,18 +205,18 @@ class Folder:
         except CorruptEntryError:
             if len(start) < _HEAD_BYTES:
                 raise
-        return Blob.read_head(disk.read(path, mapped=False), key=key)  # a longer head
+        return Blob.read_head(disk.read(path, mapped=False), key=key)  # the head is longer
 
     def exists(self, key: str) -> bool:
         """Return whether ``key`` is there."""
         with reporting("read from", self.path):
-            there = disk.exists(self.file_of(key))
-            if not there:
+            exists = disk.exists(self.file_of(key))
+            if not exists:
                 self.check()
-            return there
+            return exists
 
     def keys(self) -> Iterator[str]:
-        """Yield every key once; one of the 256 folders is in memory at a time."""
+        """Yield every key once. Holds the names of one of the 256 folders in memory at a time."""
         for folder in self._folders():
             for name in self._names(folder):
                 key = self._key_of(folder, name)
@@ -243,16 +243,16 @@ class Folder:
     def _folders(self) -> list[str]:
         with reporting("list", self.path):
             try:
-                found = disk.list_folders(self._entries)
+                folders = disk.list_folders(self._entries)
             except FileNotFoundError:
                 self.check()
-                return []  # nothing has been written yet
-            ours = sorted(filter(is_folder_name, found))
+                return []  # nobody has written anything yet
+            ours = sorted(filter(is_folder_name, folders))
             for name in ours:
-                if found[name]:
+                if folders[name]:
                     path = f"{self._entries}/{name}"
                     _log.warning("%s is a symbolic link, and no folder of this pool: it is left out", path)
-            return [name for name in ours if not found[name]]
+            return [name for name in ours if not folders[name]]
 
     def _names(self, folder: str) -> list[str]:
         with reporting("list", self.path):
@@ -263,7 +263,7 @@ class Folder:
                 return []
 
     def _key_of(self, folder: str, name: str) -> str | None:
-        """Return the key of a file; None where it is not ours, or lies where it would not be looked for."""
+        """Return the key of a file. None if the file is not the pool's, or lies in a wrong folder."""
         if is_long(name):
             key = self._long_key(folder, name)
             return key if key is not None and self.file_of(key).endswith(f"/{folder}/{name}") else None
@@ -276,7 +276,7 @@ class Folder:
             try:
                 return self._head(path).key
             except FileNotFoundError:
-                return None  # deleted meanwhile
+                return None  # another process deleted it meanwhile
             except CorruptEntryError as error:
                 _log.warning("%s is left out of the keys: the key is in the file, and %s", path, error)
                 return None
@@ -284,9 +284,9 @@ class Folder:
     # -- writing -------------------------------------------------------------------------------------------
 
     def put(self, items: Sequence[tuple[str, Blob]], *, replace: bool) -> list[bool]:
-        """Write blobs, only with ``replace`` in place of what is there; say of each whether it was written.
+        """Write blobs; return for each whether it was written. Without ``replace`` existing blobs stay.
 
-        An error may leave some of them written, each whole.
+        After an error some of the blobs may be written, each of them whole.
         """
         self._check_writable()
         with reporting("write to", self.path):
@@ -294,7 +294,7 @@ class Folder:
             touched: set[str] = set()
             for start in range(0, len(items), _FILES_AT_ONCE):
                 written += self._put_some(items[start : start + _FILES_AT_ONCE], replace, touched)
-            # Also where nothing was written: who wrote what is there may not have come so far yet.
+            # Also if this call wrote nothing: the process that wrote the file may not have synced it yet.
             self._sync(touched)
             self._reachable |= touched
             return written
@@ -333,7 +333,7 @@ class Folder:
                 fd = stack.enter_context(disk.opened(self._tmp))
             except FileNotFoundError:
                 self.check()
-                disk.make_folder(self._tmp, self._mode)  # a copy may have left it out
+                disk.make_folder(self._tmp, self._mode)  # a copy of the pool may lack it
                 fd = stack.enter_context(disk.opened(self._tmp))
             yield fd
 
@@ -341,7 +341,7 @@ class Folder:
         return disk.NewFile(tmp, temporary_name(), self._mode & 0o666, sync=self._durable)
 
     def _publish(self, file: disk.NewFile | None, path: str, replace: bool, touched: set[str]) -> bool:
-        """Give a written file its name; note in ``touched`` the folders to sync after that."""
+        """Give a written file its name; add the folders to sync after that to ``touched``."""
         folder = os.path.dirname(path)
         touched.add(folder)
         if folder not in self._reachable:
@@ -352,7 +352,7 @@ class Folder:
             return file.publish(path, replace=replace)
         except FileNotFoundError:
             self._reachable.discard(self.path)
-            self._make(folder, touched)  # somebody has deleted it
+            self._make(folder, touched)  # somebody has deleted the folder
             return file.publish(path, replace=replace)
 
     def _make(self, folder: str, touched: set[str]) -> None:

@@ -1,6 +1,6 @@
-"""Waiting for the disk several times at once: syncs that overlap take little longer than one.
+"""Several waits for the disk at once: syncs that overlap take little longer than one sync.
 
-A file system writes its journal for all who wait for it together, and a disk works on several requests.
+A file system writes its journal once for all waiting calls, and a disk works on several requests.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 
 __all__ = ["for_each"]
 
-# Of 1, 2, 4 and 8 at a time, 4 are quickest on ext4, for small files as for large ones.
+# Measured with 1, 2, 4 and 8 at a time: 4 are quickest on ext4, for small and for large files.
 _AT_ONCE = 4
 
 T = TypeVar("T")
 
 
 def for_each(function: Callable[[T], object], items: Iterable[T]) -> None:
-    """Call ``function`` with each of ``items``, a few at a time; raise the first error.
+    """Call ``function`` with each of ``items``, a few at a time; raise the first error. Blocks.
 
-    After an error, or an interrupt, no more are begun. On return none is under way. The calling thread takes
-    part, and does all of it where no other can be had: when the interpreter exits.
+    After an error or an interrupt, no further call begins. When this returns, no call is running. The calling
+    thread takes part. It does all the work if no other thread can be started, for example when the
+    interpreter exits.
     """
     left = deque(items)
     errors: list[BaseException] = []
@@ -59,4 +60,4 @@ def for_each(function: Callable[[T], object], items: Iterable[T]) -> None:
         if errors:
             raise errors[0]
     finally:
-        errors.clear()  # which its traceback refers to
+        errors.clear()  # the traceback of the error refers to this list

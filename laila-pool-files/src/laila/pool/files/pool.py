@@ -1,4 +1,4 @@
-"""The pool itself: options, URL, and the contract's methods, each one call of the folder."""
+"""The pool itself: options, URL, and the contract's methods, each of which is one call of the folder."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class FilesystemSettings(Settings):
 
 
 class FilesystemPool(Pool):
-    """A pool in a folder: one file an entry, written beside, synced, and given its name in one step.
+    """A pool in a folder: one file an entry. Each file is written, synced, and then named in one step.
 
-    Threads, processes and hosts may use one folder at the same time; nobody takes a lock. See
-    ``docs/reference/pool-files.md``.
+    Threads, processes and hosts may use one folder at the same time; nobody takes a lock. The page
+    ``docs/reference/pool-files.md`` has the details.
 
     ``path`` is the folder; the other options are those of :class:`FilesystemSettings`. Thread-safe. Usable in
     a forked child.
@@ -91,8 +91,9 @@ class FilesystemPool(Pool):
     def from_url(cls, url: str, **options: object) -> Self:
         """Open ``file:///absolute/folder``, ``file:relative/folder``, or ``file:`` for the default folder.
 
-        The query may hold options (``?durable=process``); those in ``options`` come first. In the path ``%``
-        writes what a URL cannot. Raises :class:`~laila.errors.SettingsError` for anything else.
+        The query may hold options (``?durable=process``); ``options`` override the query. In the path ``%``
+        quotes characters that a URL cannot hold. Raises :class:`~laila.errors.SettingsError` for any other
+        URL.
         """
         parts = urlsplit(url)
         if parts.scheme != "file" or parts.fragment:
@@ -107,10 +108,10 @@ class FilesystemPool(Pool):
                 "machine or mounted here: write file:relative/folder where the path is relative, else file:///absolute/folder",
                 option="url",
             )
-        given = FilesystemSettings.parse_query(parts.query)
+        settings = FilesystemSettings.parse_query(parts.query)
         if parts.path and not (url.startswith("file://") and parts.path == "/"):
-            given["path"] = unquote(parts.path)
-        return cls(**{**given, **options})  # type: ignore[arg-type]  # checked by FilesystemSettings
+            settings["path"] = unquote(parts.path)
+        return cls(**{**settings, **options})  # type: ignore[arg-type]  # checked by FilesystemSettings
 
     @property
     def path(self) -> str:
@@ -129,7 +130,7 @@ class FilesystemPool(Pool):
         return self._folder.file_of(key)
 
     def options(self) -> dict[str, object]:
-        """See :meth:`laila.contract.Pool.options`; a path that was given is written down in full."""
+        """Return the options that :class:`laila.contract.Pool` lists, with a given path made absolute."""
         options = super().options()
         if self.settings.path is not None:
             options["path"] = self.path
@@ -141,10 +142,10 @@ class FilesystemPool(Pool):
     # -- the contract --------------------------------------------------------------------------------------
 
     def _read(self, key: str) -> bytes | Blob | None:
-        found = self._folder.read(key)
-        if not isinstance(found, memoryview):
-            return found
-        return Blob.from_bytes(found, key=key, own=True)
+        blob = self._folder.read(key)
+        if not isinstance(blob, memoryview):
+            return blob
+        return Blob.from_bytes(blob, key=key, own=True)
 
     def _read_views(self, keys: Sequence[str]) -> list[bytes | memoryview | None]:
         return [self._folder.read(key, mapped=True) for key in keys]
@@ -184,6 +185,6 @@ class FilesystemPool(Pool):
 
 
 def _default_path(nickname: str | None) -> str:
-    # Any nickname is the name of a folder once what a path cannot hold is quoted.
+    # Any nickname is the name of a folder once characters that a path cannot hold are quoted.
     name = "laila" if nickname is None else quote(nickname, safe=" !#$&'()+,;=@[]{}~").replace(".", "%2E")
     return os.path.join(directory("pools"), f"{name}-files")

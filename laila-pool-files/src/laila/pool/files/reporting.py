@@ -1,4 +1,4 @@
-"""What the system raises, said as an error of laila."""
+"""Turn errors of the system into errors of laila."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class reporting:  # noqa: N801 - it reads as the function that it would be, were
     ) -> None:
         if not isinstance(error, OSError) or isinstance(error, LailaError):
             return
-        # For a link or a rename it is the name that was to be given that says more.
+        # For a link or a rename the new name says more.
         place = error.filename2 or error.filename
         where = f" ({place})" if place not in (None, self._path) else ""
         advice = _ADVICE.get(error.errno or 0, "")

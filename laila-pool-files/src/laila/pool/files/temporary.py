@@ -1,10 +1,11 @@
-"""Names of files that are being written, and which of them nobody writes any more.
+"""Names of files that are being written, and which of these files nobody writes any more.
 
-A name says who writes: the host, for people to read; a digest that stands for the running system and its
-process ids (two machines, or two containers, may bear one host name); the process id; and when that process
-started, as process ids come again. What a dead process of this system has left can go at once, and what a
-running one has stays, whatever the clocks say. Of a process elsewhere nothing can be known, so its files go
-when they have not been written to for a day: by the clock of the file system, which a file made there tells.
+A name says who writes the file. It holds the host, for people to read. It holds a digest of the running
+system and its process ids, because two machines or containers may share a host name. It holds the process id
+and the start time of the process, because process ids are used again. Files of dead processes of this system
+are deleted at once, and files of running processes stay, whatever the clocks say. Nothing is known of a
+process on another system, so its files are deleted when nobody has written to them for a day. A file made in
+the folder tells the clock of the file system.
 """
 
 from __future__ import annotations
@@ -37,28 +38,29 @@ def temporary_name() -> str:
 
 
 def clean(folder: str) -> None:
-    """Delete the temporary files in ``folder`` that nobody writes any more, as far as that is allowed."""
-    with suppress(OSError), disk.opened(folder) as fd:  # it is not there yet, or not for this user to read
+    """Delete the temporary files in ``folder`` that nobody writes any more, as far as this user may."""
+    with suppress(OSError), disk.opened(folder) as fd:  # the folder is missing, or this user may not read it
         now = _clock(fd)
         for name in os.listdir(fd):
-            # Somebody else was quicker, or this user may not: the next one to open the pool does it.
+            # Another process was quicker, or this user may not delete: the next process to open the pool does
+            # it.
             with suppress(OSError):
                 if _is_stray(name, fd, now):
                     os.unlink(name, dir_fd=fd)
 
 
 def _is_stray(name: str, folder: int, now: Callable[[], float]) -> bool:
-    found = _match(name)
-    if found is None:
-        return False  # not ours
-    system, pid, start = found.groups()
+    match = _match(name)
+    if match is None:
+        return False  # another program's file
+    system, pid, start = match.groups()
     if system == _system():
         return not _is_running(int(pid), start)
     return now() - os.lstat(name, dir_fd=folder).st_mtime > DAY
 
 
 def _clock(folder: int) -> Callable[[], float]:
-    """What the file system takes for now: this machine's own clock may be another than its."""
+    """Return the present time of the file system: this machine's clock may differ."""
 
     @cache
     def now() -> float:
@@ -73,7 +75,7 @@ def _clock(folder: int) -> Callable[[], float]:
     return now
 
 
-@cache  # by process: a forked child is another writer
+@cache  # one for each process: a forked child is another writer
 def _writer(pid: int) -> str:
     host = re.sub(r"[^A-Za-z0-9-]", "-", os.uname().nodename)[:64] or "-"
     _, start = _state_and_start(pid)
@@ -82,7 +84,7 @@ def _writer(pid: int) -> str:
 
 @cache
 def _system() -> str:
-    """What process ids mean something in: this boot of this machine, and the namespace of this process."""
+    """Return what gives process ids their meaning: this boot of the machine, and the process namespace."""
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:
             place = b"%b %d" % (file.read(), os.stat("/proc/self/ns/pid").st_ino)
@@ -92,19 +94,19 @@ def _system() -> str:
 
 
 def _is_running(pid: int, start: str) -> bool:
-    """Whether the process runs; where that cannot be told it does."""
+    """Whether the process runs. True if the system does not say."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass  # it is another user's
+        pass  # the process belongs to another user
     state, now = _state_and_start(pid)
     return state not in {"Z", "X"} and (now == start or "0" in {now, start})
 
 
 def _state_and_start(pid: int) -> tuple[str, str]:
-    """The process's state and start, in ticks since the boot; ``"0"`` where the system does not say."""
+    """Return the process's state, and its start in ticks since the boot; ``"0"`` if that is unknown."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The program's name, in parentheses, may hold anything.

@@ -1,17 +1,17 @@
-"""A file object that HDF5 writes through, in which a commit happens whole or not at all.
+"""A file object that HDF5 writes through. A commit happens whole or not at all.
 
-Nothing that is committed is overwritten until it is certain that the overwriting will be finished:
+This module overwrites committed bytes only when it is certain to finish the overwriting:
 
-1. What is written past the committed end goes straight to the file; nobody looks there yet. What is written
-   before it is held in memory, page by page.
-2. ``commit`` makes a redo record of the held pages (:mod:`laila.pool.hdf5.journal`) at the end of the file
-   and syncs: from here on the commit has happened. Much new data is synced before the record; little is
-   covered by a checksum in it and shares the sync.
+1. Bytes past the committed end go straight to the file; nobody looks there yet. Bytes before it are held in
+   memory, page by page.
+2. ``commit`` writes a redo record of the held pages (:mod:`laila.pool.hdf5.journal`) at the end of the file
+   and syncs: from here on the commit has happened. Much new data is synced before the record. Little new
+   data shares the sync of the record, which holds its checksum.
 3. The pages are written in their places, and synced. The record is taken back.
 
-After a crash :func:`recover` finds a whole record and writes its pages again, or finds none, and cuts off
-what was written past the end that the superblock names. Everything follows from the syncs between the steps;
-the tests drop unsynced sectors to show that each is needed.
+After a crash :func:`recover` looks for a whole record. If it finds one, it writes the pages again. If not, it
+cuts off the bytes past the end that the superblock names. Everything follows from the syncs between the
+steps; the tests drop unsynced sectors to show that each sync is needed.
 """
 
 from __future__ import annotations
@@ -39,13 +39,12 @@ __all__ = ["PAGE", "DurableFile", "recover"]
 PAGE = 4096
 # Beyond this much new data one more sync costs less than reading it back for a checksum.
 REGION_CHECKSUM_LIMIT = 256 * 1024
-# While it is open the file is at least this much longer than what is written to it, and as much again when
-# it has to grow. Plain HDF5 asks for the length of a file, locks it, and then reads from the superblock where
-# the file ends, in this order; an end beyond that length is a truncated file to it. So a commit should name
-# no end that the file has not reached for a good while: a reader that stops between the first two calls opens
-# the file all the same, unless more than this is committed meanwhile. The lead is a hole, which takes no
-# space; at its end, records of commits overwrite each other in place, and a sync that changes no length is a
-# third quicker.
+# An open file is longer than its written bytes by at least this lead, and it grows by this lead. Plain HDF5
+# asks for the length of a file, locks it, and then reads the end of the file from the superblock, in this
+# order. It reports a truncated file if that end is beyond the length. So a commit should name an end that the
+# file reached a good while ago. A reader that stops between the first two calls still opens the file, unless
+# more than this is committed meanwhile. The lead is a hole, which takes no space. Records of commits
+# overwrite each other in place at its end, and a sync that changes no length is a third quicker.
 LEAD = 4 * 1024 * 1024
 
 
@@ -73,13 +72,13 @@ class DurableFile(io.RawIOBase):
         self._position = 0
         self._discarding = False
         self.failure: BaseException | None = None
-        """The first error in a call from HDF5, where it cannot be raised: see :meth:`write`."""
+        """The first error in a call from HDF5; :meth:`write` cannot raise it there."""
         self.interrupted = False
-        """Whether a commit happened without all pages being put in place: :func:`recover` must."""
+        """Whether a commit happened but not all pages are in place: then :func:`recover` must run."""
 
     @property
     def end(self) -> int:
-        """Where the committed file ends."""
+        """The end of the committed file, as an offset in bytes."""
         return self._end
 
     # -- the file object -----------------------------------------------------------------------------------
@@ -107,7 +106,7 @@ class DurableFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read what was written, committed or not."""
+        """Read written bytes, committed or not."""
         target = memoryview(buffer).cast("B")
         length = len(target)
         start = self._position
@@ -117,12 +116,13 @@ class DurableFile(io.RawIOBase):
             self.failure = self.failure or error
             data = b""
         target[: len(data)] = data
-        # HDF5 may look at space that it has allocated and not written: zeros, as in any file.
+        # HDF5 may read space that it has allocated and not written: zeros, like in any file.
         target[len(data) :] = bytes(length - len(data))
         for number in range(start // PAGE, (start + length - 1) // PAGE + 1):
             page = self._held.get(number)
             if page is not None:
-                # The last committed page is only right up to the committed end; beyond, the file itself is.
+                # The last committed page is right up to the committed end only; beyond it, the file itself is
+                # right.
                 first = max(start, number * PAGE)
                 last = min(start + length, (number + 1) * PAGE, self._end)
                 if first < last:
@@ -152,7 +152,7 @@ class DurableFile(io.RawIOBase):
     # -- writing by position -------------------------------------------------------------------------------
 
     def write_at(self, offset: int, data: ReadableBuffer) -> None:
-        """Write ``data`` at ``offset``, held where that is committed, else at once."""
+        """Write ``data`` at ``offset``: held in memory for committed bytes, otherwise written at once."""
         if self._discarding:
             return
         view = memoryview(data).cast("B")
@@ -178,7 +178,7 @@ class DurableFile(io.RawIOBase):
     def _lead(self, end: int) -> None:
         """Have the file longer than ``end`` by the lead; see :data:`LEAD`."""
         if self._storage.size() < end + LEAD:
-            # Where a limit or the file system forbids it, what is written next says whether it matters.
+            # If a limit or the file system forbids this, the next write reports whether it matters.
             with suppress(OSError):
                 self._storage.truncate(end + 2 * LEAD)
 
@@ -200,12 +200,13 @@ class DurableFile(io.RawIOBase):
         """Make everything written since the last commit durable, at once.
 
         An ``OSError`` from here or from a write means that nothing was committed, and :meth:`discard` must
-        follow; but where :attr:`interrupted` is then true everything was, and :func:`recover` must follow.
+        follow. But if :attr:`interrupted` is then true, everything was committed, and :func:`recover` must
+        follow.
         """
         if self.failure is not None:
             raise self.failure
         if not self._held:
-            # Nothing committed is overwritten: a new file, of which no one knows until it is given its name.
+            # This overwrites nothing committed: nobody knows the new file until it gets its name.
             self._storage.truncate(self._eof)
             self._lead(self._eof)
             self._storage.sync()
@@ -250,7 +251,7 @@ class DurableFile(io.RawIOBase):
         self._discarding = True
 
     def discard(self) -> None:
-        """Drop everything since the last commit, and whatever HDF5 still tries to write."""
+        """Drop everything since the last commit, and later writes that HDF5 still tries."""
         self.mute()
         self._held.clear()
         self._eof = self._end
@@ -267,10 +268,10 @@ def recover(
     end_of: Callable[[Storage], int],
     is_next: Callable[[Storage, Runs], bool] = lambda storage, runs: True,
 ) -> int:
-    """Bring a file that was not closed in order back to its last commit, and return its committed end.
+    """Bring a file that was not closed in order back to its last commit; return its committed end.
 
-    ``end_of`` reads the end from the superblock; ``is_next`` says whether a record follows what is there. To
-    be called by one process at a time, with readers kept out.
+    ``end_of`` reads the end from the superblock; ``is_next`` says whether a record follows the present
+    header. Only one process at a time may call this, and readers must be kept out.
     """
     record = journal.load(storage, file_id)
     if record is not None and is_next(storage, record.runs):

@@ -1,4 +1,4 @@
-"""The index in memory: which keys there are, and where what they name stands in the file."""
+"""The index in memory: which keys there are, and where their bytes are in the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Index", "footprint"]
 
-# What a row costs beside the bytes it names, roughly; only compaction asks.
+# The rough cost of a row beside the bytes that it names; only compaction uses it.
 _ROW_BYTES = 128
 
 
@@ -34,7 +34,7 @@ class Index:
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.dead = 0
-        """The bytes in the file that nothing leads to any more."""
+        """The bytes in the file that no key leads to any more."""
         self._stems: dict[str, set[int]] | None = None
 
     def apply(self, rows: Iterable[Row]) -> None:
@@ -60,13 +60,13 @@ class Index:
                 self._note(self._stems, key, len(row) > 1)
 
     @staticmethod
-    def _note(stems: dict[str, set[int]], key: str, there: bool) -> None:
+    def _note(stems: dict[str, set[int]], key: str, exists: bool) -> None:
         stem, _, number = key.rpartition("-")
-        if len(number) > MAX_KEY_BYTES:  # in a forged index: no key is as long, and no int is read of it
+        if len(number) > MAX_KEY_BYTES:  # in a forged index: keys are shorter, and no int is made of it
             return
         if not stem or not number.isdecimal() or not number.isascii() or (number[0] == "0" and number != "0"):
             return
-        if there:
+        if exists:
             stems.setdefault(stem, set()).add(int(number))
         elif stem in stems:
             stems[stem].discard(int(number))
@@ -76,7 +76,7 @@ class Index:
     def evolutions(self, stem: str) -> list[int]:
         """Return the numbers ``n`` of the keys ``<stem>-<n>``, ascending. Not while :meth:`apply` runs."""
         if self._stems is None:
-            # Not everybody asks, and opening a large file should not wait for it.
+            # Not every user asks, and opening a large file should not wait for this.
             stems: dict[str, set[int]] = {}
             for key in self.entries:
                 self._note(stems, key, True)

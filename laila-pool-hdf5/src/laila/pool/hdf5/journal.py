@@ -1,4 +1,4 @@
-"""The redo journal: what overwrites committed bytes is written beside them first, whole and checksummed.
+"""The redo journal: bytes that will overwrite committed bytes are written beside them first, with checksums.
 
 One record, the last bytes of the file while a commit is under way, in this order:
 
@@ -90,8 +90,8 @@ def load(storage: Storage, file_id: bytes) -> Record | None:
     ):
         return None
     _, version, count, owner, position, length, old_end, new_end, region, checksum = _FOOTER.unpack(footer)
-    # A user's own bytes may look like a record (a laila file kept in a laila file): its id or place betrays
-    # it.
+    # A user's own bytes may look like a record, for example in a laila file inside a laila file. Their file
+    # id or position shows that they are not.
     if version != VERSION or owner != file_id or position + length + FOOTER_BYTES != size:
         return None
     body = storage.read(length, position)

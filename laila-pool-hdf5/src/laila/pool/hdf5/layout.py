@@ -1,4 +1,4 @@
-"""What stands where in the file, outside of what HDF5 itself decides.
+"""The layout of the file, apart from what HDF5 itself decides.
 
 - The user block (the first 4096 bytes, which HDF5 leaves to applications) holds the :class:`Header`.
 - ``/laila/index/<n>`` are byte datasets that hold the log of the index: blocks of rows, in the order of
@@ -37,7 +37,7 @@ Row = tuple[str | None] | tuple[str, int, int] | tuple[str, int, int, tuple[tupl
 head, and for each buffer ``(offset, length, transposed)``; ``(key,)`` deletes, ``(None,)`` everything."""
 
 Entry = tuple[str, int, int] | tuple[str, int, int, tuple[tuple[int, int, bool], ...]]
-"""A row that says where something is."""
+"""A row that says where the bytes of an entry are."""
 
 
 class Header:
@@ -57,7 +57,7 @@ class Header:
     _MOVED_AT: ClassVar[int] = 40
     _GLANCE: ClassVar[Struct] = Struct("<16sQQ")
     _GLANCE_AT: ClassVar[int] = 16
-    _OPENED_AT: ClassVar[int] = 128  # outside of the header proper, as it says nothing about what is stored
+    _OPENED_AT: ClassVar[int] = 128  # outside of the header proper, as it says nothing about the entries
 
     def __init__(self, file_id: bytes) -> None:
         self.file_id = file_id
@@ -67,7 +67,7 @@ class Header:
         self.data = (0, 0, 0)
 
     def copy(self) -> Header:
-        """Return another one with the same fields."""
+        """Return a copy of the header."""
         other = Header(self.file_id)
         other.generation, other.serial, other.index, other.data = (
             self.generation,
@@ -94,7 +94,7 @@ class Header:
 
     @classmethod
     def read(cls, storage: Storage, path: str) -> Self:
-        """Read the header. Raises :class:`PoolFormatError` for a file that is no pool."""
+        """Read the header. Raises :class:`PoolFormatError` for a file that is not a pool."""
         raw = cls.identify(storage, path)
         if not cls._is_whole(raw):
             raise PoolFormatError(
@@ -137,48 +137,49 @@ class Header:
     def glance(cls, storage: Storage) -> tuple[bytes, int, int]:
         """Read ``(file_id, generation, moved)`` alone."""
         raw = storage.read(cls._GLANCE.size, cls._GLANCE_AT)
-        # None where another program has cut the file down to nothing: 0 is nobody's generation, so that the
-        # next step is to read the header, which says so.
+        # None if another program has cut the file down to nothing. No header has the generation 0, so the
+        # caller reads the header next, and that raises the error.
         file_id, generation, moved = cls._GLANCE.unpack(raw) if len(raw) == cls._GLANCE.size else (b"", 0, 0)
         return file_id, generation, moved
 
     @classmethod
     def opened_as(cls, storage: Storage) -> int:
-        """Return the inode number of the file when it was opened to be written to; 0: that was not noted."""
+        """Return the inode number of the file when it was opened for writing; 0 if nobody noted it."""
         return int.from_bytes(storage.read(8, cls._OPENED_AT), "little")
 
     @classmethod
     def set_opened(cls, storage: Storage, number: int) -> None:
-        """Note the inode number, by which a copy is told from the file."""
+        """Note the inode number. It tells a copy from the file itself."""
         if cls.opened_as(storage) != number:
             storage.write(cls._CHECKSUM.pack(number), cls._OPENED_AT)
 
     @classmethod
     def is_next(cls, storage: Storage, runs: Sequence[tuple[int, bytes]]) -> bool:
-        """Whether a journal's record makes this header the one that follows it, or has begun to.
+        """Whether a journal's record makes the header that follows this one, or has begun to.
 
-        A file that is copied while somebody writes to it may get the header of one commit, and the record of
-        a much later one at its end: what lies between them is not in the copy. Then the header counts, and
-        all that it leads to is there, as it was there when the header was copied.
+        If somebody copies a file while it is written, the copy may have the header of one commit, and at its
+        end the record of a much later commit. The bytes between them are not in the copy. Then the header
+        counts: everything that it leads to was there when it was copied.
         """
         new = next((data for offset, data in runs if offset == 0), b"")
         old = storage.read(cls._FORM.size + cls._CHECKSUM.size, 0)
         if len(new) < len(old) or not cls._is_whole(old):
-            return True  # it was interrupted in the midst of the header: the record has the whole of it
+            # the writer was interrupted in the midst of the header: the record has the whole header
+            return True
         before, after = (cls._GLANCE.unpack_from(raw, cls._GLANCE_AT)[1] for raw in (old, new))
         return bool(before in (after - 1, after))
 
     @classmethod
     def _is_whole(cls, raw: bytes) -> bool:
         size = cls._FORM.size
-        # "moved" is set by itself, so the checksum takes it as unset.
+        # "moved" is set alone, so the checksum covers the header with it unset.
         form = raw[: cls._MOVED_AT] + bytes(8) + raw[cls._MOVED_AT + 8 : size]
         checksum = raw[size : size + cls._CHECKSUM.size]
         return cls._CHECKSUM.pack(xxh3_64_intdigest(form)) == checksum
 
     @classmethod
     def set_moved(cls, storage: Storage, moved: bool) -> None:
-        """Say, or take back, that another file stands in this one's place."""
+        """Set or clear the mark that another file stands in this file's place."""
         storage.write(cls._CHECKSUM.pack(moved), cls._MOVED_AT)
 
 
@@ -208,7 +209,7 @@ SEGMENT_HEAD_BYTES = _SEGMENT_HEAD.size + 8
 
 
 def encode_segment_head(offset: int, used: int) -> bytes:
-    """Return what a segment of the index log begins with, after one at ``offset`` with ``used`` bytes."""
+    """Return the first bytes of a segment that follows a segment at ``offset`` with ``used`` bytes."""
     head = _SEGMENT_HEAD.pack(offset, used)
     return head + xxh3_64_intdigest(head).to_bytes(8, "little")
 
@@ -223,7 +224,7 @@ def decode_segment_head(segment: bytes, path: str) -> tuple[int, int]:
 
 
 def damaged_index(path: str) -> CorruptEntryError:
-    """The error for an index that is not what was written."""
+    """Return the error for an index whose bytes are not the written ones."""
     return CorruptEntryError(
         f"the index of {path} is damaged; restore the file from a backup", key=None, pool=path
     )
@@ -254,13 +255,13 @@ def decode_blocks(data: bytes, path: str) -> list[Row]:
     return rows
 
 
-_MOST = 1 << 62  # no file is so long; beyond it the system's calls refuse the number itself
+_MOST = 1 << 62  # files are shorter; the system's calls refuse larger numbers
 
 
 def _rows(body: bytes, path: str) -> tuple[Row, ...]:
-    """Read rows and hold each to its form: whoever wrote the file may have written anything."""
+    """Read rows and check the form of each: the author of the file may have written anything."""
     try:
-        # MessagePack's unpacker makes room for what is announced; a walk over it first does not.
+        # MessagePack's unpacker makes room for announced lengths; a walk over the bytes first does not.
         walker = msgpack.Unpacker(None, max_buffer_size=max(len(body), 1))
         walker.feed(body)
         walker.skip()
@@ -296,11 +297,11 @@ def _is_buffer(buffer: object) -> bool:
     )
 
 
-# What a link in HDF5 cannot say is written as %XX, like the percent itself.
+# Characters that a link in HDF5 cannot hold are written as %XX, and so is the percent itself.
 _SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "%/")
 
 
 def entry_name(key: str) -> bytes:
-    """Return the name of a key's link in ``/entries``: the key, ``%XX`` for what a link cannot hold."""
+    """Return the name of a key's link in ``/entries``; ``%XX`` quotes what a link cannot hold."""
     name = quote(key, safe=_SAFE)
     return (name.replace(".", "%2E") if name in (".", "..") else name).encode("ascii")

@@ -1,8 +1,8 @@
 """Locks between processes, with a time limit.
 
-``flock`` belongs to an open file, is given back by the kernel when its process dies, and is what HDF5 itself
-takes: plain HDF5 readers are kept out while committed bytes change, and keep this pool out while they are
-open.
+``flock`` belongs to an open file, and the kernel releases it when its process dies. HDF5 itself takes this
+lock too. So plain HDF5 readers are kept out while committed bytes change, and they keep this pool out while
+they have the file open.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["NO_LOCKS", "LockFile", "locked"]
 
 NO_LOCKS = -1.0
-"""In the place of a time limit: lock nothing."""
-# What a call says on a file system that was mounted without locks, or has never had any.
+"""Stands for a time limit: take no lock."""
+# Errors of a file system that was mounted without locks, or never had any.
 _HAS_NONE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
-# Often at first: a process that commits without rest leaves the lock for moments only.
+# Often at first: a process that commits without rest leaves the lock only for moments.
 _SHORTEST_PAUSE, _PAUSE_BEHIND_OTHERS, _LONGEST_PAUSE = 0.0002, 0.0005, 0.02
-# Others that came before may be stopped (Ctrl-Z, a debugger): after so many seconds they are not waited for.
+# Earlier processes may be stopped (Ctrl-Z, a debugger): nobody waits for them longer than so many seconds.
 _PATIENCE = 0.5
 
 
@@ -48,9 +48,10 @@ def locked(
 ) -> Iterator[None]:
     """Hold the lock of the open file ``fd`` for the body.
 
-    Waits up to ``timeout`` seconds (0: not at all), then raises :class:`~laila.errors.PoolLockedError`;
-    ``path`` and ``what`` (who is likely to hold it) are for its message. With a ``queue`` the lock goes to
-    those who wait in the order in which they came; ``prepare`` is called before one joins them.
+    Waits up to ``timeout`` seconds (0: not at all), then raises :class:`~laila.errors.PoolLockedError`.
+    ``path`` and ``what`` (who probably holds the lock) are for its message. With a ``queue`` the waiting
+    processes get the lock in the order of their arrival; ``prepare`` is called before this process joins
+    them.
     """
     if timeout == NO_LOCKS:
         yield
@@ -69,8 +70,8 @@ def locked(
         if error.errno not in _HAS_NONE or isinstance(error, PoolError) or error.filename is not None:
             raise
         raise PoolError(
-            f"cannot lock {path}: the file system has no locks ({error.strerror}), by which processes take "
-            "turns. Open the pool with lock='none' where you see to it that no other process writes to the "
+            f"cannot lock {path}: the file system has no locks ({error.strerror}), and processes need them "
+            "to take turns. Open the pool with lock='none' if no other process writes to the "
             "file, use a local disk, or mount the file system with locks (Lustre: -o flock; NFS: without "
             "nolock). A files pool (file:///folder) needs none",
             pool=path,
@@ -78,7 +79,7 @@ def locked(
         ) from error
     finally:
         with suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)  # also where an interrupt came the moment the lock was taken
+            fcntl.flock(fd, fcntl.LOCK_UN)  # also after an interrupt at the moment when the lock was taken
 
 
 def _take(
@@ -100,7 +101,7 @@ def _take(
 
 
 def _wait(fd: int, kind: int, timeout: float, is_first: Callable[[], bool]) -> bool:
-    """Take the lock once ``is_first`` says so and it is free; whether that came to be in time."""
+    """Take the lock once ``is_first`` is true and it is free; return whether that happened in time."""
     started = time.monotonic()
     while True:
         waited = time.monotonic() - started
@@ -123,10 +124,10 @@ def _try(fd: int, kind: int) -> bool:
 
 
 class LockFile:
-    """The file ``<path>.lock``, which carries the lock of those who write to ``path``.
+    """The file ``<path>.lock``, which carries the lock of the writers of ``path``.
 
-    A file of its own, because compaction puts another one at ``path``. Opened when first needed; used by one
-    thread at a time. ``prepare`` is called before this process waits, and others behind it.
+    It is a file of its own, because compaction puts another file at ``path``. Opened when first needed; used
+    by one thread at a time. ``prepare`` is called before this process waits and makes others wait behind it.
     """
 
     def __init__(self, path: str, prepare: Callable[[], object] | None = None) -> None:
@@ -138,7 +139,7 @@ class LockFile:
 
     @contextmanager
     def held(self, timeout: float) -> Iterator[None]:
-        """Hold the lock for the body; see :func:`locked`."""
+        """Hold the lock for the body; waits up to ``timeout`` seconds, like :func:`locked`."""
         if timeout == NO_LOCKS:
             yield
             return
@@ -156,7 +157,7 @@ class LockFile:
                 if file.is_at(self.path):
                     yield
                     return
-            # Somebody has deleted the file: who comes now makes another one, and the lock of this one keeps
+            # Somebody has deleted the file. Later processes make another file, so the lock of this one keeps
             # nobody out.
             self.close()
 
@@ -192,14 +193,14 @@ class LockFile:
         return self._file
 
     def _mode(self) -> int:
-        """Who may lock is who may read the pool: a file of locks is as open as the pool's, and no more."""
+        """Return the mode of the lock file: everybody who may read the pool may lock, and nobody else."""
         try:
             return os.stat(self._pool).st_mode & 0o666
         except OSError:
-            return 0o666  # there is no pool yet, which will be as open as this user's files are
+            return 0o666  # there is no pool yet; it will be as open as this user's files are
 
     def close(self) -> None:
-        """Close the file, which lets go of the lock, unless a fork has shared it."""
+        """Close the file. That releases the lock, unless a fork has shared it."""
         file, self._file = self._file, None
         if file is not None:
             file.close()

@@ -1,8 +1,8 @@
-"""The one place that calls HDF5: it makes, moves and copies datasets; their bytes are written past it.
+"""The only module that calls HDF5. It makes, moves and copies datasets; their bytes are written past HDF5.
 
 A session opens the file through a :class:`~laila.pool.hdf5.durable.DurableFile`, changes its structure, and
-closes it before the commit: nothing of HDF5 is left open that another process could make stale, or that a
-fork or the end of the interpreter would find.
+closes it before the commit. So HDF5 keeps nothing open that another process could make stale, or that a fork
+or the end of the interpreter would find.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["BufferShape", "Session"]
 
-# Raw data from this size on begins on a page of its own, which no metadata shares.
+# Raw data of this size or more begins on a page of its own, which it shares with no metadata.
 _ALIGN_FROM = 64 * 1024
 _PAGE = 4096
 _MOST_DIMENSIONS = 32
 
 BufferShape = tuple[str | None, tuple[int, ...], int]
-"""numpy's dtype.str or None for bytes, the shape, the number of bytes."""
+"""numpy's dtype.str (None for bytes), the shape, the number of bytes."""
 
 
 def _access(file: DurableFile) -> h5p.PropFAID:
@@ -57,7 +57,7 @@ def _creation() -> h5p.PropDCID:
 
 @lru_cache(maxsize=256)
 def _hdf5_type(dtype: str) -> h5t.TypeID | None:
-    """Return the HDF5 type that says ``dtype`` byte for byte, or None where there is none."""
+    """Return the HDF5 type that describes ``dtype`` byte for byte, or None if there is none."""
     try:
         numpy_dtype = np.dtype(dtype)
         if numpy_dtype.hasobject or not numpy_dtype.itemsize:
@@ -65,17 +65,17 @@ def _hdf5_type(dtype: str) -> h5t.TypeID | None:
         if numpy_dtype.kind in "mMU":
             # HDF5 has no such type; h5py reads this opaque one back as what it is.
             numpy_dtype = opaque_dtype(numpy_dtype)
-        found = h5t.py_create(numpy_dtype, logical=True)
+        hdf5_type = h5t.py_create(numpy_dtype, logical=True)
     except (TypeError, ValueError, NotImplementedError):
         return None  # unknown to this numpy or HDF5
-    return found if found.get_size() == numpy_dtype.itemsize else None
+    return hdf5_type if hdf5_type.get_size() == numpy_dtype.itemsize else None
 
 
 def _exact(buffer: BufferShape) -> tuple[h5t.TypeID, h5s.SpaceID] | None:
-    """Return HDF5's type and space for a buffer, or None where HDF5 cannot say what the blob says of it."""
+    """Return HDF5's type and space for a buffer, or None if HDF5 cannot describe it like the blob does."""
     dtype, shape, nbytes = buffer
     kind = h5t.STD_U8LE if dtype is None else _hdf5_type(dtype)
-    # A blob may come from anywhere: what it says need not fit the bytes it brings.
+    # A blob may come from anywhere: its description need not fit its bytes.
     if kind is None or len(shape) > _MOST_DIMENSIONS or prod(shape) * kind.get_size() != nbytes:
         return None
     return kind, h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
@@ -132,8 +132,8 @@ class Session:
     ) -> list[tuple[int, bool]]:
         """Make ``/entries/<name>`` with its attributes.
 
-        Return for each buffer its offset in the file, and whether the dataset is what the blob says it is:
-        else it is bytes, with what the blob says as attributes.
+        Return for each buffer its offset in the file, and whether the dataset has the type and shape of the
+        blob's buffer. If not, the dataset is bytes, with the blob's description as attributes.
         """
         parent, names = self._entries, [name]
         owner: h5d.DatasetID | h5g.GroupID | None = None
@@ -167,12 +167,12 @@ class Session:
         attribute.write(np.frombuffer(raw, dtype=f"S{len(raw)}").reshape(()), mtype=kind)
 
     def retire(self, name: bytes, serial: int) -> None:
-        """Take ``/entries/<name>`` out of sight, its bytes left in place."""
+        """Move ``/entries/<name>`` out of sight; its bytes stay in place."""
         if name in self._entries:
             self._entries.links.move(name, h5g.open(self._laila, b"deleted"), b"%08d" % serial)
 
     def retire_all(self, serial: int) -> None:
-        """Take all of ``/entries`` out of sight."""
+        """Move all of ``/entries`` out of sight."""
         self._file.links.move(b"entries", h5g.open(self._laila, b"deleted"), b"%08d" % serial)
         self._entries = h5g.create(self._file, b"entries")
 
@@ -185,13 +185,13 @@ class Session:
         return [h5d.open(group, b"%d" % number).get_offset() or 0 for number in range(count)]
 
     def copy_rest(self, source: Session) -> None:
-        """Copy what others have put beside ``/entries`` and ``/laila`` in another file."""
+        """Copy the objects that others have put beside ``/entries`` and ``/laila`` in another file."""
         root, mine = h5g.open(source._file, b"/"), h5g.open(self._file, b"/")
         for name in root:
             if name in (b"entries", b"laila"):
                 continue
             kind = root.links.get_info(name).type
-            # A link stays one: what it leads to may be another file, or nothing.
+            # A link stays a link: it may lead to another file, or to nothing.
             if kind == h5l.TYPE_SOFT:
                 mine.links.create_soft(name, root.links.get_val(name))
             elif kind == h5l.TYPE_EXTERNAL:
@@ -213,8 +213,8 @@ class Session:
 
 
 def _after_fork_in_child() -> None:
-    # A transaction of another thread stays the parent's. Left open here, its file would be flushed when this
-    # process ends, into what the parent is just writing.
+    # Another thread's transaction stays with the parent. If it stayed open here, this process would flush the
+    # file when it ends, while the parent is writing it.
     for session in list(_sessions):
         session.abandon()
 

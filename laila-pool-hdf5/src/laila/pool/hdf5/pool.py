@@ -49,7 +49,7 @@ class HDF5Settings(Settings):
     compact: Literal["auto", "manual"] = option(
         printed=True,
         default="auto",
-        help="give back the space of deleted entries when most of the file is such, or in `compact()` only",
+        help="give back the space of deleted entries when they fill most of the file, or in `compact()` only",
     )
 
 
@@ -57,8 +57,8 @@ class HDF5Pool(Pool):
     """A pool in one HDF5 file, crash-safe, shared by threads and processes.
 
     Large arrays are native datasets under ``/entries``; small blobs are packed. A write that has returned
-    survives ``kill -9`` and, with ``durable="power"``, the loss of power; one that has not returned has
-    happened whole or not at all. See ``docs/reference/pool-hdf5.md``.
+    survives ``kill -9`` and, with ``durable="power"``, the loss of power. Any other write has happened whole
+    or not at all. The page ``docs/reference/pool-hdf5.md`` has the details.
 
     ``path`` is the file; the other options are those of :class:`HDF5Settings`. Thread-safe; reads do not wait
     for writes. Usable in a forked child.
@@ -118,8 +118,9 @@ class HDF5Pool(Pool):
     def from_url(cls, url: str, **options: object) -> Self:
         """Open ``hdf5:///absolute/path.h5``, ``hdf5:relative.h5``, or ``hdf5:`` for the default file.
 
-        The query may hold options (``?durable=process&lock=error``); those in ``options`` come first. In the
-        path ``%`` writes what a URL cannot. Raises :class:`~laila.errors.SettingsError` for anything else.
+        The query may hold options (``?durable=process&lock=error``); ``options`` override the query. In the
+        path ``%`` quotes characters that a URL cannot hold. Raises :class:`~laila.errors.SettingsError` for
+        any other URL.
         """
         parts = urlsplit(url)
         if parts.scheme != "hdf5" or parts.netloc or parts.fragment:
@@ -128,10 +129,10 @@ class HDF5Pool(Pool):
                 "hdf5:relative.h5",
                 option="url",
             )
-        given = HDF5Settings.parse_query(parts.query)
+        settings = HDF5Settings.parse_query(parts.query)
         if parts.path and not (url.startswith("hdf5://") and parts.path == "/"):
-            given["path"] = unquote(parts.path)
-        return cls(**{**given, **options})  # type: ignore[arg-type]  # checked by HDF5Settings
+            settings["path"] = unquote(parts.path)
+        return cls(**{**settings, **options})  # type: ignore[arg-type]  # checked by HDF5Settings
 
     @property
     def path(self) -> str:
@@ -139,7 +140,7 @@ class HDF5Pool(Pool):
         return self._store.path
 
     def options(self) -> dict[str, object]:
-        """See :meth:`laila.contract.Pool.options`; a path that was given is written down in full."""
+        """Return the options that :class:`laila.contract.Pool` lists, with a given path made absolute."""
         options = super().options()
         if self.settings.path is not None:
             options["path"] = self.path
@@ -151,8 +152,8 @@ class HDF5Pool(Pool):
     # -- reading -------------------------------------------------------------------------------------------
 
     def _read(self, key: str) -> bytes | Blob | None:
-        found = self._find(key, mapped=False)
-        return Blob.from_parts(found, key=key, own=True) if isinstance(found, list) else found
+        blob = self._find(key, mapped=False)
+        return Blob.from_parts(blob, key=key, own=True) if isinstance(blob, list) else blob
 
     def _read_views(self, keys: Sequence[str]) -> list[bytes | list[BytesLike] | None]:
         return [self._find(key, mapped=True) for key in keys]
@@ -164,8 +165,8 @@ class HDF5Pool(Pool):
 
     def _read_many(self, keys: Sequence[str]) -> list[bytes | list[BytesLike] | None]:
         file = self._store.current()
-        found = file.index.entries.get
-        return [None if (entry := found(key)) is None else file.read(entry) for key in keys]
+        find = file.index.entries.get
+        return [None if (entry := find(key)) is None else file.read(entry) for key in keys]
 
     def _read_head(self, key: str) -> bytes | None:
         file = self._store.current()
@@ -176,7 +177,7 @@ class HDF5Pool(Pool):
         return key in self._store.current().index.entries
 
     def _keys(self) -> Iterator[str]:
-        # A copy of the keys as they are now: a dict that another thread changes cannot be walked.
+        # A copy of the present keys: nobody can walk a dict that another thread changes.
         return iter(list(self._store.current().index.entries))
 
     def _evolutions(self, stem: str) -> list[int]:
@@ -239,11 +240,11 @@ class HDF5Pool(Pool):
             deleted: list[bool] = []
             gone: set[str] = set()
             for key in keys:
-                there = key in transaction.entries and key not in gone
-                if there:
+                exists = key in transaction.entries and key not in gone
+                if exists:
                     gone.add(key)
                     transaction.delete(key)
-                deleted.append(there)
+                deleted.append(exists)
             return deleted
 
         return self._store.transact(change, frozenset(keys))
@@ -256,10 +257,11 @@ class HDF5Pool(Pool):
         self._store.transact(change, None)
 
     def compact(self) -> int:
-        """Give back the space of what was deleted or replaced. Readers go on, writers wait.
+        """Give back the space of deleted and replaced entries. Blocks; readers go on, writers wait.
 
-        What is alive is written into a new file, which then takes the place of the old file at once. After a
-        crash one of the two files is there, whole. Needs as much free space as the result.
+        The living entries are written into a new file, which then takes the place of the old file at once.
+        After a crash one of the two files is there, whole. Needs as much free space as the result.
+
 
         Returns:
             The bytes by which the file shrank.
@@ -274,7 +276,7 @@ class HDF5Pool(Pool):
 def _default_path(nickname: str | None) -> str:
     from laila.contract import directory
 
-    # Named pools each have a file of their own; any name is a file name once what a path cannot hold is
-    # quoted.
+    # Each named pool has a file of its own. Any name is a file name once characters that a path cannot hold
+    # are quoted.
     name = "laila" if nickname is None else quote(nickname, safe=" !#$&'()+,;=@[]{}~").replace(".", "%2E")
     return os.path.join(directory("pools"), f"{name}.h5")

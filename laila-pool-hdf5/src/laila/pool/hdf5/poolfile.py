@@ -1,6 +1,6 @@
-"""One pool file: its index, what it takes to read an entry, and the transaction that changes it.
+"""One pool file: its index, reading an entry, and the transaction that changes the file.
 
-Knows nothing of paths, processes and threads: :mod:`laila.pool.hdf5.store` sees to those.
+It knows nothing of paths, processes and threads: :mod:`laila.pool.hdf5.store` takes care of those.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ if TYPE_CHECKING:
 
 __all__ = ["BYTES_PACK_LIMIT", "PACK_LIMIT", "PoolFile", "Transaction"]
 
-# A blob up to this size is packed with others; a larger one's buffers become datasets, which cost some 100
-# µs each. One of plain bytes, of which HDF5 knows nothing more, is packed as long as that costs less.
+# A blob up to this size is packed with others. The buffers of a larger blob become datasets, which cost some
+# 100 µs each. A larger blob of plain bytes, which HDF5 could not describe better, is packed as long as that
+# costs less.
 PACK_LIMIT = 16 * 1024
 BYTES_PACK_LIMIT = 128 * 1024
-# So much of what is packed waits in memory for its place.
+# So many packed bytes wait in memory for their place.
 _PACKED_AT_ONCE = 4 * 1024 * 1024
 # Segments double from the first size to the last, so that a small pool is a small file.
 _FIRST_SEGMENT = 32 * 1024
 _LAST_SEGMENT = 1024 * 1024
-# A batch from this size on gets a segment that it fills, which is new space: written once, not through the
-# journal.
+# A batch of this size or more gets a segment that it fills. That is new space, written once and not through
+# the journal.
 _OWN_SEGMENT_FROM = 128 * 1024
 
 
@@ -62,25 +63,26 @@ class PoolFile:
         path: str,
         exclusive: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """Take a file that is known to be a pool; ``exclusive()`` keeps readers of other processes out."""
+        """Take a file that is certainly a pool; ``exclusive()`` keeps readers of other processes out."""
         self.storage = storage
         self.path = path
         self.index = Index()
         self.header = Header(b"")
         self.owned = False
-        """Whether this is known to be no copy that was made while somebody wrote."""
+        """Whether the file is certainly not a copy that was made while somebody wrote."""
         self._exclusive = exclusive
 
     # -- opening -------------------------------------------------------------------------------------------
 
     def needs_recovery(self) -> bool:
-        """Whether a writer died in the middle of a commit; to be asked while no other may be in one."""
-        # The last bytes of a file may be somebody's data that looks like a record, so that is not enough.
+        """Whether a writer died in the middle of a commit. No other writer may be in one meanwhile."""
+        # The last bytes of a file may be somebody's data that looks like a record, so looking for one is not
+        # enough.
         record = journal.load(self.storage, self._file_id())
         return record is not None and Header.is_next(self.storage, record.runs)
 
     def recover(self) -> None:
-        """Bring the file to its last commit; to be called by one writer alone."""
+        """Bring the file to its last commit; only one writer may call this."""
         with self._exclusive():
             recover(
                 self.storage,
@@ -93,13 +95,13 @@ class PoolFile:
         return Header.file_id_of(Header.identify(self.storage, self.path))
 
     def refresh(self) -> None:
-        """Bring header and index up to what is committed; not while anybody is in the middle of a commit."""
+        """Read the committed header and index. Nobody may be in the middle of a commit."""
         header = Header.read(self.storage, self.path)
         known = self.header
         if (header.file_id, header.generation) == (known.file_id, known.generation):
             return
         if known.generation and (header.file_id != known.file_id or header.generation < known.generation):
-            self._forget()  # somebody has written another file over this one, a backup perhaps
+            self._forget()  # somebody has written another file over this one, for example a backup
         try:
             self._apply_log(header)
         except CorruptEntryError:
@@ -114,7 +116,7 @@ class PoolFile:
         self.header = header
 
     def _forget(self) -> None:
-        """Know nothing of the file any more, to read all of it anew."""
+        """Forget everything about the file, to read all of it anew."""
         self.index, self.header, self.owned = Index(), Header(b""), False
 
     def _log_after(self, header: Header) -> list[bytes]:
@@ -138,7 +140,7 @@ class PoolFile:
     def read(self, entry: Entry, *, mapped: bool = False) -> bytes | list[BytesLike]:
         """Return the bytes of a packed blob, or the head and the buffers of a large one.
 
-        With ``mapped`` large buffers are maps of the file, else memory of the caller's own.
+        With ``mapped`` large buffers are maps of the file. Without it the caller owns their memory.
         """
         head = self.storage.read(entry[2], entry[1])
         if len(entry) == 3:
@@ -165,19 +167,19 @@ class PoolFile:
 
     @classmethod
     def create(cls, storage: Storage, path: str) -> tuple[PoolFile, Transaction]:
-        """Begin a pool in an empty file, not yet known to anybody."""
+        """Begin a pool in an empty file that nobody knows yet."""
         file = cls(storage, path)
         file.header = Header(os.urandom(16))
         return file, Transaction(file, DurableFile(storage, 0, file.header.file_id), create=True)
 
 
 def _reordered(
-    data: memoryview, dtype: str | None, shape: tuple[int, ...], given: str, wanted: str
+    data: memoryview, dtype: str | None, shape: tuple[int, ...], order: str, wanted: str
 ) -> memoryview:
     """Return the bytes of an array in the other memory order."""
     import numpy as np
 
-    array = np.ndarray(shape, np.dtype(dtype), data, order="F" if given == "F" else "C")
+    array = np.ndarray(shape, np.dtype(dtype), data, order="F" if order == "F" else "C")
     moved = np.asarray(array, order="F" if wanted == "F" else "C")
     flat = moved.ravel(order="K")
     return flat.view(np.uint8).data
@@ -192,14 +194,14 @@ class Transaction:
         self._header = file.header.copy()
         self._opened: Session | None = self._open(create=True) if create else None
         self._rows: list[Row] = []
-        # What goes to the data log when the whole of it is known: bytes, and the row without its place.
+        # Goes to the data log when it is complete: bytes, and the row without its place.
         self._packed: list[bytes] = []
         self._packed_bytes = 0
         self._packed_rows: list[tuple[str, tuple[tuple[int, int, bool], ...] | None]] = []
 
     @property
     def entries(self) -> Mapping[str, Entry]:
-        """What is filed, without the changes of this transaction."""
+        """The stored entries, without the changes of this transaction."""
         return self._file.index.entries
 
     @property
@@ -214,7 +216,7 @@ class Transaction:
 
     @property
     def failure(self) -> BaseException | None:
-        """The error in a call from HDF5, which may have reported another one, or none."""
+        """The error in a call from HDF5, or None. HDF5 may have reported another error."""
         return self._durable.failure
 
     def _open(self, *, create: bool = False) -> Session:
@@ -235,7 +237,7 @@ class Transaction:
     # -- changes -------------------------------------------------------------------------------------------
 
     def put(self, key: str, blob: Blob) -> None:
-        """File a blob; each key once in a transaction."""
+        """Store a blob; each key once in a transaction."""
         self._retire(key)
         parts = blob.parts
         limit = PACK_LIMIT if any(buffer.dtype for buffer in blob.buffers) else BYTES_PACK_LIMIT
@@ -253,7 +255,8 @@ class Transaction:
         places = []
         for buffer, (offset, exact) in zip(blob.buffers, made, strict=True):
             data = buffer.data
-            # HDF5 knows one order, the last index fastest: h5py must see the array as it is indexed.
+            # HDF5 knows one order, the last index fastest: h5py must see the array in the order of its
+            # indices.
             transposed = exact and buffer.order == "F" and len(buffer.shape) > 1
             if transposed:
                 data = _reordered(data, buffer.dtype, buffer.shape, "F", "C")
@@ -272,11 +275,11 @@ class Transaction:
         self._rows.append((None,))
 
     def copy_rest(self, session: Session) -> None:
-        """Copy what others have put into another pool file by themselves."""
+        """Copy the objects that other programs have put into another pool file."""
         self._session().copy_rest(session)
 
     def copy(self, entry: Entry, source: PoolFile, session: Session) -> None:
-        """File what another pool file holds, as it stands; ``session`` has that file open in HDF5."""
+        """Store an entry of another pool file unchanged; ``session`` has that file open in HDF5."""
         head = source.read_head(entry)
         if len(entry) == 3:
             self._pack(entry[0], head, None)
@@ -298,7 +301,7 @@ class Transaction:
             self._flush_packed()
 
     def _flush_packed(self) -> None:
-        """Give what was packed so far its place, so that memory does not grow with the transaction."""
+        """Give the packed bytes their place, so that memory does not grow with the transaction."""
         data = b"".join(self._packed)
         position = self._place_data(len(data))
         self._durable.write_at(position, data)
@@ -329,7 +332,7 @@ class Transaction:
         self._file.header = self._header
 
     def rollback(self) -> None:
-        """Undo everything, also after a failed commit; nothing is undone where it is :attr:`committed`."""
+        """Undo everything, also after a failed commit, unless the commit is :attr:`committed`."""
         if not self._durable.interrupted:
             self._durable.discard()
         if self._opened is not None:
@@ -358,6 +361,6 @@ class Transaction:
     def _new_segment(self, kind: bytes, last: int, nbytes: int) -> tuple[int, int]:
         size = max(nbytes, min(max(2 * last, _FIRST_SEGMENT), _LAST_SEGMENT))
         offset = self._session().segment(kind, self._serial(), size)
-        # Blocks that the disk has given cannot be refused later, when the journal is applied to them.
+        # The disk cannot refuse blocks later that it has given now, when the journal is applied to them.
         self._durable.write_at(offset, bytes(size))
         return offset, size

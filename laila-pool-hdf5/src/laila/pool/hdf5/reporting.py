@@ -1,4 +1,4 @@
-"""What the system and HDF5 raise, said as errors of laila."""
+"""Turn errors of the system and of HDF5 into errors of laila."""
 
 from __future__ import annotations
 

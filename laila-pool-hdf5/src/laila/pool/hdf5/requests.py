@@ -1,7 +1,7 @@
-"""Changes that threads want committed: those of several threads can share one transaction.
+"""Changes that threads want to commit: changes of several threads can share one transaction.
 
 A commit costs what its syncs cost, however much is in it. So while one thread commits, the others leave their
-changes here, and the next of them takes along all that are about other keys than its own.
+changes here. The next thread commits all changes about other keys than its own together with its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Request:
 
 
 class Requests:
-    """The requests that are not done. Any thread adds its own; the rest is for the one that writes."""
+    """The waiting requests. Any thread adds its own; only the writing thread uses the other methods."""
 
     def __init__(self) -> None:
         self._waiting: dict[Request, None] = {}  # each step on it is atomic
@@ -47,7 +47,7 @@ class Requests:
             self._waiting.pop(request, None)
 
     def that_go_with(self, request: Request) -> list[Request]:
-        """Return ``request`` and those that can share its transaction."""
+        """Return ``request`` and the requests that can share its transaction."""
         together = [request]
         if not request.alone and request.keys is not None:
             keys = set(request.keys)

@@ -1,7 +1,6 @@
-"""The few things a file must be able to do: the seam between the crash-safe file and the disk under it.
+"""The few operations of a file: the seam between the crash-safe file and the disk under it.
 
-The code above asks for nothing else, so that a test can put a disk in its place that forgets what was not
-synced.
+The code above needs nothing else, so a test can put in a disk that forgets unsynced bytes.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ class Storage(Protocol):
         """Up to ``length`` bytes from ``offset``; fewer only at the end of the file."""
 
     def own(self, length: int, offset: int) -> memoryview:
-        """As :meth:`read`, into memory that is the caller's alone, and writable."""
+        """Read like :meth:`read`, into writable memory that the caller alone owns."""
 
     def view(self, length: int, offset: int) -> memoryview:
-        """As :meth:`read`, as a map where that is much. For bytes that never change.
+        """Read like :meth:`read`, as a map if the length is large. Only for bytes that never change.
 
-        Who cuts the file short under a map ends the process that looks there.
+        If somebody cuts the file short under a map, a process that reads the map ends.
         """
 
     def write(self, data: ReadableBuffer, offset: int) -> None:
@@ -67,15 +66,16 @@ class FileStorage:
         self.durable = durable
 
     def size(self) -> int:
-        """See :class:`Storage`."""
+        """The length in bytes."""
         return os.fstat(self.fd).st_size
 
     def read(self, length: int, offset: int) -> bytes:
-        """See :class:`Storage`."""
+        """Read up to ``length`` bytes from ``offset``; fewer only at the end of the file."""
         if offset > _LAST:
-            return b""  # where a damaged file says that something is
+            return b""  # a damaged file says that bytes are there
         if length > MAP_FROM:
-            return bytes(self.own(length, offset))  # no more than is there, and fits into memory
+            # reads only the bytes that are there, and that fit into memory
+            return bytes(self.own(length, offset))
         data = os.pread(self.fd, length, offset)
         pieces = [data]
         got = len(data)
@@ -86,7 +86,7 @@ class FileStorage:
         return b"".join(pieces) if len(pieces) > 1 else pieces[0]
 
     def own(self, length: int, offset: int) -> memoryview:
-        """See :class:`Storage`."""
+        """Read into writable memory that the caller alone owns."""
         memory = allocate(max(min(length, self.size() - offset), 0))
         end = 0
         while end < len(memory):
@@ -97,7 +97,7 @@ class FileStorage:
         return memory[:end]
 
     def view(self, length: int, offset: int) -> memoryview:
-        """See :class:`Storage`. A map stays good when the file is closed or unlinked."""
+        """Read, as a map if the length is large. A map stays good when the file is closed or unlinked."""
         if length < MAP_FROM or offset + length > self.size():
             return memoryview(self.read(length, offset))
         start = offset - offset % mmap.ALLOCATIONGRANULARITY
@@ -106,7 +106,7 @@ class FileStorage:
         return memoryview(mapped)[skip:]
 
     def write(self, data: ReadableBuffer, offset: int) -> None:
-        """See :class:`Storage`."""
+        """Write all of ``data``, growing the file if needed."""
         view = memoryview(data)
         while True:
             written = os.pwrite(self.fd, view[:_MOST], offset)
@@ -116,31 +116,31 @@ class FileStorage:
             offset += written
 
     def truncate(self, size: int) -> None:
-        """See :class:`Storage`."""
+        """Set the length."""
         os.ftruncate(self.fd, size)
 
     def sync(self) -> None:
-        """See :class:`Storage`."""
+        """Return when all written bytes, and the length, survive a power failure."""
         if self.durable:
             _sync(self.fd)
 
     def is_at(self, path: str) -> bool:
-        """Whether this is the file that stands at ``path`` now."""
+        """Whether this file stands at ``path`` now."""
         mine = os.fstat(self.fd)
         try:
-            there = os.stat(path)
+            named = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return (mine.st_ino, mine.st_dev) == (there.st_ino, there.st_dev)
+        return (mine.st_ino, mine.st_dev) == (named.st_ino, named.st_dev)
 
     def close(self) -> None:
-        """Close the descriptor; views that were given out stay good."""
+        """Close the descriptor; views that callers have stay good."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
     def __del__(self) -> None:
-        # Readers may still hold a file that compaction has replaced: the last one to let go closes it.
+        # Readers may still hold a file that compaction has replaced: the last reader closes it.
         self.close()
 
 
@@ -157,7 +157,7 @@ else:
 
 
 def sync_directory(path: str) -> None:
-    """Make the names in a directory survive a power failure; no sync of a file covers its name."""
+    """Make the names in a directory survive a power failure. Syncing a file does not cover its name."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

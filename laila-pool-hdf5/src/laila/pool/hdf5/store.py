@@ -1,14 +1,15 @@
-"""One path, several threads and processes: who may write, who must look again, and what takes a file's place.
+"""One path, several threads and processes: who may write, who must look again, and how a file is replaced.
 
 Locks, always taken in this order:
 
 1. ``_writer`` among the threads of this process, then the lock of ``<path>.lock`` among processes: one
-   transaction at a time. That file stays when compaction puts another file at ``path``. What other threads
-   want to write in the meantime is committed together by the next of them; processes come in turn.
-2. ``_steady`` among threads, then the lock of the data file: held exclusively while committed bytes or the
-   index change, shared by those who look for other processes' commits. Plain HDF5 takes this second one too.
+   transaction at a time. That file stays when compaction puts another file at ``path``. Other threads that
+   want to write meanwhile share the commit of the next of them; processes come in turn.
+2. ``_steady`` among threads, then the lock of the data file. A process holds it exclusively while committed
+   bytes or the index change. Processes that look for other processes' commits share it. Plain HDF5 takes this
+   second lock too.
 
-Reading what is in the index takes none of them, because the bytes of an entry never change in a file.
+Reading an entry of the index takes no lock, because the bytes of an entry never change in a file.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ T = TypeVar("T")
 
 
 class Store:
-    """The pool file at ``path``, made if it is not there. Safe in any thread, and in a forked child."""
+    """The pool file at ``path``, made if it is missing. Safe in any thread, and in a forked child."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class Store:
     # -- opening -------------------------------------------------------------------------------------------
 
     def _open(self) -> PoolFile:
-        """Open the file at the path, whatever that is now, and load its index."""
+        """Open the present file at the path, and load its index."""
         file = self._attach()
         if file is None:
             if self._read_only:
@@ -109,17 +110,17 @@ class Store:
         return file
 
     def _tidy(self) -> None:
-        """Delete what a process left that died while it compacted."""
+        """Delete the file that a process left when it died during compaction."""
         left = self.path + _COMPACTING
         if os.path.exists(left):
-            # Held: somebody is compacting, and this is no left-over. Another error: compact() will tell it.
+            # Held: somebody is compacting, and the file is in use. Another error: compact() will report it.
             with suppress(OSError), self._lock.held(self._at_once):
                 os.unlink(left)
 
     def _attach(self) -> PoolFile | None:
-        """Open the file if there is one with anything in it. Nothing is written to what is no pool."""
+        """Open the file if it is there and not empty. Nothing is written to a file that is not a pool."""
         try:
-            # Not to wait for the other end of a pipe is all that O_NONBLOCK means here.
+            # O_NONBLOCK only means here: do not wait for the other end of a pipe.
             mode = os.O_RDONLY if self._read_only else os.O_RDWR
             fd = os.open(self.path, mode | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -136,7 +137,7 @@ class Store:
         return PoolFile(storage, self.path, lambda: self._locked(storage, exclusive=True))
 
     def _load(self, file: PoolFile) -> bool:
-        """Bring ``file`` up to date; False: a writer died in a commit, and somebody must recover it."""
+        """Bring ``file`` up to date. Return False if a writer died in a commit: it needs recovery."""
         with self._locked(_storage(file), exclusive=False):
             if file.needs_recovery():
                 return False
@@ -148,11 +149,11 @@ class Store:
             return True
 
     def _build(self, suffix: str, fill: Callable[[Transaction], None]) -> PoolFile:
-        """Make a new file beside the path and put it there: a crash leaves the old one or the new one."""
+        """Make a new file beside the path and put it there: a crash leaves the old file or the new file."""
         beside = self.path + suffix
         with suppress(FileNotFoundError):
-            os.unlink(beside)  # left by a process that died here; no other can be at it under the lock
-        # What takes another file's place is never more open than that one.
+            os.unlink(beside)  # left by a process that died here; the lock keeps others away
+        # The new file is never more open than the file that it replaces.
         mode = 0o666 if self._file is None else 0o600
         fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         storage = FileStorage(fd, durable=self._durable)
@@ -200,7 +201,7 @@ class Store:
             storage.fd, stat.S_IMODE(before.st_mode)
         )  # after the owner: a change of that takes bits away
         with self._locked(_storage(old), exclusive=True):
-            # Others have the old file open: they must hear of the new one, and not before it can be found.
+            # Others have the old file open: they must learn of the new file, but only when it can be found.
             Header.set_moved(old.storage, True)
             os.rename(beside, self.path)
 
@@ -218,11 +219,11 @@ class Store:
     # -- reading -------------------------------------------------------------------------------------------
 
     def current(self) -> PoolFile:
-        """Return the file to read from, its index up to date with every process's commits."""
+        """Return the file to read from, its index up to date with the commits of all processes."""
         file = self._file
         if file is not None:
             *seen, moved = Header.glance(file.storage)
-            # Somebody may have put another file here, from a backup perhaps: the path is what was asked for.
+            # Somebody may have put another file here, for example a backup: the caller asked for this path.
             known = [file.header.file_id, file.header.generation]
             if seen == known and not moved and _storage(file).is_at(self.path):
                 return file
@@ -251,10 +252,10 @@ class Store:
                 )
             locks.check_free(self._writer)
             with self._writer, self._writing():
-                pass  # beginning to write recovers the file
+                pass  # the next writer recovers the file
 
     def _file_at_path(self) -> PoolFile:
-        """The file that stands at the path now, opened anew if that is another one than before."""
+        """Return the file at the path, opened anew if another file stands there now."""
         file = self._file
         if file is None or not _storage(file).is_at(self.path):
             file = self._file = self._attach()
@@ -270,9 +271,9 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[PoolFile]:
-        """Be the only process that writes, with the file that is at the path now, recovered and up to date.
+        """Be the only writing process, with the present file at the path, recovered and up to date.
 
-        Called with ``_writer`` held.
+        The caller holds ``_writer``.
         """
         self._check_open()
         if self._read_only:
@@ -285,12 +286,12 @@ class Store:
                     file.recover()
                 file.refresh()
                 if Header.glance(file.storage)[2]:
-                    # The process that was to put another file here died before it did.
+                    # The process that wanted to put another file here died before it did.
                     Header.set_moved(file.storage, False)
             yield self._own(file)
 
     def _refuse_links(self, file: PoolFile) -> None:
-        """Raise where who writes by another name of the file would have another lock."""
+        """Raise if the file has a second name: writers under that name would take another lock."""
         links = os.fstat(_storage(file).fd).st_nlink
         if links > 1:
             raise PoolError(
@@ -302,10 +303,10 @@ class Store:
             )
 
     def _own(self, file: PoolFile) -> PoolFile:
-        """Return what may be written to in the place of ``file``: it, or what is made of a torn copy.
+        """Return the file to write to: ``file`` itself, or a new file made from a torn copy.
 
-        What HDF5 keeps of a file that was copied in the midst of commits is of several of them, and HDF5 must
-        not write there. What laila keeps is whole, and makes a file anew.
+        If somebody copied the file in the midst of commits, HDF5's structures come from several commits, and
+        HDF5 must not write there. laila's own structures are whole, and are enough to make a new file.
         """
         storage = _storage(file)
         number = os.fstat(storage.fd).st_ino
@@ -318,9 +319,9 @@ class Store:
 
             def fill(transaction: Transaction) -> None:
                 for key, entry in list(file.index.entries.items()):
-                    found = file.read(entry)
-                    make = Blob.from_parts if isinstance(found, list) else Blob.from_bytes
-                    transaction.put(key, make(found, key=key))  # type: ignore[arg-type]
+                    stored = file.read(entry)
+                    make = Blob.from_parts if isinstance(stored, list) else Blob.from_bytes
+                    transaction.put(key, make(stored, key=key))  # type: ignore[arg-type]
 
             built = self._build(_COMPACTING, fill)
             _log.warning(
@@ -335,10 +336,10 @@ class Store:
         return file
 
     def transact(self, change: Callable[[Transaction], T], keys: frozenset[str] | None) -> T:
-        """Run ``change``, which concerns ``keys`` (None: all), commit what it did, and return its result.
+        """Run ``change`` of ``keys`` (None: all), commit it, and return its result. Blocks.
 
-        Changes of several threads may share a commit. One that then fails is made again by itself, so
-        ``change`` may be called more than once.
+        Changes of several threads may share a commit. If the commit fails, each change is made again alone,
+        so ``change`` may be called more than once.
 
         Raises :class:`PoolError` with nothing changed; :class:`PoolLockedError` when another process keeps
         the file.
@@ -352,15 +353,15 @@ class Store:
             try:
                 self.compact()
             except LailaError as error:
-                # The transaction is done; that space could not be given back is no failure of it.
+                # The transaction is done; it does not fail because space could not be given back.
                 _log.warning("automatic compaction of %s failed: %s", self.path, error)
         result: T = request.result
         return result
 
     def _commit_for(self, request: Request) -> bool:
-        """Commit ``request``, with all that can share its transaction; whether the file is mostly waste.
+        """Commit ``request`` and all that can share its transaction; return whether much is waste.
 
-        On return it is done, or is to be made again alone. Called with ``_writer`` held.
+        On return the request is done, or must be made again alone. The caller holds ``_writer``.
         """
         together = self._requests.that_go_with(request)
         with self._writing() as file:
@@ -378,7 +379,7 @@ class Store:
                     self._finish(file, error)
                     self._requests.done(together)
                 elif len(together) > 1 and isinstance(error, Exception):
-                    # Each finds out by itself whose fault it was.
+                    # Each request finds out alone whether it caused the failure.
                     for each in together:
                         each.alone = True
                     return False
@@ -394,7 +395,7 @@ class Store:
         return True
 
     def _finish(self, file: PoolFile, error: BaseException) -> None:
-        """Put in place what is committed in the journal, after ``error`` came in between."""
+        """Write the committed pages of the journal in their places, after ``error`` interrupted that."""
         try:
             with self._steady:
                 file.recover()
@@ -410,7 +411,7 @@ class Store:
             ) from error
 
     def compact(self) -> int:
-        """Write what is alive into a new file that takes this one's place; return the bytes given back.
+        """Write the living entries into a new file in place of this one; return the bytes saved. Blocks.
 
         Needs as much free space as the result. Readers go on meanwhile, writers wait.
         """
@@ -432,7 +433,7 @@ class Store:
 
     @contextmanager
     def _source_session(self, file: PoolFile) -> Iterator[Session]:
-        """The file open in HDF5 to be copied from."""
+        """Return the file open in HDF5, as the source of a copy."""
         from laila.pool.hdf5.native import Session
 
         source = DurableFile(file.storage, superblock_end(file.storage, self.path), b"")
@@ -449,14 +450,14 @@ class Store:
             raise PoolClosedError(f"the pool of {self.path} was closed; open it again", pool=self.path)
 
     def close(self) -> None:
-        """Let go of the file, cut to its proper length where no other process is writing."""
+        """Let go of the file. Cut it to its proper length if no other process is writing."""
         locks.check_free(self._writer)
         with self._writer:
             with self._steady:
                 self._closed = True
                 file, self._file = self._file, None
             try:
-                # No matter if not: what stands past the end is cut off by the next who writes.
+                # It does not matter if this fails: the next writer cuts off the bytes past the end.
                 with suppress(OSError):
                     if file is not None and not self._read_only and _storage(file).is_at(self.path):
                         with self._lock.held(self._at_once):
@@ -466,8 +467,9 @@ class Store:
                 self._lock.close()
 
     def _forget_after_fork(self) -> None:
-        # An open file's locks are shared with the parent, as long as it is open anywhere, and a lock that
-        # another thread held stays held for ever. What other threads wait for is the parent's.
+        # The locks of an open file are shared with the parent while it is open anywhere, and a lock that
+        # another thread held stays held for ever. The results that other threads wait for belong to the
+        # parent.
         self._writer, self._steady = locks.long_lock(), locks.long_lock()
         self._requests = Requests()
         self._lock.close()
@@ -477,7 +479,7 @@ class Store:
 
 
 def _import_hdf5() -> None:
-    """Most of a second on a busy machine: not while others wait for a lock that this process holds."""
+    """Import HDF5. That takes most of a second on a busy machine, so no lock may be held meanwhile."""
     import laila.pool.hdf5.native  # noqa: F401
 
 

@@ -1,4 +1,4 @@
-"""A laila pool on a Redis server: pipelined, atomic on the server, or a private server of its own."""
+"""A laila pool on a Redis server: pipelined, atomic on the server, or with a private server."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Connections to one server, lent to one call at a time, and what to do when one is lost.
 
-They are redis-py's; its pools are not used, because they close connections under the hands of other threads
-and know nothing of a server that has to be started first. Two rules hold everything together: a call that
-did not read all of its answers, for whatever reason, closes its connection, so that no answer ever reaches
-another call; and no wait is without end: each has a timeout, and :meth:`Connections.close` ends all of them.
+The connections are redis-py's. Its connection pools are not used, because they close connections that other
+threads use, and do not know a server that must be started first. Two rules hold everything together. First: a
+call that did not read all its answers closes its connection, so no answer ever reaches another call. Second:
+no wait is without end: each has a timeout, and :meth:`Connections.close` ends all of them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["LOST", "ClosedError", "Connection", "Connections", "TooManyCallsError"]
 
 LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
-"""What a call raises whose connection cannot be made, or is lost."""
-# Counted among these by redis-py, but it will be refused again.
+"""The errors of a call that cannot make its connection, or loses it."""
+# redis-py counts this among them, but the server will refuse it again.
 _FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError, LailaError)
 _BACKOFF = EqualJitterBackoff(cap=0.5, base=0.02)  # seconds; close() ends a call after one of them
 
@@ -40,7 +40,7 @@ _every: WeakSet[Connections] = WeakSet()
 
 
 class Connection(Protocol):
-    """What is used of redis-py's connections, which have no types."""
+    """The methods of redis-py's connections that are used here; redis-py gives them no types."""
 
     pid: int
     redis_connect_func: Callable[[Connection], None] | None
@@ -53,16 +53,16 @@ class Connection(Protocol):
         """Log in."""
 
     def disconnect(self) -> None:
-        """Close it, as often as one likes."""
+        """Close it; may be called several times."""
 
     def can_read(self, timeout: float) -> bool:
-        """Whether something waits to be read; raises where the other side has closed."""
+        """Whether bytes wait to be read; raises if the other side has closed."""
 
     def send_packed_command(self, command: list[Bytes], check_health: bool) -> None:
         """Send these bytes."""
 
     def read_response(self) -> Any:
-        """Read an answer; raises one that is an error."""
+        """Read an answer; raises an answer that is an error."""
 
 
 class ClosedError(Exception):
@@ -76,11 +76,11 @@ class TooManyCallsError(Exception):
 class Connections:
     """Up to ``limit`` connections that ``make`` makes.
 
-    ``ready`` is called before one is opened, and ``refuse`` with its socket before anything is sent.
+    ``ready`` is called before a connection is opened, and ``refuse`` with its socket before anything is sent.
 
-    A call that loses its connection is repeated for up to ``retry_for`` seconds. As long as the server was
-    not reached yet, or could not be reached, each call tries once: that wait is paid once, not by every call.
-    Safe in any thread, and in a forked child, which opens its own.
+    A call that loses its connection is repeated for up to ``retry_for`` seconds. While no call has reached
+    the server, or the last one could not, each call tries once: so a caller pays that wait once. Safe in any
+    thread, and in a forked child, which opens its own.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class Connections:
         _every.add(self)
 
     def renew(self) -> None:
-        """Begin without connections; in a forked child, where the parent's must not be touched."""
-        # A queue and no semaphore: a handler that interrupts its holder must not wait for ever.
+        """Begin without connections; a forked child calls this, because it must not touch the parent's."""
+        # A queue, not a semaphore: a signal handler that interrupts the holder must not wait for ever.
         self._room: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._limit):
             self._room.put(None)
@@ -114,10 +114,10 @@ class Connections:
         self._busy: set[Connection] = set()
 
     def run(self, build: Callable[[bool], Sequence[Command]]) -> list[Any]:
-        """Send what ``build`` gives and return an answer each; one that is an error is a ``ResponseError``.
+        """Send the commands that ``build`` gives, and return an answer each; an error is a ``ResponseError``.
 
-        ``build`` is told whether a try before may have done it already, its answers lost. Raises what is in
-        ``LOST`` where no try got through.
+        The argument of ``build`` says whether an earlier try may have done it already, its answers lost.
+        Raises an error of ``LOST`` if no try reached the server.
         """
         patience = _Patience(self)
         sent = False
@@ -132,10 +132,10 @@ class Connections:
                 return answers
 
     def pages(self, build: Callable[[int], Command]) -> Iterator[list[bytes]]:
-        """Yield what SCAN finds, page by page; ``build`` makes the command from the cursor.
+        """Yield the keys that SCAN finds, page by page; ``build`` makes the command from the cursor.
 
-        A cursor means something to the very process that gave it. So a scan keeps its connection, above the
-        limit, and begins anew where that is lost; something may come twice, as with SCAN itself.
+        Only the server process that gave a cursor understands it. So a scan keeps its connection, above the
+        limit, and begins again if the connection is lost. A key may come twice, like with SCAN itself.
         """
         patience = _Patience(self)
         while True:
@@ -162,7 +162,8 @@ class Connections:
         with locks.mutex:
             busy = list(self._busy)
         for connection in busy:
-            # Their threads wake up and close them; to do it here would pull the socket from under them.
+            # The threads of these calls wake up and close them; closing here would take the socket away from
+            # them.
             if connection._sock is not None:
                 with suppress(OSError):
                     socket.socket.shutdown(connection._sock, socket.SHUT_RDWR)
@@ -195,7 +196,7 @@ class Connections:
 
     @contextmanager
     def _open(self, connection: Connection) -> Iterator[Connection]:
-        """Open the connection if need be; keep it for later where the body ends well, else close it."""
+        """Open the connection if needed. Keep it for later if the body ends well, otherwise close it."""
         with locks.mutex:
             self._busy.add(connection)
         try:
@@ -241,10 +242,10 @@ class _Patience:
         self._failures = 0
 
     def failed(self, error: Exception) -> None:
-        """Wait before the next try; where there is none, raise ``error``."""
+        """Wait before the next try; raise ``error`` if there is no next try."""
         ours = self._connections
         ours._check_open()
-        ours._drop_idle()  # where one is lost the others are likely to be
+        ours._drop_idle()  # if one connection is lost, the others probably are too
         over = monotonic() - self._started >= ours._retry_for
         if isinstance(error, _FINAL) or over or not ours._reached:
             ours._reached = False
@@ -254,7 +255,7 @@ class _Patience:
 
 
 def _is_clean(connection: Connection) -> bool:
-    """Whether the connection is open, and nothing is in it that nobody asked for; else it is closed."""
+    """Whether the connection is open and empty of answers that nobody asked for; closes it if not."""
     if connection._sock is None:
         return False
     with suppress(*LOST):
@@ -265,12 +266,12 @@ def _is_clean(connection: Connection) -> bool:
 
 
 def _exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
-    """Send ``commands`` and read an answer each. Scripts that the server does not know yet are sent to it."""
+    """Send ``commands`` and read an answer each; send scripts that the server does not know yet."""
     answers = _send(connection, commands)
     unknown = [i for i, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
     if unknown:
-        told = _send(connection, [commands[i].with_source() for i in unknown])
-        for i, answer in zip(unknown, told, strict=True):
+        resent = _send(connection, [commands[i].with_source() for i in unknown])
+        for i, answer in zip(unknown, resent, strict=True):
             answers[i] = answer
     return answers
 
@@ -280,7 +281,7 @@ def _send(connection: Connection, commands: Sequence[Command]) -> list[Any]:
     answers: list[Any] = []
     direct = True
     for command in commands:
-        # The parser reads ahead: what comes after an answer of its own must be its own, too.
+        # The parser reads ahead: the bytes after its own answer must be its own, too.
         large = _large_answer(connection) if direct and command.large else None
         if large is not None:
             answers.append(large)
@@ -294,28 +295,28 @@ def _send(connection: Connection, commands: Sequence[Command]) -> list[Any]:
 
 
 _MOST_OF_VALUE = (512 << 20) + 2
-"""What the protocol lets a value have, unless a server is told otherwise; a piece has no more."""
+"""The protocol's limit for a value, unless a server is configured otherwise; pieces are not larger."""
 _BELIEVED = 32 << 20
 
 
 def _large_answer(connection: Connection) -> bytearray | None:
-    """Read a bulk string into the bytes that are returned; None, and nothing is read, where there is none.
+    """Read a bulk string into the bytes that are returned; read nothing, return None for anything else.
 
-    The parser collects all of an answer before it makes bytes of it: for 16 MiB that takes two to five times
-    as long, most of it spent on memory.
+    redis-py's parser collects all of an answer before it makes bytes of it: for 16 MiB that takes two to five
+    times as long, most of it for memory.
     """
     sock = connection._sock
-    if sock is None or isinstance(sock, SSLSocket):  # which does not let one look ahead
+    if sock is None or isinstance(sock, SSLSocket):  # it does not allow looking ahead
         return None
     start = sock.recv(32, socket.MSG_PEEK)
     line, end, _ = start.partition(b"\r\n")
     if line[:1] != b"$" or not line[1:].isdigit() or not end or len(line) > 11:
-        return None  # an error, nothing, or no length that any server has a value of
+        return None  # an error, nothing, or a length that no server has a value of
     size = int(line[1:]) + len(end)
     if size > _MOST_OF_VALUE:
         raise exceptions.InvalidResponse(f"it announces a value of {size} bytes, and 512 MiB is the most")
     sock.recv(len(line) + len(end))
-    # What is announced may not come: beyond some, room is made as the bytes come.
+    # Announced bytes may never come: above a limit, room is made as the bytes come.
     answer = bytearray(min(size, _BELIEVED))
     filled = 0
     while filled < size:

@@ -1,12 +1,12 @@
 """The process between a private server and its users: it ends the server when the last of them is gone.
 
-A script of its own, which needs nothing but Python: ``python guardian.py FOLDER FD PROGRAM ARGUMENT…``. It
-starts the server in ``FOLDER`` and then waits until it gets the lock of ``users.lock``, of which every user
-holds a share for as long as it lives. The kernel takes a share back however its owner dies, so no server is
-left behind; and while the guardian has the lock nobody can become a user of a server that is about to end. As
-long as guardian or server live, one of them holds ``server.lock``: two servers never write to one folder.
+This file is a script that needs only Python: ``python guardian.py FOLDER FD PROGRAM ARGUMENT…``. It starts
+the server in ``FOLDER`` and then waits until it gets the lock of ``users.lock``. Every user holds a share of
+that lock as long as it lives. The kernel releases a share whenever its owner dies, so no server is left
+behind. While the guardian has the lock, nobody can become a user of a server that is about to end. While the
+guardian or the server lives, one of them holds ``server.lock``: two servers never write to one folder.
 
-What goes wrong at the start is written to ``FD``, which is closed when the guardian ends.
+Errors at the start are written to ``FD``, which is closed when the guardian ends.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import sys
 from contextlib import suppress
 
 _KEEP_LOG = 1 << 20
-# How soon a user's death is noticed. (The death of the server, and signals, wake the guardian up.)
+# How soon the guardian notices a user's death. (The server's death and signals wake it up.)
 _LOOK_SECONDS = 0.2
 
 
 def main(folder: str, pipe: int, command: list[str]) -> None:
     """Start the server, wait for its last user to go, and end it."""
-    if os.fork():  # whoever started us need not wait for us: init does
+    if os.fork():  # the process that started us need not wait for us: init does
         os._exit(0)
     os.set_inheritable(pipe, False)
     os.umask(0o077)
@@ -37,25 +37,25 @@ def main(folder: str, pipe: int, command: list[str]) -> None:
     users = os.open("users.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     _redirect("server.log")
     status = _keep(_start(command, lock), users)
-    with suppress(BrokenPipeError):  # who started us has long been content
+    with suppress(BrokenPipeError):  # the process that started us no longer reads
         os.write(pipe, b"ended %d" % os.waitstatus_to_exitcode(status))
 
 
 def _keep(server: int, users: int) -> int:
-    """Wait for the last user to go, the server to end, or somebody to end us; return the server's status."""
+    """Wait for the last user to go, the server to end, or a signal; return the server's status."""
     woken, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)
-    told: list[int] = []
+    signals: list[int] = []
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: told.append(number))
+        signal.signal(number, lambda number, frame: signals.append(number))
     while True:
         ended, status = os.waitpid(server, os.WNOHANG)
         if ended:
             return status
-        if told or _try_lock(users):
-            os.kill(server, signal.SIGTERM)  # it writes what it has and ends
+        if signals or _try_lock(users):
+            os.kill(server, signal.SIGTERM)  # it writes its data and ends
             return os.waitpid(server, 0)[1]
         if select.select([woken], [], [], _LOOK_SECONDS)[0]:
             os.read(woken, 100)
@@ -70,7 +70,7 @@ def _try_lock(fd: int) -> bool:
 
 
 def _redirect(log: str) -> None:
-    """Let the output of this process and of the server go to the log; a long one begins anew."""
+    """Send the output of this process and of the server to the log; a long log begins anew."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(log, flags, 0o600)
     if os.fstat(fd).st_size > _KEEP_LOG:
@@ -88,7 +88,7 @@ def _start(command: list[str], lock: int) -> int:
     try:
         os.set_inheritable(lock, True)
         if sys.platform == "linux":
-            # The server must not outlive its guardian, even one that was killed.
+            # The server must not outlive its guardian, even if somebody kills the guardian.
             import ctypes
 
             ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG

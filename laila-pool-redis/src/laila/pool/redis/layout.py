@@ -1,7 +1,7 @@
-"""What is in the server: the names of the keys, and what a blob in pieces looks like.
+"""The contents of the server: the names of the keys, and the form of a blob in pieces.
 
-All names begin with the pool's prefix and a slash, which no prefix has in it, so that two pools of different
-prefixes never meet. ``docs/reference/pool-redis.md`` says the same for readers in other languages.
+All names begin with the pool's prefix and a slash. No prefix contains a slash, so two pools of different
+prefixes never meet. ``docs/reference/pool-redis.md`` describes this for readers in other languages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LINE_BYTES", "MARK", "MARK_BYTES", "Names", "Record", "cut", "evolution", "number_of"]
 
 MARK = b"\x93LAILA/"
-"""What a record begins with. A blob begins with 93 4C 41 49 4C 41 0D 0A: the seventh byte differs."""
+"""The first bytes of a record. A blob begins with 93 4C 41 49 4C 41 0D 0A: the seventh byte differs."""
 MARK_BYTES = len(MARK)
 _LINE = re.compile(rb"\x93LAILA/pieces ([0-9a-f]{32}) ([1-9]\d{0,8}) ([1-9]\d{0,17})\n")
 
@@ -36,36 +36,36 @@ class Names:
         self._entry = base + b"e/"
         self._index = base + b"i/"
         self._piece = base + b"p/"
-        # Nothing that a prefix may contain means anything in a pattern.
+        # No character that a prefix may contain has a meaning in a pattern.
         self.every_entry = self._entry + b"*"
 
     def entry(self, key: str) -> bytes:
-        """Where the blob of ``key`` is, or the record of its pieces."""
+        """Return the name of the blob of ``key``, or of the record of its pieces."""
         return self._entry + key.encode()
 
     def entries(self, keys: Iterable[str]) -> list[bytes]:
-        """The same of many keys."""
+        """Return the names of the blobs or records of many keys."""
         base = self._entry
         return [base + key.encode() for key in keys]
 
     def key(self, entry: bytes) -> str:
-        """The key whose entry has this name."""
+        """Return the key whose entry has this name."""
         return entry[len(self._entry) :].decode()
 
     def index(self, stem: str) -> bytes:
-        """The sorted set of the evolutions of ``stem``."""
+        """Return the name of the sorted set of the evolutions of ``stem``."""
         return self._index + stem.encode()
 
     def piece(self, record: Record, number: int) -> bytes:
-        """One of the pieces that a record refers to, counted from 0."""
+        """Return the name of one piece of a record, counted from 0."""
         return b"%b%b/%d" % (self._piece, record.id.encode(), number)
 
 
 class Record(NamedTuple):
-    """What stands in the place of a blob that is kept in pieces: one line, then the blob's head.
+    """Stands in the place of a blob that is kept in pieces: one line, then the blob's head.
 
-    ``id`` is of one write alone; ``nbytes`` is the size of the ``pieces`` together; ``head`` is the blob's
-    head, which is then not in the pieces, or empty: then it is.
+    ``id`` belongs to one write alone; ``nbytes`` is the size of all ``pieces``. ``head`` is the blob's head.
+    It is empty if the pieces contain the head.
     """
 
     id: str
@@ -78,24 +78,25 @@ class Record(NamedTuple):
 
     @classmethod
     def parse(cls, key: str, value: bytes) -> Record | None:
-        """Read a record; None where ``value`` is something else: a blob. Raises CorruptEntryError."""
+        """Read a record; None if ``value`` is a blob. Raises CorruptEntryError."""
         if value[:MARK_BYTES] != MARK:
             return None
-        found = _LINE.match(value)
-        if found is None:
+        match = _LINE.match(value)
+        if match is None:
             raise CorruptEntryError(
                 f"what is filed under {key} is no blob, and no list of a blob's pieces; restore it from "
                 "another tier or a backup, or forget it",
                 key=key,
             )
-        return cls(found[1].decode(), int(found[2]), int(found[3]), value[found.end() :])
+        return cls(match[1].decode(), int(match[2]), int(match[3]), value[match.end() :])
 
 
 def evolution(key: str) -> tuple[str, bytes] | None:
-    """The stem of a key ``<stem>-<n>`` and what stands for ``n`` in the stem's sorted set, else None.
+    """Split a key ``<stem>-<n>`` into the stem and the member for ``n`` in its set; None for other keys.
 
-    Members of one score are ordered by their bytes: the length of the number, in three digits, and then the
-    number are in the order of the numbers, however large. (A score is a double, exact to 2**53 only.)
+    The server orders members of one score by their bytes. A member is the length of the number in three
+    digits, and then the number. So members are in the order of the numbers, however large. (A score is a
+    double, exact only to 2**53.)
     """
     stem, _, number = key.rpartition("-")
     if not counts_evolution(number) or len(stem) + len(number) + 1 != len(key):
@@ -104,22 +105,22 @@ def evolution(key: str) -> tuple[str, bytes] | None:
 
 
 def number_of(member: bytes) -> int:
-    """The number that a member of an index stands for. Raises CorruptEntryError for what is no member."""
+    """Return the number that a member of an index stands for. Raises CorruptEntryError for other bytes."""
     digits = bytes(member[3:])
-    # The end of a key, so that it is no longer than one.
+    # The number is the end of a key, so it is not longer than a key.
     if len(digits) <= MAX_KEY_BYTES and digits.isdigit() and member == b"%03d%b" % (len(digits), digits):
         number = digits.decode()
         if counts_evolution(number):
             return int(number)
     raise CorruptEntryError(
-        "a line in the index of evolutions is not one that a pool wrote; did another program write under the "
+        "no pool wrote this line in the index of evolutions; did another program write under the "
         "same prefix?",
         key=None,
     )
 
 
 def cut(parts: Iterable[Buffer], size: int) -> Iterator[list[memoryview]]:
-    """Cut what ``parts`` are together into pieces of ``size`` bytes, the last one shorter; copy nothing."""
+    """Cut the joined ``parts`` into pieces of ``size`` bytes, the last one shorter; copies nothing."""
     piece: list[memoryview] = []
     room = size
     for part in parts:

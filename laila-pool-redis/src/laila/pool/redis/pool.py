@@ -1,4 +1,4 @@
-"""The pool itself: the contract's methods, each of them a call of the store."""
+"""The pool itself: the contract's methods, each of which is a call of the store."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisPool"]
 
-# redis-py reads 32 KiB at a time, with which a large value takes twice as long.
+# redis-py reads 32 KiB at a time, and then a large value takes twice as long.
 _READ_BYTES = 256 * 1024
 
 
 class RedisPool(Pool):
-    """A pool on a Redis or Valkey server, or on a private one that it starts.
+    """A pool on a Redis or Valkey server, or on a private server that the pool starts.
 
-    ``url`` is ``redis://…``, ``rediss://…`` (TLS) or ``unix:///…``; without it, or with ``redis://`` alone, a
-    server of the pool's own keeps everything in a folder, and ends with the last pool that uses it. The other
-    options are those of :class:`RedisSettings`; ``prefix`` is what this pool's keys begin with. What the URL
-    says of them counts unless the call says otherwise. Thread-safe; usable in a forked child. See
-    ``docs/reference/pool-redis.md``.
+    ``url`` is ``redis://…``, ``rediss://…`` (TLS) or ``unix:///…``. Without it, or with ``redis://`` alone,
+    the pool starts a private server. That server keeps everything in a folder, and ends with the last pool
+    that uses it. ``prefix`` begins the names of this pool's keys. The other options are those of
+    :class:`RedisSettings`. Arguments override options in the URL. Thread-safe; usable in a forked child. The
+    page ``docs/reference/pool-redis.md`` has the details.
 
     Raises:
         SettingsError: an option, or the URL, is wrong; the message does not show the URL.
@@ -63,11 +63,11 @@ class RedisPool(Pool):
         write: Literal["through"] | None = None,
         **options: Unpack[RedisOptions],
     ) -> None:
-        given: dict[str, object] = {"url": url, **options}
-        given["key_prefix"] = given.pop("prefix", None)
-        settings = RedisSettings.of(given)
+        arguments: dict[str, object] = {"url": url, **options}
+        arguments["key_prefix"] = arguments.pop("prefix", None)
+        settings = RedisSettings.of(arguments)
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
-        self._given = ((), {})  # the settings are what counts, and the URL that was given may hold a password
+        self._given = ((), {})  # the settings count, and the given URL may hold a password
         self._server: PrivateServer | None = None
         if settings.private:
             self._server = PrivateServer(
@@ -76,7 +76,7 @@ class RedisPool(Pool):
                 program=settings.server,
                 start_timeout=settings.start_timeout,
             )
-            self.durability = settings.durable  # this pool's, in place of the class's
+            self.durability = settings.durable  # for this pool, in place of the class's
         if settings.private or str(settings.url).startswith("unix:"):
             self.writers = self.creation = "host"  # type: ignore[misc, assignment]  # the same
         self._connections = Connections(
@@ -97,14 +97,14 @@ class RedisPool(Pool):
         )
         try:
             with self._reporting("open the pool"):
-                self._store.exist([""])  # a wrong host or password is better told now
+                self._store.exist([""])  # a wrong host or password is an error now
         except BaseException:
             self.close()
             raise
 
     @property
     def prefix(self) -> str:
-        """What the names of this pool's keys begin with, before a slash."""
+        """The first part of the names of this pool's keys, before a slash."""
         if self.settings.key_prefix is not None:
             return self.settings.key_prefix
         if self.settings.private and self.nickname is not None:
@@ -113,11 +113,11 @@ class RedisPool(Pool):
 
     @property
     def path(self) -> str | None:
-        """The folder of the private server; None where the pool uses another one."""
+        """The folder of the private server; None if the pool uses another server."""
         return None if self._server is None else self._server.folder
 
     def options(self) -> dict[str, object]:
-        """See :meth:`laila.contract.Pool.options`: without the password; a path that was given in full."""
+        """Return the options that :class:`laila.contract.Pool` lists; no password, absolute paths."""
         options = super().options()
         if "key_prefix" in options:
             options["prefix"] = options.pop("key_prefix")
@@ -205,7 +205,7 @@ class RedisPool(Pool):
         return self._newest_many([stem])[0]
 
     def newest_here(self, stems: Sequence[str]) -> list[str | None]:
-        """See :meth:`laila.contract.Pool.newest_here`; one round trip for all of them."""
+        """Return the newest evolution of each stem, for all of them in one round trip. Blocks."""
         self._check_open()
         return self._newest_many(stems)
 
@@ -251,7 +251,7 @@ class RedisPool(Pool):
 
 
 class _SocketConnection(redis.connection.UnixDomainSocketConnection):
-    """A connection by a Unix socket, whose path may be longer than the system takes."""
+    """A connection by a Unix socket whose path may be longer than the system allows."""
 
     def _connect(self) -> socket:
         path = self.path

@@ -1,4 +1,4 @@
-"""What redis-py raises, said as errors of laila: what happened, where, and what to do; never a password."""
+"""Turn errors of redis-py into errors of laila that say what to do, and show no password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["reporting"]
 
-# What a command in a script was refused for stands in the text of the script's error, in older servers.
+# Older servers say in the text of the script's error why they refused a command of the script.
 _NOT_ALLOWED = ("-NOPERM ", "ACL failure in script", "The user executing the script can't")
 _CLUSTER = ("CLUSTERDOWN ", "MOVED ", "ASK ", "CROSSSLOT ", "TRYAGAIN ")
 _PERHAPS = "A write may have happened or not; to store the same again does no harm"
@@ -27,7 +27,7 @@ _PERHAPS = "A write may have happened or not; to store the same again does no ha
 
 @contextmanager
 def reporting(what: str, where: str, label: str, settings: RedisSettings) -> Iterator[None]:
-    """Turn an error of the body into a :class:`PoolError` of the pool ``label``, the server is ``where``."""
+    """Turn an error of the body into a :class:`PoolError` of the pool ``label``; the server is ``where``."""
     try:
         yield
     except PoolError as error:
@@ -47,7 +47,7 @@ def reporting(what: str, where: str, label: str, settings: RedisSettings) -> Ite
     except (exceptions.RedisError, OSError) as error:
         number, text = _explain(error, where, settings)
         secret = settings.password
-        leaks = bool(secret) and any(secret in str(one) for one in _chain(error))  # type: ignore[operator]
+        leaks = bool(secret) and any(secret in str(cause) for cause in _chain(error))  # type: ignore[operator]
         if secret and secret in text:
             text = text.replace(secret, "…")
         raise PoolError(f"cannot {what}: {text}", pool=label, errno=number) from (None if leaks else error)
@@ -61,14 +61,14 @@ def reporting(what: str, where: str, label: str, settings: RedisSettings) -> Ite
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those it came from."""
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _explain(error: Exception, where: str, settings: RedisSettings) -> tuple[int | None, str]:
-    """The errno that fits, and what to tell."""
+    """Return the errno that fits, and the message."""
     said = str(error)
     if isinstance(error, exceptions.AuthenticationError):
         return errno.EACCES, _authentication(said, where, settings)
@@ -103,7 +103,7 @@ def _explain(error: Exception, where: str, settings: RedisSettings) -> tuple[int
 
 
 def _has(said: str, *words: str) -> bool:
-    return any(one in said for one in words)
+    return any(word in said for word in words)
 
 
 def _authentication(said: str, where: str, settings: RedisSettings) -> str:
@@ -140,7 +140,7 @@ def _connection(error: Exception, said: str, where: str, settings: RedisSettings
             )
         if isinstance(cause, ssl.SSLError):
             return errno.EPROTO, f"no TLS with {where} ({cause.reason or cause}); is redis:// meant?"
-    number = next((one.errno for one in _chain(error) if isinstance(one, OSError) and one.errno), None)
+    number = next((link.errno for link in _chain(error) if isinstance(link, OSError) and link.errno), None)
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
         tls = "; does it speak TLS there?" if where.startswith("rediss:") else ""
         return errno.ETIMEDOUT, (

@@ -1,8 +1,8 @@
-"""What must happen on the server in one step, as Lua.
+"""Lua scripts for changes that must happen on the server in one step.
 
-An entry becomes visible by one SET; what may be refused (for lack of memory, or of a permission) comes
-before it, and what comes after it cannot fail the script. So an error of a script says that the entry it was
-about was not touched. No argument is large: what is has been sent before, in pieces.
+One SET makes an entry visible. Commands that the server may refuse (for lack of memory, or of a permission)
+come before it, and commands after it cannot fail the script. So an error of a script says that the script did
+not touch the entry. No argument is large: large values were sent before, in pieces.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ __all__ = ["CREATE", "CREATE_AGAIN", "DELETE", "NEWEST", "REPLACE", "STORE", "Sc
 
 
 class Script:
-    """A script's text, and the name that the server has it under once it was sent."""
+    """A script's text, and the name that the server gives it once it was sent."""
 
     __slots__ = ("sha", "source")
 
     def __init__(self, source: str) -> None:
         self.source: Final = source.encode()
-        # Redis names scripts by SHA-1; nothing is kept secret or proven by it.
+        # Redis names scripts by SHA-1; it protects no secret and proves nothing.
         self.sha: Final = sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
 
-# How to treat what is there: leave it (again: unless it is the very same, written by a try whose answer was
-# lost), or replace it.
+# How to treat an existing entry: leave it, leave it unless it is the very same (an earlier try wrote it and
+# its answer was lost), or replace it.
 CREATE, CREATE_AGAIN, REPLACE = b"create", b"again", b"replace"
 
 _COMMON = r"""

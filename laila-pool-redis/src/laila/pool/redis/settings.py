@@ -1,4 +1,4 @@
-"""The options of the pool, and the URL that may hold some of them, a password among them."""
+"""The options of the pool, and the URL, which may hold some of them, also a password."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["PRIVATE", "RedisOptions", "RedisSettings"]
 
 PRIVATE = "redis://"
-"""The URL that names no server: the pool runs one of its own."""
+"""The URL of no server: the pool runs a private server."""
 
 _PREFIX = re.compile(r"[A-Za-z0-9_.:%+-]{1,200}")
 _FORMS = "redis://[user:password@]host[:port][/db], rediss://… for TLS, unix:///path/of/the.sock, or redis://"
@@ -46,13 +46,13 @@ def _prefix(settings: object, attribute: object, value: str | None) -> None:
 
 
 def host(url: str | None) -> object:
-    """Where a URL leads, and how what goes there is protected: what a password is for."""
+    """Return the host of a URL and how the connection is protected: a password belongs to these."""
     if url is None or url == PRIVATE:
         return None
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname, parts.port or 6379, parts.path * (parts.scheme == "unix")
-    except ValueError:  # nothing can be reached by it
+    except ValueError:  # nothing can be reached by such a URL
         return url
 
 
@@ -70,7 +70,7 @@ class RedisSettings(Settings):
     username: str | None = option(default=None, help="the ACL user; unset: `default`")
     password: str | None = option(default=None, secret=True, help="of the user")
     db: int = option(printed=True, default=0, validator=_from_zero, help="the number of the database")
-    # `prefix` is taken: it is what stands before the names of all options.
+    # `prefix` is taken: it stands before the names of all options.
     key_prefix: str | None = option(
         default=None,
         validator=_prefix,
@@ -83,7 +83,7 @@ class RedisSettings(Settings):
         printed=True,
         default=None,
         validator=_positive,
-        help="seconds after which what was written goes away; unset: never",
+        help="seconds after which entries expire; unset: never",
     )
     timeout: float = option(
         printed=True,
@@ -99,13 +99,13 @@ class RedisSettings(Settings):
         help="seconds to go on trying where the connection is lost, as while the server restarts",
     )
     max_connections: int = option(
-        printed=True, default=32, validator=_positive, help="how many calls are under way at once; more wait"
+        printed=True, default=32, validator=_positive, help="how many calls run at once; more wait"
     )
     chunk_bytes: int = option(
         printed=True,
         default=4 << 20,
         validator=_positive,
-        help="bytes that go over the connection in one round trip",
+        help="the most bytes of one round trip",
     )
     chunk_count: int = option(printed=True, default=1000, validator=_positive, help="keys in one round trip")
     piece_bytes: int = option(
@@ -150,18 +150,19 @@ class RedisSettings(Settings):
 
     @property
     def private(self) -> bool:
-        """Whether the pool runs a server of its own."""
+        """Whether the pool runs a private server."""
         return self.url is None or self.url == PRIVATE
 
     @classmethod
-    def of(cls, given: Mapping[str, object]) -> Self:
-        """Resolve the options. An option counts more than what the URL says.
+    def of(cls, options: Mapping[str, object]) -> Self:
+        """Resolve the options. An option overrides the URL.
 
-        The URL that is left names the server and nothing else. The password is in ``password``, which never
-        shows.
+        The remaining URL names the server and nothing else. The password is in ``password``, which is never
+        shown.
+
 
         Args:
-            given: The options.
+            options: The options.
 
         Returns:
             The settings.
@@ -169,12 +170,12 @@ class RedisSettings(Settings):
         Raises:
             SettingsError: an option or the URL is wrong; the message does not show the URL.
         """
-        called = {name: value for name, value in given.items() if value is not None}
+        called = {name: value for name, value in options.items() if value is not None}
         if not called.get("url") and (called.get("path") or called.get("server")):
-            called["url"] = PRIVATE  # what asks for a private server is not overruled by the environment
+            called["url"] = PRIVATE  # the environment does not override a request for a private server
         if not isinstance(called.get("url", ""), str):
             raise _refusal("it is no text")
-        _parts(str(called.get("url", PRIVATE)))  # it is one that can be read
+        _parts(str(called.get("url", PRIVATE)))  # raises unless the URL can be read
         settings = cls.resolve(called)
         if settings.url is not None:
             called = {**_parts(settings.url), **called, **_server(settings.url)}
@@ -183,7 +184,7 @@ class RedisSettings(Settings):
         return settings
 
     def unused(self) -> list[str]:
-        """List the options that are for servers of another kind.
+        """List the given options that only servers of the other kind use.
 
         Returns:
             Their names.
@@ -192,7 +193,7 @@ class RedisSettings(Settings):
         return tls + ([] if self.private else ["path", "server"])
 
     def _check(self, called: Mapping[str, object]) -> None:
-        """Refuse what was asked for and has no use; what the environment says may be for other pools."""
+        """Refuse arguments that this kind of server does not use; the environment may be for other pools."""
         for name in self.unused():
             if name in called:
                 kind = "TLS (rediss://)" if name.startswith("tls_") else "a private server"
@@ -204,7 +205,7 @@ class RedisSettings(Settings):
 
 
 class RedisOptions(TypedDict, total=False):
-    """What the constructor takes by keyword; None counts as not given."""
+    """The keyword arguments of the constructor; None counts as missing."""
 
     username: str | None
     password: str | None
@@ -229,19 +230,19 @@ class RedisOptions(TypedDict, total=False):
 
 
 def _server(url: str) -> dict[str, object]:
-    """The URL without user, password, database and query."""
+    """Return the URL without user, password, database and query."""
     parts = urlsplit(url)
     path = parts.path if parts.scheme == "unix" else ""
     return {"url": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"}
 
 
 def _parts(url: str) -> dict[str, object]:
-    """The options that a URL holds beside the server's place."""
+    """Return the options that a URL holds beside the server's address."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        # Its message may quote a piece of a password that was not quoted.
+        # Its message may quote a piece of an unquoted password.
         raise _refusal(
             "it cannot be read; in a password write @ : / ? # % as %40 %3A %2F %3F %23 %25"
         ) from None
@@ -256,21 +257,21 @@ def _parts(url: str) -> dict[str, object]:
         raise _refusal("it names no host")
     if private and path not in ("", "/"):
         raise _refusal("it names no host; a private server's folder is path=")
-    found: dict[str, object] = {}
+    options: dict[str, object] = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         name = "key_prefix" if name == "prefix" else name
-        found[name] = RedisSettings.parse_text(name, text)
-    if "url" in found:
+        options[name] = RedisSettings.parse_text(name, text)
+    if "url" in options:
         raise _refusal("it has another URL in its query")
     if parts.scheme != "unix" and path not in ("", "/"):
         if not path[1:].isdecimal():
             raise _refusal("after the host stands the number of a database")
-        found.setdefault("db", int(path[1:]))
+        options.setdefault("db", int(path[1:]))
     if parts.username:
-        found["username"] = unquote(parts.username)
+        options["username"] = unquote(parts.username)
     if parts.password:
-        found["password"] = unquote(parts.password)
-    return found
+        options["password"] = unquote(parts.password)
+    return options
 
 
 def _refusal(why: str) -> SettingsError:

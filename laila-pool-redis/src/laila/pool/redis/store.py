@@ -1,8 +1,8 @@
-"""What a pool does on its server: blobs under keys, in as few round trips as their sizes allow.
+"""The blobs of a pool on its server, in as few round trips as their sizes allow.
 
-Small blobs go through the scripts, many in one call. A larger one is cut into pieces under names of their
-own, which nobody looks for; then one small step puts a record in the blob's place. Who has read the old
-record when that is replaced finds its pieces gone, and reads again.
+Small blobs go through the scripts, many in one call. A larger blob is cut into pieces under names that nobody
+looks for. Then one small step puts a record in the blob's place. If a reader has the old record when it is
+replaced, it finds the pieces gone, and reads again.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ if TYPE_CHECKING:
 __all__ = ["INLINE_BYTES", "Store"]
 
 INLINE_BYTES = 256 * 1024
-"""A larger blob is kept in pieces, one at least: a script copies its arguments."""
-# A head up to this size stands in the record, and is read with it.
+"""A larger blob is kept in pieces, at least one: a script copies its arguments."""
+# A head up to this size is stored in the record, and is read with it.
 _HEAD_BYTES = 64 * 1024
-# What is read of an entry for its head: nearly always all of it.
+# The first bytes of an entry that are read for its head: nearly always all of the head.
 _HEAD_RANGE = 4096
-# Pieces that no record refers to go away after so long. While others are sent, they are told to stay.
+# The server deletes pieces without a record after this time. While other pieces are sent, the time is
+# extended.
 _PIECE_SECONDS = 600
 _REFRESH_SECONDS = 120
-# How many keys to read at first, and at least, while nothing is known of their sizes.
+# How many keys to read first, and at least, while their sizes are unknown.
 _FIRST_KEYS, _LEAST_KEYS = 128, 16
 _SCAN_COUNT = 2000
 _TRIES = 100
@@ -69,70 +70,70 @@ class Store:
 
     def read(self, keys: Sequence[str]) -> list[Found]:
         """Return for each key its blob, whole or in parts, or None."""
-        found: list[Found] = []
+        blobs: list[Found] = []
         for key, value in zip(keys, self._values(keys), strict=True):
             record = None if value is None or value[:MARK_BYTES] != MARK else Record.parse(key, value)
-            found.append(value if record is None else self._read_large(key, record))
-        return found
+            blobs.append(value if record is None else self._read_large(key, record))
+        return blobs
 
     def heads(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return for each key at least the head of its blob, or None."""
         starts: list[bytes] = []
-        for some in _slices(keys, self._chunk_count):
+        for batch in _slices(keys, self._chunk_count):
             starts += self._ask(
-                [Command(b"GETRANGE", self._names.entry(key), 0, _HEAD_RANGE - 1) for key in some]
+                [Command(b"GETRANGE", self._names.entry(key), 0, _HEAD_RANGE - 1) for key in batch]
             )
-        found: list[bytes | None] = []
+        heads: list[bytes | None] = []
         for key, start in zip(keys, map(_text, starts), strict=True):
             start = start or b""
             record = Record.parse(key, start)
             head = start if record is None else record.head
             if not start:
-                found.append(None)
+                heads.append(None)
             elif head and (len(start) < _HEAD_RANGE or _holds_head(head)):
-                found.append(head)
+                heads.append(head)
             else:
-                found.append(self._whole_head(key))
-        return found
+                heads.append(self._whole_head(key))
+        return heads
 
     def _whole_head(self, key: str) -> bytes | None:
-        """A longer head, with what follows it; that of a blob which is nearly all head is in its pieces."""
+        """Return a longer head with the bytes after it; a blob of nearly only head has it in its pieces."""
         (value,) = self._values([key])
         record = None if value is None else Record.parse(key, value)
         if record is None or record.head:
             return value if record is None else record.head
-        found = self._read_large(key, record)
-        return b"".join(found) if isinstance(found, list) else found
+        body = self._read_large(key, record)
+        return b"".join(body) if isinstance(body, list) else body
 
     def sizes(self, keys: Sequence[str]) -> list[int | None]:
         """Return for each key how many bytes its blob has, or None."""
-        found: list[int | None] = []
-        for some in _slices(keys, self._chunk_count):
-            names = [self._names.entry(key) for key in some]
+        blob_lengths: list[int | None] = []
+        for batch in _slices(keys, self._chunk_count):
+            names = [self._names.entry(key) for key in batch]
             lengths = self._ask([Command(b"STRLEN", name) for name in names])
             starts = self._ask([Command(b"GETRANGE", name, 0, LINE_BYTES - 1) for name in names])
-            for key, length, start in zip(some, lengths, starts, strict=True):
+            for key, length, start in zip(batch, lengths, starts, strict=True):
                 record = Record.parse(key, start)
                 line = 0 if record is None else len(start) - len(record.head)
-                found.append((length - line + (0 if record is None else record.nbytes)) or None)
-        return found
+                blob_lengths.append((length - line + (0 if record is None else record.nbytes)) or None)
+        return blob_lengths
 
     def exist(self, keys: Sequence[str]) -> list[bool]:
-        """Return of each key whether it is there."""
+        """Return for each key whether it is there."""
         answers: list[int] = []
-        for some in _slices(keys, self._chunk_count):
-            answers += self._ask([Command(b"EXISTS", self._names.entry(key)) for key in some])
+        for batch in _slices(keys, self._chunk_count):
+            answers += self._ask([Command(b"EXISTS", self._names.entry(key)) for key in batch])
         return [answer == 1 for answer in answers]
 
     def _values(self, keys: Sequence[str]) -> Iterator[bytes | None]:
-        """Yield what is filed under each key, none of it large; a round trip brings about a chunk."""
+        """Yield the stored value of each key, none of them large; a round trip brings about a chunk."""
         start, count = 0, min(_FIRST_KEYS, self._chunk_count)
         while start < len(keys):
             names = self._names.entries(keys[start : start + count])
             (values,) = self._ask([Command(b"MGET", *names)])
             yield from map(_text, values)
             start += count
-            # The next one is sized by what this one weighed.
+            # The weight of this page decides the size of the next one.
             mean = sum(map(len, filter(None, values))) // len(names) + 1
             count = min(self._chunk_count, max(_LEAST_KEYS, self._chunk_bytes // mean))
 
@@ -151,11 +152,11 @@ class Store:
                     "(maxmemory-policy)? Restore it from another tier or a backup, or forget it",
                     key=key,
                 )
-            record = newer  # it was replaced between the two looks
+            record = newer  # somebody replaced the blob between the two reads
         raise PoolError(f"{key} was replaced {_TRIES} times while it was read; try again", pool="redis")
 
     def _body(self, record: Record) -> bytes | bytearray | None:
-        """What the pieces of a record are together; None where one is gone."""
+        """Return the joined pieces of a record; None if a piece is missing."""
         body: bytes | bytearray = b""
         count = max(1, min(self._chunk_count, self._chunk_bytes * record.pieces // record.nbytes))
         for start in range(0, record.pieces, count):
@@ -163,42 +164,42 @@ class Store:
             pieces = self._ask([Command(b"GET", self._names.piece(record, n), large=True) for n in numbers])
             if None in pieces:
                 return None
-            # Grown by what came, not made as large as the record says: that is not checked yet.
+            # Grows with the bytes that came, because the size in the record is not checked yet.
             for piece in pieces:
                 if body:
                     body += piece
                 else:
                     body = piece
             if len(body) > record.nbytes:
-                return None  # more than there should be: these are no pieces of this record
+                return None  # more bytes than there should be: these are not pieces of this record
         return body
 
     # -- writing ---------------------------------------------------------------------------------------------
 
     def store(self, items: Sequence[tuple[str, Blob]], *, replace: bool) -> list[bool]:
-        """File blobs in their order, unless ``replace`` only where nothing is; say of each whether it was."""
+        """Store blobs in order; say for each whether it was. Without ``replace``, existing blobs stay."""
         large = [] if replace else [key for key, blob in items if _weight(blob) > INLINE_BYTES]
-        # Not to send what will be refused; it is the script that decides.
-        there = {key for key, found in zip(large, self.exist(large), strict=True) if found}
+        # This avoids sending values that will be refused; the script decides.
+        taken_keys = {key for key, exists in zip(large, self.exist(large), strict=True) if exists}
         answers: list[bool] = []
-        some: list[tuple[str, Argument]] = []
+        batch: list[tuple[str, Argument]] = []
         size = 0
         for key, blob in items:
             parts = blob.parts
             nbytes = sum(len(part) for part in parts)
-            if nbytes > INLINE_BYTES or size + nbytes > self._chunk_bytes or len(some) >= self._chunk_count:
-                answers += (made == 1 for made in self._file(some, replace=replace))
-                some, size = [], 0
+            if nbytes > INLINE_BYTES or size + nbytes > self._chunk_bytes or len(batch) >= self._chunk_count:
+                answers += (made == 1 for made in self._file(batch, replace=replace))
+                batch, size = [], 0
             if nbytes <= INLINE_BYTES:
-                some.append((key, parts))
+                batch.append((key, parts))
                 size += nbytes
             else:
-                answers.append(key not in there and self._store_large(key, parts, replace=replace))
-        answers += (made == 1 for made in self._file(some, replace=replace))
+                answers.append(key not in taken_keys and self._store_large(key, parts, replace=replace))
+        answers += (made == 1 for made in self._file(batch, replace=replace))
         return answers
 
     def _file(self, items: Sequence[tuple[str, Argument]], *, replace: bool) -> list[int]:
-        """File values in one step; say of each what the script does. None of them is large."""
+        """Store values in one step; say for each what the script did. None of them is large."""
         if not items:
             return []
         keys = [key for key, _ in items]
@@ -230,7 +231,7 @@ class Store:
         except ResponseError:
             self._discard(names)
             raise
-        # Where this fails they are left alone: it may have been done, and only its answer was lost.
+        # If this fails, the pieces stay: it may have been done, and only its answer was lost.
         (made,) = self._file([(key, bytes(record))], replace=replace)
         if made != 1:
             self._discard(names)
@@ -243,15 +244,15 @@ class Store:
         return made == 1
 
     def _discard(self, names: Sequence[bytes]) -> None:
-        """Delete pieces that nothing refers to. Should it fail: they go away by themselves."""
+        """Delete pieces that nothing refers to. If that fails, the server deletes them later."""
         with suppress(RedisError, OSError):
             self._ask([Command(b"UNLINK", name) for name in names])
 
     def delete(self, keys: Sequence[str]) -> list[bool]:
-        """Delete, and say of each key whether it was there."""
+        """Delete keys, and say for each whether it was there."""
         answers: list[bool] = []
-        for some in _slices(keys, self._chunk_count):
-            answers += self._delete(some)
+        for batch in _slices(keys, self._chunk_count):
+            answers += self._delete(batch)
         return answers
 
     def _delete(self, keys: Sequence[str]) -> list[bool]:
@@ -264,16 +265,16 @@ class Store:
             return [call(DELETE, [*map(self._names.entry, keys), *indexes], len(keys), *places)]
 
         (answer,) = _checked(self._connections.run(build))
-        # What a repeated call does not find was deleted by the try before it, whose answer was lost.
-        return [there == 1 or repeated for there in answer]
+        # An earlier try, whose answer was lost, deleted the keys that a repeated call does not find.
+        return [existed == 1 or repeated for existed in answer]
 
     # -- evolutions and listing ------------------------------------------------------------------------------
 
     def newest(self, stems: Sequence[str]) -> list[str | None]:
         """Return for each stem the key of its newest evolution, or None."""
         answers: list[bytes | None] = []
-        for some in _slices(stems, self._chunk_count):
-            answers += self._ask([call(NEWEST, [self._names.index(stem)]) for stem in some])
+        for batch in _slices(stems, self._chunk_count):
+            answers += self._ask([call(NEWEST, [self._names.index(stem)]) for stem in batch])
         return [
             None if member is None else f"{stem}-{number_of(member)}"
             for stem, member in zip(stems, answers, strict=True)
@@ -283,9 +284,9 @@ class Store:
         """Return the numbers of a stem's evolutions, ascending."""
         (members,) = self._ask([Command(b"ZRANGE", self._names.index(stem), 0, -1)])
         numbers = [number_of(member) for member in members]
-        # An entry that expires, or is evicted, does not tell its index.
-        there = self.exist([f"{stem}-{number}" for number in numbers])
-        return [number for number, found in zip(numbers, there, strict=True) if found]
+        # The server does not update the index when an entry expires or is evicted.
+        existing = self.exist([f"{stem}-{number}" for number in numbers])
+        return [number for number, exists in zip(numbers, existing, strict=True) if exists]
 
     def keys(self) -> Iterator[str]:
         """Yield every key once."""
@@ -293,11 +294,11 @@ class Store:
         for names in self._pages():
             for name in names:
                 if seen.add(name):
-                    with suppress(UnicodeDecodeError, PoolKeyError):  # whoever wrote that, it was no pool
+                    with suppress(UnicodeDecodeError, PoolKeyError):  # another program wrote that
                         yield check_key(self._names.key(name))
 
     def _pages(self) -> Iterator[list[bytes]]:
-        """Yield the names of all entries, some at a time; one may come twice."""
+        """Yield the names of all entries, some at a time; a name may come twice."""
         pattern = self._names.every_entry
         return self._connections.pages(
             lambda cursor: Command(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCAN_COUNT)
@@ -305,41 +306,41 @@ class Store:
 
     def empty(self) -> None:
         """Delete every entry, with its pieces and its line in an index."""
-        some: list[str] = []
+        batch: list[str] = []
         for names in self._pages():
             for name in names:
                 with suppress(UnicodeDecodeError):
-                    some.append(self._names.key(name))
-            if len(some) >= self._chunk_count:
-                self.delete(some)
-                some.clear()
-        self.delete(some)
+                    batch.append(self._names.key(name))
+            if len(batch) >= self._chunk_count:
+                self.delete(batch)
+                batch.clear()
+        self.delete(batch)
 
     def _indexes(self, keys: Sequence[str]) -> tuple[list[bytes], list[Argument]]:
-        """The indexes of those keys that are evolutions; of each the key's place, and its member."""
+        """Return the indexes of keys that are evolutions, with each key's place and member."""
         indexes: list[bytes] = []
         places: list[Argument] = []
         for place, key in enumerate(keys, 1):
-            found = evolution(key)
-            if found is not None:
-                indexes.append(self._names.index(found[0]))
-                places += (place, found[1])
+            split = evolution(key)
+            if split is not None:
+                indexes.append(self._names.index(split[0]))
+                places += (place, split[1])
         return indexes, places
 
     def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Run what may be run twice."""
+        """Run commands that may be run twice."""
         return _checked(self._connections.run(lambda again: commands))
 
 
 def _text(value: object) -> bytes | None:
-    """``value``, which a server may answer as anything."""
+    """Return ``value``, because a server may answer with any type."""
     if value is not None and not isinstance(value, (bytes, bytearray)):
         raise TypeError(f"a {type(value).__name__} where bytes belong")
-    return value  # type: ignore[return-value]  # what is done with bytes is done with a bytearray too
+    return value  # type: ignore[return-value]  # the callers treat a bytearray like bytes
 
 
 def _checked(answers: list[Any]) -> list[Any]:
-    """Raise the first of the answers that is an error."""
+    """Raise the first answer that is an error."""
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
@@ -351,7 +352,7 @@ def _slices(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def _weight(blob: Blob) -> int:
-    """About the bytes of a blob, found without making its head."""
+    """Return about the number of bytes of a blob, without making its head."""
     return len(blob.tree) + sum(buffer.nbytes for buffer in blob.buffers)
 
 
@@ -361,7 +362,7 @@ def _holds_head(start: bytes) -> bool:
 
 
 def _parts(key: str, record: Record, body: bytes | bytearray) -> list[Bytes]:
-    """The blob that a record and its pieces are, its buffers as views of the pieces."""
+    """Return the blob of a record and its pieces; its buffers are views of the pieces."""
     view = memoryview(body)
     if record.head:
         head = Blob.read_head(record.head, key=key)

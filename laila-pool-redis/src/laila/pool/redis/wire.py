@@ -1,7 +1,7 @@
-"""Commands as the bytes that go over the connection, without joining or copying what is large.
+"""Commands as the bytes that go over the connection, without joining or copying large arguments.
 
-redis-py's own packers make one bytes object of every argument, which for a large array costs more than
-sending it. The protocol is RESP2, of which a request is no more than a list of lengths and bytes:
+redis-py's own packers make one bytes object of every argument. For a large array that costs more than sending
+it. The protocol is RESP2; a request is a list of lengths and bytes:
 <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 """
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Command", "call", "packed"]
 
-# What is smaller is joined with what stands around it.
+# Smaller arguments are joined with their neighbours.
 _SMALL = 16 * 1024
-# One send has one timeout: so much should pass in it over any line.
+# One send has one timeout: any line should carry so many bytes in that time.
 _BLOCK = 1 << 20
 
 
 class Command:
-    """A command with its arguments: bytes, numbers, or pieces of bytes that are one argument together.
+    """A command with its arguments: bytes, numbers, or pieces of bytes that form one argument.
 
-    ``large`` says that its answer is likely to be large, and may come as a bytearray.
+    ``large`` says that its answer is probably large, and may be a bytearray.
     """
 
     __slots__ = ("arguments", "large", "script")
@@ -39,18 +39,18 @@ class Command:
         self.large = large
 
     def with_source(self) -> Command:
-        """The same call of a script with its text, for a server that does not know it yet."""
+        """Return the call of a script together with its text, for a server that does not know it yet."""
         assert self.script is not None
         return Command(b"EVAL", self.script.source, *self.arguments[2:])
 
 
 def call(script: Script, keys: Sequence[bytes], *arguments: Argument) -> Command:
-    """A call of ``script``."""
+    """Return a call of ``script``."""
     return Command(b"EVALSHA", script.sha, len(keys), *keys, *arguments, script=script)
 
 
 def packed(commands: Iterable[Command]) -> list[Bytes]:
-    """What to send, one after the other."""
+    """Return the pieces of bytes to send, one after the other."""
     blocks: list[Bytes] = []
     small: list[Bytes] = []
     for command in commands:

@@ -1,8 +1,8 @@
-"""Requests to one bucket: tried again while that may help, bounded in time, with errors that say what to do.
+"""Requests to one bucket: repeated while that may help, bounded in time, with errors that say what to do.
 
-The client library (obstore, the Rust ``object_store``) makes the requests; trying again is done here, where
-one knows what a failure means, how much time is left and that the pool is being closed. An upload in parts is
-several requests, which the library tries again by itself.
+The client library (obstore, the Rust ``object_store``) makes the requests. This module repeats them, because
+it knows the meaning of a failure, the time that is left, and whether the pool is being closed. An upload in
+parts is several requests, which the library repeats by itself.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ __all__ = ["DELETED_AT_ONCE", "Client", "Failed", "Piece"]
 T = TypeVar("T")
 
 LISTED_AT_ONCE = 1000
-"""Objects in a page of a listing."""
+"""Objects in one page of a listing."""
 
 DELETED_AT_ONCE = 1000
-"""Objects that DeleteObjects takes."""
+"""Objects that one DeleteObjects request takes."""
 
-_PARTS_AT_ONCE = 8  # of one upload
+_PARTS_AT_ONCE = 8  # parts of one upload
 _MUCH = 4 * MIB
 _PIECE = 256 * 1024
-_FRESH_RETRIES = 1  # while nothing ever answered: a wrong address is more likely than an outage
+_FRESH_RETRIES = 1  # until the first answer: a wrong address is more likely than an outage
 
 
 class Piece(NamedTuple):
-    """What was read of an object: bytes, or None; the size of the whole; what tells its versions apart."""
+    """The bytes read of an object, or None; the size of the whole; a text that identifies the version."""
 
     data: memoryview | None
     size: int
@@ -56,7 +56,7 @@ class Piece(NamedTuple):
 
 
 class Failed(Exception):
-    """A failure that the caller expects: missing, there already, too short. Never leaves the package."""
+    """A failure that the caller expects: missing, exists already, too short. Never leaves the package."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.kind.value)
@@ -64,10 +64,10 @@ class Failed(Exception):
 
 
 def _receive(result: GetResult, nbytes: int, into: memoryview | None = None) -> memoryview:
-    """Read what was asked for: into memory that is the caller's alone and writable, where it is much.
+    """Read an answer. A large one goes into writable memory that the caller alone owns.
 
-    The library would put the pieces together in memory of its own, whose pages are small; into large ones
-    they are copied while they are in the processor's cache, and an array may come to lie there.
+    The library would join the pieces in memory of its own, whose pages are small. Here they are copied into
+    large pages while they are in the processor's cache, and an array may keep this memory.
     """
     if into is None and nbytes < _MUCH:
         return memoryview(result.bytes())
@@ -82,11 +82,11 @@ def _receive(result: GetResult, nbytes: int, into: memoryview | None = None) -> 
 
 
 class Client:
-    """The requests that a pool makes. Thread-safe.
+    """The requests of a pool. Thread-safe; each call blocks for at most its time limits.
 
-    ``open_store`` opens the library's store for the bucket, with the time limits and retries it is given;
-    ``place`` says in errors where it is. In all requests ``name`` is the object's and ``key`` laila's, for
-    errors.
+    ``open_store`` opens the library's store for the bucket, with the given time limits and retries. ``place``
+    says in errors where the bucket is. In all requests ``name`` is the object's name and ``key`` is laila's
+    key, for errors.
     """
 
     def __init__(self, open_store: Open, place: Place, settings: S3Settings) -> None:
@@ -98,14 +98,14 @@ class Client:
         self._answered = False
 
     def close(self) -> None:
-        """Begin nothing more; what waits to be tried again fails. Connections close when they are idle."""
+        """Begin no more requests; waiting repetitions fail. Connections close when they are idle."""
         self._closing.set()
         self._stores.close()
 
     # -- requests --------------------------------------------------------------------------------------------
 
     def get(self, name: str, key: str | None) -> Piece | None:
-        """Read an object, or of a large one what it is; None where it is missing."""
+        """Read an object, or only the size and version of a large one; None if it is missing."""
 
         def ask(store: ObjectStoreMethods) -> Piece:
             result = store.get(name)
@@ -121,9 +121,9 @@ class Client:
     def get_part(
         self, name: str, key: str | None, start: int, stop: int, into: memoryview | None = None
     ) -> Piece | None:
-        """Read the bytes ``start`` to ``stop`` of an object, fewer where it ends before; None if missing.
+        """Read the bytes ``start`` to ``stop`` of an object, fewer if it ends before; None if it is missing.
 
-        They go to ``into``, where that is given. Raises :class:`Failed` where it has no byte ``start``.
+        They go to ``into``, if given. Raises :class:`Failed` if the object has no byte ``start``.
         """
 
         def ask(store: ObjectStoreMethods) -> Piece:
@@ -141,21 +141,21 @@ class Client:
             raise
 
     def exists(self, name: str, key: str) -> bool:
-        """Whether an object is there."""
-        # HEAD is the quicker question, but a "no" without a body does not say what is missing, or why.
+        """Whether an object exists."""
+        # HEAD is quicker, but its "no" has no body: it does not say what is missing, or why.
         no = tuple(kind for kind in Kind if kind not in RETRIED)
         with suppress(Failed):
             self._call("look for", key, lambda store: store.head(name), self._stores.reading(0), expected=no)
             return True
         try:
             return self.get_part(name, key, 0, 1) is not None
-        except Failed:  # an object of no bytes has no first one
+        except Failed:  # an empty object has no first byte
             return True
 
     def put(self, name: str, key: str, parts: Sequence[memoryview | bytes], *, create: bool) -> bool:
-        """Write an object in one request; with ``create`` only where there is none. Whether it was written.
+        """Write an object in one request, with ``create`` only if it is missing; return whether it did.
 
-        False may also mean that it was written by a try of this very call whose answer was lost.
+        False may also mean that an earlier try of this call wrote it, and its answer was lost.
         """
         body = parts[0] if len(parts) == 1 else parts
 
@@ -170,7 +170,7 @@ class Client:
         return True
 
     def put_in_parts(self, name: str, key: str, parts: Sequence[memoryview | bytes]) -> None:
-        """Write a large object in several requests at a time, whole or not at all; clean up what fails."""
+        """Write a large object in several parallel requests, whole or not at all; clean up failures."""
         size = self._settings.part_bytes
         at_once = min(self._settings.concurrency, _PARTS_AT_ONCE)
 
@@ -180,11 +180,11 @@ class Client:
         self._call("write", key, ask, self._stores.trying_again(size, self._retries()), once=True)
 
     def delete(self, names: Sequence[str]) -> None:
-        """Delete up to :data:`DELETED_AT_ONCE` objects in one request; what is missing counts as deleted."""
+        """Delete up to :data:`DELETED_AT_ONCE` objects in one request; missing objects count as deleted."""
         self._call("delete", None, lambda store: store.delete(names), self._stores.sending(0))
 
     def list(self, folder: str) -> Iterator[list[str]]:
-        """Yield the names of all objects below ``folder``, page by page as they are asked for."""
+        """Yield the names of all objects below ``folder``; each page is requested when it is needed."""
         pages: Iterator[Sequence[ObjectMeta]] | None = None
         asker = library()
         last: str | None = None
@@ -192,16 +192,16 @@ class Client:
 
         def ask(store: ObjectStoreMethods) -> Sequence[ObjectMeta] | None:
             nonlocal asker, pages
-            if asker is not library():  # a fork came between two pages
+            if asker is not library():  # a fork happened between two pages
                 keep_for_ever(pages)
                 pages, asker = None, library()
             asked = pages if pages is not None else store.list(folder, offset=last, chunk_size=LISTED_AT_ONCE)
-            pages = None  # one that has failed cannot go on
+            pages = None  # a failed listing cannot go on
             page = next(asked, None)
             pages = asked
             return page
 
-        # After a failure it goes on behind the last name, where that leaves nothing out.
+        # After a failure it goes on behind the last name, if that skips nothing.
         while (
             page := self._call("list", None, ask, self._stores.reading(MIB), once=not sorted_so_far)
         ) is not None:
@@ -225,7 +225,7 @@ class Client:
         expected: Sequence[Kind] = (),
         once: bool = False,
     ) -> T:
-        """Make a request, and again while that may help and there is time, if not ``once``.
+        """Make a request; repeat it while that may help and there is time, unless ``once``.
 
         Raises :class:`Failed` for the kinds that are ``expected``.
         """

@@ -1,8 +1,8 @@
-"""Where the credentials of an S3 pool come from: looked for before the first request, so that it never waits.
+"""The credentials of an S3 pool: found before the first request, so that no request waits for them.
 
-Keys that belong together are taken from one place, never mixed: the options of the pool, a profile that the
-options name, the ``AWS_*`` variables, the profile files. What is left (a web identity, a container's or an
-instance's role) gives keys that expire; the client fetches and renews those by itself.
+Keys that belong together come from one place, never mixed: the options of the pool, a profile that the
+options name, the ``AWS_*`` variables, or the profile files. The remaining sources (a web identity, a
+container's or an instance's role) give keys that expire. The client fetches and renews those by itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Keys(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """What to sign with: ``keys``; nothing, if ``anonymous``; else what the client fetches by itself.
+    """What signs requests: ``keys``; nothing, if ``anonymous``; otherwise keys that the client fetches.
 
     ``source`` says in words where they come from.
     """
@@ -57,11 +57,11 @@ class Profile(NamedTuple):
 
 
 def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | None:
-    """Read profile ``name``, or else that of ``AWS_PROFILE``, or else the default one.
+    """Read profile ``name``, or the profile that ``AWS_PROFILE`` names, or the default profile.
 
-    The credentials file comes before the config file. None where nobody named a profile and there is no
-    default one. Raises :class:`~laila.errors.SettingsError` for a file that cannot be read, and for a named
-    profile that is not there.
+    The credentials file overrides the config file. Returns None if nobody named a profile and there is no
+    default profile. Raises :class:`~laila.errors.SettingsError` for a file that cannot be read, and for a
+    named profile that is missing.
     """
     wanted = name or environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
     section = wanted or "default"
@@ -104,7 +104,7 @@ def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | 
 def find_credentials(
     settings: S3Settings, profile: Profile | None, environment: Mapping[str, str]
 ) -> Credentials:
-    """Find what to sign requests with. Raises where there is nothing, or half of it."""
+    """Find the credentials that sign requests. Raises if there are none, or only half of them."""
     if settings.anonymous:
         return Credentials("anonymous=True: requests are not signed", anonymous=True)
     if settings.access_key_id or settings.secret_access_key:
@@ -153,7 +153,7 @@ _INDIRECT = ("role_arn", "sso_session", "sso_start_url", "credential_process", "
 
 
 def _has_identity(profile: Profile) -> bool:
-    """Whether it says who one is; many have a region and nothing more."""
+    """Whether the profile says who signs; many profiles have only a region."""
     return any(name in profile.options for name in ("aws_access_key_id", *_INDIRECT))
 
 

@@ -1,15 +1,15 @@
-"""The errors of pools on object stores, told apart by what to do about them.
+"""The errors of pools on object stores. Each kind needs another reaction.
 
     PoolError (OSError)
     └── ObjectStoreError                       a request that failed in any other way
         ├── CredentialsError (PermissionError)     no, wrong or expired credentials
-        ├── AccessDeniedError (PermissionError)    credentials that may not do this
-        ├── BucketNotFoundError (FileNotFoundError)  a bucket that is not there
-        ├── SlowDownError (BlockingIOError)        a service that asks for fewer requests, and went on asking
-        ├── UnreachableError (ConnectionError)     no connection, or one that broke
-        └── StalledError (TimeoutError)            no answer in time
+        ├── CredentialsError (PermissionError)     missing, wrong or expired credentials
+            ├── AccessDeniedError (PermissionError)    credentials that may not do this
+            ├── BucketNotFoundError (FileNotFoundError)  a missing bucket
+            ├── SlowDownError (BlockingIOError)        the service asked for fewer requests, at every try
+            ├── UnreachableError (ConnectionError)     no connection, or a broken connection
 
-No message holds a secret: not the keys, and nothing that was computed from them.
+No message holds a secret: neither the keys, nor anything that was computed from them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = [
 class ObjectStoreError(PoolError):
     """A request failed.
 
-    ``bucket`` and ``key`` (laila's key, or None where the request was about no single one) say about what,
-    ``code`` is the service's word for it (``"AccessDenied"``), ``status`` the HTTP status; None where there
-    was none.
+    ``bucket`` and ``key`` say what the request was about; ``key`` is laila's key, or None if the request was
+    about no single key. ``code`` is the service's code (``"AccessDenied"``) and ``status`` the HTTP status;
+    None if there was none.
     """
 
     bucket: str
@@ -42,15 +42,15 @@ class ObjectStoreError(PoolError):
 
 
 class CredentialsError(ObjectStoreError, PermissionError):
-    """There are no credentials, or the service does not take them: unknown, wrong or expired."""
+    """The credentials are missing, or the service refuses them: unknown, wrong or expired."""
 
 
 class AccessDeniedError(ObjectStoreError, PermissionError):
-    """The credentials are right, and may not do this."""
+    """The credentials are right, but may not do this."""
 
 
 class BucketNotFoundError(ObjectStoreError, FileNotFoundError):
-    """There is no such bucket."""
+    """The bucket does not exist."""
 
 
 class SlowDownError(ObjectStoreError, ConnectionError):
@@ -58,7 +58,7 @@ class SlowDownError(ObjectStoreError, ConnectionError):
 
 
 class UnreachableError(ObjectStoreError, ConnectionError):
-    """No connection to the service, or one that broke at every try."""
+    """The service could not be reached, or every connection broke."""
 
 
 class StalledError(ObjectStoreError, TimeoutError):

@@ -1,12 +1,11 @@
-"""Doing many requests at a time, with threads that stay for some seconds after the call that needed them.
+"""Many requests at a time, with threads that stay for some seconds after a call.
 
 The client's synchronous calls release the interpreter's lock, so threads are as quick as its asyncio
-interface, and simpler. The calling thread does its share, and more than its share where no helper is to be
-had (too many calls at once, or an interpreter that is ending and starts no thread any more): nothing ever
-waits for a free thread.
+interface, and simpler. The calling thread does its share. It does more if no helper is free (too many calls
+at once) or no thread can start (the interpreter ends): no call ever waits for a free thread.
 
-Helpers are daemons, so that an idle one keeps no program from ending. One that comes back from the client
-while the interpreter ends would abort the process, and so all of them are waited for at exit.
+Helpers are daemons, so an idle helper keeps no program from ending. A helper that returns from the client
+while the interpreter ends would abort the process, so the exit waits for all of them.
 """
 
 from __future__ import annotations
@@ -46,19 +45,19 @@ class HelperPool:
         _every.add(self)
 
     def _begin(self) -> None:
-        self._lock = locks.long_lock()  # of all that follows
+        self._lock = locks.long_lock()  # guards all attributes below
         self._changed = threading.Condition(self._lock)
-        self._free = self._most  # shares in the work that may still be given out
+        self._free = self._most  # shares of work that may still be given out
         self._offered: deque[_Job[Any, Any]] = deque()  # shares that no helper has taken yet
         self._threads: set[threading.Thread] = set()
-        self._idle = 0  # of the threads: those that have no share, and those that are being started
+        self._idle = 0  # threads without a share, and threads that are being started
         self._closed = False
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Return ``work`` of each item, in order, several at a time.
+        """Return ``work`` of each item, in order, several at a time. Blocks.
 
-        Once one has failed no further one is begun; what is under way ends before the error is raised, the
-        first in the order of the items. An interrupt (Ctrl-C) does not wait for it.
+        After a failure no further item begins. The running ones end before the error is raised: the first
+        error in the order of the items. An interrupt (Ctrl-C) does not wait for them.
         """
         if len(items) <= 1:
             return [work(item) for item in items]
@@ -77,13 +76,13 @@ class HelperPool:
         return job.outcome()
 
     def close(self) -> None:
-        """Let the helpers go, those at work when that is done. Calls are then done by who makes them."""
+        """Let the helpers go; busy helpers finish first. The calling threads then do all work."""
         with self._lock:
             self._closed = True
             self._changed.notify_all()
 
     def threads(self) -> list[threading.Thread]:
-        """The helpers that there are, idle or at work."""
+        """Return the helpers, idle or at work."""
         with self._lock:
             return list(self._threads)
 
@@ -121,7 +120,7 @@ class HelperPool:
 
     def _help(self) -> None:
         while (job := self._take()) is not None:
-            with suppress(BaseException):  # it is among the job's failures
+            with suppress(BaseException):  # the job keeps the failure
                 while job.step():
                     pass
             with self._lock:
@@ -130,7 +129,7 @@ class HelperPool:
                 job.helpers -= 1
                 if not job.helpers:
                     job.left.notify()
-                del job  # and all that it holds on to
+                del job  # the variable would keep the job and its results alive
 
     def _take(self) -> _Job[Any, Any] | None:
         """Wait for a share of a job; None when the helper is to go."""
@@ -152,16 +151,16 @@ class _Job(Generic[T, R]):
 
     def __init__(self, work: Callable[[T], R], items: Sequence[T], left: threading.Condition) -> None:
         self.helpers = 0  # at work on it
-        self.left = left  # told when there are none any more; its lock is that of `helpers`
+        self.left = left  # notified when no helper works on it any more; its lock guards `helpers`
         self._work = work
         self._items = items
-        self._next = itertools.count()  # next() of it is atomic
+        self._next = itertools.count()  # its next() is atomic
         self._results: list[R | None] = [None] * len(items)
         self._failures: dict[int, BaseException] = {}
         self.stopped = False
 
     def step(self) -> bool:
-        """Do one item; False when there are no more, or one has failed."""
+        """Do one item; return False if there are no more items, or one has failed."""
         if self.stopped or (place := next(self._next)) >= len(self._items):
             return False
         try:
@@ -170,7 +169,7 @@ class _Job(Generic[T, R]):
             self._failures[place] = error
             self.stopped = True
             if isinstance(error, Exception):
-                return False  # raised by outcome(), in the calling thread
+                return False  # outcome() raises it, in the calling thread
             raise
         return True
 

@@ -1,9 +1,9 @@
-"""The client library (obstore), as this process has it: after a fork, a copy of its own.
+"""The client library (obstore) of this process: after a fork, the child loads a copy of its own.
 
 The library's threads do not survive a fork, and a child that calls it waits for them for ever. They cannot be
 started again: they belong to variables of the shared library, which are set once. But the system loads a
-shared library once for each file, with variables of its own each time. So a forked child loads it again, from
-a copy of the file, when it first makes a request, if the library was used before the fork.
+shared library once for each file, with new variables each time. So a forked child loads it again, from a copy
+of the file, when it first makes a request, if the library was used before the fork.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _NATIVE = "obstore._obstore"
 
 
 class Library:
-    """One loaded library: what of it the pool uses."""
+    """One loaded library: the parts of it that the pool uses."""
 
     def __init__(self, store: ModuleType, exceptions: ModuleType) -> None:
         self.S3Store: type[obstore.store.S3Store] = store.S3Store
         self.BaseError: type[Exception] = exceptions.BaseError
         self.InvalidPathError: type[Exception] = exceptions.InvalidPathError
         self.used = False
-        """Whether a request was made by it, and so whether its threads were started."""
+        """Whether it has made a request, and so whether its threads run."""
 
 
 _library = Library(obstore.store, obstore.exceptions)
@@ -51,7 +51,7 @@ _lock = locks.long_lock()
 
 
 def library() -> Library:
-    """Return the library that works in this process. Raises ``OSError`` where it cannot be loaded again."""
+    """Return the library that works in this process. Raises ``OSError`` if it cannot be loaded again."""
     global _library, _forked
     if _forked:
         with _lock:
@@ -63,19 +63,19 @@ def library() -> Library:
 
 
 def keep_for_ever(what: object) -> None:
-    """Never free ``what``: the parent's objects in a forked child, whose end may wait for threads."""
+    """Never free ``what``: the parent's objects in a forked child. Freeing them may wait for threads."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
 
 
 def _load_again() -> Library:
-    found = importlib.util.find_spec(_NATIVE)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(_NATIVE)
+    if spec is None or spec.origin is None:
         raise OSError(f"the file of {_NATIVE} is not to be found")
     before = {
         name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "obstore"
     }
     keep_for_ever(before)
-    with _copy(found.origin) as path:
+    with _copy(spec.origin) as path:
         finder = _Finder(path)
         sys.meta_path.insert(0, finder)
         try:
@@ -84,7 +84,7 @@ def _load_again() -> Library:
             )
         finally:
             sys.meta_path.remove(finder)
-            # Whoever else imports it gets what was there before: their objects are of those classes.
+            # Other modules that import it get the library from before: their objects are of its classes.
             for name in [name for name in sys.modules if name.partition(".")[0] == "obstore"]:
                 keep_for_ever(sys.modules.pop(name))
             sys.modules.update(before)
@@ -109,7 +109,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 @contextmanager
 def _copy(origin: str) -> Iterator[str]:
-    """The name of a copy of the file, for as long as it takes to load it."""
+    """Yield the name of a copy of the file, until it is loaded."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("obstore", os.MFD_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""The errors of failed requests: what happened, where, what to do, and nothing secret."""
+"""The errors of failed requests. They say what happened, where, and what to do, and show no secret."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Place", "failure"]
 
 
 class Place(NamedTuple):
-    """Where a pool's objects are, in words: for messages."""
+    """The place of a pool's objects, in words: for messages."""
 
     label: Callable[[], str]
     bucket: str
@@ -33,11 +33,11 @@ class Place(NamedTuple):
     credentials: str
     """Where the credentials come from."""
     secrets: tuple[str, ...] = ()
-    """What no message may hold."""
+    """Texts that no message may hold."""
 
     @property
     def pool(self) -> str:
-        """What the pool is called now: a policy may have given it a name since it was opened."""
+        """The present label of the pool: a policy may have renamed it since it was opened."""
         return self.label()
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ _CREDENTIALS = {
 def failure(
     place: Place, verb: str, key: str | None, reply: Reply, tries: int, text: str
 ) -> ObjectStoreError:
-    """Make the error for ``reply``; ``text`` is what the client said: the cause, without what is secret."""
+    """Make the error for ``reply``; its cause is ``text``, the client's message, without secrets."""
     what = f"{verb} {key}" if key is not None else f"{verb} objects"
     again = f", {tries} times" if tries > 1 else ""
     said = f" ({reply.code})" if reply.code else f" (HTTP {reply.status})" if reply.status else ""
@@ -91,18 +91,18 @@ def failure(
 
 def _meaning(place: Place, reply: Reply) -> str:
     who = "the client library" if reply.status is None and reply.code is None else "the service"
-    told = f"{who} says {shown(reply.message)}" if reply.message else "the service does not say why"
+    reason = f"{who} says {shown(reply.message)}" if reply.message else "the service does not say why"
     match reply.kind:
         case Kind.NO_BUCKET:
             return "there is no such bucket; make it, or correct bucket_name, region_name or endpoint_url"
         case Kind.CREDENTIALS:
-            why = _CREDENTIALS.get(reply.code or "", told)
+            why = _CREDENTIALS.get(reply.code or "", reason)
             return f"{why}. The credentials came from {place.credentials}"
         case Kind.DENIED:
             return (
                 "the credentials may not do this; the pool needs s3:GetObject, s3:PutObject, s3:DeleteObject "
                 "and s3:ListBucket (without the last, a key that is not there is denied too). They came from "
-                f"{place.credentials}; {told}"
+                f"{place.credentials}; {reason}"
             )
         case Kind.REGION:
             expected = re.search(r"expecting '([\w-]+)'", reply.message)
@@ -116,13 +116,13 @@ def _meaning(place: Place, reply: Reply) -> str:
         case Kind.SLOW_DOWN:
             return "the service asks for fewer requests; lower concurrency=, or try again later"
         case Kind.SERVER:
-            return f"the service failed; try again later. {told[0].upper()}{told[1:]}"
+            return f"the service failed; try again later. {reason[0].upper()}{reason[1:]}"
         case Kind.FULL:
-            return f"there is no space left; {told}"
+            return f"there is no space left; {reason}"
         case Kind.UNSUPPORTED:
             return (
                 "the service does not do this; where it lacks If-None-Match on PutObject pass "
-                f"conditional_create=False, where it lacks DeleteObjects bulk_delete=False; {told}"
+                f"conditional_create=False, where it lacks DeleteObjects bulk_delete=False; {reason}"
             )
         case Kind.UNREADABLE:
             return (
@@ -140,11 +140,9 @@ def _meaning(place: Place, reply: Reply) -> str:
                 "delete it, or give the pool another prefix="
             )
         case Kind.MISSING | Kind.UNSAID:
-            return (
-                f"the answer is 404, and not in the way of S3; is endpoint_url that of an S3 service? {told}"
-            )
+            return f"the answer is 404, and not in the way of S3; is endpoint_url right? {reason}"
         case _:
-            return told
+            return reason
 
 
 def _without(text: str, secrets: tuple[str, ...]) -> str:
@@ -153,7 +151,7 @@ def _without(text: str, secrets: tuple[str, ...]) -> str:
     return text
 
 
-_LONGEST = 16 * 1024  # of what a service has answered, before it is looked at
+_LONGEST = 16 * 1024  # longer answers of a service are cut before anything looks at them
 # The text of an element ends where the next tag begins, or where the answer was cut.
 _COMPUTED = re.compile(
     r"<(?:CanonicalRequest|CanonicalRequestBytes|StringToSign|StringToSignBytes|SignatureProvided|AWSAccessKeyId|Token-\d+)>"
@@ -163,6 +161,6 @@ _COMPUTED = re.compile(
 
 
 def _scrubbed(text: str, secrets: tuple[str, ...]) -> str:
-    """What the client said, for people who look for the cause: its first part, without anything secret."""
+    """Return the first part of the client's message, without secrets, for people who look for the cause."""
     shown = text.partition("\n\nDebug source:")[0][:_LONGEST]
     return _without(_COMPUTED.sub("…", shown), secrets)[:2000]

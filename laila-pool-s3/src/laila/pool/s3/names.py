@@ -1,15 +1,15 @@
-"""How keys are written as object names, one-to-one, and back.
+"""Write keys as object names, one-to-one, and read them back.
 
-Any key of up to 512 bytes becomes a name of at most 255 bytes a segment, of letters, digits and ``-_.:%~``,
-which every service takes as they are. Usual keys stay readable::
+Any key of up to 512 bytes becomes a name of letters, digits and ``-_.:%~``, of at most 255 bytes a segment.
+Every service takes such names unchanged. Usual keys stay readable::
 
     LAILA:ENTRY:GLOBAL_ID:<uuid>       laila/LAILA:ENTRY:GLOBAL_ID:<uuid>.blob
     LAILA:ENTRY:GLOBAL_ID:<uuid>-3     laila/LAILA:ENTRY:GLOBAL_ID:<uuid>.evolutions/3.blob
 
-An object store lists by folder, so the evolutions of one entry have a folder of their own: the newest is
-found without a look at the rest of the pool. Other characters are written ``%XX``; a key that would become
-longer than 200 bytes by that is written ``~`` and its SHA-256, and is then known from the head of its blob
-alone. What is not written exactly so is somebody else's, and left alone.
+An object store lists by folder, so the evolutions of one entry have a folder of their own: the pool finds the
+newest without listing the rest. Other characters are written ``%XX``. If a key would then be longer than 200
+bytes, the name is ``~`` and its SHA-256, and only the head of the blob says the key. The pool leaves objects
+with any other name alone.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from laila.contract import MAX_KEY_BYTES, counts_evolution
 __all__ = ["FOLDER", "Named", "evolutions_folder", "name_of", "parse_name"]
 
 FOLDER = "laila"
-"""What a pool has lies in this folder, below the pool's prefix."""
+"""The pool's objects are in this folder, below the pool's prefix."""
 
 _SUFFIX = ".blob"
 _EVOLUTIONS = ".evolutions"
 _LONGEST = 200
-_DIGITS = 32  # of an evolution's number; what has more is a key as any other
-# The last group of a uuid may be all digits, and counts no evolution then.
+_DIGITS = 32  # of an evolution's number; a key with more digits is an ordinary key
+# The last group of a uuid may be all digits; it is not an evolution.
 _WHOLE_ID = re.compile(r":[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 _HASHED = re.compile(r"~[0-9a-f]{64}")
 
 
 class Named(NamedTuple):
-    """What an object name says."""
+    """The parts of an object name."""
 
     key: str | None
-    """The key, or None where it is hashed and the blob's head has to tell."""
+    """The key, or None if the name is a hash and only the blob's head says the key."""
     number: int | None
-    """Of an evolution."""
+    """The number of the evolution, or None."""
 
 
 def name_of(key: str) -> str:
@@ -58,7 +58,7 @@ def evolutions_folder(stem: str) -> str:
 
 
 def parse_name(name: str) -> Named | None:
-    """Return what a name below the pool's prefix says, or None where it is not one of :func:`name_of`."""
+    """Return the meaning of a name below the pool's prefix, or None for somebody else's name."""
     folder, _, rest = name.partition("/")
     if folder != FOLDER or not rest.endswith(_SUFFIX):
         return None

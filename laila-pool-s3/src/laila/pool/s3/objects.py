@@ -1,4 +1,4 @@
-"""What pools on object stores do, whatever the service: the contract's methods, as requests for objects."""
+"""Everything that pools on object stores share: the contract's methods, as requests for objects."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ __all__ = ["ObjectPool"]
 
 _log = logger("laila.pool.s3")
 
-_HEAD = 4096  # what is read of an object to see its head; a longer one is read again
-_FEW_DELETED = 25  # in one request, of many at a time: fewer cost more in requests than they gain
-_REPLACED = 20  # how often a reader begins again because the object was replaced under its hands
+_HEAD = 4096  # bytes of the object that are read for its head; a longer head is read again
+# at least in one request, if there are many requests: fewer cost more requests than they gain
+_FEW_DELETED = 25
+_REPLACED = 20  # how often a reader begins again because somebody replaced the object meanwhile
 
 
 class _Replaced(Exception):
-    """Another version of the object answered than the one that is being read."""
+    """Another version of the object answered, not the version that is being read."""
 
 
 class ObjectPool(Pool):
@@ -44,7 +45,7 @@ class ObjectPool(Pool):
     durability = "power"
     writers = "network"
     creation: ClassVar[Literal["process", "host", "network"]] = "network"
-    max_blob_bytes = 5 * 1024 * MIB  # what one PUT takes, and only one PUT can be conditional
+    max_blob_bytes = 5 * 1024 * MIB  # one PUT takes no more, and only a single PUT can be conditional
 
     settings: S3Settings
 
@@ -60,12 +61,13 @@ class ObjectPool(Pool):
         prefix = settings.key_prefix.strip("/")
         self._root = f"{prefix}/" if prefix else ""
         self._helper_pool = HelperPool(settings.concurrency, f"laila-{settings.prefix}")
-        # Of keys, where the service does not see to it.
+        # One lock a key, if the service does not make creation atomic.
         self._creating = [locks.long_lock() for _ in range(0 if settings.conditional_create else 64)]
-        self._tells_deletes = True  # _delete does; else it would be found out by asking for each key first
+        # _delete says whether a key was there, so nobody needs to ask for each key first
+        self._tells_deletes = True
 
     def _connect(self, open_store: Open, place: Place) -> None:
-        """Second half of the constructor: from here on requests can be made."""
+        """Open the client: the second half of the constructor. Requests work from here on."""
         self._bucket = place.bucket
         self._client = Client(open_store, place, self.settings)
 
@@ -77,11 +79,11 @@ class ObjectPool(Pool):
         return self._root + name_of(key)
 
     def check(self) -> None:
-        """Try out on the service what the pool relies on, with an object that is deleted again.
+        """Try out the service's features with an object that is deleted again. Blocks.
 
-        Some services take a request and leave out what it asks for: without conditional writes two writers
-        would overwrite each other's constants, and neither would be told. Raises :class:`ObjectStoreError`,
-        which says what the service does not do and which option does without, and what any request raises.
+        Some services accept a request and ignore a part of it. Without conditional writes, two writers would
+        overwrite each other's constants, and neither would notice. Raises :class:`ObjectStoreError`, which
+        says what the service lacks and which option works without it, and any error of a request.
         """
         self._check_open()
         stem = f"laila-check-{uuid4()}"
@@ -114,12 +116,12 @@ class ObjectPool(Pool):
 
     def _read_verified(self, key: str) -> Blob | memoryview | bytes | None:
         """Read a blob and verify it, while others of the batch are on their way."""
-        found = self._read(key)
+        body = self._read(key)
         try:
-            # What it was read into, where that can be written to, is nobody else's.
-            return None if found is None else Blob.from_bytes(found, key=key, own=True)
+            # Nobody else uses the memory that the blob was read into, if it is writable.
+            return None if body is None else Blob.from_bytes(body, key=key, own=True)
         except CorruptEntryError:
-            return found  # told by whoever asked, with the pool's name; the others are not damaged
+            return body  # the caller reports it, with the pool's name; the other blobs are not damaged
 
     def _read_head(self, key: str) -> memoryview | bytes | None:
         return self._get_head(self._name(key), key)
@@ -134,7 +136,7 @@ class ObjectPool(Pool):
         return self._helper_pool.map(self._exists, keys)
 
     def _get(self, name: str, key: str | None) -> memoryview | bytes | None:
-        """Read an object, all of it of one version; None where it is missing."""
+        """Read an object, all of it from one version; None if it is missing."""
         for _ in range(_REPLACED):
             whole = self._client.get(name, key)
             if whole is None:
@@ -148,11 +150,11 @@ class ObjectPool(Pool):
         raise self._replaced(name, key)
 
     def _get_head(self, name: str, key: str | None) -> memoryview | bytes | None:
-        """Read the head of an object; None where it is missing."""
+        """Read the head of an object; None if it is missing."""
         for _ in range(_REPLACED):
             try:
                 start = self._client.get_part(name, key, 0, _HEAD)
-            except Failed:  # an object of no bytes
+            except Failed:  # an empty object
                 return b""
             if start is None:
                 return None
@@ -175,7 +177,7 @@ class ObjectPool(Pool):
                 name,
                 key,
             )
-        # Without what tells versions apart, only one request is sure to give no mix of two.
+        # If versions cannot be told apart, only a single request never mixes two.
         count = 1 if version.version is None else math.ceil(nbytes / self.settings.part_bytes)
         edges = [nbytes * i // count for i in range(count + 1)]
         buffer = allocate(nbytes)
@@ -212,7 +214,7 @@ class ObjectPool(Pool):
     # -- listing -------------------------------------------------------------------------------------------
 
     def _names(self, folder: str) -> Iterator[dict[str, Named]]:
-        """Yield what is this pool's in ``folder``, by full name, page by page."""
+        """Yield the full names of this pool's objects in ``folder``, page by page."""
         skip = len(self._root)
         for page in self._client.list(self._root + folder):
             yield {name: named for name in page if (named := parse_name(name[skip:])) is not None}
@@ -220,17 +222,17 @@ class ObjectPool(Pool):
     def _keys(self) -> Iterator[str]:
         for names in self._names(FOLDER):
             hashed = [name for name, named in names.items() if named.key is None]
-            told = dict(zip(hashed, self._helper_pool.map(self._key_in, hashed), strict=True))
+            hashed_keys = dict(zip(hashed, self._helper_pool.map(self._key_in, hashed), strict=True))
             for name, named in names.items():
-                key = told[name] if named.key is None else named.key
+                key = hashed_keys[name] if named.key is None else named.key
                 if key is not None:
                     yield key
 
     def _key_in(self, name: str) -> str | None:
-        """The key in the head of an object whose name does not say it; None where it is gone, or damaged."""
-        found = self._get_head(name, None)
+        """Return the key in the head of an object with a hashed name; None if it is gone or damaged."""
+        start = self._get_head(name, None)
         try:
-            return None if found is None else Blob.read_head(found).key
+            return None if start is None else Blob.read_head(start).key
         except CorruptEntryError as error:
             _log.warning("object %s in bucket %s is left out of a listing: %s", name, self._bucket, error)
             return None
@@ -246,7 +248,7 @@ class ObjectPool(Pool):
         return sorted(numbers)
 
     def histories_here(self, stems: Sequence[str]) -> list[list[int]]:
-        """See :meth:`laila.contract.Pool.histories_here`; several stems are listed at a time."""
+        """Return the evolutions of each stem; lists several stems at a time. Blocks."""
         self._check_open()
         return self._helper_pool.map(self._evolutions, stems)
 
@@ -260,7 +262,7 @@ class ObjectPool(Pool):
             self._client.put(self._name(key), key, parts, create=False)
 
     def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
-        last = dict(items)  # of two under one key the later one stays
+        last = dict(items)  # the later of two items with one key stays
         self._helper_pool.map(lambda item: self._write(*item), list(last.items()))
 
     def _create(self, key: str, blob: Blob) -> bool:
@@ -274,7 +276,7 @@ class ObjectPool(Pool):
         return self._client.put(self._name(key), key, parts, create=True)
 
     def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
-        first: dict[str, int] = {}  # of two under one key the earlier one is made
+        first: dict[str, int] = {}  # the earlier of two items with one key is made
         for place, (key, _) in enumerate(items):
             first.setdefault(key, place)
         made = self._helper_pool.map(lambda place: self._create(*items[place]), list(first.values()))
@@ -285,32 +287,32 @@ class ObjectPool(Pool):
         return self._delete_many([key])[0]
 
     def _delete_many(self, keys: Sequence[str]) -> list[bool]:
-        # Deleting does not tell what was there: it is asked before.
-        there = self._existing(list(dict.fromkeys(keys)))
-        self._delete_objects([self._name(key) for key in there])
+        # Deleting does not say which keys were there, so the pool asks before.
+        existing = self._existing(list(dict.fromkeys(keys)))
+        self._delete_objects([self._name(key) for key in existing])
         first = {key: place for place, key in reversed(list(enumerate(keys)))}
-        deleted = {first[key] for key in there}
+        deleted = {first[key] for key in existing}
         return [place in deleted for place in range(len(keys))]
 
     def _existing(self, keys: Sequence[str]) -> list[str]:
-        """Those of ``keys`` that are there, in any order."""
+        """Return those of ``keys`` that exist, in any order."""
         unknown = {self._name(key): key for key in keys}
-        there: list[str] = []
+        existing: list[str] = []
         at_once = self.settings.concurrency
-        # A page of a listing takes no longer than a few questions, and a small pool has few of them.
+        # A page of a listing takes no longer than a few questions, and a small pool has few pages.
         if len(unknown) > at_once:
-            with suppress(AccessDeniedError):  # who may not list may ask
+            with suppress(AccessDeniedError):  # a user who may not list may still ask
                 for page in self._client.list(self._root + FOLDER):
-                    found = [unknown.pop(name) for name in page if name in unknown]
-                    there += found
-                    if len(found) < 2 * at_once or len(unknown) <= at_once:
+                    listed = [unknown.pop(name) for name in page if name in unknown]
+                    existing += listed
+                    if len(listed) < 2 * at_once or len(unknown) <= at_once:
                         break
         others = list(unknown.values())
         answers = self._helper_pool.map(self._exists, others)
-        return there + [key for key, answer in zip(others, answers, strict=True) if answer]
+        return existing + [key for key, answer in zip(others, answers, strict=True) if answer]
 
     def _delete_objects(self, names: Sequence[str]) -> None:
-        """Delete objects, in requests for many each, several at a time: services do them one by one."""
+        """Delete objects, many in each request, several requests at a time: services delete one by one."""
         size = 1
         if self.settings.bulk_delete:
             even = math.ceil(len(names) / self.settings.concurrency)

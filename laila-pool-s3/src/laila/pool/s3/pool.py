@@ -29,19 +29,20 @@ _CUSTOMER_KEY = "AWS_SSE_CUSTOMER_KEY_BASE64"
 
 
 class S3Pool(ObjectPool):
-    """A pool in a bucket of AWS S3, or of any service that speaks its language (``endpoint_url``).
+    """A pool in a bucket of AWS S3, or of any compatible service (``endpoint_url``).
 
-    What is not given comes from ``laila.args``, the ``LAILA_S3_*`` and ``AWS_*`` variables and the AWS
-    profile files. A write that has returned is as safe as the service keeps it; each entry is written whole
-    or not at all. Any number of processes anywhere may use one bucket and prefix at the same time. See
-    ``docs/reference/pool-s3.md``.
+    Missing options come from ``laila.args``, the ``LAILA_S3_*`` and ``AWS_*`` variables and the AWS profile
+    files. A write that has returned is as safe as the service keeps it; each entry is written whole or not at
+    all. Any number of processes anywhere may use one bucket and prefix at the same time. The page
+    ``docs/reference/pool-s3.md`` has the details.
 
-    ``prefix`` is what the pool's object names begin with; the other options are those of
-    :class:`S3Settings`. No request is made before the first use. Thread-safe; usable in forked
-    children.
+    ``prefix`` begins the names of the pool's objects; the other options are those of :class:`S3Settings`. No
+    request is made before the first use. Thread-safe; usable in forked children.
 
-    Raises: CredentialsError: there are no credentials, or (at a request) the service does not take them.
-        AccessDeniedError: the credentials may not do this. BucketNotFoundError: there is no such bucket.
+    Raises:
+        CredentialsError: there are no credentials, or (at a request) the service refuses them.
+        AccessDeniedError: the credentials may not do this.
+        BucketNotFoundError: there is no such bucket.
         SlowDownError, UnreachableError, StalledError: the service did not do it, at any try within
         ``deadline``. ObjectStoreError: any other failure; the base of the others, and a
         :class:`~laila.errors.PoolError`.
@@ -114,7 +115,7 @@ class S3Pool(ObjectPool):
         region = settings.region_name or options.get("region") or _DEFAULT_REGION
         super().__init__(settings, nickname=nickname, transformations=transformations, write=write)
         if not settings.conditional_create:
-            self.creation = "process"  # type: ignore[misc]  # this pool's, in place of the class's
+            self.creation = "process"  # type: ignore[misc]  # for this pool, not the class
         place = Place(
             lambda: self.label,
             settings.bucket_name,
@@ -157,9 +158,9 @@ class S3Pool(ObjectPool):
     def from_url(cls, url: str, **options: object) -> Self:
         """Open ``s3://bucket/prefix``, with options in the query: ``?endpoint_url=https://…&region_name=…``.
 
-        Those in ``options`` come first; ``s3://`` leaves the bucket to them, ``laila.args`` and
-        ``LAILA_S3_BUCKET_NAME``. In the path ``%`` writes what a URL cannot. Raises
-        :class:`~laila.errors.SettingsError` for anything else, keys in the URL among it: URLs are shown in
+        ``options`` override the query. With ``s3://`` alone the bucket comes from ``options``, ``laila.args``
+        or ``LAILA_S3_BUCKET_NAME``. In the path ``%`` quotes characters that a URL cannot hold. Raises
+        :class:`~laila.errors.SettingsError` for any other URL, also for keys in the URL: URLs are shown in
         logs and lists of processes.
         """
         parts = urlsplit(url)
@@ -174,17 +175,17 @@ class S3Pool(ObjectPool):
             raise SettingsError(
                 f"{shown_url(url)} is no URL of an S3 pool: write s3://bucket/prefix", option="url"
             )
-        given = S3Settings.parse_query(parts.query)
-        if "key_prefix" in given:
-            given["prefix"] = given.pop("key_prefix")
+        settings = S3Settings.parse_query(parts.query)
+        if "key_prefix" in settings:
+            settings["prefix"] = settings.pop("key_prefix")
         if parts.netloc:
-            given["bucket_name"] = unquote(parts.netloc)
+            settings["bucket_name"] = unquote(parts.netloc)
         if parts.path.strip("/"):
-            given["prefix"] = unquote(parts.path)
-        return cls(**{**given, **options})  # type: ignore[arg-type]  # checked by S3Settings
+            settings["prefix"] = unquote(parts.path)
+        return cls(**{**settings, **options})  # type: ignore[arg-type]  # checked by S3Settings
 
     def options(self) -> dict[str, object]:
-        """See :meth:`laila.contract.Pool.options`."""
+        """Return the options that :class:`laila.contract.Pool` lists."""
         options = super().options()
         options["prefix"] = options.pop("key_prefix")
         return options
@@ -194,7 +195,7 @@ class S3Pool(ObjectPool):
 
 
 def _check_place(settings: S3Settings) -> None:
-    """Raise where data has named the service, and the user's own credentials would be sent there."""
+    """Raise if data has named the service, and the user's own credentials would be sent there."""
     if settings.at_own_place or settings.anonymous or settings.access_key_id:
         return
     raise SettingsError(
@@ -210,8 +211,8 @@ def _profile(settings: S3Settings) -> Profile | None:
     try:
         return read_profile(settings.profile_name, os.environ)
     except SettingsError:
-        # Whoever gives the keys needs no profile; a region or an endpoint in one is then taken where it can
-        # be.
+        # A caller who gives the keys needs no profile. Its region or endpoint is used if the profile can be
+        # read.
         if settings.profile_name is not None or not (settings.access_key_id or settings.anonymous):
             raise
         return None
@@ -220,7 +221,7 @@ def _profile(settings: S3Settings) -> Profile | None:
 def _configuration(
     settings: S3Settings, endpoint: str | None, region: str, credentials: Credentials
 ) -> S3Config:
-    """What the library is told; said in full, since it fills what is left open from variables of its own."""
+    """Return the library's options. All are named, since it fills missing ones from variables of its own."""
     config: S3Config = {
         "bucket": settings.bucket_name,
         "region": region,
@@ -238,7 +239,7 @@ def _configuration(
 
 
 def _provider(credentials: Credentials) -> object:
-    """The keys as the library asks for them: from nowhere else, and not where its objects would show them."""
+    """Return the keys in the library's form: it asks nowhere else, and its objects do not show them."""
     keys = credentials.keys
     if keys is None:
         return None
@@ -255,7 +256,7 @@ def _provider(credentials: Credentials) -> object:
 
 
 def _bears_secrets(credentials: Credentials) -> bool:
-    """Whether requests bear something secret beside their signature. The keys of a role come with a token."""
+    """Whether requests carry a secret beside their signature. The keys of a role come with a token."""
     if credentials.anonymous:
         return _CUSTOMER_KEY in os.environ
     return credentials.keys is None or bool(credentials.keys.session_token) or _CUSTOMER_KEY in os.environ
@@ -274,7 +275,7 @@ def _authorities(path: str | None) -> bytes | None:
         with open(os.path.expanduser(path), "rb") as file:
             return file.read()
     except OSError as error:
-        # Its name is not repeated: it may be another option's value, given here by mistake.
+        # The message does not repeat the name: it may be the value of another option, given here by mistake.
         raise SettingsError(
             f"the file that ca_bundle names cannot be read: {error.strerror}", option="ca_bundle"
         ) from None

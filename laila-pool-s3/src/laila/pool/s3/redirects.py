@@ -1,11 +1,11 @@
-"""Redirects: the client library follows them, and takes a session token along to wherever they lead.
+"""Redirects: the client library follows them, and takes a session token along to any host.
 
-It drops the signature on the way to another host, but neither ``x-amz-security-token`` nor a customer's key,
-and no option of it forbids redirects. What can be told is which hosts are reached without a proxy. So a proxy
-is named where nothing can listen, for every host but the pool's own: a redirect to another one ends there,
-before anything is sent. That does not tell the ports of one host apart. Over TLS the certificate does. Over
-plain http the service itself is named as the proxy, which HTTP demands of every server to understand: then
-each request goes to it, also one that follows a redirect.
+On the way to another host it drops the signature, but neither ``x-amz-security-token`` nor a customer's key,
+and it has no option that forbids redirects. But it has an option that says which hosts are reached without a
+proxy. So this module names a proxy address where nothing can listen, for every host except the pool's own. A
+redirect to another host then fails before anything is sent. That does not tell the ports of one host apart.
+Over TLS the certificate does. Over plain http the service itself is named as the proxy, which HTTP demands of
+every server to understand: then each request goes to it, also after a redirect.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["NOWHERE", "redirects_refused"]
 
 NOWHERE = "127.0.0.1:0"
-"""An address that no connection can be made to: there is no port 0."""
+"""An address without connections: there is no port 0."""
 
 _METADATA = ("169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23")
 _OWN_ADDRESSES = (
@@ -40,11 +40,11 @@ _OWN_ADDRESSES = (
 def redirects_refused(
     endpoint: str | None, region: str, bucket: str, environment: Mapping[str, str], *, token: bool, role: bool
 ) -> ClientConfig:
-    """Return options of the client with which no redirect takes what is secret to another host.
+    """Return options of the client that keep redirects from taking secrets to another host.
 
-    ``token`` says that requests bear something secret beside the signature, ``role`` that the library fetches
-    keys by itself. Raises :class:`~laila.errors.SettingsError` where that cannot be had: a proxy that the
-    environment names goes anywhere.
+    ``token`` says that requests carry a secret beside the signature, ``role`` that the library fetches keys
+    by itself. Raises :class:`~laila.errors.SettingsError` if that is impossible: a proxy that the environment
+    names goes anywhere.
     """
     hosts = _hosts(endpoint, region, bucket)
     if role:
@@ -65,25 +65,25 @@ def redirects_refused(
 
 
 def _hosts(endpoint: str | None, region: str, bucket: str) -> list[str]:
-    """The hosts of the bucket; a name means those below it too."""
+    """Return the hosts of the bucket; a name includes the hosts below it."""
     if endpoint is not None:
         return [urlsplit(endpoint).hostname or ""]
     hosts = [f"s3.{region}.amazonaws.com"]
-    if bucket.endswith("--x-s3"):  # of the kind that is called directory bucket
+    if bucket.endswith("--x-s3"):  # a directory bucket
         hosts.append(f"s3express-{bucket.split('--')[-2]}.{region}.amazonaws.com")
     return hosts
 
 
 def _own_hosts(environment: Mapping[str, str]) -> list[str]:
-    found: list[str] = []
+    hosts: list[str] = []
     for name in _OWN_ADDRESSES:
         try:
             host = urlsplit(environment.get(name, "")).hostname
-        except ValueError:  # the library tells
+        except ValueError:  # the library reports it
             continue
         if host:
-            found.append(host)
-    return found
+            hosts.append(host)
+    return hosts
 
 
 def _goes_by_proxy(endpoint: str | None, host: str, environment: Mapping[str, str]) -> bool:

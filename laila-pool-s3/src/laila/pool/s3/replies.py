@@ -1,8 +1,8 @@
-"""What a failed request means, read from the client's exception.
+"""Read the meaning of a failed request from the client's exception.
 
 The client has a class for some failures and text for the others: the HTTP status, S3's XML, or the kind of
-the network's fault, all in one string that may also quote what a signature was computed from. It is read
-here, and nothing of it goes further but the status, the service's code and its message.
+network fault, all in one string. That string may also quote the input of a signature. This module reads the
+string, and passes on only the status, the service's code and its message.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["Kind", "Reply", "read_reply"]
 
 
 class Kind(Enum):
-    """What a failure is, as far as one acts on it."""
+    """The kinds of failures that need different reactions."""
 
     MISSING = "missing"
     """The object is not there."""
     EXISTS = "exists"
     """The object is there already."""
     CONFLICT = "conflict"
-    """Somebody else is writing it at this moment: may succeed later."""
+    """Somebody else is writing the object at this moment: may succeed later."""
     RANGE = "range"
-    """The object is shorter than what was asked of it."""
+    """The object is shorter than the requested range."""
     NO_BUCKET = "no bucket"
     CREDENTIALS = "credentials"
     DENIED = "denied"
@@ -42,18 +42,18 @@ class Kind(Enum):
     UNSUPPORTED = "unsupported"
     TIMEOUT = "timeout"
     NETWORK = "network"
-    """No connection, or one that broke."""
+    """No connection, or a broken connection."""
     UNREADABLE = "unreadable"
     """An answer to DeleteObjects that the client cannot read."""
     UNSAID = "unsaid"
     """404, without a word about what is missing."""
     NAME = "name"
-    """An object whose name the client cannot take, such as one with a line break."""
+    """The client cannot take the object's name, for example because of a line break."""
     OTHER = "other"
 
 
 RETRIED = frozenset({Kind.CONFLICT, Kind.SLOW_DOWN, Kind.SERVER, Kind.TIMEOUT, Kind.NETWORK})
-"""What may succeed later."""
+"""The kinds that may succeed later."""
 
 
 class Reply(NamedTuple):
@@ -141,26 +141,26 @@ _BY_STATUS = {
 
 
 def read_reply(error: BaseException, bucket: str) -> Reply:
-    """Read what the client raised: about a request to ``bucket``, or about one for credentials."""
+    """Read the client's error about a request to ``bucket``, or about a request for credentials."""
     text = str(error)
     if isinstance(error, library().InvalidPathError):
         return Reply(Kind.NAME, message=text.partition("\n\nDebug source:")[0][:300])
-    # The first part is for people and holds each fact once; the second repeats it as the client's own
+    # The first part is for people and holds each fact once. The second part repeats it as the client's own
     # structures.
     shown, _, structures = text.partition("\n\nDebug source:")
-    # What a service answers may be of any length: nothing is looked for beyond what a person would read.
+    # A service may answer any length: this searches only as much as a person would read.
     shown, structures = shown[:_LONGEST], structures[:_LONGEST]
-    status = int(found[1]) if (found := _STATUS.search(shown)) else None
-    code = found[1] if (found := _CODE.search(shown)) else None
-    message = unescape(found[1]) if (found := _MESSAGE.search(shown)) else ""
-    # One error for each object: the first says enough. Key, message and code stand in one line.
+    status = int(match[1]) if (match := _STATUS.search(shown)) else None
+    code = match[1] if (match := _CODE.search(shown)) else None
+    message = unescape(match[1]) if (match := _MESSAGE.search(shown)) else ""
+    # One error for each object: the first one is enough. Key, message and code are on one line.
     refused = shown.partition(_DELETE)[2].partition("\n")[0]
-    if refused and (found := _DELETE_CODE.search(refused)):
-        message, code = refused[: found.start()].partition(": ")[2], found[1]
+    if refused and (match := _DELETE_CODE.search(refused)):
+        message, code = refused[: match.start()].partition(": ")[2], match[1]
     message = " ".join(message.split())[:300]
     if "redirect without LOCATION" in shown:
         return Reply(Kind.REGION, 301, "PermanentRedirect")
-    if (found := _ADDRESS.search(shown)) and bucket not in found[1]:
+    if (match := _ADDRESS.search(shown)) and bucket not in match[1]:
         return Reply(Kind.CREDENTIALS, status, code, message or "the keys of the role could not be fetched")
     if "Got invalid DeleteObjects response" in shown:
         return Reply(Kind.UNREADABLE, status, code)

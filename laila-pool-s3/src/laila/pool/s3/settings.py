@@ -18,11 +18,11 @@ __all__ = ["MIB", "S3Settings", "check_bucket", "check_endpoint", "check_prefix"
 MIB = 1024 * 1024
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _BUCKET = re.compile(r"(?:[A-Za-z0-9_-]{0,128}:)?[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
-_LONGEST_PREFIX = 512  # of S3's 1,024 bytes for a name; what comes after it needs less than 300
+_LONGEST_PREFIX = 512  # of S3's 1,024 bytes for a name; the rest of a name needs less than 300
 
 
 def check_bucket(name: str, *, in_host: bool) -> None:
-    """Raise ``SettingsError`` where ``name`` cannot be a bucket's, and could make another URL or host."""
+    """Raise ``SettingsError`` if ``name`` cannot be a bucket's name, and could make another URL or host."""
     # Ceph writes a tenant before a colon.
     if not _BUCKET.fullmatch(name) or ".." in name or (in_host and ":" in name):
         raise SettingsError(
@@ -32,7 +32,7 @@ def check_bucket(name: str, *, in_host: bool) -> None:
 
 
 def check_prefix(value: str) -> None:
-    """Raise ``ValueError`` where object names cannot begin with ``value``."""
+    """Raise ``ValueError`` if object names cannot begin with ``value``."""
     segments = value.strip("/").split("/") if value.strip("/") else []
     if any(segment in ("", ".", "..") for segment in segments):
         raise ValueError(
@@ -53,18 +53,18 @@ def _at_least(least: float) -> Any:
 
 
 def _service(url: str | None) -> object:
-    """What answers at an endpoint: what credentials are for."""
+    """Return the service at an endpoint: credentials belong to it."""
     if url is None:
         return None
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:  # nothing can be reached by it
+    except ValueError:  # nothing can be reached by such a URL
         return url
 
 
 def _region(settings: object, field: Any, value: str | None) -> None:
-    # It becomes a part of AWS's host names, of which a slash would make another host.
+    # It becomes a part of AWS's host names; a slash in it would make another host.
     if value is not None and not _REGION.fullmatch(value):
         raise ValueError("a region is letters, digits and hyphens, such as eu-central-1")
 
@@ -80,14 +80,14 @@ class S3Settings(Settings):
         default="",
         arg="s3.prefix",
         env="LAILA_S3_PREFIX",
-        help="what the pool's object names begin with, such as `team/results`; `prefix=` in a call",
+        help="the beginning of the pool's object names, such as `team/results`; `prefix=` in a call",
         validator=lambda settings, field, value: check_prefix(value),
     )
     access_key_id: str | None = option(
         default=None, secret=True, help="with `secret_access_key`; else a profile or the `AWS_*` variables"
     )
-    secret_access_key: str | None = option(default=None, secret=True, help="what requests are signed with")
-    session_token: str | None = option(default=None, secret=True, help="what temporary keys were issued with")
+    secret_access_key: str | None = option(default=None, secret=True, help="the key that signs requests")
+    session_token: str | None = option(default=None, secret=True, help="the token of temporary keys")
     profile_name: str | None = option(
         printed=True,
         default=None,
@@ -129,7 +129,7 @@ class S3Settings(Settings):
     concurrency: int = option(
         printed=True,
         default=32,
-        help="how many requests one call has under way at most",
+        help="the most requests of one call at a time",
         validator=_at_least(1),
     )
     part_bytes: int = option(
@@ -165,12 +165,12 @@ class S3Settings(Settings):
 
     @property
     def large_bytes(self) -> int:
-        """What is larger goes in parts: below, their overhead is more than what they gain."""
+        """Larger blobs are sent in parts; below this size the overhead of parts is more than the gain."""
         return 4 * self.part_bytes
 
 
 def check_endpoint(url: str, *, allow_http: bool) -> None:
-    """Raise ``SettingsError`` where ``url`` is no endpoint, or would send payloads in the clear."""
+    """Raise ``SettingsError`` if ``url`` is not an endpoint, or would send payloads in the clear."""
     if "@" in url:
         raise SettingsError(
             "endpoint_url holds no user and password: give access_key_id= and secret_access_key=",

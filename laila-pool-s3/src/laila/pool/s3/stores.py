@@ -1,4 +1,4 @@
-"""The client library's stores: one for each kind and size of request, since time limits are a store's own."""
+"""The client library's stores: one for each kind and size of request, because they set time limits."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "Stores"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds between two tries: doubled from the one to the other."""
+"""Seconds between two tries; each pause is double the one before."""
 
-_SECONDS_PER_MIB = 4.0  # beyond `timeout`: the slowest line that is reckoned with carries 256 KiB a second
+_SECONDS_PER_MIB = 4.0  # beyond `timeout`: the slowest line that this allows carries 256 KiB a second
 _CONNECT_SECONDS = 5.0
 
 
@@ -33,9 +33,9 @@ _every: WeakSet[Stores] = WeakSet()
 
 
 class Stores:
-    """Opens the library's stores by ``open_store`` as they are needed. Thread-safe.
+    """Opens the library's stores by ``open_store`` when they are needed. Thread-safe.
 
-    Raises what ``open_store`` raises, for wrong options, when it is made.
+    The constructor raises the errors of ``open_store``, for wrong options.
     """
 
     def __init__(self, open_store: Open, settings: S3Settings) -> None:
@@ -48,28 +48,28 @@ class Stores:
         self.sending(0)
 
     def reading(self, most: int) -> ObjectStoreMethods:
-        """For answers of up to ``most`` bytes; one that gives no more for `timeout` seconds has stalled."""
+        """Return the store for answers of up to ``most`` bytes that pause less than `timeout` seconds."""
         return self._of(("reading", most), most, stall=True)
 
     def sending(self, nbytes: int) -> ObjectStoreMethods:
-        """For requests of so many bytes, and short answers."""
+        """Return the store for requests of so many bytes, with short answers."""
         mib = 0
-        if nbytes > MIB:  # a few stores do for all sizes: the limit is rounded up to a power of four
+        if nbytes > MIB:  # a few stores are enough for all sizes: the limit is rounded up to a power of four
             mib = 4 ** (((nbytes - 1) // MIB).bit_length() + 1 >> 1)
         return self._of(("sending", mib), mib * MIB)
 
     def trying_again(self, nbytes: int, retries: int) -> ObjectStoreMethods:
-        """For what takes several requests: the library tries each again by itself."""
+        """Return the store for work that takes several requests: the library repeats each by itself."""
         return self._of(("again", nbytes, retries), nbytes, retries=retries)
 
     def close(self) -> None:
-        """Let go of them: each closes its connections when the last request by it is done."""
+        """Let go of the stores: each closes its connections when its last request is done."""
         with self._lock:
             self._opened.clear()
             self._closed = True
 
     def begin_anew(self) -> None:
-        """In a forked child: the stores are the parent's, as their connections are."""
+        """Forget the stores in a forked child: they and their connections belong to the parent."""
         keep_for_ever(self._opened)
         self._opened = {}
 

@@ -1,4 +1,4 @@
-"""laila's Dask task force: see :class:`DaskTaskForce`."""
+"""laila's Dask task force: :class:`DaskTaskForce`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.taskforce.dask.taskforce import DaskTaskForce
 else:
-    # Workers and schedulers import modules beside this one, and have no use for the rest.
+    # Workers and schedulers import other modules of this package, and do not need the task force.
     __getattr__ = lazily(__name__, {"DaskTaskForce": "laila.taskforce.dask.taskforce"})
 
 

@@ -1,11 +1,12 @@
 """A local cluster: the scheduler in this process, workers in processes of their own.
 
-As Dask's ``LocalCluster``, but that its workers are programs of their own and do not import the submitter's
-script: no ``if __name__ == "__main__":`` is needed. They end with the submitter, also when that is killed,
-and take no signal of its terminal: Ctrl-C is for the program. A nanny that dies is started again.
+It is like Dask's ``LocalCluster``, except that its workers are separate programs and do not import the
+submitter's script: no ``if __name__ == "__main__":`` is needed. They end with the submitter, also when
+somebody kills it. They ignore signals of its terminal: Ctrl-C is for the program. A nanny that dies is
+started again.
 
-All of them speak TLS, with a certificate of this cluster alone: the port of a scheduler is open to every
-process of the machine, and who may speak to it may run code. The key is made in memory and passed to the
+All of them speak TLS, with a certificate of this cluster alone. Every process of the machine can reach the
+port of a scheduler, and a client of the scheduler can run code. The key is made in memory and passed to the
 nannies through their standard input.
 """
 
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIG", "local_cluster"]
 
-_STEADY = 20.0  # seconds that a nanny must live for its end to count as the first one
-_MOST = 4  # nannies that end earlier, one after another, until a worker is given up
+_STEADY = 20.0  # a nanny that ends after so many seconds counts as the first one
+_MOST = 4  # after so many quick ends in a row the worker is given up
 
 CONFIG: dict[str, object] = {
-    # Nothing is shown by HTTP, which knows no certificate.
+    # HTTP shows nothing, because it does not check the certificate.
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
     # A program that stands still (Ctrl-Z, a laptop that sleeps) has not lost its workers.
@@ -73,18 +74,18 @@ class _Worker(ProcessInterface):
         await super().start()  # type: ignore[no-untyped-call]
 
     async def _begin(self) -> None:
-        # A nanny that ends at once leaves semaphores to Python's resource tracker, which would say so.
+        # A nanny that ends at once leaves semaphores to Python's resource tracker, which would report them.
         quiet = ("-W", "ignore:resource_tracker")
         self._process = await asyncio.create_subprocess_exec(
-            # -P: modules come from where the submitter has them, and not from the folder that it stands in.
+            # -P: modules come from the submitter's paths, not from its current folder.
             *(sys.executable, "-P", *quiet, "-m", "laila.taskforce.dask.nanny", self._scheduler),
-            stdin=asyncio.subprocess.PIPE,  # its end tells that of this process
+            stdin=asyncio.subprocess.PIPE,  # it ends when this process ends
             start_new_session=True,  # signals of the terminal are for the program
         )
         assert self._process.stdin is not None
         path = [place or os.getcwd() for place in sys.path]
-        told = {"security": _written(self._security), "path": path}
-        self._process.stdin.write(json.dumps(told).encode() + b"\n")
+        instructions = {"security": _written(self._security), "path": path}
+        self._process.stdin.write(json.dumps(instructions).encode() + b"\n")
 
     async def _look_after(self) -> None:
         """Begin another nanny when this one ends, unless they all end at once."""
@@ -118,13 +119,13 @@ class _Worker(ProcessInterface):
 
 
 def _written(security: Security) -> dict[str, object]:
-    """What makes the same security elsewhere."""
+    """Return the data that makes the same security in another process."""
     names = ("ca_file", *(f"{role}_{part}" for role in ("client", "worker") for part in ("key", "cert")))
     return {f"tls_{name}": getattr(security, f"tls_{name}") for name in names}
 
 
 class _Quiet:
-    """Dask's logs, silenced while any local cluster is there."""
+    """Silences Dask's logs while any local cluster exists."""
 
     def __init__(self) -> None:
         self._lock = locks.long_lock()
@@ -148,12 +149,12 @@ _quiet = _Quiet()
 
 
 class LocalCluster(SpecCluster):
-    """A cluster that logs errors only, up to its very end.
+    """A cluster that logs only errors, until its very end.
 
-    With Dask's own ``silence_logs`` the logs are back while the scheduler's last connections are still being
-    closed, and say so now and then.
+    With Dask's own ``silence_logs`` the logs are back while the scheduler's last connections close, and show
+    messages now and then.
 
-    ``gone(cluster, why)`` is called, in the cluster's event loop, when the last of its workers was given up.
+    ``gone(cluster, why)`` is called, in the cluster's event loop, when its last worker was given up.
     """
 
     def __init__(self, gone: Callable[[LocalCluster, str], None], workers: int) -> None:
@@ -190,7 +191,7 @@ class LocalCluster(SpecCluster):
             self._gone(self, how)
 
     def close(self, timeout: float | None = None) -> Any:
-        """Close it; when this returns, its event loop has ended."""
+        """Close the cluster; when this returns, its event loop has ended. Blocks."""
         try:
             return super().close(timeout)
         finally:
@@ -200,5 +201,5 @@ class LocalCluster(SpecCluster):
 
 
 def local_cluster(workers: int | None, gone: Callable[[LocalCluster, str], None]) -> LocalCluster:
-    """Start one with so many worker processes of one thread each; by default as many as there are cores."""
+    """Start a cluster of so many worker processes of one thread each; by default one for each core."""
     return LocalCluster(gone, workers or os.cpu_count() or 1)

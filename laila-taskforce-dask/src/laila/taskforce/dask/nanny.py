@@ -1,9 +1,9 @@
 """The program that looks after one worker of a local cluster: ``python -m laila.taskforce.dask.nanny``.
 
-Dask's nanny restarts a worker that dies. This one also ends when its standard input does, which is a pipe
-from the submitter, or when its parent is another process; its worker ends with it. So however the submitter
-ended, nothing of its cluster is left. The first line of the standard input tells the cluster's certificate
-and key, and where the submitter's modules come from.
+Dask's nanny restarts a worker that dies. This nanny also ends when its standard input ends, which is a pipe
+from the submitter, or when its parent changes; its worker ends with it. So nothing of a cluster is left,
+whatever ended the submitter. The first line of the standard input says the cluster's certificate and key, and
+the submitter's module paths.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOOK_SECONDS = 0.5
 
 
 async def main(scheduler: str, security: dict[str, Any]) -> None:
-    """Look after a worker of ``scheduler`` until that, or the submitter, is gone."""
+    """Look after a worker of ``scheduler`` until the scheduler or the submitter is gone."""
     async with Nanny(
         scheduler,
         nthreads=1,
@@ -46,7 +46,7 @@ async def main(scheduler: str, security: dict[str, Any]) -> None:
 
 
 def _read_line() -> bytes:
-    """Unbuffered: what comes after it is for the thread below."""
+    """Read one line unbuffered: the bytes after it are for the thread below."""
     line = b""
     while not line.endswith(b"\n"):
         if not (byte := os.read(0, 1)):
@@ -56,7 +56,7 @@ def _read_line() -> bytes:
 
 
 def _end_with_the_submitter(parent: int) -> None:
-    # Another process may hold the other end of the pipe as well, such as a fork of the submitter.
+    # Another process may also hold the other end of the pipe, for example a fork of the submitter.
     while os.getppid() == parent:
         if select([0], [], [], _LOOK_SECONDS)[0] and not os.read(0, 1024):
             break
@@ -68,6 +68,6 @@ if __name__ == "__main__":
     leave_signals_to_the_submitter()
     received = json.loads(_read_line())
     Thread(target=_end_with_the_submitter, args=(parent,), daemon=True).start()
-    sys.path[:] = received["path"]  # and so the worker's
+    sys.path[:] = received["path"]  # the worker gets these paths, too
     with dask.config.set(CONFIG):
         asyncio.run(main(sys.argv[1], received["security"]))

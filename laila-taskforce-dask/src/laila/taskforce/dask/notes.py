@@ -1,8 +1,9 @@
-"""What was done on this host: notes that outlive the worker processes that made them.
+"""Notes of the tasks on this host, which outlive the worker processes that wrote them.
 
-Each task has a file in a folder of the user's alone. It is made before the task starts, and gets the outcome
-when it ends, unless that is large. The system keeps what was written also when the process is killed right
-after, so that a task that comes again, because its worker died, is known to have started here, or to be done.
+Each task has a file in a folder of this user alone. It is made before the task starts, and gets the outcome
+when the task ends, unless that is large. The system keeps written bytes also when the process is killed right
+after. So if a task comes again because its worker died, the note says whether it has started here, or is
+done.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from laila.contract import locks, private_folder
 __all__ = ["Notes", "read_note"]
 
 _DAY = 24 * 3600
-_LARGEST = 1 << 20  # bytes of an outcome that is noted
+_LARGEST = 1 << 20  # bytes of the largest outcome that is noted
 _KEPT = 64 << 20  # bytes of outcomes that a process keeps
 _DONE = b"done"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,7 +38,7 @@ def _name(key: str) -> str:
 
 
 def read_note(key: str) -> bytes | None:
-    """Return the outcome of a task that was begun on this host, empty where none is known; else None."""
+    """Return the outcome of a task that began on this host, empty if it is unknown; None for other tasks."""
     folder = _folder()
     try:
         fd = os.open(_name(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
@@ -47,13 +48,13 @@ def read_note(key: str) -> bytes | None:
         os.close(folder)
     with open(fd, "rb") as file:
         note = file.read()
-    # One that was cut short by the end of its process is none.
+    # A file that the end of its process cut short holds no outcome.
     size = int.from_bytes(note[4:12], "big")
     return note[12:] if note[:4] == _DONE and len(note) == 12 + size else b""
 
 
 class Notes:
-    """The notes of this process. Thread-safe. Those of old tasks go, the oldest first."""
+    """The notes of this process. Thread-safe. Notes of old tasks are deleted, the oldest first."""
 
     def __init__(self) -> None:
         self._folder = _folder()
@@ -70,22 +71,22 @@ class Notes:
         os.close(os.open(_name(key), _NEW, 0o600, dir_fd=self._folder))
 
     def end(self, key: str, outcome: bytes) -> None:
-        """Note what came of it."""
+        """Note the outcome."""
         name = _name(key)
         size = 0
         if len(outcome) <= _LARGEST:
             with open(os.open(name, _NEW | os.O_TRUNC, 0o600, dir_fd=self._folder), "wb") as file:
                 size = file.write(_DONE + len(outcome).to_bytes(8, "big") + outcome)
         with locks.mutex:
-            self._kept.append((name, size + 4096))  # a file takes a block, whatever is in it
+            self._kept.append((name, size + 4096))  # a file takes at least one block
             self._bytes += size + 4096
             old = []
             while self._bytes > _KEPT:
-                one, freed = self._kept.popleft()
+                expired, freed = self._kept.popleft()
                 self._bytes -= freed
-                old.append(one)
-        for one in old:
-            self._remove(one)
+                old.append(expired)
+        for expired in old:
+            self._remove(expired)
 
     def _remove(self, name: str) -> None:
         with suppress(FileNotFoundError):

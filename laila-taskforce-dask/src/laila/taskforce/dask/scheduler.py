@@ -1,9 +1,9 @@
-"""What laila adds to a Dask scheduler: tasks that come from a dead worker say so.
+"""laila's addition to a Dask scheduler: it marks tasks that come from a dead worker.
 
-Dask runs a task again, up to three times, when its worker dies, and so does it with a task whose result died
-with a worker before it was fetched. laila's tasks may not be run twice unless somebody said so. The scheduler
-therefore marks each task that a dead worker had, before it is given to another one, with the host of that
-worker; what to do then is decided where the task arrives (:mod:`laila.taskforce.dask.worker`).
+When a worker dies, Dask runs its tasks again, up to three times, also a task whose result was not fetched
+yet. laila's tasks may run twice only if the user allowed it. So the scheduler marks each task of a dead
+worker with that worker's host before it gives the task to another worker. The next worker decides what to do
+(:mod:`laila.taskforce.dask.worker`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["LOST_ON", "MARK", "MarkLost"]
 
 MARK = "-laila-"
-"""Is in the key of each of laila's tasks, and tells them from others on the same cluster."""
+"""A part of the key of each of laila's tasks: it distinguishes them from other tasks on the cluster."""
 
 LOST_ON = "laila-lost-on"
 """The annotation of a task whose worker died: that worker's address."""
@@ -39,10 +39,10 @@ class MarkLost(SchedulerPlugin):
         self._scheduler = scheduler
 
     def log_event(self, topic: str, msg: Any) -> None:
-        """Called by the scheduler: of a dead worker after it is gone, before its tasks go elsewhere."""
+        """Called by the scheduler when a worker has died, before its tasks go to other workers."""
         if self._scheduler is None or not isinstance(msg, dict) or msg.get("action") != "remove-worker":
             return
-        if "worker" not in msg:  # the same is logged twice: for the worker, and for all
+        if "worker" not in msg:  # it is logged twice: once for the worker, once for all
             return
         for key in (*msg.get("processing-tasks", ()), *msg.get("lost-computed-tasks", ())):
             task = self._scheduler.tasks.get(key)

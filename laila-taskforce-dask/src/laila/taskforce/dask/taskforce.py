@@ -31,10 +31,10 @@ __all__ = ["DaskSettings", "DaskTaskForce"]
 
 
 def _let_errors_pickle_themselves() -> None:
-    """Take back what importing ``distributed`` does to the errors of laila.
+    """Undo what importing ``distributed`` does to the errors of laila.
 
-    It has every exception class pickle its cause and its traceback along (tblib), so that one with a cause
-    that cannot be pickled could not be either. Errors of laila pickle by themselves.
+    It lets every exception class pickle its cause and its traceback too (tblib). Then an error whose cause
+    cannot be pickled could not be pickled either. Errors of laila pickle by themselves.
     """
     todo: list[type[BaseException]] = [LailaError]
     while todo:
@@ -45,11 +45,11 @@ def _let_errors_pickle_themselves() -> None:
 
 _let_errors_pickle_themselves()
 
-_LOOK_SECONDS = 20.0  # without an outcome, until it is looked whether there are workers
-_PATIENCE = 60.0  # seconds that a scheduler may be away before what waits for it fails
+_LOOK_SECONDS = 20.0  # without an outcome, until this looks whether there are workers
+_PATIENCE = 60.0  # a scheduler may be away so long before the waiting tasks fail
 
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1TB"}
-"""Dask advises against large arguments in a warning, which nobody could act on from here."""
+"""Dask warns of large arguments, but nobody could act on the warning here."""
 
 
 class DaskSettings(RemoteSettings):
@@ -59,7 +59,7 @@ class DaskSettings(RemoteSettings):
 
     address: str | None = option(
         default=None,
-        from_data=False,  # whoever answers there gets the tasks, and what it answers is unpickled
+        from_data=False,  # the process at this address gets the tasks, and its answers are unpickled
         help="the scheduler's address, such as tcp://host:8786; without it a local cluster is begun",
     )
     workers: int | None = option(
@@ -72,28 +72,28 @@ class DaskSettings(RemoteSettings):
     ahead: int = option(
         printed=True,
         default=512,
-        help="how many tasks the scheduler has at a time; what waits beyond can be cancelled and paused",
+        help="how many tasks the scheduler has at a time; tasks that wait beyond can be cancelled and paused",
         validator=attrs.validators.ge(1),
     )
 
 
 class DaskTaskForce(RemoteTaskForce):
-    """A task force on a Dask cluster: one that is there, or a local one of processes.
+    """A task force on a Dask cluster: on a given cluster, or on a local cluster of processes.
 
-    A worker that dies fails the task it ran with :class:`~laila.errors.WorkerLostError`; what it had not
-    started is done elsewhere. A task that waits for laila's futures gives its place to others; what it
-    submits goes to the same cluster. Queued work is done before the interpreter exits.
+    A worker that dies fails its running task with :class:`~laila.errors.WorkerLostError`; tasks that had not
+    started are done elsewhere. A task that waits for laila's futures gives its place to others. Tasks that it
+    submits go to the same cluster. Queued work is done before the interpreter exits. Thread-safe.
 
     Args:
-        cluster: The scheduler's address, or a :class:`distributed.Client`, which stays its owner's; by
+        cluster: The scheduler's address, or a :class:`distributed.Client`, which the caller must close; by
             default a local cluster, which ends with the task force.
-        workers: How many processes a local cluster has.
-        ahead: How many tasks the scheduler has at a time.
-        retries: How often a task whose worker died while it ran is started again; by default never.
-        share_secrets: Send the secrets of the policy's pools and protocol along, encrypted; by default
-            workers take them from their own environment.
-        address: The scheduler's address by another name, as the environment has it.
-        nickname: As for every task force.
+            workers: The number of processes of a local cluster.
+            ahead: The number of tasks that the scheduler has at a time.
+            retries: How often a task is started again when its worker died while it ran; by default never.
+            share_secrets: Send the secrets of the policy's pools and protocol along, encrypted; by default
+                workers take them from their own environment.
+            address: The scheduler's address under another name, which the environment uses.
+            nickname: A name that fixes the global id; by default the id is random.
 
     Raises:
         TypeError: For a ``cluster`` that is neither an address nor a client.
@@ -118,9 +118,9 @@ class DaskTaskForce(RemoteTaskForce):
             raise InvalidArgumentError(
                 f"a Dask cluster is given by its scheduler's address or by a Client, not by {shown(cluster)}"
             )
-        given = cluster if isinstance(cluster, Client) else None
-        if given is not None:
-            address = str(given.scheduler.address) if given.scheduler is not None else None
+        client = cluster if isinstance(cluster, Client) else None
+        if client is not None:
+            address = str(client.scheduler.address) if client.scheduler is not None else None
         elif cluster is not None:
             address = str(cluster)
         settings = DaskSettings.resolve(
@@ -133,30 +133,30 @@ class DaskTaskForce(RemoteTaskForce):
             }
         )
         super().__init__(settings=settings, nickname=nickname)
-        self._mine = given is None
-        self._client: Client | None = given
+        self._mine = client is None
+        self._client: Client | None = client
         self._cluster: LocalCluster | None = None
         self._forked = False
         self._marked = False
         self._done: SimpleQueue[tuple[Parcel, Any] | None] = SimpleQueue()
-        self._abandoned: list[Client | None] = []  # those of local clusters that are gone
+        self._abandoned: list[Client | None] = []  # clients of local clusters that are gone
         self._ending: Thread | None = None
         self._said_so = False
         self._collector: Thread | None = None
 
     @property
     def client(self) -> Client | None:
-        """The Dask client, once there is one."""
+        """The Dask client, or None before the first use."""
         return self._client
 
     @property
     def capacity(self) -> int:
-        """How many tasks the scheduler has at a time; adaptive clusters grow with what it has."""
+        """The number of tasks that the scheduler has at a time; adaptive clusters grow with it."""
         return self.settings.ahead
 
     @property
     def batch(self) -> int:
-        """A quarter of that: Dask takes many tasks in about the time of one."""
+        """A quarter of the capacity: Dask takes many tasks in about the time of one."""
         return max(self.settings.ahead // 4, 1)
 
     def _open(self) -> None:
@@ -179,7 +179,7 @@ class DaskTaskForce(RemoteTaskForce):
     @staticmethod
     def _client_of(cluster: str | SpecCluster) -> Client:
         client = Client(cluster, set_as_default=False)
-        if client.loop is not None:  # as it is while it runs
+        if client.loop is not None:  # set while it runs
             client.loop.add_callback(locks.serve_others)
         return client
 
@@ -190,7 +190,7 @@ class DaskTaskForce(RemoteTaskForce):
                 self._send(parcels)
                 return
             except (OSError, ClosedClientError):
-                # The scheduler is away, perhaps to be restarted. Nothing has been sent.
+                # The scheduler is away, perhaps while it restarts. Nothing has been sent.
                 if monotonic() > deadline:
                     raise
                 sleep(0.1)
@@ -198,7 +198,7 @@ class DaskTaskForce(RemoteTaskForce):
     def _send(self, parcels: Sequence[Parcel]) -> None:
         client = self._client
         if client is None or (client.status == "closed" and self._mine):
-            # The local cluster is gone; or the scheduler was away for longer than a client waits.
+            # The local cluster is gone, or the scheduler was away for longer than a client waits.
             client = self._client = self._connect()
             self._marked = False
         if not self._marked:
@@ -216,7 +216,7 @@ class DaskTaskForce(RemoteTaskForce):
             future.add_done_callback(lambda future, parcel=parcel: self._done.put((parcel, future)))
 
     def _collect(self) -> None:
-        """Fetch outcomes, as many at a time as there are."""
+        """Fetch the ready outcomes, all in one call."""
         locks.serve_others()
         while True:
             try:
@@ -227,22 +227,22 @@ class DaskTaskForce(RemoteTaskForce):
             while not self._done.empty():
                 got.append(self._done.get())
             ready = []
-            for one in got:
-                if one is None:
+            for delivery in got:
+                if delivery is None:
                     return
-                parcel, future = one
+                parcel, future = delivery
                 if future.client in self._abandoned:
-                    continue  # has been told as lost
+                    continue  # it was reported as lost
                 if future.status in ("error", "cancelled"):
                     self._failed(parcel, future)
-                else:  # finished; or lost with its worker, and on its way again: fetching it waits for it
+                else:  # finished; or lost with its worker, and queued again: then fetching it waits
                     ready.append((parcel, future))
             if ready:
                 self._fetch(ready)
             del got, ready
 
     def _say_if_nobody_works(self) -> None:
-        """Tell, once in a row, that a cluster has no workers: its tasks wait for one."""
+        """Log, once in a row, that a cluster has no workers: its tasks wait for a worker."""
         client, waiting = self._client, len(self.shipped())
         nobody = waiting > 0 and client is not None and client.status == "running"
         if client is None or not nobody or client.scheduler_info()["workers"]:
@@ -258,7 +258,7 @@ class DaskTaskForce(RemoteTaskForce):
     def _fetch(self, ready: list[tuple[Parcel, Any]]) -> None:
         try:
             outcomes = ready[0][1].client.gather([future for _, future in ready])
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever it was: each is asked for itself
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - after any error, each outcome is fetched alone
             if len(ready) == 1:
                 self._failed(*ready[0])
             else:
@@ -272,9 +272,9 @@ class DaskTaskForce(RemoteTaskForce):
                 self.returned(parcel, outcome)
 
     def _failed(self, parcel: Parcel, future: Any) -> None:
-        """A task that Dask has given up: its worker, or the scheduler, is gone."""
+        """Fail a task that Dask has given up: its worker, or the scheduler, is gone."""
         if future.status != "error":
-            self._marked = False  # it may be another scheduler that answers from now on
+            self._marked = False  # another scheduler may answer from now on
             self.lost(parcel, "was lost with the scheduler, which stopped or was restarted", started=True)
             return
         error = future.exception()
@@ -283,22 +283,22 @@ class DaskTaskForce(RemoteTaskForce):
             return
         advice = (
             ""
-            if isinstance(error, LailaError)  # it has its own
+            if isinstance(error, LailaError)  # it has a cause of its own
             else "; laila-taskforce-dask must be installed where the workers and the scheduler run, as here"
         )
-        told = TaskForceError(
+        failure = TaskForceError(
             f"Dask could not run the task {parcel.name} ({type(error).__name__}: {error}){advice}"
         )
-        told.__cause__ = error
-        self.refused(parcel, told)
+        failure.__cause__ = error
+        self.refused(parcel, failure)
 
     def _local_gone(self, cluster: LocalCluster, why: str) -> None:
-        """Called by the event loop of a local cluster that has no worker any more, and gets none."""
+        """Called by the event loop of a local cluster that has lost all its workers for good."""
         self._ending = Thread(target=self._replace, args=(cluster, why), name="laila-dask-end", daemon=True)
         self._ending.start()
 
     def _replace(self, cluster: LocalCluster, why: str) -> None:
-        """Fail what the cluster had, and end it; the next task begins another."""
+        """Fail the tasks of the cluster, and end it; the next task begins another cluster."""
         with self._shipping:
             if self._cluster is not cluster:
                 return
@@ -338,15 +338,15 @@ class DaskTaskForce(RemoteTaskForce):
 
     @staticmethod
     def dumps(value: object) -> bytes:
-        """Pickle by Dask's means: pickle, or cloudpickle for what that does not take."""
+        """Pickle by Dask's means: pickle, or cloudpickle for objects that pickle refuses."""
         data: bytes = dumps(value)
         return data
 
     @staticmethod
     def loads(data: Any) -> Any:
-        """The inverse."""
+        """Unpickle the bytes of :meth:`dumps`."""
         return loads(data)
 
 
-# In a forked child, the clients of its parent: kept, so that nothing is done to the parent's connections.
+# Clients of the parent, in a forked child: kept alive, so that the parent's connections stay untouched.
 _parents: list[Any] = []

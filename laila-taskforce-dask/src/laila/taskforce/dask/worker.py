@@ -1,4 +1,4 @@
-"""What a Dask worker does with a task of laila's."""
+"""Runs laila's tasks in a Dask worker."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["LOST", "run"]
 
 LOST = b"lost"
-"""What comes back of a task that was, or may have been, started by a worker that died. It is no pickle."""
+"""The outcome of a task that a dead worker may have started. It is not a pickle."""
 
 
 class _Seceding:
     """The host (:class:`laila.futures.waiting.Host`) of a task: while it waits, the worker takes another."""
 
     def __init__(self) -> None:
-        self._waits = 0  # more than one when an event loop runs in the task
+        self._waits = 0  # more than 1 when an event loop runs in the task
 
     def adopt(self, task: Task, *, force: bool = False) -> bool:
-        """False: the cluster runs it, here or elsewhere."""
+        """Return False: the cluster runs it, here or elsewhere."""
         return False
 
     def block(self) -> bool:
-        """Leave the worker's pool of threads, which starts another in place of this one."""
+        """Leave the worker's pool of threads, which starts another thread in place of this one."""
         with locks.mutex:
             self._waits += 1
             first = self._waits == 1
@@ -40,7 +40,7 @@ class _Seceding:
         return True
 
     def unblock(self) -> None:
-        """Take a place in it again, as soon as there is one."""
+        """Take a place in the pool again, as soon as there is one."""
         with locks.mutex:
             self._waits -= 1
             last = self._waits == 0
@@ -53,14 +53,14 @@ _making = locks.long_lock()
 
 
 def run(message: bytes) -> bytes:
-    """Do the task of ``message`` and return its outcome; :data:`LOST` for one that may not be done twice."""
+    """Do the task of ``message`` and return its outcome; :data:`LOST` for a task that may not run twice."""
     worker = get_worker()
     key = str(worker.get_current_task())
     state = worker.state.tasks.get(key)
     lost_on = None if state is None else (state.annotations or {}).get(LOST_ON)
     if lost_on is not None:
         if get_address_host(str(lost_on)) != get_address_host(worker.address):
-            return LOST  # the other host does not tell what it has done
+            return LOST  # nobody knows what the other host has done
         if (noted := read_note(key)) is not None:
             return noted or LOST
     global _notes
@@ -74,7 +74,7 @@ def run(message: bytes) -> bytes:
 
 
 def _nested() -> TaskForce:
-    """The task force for what tasks submit: this very cluster, by the worker's own client."""
+    """Return the task force for tasks of tasks: this very cluster, by the worker's own client."""
     from laila.taskforce.dask.taskforce import DaskTaskForce
 
     return DaskTaskForce(get_client())

@@ -1,4 +1,4 @@
-"""laila's process task force: see :class:`ProcessTaskForce`."""
+"""laila's process task force: :class:`ProcessTaskForce`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.taskforce.processes.taskforce import ProcessTaskForce
 else:
-    # Worker processes import the module `child` beside this one, and have no use for the rest.
+    # Worker processes import the module `child` of this package, and do not need the task force.
     __getattr__ = lazily(__name__, {"ProcessTaskForce": "laila.taskforce.processes.taskforce"})
 
 

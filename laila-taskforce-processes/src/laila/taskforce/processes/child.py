@@ -1,8 +1,7 @@
-"""The worker process: takes a task from its pipe, does it, and sends back what came of it.
+"""The worker process: takes a task from its pipe, does it, and sends back the outcome.
 
-Before a task runs the worker says so, in a message of one byte. The system delivers what was written to a
-pipe also when the writer dies right after, so that the submitter knows for each task of a worker that died
-whether it had started.
+Before a task runs, the worker sends a message of one byte. The system delivers written bytes also when the
+writer dies right after. So the submitter knows for each task of a dead worker whether it had started.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ STARTED = b"\1"
 def main(pipe: Connection, safe_path: str | None) -> None:
     """Do tasks until an empty message, or the end of the process that sent them."""
     leave_signals_to_the_submitter()
-    # It was set for the start of this process, and programs that tasks start have the submitter's.
+    # It was set to start this process; programs that tasks start get the submitter's value.
     os.environ.pop(SAFE_PATH, None)
     if safe_path is not None:
         os.environ[SAFE_PATH] = safe_path
@@ -48,12 +47,12 @@ def main(pipe: Connection, safe_path: str | None) -> None:
             pipe.send_bytes(STARTED)
             pipe.send_bytes(perform(shipment, dumps, loads))
         except ConnectionError:
-            return  # the submitter is gone, and with it everybody who wanted to know
-        del message, shipment  # or an idle worker would keep its last task
+            return  # the submitter is gone, so nobody wants the outcome
+        del message, shipment  # otherwise an idle worker would keep its last task
 
 
 def _end_with_the_submitter(parent: int) -> None:
-    """An idle worker learns it from its pipe; one that is in the middle of a task from here."""
+    """End this busy process when the submitter ends; an idle worker learns that from its pipe."""
     while os.getppid() == parent:
         sleep(_LOOK_SECONDS)
     os._exit(1)

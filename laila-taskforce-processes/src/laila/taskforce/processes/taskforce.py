@@ -1,4 +1,4 @@
-"""ProcessTaskForce: tasks on the cores of this machine, each in a process of its own kind."""
+"""ProcessTaskForce: tasks on the cores of this machine, each in its own worker process."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class ProcessTaskForce(RemoteTaskForce):
     """A task force of ``workers`` processes of this machine, started when there is work for them.
 
     A worker that dies fails its task with :class:`~laila.errors.WorkerLostError`; other tasks go on, and
-    another worker takes its place. What a task submits runs in the task's own process, on threads. Queued
-    work is done before the interpreter exits.
+    another worker takes its place. Tasks that a task submits run in its own process, on threads. Queued work
+    is done before the interpreter exits. Thread-safe.
 
     Args:
         workers: How many tasks run at a time; by default as many as there are cores for this process.
         retries: How often a task whose worker died while it ran is started again; by default never.
         share_secrets: Send the secrets of the policy's pools and protocol along, encrypted; by default
             workers take them from the environment, which they inherit, and from their own ``laila.args``.
-        nickname: As for every task force.
+            nickname: A name that fixes the global id; by default the id is random.
 
     Raises:
         SettingsError: For an option that is wrong (a ``ValueError``).
@@ -73,12 +73,12 @@ class ProcessTaskForce(RemoteTaskForce):
 
     @property
     def workers(self) -> int:
-        """How many tasks run at a time."""
+        """The number of tasks that run at a time."""
         return self.settings.workers
 
     @property
     def capacity(self) -> int:
-        """One task a worker: what waits for a worker waits here, where any of them can take it."""
+        """One task a worker: waiting tasks wait here, where any worker can take them."""
         return self.settings.workers
 
     def _open(self) -> None:
@@ -118,5 +118,5 @@ class ProcessTaskForce(RemoteTaskForce):
 
     @staticmethod
     def loads(data: Any) -> Any:
-        """The inverse."""
+        """Unpickle the bytes of :meth:`dumps`."""
         return loads(data)

@@ -1,8 +1,8 @@
 """WorkerPool: worker processes that each do one task at a time, and one thread that listens to all of them.
 
-Each worker is a process of loky's with a pipe of its own. loky's executor is not used: when one of its
-workers dies it ends all others too, with the tasks that they run. Here a worker that dies takes nothing with
-it but its own task, and another one takes its place.
+Each worker is a process of loky's with its own pipe. loky's executor is not used: when one of its workers
+dies, it ends all others too, with their tasks. Here a worker that dies loses only its own task, and another
+worker takes its place.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ __all__ = ["WorkerPool"]
 
 _PATIENCE = 10.0  # seconds that a worker has to end by itself
 
-# A fork waits while a worker is started: in the child, modules that are just imported and loky's own locks
-# would stay locked for ever.
+# A fork waits while a worker is being started. Otherwise modules that are being imported and loky's own locks
+# would stay locked in the child for ever.
 _starting = RLock()
 os.register_at_fork(
     before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release
 )
 
 _SAFE_PATH = {SAFE_PATH: "1"}
-"""Python is to start without the current folder among the places of modules; then come the submitter's."""
+"""Python starts without the current folder among its module paths; the submitter's paths come afterwards."""
 
 _tracked: set[int] = set()
-"""This process, once the helpers run that look after what workers leave behind."""
+"""The id of this process, once the helpers run that clean up after workers."""
 
 
 def _start_trackers() -> None:
-    """Start them as workers are started; loky would start them with the current folder among the places."""
+    """Start the helpers with safe paths; loky would start them with the current folder among the paths."""
     if os.name != "posix" or os.getpid() in _tracked:
         return
     before = os.environ.get(SAFE_PATH)
-    os.environ[SAFE_PATH] = "1"  # they take this process's environment, and no other
+    os.environ[SAFE_PATH] = "1"  # they take this process's environment; there is no other way
     try:
         multiprocessing.resource_tracker.ensure_running()
         loky_tracker.ensure_running()
@@ -74,17 +74,17 @@ _parents: list[WorkerPool] = []
 
 
 def _disown(process: Any) -> None:
-    """Take ``process`` from the list of children that :mod:`multiprocessing` waits for.
+    """Remove ``process`` from the list of children that :mod:`multiprocessing` waits for.
 
-    A process of its own, at its end, waits for them before anybody tells them to go home; and a forked child
-    would see those of its parent there.
+    At its end, a process of multiprocessing waits for them before anybody ends them, and a forked child would
+    see its parent's children there.
     """
     with suppress(AttributeError):  # it is not public
         multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
 
 
 class _Worker:
-    """One process and what it has to do. ``parcel`` is None while it is idle."""
+    """One process and its task. ``parcel`` is None while it is idle."""
 
     def __init__(self, name: str) -> None:
         context: Any = get_context("loky")
@@ -108,20 +108,20 @@ class _Worker:
     def send(self, parcel: Parcel, message: bytes) -> None:
         self.parcel = parcel
         self.started = False
-        with suppress(ConnectionError):  # it died while it was idle: the listener finds out
+        with suppress(ConnectionError):  # it died while it was idle: the listener notices
             self.pipe.send_bytes(message)
 
     def kill(self) -> None:
-        """End it at once; loky's processes have no ``kill``, and ours leave SIGTERM to the submitter."""
+        """End it at once; loky's processes have no ``kill``, and these ignore SIGTERM."""
         if self.process.exitcode is None and self.process.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
     def death(self) -> str:
-        """How the process ended, to complete "its worker process …"."""
+        """Say how the process ended, to complete "its worker process …"."""
         self.process.join(_PATIENCE)
         if self.process.exitcode is None:
-            # Something in it, such as a thread that a task left, does not end.
+            # Something in it does not end, for example a thread that a task left.
             self.kill()
             self.process.join(_PATIENCE)
         code = self.process.exitcode
@@ -148,7 +148,7 @@ class WorkerPool:
         self._idle: list[_Worker] = []
         self._count = 0
         self._over = False
-        # A byte on this pipe has the listener look again at whom it listens to.
+        # A byte on this pipe makes the listener look again at its list of workers.
         context: Any = get_context("loky")
         self._bell: Connection
         self._ring: Connection
@@ -158,7 +158,7 @@ class WorkerPool:
             self._thread.start()
 
     def give(self, parcels: Sequence[Parcel]) -> None:
-        """Give each of ``parcels`` to a worker that is idle; there are as many or may be started."""
+        """Give each of ``parcels`` to an idle worker; enough are idle or may be started."""
         for parcel in parcels:
             message = bytes(dumps(tuple(parcel.shipment)))
             fresh = False
@@ -218,11 +218,11 @@ class WorkerPool:
             self._lost(parcel, how, worker.started)
 
     def forget(self) -> None:
-        """In a forked child: leave the workers to the parent, whose they are."""
-        _parents.append(self)  # kept, so that nothing is done to its pipes
+        """In a forked child: leave the workers to the parent."""
+        _parents.append(self)  # kept alive, so that its pipes stay untouched
 
     def kill(self) -> None:
-        """End the workers in the middle of what they do."""
+        """End the workers, also in the middle of a task."""
         with self._lock:
             self._over = True
             workers = list(self._workers.values())
@@ -230,7 +230,7 @@ class WorkerPool:
             worker.kill()
 
     def close(self) -> None:
-        """Send the workers home; all are idle. Returns when their processes are gone."""
+        """End the workers, which are all idle. Returns when their processes are gone. Blocks."""
         with self._lock:
             if self._over:
                 return
@@ -240,6 +240,6 @@ class WorkerPool:
             with suppress(OSError):  # it is gone already
                 worker.pipe.send_bytes(b"")
         self._ring.send_bytes(b"!")
-        self._thread.join()  # which waits for every worker, with patience for each
+        self._thread.join()  # the thread waits for every worker, with patience for each
         self._bell.close()
         self._ring.close()

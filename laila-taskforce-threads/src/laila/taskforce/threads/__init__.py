@@ -1,4 +1,4 @@
-"""laila's thread task force: see :class:`PythonThreadPoolTaskForce`."""
+"""laila's thread task force: :class:`PythonThreadPoolTaskForce`."""
 
 from __future__ import annotations
 

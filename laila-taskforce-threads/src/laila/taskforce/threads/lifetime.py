@@ -1,15 +1,15 @@
-"""What happens to worker threads when the interpreter exits or the process forks.
+"""Worker threads when the interpreter exits or the process forks.
 
-At exit, what was submitted is done before the interpreter goes on with its shutdown. Workers are daemon
-threads, so an idle one never keeps a process alive; the work is waited for by two hooks:
+At exit, submitted work is done before the interpreter goes on with its shutdown. Workers are daemon threads,
+so an idle worker never keeps a process alive. Two hooks wait for the work:
 
 * ``threading._register_atexit``, which :mod:`concurrent.futures` relies on too, runs at the end of the main
-  thread, while other threads still live, and, unlike ``atexit``, also in the children of
-  :mod:`multiprocessing`. It is not public, so that doing without it must work.
-* ``atexit`` runs after all non-daemon threads have ended: it finishes what those submitted in the meantime.
+  thread, while other threads still live. Unlike ``atexit`` it also runs in the children of
+  :mod:`multiprocessing`. It is not public, so laila must also work without it.
+* ``atexit`` runs after all non-daemon threads have ended: it finishes the work that they submitted meanwhile.
 
-From Python 3.12 on, no thread can be started by then. What is submitted so late is done by the workers that
-are left, and in the submitting thread when there are none.
+From Python 3.12 on, no thread can start by then. Such late work is done by the remaining workers, or in the
+submitting thread if there are none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["watch"]
 
-_PATIENCE = 10.0  # seconds before the user is told what an exit waits for
+_PATIENCE = 10.0  # seconds until a message says what an exit waits for
 _PATIENCE_AFTER_INTERRUPT = 0.3
 
 _worker_pools: WeakSet[WorkerPool] = WeakSet()
@@ -39,7 +39,7 @@ _given_up = False
 
 
 def watch(worker_pool: WorkerPool) -> None:
-    """See to it that ``worker pool`` finishes its work at exit, and loses its threads in a fork."""
+    """Let ``worker_pool`` finish its work at exit, and lose its threads in a fork."""
     _worker_pools.add(worker_pool)
 
 
@@ -49,7 +49,7 @@ def _finish() -> None:
         return
     worked = False
     try:
-        # Work of one worker pool may be submitted by another's: until none has any left.
+        # Workers of one pool may submit work to another pool: repeat until no pool has any left.
         while busy := [
             worker_pool
             for worker_pool in tuple(_worker_pools)
@@ -69,21 +69,21 @@ def _finish() -> None:
         )
         return
     if worked:
-        # Errors of nested tasks are in reference cycles; one that nobody looked at is logged when it goes,
-        # and once the interpreter is further on, it is too late for that.
+        # Errors of nested tasks are in reference cycles. An error that nobody looked at is logged when it is
+        # collected, and later in the shutdown that would be too late.
         gc.collect()
 
 
 def _wait_for(worker_pool: WorkerPool) -> None:
-    told = False
-    # Whoever has just interrupted the program expects it to end, and hears at once why it does not.
+    announced = False
+    # A user who has just interrupted the program expects it to end, and hears at once why it does not.
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
     while others := worker_pool.others():
         others[0].join(_PATIENCE_AFTER_INTERRUPT if interrupted else _PATIENCE)
-        if others[0].is_alive() and not told:
-            told = True
+        if others[0].is_alive() and not announced:
+            announced = True
             _say_what_is_waited_for(worker_pool)
-    # Only in a child that a task has forked, and which ends in that task: nobody else is left to do it.
+    # Only in a child that a task has forked, and which ends in that task: no other thread is left to do it.
     worker_pool.drain_here()
 
 
@@ -113,8 +113,8 @@ def _after_fork() -> None:
 
 
 with suppress(AttributeError, RuntimeError):  # no such hook, or too late for it: atexit alone
-    # Its own exit hook must be there before ours: hooks run in reverse order, and after its hook no executor
-    # takes work, which tasks that are still to be done may need.
+    # Its own exit hook must be registered before ours. Hooks run in reverse order, and after its hook no
+    # executor takes work, but the remaining tasks may need one.
     import concurrent.futures.thread  # noqa: F401
 
     threading._register_atexit(_finish)  # type: ignore[attr-defined]

@@ -37,16 +37,16 @@ class ThreadSettings(Settings):
 class PythonThreadPoolTaskForce(TaskForce):
     """A task force of ``workers`` threads, started when there is work for them.
 
-    A task may submit others and wait for them, whatever the number of workers: while its worker waits, that
-    does the very task waited for, or a spare thread takes its place and retires later. Queued work is done
-    before the interpreter exits.
+    A task may submit others and wait for them, whatever the number of workers. While its worker waits, that
+    worker does the awaited task itself, or a spare thread takes its place and retires later. Queued work is
+    done before the interpreter exits. Thread-safe.
 
     Args:
         workers: How many tasks run at a time; by default the number of processors plus 4, at most 32.
-        nickname: As for every task force.
+            nickname: A name that fixes the global id; by default the id is random.
 
     Raises:
-        SettingsError: When ``workers`` is no positive integer (a ``ValueError``).
+            SettingsError: When ``workers`` is not a positive integer (a ``ValueError``).
     """
 
     short_name = "threads"
@@ -58,22 +58,22 @@ class PythonThreadPoolTaskForce(TaskForce):
 
     @property
     def workers(self) -> int:
-        """How many tasks run at a time."""
+        """The number of tasks that run at a time."""
         return self.settings.workers
 
     @property
     def queue_len(self) -> int:
-        """How many tasks wait to be started."""
+        """The number of tasks that wait to be started."""
         return self._worker_pool.waiting()
 
     @property
     def look_ahead(self) -> int:
-        """How many tasks ``imap`` keeps under way: two for each worker."""
+        """The number of tasks that ``imap`` keeps in progress: two for each worker."""
         return 2 * self.settings.workers
 
     def _start(self) -> None:
         watch(self._worker_pool)
-        # Dropped without a shutdown, it does what is queued and lets its threads go.
+        # A task force that is dropped without a shutdown does its queued work and lets its threads go.
         finalize(self, self._worker_pool.let_go).atexit = False
 
     def _submit(self, tasks: Sequence[Task]) -> None:

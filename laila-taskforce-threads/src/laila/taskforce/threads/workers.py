@@ -1,13 +1,13 @@
 """WorkerPool: worker threads that drain one queue, and grow in number while some of them wait.
 
-A worker of the pool is at work, idle or blocked. At most ``size`` of them are not blocked: when a task waits
-for another future, its worker counts as blocked and a spare takes its place; when the wait is over
-there is one too many, and the next to finish a task retires. So tasks that wait for tasks always get on,
-whatever the size of the pool, and the number of tasks that run at a time stays what was asked for.
+A worker of the pool is at work, idle or blocked. At most ``size`` workers are not blocked. When a task waits
+for another future, its worker counts as blocked, and a spare worker takes its place. When the wait is over
+there is one worker too many, and the next one to finish a task retires. So tasks that wait for tasks always
+make progress, whatever the size of the pool, and the number of running tasks keeps its limit.
 
-Workers take tasks off a deque without a lock (``popleft`` is atomic). An idle worker lays its gate, a lock it
-is about to acquire, on a stack and looks at the queue once more before it sleeps; who adds tasks fills the
-queue first and opens gates after. So no task is left lying while a worker sleeps.
+Workers take tasks off a deque without a lock (``popleft`` is atomic). An idle worker puts its gate, a lock
+that it is about to acquire, on a stack, and looks at the queue once more before it sleeps. A submitter fills
+the queue first and opens gates after that. So no task is left in the queue while a worker sleeps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["WorkerPool"]
 
 _MAX_NESTED = 50  # tasks run inside one another's waits on one thread
 
-# One lock for all worker pools: under it threads are started. A call that interrupts its holder is refused.
+# One lock for all worker pools: threads are started under it. A call that interrupts its holder is refused.
 _lock = locks.starting
 
 
@@ -42,21 +42,20 @@ class _Worker:
 
     def __init__(self, worker_pool: WorkerPool, name: str) -> None:
         self.worker_pool = worker_pool
-        # A daemon, so that the interpreter does not wait for an idle thread; lifetime.py sees to the busy
-        # ones.
+        # A daemon, so that the interpreter does not wait for an idle thread; lifetime.py waits for busy ones.
         self.thread = Thread(target=self._live, name=name, daemon=True)
         self.gate = Lock()
         self.gate.acquire()
-        self.waits = 0  # waits under way: more than one when an event loop runs in a task
+        self.waits = 0  # waits in progress: more than one when an event loop runs in a task
         self.nested = 0
-        self.tasks: list[Task] = []  # under way, innermost last
+        self.tasks: list[Task] = []  # in progress, innermost last
 
     def _live(self) -> None:
         set_host(self)
         worker_pool = self.worker_pool
         queue = worker_pool.queue
         with _lock:
-            worker_pool.workers.add(self)  # again, for one whose start was interrupted
+            worker_pool.workers.add(self)  # again, for a worker whose start was interrupted
         while True:
             try:
                 task = queue.popleft()
@@ -65,14 +64,14 @@ class _Worker:
                     continue
                 return
             self.run(task)
-            del task  # or an idle worker would keep what its last task gave
+            del task  # otherwise an idle worker would keep the result of its last task
             if len(worker_pool.workers) - worker_pool.blocked > worker_pool.size and worker_pool.retire(self):
                 return
 
     def run(self, task: Task) -> bool:
-        """Run one task off the queue."""
+        """Run one task of the queue."""
         self.tasks.append(task)
-        del task  # the traceback of an error that its future holds may know this frame
+        del task  # the traceback of an error in its future may hold this frame
         try:
             return self.tasks[-1].run()
         finally:
@@ -97,7 +96,7 @@ class _Worker:
             self.nested -= 1
 
     def block(self) -> bool:
-        """Count this worker as blocked, and have a spare take its place if there is work."""
+        """Count this worker as blocked, and let a spare take its place if there is work."""
         worker_pool = self.worker_pool
         with _lock:
             self.waits += 1
@@ -115,7 +114,7 @@ class _Worker:
 
 
 def _stack_is_deep() -> bool:
-    """Whether half of what the recursion limit allows is used up: then nesting is no longer for free."""
+    """Whether half of the recursion limit is used: beyond that, nesting is risky."""
     try:
         sys._getframe(sys.getrecursionlimit() // 2)
     except ValueError:
@@ -129,16 +128,16 @@ class WorkerPool:
     def __init__(self, size: int, name: str) -> None:
         self.size = size
         self.name = name
-        self.queue: deque[Task] = deque()  # what workers may take
-        self.held: deque[Task] = deque()  # what was submitted during a pause
+        self.queue: deque[Task] = deque()  # tasks that workers may take
+        self.held: deque[Task] = deque()  # tasks that were submitted during a pause
         self.paused = False
         self.closed = False  # takes no more tasks
-        self.leaving = False  # workers go home when the queue is empty, instead of sleeping
+        self.leaving = False  # workers end when the queue is empty, instead of sleeping
         self.abandoned = False  # the user gave up on it at exit: nobody waits for its workers any more
         self.workers: set[_Worker] = set()
         self.blocked = 0
         self.idle: list[Lock] = []
-        self.joins: list[WorkerPool] = []  # worker pools whose end a worker of this one waits for
+        self.joins: list[WorkerPool] = []  # pools that a worker of this pool is waiting to end
         self._count = 0
 
     # ------------------------------------------------------------------------------------------ from outside
@@ -161,13 +160,13 @@ class WorkerPool:
             self.queue.extend(tasks)
             stranded = not self.grow()
         if stranded:
-            # No thread can be started, as when the interpreter is on its way out, and none is there.
+            # No thread can start, for example when the interpreter exits, and there is no worker.
             self.drain_here()
 
     def grow(self) -> bool:
-        """Wake or start workers for what is queued; False when there is work and nobody to do it.
+        """Wake or start workers for queued tasks; return False if there is work and no thread to do it.
 
-        Called with the lock held.
+        The caller holds the lock.
         """
         wanted = len(self.queue)
         while wanted > 0 and self.idle:
@@ -180,20 +179,20 @@ class WorkerPool:
                 self.workers.add(worker)
                 worker.thread.start()
             except ReentryError:
-                # Of a signal handler that interrupted the start.
+                # The exception of a signal handler that interrupted the start.
                 if worker.thread.ident is None:
                     self.workers.discard(worker)
                 raise
             except RuntimeError:
-                # The system, or an interpreter that is shutting down, gives no more threads.
+                # The system, or an interpreter that is shutting down, starts no more threads.
                 self.workers.discard(worker)
                 return len(self.workers) > self.blocked
             except BaseException as error:
-                # An interrupt. A thread that was never started would be joined in vain.
+                # An interrupt. Joining a thread that was never started would fail.
                 if worker.thread.ident is None:
                     self.workers.discard(worker)
                 if type(error) is KeyError and error.__context__ is not None:
-                    raise error.__context__ from None  # which Thread.start() stumbled over
+                    raise error.__context__ from None  # Thread.start() failed because of it
                 raise
             wanted -= 1
         return True
@@ -201,7 +200,7 @@ class WorkerPool:
     # -------------------------------------------------------------------------------------- from the workers
 
     def rest(self, worker: _Worker) -> bool:
-        """Sleep until there may be work; False when ``worker`` should go home."""
+        """Sleep until there may be work; return False if ``worker`` should end."""
         with _lock:
             if self.queue:
                 return True
@@ -216,7 +215,7 @@ class WorkerPool:
         return True
 
     def retire(self, worker: _Worker) -> bool:
-        """Let ``worker`` go home if there is one too many; whether it may."""
+        """Let ``worker`` end if there is one too many; return whether it may."""
         with _lock:
             if len(self.workers) - self.blocked <= self.size:
                 return False
@@ -226,10 +225,11 @@ class WorkerPool:
     # ------------------------------------------------------------------------------------------ from outside
 
     def pause(self) -> None:
-        """Have no further task start until :meth:`resume`."""
+        """Start no further task until :meth:`resume`."""
         with _lock:
             self.paused = True
-            # A task that a worker takes at this moment has started; when this returns there is none to take.
+            # A task that a worker takes at this moment has started; when this returns, no worker can take
+            # one.
             try:
                 while True:
                     self.held.append(self.queue.popleft())
@@ -251,7 +251,7 @@ class WorkerPool:
         return sum(not task.started for tasks in (self.queue, self.held) for task in tasks.copy())
 
     def close(self, cancel_pending: bool) -> None:
-        """Take no more tasks; finish or cancel what is queued, then let the workers go."""
+        """Take no more tasks; finish or cancel the queued ones, then let the workers end."""
         with _lock:
             self.closed = True
         if cancel_pending:
@@ -265,50 +265,50 @@ class WorkerPool:
         self.leave()
 
     def let_go(self) -> None:
-        """Close the worker pool of a task force that was collected; never wait.
+        """Close the worker pool of a task force that was collected. Never waits.
 
-        The collector runs anywhere: also in a thread that is being started, whose starter holds the lock and
-        waits for it.
+        The garbage collector runs anywhere, also in a thread that is being started, whose starter holds the
+        lock and waits for it.
         """
         with suppress(RuntimeError):  # the interpreter ends: its exit hook closes the worker pools
             start_new_thread(self.close, (False,))
 
     def abandon(self) -> int:
-        """Drop what has not started, and have nobody wait for the rest; return how many were dropped."""
+        """Drop tasks that have not started; nobody waits for the others. Return how many were dropped."""
         dropped = self.waiting()
         self.abandoned = True
         self.close(cancel_pending=True)
         return dropped
 
     def leave(self) -> None:
-        """Let workers go home when there is nothing left to do."""
+        """Let workers end when there is nothing left to do."""
         with _lock:
             self.leaving = True
             while self.idle:
                 self._wake()
 
     def _wake(self) -> None:
-        """Wake the worker that fell asleep last. Called with the lock held.
+        """Wake the worker that fell asleep last. The caller holds the lock.
 
-        A signal handler may raise between any two steps: a gate that was opened and is still listed is no
-        harm, for its worker takes it off; one that was taken off and not opened would be lost.
+        A signal handler may raise between any two steps. A gate that was opened and is still on the stack
+        does no harm, because its worker removes it. A gate that was removed and not opened would be lost.
         """
         gate = self.idle[-1]
-        if gate.locked():  # not open already
+        if gate.locked():  # it is not open already
             gate.release()
         self.idle.pop()
 
     def others(self) -> list[Thread]:
-        """The threads of the pool but the calling one, and any whose start a signal handler broke off."""
+        """Return the threads of the pool, except the calling one and those whose start was interrupted."""
         me = current_thread()
         with _lock:
             threads = [worker.thread for worker in self.workers]
         return [thread for thread in threads if thread is not me and thread.ident is not None]
 
     def join(self) -> None:
-        """Wait until all workers are gone, after :meth:`leave`.
+        """Wait until all workers have ended, after :meth:`leave`.
 
-        A worker of this worker pool does not wait, nor one of a worker pool that this one waits for already.
+        A worker of this pool does not wait, nor does a worker of a pool that this pool already waits for.
         """
         locks.check_may_wait()
         host = current_host()
@@ -321,31 +321,31 @@ class WorkerPool:
                 return
             mine.joins.append(self)
         try:
-            with blocked(host):  # what is left to do may need this thread's worker pool
+            with blocked(host):  # the remaining work may need this thread's worker pool
                 self._join_all()
         finally:
             with _lock:
                 mine.joins.remove(self)
 
     def _is_joined_by(self, other: WorkerPool) -> bool:
-        """Whether a worker of ``other`` waits for the end of this pool, itself or through further pools."""
+        """Whether a worker of ``other`` waits for the end of this pool, directly or through other pools."""
         return other is self or any(self._is_joined_by(worker_pool) for worker_pool in other.joins)
 
     def _join_all(self) -> None:
         while not self.abandoned and (others := self.others()):
             others[0].join()
-        # What the call that a signal handler interrupts had queued, and has no worker yet.
+        # Work that the interrupted call of a signal handler had queued, and that has no worker yet.
         self.drain_here()
 
     def lose_threads(self) -> list[Task]:
-        """In a forked child, which has the forking thread only: forget the others, return their tasks."""
+        """In a forked child, which has only the forking thread: forget the others, return their tasks."""
         me = current_thread()
         lost = [*self.queue, *self.held]
         lost += [task for worker in self.workers if worker.thread is not me for task in worker.tasks]
         self.joins.clear()
         self.workers = {worker for worker in self.workers if worker.thread is me}
         self.blocked = sum(worker.waits > 0 for worker in self.workers)
-        # A worker that forked is all there is of the child: when its task is over, so is the child.
+        # A worker that forked is the only thread of the child: when its task is over, the child ends.
         self.leaving = self.leaving or bool(self.workers)
         self.idle.clear()
         self.queue.clear()
@@ -353,7 +353,7 @@ class WorkerPool:
         return lost
 
     def drain_here(self) -> None:
-        """Run what is queued in the calling thread."""
+        """Run the queued tasks in the calling thread."""
         while True:
             try:
                 task = self.queue.popleft()
