@@ -24,6 +24,7 @@ __all__ = [
     "Identifiable",
     "are_constants",
     "check_uuid",
+    "content_uuid",
     "get_active_namespace",
     "last_scope",
     "make_global_id",
@@ -76,6 +77,12 @@ def new_uuid() -> str:
     """
     h = urandom(16).hex()
     return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
+
+
+def content_uuid(content_hash: bytes) -> str:
+    """Return the uuid (version 8, RFC 9562) made of the first bits of a hash."""
+    h = content_hash[:16].hex()
+    return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
 
 
 def check_uuid(value: str) -> str:

@@ -92,11 +92,8 @@ class Buffer:
     def checksum(self) -> bytes:
         """The XXH3-128 hash of the bytes, or of the hashes of their pieces; computed at first use."""
         if self._hash is None:
-            sums = sums_of(self.data)
-            if len(sums) > DIGEST_BYTES:
-                self._sums = sums
-            self._hash = checksum_of(sums)
-        return self._hash
+            self.give_sums(sums_of(self.data))
+        return self._hash  # type: ignore[return-value]  # it was just made
 
     @property
     def pieces(self) -> bytes:
@@ -104,6 +101,12 @@ class Buffer:
         if not self._sums and self.data.nbytes > PIECE:
             self._sums = sums_of(self.data)
         return self._sums
+
+    def give_sums(self, sums: bytes) -> None:
+        """Take the checksums of the pieces, joined, which were made on the way."""
+        if len(sums) > DIGEST_BYTES:
+            self._sums = sums
+        self._hash = checksum_of(sums)
 
     def __repr__(self) -> str:
         what = "bytes" if self.dtype is None else f"{self.dtype} {self.shape} {self.order}"

@@ -34,6 +34,7 @@ def encode(
     copy: bool = True,
     created: float | None = None,
     verify: bool = False,
+    borrow: bool = False,
 ) -> Blob:
     """Take a snapshot of ``payload`` as a :class:`Blob` filed under the global id ``key``.
 
@@ -42,6 +43,8 @@ def encode(
     registered, and whatever only a pickle carries. ``user_metadata`` is plain data with text for keys;
     ``created`` (seconds since the epoch) is now unless given. Safe to call from several threads.
 
+    ``borrow=True`` copies no array at all, and is for who uses the blob up before the payload can change.
+
     What runs code of others (classes, codecs, pickles) is read again and compared with ``payload`` before the
     blob is returned; ``verify=True`` does so for any payload, with the contents of all arrays.
 
@@ -49,7 +52,7 @@ def encode(
         PayloadError: (a ``TypeError``) something would not come back exactly; ``path`` says where it is.
         PayloadCycleError: (also a ``ValueError``) the payload contains itself.
         SecretError: a signature is needed and the signing key cannot be read or made.
-        ValueError: ``copy=False`` met a writable array.
+        ValueError: ``copy=False`` met a writable array, unless ``borrow``.
     """
     user = None if user_metadata is None else _pack_metadata(user_metadata)
     when = time() if created is None else created
@@ -62,7 +65,7 @@ def encode(
         return Blob(key, tree, (), nickname, (when, type(payload).__name__, len(tree), "plain", user))
     from laila.codec.encoding import encode_rows
 
-    return encode_rows(payload, key, nickname, user, pickle, copy, when, verify)
+    return encode_rows(payload, key, nickname, user, pickle, copy and not borrow, when, verify, borrow)
 
 
 def _pack_metadata(given: Mapping[str, object]) -> bytes:

@@ -78,7 +78,7 @@ def _encode_array(value: Array, encoder: Encoder) -> Row:
         from laila.codec.signed import encode_pickled
 
         return encode_pickled(value, encoder)
-    if not encoder.copy and dtype.names is None and not _frozen(value):
+    if not (encoder.copy or encoder.borrow) and dtype.names is None and not _frozen(value):
         raise InvalidValueError(
             f"{encoder.path()} is a writable array, which copy=False cannot keep: call "
             "setflags(write=False) on it "

@@ -10,6 +10,10 @@ from laila.codec.encoder import Encoder
 from laila.codec.walking import KeepRows
 from laila.errors import PayloadError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["encode_rows"]
 
 _MOST_AT_ONCE = 512
@@ -25,20 +29,31 @@ def encode_rows(
     copy: bool,
     created: float,
     verify: bool = False,
+    borrow: bool = False,
 ) -> Blob:
     """Encode what is not plain; see :func:`laila.codec.encode`."""
+
+    def attempt(batch: int) -> tuple[Blob, Encoder]:
+        make = partial(
+            Encoder,
+            pickle=pickle,
+            copy=copy,
+            borrow=borrow,
+            batch=batch,
+            whole_dicts=whole_dicts,
+            rebuild=rebuild,
+        )
+        return _build(payload, key, nickname, user, created, make)
 
     def build(batch: int) -> tuple[Blob, Encoder]:
         for _ in range(_ATTEMPTS - 1):
             try:
-                return _build(
-                    payload, key, nickname, user, pickle, copy, created, batch, whole_dicts, rebuild
-                )
+                return attempt(batch)
             except PayloadError as error:
                 # Another thread added to a container while it was walked.
                 if type(error.__cause__) is not RuntimeError or "changed size" not in str(error.__cause__):
                     raise
-        return _build(payload, key, nickname, user, pickle, copy, created, batch, whole_dicts, rebuild)
+        return attempt(batch)
 
     whole_dicts, rebuild = False, True
     blob, encoder = build(_MOST_AT_ONCE)
@@ -78,14 +93,9 @@ def _build(
     key: str,
     nickname: str | None,
     user: bytes | None,
-    pickle: bool,
-    copy: bool,
     created: float,
-    batch: int,
-    whole_dicts: bool,
-    rebuild: bool,
+    make: Callable[..., Encoder],
 ) -> tuple[Blob, Encoder]:
-    make = partial(Encoder, pickle=pickle, copy=copy, batch=batch, whole_dicts=whole_dicts, rebuild=rebuild)
     encoder = make()
     try:
         tree = encoder.run(payload)

@@ -40,6 +40,7 @@ class Recorder:
         *,
         pickle: bool,
         copy: bool,
+        borrow: bool = False,
         keep: bool = False,
         ordered: bool = False,
         batch: int = 1,
@@ -52,6 +53,8 @@ class Recorder:
         self.rebuilt = False
         """Whether some did."""
         self.copy = copy
+        self.borrow = borrow
+        """Whether buffers may lie in memory that the payload's owner can change."""
         self.keep = keep
         self.ordered = ordered
         self.buffers: list[Buffer] = []

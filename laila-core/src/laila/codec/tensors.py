@@ -114,7 +114,7 @@ class _Memory:
 
     def add(self, value: torch.Tensor, encoder: Encoder) -> tuple[int, tuple[int, ...]]:
         """Note ``value``; return the number of its buffer, and its strides where it shares with none."""
-        if not encoder.copy:
+        if not (encoder.copy or encoder.borrow):
             raise InvalidValueError(
                 f"{encoder.path()} is a tensor, which is always writable: copy=False cannot keep it"
             )
@@ -147,7 +147,7 @@ class _Memory:
                 layout = Layout(group)
                 number = self._numbers[group[0].number]
                 places = [layout.place(span) for span in group]
-                encoder.buffers[number] = self._gathered(group, places, layout.nbytes)
+                encoder.buffers[number] = self._gathered(group, places, layout.nbytes, encoder.copy)
                 changed = rows.change()
                 for span, (offset, strides) in zip(group, places, strict=True):
                     value = self._tensors[span.number][0]
@@ -162,7 +162,9 @@ class _Memory:
                 size = (
                     sum((n - 1) * step for n, step in zip(span.shape, strides, strict=True)) + span.itemsize
                 )
-                encoder.buffers[number] = self._gathered([span], [(0, strides)], size if span.nbytes else 0)
+                encoder.buffers[number] = self._gathered(
+                    [span], [(0, strides)], size if span.nbytes else 0, encoder.copy
+                )
 
     def _ranges(self) -> list[tuple[int, int, object]]:
         """Where the tensors lie, as far as that is the memory of this process."""
@@ -173,14 +175,17 @@ class _Memory:
                 found.append((start + span.low, start + span.high, value))
         return found
 
-    def _gathered(self, group: list[Span], places: list[tuple[int, tuple[int, ...]]], nbytes: int) -> Buffer:
+    def _gathered(
+        self, group: list[Span], places: list[tuple[int, tuple[int, ...]]], nbytes: int, copy: bool
+    ) -> Buffer:
         """A buffer of what the tensors of ``group`` show, each at its place, and zeros elsewhere."""
         if not nbytes:
             return Buffer(memoryview(b""))
         (_, storage, span) = self._tensors[group[0].number]
         if len(group) == 1 and span.high - span.low == nbytes and places[0][1] == span.strides:
             piece = _words(storage, span.low, (nbytes,), (1,), 1)
-            return Buffer(_octets(piece.cpu() if storage.device.type != "cpu" else piece.clone()))
+            alone = storage.device.type == "cpu" and copy
+            return Buffer(_octets(piece.clone() if alone else piece.cpu()))
         memory = torch.zeros(nbytes, dtype=torch.uint8)
         for span, (offset, strides) in zip(group, places, strict=True):
             # What repeats along an axis is taken once.

@@ -11,6 +11,7 @@ from enum import Enum
 from time import time
 
 from laila.calling import helpful, no_attribute
+from laila.entry.content import check_by, content_of
 from laila.errors import (
     IdentityConflictError,
     IdentityError,
@@ -31,9 +32,10 @@ from laila.showing import shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
-    from typing import Any, ClassVar, NoReturn, Self, SupportsIndex
+    from typing import Any, ClassVar, Literal, NoReturn, Self, SupportsIndex
 
     from laila.blob.head import Meta
+    from laila.entry.content import Content
     from laila.transform import Transformation, TransformationSequence
 
 __all__ = ["Entry", "EntryState"]
@@ -100,7 +102,16 @@ class Entry(Identifiable):
     Thread-safety: reading is safe; :meth:`evolve` and assigning :attr:`state` are for one thread at a time.
     """
 
-    __slots__ = ("__weakref__", "_created", "_payload", "_pool", "_state", "_stored", "_user_metadata")
+    __slots__ = (
+        "__weakref__",
+        "_content",
+        "_created",
+        "_payload",
+        "_pool",
+        "_state",
+        "_stored",
+        "_user_metadata",
+    )
 
     _scope: ClassVar[str] = "ENTRY"
     _ask: ClassVar[str] = _ASK_DATA  # what an error says of attributes that are not there
@@ -112,6 +123,7 @@ class Entry(Identifiable):
     # Of an entry that was remembered, until it changes: its blob's metadata, and what was undone of that.
     _stored: tuple[Meta | None, tuple[str, ...]] | None
     _user_metadata: dict[str, object] | None
+    _content: Content | None  # what its id was made from, where that is the content
 
     def __init__(
         self,
@@ -125,9 +137,17 @@ class Entry(Identifiable):
         global_id: str | None = None,
         state: EntryState | None = None,
         metadata: Mapping[str, object] | None = None,
+        by: Literal["content"] | None = None,
     ) -> None:
         if data is not None and payload is not None:
             raise IdentityConflictError("data= and payload= are two names of one thing: give one of them")
+        self._payload = payload if data is None else data
+        self._content = None
+        if by is not None and check_by(
+            by, uuid=uuid, nickname=nickname, global_id=global_id, evolution=evolution
+        ):
+            self._content = content_of(self._payload)
+            uuid = self._content.uuid
         found_scopes, found_uuid, found_evolution = _identity(
             self._scope, uuid=uuid, nickname=nickname, global_id=global_id
         )
@@ -137,7 +157,6 @@ class Entry(Identifiable):
         self._uuid = found_uuid
         self._evolution = found_evolution if evolution is None else check_evolution(evolution)
         self._nickname = nickname
-        self._payload = payload if data is None else data
         self._state = EntryState.READY if state is None else _check_state(state)
         self._created = time()
         self._stored = None
@@ -172,11 +191,13 @@ class Entry(Identifiable):
         uuid: str | None = None,
         nickname: str | None = None,
         metadata: Mapping[str, object] | None = None,
+        by: Literal["content"] | None = None,
     ) -> Self:
         """Make an entry that never changes.
 
-        At most one of ``global_id``, ``uuid`` and ``nickname`` says which entry it is. Without one the entry
-        gets a random uuid.
+        At most one of ``global_id``, ``uuid``, ``nickname`` and ``by`` says which entry it is. Without one
+        the entry gets a random uuid. ``by="content"`` makes the uuid from the payload: equal payloads are the
+        same entry on every machine, so that what is stored is not stored again. Reads all of the payload.
 
         Args:
             data: The payload.
@@ -184,6 +205,7 @@ class Entry(Identifiable):
             uuid: The uuid in the id.
             nickname: A name that means the same id on every machine.
             metadata: What is stored beside the payload.
+            by: ``"content"`` makes the id from the payload, within the active namespace.
 
         Returns:
             The entry, which is stored nowhere yet.
@@ -191,9 +213,15 @@ class Entry(Identifiable):
         Raises:
             IdentityConflictError: two names were given, or an id with an evolution (a ``RuntimeError``).
             IdentityError: a name is malformed (a ``ValueError``).
+            PayloadError: ``by="content"``, and the payload is not data alone (a ``TypeError``).
         """
         self = cls.__new__(cls)
-        if global_id is None and uuid is None and nickname is None:
+        self._content = None
+        if by is not None and check_by(by, uuid=uuid, nickname=nickname, global_id=global_id):
+            self._content = content_of(data)
+            self._scopes = (cls._scope,)
+            self._uuid = self._content.uuid
+        elif global_id is None and uuid is None and nickname is None:
             self._scopes = (cls._scope,)
             self._uuid = new_uuid()
         else:
@@ -290,6 +318,7 @@ class Entry(Identifiable):
         self._state = kwargs.get("state") or EntryState.STAGED
         self._created = time()
         self._stored = None
+        self._content = None
         self._user_metadata = kwargs.get("metadata")
         return self
 

@@ -8,11 +8,13 @@ that a stored manifest never refers to what was not written.
 from __future__ import annotations
 
 from laila.calling import helpful
+from laila.entry.content import check_by, with_entries
 from laila.entry.entry import Entry, EntryState
 from laila.entry.tree import leaves_of, map_leaves, read_tree
 from laila.errors import (
     EmptyManifestError,
     IdentityConflictError,
+    ImmutableEntryError,
     InvalidArgumentError,
     ManifestError,
     ManifestKeyError,
@@ -23,7 +25,7 @@ from laila.showing import shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-    from typing import Any, ClassVar, Self
+    from typing import Any, ClassVar, Literal, Self
 
     from laila.entry.tree import Node
     from laila.futures import GroupFuture
@@ -35,9 +37,10 @@ class Manifest(Entry):
     """A named tree of entries: a checkpoint, a dataset, a run.
 
     ``Manifest({"weights": entry, "history": [entry, entry]}, nickname="run-7")``, or with the ids of entries
-    that are stored already. Raises :class:`ManifestError` (a ``ValueError``) for a tree that mixes entries
-    and ids, nests lists in lists, or holds anything else. Thread-safety: reading is safe; ``extend`` is for
-    one thread at a time.
+    that are stored already. With ``by="content"`` the leaves are values, each of which becomes an entry whose
+    id is made from it; dicts are branches, a list is one entry for each item. Raises :class:`ManifestError`
+    (a ``ValueError``) for a tree that mixes entries and ids, nests lists in lists, or holds anything else.
+    Thread-safety: reading is safe; ``extend`` is for one thread at a time.
     """
 
     __slots__ = ("_pending",)
@@ -56,13 +59,24 @@ class Manifest(Entry):
         nickname: str | None = None,
         global_id: str | None = None,
         metadata: Mapping[str, object] | None = None,
+        by: Literal["content"] | None = None,
     ) -> None:
+        named = uuid is not None or nickname is not None or global_id is not None
+        if by is not None and check_by(by):
+            data = with_entries({} if data is None else data)
         blueprint, pending = read_tree({} if data is None else data)
         if global_id is not None and parse_global_id(global_id).evolution is not None:
             raise IdentityConflictError(
                 f"global_id={shown(global_id)} has an evolution, and a manifest has none"
             )
-        super().__init__(data=blueprint, uuid=uuid, nickname=nickname, global_id=global_id, metadata=metadata)
+        super().__init__(
+            data=blueprint,
+            uuid=uuid,
+            nickname=nickname,
+            global_id=global_id,
+            metadata=metadata,
+            by=None if named else by,
+        )
         self._pending = pending
 
     @classmethod
@@ -74,9 +88,10 @@ class Manifest(Entry):
         uuid: str | None = None,
         nickname: str | None = None,
         metadata: Mapping[str, object] | None = None,
+        by: Literal["content"] | None = None,
     ) -> Self:
         """Return ``Manifest(data, …)``: a manifest is a constant."""
-        return cls(data, global_id=global_id, uuid=uuid, nickname=nickname, metadata=metadata)  # type: ignore[arg-type]
+        return cls(data, global_id=global_id, uuid=uuid, nickname=nickname, metadata=metadata, by=by)  # type: ignore[arg-type]
 
     @classmethod
     def variable(cls, data: object, **kwargs: Any) -> Self:
@@ -186,6 +201,12 @@ class Manifest(Entry):
         """
         if not isinstance(other, Manifest):
             raise InvalidArgumentError(f"a manifest is extended by a manifest, not {type(other).__name__}")
+        if self._uuid[14] == "8":  # of an id by content
+            raise ImmutableEntryError(
+                'the id of this manifest was made from its tree (by="content"): make a new manifest, a + b, '
+                "or give it a nickname when you make it",
+                key=self.global_id,
+            )
         both = [key for key in other.blueprint if key in self.blueprint]
         if both and not overwrite:
             raise ManifestKeyError(

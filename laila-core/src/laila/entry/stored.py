@@ -7,6 +7,7 @@ from types import MappingProxyType
 from laila.blob.blob import MAGIC, Blob, metadata_of
 from laila.blob.buffer import Buffer
 from laila.codec import decode, encode
+from laila.entry.content import Content, check_unchanged, digest_now
 from laila.entry.entry import Entry, EntryState
 from laila.entry.manifest import Manifest
 from laila.errors import CorruptEntryError, EntryDictError, EntryTypeError, InvalidArgumentError
@@ -42,17 +43,24 @@ def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True, verify: boo
 
     Raises:
         PayloadError: a part of the payload cannot be stored; the message names its place.
+        ImmutableEntryError: the id was made from the payload, which has changed since.
     """
-    return encode(
+    content = entry._content
+    blob = encode(
         entry._payload,
         key=entry.global_id,
         nickname=entry._nickname,
         user_metadata=entry._user_metadata if entry._stored is None else entry.user_metadata(),
-        pickle=pickle,
+        pickle=pickle and content is None,
         copy=copy,
         created=entry._created,
         verify=verify,
     )
+    if content is not None:
+        # What is stored of a manifest may say more than its tree.
+        digest = digest_now(entry.blueprint) if isinstance(entry, Manifest) else blob.digest
+        check_unchanged(content, digest, blob.key)
+    return blob
 
 
 def from_blob(blob: Blob, *, copy: bool = True, take: bool = False) -> Entry:
@@ -87,6 +95,9 @@ def from_blob(blob: Blob, *, copy: bool = True, take: bool = False) -> Entry:
     entry._state = EntryState.READY
     meta = blob._meta
     entry._stored = meta, blob.undone
+    entry._content = None
+    if uuid[14] == "8" and evolution is None and scopes[-1] != "MANIFEST" and blob.signature is None:
+        entry._content = Content(uuid, blob.digest, blob.content_nbytes)
     entry._user_metadata = None
     entry._created = 0.0 if meta is None else meta[0]
     return entry

@@ -1,0 +1,154 @@
+"""Ids by content: which uuid a payload has, and whether it is still the payload that its id was made from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from laila.errors import (
+    IdentityConflictError,
+    IdentityError,
+    ImmutableEntryError,
+    InvalidValueError,
+    ManifestError,
+    PayloadError,
+)
+from laila.identity import content_uuid, get_active_namespace, last_scope
+from laila.showing import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from laila.blob.blob import Blob
+    from laila.entry.entry import Entry
+
+__all__ = ["Content", "check_by", "check_unchanged", "content_of", "digest_now", "with_entries"]
+
+_LEAF_SCOPES = ("ENTRY", "MANIFEST")
+_MAX_DEPTH = 200
+
+
+class Content(NamedTuple):
+    """What is known of the payload from which an id was made."""
+
+    uuid: str
+    digest: bytes
+    """Its content digest."""
+    nbytes: int
+    """The bytes of its tree and buffers."""
+
+
+def check_by(by: object, **names: object) -> bool:
+    """Whether the id comes from the content: ``by`` is None or "content", and then no other name is given."""
+    if by is None:
+        return False
+    if by != "content":
+        raise InvalidValueError(f'by={shown(by)}: an id can be made by="content", or leave by= out')
+    given = [f"{name}={shown(value)}" for name, value in names.items() if value is not None]
+    if given:
+        raise IdentityConflictError(
+            f'by="content" and {given[0]} exclude each other: the id is one or the other. Give the name to '
+            "a laila.Manifest that holds the entry"
+        )
+    return True
+
+
+def content_of(payload: object) -> Content:
+    """Derive the uuid of ``payload`` in the active namespace. Reads all of it, and copies no array.
+
+    Raises:
+        PayloadError: the payload cannot be stored, or has no canonical form; the message names the place.
+    """
+    from laila.blob.content import content_hash
+
+    blob = _encoded(payload)
+    uuid = content_uuid(content_hash(blob, get_active_namespace().bytes))
+    return Content(uuid, blob.digest, blob.content_nbytes)
+
+
+def digest_now(payload: object) -> bytes:
+    """Return the content digest that ``payload`` has now. Reads all of it, and copies no array."""
+    from laila.blob.content import fill_checksums
+
+    blob = _encoded(payload)
+    fill_checksums(blob)
+    return blob.digest
+
+
+def _encoded(payload: object) -> Blob:
+    from laila.codec import encode
+
+    try:
+        return encode(payload, key="", pickle=False, borrow=True, created=0.0)
+    except PayloadError as error:
+        # Only what is data has the same bytes in every process; what a pickle has depends on it.
+        error.args = (str(error).replace("pickle=False forbids", 'by="content" does not allow'),)
+        raise
+
+
+def check_unchanged(content: Content, digest: bytes, key: str) -> None:
+    """Raise :class:`ImmutableEntryError` where ``digest`` is not that of the payload that made the id."""
+    if digest != content.digest:
+        raise ImmutableEntryError(
+            f"the payload of {key} was changed after its id was made from it: make a new entry of what it is "
+            'now, laila.constant(…, by="content")',
+            key=key,
+        )
+
+
+def with_entries(tree: object) -> dict[str, object]:
+    """Put an entry by content in the place of each value in the tree of a manifest.
+
+    Dicts are branches. A list or a tuple is a list of leaves. Entries stay as they are. One object in two
+    places is read once.
+
+    Raises:
+        ManifestError: a text could be a value and the id of an entry.
+        PayloadError: a value cannot be stored, or has no canonical form.
+    """
+    from laila.entry.entry import Entry
+
+    made: dict[int, tuple[object, Entry]] = {}
+
+    def leaf(value: object, path: tuple[str | int, ...]) -> Entry:
+        if isinstance(value, Entry):
+            return value
+        if isinstance(value, str) and _is_leaf_id(value):
+            raise ManifestError(
+                f'the leaf {_place(path)} is a value by="content" or the id of an entry: give the entry '
+                "(laila.remember), or laila.constant(…) of the text",
+                path=_place(path),
+            )
+        known = made.get(id(value))
+        if known is None:
+            try:
+                known = made[id(value)] = value, Entry.constant(value, by="content")
+            except PayloadError as error:
+                error.args = (f"the leaf {_place(path)}: {error}",)
+                raise
+        return known[1]
+
+    def branch(value: object, path: tuple[str | int, ...]) -> object:
+        if isinstance(value, dict):
+            if len(path) > _MAX_DEPTH:
+                raise ManifestError(
+                    f"the tree is nested deeper than {_MAX_DEPTH} levels, or contains itself",
+                    path=_place(path),
+                )
+            return {key: branch(child, (*path, key)) for key, child in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [leaf(item, (*path, i)) for i, item in enumerate(value)]
+        return leaf(value, path)
+
+    if not isinstance(tree, dict):
+        raise ManifestError(f"a manifest is made of a dict, not {type(tree).__name__}", path="$")
+    return {key: branch(child, (key,)) for key, child in tree.items()}
+
+
+def _is_leaf_id(text: str) -> bool:
+    try:
+        return last_scope(text) in _LEAF_SCOPES
+    except IdentityError:
+        return False
+
+
+def _place(path: tuple[str | int, ...]) -> str:
+    return "$" + "".join(f"[{shown(step)}]" for step in path)
