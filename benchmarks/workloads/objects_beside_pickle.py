@@ -75,12 +75,15 @@ KINDS: dict[str, Callable[[int], object]] = {
     "exceptions": lambda count: [ValueError(number) for number in range(count)],
     "errors of the system": lambda count: [OSError(2, "x", str(number)) for number in range(count)],
     "one object many times": lambda count: [Point(1)] * count,
+    "one object in a dict": lambda count: dict.fromkeys(range(count), Point(1)),
+    "dict by members and numbers": lambda count: {(Colour.RED, number): number for number in range(count)},
     "bytearrays": lambda count: [bytearray(str(number).encode()) for number in range(count)],
     "moments": lambda count: [dt.datetime(2020, 1, 1, number % 24, tzinfo=dt.UTC) for number in range(count)],
 }
 _BYTES = "pickle copies the bytes of each in C; ours makes bytes of each in Python first, and values of them"
 KNOWN = {
     "one object many times": (30, "pickle takes two bytes in C for each; ours passes over all places"),
+    "one object in a dict": (30, "pickle takes two bytes in C for each; ours passes over all places"),
     "ints beyond 64 bits": (25, _BYTES),
     "bytearrays": (25, _BYTES),
 }

@@ -127,7 +127,7 @@ class Encoder(Lookahead):
             wide = len(row) > MANY
             if Known in kinds:
                 depths = self._rows.depths
-                depth = max(depths[field.index] for field in row if type(field) is Known)
+                depth = max(map(depths.__getitem__, [field.index for field in row if type(field) is Known]))
                 if not wide:
                     row = [reference(field.index) if type(field) is Known else field for field in row]
                     kinds.discard(Known)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain, compress, islice
+from operator import not_
 
 from msgpack import ExtType
 
@@ -33,7 +34,11 @@ class Lookahead(Shortcuts):
         found: list[object] = []
         left = _AHEAD
         for frame in reversed(self._stack[:-1]):
-            todo: list[Any] = [islice(frame.row, frame.position + 1, None)]
+            if frame.known is None:
+                fields: Iterator[object] = islice(frame.row, frame.position + 1, None)
+            else:
+                fields = map(frame.row.__getitem__, islice(reversed(frame.todo), 1, None))
+            todo: list[Any] = [fields]
             while todo and left > 0 and len(found) < most:
                 for field in todo[-1]:
                     left -= 1
@@ -116,4 +121,10 @@ class Lookahead(Shortcuts):
 
 
 def _fields(container: Any) -> Iterator[object]:
-    return iter(container if type(container) is not dict else [*chain.from_iterable(list(container.items()))])
+    """Keys and values, or items. What stands there many times comes once, after the first few hundred."""
+    fields = [*container] if type(container) is not dict else [*chain.from_iterable(list(container.items()))]
+    if len(fields) <= _FIRST:
+        return iter(fields)
+    rest = fields[_FIRST:]
+    rest = [*compress(rest, map(not_, map(SHORT.__contains__, map(type, rest))))]
+    return chain(fields[:_FIRST], dict(zip(map(id, rest), rest, strict=True)).values())

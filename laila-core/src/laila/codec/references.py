@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from array import array
+from itertools import compress, repeat
+from operator import is_, not_
 
 from msgpack import ExtType
 
@@ -73,13 +75,14 @@ def compact_known(row: Row, known: Sequence[int | None]) -> Row | None:
     if count < MANY or len(row) <= MANY:
         return None
     first = len(row) - count
-    if known[first] is not None and not any(number is not None for number in known[:first]):
+    if known[first] is not None and known[:first].count(None) == first:
         indexes: Sequence[Any] = known[first:]
         where, fields = None, row[:first]
     else:
-        places = [position for position, index in enumerate(known) if index is not None]
-        indexes = list(map(known.__getitem__, places))
-        where, fields = packed_numbers(places), [f for f, i in zip(row, known, strict=True) if i is None]
+        lacking = [*map(is_, known, repeat(None))]
+        places = [*compress(range(len(row)), map(not_, lacking))]
+        indexes = [*map(known.__getitem__, places)]
+        where, fields = packed_numbers(places), [*compress(row, lacking)]
     return [tags.REFERENCES, packed_numbers(indexes), where, *fields]
 
 
@@ -105,7 +108,16 @@ def expand(positions: array[int] | range, values: list[Any], fields: Row) -> Row
     if type(positions) is range:
         fields += values
         return fields
-    mask = bytearray(len(values) + len(fields))
+    size, first, last = len(values) + len(fields), positions[0], positions[-1]
+    if positions == array("I", range(first, last + 1, 2)):  # the values of a mapping
+        row: Row = [None] * size
+        between = first + len(values) - 1
+        row[:first] = fields[:first]
+        row[first : last + 1 : 2] = values
+        row[first + 1 : last : 2] = fields[first:between]
+        row[last + 1 :] = fields[between:]
+        return row
+    mask = bytearray(size)
     for position in positions:
         mask[position] = 1
     sources = iter(fields), iter(values)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import chain, groupby, islice
 
 from msgpack import ExtType, unpackb
 from xxhash import xxh3_128_digest
 
 from laila.codec import tags
 from laila.codec.limits import MAX_NESTING
-from laila.codec.plain import pack_object
+from laila.codec.plain import pack_each, pack_object
 from laila.codec.references import compact, expand, referred, split
 from laila.codec.runs import FEWEST, packed_column, rows_of_run, run_row
 from laila.errors import PayloadError
@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
     Row = list[Any]  # fields are the payload's own objects until references replace them
 
-__all__ = ["RowWriter", "content_hash", "has_nan", "pack_row", "reference", "referred", "referring"]
+__all__ = [
+    "RowWriter",
+    "all_referring",
+    "content_hash",
+    "has_nan",
+    "hashes_of",
+    "pack_row",
+    "reference",
+    "referred",
+    "referring",
+]
 
 _new_tuple = tuple.__new__
 
@@ -87,11 +97,29 @@ def referring(row: Row, known: dict[int, int]) -> Row:
     return [field if (number := find(id(field))) is None else reference(number) for field in row]
 
 
+def all_referring(rows: list[Row], known: dict[int, int]) -> list[Row]:
+    """:func:`referring` for many rows, in passes in C."""
+    if not known:
+        return rows
+    references = dict(zip(known, map(reference, known.values()), strict=True))
+    size = len(rows[0])
+    fields = [*chain.from_iterable(rows)]
+    found = map(references.get, map(id, fields), fields)
+    if len(fields) == size * len(rows) and {size} == set(map(len, rows)):
+        return [*map(list, zip(*[found] * size, strict=True))]
+    return [[*islice(found, length)] for length in map(len, rows)]
+
+
 def content_hash(row: Row) -> bytes:
     """The hash of what a row says, which orders the members of sets; hashes stand where it has references."""
     if row[0] in tags.SETS:
         row = [row[0], *sorted(map(pack_object, row[1:]))]
     return xxh3_128_digest(pack_object(row))
+
+
+def hashes_of(rows: list[Row]) -> list[bytes]:
+    """:func:`content_hash` of many rows, none of which is a set."""
+    return list(map(xxh3_128_digest, pack_each(rows)))
 
 
 class RowWriter:

@@ -175,6 +175,8 @@ class Shortcuts(Together):
                 pass
         atoms: list[tuple[bytes, object]] = []
         others: Row = []
+        if ATOMS.isdisjoint(map(type, members)):
+            others, members = [*members], frozenset()
         for member in members:
             if type(member) in ATOMS and not is_long(member):
                 try:

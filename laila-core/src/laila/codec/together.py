@@ -10,8 +10,8 @@ object: equal payloads have equal trees.
 
 from __future__ import annotations
 
-from itertools import chain, compress, repeat, zip_longest
-from operator import is_
+from itertools import chain, compress, islice, repeat, zip_longest
+from operator import is_, not_
 
 from msgpack import ExtType
 
@@ -20,7 +20,7 @@ from laila.codec.classruns import COLUMNS
 from laila.codec.invariants import any_doubtful
 from laila.codec.plain import ATOMS, INLINE_BYTES, pack_each, pack_object, sort_packed
 from laila.codec.recorder import Recorder
-from laila.codec.rows import content_hash, has_nan, pack_row, referring
+from laila.codec.rows import all_referring, content_hash, has_nan, hashes_of, pack_row, referring
 from laila.codec.runs import FEWEST, Columns, packed_column, run_row
 from laila.codec.walking import Boxed, Known
 
@@ -37,6 +37,7 @@ __all__ = ["Together"]
 _SHORT = ATOMS - {bytes}
 _LEVELS = 8
 _DEEP = 100
+_SHALLOW = 4
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
@@ -168,16 +169,17 @@ class Together(Recorder):
             first += size
         known = self.write_many(ordered, level + 1)
         try:
-            fields = iter([Known(known[id(member)]) for member in ordered])
+            fields = map(Known, map(known.__getitem__, map(id, ordered)))
+            rows = [[*islice(fields, size)] for size in map(len, sets)]
         except KeyError:
             return None
         self.keep_alive(ordered)
-        return [[next(fields) for _ in range(len(members))] for members in sets]
+        return rows
 
     def _digests(self, values: list[Any]) -> list[bytes] | None:
         """The hashes of the content of values; None where one is not known before all rows are written."""
-        if {tuple} == set(map(type, values)) and _SHORT.issuperset(map(type, chain.from_iterable(values))):
-            return list(map(content_hash, ([tags.TUPLE, *value] for value in values)))
+        if {tuple} == set(map(type, values)):
+            return self._digests_of_tuples(values)
         found = []
         for value in values:
             digest = self._digest(value, 0)
@@ -185,6 +187,25 @@ class Together(Recorder):
                 return None
             found.append(digest)
         return found
+
+    def _digests_of_tuples(self, values: list[Any]) -> list[bytes] | None:
+        """:meth:`_digests` of tuples, which hash what they share once."""
+        every = [*chain.from_iterable(values)]
+        if _SHORT.issuperset(map(type, every)):
+            return hashes_of([[tags.TUPLE, *value] for value in values])
+        digests: dict[int, bytes] = {}
+        others = [*compress(every, map(not_, map(_SHORT.__contains__, map(type, every))))]
+        for number, field in dict(zip(map(id, others), others, strict=True)).items():
+            if type(field) is bytes:
+                if len(field) >= INLINE_BYTES:
+                    return None
+                continue
+            digest = self._digest(field, 1)
+            if digest is None:
+                return None
+            digests[number] = digest
+        contents = map(digests.get, map(id, every), every)
+        return hashes_of([[tags.TUPLE, *islice(contents, size)] for size in map(len, values)])
 
     def _digest(self, value: Any, level: int) -> bytes | None:
         kind = type(value)
@@ -312,14 +333,17 @@ class Together(Recorder):
                 if not rows:
                     return {}
         try:
-            packed = pack_each([referring(row, known) for row in rows] if known else rows)
+            packed = pack_each(all_referring(rows, known))
         except OverflowError:
             known.update(self._ints(chain.from_iterable(rows)))
-            packed = pack_each([referring(row, known) for row in rows])
+            packed = pack_each(all_referring(rows, known))
         if max(map(len, packed)) >= INLINE_BYTES:
             return {}
         depths = self._rows.depths
-        if known and max(map(depths.__getitem__, known.values())):
+        deepest = max(map(depths.__getitem__, known.values()), default=0)
+        if 0 < deepest <= _SHALLOW:
+            below = [deepest] * len(rows)  # which may be more than some have
+        elif deepest:
             below = [
                 max((depths[index] for index in map(known.get, map(id, row)) if index is not None), default=0)
                 for row in rows
@@ -356,7 +380,7 @@ def _lacking(fields: Sequence[Any], known: dict[int, int]) -> set[int]:
     kinds = set(map(type, fields))
     found: set[int] = set()
     if not kinds <= ATOMS:
-        found.update(id(field) for field in fields if type(field) not in ATOMS)
+        found.update(map(id, compress(fields, map(not_, map(ATOMS.__contains__, map(type, fields))))))
         found.difference_update(known)
     if bytes in kinds:
         texts = [field for field in fields if type(field) is bytes]

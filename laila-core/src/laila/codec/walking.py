@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import compress
+from operator import not_
+
 from laila.codec.plain import ATOMS, INLINE_BYTES
 from laila.codec.rows import reference
 
@@ -79,12 +82,11 @@ class Frame:
             return
         # From the last to the first, so that the first place of each object is what remains.
         places = dict(zip(map(id, reversed(row)), range(len(row) - 1, 0, -1), strict=False))
+        lacking = compress(unique.items(), map(not_, map(_SHORT.__contains__, map(type, unique.values()))))
         self.todo = [
-            position
-            for number, position in places.items()
-            if number not in known
-            and type(row[position]) not in _SHORT
-            and (type(row[position]) is not bytes or is_long(row[position]))
+            places[number]
+            for number, field in lacking
+            if number not in known and number in places and (type(field) is not bytes or is_long(field))
         ]
         self.todo.sort(reverse=True)
 
