@@ -479,8 +479,8 @@ def test_manifests_that_contain_themselves_end(place: Place) -> None:
     one, two = (laila.Manifest({"x": good.global_id}) for _ in range(2))
     src.store(
         [
-            encode({"next": two.global_id}, key=one.global_id),
-            encode({"next": one.global_id, "x": good.global_id}, key=two.global_id),
+            encode({"tree": {"next": two.global_id}}, key=one.global_id),
+            encode({"tree": {"next": one.global_id, "x": good.global_id}}, key=two.global_id),
         ]
     )
     outer = laila.Manifest({"one": one.global_id, "good": good.global_id})

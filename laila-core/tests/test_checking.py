@@ -61,6 +61,10 @@ class Asked(laila.MemoryPool):
         self.questions.append(("exist", len(keys)))
         return super()._exist_many(keys)
 
+    def _read_heads(self, keys: Sequence[str]) -> Sequence[Any]:
+        self.questions.append(("heads", len(keys)))
+        return super()._read_heads(keys)
+
     def newest_here(self, stems: Sequence[str]) -> list[str | None]:
         self.questions.append(("newest", len(stems)))
         return super().newest_here(stems)
@@ -267,16 +271,21 @@ def test_a_leaf_that_is_a_variable_counts_where_any_evolution_is(pool: laila.Poo
 
 
 def test_what_leaves_cost() -> None:
+    """One question: the heads say that leaves are there, and what they are."""
     pool = laila.memory.alpha_pool = Asked()
     entries = [laila.constant(i) for i in range(50)]
     laila.memorize(entries).wait()
-    laila.memorize(Manifest({"all": [entry.global_id for entry in entries]})).wait()
-    assert pool.questions == [("exist", 50)]
+    manifest = Manifest({"all": [entry.global_id for entry in entries]})
+    laila.memorize(manifest).wait()
+    assert pool.questions == [("heads", 50)]
     pool.questions.clear()
     laila.memorize(Manifest({"all": [laila.constant(i) for i in range(50)]})).wait()
     assert pool.questions == []
     laila.memorize(Manifest({"all": [entry.global_id for entry in entries]}), missing_ok=True).wait()
-    assert pool.questions == []
+    assert pool.questions == [("heads", 50)]
+    pool.questions.clear()
+    laila.memorize(laila.remember(manifest).result).wait()  # which says what they are
+    assert pool.questions == [("exist", 50), ("heads", 1)]
 
 
 class Failing(laila.MemoryPool):

@@ -334,8 +334,9 @@ def test_a_stored_manifest_is_no_web() -> None:
         [[tags.DICT, "a", KEY], *([tags.DICT, "a", ref(i), "b", ref(i)] for i in range(30))],
         [[tags.LIST, KEY], [tags.DICT, "a", ref(0), "b", ref(0)]],
     ):
+        whole = [*rows, [tags.DICT, "tree", ref(len(rows) - 1)]]
         with pytest.raises(CorruptEntryError, match="two places"):
-            from_blob(forged(rows, key=gid))
+            from_blob(forged(whole, key=gid))
     deep: Any = {"k" * 200: KEY}
     for _ in range(150):
         deep = {"k" * 200: deep}

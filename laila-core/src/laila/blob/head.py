@@ -142,6 +142,7 @@ class BlobHead:
         "signature",
         "table",
         "transformations",
+        "tree",
         "tree_span",
     )
 
@@ -155,6 +156,7 @@ class BlobHead:
     pieces: tuple[bytes, ...]
     nbytes: int
     head_nbytes: int
+    tree: bytes
     tree_span: tuple[int, int]
     _meta: Meta | None
 
@@ -251,6 +253,7 @@ def parse_head(view: memoryview, key: str | None, verify: bool) -> BlobHead:
         raise corrupt(key, f"its header cannot be read ({said(error, 200)})") from error
     head.nbytes = total
     head.tree_span = (tree_start, tree_stop)
+    head.tree = bytes(view[tree_start:tree_stop]) if tree_bytes <= _UNCHECKED else b""
     head.head_nbytes = size = head_bytes if head.table else tree_stop
     for nbytes, *_ in head.table:
         size += gap(size) + nbytes

@@ -13,7 +13,7 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from laila.blob.blob import Blob
     from laila.blob.head import BlobHead
@@ -83,13 +83,14 @@ def _taken(blob: Blob, other: str, where: str | None) -> IdentityConflictError:
 
 
 def missing_leaves(
-    pool: Pool, leaves: Mapping[int, Sequence[str]], keys: Sequence[str]
+    pool: Pool, leaves: Mapping[int, Sequence[str]], keys: Sequence[str], known: Collection[str] = ()
 ) -> dict[int, EntryNotFoundError]:
     """Return by place the errors of the manifests of which a leaf is not in ``pool``.
 
-    ``leaves`` has for places of manifests, whose ids are ``keys``, the ids to look for. Asks as one batch.
+    ``leaves`` has for places of manifests, whose ids are ``keys``, the ids to look for, except those
+    that are ``known`` to be there. Asks as one batch.
     """
-    every = list(dict.fromkeys(leaf for some in leaves.values() for leaf in some))
+    every = list(dict.fromkeys(leaf for some in leaves.values() for leaf in some if leaf not in known))
     if not every:
         return {}
     absent = {leaf for leaf, there in zip(every, pool.present(every), strict=True) if not there}

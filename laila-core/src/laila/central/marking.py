@@ -5,6 +5,7 @@ from __future__ import annotations
 from laila.central.plans import Plan, store_plan
 from laila.central.writing import renumbered, store
 from laila.entry import EntryState, Manifest, from_blob, to_blob
+from laila.entry.leaves import leaf_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from laila.blob.blob import Blob
     from laila.contract.pool import Pool
     from laila.entry import Entry
+    from laila.entry.leaves import Leaf
 
     Outcome = str | BaseException
 
@@ -134,16 +136,35 @@ class EntryPlan(Plan):
         asked = {place for place in self._places if place < len(plain)}
         blobs = [
             None
-            if pool is not None and is_pooled(entry, pool) and i < len(plain) and i not in asked
+            if pool is not None and is_pooled(entry, pool) and i not in asked
             else to_blob(entry, **self._options)
-            for i, entry in enumerate(self.entries)
+            for i, entry in enumerate(plain.values())
         ]
+        # A manifest has a table of what is in it, so that its snapshot comes after those of its leaves.
+        rows = {blob.key: row for blob in blobs if blob is not None and (row := leaf_of(blob)) is not None}
+        unknown: dict[int, list[str]] = {}
+        for i, (manifest, _) in enumerate(manifests.values(), len(plain)):
+            manifest.note_leaves(rows)
+            blob = to_blob(manifest, **self._options)
+            blobs.append(blob)
+            if (row := leaf_of(blob)) is not None:
+                rows[blob.key] = row
+            if absent := manifest.unknown_leaves():
+                unknown[i] = absent
         keys = [
             entry.global_id if blob is None else blob.key
             for entry, blob in zip(self.entries, blobs, strict=True)
         ]
         trees = {i: [*dict.fromkeys(tree)] for i, (tree, _) in enumerate(manifests.values(), len(plain))}
-        super().__init__(keys, blobs, trees, asked=asked)
+        super().__init__(keys, blobs, trees, asked=asked, unknown=unknown)
+
+    def learn(self, found: dict[str, Leaf]) -> None:
+        """Write what was found of leaves into the tables of the manifests, and their snapshots."""
+        super().learn(found)
+        for place in self.unknown:
+            manifest = self.entries[place]
+            if isinstance(manifest, Manifest):
+                manifest.note_leaves(found)
 
     def snapshot(self, place: int) -> Blob:
         """Return the blob of an entry as it is now."""

@@ -6,6 +6,7 @@ A :class:`Plan` is made of blobs, whoever sends them; that of entries is in :mod
 from __future__ import annotations
 
 from laila.central.checking import missing_leaves, taken_names
+from laila.central.describing import complete, learn
 from laila.central.writing import store_free
 from laila.errors import ManifestError
 from laila.showing import said
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from laila.blob.blob import Blob
     from laila.contract.pool import Pool
+    from laila.entry.leaves import Leaf
 
     Outcome = str | BaseException
 
@@ -40,6 +42,7 @@ class Plan:
         *,
         asked: Collection[int],
         refused: Mapping[int, Outcome] | None = None,
+        unknown: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
         """Make a plan.
 
@@ -49,15 +52,22 @@ class Plan:
             trees: By the places of the manifests, the ids that they refer to.
             asked: The places of the entries that were given themselves, not only in a manifest.
             refused: By place, the errors of what is known not to be stored.
+            unknown: By the places of manifests, the leaves that their tables lack.
         """
         self.keys = keys
         self.blobs = list(blobs)
         self.manifests = len(trees)
         self.asked = asked
         self.refused = {} if refused is None else refused
+        self.unknown = {} if unknown is None else unknown
         self.needs, self.leaves = _parted(trees, keys)
         first = len(keys) - len(trees)
         self.ordered = all(n < i for i, needs in enumerate(self.needs, first) for n in needs)
+
+    def learn(self, found: dict[str, Leaf]) -> None:
+        """Write what was found of leaves into the tables of the manifests."""
+        if found:
+            complete(self.blobs, self.unknown, found)
 
     def snapshot(self, place: int) -> Blob:
         """Return the blob of what was given to the pool before. A plan of blobs has no such thing."""
@@ -114,8 +124,10 @@ def store_plan(
 
     try:
         outcomes.update(taken_names(pool, plan.blobs[:first], plan.held))
+        found = learn(pool, list(dict.fromkeys(leaf for some in plan.unknown.values() for leaf in some)))
         if not missing_ok:
-            outcomes.update(missing_leaves(pool, plan.leaves, plan.keys))
+            outcomes.update(missing_leaves(pool, plan.leaves, plan.keys, found))
+        plan.learn(found)
     except Exception as error:  # noqa: BLE001 - the outcome of all of it: nothing was written
         return [error] * len(plan.keys)
     outcomes.update(_cascade(plan.needs, plan.keys, outcomes, plan.asked))

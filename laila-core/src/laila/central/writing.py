@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from laila.blob.blob import Blob
 from laila.central.checking import stays_as_it_is, taken_names
+from laila.central.describing import is_same_manifest
 from laila.contract.pool import StoreOutcome
 from laila.errors import EvolutionConflictError, ImmutableEntryError
 from laila.showing import shown
@@ -80,6 +81,8 @@ def store_free(
             outcomes.append(blob.key)
         elif isinstance(answer, BaseException):
             outcomes.append(answer)
+        elif ":MANIFEST:" in blob.key and is_same_manifest(pool, blob):
+            outcomes.append(blob.key)
         elif next_blob is not None and not _is_constant(blob.key):
             outcomes.append(_store_next(pool, blob, next_blob))
         else:

@@ -23,7 +23,7 @@ __all__ = ["main"]
 
 
 class Command(Protocol):
-    """The parts of a command module."""
+    """What a command module offers."""
 
     __doc__: str | None
 
@@ -43,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     _be_printable()
     if not options.traceback:
-        # Commands show the library's log messages themselves, as an error or in their output.
+        # What the library logs, a command says itself: as an error, or in what it shows.
         logging.getLogger("laila").addHandler(logging.NullHandler())
         logging.getLogger("laila").propagate = False
     try:
         code: int = options.run(options)
-        # A closed pipe can be handled here, but not while the interpreter ends.
+        # Here, and not while the interpreter ends, is where a closed pipe can still be handled.
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""A line on stderr that shows how far a long command is. It is shown on a terminal only."""
+"""One line on stderr that says how far a long command is. It is shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Progress:
 
     @property
     def is_shown(self) -> bool:
-        """Whether a terminal shows it."""
+        """Whether anybody sees it."""
         return self._shown
 
     def __enter__(self) -> Self:

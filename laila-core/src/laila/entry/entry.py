@@ -430,6 +430,10 @@ class Entry(Identifiable):
         self._created = time()
         return self
 
+    def _to_store(self) -> object:
+        """Return what is stored as the payload."""
+        return self._payload
+
     # -- as a plain dict -------------------------------------------------------------------------------------
 
     def serialize(

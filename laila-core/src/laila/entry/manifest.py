@@ -10,6 +10,7 @@ from __future__ import annotations
 from laila.calling import helpful
 from laila.entry.content import check_by, with_entries
 from laila.entry.entry import Entry, EntryState
+from laila.entry.leaves import Leaves
 from laila.entry.tree import leaves_of, map_leaves, read_tree
 from laila.errors import (
     EmptyManifestError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
     from typing import Any, ClassVar, Literal, Self
 
+    from laila.entry.leaves import Leaf
     from laila.entry.tree import Node
     from laila.futures import GroupFuture
 
@@ -43,12 +45,13 @@ class Manifest(Entry):
     Thread-safety: reading is safe; ``extend`` is for one thread at a time.
     """
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_leaves", "_pending")
 
     _ask = "its branches are its items, manifest[…]; its entries are in manifest.resolved"
 
     _scope: ClassVar[str] = "MANIFEST"
     _pending: dict[str, Entry]
+    _leaves: Leaves  # what is known of them
 
     @helpful
     def __init__(
@@ -78,6 +81,7 @@ class Manifest(Entry):
             by=None if named else by,
         )
         self._pending = pending
+        self._leaves = Leaves()
 
     @classmethod
     def constant(
@@ -104,6 +108,7 @@ class Manifest(Entry):
     def contingent(cls, **kwargs: Any) -> Self:
         """Return a manifest made of ``kwargs`` in the state STAGED. The tree is checked all the same."""
         self = super().contingent(**kwargs)
+        self._leaves = Leaves()
         self._payload, self._pending = read_tree({} if self._payload is None else self._payload)
         return self
 
@@ -186,6 +191,7 @@ class Manifest(Entry):
             )
         part = Manifest({key: self.blueprint[key] for key in keys})
         part._pending = {leaf: self._pending[leaf] for leaf in part if leaf in self._pending}
+        part._leaves.add({leaf: row for leaf in part if (row := self._leaves.get(leaf)) is not None})
         return part
 
     def extend(self, other: Manifest, *, overwrite: bool = False) -> None:
@@ -214,6 +220,7 @@ class Manifest(Entry):
             )
         copied, _ = read_tree(other.blueprint)
         self.blueprint.update(copied)
+        self._leaves.add_all(other._leaves)
         self._pending.update(other._pending)
         self._pending = {leaf: self._pending[leaf] for leaf in self if leaf in self._pending}
         self.user_metadata()  # kept, though what is known of the stored form is not
@@ -230,6 +237,7 @@ class Manifest(Entry):
             return NotImplemented
         total = Manifest(self.blueprint)
         total._pending = dict(self._pending)
+        total._leaves.add_all(self._leaves)
         total.extend(other)
         return total
 
@@ -390,6 +398,37 @@ class Manifest(Entry):
         if not self.blueprint:
             raise EmptyManifestError(f"cannot {verb} an empty manifest: give it entries or ids first")
 
+    def note_leaves(self, known: Mapping[str, Leaf]) -> None:
+        """Note what is known of leaves, for the table of the manifest.
+
+        Args:
+            known: What is known by global id, of these leaves and others.
+        """
+        if known:
+            self._leaves.add({leaf: known[leaf] for leaf in self if leaf in known})
+
+    def unknown_leaves(self) -> list[str]:
+        """List the leaves of which the table of the manifest says nothing.
+
+        Returns:
+            Their global ids, each once.
+        """
+        return self._leaves.unknown(self)
+
+    def agrees_with(self, other: Manifest) -> bool:
+        """Compare tree and table, as far as both manifests know their leaves.
+
+        Args:
+            other: The other manifest.
+
+        Returns:
+            Whether both have the same tree, and no leaf that is known to have another content.
+        """
+        if self.blueprint != other.blueprint or list(self) != list(other):
+            return False
+        rows = ((self._leaves.get(leaf), other._leaves.get(leaf)) for leaf in self)
+        return all(one is None or two is None or one.digest == two.digest for one, two in rows)
+
     def pending(self) -> list[Entry]:
         """List the entries that wait to be stored with the manifest.
 
@@ -437,12 +476,20 @@ class Manifest(Entry):
         visit(self)
         return list(found.values())
 
+    def _to_store(self) -> object:
+        """Return the tree, and what is known of its leaves."""
+        table = self._leaves.stored(self)
+        return {"tree": self.blueprint} if table is None else {"tree": self.blueprint, "leaves": table}
+
     @classmethod
-    def _recovered(cls, blueprint: object) -> Self:
-        """Build from a stored tree, which is checked like any other input."""
+    def _recovered(cls, stored: object) -> Self:
+        """Build from what was stored, which is checked like any other input."""
+        if type(stored) is not dict or not {"tree"} <= stored.keys() <= {"tree", "leaves"}:
+            raise ManifestError("a stored manifest is a tree, and a table of its leaves", path="$")
         self = cls.__new__(cls)
-        self._payload, pending = read_tree(blueprint, stored=True)
+        self._payload, pending = read_tree(stored["tree"], stored=True)
         if pending:
             raise ManifestError("a stored manifest holds ids, not entries", path="$")
         self._pending = {}
+        self._leaves = Leaves.read(stored["leaves"], self) if "leaves" in stored else Leaves()
         return self

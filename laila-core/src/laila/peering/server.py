@@ -280,6 +280,7 @@ def _plan(blobs: Sequence[Blob], manifests: int) -> Plan:
     first = len(blobs) - manifests
     refused: dict[int, Outcome] = {}
     trees: dict[int, list[str]] = {}
+    unknown: dict[int, list[str]] = {}
     for i, blob in enumerate(blobs[first:], first):
         trees[i] = []
         try:
@@ -289,4 +290,7 @@ def _plan(blobs: Sequence[Blob], manifests: int) -> Plan:
             continue
         if isinstance(manifest, Manifest):
             trees[i] = [*dict.fromkeys(manifest)]
-    return Plan([blob.key for blob in blobs], blobs, trees, asked=range(first), refused=refused)
+            if absent := manifest.unknown_leaves():
+                unknown[i] = absent
+    keys = [blob.key for blob in blobs]
+    return Plan(keys, blobs, trees, asked=range(first), refused=refused, unknown=unknown)

@@ -1,13 +1,12 @@
-"""Chains of pools: ``cache << origin``, and how blobs are found, stored and deleted along them.
+"""Chains of pools: ``cache << origin``, and how a blob is found, filed and deleted along them.
 
 A pool may have an origin. A key missing in a pool is looked for in its origin, and so on; on the way back
 every tier keeps a copy. A failing or damaged cache tier is skipped and reported, never the cause of a failed
 read. When ``write="through"`` stands at the head, the chain is one store: the last tier is written first and
 decides, the caches are filled after it.
 
-Threads wait for each other down the chain only. A thread that fetches for a tier may wait for a fetch of the
-next tier, never the other way round. It finishes its own fetches before it waits for fetches of others in the
-same tier.
+Threads wait for each other down the chain only: who fetches for a tier may wait for a fetch of the next one,
+never the other way round, and ends its own fetches before it waits for others' of the same tier.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ __all__ = ["StoreOutcome", "TierMixin"]
 
 
 class StoreOutcome(Enum):
-    """The outcome of storing one blob."""
+    """What became of one blob that was to be stored."""
 
     CREATED = "created"
-    """The blob was new and is stored now, or it replaced another as requested."""
+    """It was not there and is now, or was replaced as asked."""
     SAME = "same"
     """The same content was there already; nothing was written."""
     CONFLICT = "conflict"
@@ -57,23 +56,23 @@ _tiers: WeakValueDictionary[int, TierMixin] = WeakValueDictionary()
 class TierMixin(LinkMixin, ABC):
     """The part of a pool that knows the next tier.
 
-    The verbs call ``load``, ``store``, ``delete``, ``newest`` and ``history``. They act on the whole chain if
-    the chain is one store, otherwise on this pool alone.
+    ``load``, ``store``, ``delete``, ``newest`` and ``history`` are what the verbs call: the whole chain where
+    that is what the chain means, else this pool alone.
     """
 
     _counter: TierCounter
 
     @abstractmethod
-    def load_here(self, keys: Sequence[str], *, deferred: bool = False, views: bool = False) -> list[Found]:
+    def load_here(self, keys: Sequence[str], *, later: bool = False, views: bool = False) -> list[Found]:
         """Read plain blobs from this pool alone."""
 
     @abstractmethod
     def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
-        """Store plain blobs in this pool alone."""
+        """File plain blobs in this pool alone."""
 
     @abstractmethod
     def store_together_here(self, blobs: Sequence[Blob]) -> bool:
-        """Store plain blobs in this pool alone, all in one commit or none of them."""
+        """File plain blobs in this pool alone, in one commit, or none of them."""
 
     @abstractmethod
     def delete_here(self, keys: Sequence[str]) -> list[bool]:
@@ -88,7 +87,7 @@ class TierMixin(LinkMixin, ABC):
         _tiers[id(self)] = self
 
     def _init_locks(self) -> None:
-        """Make the locks. A forked child calls this again, because no thread of the parent is left there."""
+        """Make the locks; again in a forked child, where nobody is left who held one, or fetched."""
         self._create_lock = long_lock()
         self._flights = Flights()
         self._fill_lock = long_lock()
@@ -97,61 +96,61 @@ class TierMixin(LinkMixin, ABC):
 
     @property
     def hits(self) -> int:
-        """The number of keys that this tier had."""
+        """How many keys were found in this tier."""
         return self._counter.hits
 
     @property
     def misses(self) -> int:
-        """The number of keys that this tier lacked."""
+        """How many keys were looked for in this tier and not found."""
         return self._counter.misses
 
     @property
     def fills(self) -> int:
-        """The number of copies from later tiers that this tier has kept."""
+        """How many copies this tier has kept of what was found in the next ones."""
         return self._counter.fills
 
     @property
     def failures(self) -> int:
-        """The number of items for which this tier was skipped, because it failed or its copy was damaged."""
+        """For how many items this tier was skipped, because it failed or its copy was damaged."""
         return self._counter.failures
 
     # -- what the verbs call ---------------------------------------------------------------------------------
 
     def load(
-        self, keys: Sequence[str], *, refresh: bool = False, deferred: bool = False, views: bool = False
+        self, keys: Sequence[str], *, refresh: bool = False, later: bool = False, views: bool = False
     ) -> list[Found]:
         """Read plain blobs along the chain: for each key the blob, None where it is nowhere, or its error.
 
         Raises what the last tier's backend raises. Each key missing here is fetched from the origin once,
         however many threads miss it, and kept here. ``refresh`` reads the last tier alone and renews the
-        caches: their copies are replaced by its blobs. Copies that it lacks are deleted if the chain is one
-        store; otherwise they may be a cache's own, and stay. It changes nothing in a pool without origin.
-        ``deferred`` and ``views`` have the meaning that they have in :meth:`load_here`, but only for a pool
-        without origin: a chain must verify what it read, and keeps it.
+        caches: their copies are replaced by what it has; where it has nothing they are deleted if the chain
+        is one store (else they may be a cache's own, and stay). Of a pool without origin it changes nothing.
+        ``later`` and ``views`` are as for :meth:`load_here`, and for a pool without origin alone: a chain has
+        to know, and keeps what it read.
         """
         origin = self._origin
         if origin is None:
-            blobs = self.load_here(keys, deferred=deferred, views=views)
-            absent = blobs.count(None)
-            self._counter.count(len(blobs) - absent, absent)
-            return blobs
+            found = self.load_here(keys, later=later, views=views)
+            absent = found.count(None)
+            self._counter.count(len(found) - absent, absent)
+            return found
         if refresh:
             return self._refresh(keys)
         nothing: list[Found] = [None] * len(keys)
-        blobs = self._guarded("read", len(keys), lambda: self.load_here(keys), nothing)
-        # If this copy is damaged, the origin still has the blob: damage is a miss, and the fill repairs it.
+        found = self._guarded("read", len(keys), lambda: self.load_here(keys), nothing)
+        # What this copy lost is still at the origin: damage here is a miss, and the fill repairs it.
         damaged: set[str] = set()
-        for i, blob in enumerate(blobs):
-            if isinstance(blob, Exception):
-                self._report("read", blob)
+        for i, one in enumerate(found):
+            if isinstance(one, Exception):
+                self._report("read", one)
                 damaged.add(keys[i])
-                blobs[i] = None
-        missing = [key for key, blob in zip(keys, blobs, strict=True) if blob is None]
+                found[i] = None
+        missing = [key for key, one in zip(keys, found, strict=True) if one is None]
         self._counter.count(len(keys) - len(missing), len(missing))
         if not missing:
-            return blobs
+            return found
         fetched = self._fetch(list(dict.fromkeys(missing)), origin, damaged)
-        return [fetched[key] if blob is None else blob for key, blob in zip(keys, blobs, strict=True)]
+        return [fetched[key] if one is None else one for key, one in zip(keys, found, strict=True)]
 
     def store(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
         """File plain blobs: in the last tier and then in the caches when the chain is one store, else here.
@@ -170,11 +169,11 @@ class TierMixin(LinkMixin, ABC):
         return outcomes
 
     def store_together(self, blobs: Sequence[Blob]) -> bool:
-        """Store plain blobs like :meth:`store`, in one commit. Return False if that is impossible.
+        """File plain blobs as :meth:`store` does, in one commit; False, with nothing done, where that is not.
 
-        It is impossible if a blob is there already, is too large or comes twice, or if the deciding pool has
-        no such commits. A reader that sees one of the blobs sees those before it. The error of a cache is the
-        same as in :meth:`store`: all blobs are in the last tier then.
+        It is not where one of them is there already, is too large, or comes twice, and where the pool that
+        decides has no such commits. Who sees one of them sees those before it. The error of a cache is that
+        of :meth:`store`: all are in the last tier then.
         """
         *caches, last = self.store_tiers()
         if not last.store_together_here(blobs):
@@ -183,10 +182,10 @@ class TierMixin(LinkMixin, ABC):
         return True
 
     def delete(self, keys: Sequence[str]) -> list[bool]:
-        """Delete ``keys``: in every tier, the last first, if the chain is one store; otherwise here alone.
+        """Delete ``keys``: in every tier, the last one first, when the chain is one store, else here.
 
-        If the last tier fails, nothing was deleted. A cache that fails is an error too, since it may still
-        have the entries; the other caches still delete theirs.
+        Where the last tier fails nothing was deleted. A cache that fails is an error too, since it may still
+        have what was deleted; the other caches are emptied all the same.
         """
         if self._origin is None or not self._write_through:
             return self._delete_tier(keys)
@@ -205,7 +204,7 @@ class TierMixin(LinkMixin, ABC):
         return deleted
 
     def newest(self, stems: Sequence[str], *, refresh: bool = False) -> list[str | None]:
-        """Return for each of ``stems`` the key of its newest evolution, or None.
+        """Return for each of ``stems`` the key of its newest evolution, or None; see :meth:`history`.
 
         ``refresh`` asks the last tier alone.
         """
@@ -215,27 +214,27 @@ class TierMixin(LinkMixin, ABC):
         answers = self._asked(lambda tier: tier.newest_here(stems), nothing)
         return [
             max(
-                (key for key in keys_of_stem if key is not None),
+                (key for key in some if key is not None),
                 key=lambda key: int(key.rpartition("-")[2]),
                 default=None,
             )
-            for keys_of_stem in zip(*answers, strict=True)
+            for some in zip(*answers, strict=True)
         ]
 
     def history(self, stems: Sequence[str]) -> list[list[int]]:
         """Return for each of ``stems`` its stored evolutions, ascending.
 
-        The last tier is asked; its failure is raised. If the chain is not one store, caches may have
-        evolutions of their own, and are asked too.
+        The last tier is asked, whose failure is raised; where the chain is no one store, caches may have
+        evolutions of their own and are asked too.
         """
         nothing: list[list[int]] = [[] for _ in stems]
         answers = self._asked(lambda tier: tier.histories_here(stems), nothing)
-        return [sorted(set().union(*numbers)) for numbers in zip(*answers, strict=True)]
+        return [sorted(set().union(*some)) for some in zip(*answers, strict=True)]
 
     def deletable(self, stems: Sequence[str]) -> list[list[int]]:
         """Return for each of ``stems`` the evolutions that :meth:`delete` reaches, ascending."""
         answers = [tier.histories_here(stems) for tier in self.store_tiers()]
-        return [sorted(set().union(*numbers)) for numbers in zip(*answers, strict=True)]
+        return [sorted(set().union(*some)) for some in zip(*answers, strict=True)]
 
     # -- one tier --------------------------------------------------------------------------------------------
 
@@ -247,7 +246,7 @@ class TierMixin(LinkMixin, ABC):
         return answers
 
     def _overtake(self, keys: Sequence[str]) -> None:
-        """Wait for a fill that is being written, and forbid later fills with present fetches of ``keys``."""
+        """Wait for a fill that is being written; let none come later of what is fetched of ``keys`` now."""
         with self._fill_lock:
             self._flights.overtake(keys)
 
@@ -256,41 +255,39 @@ class TierMixin(LinkMixin, ABC):
         return self.delete_here(keys)
 
     def _fetch(self, keys: Sequence[str], origin: Pool, damaged: AbstractSet[str]) -> dict[str, Found]:
-        """Fetch ``keys`` from the origin; share the fetches that other threads have begun."""
+        """Fetch ``keys`` from the origin, sharing the fetches that other threads have under way."""
         mine: dict[str, Flight] = {}
         try:
             theirs = self._flights.join(keys, mine)
             if mine:
-                for flight, outcome in zip(mine.values(), origin.load(list(mine)), strict=True):
-                    flight.found = outcome
+                for flight, one in zip(mine.values(), origin.load(list(mine)), strict=True):
+                    flight.found = one
                 self._fill(mine, damaged)
         except BaseException as error:
             for flight in mine.values():
                 flight.found = error
             raise
         finally:
-            # Finish our own fetches before waiting for others': two threads never wait for each other.
+            # Our own are finished before others' are waited for: two threads never wait for each other.
             self._flights.finish(mine)
         alone = [key for key, flight in theirs.items() if not flight.wait()]
-        fetched = {key: flight.found for key, flight in (mine | theirs).items()}
+        found = {key: flight.found for key, flight in (mine | theirs).items()}
         if alone:
-            fetched |= zip(alone, origin.load(alone), strict=True)
+            found |= zip(alone, origin.load(alone), strict=True)
         # A thread that was interrupted (Ctrl-C) fetched nothing for us: its interruption is not our outcome.
         again = [
-            k
-            for k, outcome in fetched.items()
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception)
+            k for k, one in found.items() if isinstance(one, BaseException) and not isinstance(one, Exception)
         ]
-        return fetched | self._fetch(again, origin, damaged) if again else fetched
+        return found | self._fetch(again, origin, damaged) if again else found
 
     def _fill(self, flights: dict[str, Flight], damaged: AbstractSet[str]) -> None:
-        """Keep copies of fetched blobs. A failure is reported and costs only the copy."""
+        """Keep copies of what was fetched; what fails is reported and costs only the copy."""
 
         def write() -> None:
             with self._fill_lock:
                 blobs = [f.found for f in flights.values() if f.fill and _is_blob(f.found)]
                 fresh = [blob for blob in blobs if blob.key not in damaged]
-                # A blob that another writer stored here meanwhile stays; only a damaged copy is replaced.
+                # What another writer filed here meanwhile stays; only a damaged copy is replaced.
                 if fresh:
                     self._count_fills(self.store_here(fresh))
                 if len(fresh) < len(blobs):
@@ -303,31 +300,31 @@ class TierMixin(LinkMixin, ABC):
         self._counter.count_fills(outcomes.count(StoreOutcome.CREATED))
 
     def _refresh(self, keys: Sequence[str]) -> list[Found]:
-        """Read the last tier alone, and renew the caches with its blobs."""
+        """Read the last tier alone, and renew the caches with what it gives."""
         *caches, last = self.chain()
         every = list(dict.fromkeys(keys))
         renewals: list[tuple[Pool, Renewal]] = []
         try:
             renewals += ((cache, cache._flights.begin(every)) for cache in caches)
-            stored = dict(zip(every, last.load(every), strict=True))
+            found = dict(zip(every, last.load(every), strict=True))
             for cache, renewal in reversed(renewals):
-                take = partial(cache._take, stored, renewal, drop=self._write_through)
+                take = partial(cache._take, found, renewal, drop=self._write_through)
                 cache._guarded("renew", len(every), take, None)
         finally:
             for cache, renewal in renewals:
                 cache._flights.end(renewal)
-        return [stored[key] for key in keys]
+        return [found[key] for key in keys]
 
-    def _take(self, stored: Mapping[str, Found], renewal: Renewal, *, drop: bool) -> None:
-        """Keep the blobs that a refresh has ``stored`` in the last tier; ``drop`` the missing ones."""
+    def _take(self, found: Mapping[str, Found], renewal: Renewal, *, drop: bool) -> None:
+        """Hold what a refresh has ``found`` in the last tier; ``drop`` what is not there."""
         with self._fill_lock:
             may_keep = self._flights.end(renewal)
-            blobs = [blob for blob in stored.values() if _is_blob(blob)]
-            kept = [blob for blob in blobs if blob.key in may_keep]
-            # From here on, this tier must not go on giving its old copies, whatever happens.
-            stale = {blob.key for blob in blobs}
+            there = [blob for blob in found.values() if _is_blob(blob)]
+            kept = [blob for blob in there if blob.key in may_keep]
+            # Whatever happens now, what this tier had is not what it goes on giving.
+            stale = {blob.key for blob in there}
             if drop:
-                stale.update(key for key, blob_or_none in stored.items() if blob_or_none is None)
+                stale.update(key for key, one in found.items() if one is None)
             try:
                 if kept:
                     outcomes = self.store_here(kept, replace=True)
@@ -354,11 +351,11 @@ class TierMixin(LinkMixin, ABC):
             raise failure
 
     def _renew(self, blobs: Sequence[Blob], *, replaced: bool) -> None:
-        """Keep ``blobs``, which the last tier has just stored, in this cache tier.
+        """Hold ``blobs``, which the last tier has just stored, in this cache tier.
 
-        A blob that is too large for this tier is not kept, and its older copy is deleted. If blobs replace
-        others, and this tier can neither keep the new ones nor delete the old ones, it raises: it would go on
-        giving the old ones.
+        What this tier is too small for it does not hold, nor what it held in its place. Where they replace
+        others there and this tier can neither hold nor delete them, it would go on giving the old ones: that
+        is raised.
         """
         keys = [blob.key for blob in blobs]
         try:
@@ -369,14 +366,12 @@ class TierMixin(LinkMixin, ABC):
             if replaced:
                 self.delete_here(keys)
             return
-        refused = [
-            key for key, outcome in zip(keys, outcomes, strict=True) if isinstance(outcome, LailaError)
-        ]
+        refused = [key for key, one in zip(keys, outcomes, strict=True) if isinstance(one, LailaError)]
         if refused:
             self.delete_here(refused)
 
     def _guarded(self, verb: str, count: int, call: Callable[[], T], otherwise: T) -> T:
-        """Call a cache tier; if it fails, report that and answer ``otherwise``."""
+        """Call a cache tier; where it fails, report it and answer ``otherwise``."""
         try:
             return call()
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way its backend does; the chain goes on
@@ -384,7 +379,7 @@ class TierMixin(LinkMixin, ABC):
             return otherwise
 
     def _report(self, verb: str, error: Exception, count: int = 1) -> None:
-        # A cache that is down fails at every call; one line a minute is enough.
+        # A cache that is down fails at every call: once a minute says as much as a thousand times.
         self._counter.count_failures(count)
         count = self._failures.due(count)
         if count:
@@ -403,8 +398,8 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
 
-def _is_blob(outcome: Found) -> TypeGuard[Blob]:
-    return outcome is not None and not isinstance(outcome, BaseException)
+def _is_blob(found: Found) -> TypeGuard[Blob]:
+    return found is not None and not isinstance(found, BaseException)
 
 
 def _after_fork() -> None:

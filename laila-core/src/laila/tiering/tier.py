@@ -10,7 +10,11 @@ from laila.tiering.single import SingleTier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from laila.blob.blob import Blob
+    from laila.blob.head import BlobHead
+    from laila.errors import LailaError
 
 __all__ = ["Tier"]
 
@@ -32,13 +36,26 @@ class Tier(SingleTier, TierMixin):
 
         Raises what the last tier's backend raises.
         """
-        existing = dict(zip(keys, _exist(self, keys), strict=True))
-        absent = [key for key, exists in existing.items() if not exists and may_evolve(key)]
+        found = dict(zip(keys, _exist(self, keys), strict=True))
+        absent = [key for key, there in found.items() if not there and may_evolve(key)]
         if absent:
-            existing.update(
+            found.update(
                 (key, newest is not None) for key, newest in zip(absent, self.newest(absent), strict=True)
             )
-        return [existing[key] for key in keys]
+        return [found[key] for key in keys]
+
+    def asked_heads(self, keys: Sequence[str]) -> Iterator[list[Blob | BlobHead | LailaError | None]]:
+        """Ask for heads in each tier where a look-up looks, the last tier first.
+
+        Args:
+            keys: The keys.
+
+        Yields:
+            For each tier, and in it for each key, what tells its digest, None where the tier lacks it, or its
+            damage.
+        """
+        nothing: list[Blob | BlobHead | LailaError | None] = [None] * len(keys)
+        yield from self._asked(lambda tier: tier.heads_here(keys), nothing)
 
     def namesakes(self, keys: Sequence[str]) -> list[str | None]:
         """Return for each of ``keys`` the key of the other kind that shares its uuid, or None.
@@ -47,19 +64,17 @@ class Tier(SingleTier, TierMixin):
         backend would have to look at every key to find the newest. Raises what the last tier's backend
         raises.
         """
-        namesakes: dict[str, str | None] = dict.fromkeys(keys)
-        constants = [key for key in namesakes if may_evolve(key)]
-        stems = {key: stem(key) for key in namesakes if key[-37] != ":"}
+        found: dict[str, str | None] = dict.fromkeys(keys)
+        constants = [key for key in found if may_evolve(key)]
+        stems = {key: stem(key) for key in found if key[-37] != ":"}
         looked: dict[str, str] = dict(stems)
         if constants and any(_lists_all(tier) for tier in self.chain()):
             looked.update((key, f"{key}-0") for key in constants)
         elif constants:
-            namesakes.update(zip(constants, self.newest(constants), strict=True))
-        existing = _exist(self, list(looked.values()))
-        namesakes.update(
-            (key, other) for (key, other), exists in zip(looked.items(), existing, strict=True) if exists
-        )
-        return [namesakes[key] for key in keys]
+            found.update(zip(constants, self.newest(constants), strict=True))
+        there = _exist(self, list(looked.values()))
+        found.update((key, other) for (key, other), one in zip(looked.items(), there, strict=True) if one)
+        return [found[key] for key in keys]
 
 
 def _exist(pool: Tier, keys: Sequence[str]) -> list[bool]:
@@ -67,7 +82,7 @@ def _exist(pool: Tier, keys: Sequence[str]) -> list[bool]:
         return []
     nothing = [False] * len(keys)
     asked = pool._asked(lambda tier: tier.exist_here(keys), nothing)
-    return [any(answers) for answers in zip(*asked, strict=True)]
+    return [any(some) for some in zip(*asked, strict=True)]
 
 
 def _lists_all(tier: Backend) -> bool:

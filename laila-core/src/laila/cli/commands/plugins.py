@@ -1,4 +1,4 @@
-"""List the installed plugins, and what is wrong with the unusable ones."""
+"""List the plugins that are installed, and what is wrong with those that cannot be used."""
 
 from __future__ import annotations
 

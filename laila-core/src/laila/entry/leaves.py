@@ -1,0 +1,259 @@
+"""What the leaves of a manifest are: type, shape, dtype, bytes and digest of each, in columns.
+
+The columns are stored in the payload of the manifest, so that checksum, digest and signature cover them.
+Types, dtypes and shapes are numbers into lists of those that occur; 0 is nothing. A leaf that is not known
+has a digest of zeros: one that was not there, or the id of a variable without evolution.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import NamedTuple
+
+from laila.blob.head import BlobHead
+from laila.codec.outline import shape_of_tensor
+from laila.errors import ManifestError
+from laila.showing import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from laila.blob.blob import Blob
+
+__all__ = ["Leaf", "Leaves", "leaf_of"]
+
+_DIGEST_BYTES = 16
+_UNKNOWN = bytes(_DIGEST_BYTES)
+_LONGEST_TEXT = 200
+_MAX_DIMENSIONS = 64
+_MAX_SIZE = 1 << 62
+_LISTS = (("types", "type"), ("dtypes", "dtype"), ("shapes", "shape"))
+_FIELDS = frozenset(name for pair in _LISTS for name in pair) | {"nbytes", "digest"}
+_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
+
+
+class Leaf(NamedTuple):
+    """What is known of one leaf."""
+
+    type: str
+    """The name of the payload's type, such as ``numpy.ndarray``; empty where nobody knows."""
+    shape: tuple[int, ...] | None
+    """The shape of an array or a tensor; None for anything else."""
+    dtype: str | None
+    """The dtype of an array or a tensor, such as ``float32``; None for anything else."""
+    nbytes: int
+    """The bytes of the payload, before transformations. An inner manifest counts without its leaves."""
+    digest: bytes
+    """The content digest: equal for equal content."""
+
+
+def leaf_of(found: Blob | BlobHead) -> Leaf | None:
+    """Return what a plain blob, or its head, says of its payload; None for one that is transformed."""
+    if found.transformations or found._meta is None:
+        return None
+    _, kind, size, _, _ = found._meta
+    described = (
+        [(row[0], row[1], row[2]) for row in found.table]
+        if isinstance(found, BlobHead)
+        else [(buffer.nbytes, buffer.dtype, buffer.shape) for buffer in found.buffers]
+    )
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    if ":MANIFEST:" in found.key:
+        kind = "laila.Manifest"
+    elif len(described) == 1 and kind == "numpy.ndarray" and (written := described[0][1]) is not None:
+        size, dtype, shape = described[0][0], _name_of(written), described[0][2]
+    elif len(described) == 1 and kind.startswith("torch."):
+        tensor = shape_of_tensor(found.tree)
+        if tensor is not None:
+            size, (shape, dtype) = described[0][0], tensor
+    if dtype is not None and (len(dtype) > _LONGEST_TEXT or not _is_shape(shape)):
+        shape = dtype = None
+    return Leaf(kind[:_LONGEST_TEXT], None if shape is None else tuple(shape), dtype, size, found.digest)
+
+
+def _name_of(dtype: str) -> str:
+    """Return how people write a dtype: ``float32`` for ``<f4``. Other byte orders stay as they are."""
+    order, kind, rest = dtype[:1], dtype[1:2], dtype[2:]
+    if order not in ("<", "|"):
+        return dtype
+    if kind in _KINDS and rest.isdecimal():
+        return f"{_KINDS[kind]}{int(rest) * 8}"
+    if kind == "b":
+        return "bool"
+    if kind in ("M", "m") and rest[:1] == "8":
+        return f"{'datetime64' if kind == 'M' else 'timedelta64'}{rest[1:]}"
+    return dtype
+
+
+class Leaves:
+    """What is known of the leaves of one manifest, by global id. Reading is safe between threads."""
+
+    __slots__ = ("_added", "_table")
+
+    def __init__(self) -> None:
+        self._added: dict[str, Leaf] = {}
+        self._table = _Table({}, {}, {})
+
+    def get(self, leaf: str) -> Leaf | None:
+        """Return what is known of a leaf, or None."""
+        return self._added.get(leaf) or self._table.get(leaf)  # a Leaf is never empty
+
+    def nbytes(self, leaf: str) -> int:
+        """Return the bytes of a leaf; 0 where nobody knows."""
+        added = self._added.get(leaf)
+        return self._table.nbytes(leaf) if added is None else added.nbytes
+
+    def unknown(self, leaves: Iterable[str]) -> list[str]:
+        """Return those of ``leaves``, each once, of which nothing is known."""
+        added, table = self._added, self._table
+        return [leaf for leaf in dict.fromkeys(leaves) if leaf not in added and not table.has(leaf)]
+
+    def add(self, found: Mapping[str, Leaf]) -> None:
+        """Note what is known of leaves now, in place of what was known before."""
+        if found:
+            self._added = {**self._added, **found}
+
+    def add_all(self, other: Leaves) -> None:
+        """Note everything that another table knows."""
+        known = {leaf: other._table.get(leaf) for leaf in other._table.places}
+        self.add({leaf: row for leaf, row in known.items() if row is not None})
+        self.add(other._added)
+
+    def stored(self, leaves: Iterable[str]) -> dict[str, object] | None:
+        """Return the columns for these leaves, each once in their order; None where nothing is known."""
+        places = {leaf: place for place, leaf in enumerate(dict.fromkeys(leaves))}
+        table = self._table
+        if self._added or list(places) != list(table.places):
+            rows = [self.get(leaf) or _NOTHING for leaf in places]
+            if all(row is _NOTHING for row in rows):
+                return None
+            stored = _packed(rows)
+            # From now on the columns are what is known: they take a tenth of the memory.
+            self._table = table = _Table(places, _checked(stored, len(places)), stored)
+            self._added = {}
+        return table.stored or None
+
+    @classmethod
+    def read(cls, stored: object, leaves: Iterable[str]) -> Leaves:
+        """Read the columns of a stored manifest with these leaves.
+
+        Raises:
+            ManifestError: they are not what :meth:`stored` gives (a ``ValueError``).
+        """
+        self = cls()
+        places = {leaf: place for place, leaf in enumerate(dict.fromkeys(leaves))}
+        columns = _checked(stored, len(places))
+        self._table = _Table(places, columns, stored)  # type: ignore[arg-type]  # checked
+        return self
+
+
+class _Table:
+    """Columns, and the place in them of each leaf."""
+
+    __slots__ = ("columns", "digests", "places", "stored")
+
+    def __init__(
+        self, places: dict[str, int], columns: dict[str, Sequence[int]], stored: dict[str, Any]
+    ) -> None:
+        self.places = places
+        self.columns = columns
+        self.stored = stored
+        self.digests: bytes = stored.get("digest", b"")
+
+    def _digest(self, place: int) -> bytes:
+        return self.digests[place * _DIGEST_BYTES : (place + 1) * _DIGEST_BYTES]
+
+    def has(self, leaf: str) -> bool:
+        place = self.places.get(leaf)
+        return place is not None and self._digest(place) != _UNKNOWN
+
+    def nbytes(self, leaf: str) -> int:
+        place = self.places.get(leaf)
+        return 0 if place is None else self.columns["nbytes"][place]
+
+    def get(self, leaf: str) -> Leaf | None:
+        place = self.places.get(leaf)
+        if place is None or (digest := self._digest(place)) == _UNKNOWN:
+            return None
+        kind, dtype, shape = (self._value(every, one, place) for every, one in _LISTS)
+        return Leaf(
+            kind or "", None if shape is None else tuple(shape), dtype, self.columns["nbytes"][place], digest
+        )
+
+    def _value(self, every: str, one: str, place: int) -> Any:
+        number = self.columns[one][place]
+        return self.stored[every][number - 1] if number else None
+
+
+_NOTHING = Leaf("", None, None, 0, _UNKNOWN)
+
+
+def _packed(rows: Sequence[Leaf]) -> dict[str, object]:
+    table: dict[str, object] = {}
+    for i, (every, one) in ((0, _LISTS[0]), (2, _LISTS[1]), (1, _LISTS[2])):
+        numbers: dict[object, int] = {None: 0, "": 0}
+        column = [numbers.setdefault(row[i], len(numbers) - 1) for row in rows]
+        values = list(numbers)[2:]
+        table[every] = [list(value) for value in values] if i == 1 else values  # type: ignore[call-overload]
+        table[one] = _column(column)
+    table["nbytes"] = _column([row.nbytes for row in rows])
+    table["digest"] = b"".join([row.digest for row in rows])
+    return table
+
+
+def _column(numbers: Sequence[int]) -> bytes:
+    """Return numbers in as few bytes each as the largest takes: 1, 2, 4 or 8, the least significant first."""
+    largest = max(numbers)
+    width = next(width for width in _CODES if largest < 1 << (8 * width))
+    column = array(_CODES[width], numbers)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column.tobytes()
+
+
+def _checked(stored: object, count: int) -> dict[str, Sequence[int]]:
+    if type(stored) is not dict or stored.keys() != _FIELDS:
+        raise _wrong("it has other columns")
+    digests = stored["digest"]
+    if type(digests) is not bytes or len(digests) != count * _DIGEST_BYTES:
+        raise _wrong(f"its digests are not those of {count} leaves")
+    columns = {name: _numbers(name, stored[name], count) for name in ("nbytes", "type", "dtype", "shape")}
+    for every, one in _LISTS:
+        values = stored[every]
+        if type(values) is not list or len(values) > count or max(columns[one], default=0) > len(values):
+            raise _wrong(f"its {every} are not those that its leaves have")
+        if every == "shapes":
+            valid = all(map(_is_shape, values))
+        else:
+            valid = all(type(value) is str and 0 < len(value) <= _LONGEST_TEXT for value in values)
+        if not valid:
+            raise _wrong(f"its {every} have one that is none")
+    if max(columns["nbytes"], default=0) > _MAX_SIZE:
+        raise _wrong("it has a leaf of an impossible size")
+    return columns
+
+
+def _numbers(name: str, column: object, count: int) -> Sequence[int]:
+    if type(column) is not bytes or not count or len(column) % count or len(column) // count not in _CODES:
+        raise _wrong(f"its column {shown(name)} is not one of {count} numbers")
+    numbers = array(_CODES[len(column) // count], column)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def _is_shape(value: object) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) <= _MAX_DIMENSIONS
+        and all(type(n) is int and 0 <= n <= _MAX_SIZE for n in value)
+    )
+
+
+def _wrong(what: str) -> ManifestError:
+    return ManifestError(f"the table of the leaves is damaged: {what}", path="$")
