@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import laila
+from laila.contract import Renewed, after_fork
 from servers.redis import RedisServer
 from servers.s3 import S3Server
+
+ROOT = Path(__file__).parents[1]
 
 SCRIPT = """
 import multiprocessing, os, sys, threading, warnings
@@ -185,3 +189,45 @@ def test_a_pool_in_children(
         )
         assert (done.returncode, done.stdout) == (0, "end\n"), (when, done.stderr)
         assert done.stderr == "", when
+
+
+def in_a_child(check: Callable[[], object]) -> int:
+    """The exit code of a forked child in which something is true, or not."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(0 if check() else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks beside threads, which other tests began
+def test_equal_objects_are_renewed_each() -> None:
+    """Two pools of one nickname are equal; each that lives is renewed once, and none in the parent."""
+    seen: list[int] = []
+    renewed: Renewed[laila.MemoryPool] = Renewed(lambda pool: seen.append(id(pool)))
+    first, second, gone = (laila.MemoryPool(nickname="equal") for _ in range(3))
+    for pool in (first, first, second, gone):
+        renewed.add(pool)
+    assert len(list(renewed)) == 3
+    del pool, gone
+    alive = sorted(map(id, (first, second)))
+    assert in_a_child(lambda: sorted(seen) == alive) == 0
+    assert seen == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_functions_are_called_in_order() -> None:
+    calls: list[str] = []
+    after_fork(lambda: calls.append("first"))
+    after_fork(lambda: calls.append("second"))
+    assert in_a_child(lambda: calls == ["first", "second"]) == 0
+    assert calls == []
+
+
+def test_one_module_registers_what_a_child_renews() -> None:
+    """Others use it. A pool of workers must do something before the fork, too."""
+    sources = ROOT.glob("laila-*/src/**/*.py")
+    callers = {path.name for path in sources if "register_at_fork" in path.read_text()}
+    assert callers == {"forks.py", "worker_pool.py"}

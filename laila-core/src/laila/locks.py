@@ -28,6 +28,7 @@ from _thread import RLock, _local
 from _weakrefset import WeakSet
 
 from laila.errors import ReentryError
+from laila.forks import after_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,12 +144,10 @@ def refuse_reentry() -> NoReturn:
     )
 
 
-def _after_fork() -> None:
+@after_fork
+def _free_all() -> None:
     # Another thread may have held them at the moment of the fork, and that thread is not in the child.
     # What the forking thread itself holds it also gives back, in both.
     for lock in (mutex, *_long):
         if not lock._is_owned():  # type: ignore[attr-defined]
             lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from _thread import get_ident
 from collections import deque
 from itertools import count
 from time import sleep
-from weakref import WeakSet
 
 from laila.errors import SettingsError
+from laila.forks import Renewed
 from laila.futures.loops import loop_is_held_up
 from laila.locks import mutex
 from laila.showing import shown
@@ -30,7 +29,7 @@ MAX_PENDING_BYTES = 256 * 1024 * 1024
 _LOOK_SECONDS = 0.5  # how long to wait before looking whether the task force was paused
 _BREATH = 0.001
 
-_every: WeakSet[PendingWrites] = WeakSet()
+_every: Renewed[PendingWrites] = Renewed(lambda pending: pending._begin())
 
 
 class Place:
@@ -153,11 +152,3 @@ class PendingWrites:
                 del submit
         finally:
             self._going.discard(me)
-
-
-def _after_fork() -> None:
-    for pending in list(_every):
-        pending._begin()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from laila.contract.taskforce import Task, TaskForce, blocked, current_host, run_here, set_host
     from laila.directories import directory, private_folder
     from laila.entry import Entry, Manifest
+    from laila.forks import Renewed, after_fork
     from laila.futures import Future, GroupFuture, RemoteFuture
     from laila.offload.taskforce import Parcel, RemoteSettings, RemoteTaskForce
     from laila.offload.worker import Shipment, leave_signals_to_the_submitter, perform
@@ -53,6 +54,7 @@ __all__ = [
     "RemoteFuture",
     "RemoteSettings",
     "RemoteTaskForce",
+    "Renewed",
     "Request",
     "Role",
     "Settings",
@@ -61,6 +63,7 @@ __all__ = [
     "TaskForce",
     "Transformation",
     "TransformationSequence",
+    "after_fork",
     "allocate",
     "blocked",
     "check_key",
@@ -110,6 +113,7 @@ _HOMES = {
     "RemoteFuture": "laila.futures",
     "RemoteSettings": "laila.offload.taskforce",
     "RemoteTaskForce": "laila.offload.taskforce",
+    "Renewed": "laila.forks",
     "Request": "laila.contract.protocol",
     "Role": "laila.contract.protocol",
     "Settings": "laila.settings",
@@ -118,6 +122,7 @@ _HOMES = {
     "TaskForce": "laila.contract.taskforce",
     "Transformation": "laila.transform",
     "TransformationSequence": "laila.transform",
+    "after_fork": "laila.forks",
     "allocate": "laila.blob.allocation",
     "blocked": "laila.contract.taskforce",
     "check_key": "laila.contract.pool",

@@ -7,16 +7,15 @@ results cross as :mod:`laila.contract.wire` packs them: plain JSON, and blobs be
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from threading import RLock
 from typing import Literal, NamedTuple, get_args
 from typing import Protocol as TypingProtocol
-from weakref import WeakValueDictionary
 
 from laila.component.authored import Authored
 from laila.component.component import Component
 from laila.errors import IdentityError, NotSupportedError
+from laila.forks import Renewed
 from laila.identity import parse_global_id
 
 TYPE_CHECKING = False
@@ -141,8 +140,12 @@ class Protocol(Authored, Component, ABC):
         super().__init__(nickname=nickname, settings=settings)
         self._node: Node | None = None
         self._last_node: Node | None = None
-        self._turn = RLock()  # of starting and stopping
-        _every[id(self)] = self
+        self._init_turn()
+        _every.add(self)
+
+    def _init_turn(self) -> None:
+        """Make the lock of starting and stopping; again in a forked child, where nobody holds it."""
+        self._turn = RLock()
 
     @classmethod
     def outbound(cls, **options: object) -> Self:
@@ -251,13 +254,4 @@ class Protocol(Authored, Component, ABC):
         """Send a request and return its result. Raises the peer's error or ``PeerDisconnectedError``."""
 
 
-# By id: components of one nickname are equal, and a WeakSet would know the first one only.
-_every: WeakValueDictionary[int, Protocol] = WeakValueDictionary()
-
-
-def _after_fork() -> None:
-    for protocol in list(_every.values()):
-        protocol._turn = RLock()  # a thread of the parent's may have held it
-
-
-os.register_at_fork(after_in_child=_after_fork)
+_every: Renewed[Protocol] = Renewed(lambda protocol: protocol._init_turn())

@@ -14,6 +14,7 @@ import sys
 from contextlib import suppress
 from weakref import ref
 
+from laila.forks import after_fork
 from laila.futures.strict import fail_at_the_end, fail_child, note_exits, strict
 
 TYPE_CHECKING = False
@@ -188,7 +189,8 @@ def _at_end_of_child() -> None:
             fail_child()
 
 
-def _after_fork() -> None:
+@after_fork
+def _hush_all() -> None:
     # What failed in the parent is told there.
     for reference in list(_watched.values()):
         one = reference()
@@ -206,4 +208,3 @@ with suppress(AttributeError, RuntimeError):  # it is not public, and too late a
 
     # Before the hooks of task forces are, and so run after them.
     threading._register_atexit(_at_end_of_child)  # type: ignore[attr-defined]
-os.register_at_fork(after_in_child=_after_fork)

@@ -5,11 +5,11 @@ It is a future like any other. What settles it is an answer that arrives, or the
 
 from __future__ import annotations
 
-import os
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from laila.errors import PeerDisconnectedError
+from laila.forks import after_fork
 from laila.futures.callbacks import Callback
 from laila.futures.failure import Failure
 from laila.futures.future import Future
@@ -110,13 +110,11 @@ class RemoteFuture(Future[T]):
             abort()
 
 
-def _after_fork() -> None:
+@after_fork
+def _abandon_all() -> None:
     # The connection is the parent's, and so is every answer.
     for future in list(_pending.values()):
         future._abandon(
             PeerDisconnectedError("the call was made by the parent process; make it again here", peer="")
         )
     _pending.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -10,11 +10,11 @@ At exit, what was submitted is done before the interpreter goes on with its shut
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 import threading
 from contextlib import suppress
-from weakref import WeakValueDictionary
+
+from laila.forks import Renewed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ __all__ = ["watch"]
 _PATIENCE = 10.0  # seconds before the user is told what an exit waits for
 _PATIENCE_AFTER_INTERRUPT = 0.3
 
-# By id: components of one nickname are equal, and a WeakSet would know the first one only.
-_taskforces: WeakValueDictionary[int, RemoteTaskForce] = WeakValueDictionary()
+_taskforces: Renewed[RemoteTaskForce] = Renewed(lambda taskforce: taskforce.after_fork())
 _hooked = False
 _given_up = False
 
@@ -38,7 +37,7 @@ def watch(taskforce: RemoteTaskForce) -> None:
     reverse.
     """
     global _hooked
-    _taskforces[id(taskforce)] = taskforce
+    _taskforces.add(taskforce)
     if not _hooked:
         _hooked = True
         with suppress(AttributeError, RuntimeError):  # no such hook, or too late for it: atexit alone
@@ -50,13 +49,13 @@ def _finish() -> None:
     global _given_up
     try:
         # Work of one may be submitted by another's: until none has any left.
-        while not _given_up and (busy := [one for one in list(_taskforces.values()) if one.under_way()]):
+        while not _given_up and (busy := [one for one in _taskforces if one.under_way()]):
             for one in busy:
                 one._resume()
                 _wait_for(one)
     except KeyboardInterrupt:
         _given_up = True
-        ends = [one.give_up() for one in list(_taskforces.values())]
+        ends = [one.give_up() for one in _taskforces]
         _log(
             "interrupted at exit: %d tasks that had not started were dropped, and %d that had were "
             "broken off",
@@ -82,7 +81,7 @@ def _wait_for(taskforce: RemoteTaskForce) -> None:
 
 def _end() -> None:
     _finish()
-    for one in list(_taskforces.values()):
+    for one in _taskforces:
         with suppress(KeyboardInterrupt):
             one.shutdown(wait=not _given_up, cancel_pending=_given_up)
 
@@ -91,11 +90,3 @@ def _log(message: str, *values: object) -> None:
     from laila.showing import logger
 
     logger("laila.taskforce").warning(message, *values)
-
-
-def _after_fork() -> None:
-    for one in list(_taskforces.values()):
-        one.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -18,6 +18,7 @@ from uuid import uuid4
 from laila.active import local_policy, set_policy_here
 from laila.codec.visiting import welcome
 from laila.errors import LailaError, NoActivePolicyError, TaskForceError
+from laila.forks import after_fork
 from laila.futures.batch import Batch
 from laila.futures.group import GroupFuture
 from laila.futures.scope import Scope, set_scope
@@ -80,8 +81,7 @@ def leave_signals_to_the_submitter() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # A handler, and not SIG_IGN: programs that a task starts do not inherit it.
         signal.signal(number, _do_nothing)
-    if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-        os.register_at_fork(after_in_child=_end_by_signals)
+    after_fork(_end_by_signals)
 
 
 def _do_nothing(number: int, frame: object) -> None:

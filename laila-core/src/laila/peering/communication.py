@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from weakref import WeakValueDictionary
 
 from laila.central.events import Events
 from laila.component.component import Component
@@ -17,6 +15,7 @@ from laila.errors import (
     PeerRefusedError,
     SettingsError,
 )
+from laila.forks import Renewed
 from laila.locks import long_lock, mutex
 from laila.showing import shown
 
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DefaultCentralCommunication"]
 
-# By id: components of one nickname are equal, and a WeakSet would know the first one only.
-_every: WeakValueDictionary[int, DefaultCentralCommunication] = WeakValueDictionary()
+_every: Renewed[DefaultCentralCommunication] = Renewed(lambda communication: communication._begin())
 
 
 class Peers(Mapping[str, "RemotePolicyProxy"]):
@@ -91,7 +89,7 @@ class DefaultCentralCommunication(Component):
         self._run_signed_code = False
         self._connections: dict[str, Protocol] = {}
         self._begin()
-        _every[id(self)] = self
+        _every.add(self)
 
     def _begin(self) -> None:
         """Make the lock, and know no peer; again in a forked child, whose peers are the parent's."""
@@ -266,11 +264,3 @@ class DefaultCentralCommunication(Component):
 
     def _close(self) -> None:
         self.stop()
-
-
-def _after_fork() -> None:
-    for communication in list(_every.values()):
-        communication._begin()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -11,13 +11,12 @@ never the other way round, and ends its own fetches before it waits for others' 
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from enum import Enum
 from functools import partial
-from weakref import WeakValueDictionary
 
 from laila.errors import LailaError
+from laila.forks import Renewed
 from laila.locks import long_lock
 from laila.tiering.counters import Throttle, TierCounter
 from laila.tiering.links import LinkMixin
@@ -50,7 +49,7 @@ class StoreOutcome(Enum):
     """Another content is there; nothing was written."""
 
 
-_tiers: WeakValueDictionary[int, TierMixin] = WeakValueDictionary()
+_tiers: Renewed[TierMixin] = Renewed(lambda tier: tier._init_locks())
 
 
 class TierMixin(LinkMixin, ABC):
@@ -84,7 +83,7 @@ class TierMixin(LinkMixin, ABC):
         self._counter = TierCounter()
         self._failures = Throttle()
         self._init_locks()
-        _tiers[id(self)] = self
+        _tiers.add(self)
 
     def _init_locks(self) -> None:
         """Make the locks; again in a forked child, where nobody is left who held one, or fetched."""
@@ -400,11 +399,3 @@ if TYPE_CHECKING:
 
 def _is_blob(found: Found) -> TypeGuard[Blob]:
     return found is not None and not isinstance(found, BaseException)
-
-
-def _after_fork() -> None:
-    for tier in list(_tiers.values()):
-        tier._init_locks()
-
-
-os.register_at_fork(after_in_child=_after_fork)

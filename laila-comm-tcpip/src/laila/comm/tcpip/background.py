@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from weakref import WeakValueDictionary
 
 from laila.comm.tcpip.workers import Workers
-from laila.contract import locks
+from laila.contract import after_fork, locks
 from laila.errors import PeerError
 
 TYPE_CHECKING = False
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Background", "at_fork", "background"]
+__all__ = ["Background", "background"]
 
 _WORKERS = 256  # made when needed: so many waiting calls delay no other call
 _READERS = 4  # threads that read long texts, so that no waiting call delays that
@@ -90,7 +89,6 @@ _users: WeakValueDictionary[int, object] = WeakValueDictionary()
 _current: Background | None = None
 # A forked child leaves the parent's loop untouched: its selector is shared with the parent.
 _left_behind: list[Background] = []
-_at_fork: list[Callable[[], object]] = []
 
 
 def background(user: object) -> Background:
@@ -114,19 +112,10 @@ def release(user: object) -> None:
     ended.end()
 
 
-def at_fork(call: Callable[[], object]) -> None:
-    """Call ``call`` in each forked child."""
-    _at_fork.append(call)
-
-
-def _after_fork() -> None:
+@after_fork
+def _leave_behind() -> None:
     global _current
     _users.clear()
     if _current is not None:
         _left_behind.append(_current)
         _current = None
-    for call in _at_fork:
-        call()
-
-
-os.register_at_fork(after_in_child=_after_fork)

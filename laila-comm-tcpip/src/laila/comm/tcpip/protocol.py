@@ -8,9 +8,8 @@ from contextlib import suppress
 from socket import gethostname
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Self
-from weakref import WeakValueDictionary
 
-from laila.comm.tcpip.background import at_fork, background, release
+from laila.comm.tcpip.background import background, release
 from laila.comm.tcpip.codec import pack_arguments
 from laila.comm.tcpip.dialer import Dialer
 from laila.comm.tcpip.guard import Guard
@@ -21,7 +20,7 @@ from laila.comm.tcpip.once import Once
 from laila.comm.tcpip.roster import Registry
 from laila.comm.tcpip.settings import TCPIPSettings, check
 from laila.comm.tcpip.tls import client_context, server_context
-from laila.contract import Invitation, Protocol, RemoteFuture, locks
+from laila.contract import Invitation, Protocol, RemoteFuture, Renewed, locks
 from laila.errors import (
     EnvironmentSnapshotError,
     PayloadError,
@@ -43,8 +42,8 @@ __all__ = ["DefaultTCPIPProtocol"]
 
 _STOP_SECONDS = 1.5
 
-# By id: components of one nickname are equal, and a WeakSet would keep only the first.
-_every: WeakValueDictionary[int, DefaultTCPIPProtocol] = WeakValueDictionary()
+# After the loop was left behind: that module is imported above, and what it does comes first.
+_every: Renewed[DefaultTCPIPProtocol] = Renewed(lambda protocol: protocol._forked())
 
 
 class DefaultTCPIPProtocol(Protocol):
@@ -96,7 +95,7 @@ class DefaultTCPIPProtocol(Protocol):
         self._lock = locks.long_lock()
         self._known = KnownPeers()
         self._begin()
-        _every[id(self)] = self
+        _every.add(self)
 
     def _begin(self) -> None:
         """Set the state in which nothing runs; a forked child calls this again."""
@@ -307,11 +306,3 @@ class DefaultTCPIPProtocol(Protocol):
                 part.drop_sockets()
         self._begin()
         self._known = KnownPeers()
-
-
-def _after_fork() -> None:
-    for protocol in list(_every.values()):
-        protocol._forked()
-
-
-at_fork(_after_fork)

@@ -7,16 +7,15 @@ or the end of the interpreter would find.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 import numpy as np
 from h5py import Group, h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5s, h5t, opaque_dtype
 
+from laila.contract import Renewed
 from laila.pool.hdf5.layout import USER_BLOCK
 
 if TYPE_CHECKING:
@@ -90,7 +89,9 @@ def _text_type(nbytes: int) -> h5t.TypeID:
     return kind
 
 
-_sessions: WeakSet[Session] = WeakSet()
+# A transaction of another thread stays the parent's. Left open in a forked child, its file would be flushed
+# when that process ends, into what the parent is just writing.
+_sessions: Renewed[Session] = Renewed(lambda session: session.abandon())
 
 
 class Session:
@@ -210,13 +211,3 @@ class Session:
         # HDF5 reports the failure once more; it was reported, and nothing of this session counts.
         with suppress(OSError, RuntimeError, ValueError):
             self._file.close()
-
-
-def _after_fork_in_child() -> None:
-    # Another thread's transaction stays with the parent. If it stayed open here, this process would flush the
-    # file when it ends, while the parent is writing it.
-    for session in list(_sessions):
-        session.abandon()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -19,9 +19,8 @@ import os
 import stat
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakSet
 
-from laila.contract import Blob, locks, logger
+from laila.contract import Blob, Renewed, locks, logger
 from laila.errors import LailaError, PoolClosedError, PoolError, PoolFormatError
 from laila.pool.hdf5.durable import DurableFile
 from laila.pool.hdf5.layout import Header, superblock_end
@@ -44,7 +43,7 @@ _log = logger(__name__)
 _COMPACT_FROM = 32 * 1024 * 1024
 _COMPACTING = ".compacting"
 
-_stores: WeakSet[Store] = WeakSet()
+_stores: Renewed[Store] = Renewed(lambda store: store._forget_after_fork())
 
 T = TypeVar("T")
 
@@ -486,11 +485,3 @@ def _import_hdf5() -> None:
 def _storage(file: PoolFile) -> FileStorage:
     assert isinstance(file.storage, FileStorage)
     return file.storage
-
-
-def _after_fork_in_child() -> None:
-    for store in list(_stores):
-        store._forget_after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -15,9 +15,8 @@ from queue import Empty, SimpleQueue
 from ssl import SSLSocket
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakSet
 
-from laila.contract import locks
+from laila.contract import Renewed, locks
 from laila.errors import LailaError
 from laila.pool.redis.wire import packed
 from redis import exceptions
@@ -36,7 +35,7 @@ LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 _FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError, LailaError)
 _BACKOFF = EqualJitterBackoff(cap=0.5, base=0.02)  # seconds; close() ends a call after one of them
 
-_every: WeakSet[Connections] = WeakSet()
+_every: Renewed[Connections] = Renewed(lambda connections: connections.renew())
 
 
 class Connection(Protocol):
@@ -329,11 +328,3 @@ def _large_answer(connection: Connection) -> bytearray | None:
         filled += got
     del answer[-len(end) :]
     return answer
-
-
-def _after_fork() -> None:
-    for connections in list(_every):
-        connections.renew()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -24,9 +24,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
-from laila.contract import locks, private_folder, shown
+from laila.contract import Renewed, locks, private_folder, shown
 from laila.errors import DirectoryError, PoolError
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ _PAUSE = 0.01
 _LEAVE_SECONDS = 30.0
 _LOG_BYTES = 8192
 
-_servers: WeakSet[PrivateServer] = WeakSet()
+_servers: Renewed[PrivateServer] = Renewed(lambda server: server.forget())
 
 
 class PrivateServer:
@@ -321,11 +320,3 @@ def _wait_for_lock(fd: int, kind: int, deadline: float) -> bool:
             return False
         sleep(_PAUSE)
     return True
-
-
-def _after_fork() -> None:
-    for server in list(_servers):
-        server.forget()
-
-
-os.register_at_fork(after_in_child=_after_fork)

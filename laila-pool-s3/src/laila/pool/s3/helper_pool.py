@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import os
 import threading
 from collections import deque
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from weakref import WeakSet
 
-from laila.contract import locks
+from laila.contract import Renewed, locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -180,7 +178,8 @@ class _Job(Generic[T, R]):
         return self._results  # type: ignore[return-value]  # every place was filled
 
 
-_every: WeakSet[HelperPool] = WeakSet()
+# Its threads stay with the parent.
+_every: Renewed[HelperPool] = Renewed(lambda helper_pool: helper_pool._begin())
 
 
 @atexit.register
@@ -191,11 +190,3 @@ def _end() -> None:
     for helper_pool in helper_pools:
         for helper in helper_pool.threads():
             helper.join()  # requests are bounded in time
-
-
-def _after_fork() -> None:
-    for helper_pool in tuple(_every):
-        helper_pool._begin()  # its threads stayed with the parent
-
-
-os.register_at_fork(after_in_child=_after_fork)

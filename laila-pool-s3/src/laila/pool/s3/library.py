@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import obstore.exceptions
 import obstore.store
 
-from laila.contract import locks
+from laila.contract import after_fork, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,9 +125,7 @@ def _copy(origin: str) -> Iterator[str]:
         yield path
 
 
-def _after_fork() -> None:
+@after_fork
+def _note_fork() -> None:
     global _forked
     _forked = True
-
-
-os.register_at_fork(after_in_child=_after_fork)

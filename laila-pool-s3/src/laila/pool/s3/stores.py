@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
-from laila.contract import locks
+from laila.contract import Renewed, locks
 from laila.pool.s3.library import keep_for_ever
 from laila.pool.s3.settings import MIB
 
@@ -29,7 +27,7 @@ _SECONDS_PER_MIB = 4.0  # beyond `timeout`: the slowest line that this allows ca
 _CONNECT_SECONDS = 5.0
 
 
-_every: WeakSet[Stores] = WeakSet()
+_every: Renewed[Stores] = Renewed(lambda stores: stores.begin_anew())
 
 
 class Stores:
@@ -99,11 +97,3 @@ class Stores:
                 if not self._closed:
                     self._opened[kind] = store
             return store
-
-
-def _after_fork() -> None:
-    for stores in list(_every):
-        stores.begin_anew()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import atexit
 import gc
-import os
 import sys
 import threading
 from contextlib import suppress
-from weakref import WeakSet
 
-from laila.contract import shown
+from laila.contract import Renewed, shown
 from laila.errors import TaskForceError
 
 TYPE_CHECKING = False
@@ -34,7 +32,17 @@ __all__ = ["watch"]
 _PATIENCE = 10.0  # seconds until a message says what an exit waits for
 _PATIENCE_AFTER_INTERRUPT = 0.3
 
-_worker_pools: WeakSet[WorkerPool] = WeakSet()
+
+def _lose_threads(worker_pool: WorkerPool) -> None:
+    error = TaskForceError(
+        f"the process was forked while this task of {shown(worker_pool.name)} was under way, and it goes "
+        "on in the parent; submit it again in the child if it is needed there"
+    )
+    for task in worker_pool.lose_threads():
+        task.abandon(error)
+
+
+_worker_pools: Renewed[WorkerPool] = Renewed(_lose_threads)
 _given_up = False
 
 
@@ -102,16 +110,6 @@ def _log(message: str, *values: object) -> None:
     logger("laila.taskforce").warning(message, *values)
 
 
-def _after_fork() -> None:
-    for worker_pool in tuple(_worker_pools):
-        error = TaskForceError(
-            f"the process was forked while this task of {shown(worker_pool.name)} was under way, and it goes "
-            "on in the parent; submit it again in the child if it is needed there"
-        )
-        for task in worker_pool.lose_threads():
-            task.abandon(error)
-
-
 with suppress(AttributeError, RuntimeError):  # no such hook, or too late for it: atexit alone
     # Its own exit hook must be registered before ours. Hooks run in reverse order, and after its hook no
     # executor takes work, but the remaining tasks may need one.
@@ -119,4 +117,3 @@ with suppress(AttributeError, RuntimeError):  # no such hook, or too late for it
 
     threading._register_atexit(_finish)  # type: ignore[attr-defined]
 atexit.register(_finish)
-os.register_at_fork(after_in_child=_after_fork)
