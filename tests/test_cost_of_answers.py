@@ -216,7 +216,8 @@ def test_cost_of_what_a_redis_server_answers(what: str) -> None:
     costs: list[Cost] = []
     for n in (1, 2, 4):
         with answering(after_opening(REDIS[what](n * STEP))) as port:
-            pool = RedisPool(f"redis://127.0.0.1:{port}/0", timeout=0.1, retry_for=0.0)
+            seconds = 0.5 if what in WAITED_FOR else 30.0
+            pool = RedisPool(f"redis://127.0.0.1:{port}/0", timeout=seconds, retry_for=0.0)
             costs.append(cost_of(partial(everything, pool, 1 if what in WAITED_FOR else 99)))
             pool.close()
     assert_linear(costs[0], costs[1], costs[2], what)

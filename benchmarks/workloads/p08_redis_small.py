@@ -1,8 +1,8 @@
 """Redis: 1,000 entries of 1 KiB in one call; a pipeline of SET, and MGET.
 
-``pip install redis`` brings a parser in Python, which is the raw side here. The pool brings hiredis, a parser
-in C: beside it a bare MGET takes little more than a microsecond a value, and what is left is what laila does
-for an entry and MGET does not: two checksums, the header, the object. The second figure of reading says so.
+``pip install redis`` brings a parser in Python, which is the raw side here. hiredis is a parser in
+C: beside it a bare MGET takes little more than a microsecond a value, and what is left is what laila does for
+an entry and MGET does not: two checksums, the header, the object. The second figure of reading says so.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis import exceptions
 
 import laila
 from laila.component.backend import as_blob
@@ -20,7 +19,6 @@ from laila.contract import Blob, Buffer
 from laila.contract.pool import StoreOutcome
 from laila.errors import CorruptEntryError, IdentityConflictError, PoolError
 from laila.pool.redis import layout
-from laila.pool.redis.connections import _large_answer
 from laila.pool.redis.store import INLINE_BYTES
 
 if TYPE_CHECKING:
@@ -542,39 +540,3 @@ def test_names_that_no_pool_wrote_hide_nothing(pool: RedisPool, server: RedisSer
             pool.history_here("t")
         assert pool.newest_here(["t"]) == [None]  # the script looks for the entry
         client.delete(pool._store._names.index("t"))
-
-
-def test_room_is_made_for_what_comes_and_not_for_what_is_announced() -> None:
-    class Wire:
-        def __init__(self, *pieces: bytes) -> None:
-            self._pieces = list(pieces)
-            self.largest = 0
-
-        def recv(self, size: int, flags: int = 0) -> bytes:
-            found = self._pieces[0][:size]
-            if not flags:
-                self._pieces[0] = self._pieces[0][size:]
-            return found
-
-        def recv_into(self, view: memoryview) -> int:
-            self.largest = max(self.largest, len(view))
-            while self._pieces and not self._pieces[0]:
-                self._pieces.pop(0)
-            found = self._pieces.pop(0) if self._pieces else b""
-            view[: len(found)] = found
-            return len(found)
-
-    class Line:
-        def __init__(self, wire: Wire) -> None:
-            self._sock = wire
-
-    cases = ((3_000_000_000, exceptions.InvalidResponse), (500 << 20, exceptions.ConnectionError))
-    for announced, error in cases:
-        wire = Wire(b"$%d\r\n" % announced, b"abc")
-        with pytest.raises(error):
-            _large_answer(Line(wire))  # type: ignore[arg-type]
-        assert wire.largest <= 32 << 20
-    size = 40 << 20
-    wire = Wire(b"$%d\r\n" % size, *[b"x" * (1 << 20)] * 40, b"\r\n")
-    found = _large_answer(Line(wire))  # type: ignore[arg-type]
-    assert bytes(found or b"") == b"x" * size

@@ -12,7 +12,6 @@ import os
 import socket
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from ssl import SSLSocket
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -278,53 +277,9 @@ def _exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
 def _send(connection: Connection, commands: Sequence[Command]) -> list[Any]:
     connection.send_packed_command(packed(commands), check_health=False)
     answers: list[Any] = []
-    direct = True
-    for command in commands:
-        # The parser reads ahead: the bytes after its own answer must be its own, too.
-        large = _large_answer(connection) if direct and command.large else None
-        if large is not None:
-            answers.append(large)
-            continue
-        direct = False
+    for _ in commands:
         try:
             answers.append(connection.read_response())
         except exceptions.ResponseError as error:
             answers.append(error)
     return answers
-
-
-_MOST_OF_VALUE = (512 << 20) + 2
-"""The protocol's limit for a value, unless a server is configured otherwise; pieces are not larger."""
-_BELIEVED = 32 << 20
-
-
-def _large_answer(connection: Connection) -> bytearray | None:
-    """Read a bulk string into the bytes that are returned; read nothing, return None for anything else.
-
-    redis-py's parser collects all of an answer before it makes bytes of it: for 16 MiB that takes two to five
-    times as long, most of it for memory.
-    """
-    sock = connection._sock
-    if sock is None or isinstance(sock, SSLSocket):  # it does not allow looking ahead
-        return None
-    start = sock.recv(32, socket.MSG_PEEK)
-    line, end, _ = start.partition(b"\r\n")
-    if line[:1] != b"$" or not line[1:].isdigit() or not end or len(line) > 11:
-        return None  # an error, nothing, or a length that no server has a value of
-    size = int(line[1:]) + len(end)
-    if size > _MOST_OF_VALUE:
-        raise exceptions.InvalidResponse(f"it announces a value of {size} bytes, and 512 MiB is the most")
-    sock.recv(len(line) + len(end))
-    # Announced bytes may never come: above a limit, room is made as the bytes come.
-    answer = bytearray(min(size, _BELIEVED))
-    filled = 0
-    while filled < size:
-        if filled == len(answer):
-            answer.extend(bytes(min(filled, size - filled)))
-        with memoryview(answer) as view:
-            got = sock.recv_into(view[filled:])
-        if not got:
-            raise exceptions.ConnectionError("it was closed in the midst of an answer")
-        filled += got
-    del answer[-len(end) :]
-    return answer

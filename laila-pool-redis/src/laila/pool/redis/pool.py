@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import redis.connection
 from laila.contract import Pool, directory
+from laila.pool.redis.answers import AnswerParser
 from laila.pool.redis.connections import Connections
 from laila.pool.redis.layout import Names
 from laila.pool.redis.reporting import reporting
@@ -148,6 +149,7 @@ class RedisPool(Pool):
             "socket_connect_timeout": settings.connect_timeout,
             "socket_read_size": _READ_BYTES,
             "protocol": 2,
+            "parser_class": AnswerParser,
         }
         kind: Any = _SocketConnection
         parts = urlsplit(str(settings.url))

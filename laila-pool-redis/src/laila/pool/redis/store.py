@@ -161,7 +161,7 @@ class Store:
         count = max(1, min(self._chunk_count, self._chunk_bytes * record.pieces // record.nbytes))
         for start in range(0, record.pieces, count):
             numbers = range(start, min(start + count, record.pieces))
-            pieces = self._ask([Command(b"GET", self._names.piece(record, n), large=True) for n in numbers])
+            pieces = self._ask([Command(b"GET", self._names.piece(record, n)) for n in numbers])
             if None in pieces:
                 return None
             # Grows with the bytes that came, because the size in the record is not checked yet.

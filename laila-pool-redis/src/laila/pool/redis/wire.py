@@ -26,17 +26,13 @@ _BLOCK = 1 << 20
 
 
 class Command:
-    """A command with its arguments: bytes, numbers, or pieces of bytes that form one argument.
+    """A command with its arguments: bytes, numbers, or pieces of bytes that form one argument."""
 
-    ``large`` says that its answer is probably large, and may be a bytearray.
-    """
+    __slots__ = ("arguments", "script")
 
-    __slots__ = ("arguments", "large", "script")
-
-    def __init__(self, *arguments: Argument, script: Script | None = None, large: bool = False) -> None:
+    def __init__(self, *arguments: Argument, script: Script | None = None) -> None:
         self.arguments = arguments
         self.script = script
-        self.large = large
 
     def with_source(self) -> Command:
         """Return the call of a script together with its text, for a server that does not know it yet."""
