@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import pickle
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -261,6 +263,34 @@ def test_a_listing_that_never_ends(faults: Faults, open_pool: OpenPool) -> None:
     )
     faults.add(Fault("GET", "list-type", 200, page, times=99))
     told(lambda: list(pool.keys()), ObjectStoreError, "one page again and again")
+
+
+EMPTY_PAGE = (
+    b"<ListBucketResult><Name>b</Name><IsTruncated>true</IsTruncated><NextContinuationToken>t"
+    b"</NextContinuationToken></ListBucketResult>"
+)
+
+
+def test_a_listing_of_empty_pages_without_end(faults: Faults, open_pool: OpenPool) -> None:
+    """Each page says that there is more: it is given up in time, and nothing more is asked for."""
+    pool = open_pool(endpoint_url=faults.url, deadline=1.0, timeout=1.0)
+    faults.add(Fault("GET", "list-type", 200, EMPTY_PAGE, times=10**9))
+
+    def listed() -> None:
+        told(lambda: list(pool.keys()), ObjectStoreError, "empty pages without end")
+
+    async def in_a_coroutine() -> None:
+        listed()
+
+    listed()
+    asyncio.run(in_a_coroutine())
+    asked = len(faults.requests)
+    assert asked > 1
+    faults.clear()
+    with suppress(LailaError):
+        pool.exists("k")
+    after = [request for request in faults.requests if "list-type" in request.path]
+    assert len(after) <= 2  # what was on its way
 
 
 def test_no_space_left_has_its_number(faults: Faults, open_pool: OpenPool) -> None:

@@ -11,12 +11,13 @@ import random
 import threading
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from laila.contract import allocate, shown
 from laila.errors import PoolClosedError
 from laila.pool.s3.library import keep_for_ever, library
 from laila.pool.s3.messages import failure
+from laila.pool.s3.pages import EndlessError, next_page
 from laila.pool.s3.replies import RETRIED, Kind, Reply, read_reply
 from laila.pool.s3.settings import MIB
 from laila.pool.s3.stores import FIRST_PAUSE, LONGEST_PAUSE, Stores
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStoreMethods
 
     from laila.pool.s3.messages import Place
+    from laila.pool.s3.pages import Pages
     from laila.pool.s3.settings import S3Settings
     from laila.pool.s3.stores import Open
 
@@ -184,8 +186,8 @@ class Client:
         self._call("delete", None, lambda store: store.delete(names), self._stores.sending(0))
 
     def list(self, folder: str) -> Iterator[list[str]]:
-        """Yield the names of all objects below ``folder``; each page is requested when it is needed."""
-        pages: Iterator[Sequence[ObjectMeta]] | None = None
+        """Yield the names of all objects below ``folder``, page by page as they are asked for."""
+        pages: Pages | None = None
         asker = library()
         last: str | None = None
         sorted_so_far = True
@@ -196,19 +198,26 @@ class Client:
                 keep_for_ever(pages)
                 pages, asker = None, library()
             asked = pages if pages is not None else store.list(folder, offset=last, chunk_size=LISTED_AT_ONCE)
-            pages = None  # a failed listing cannot go on
-            page = next(asked, None)
+            pages = None  # one that has failed cannot go on
+            page = next_page(asked, max(self._settings.deadline, self._settings.timeout))
             pages = asked
             return page
 
-        # After a failure it goes on behind the last name, if that skips nothing.
-        while (
-            page := self._call("list", None, ask, self._stores.reading(MIB), once=not sorted_so_far)
-        ) is not None:
+        def refuse(what: str) -> NoReturn:
+            reply = Reply(Kind.OTHER, message=what)
+            raise failure(self._place, "list", None, reply, 1, reply.message) from None
+
+        while True:
+            # After a failure it goes on behind the last name, where that leaves nothing out.
+            try:
+                page = self._call("list", None, ask, self._stores.reading(MIB), once=not sorted_so_far)
+            except EndlessError:
+                refuse("the listing gives empty pages without end")
+            if page is None:
+                return
             names = [item["path"] for item in page]
             if names[-1] == last or names.count(names[-1]) > 1:
-                reply = Reply(Kind.OTHER, message="the listing gives one page again and again")
-                raise failure(self._place, "list", None, reply, 1, reply.message)
+                refuse("the listing gives one page again and again")
             sorted_so_far = sorted_so_far and names == sorted(names) and (last or "") < names[0]
             last = names[-1]
             yield names
