@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from laila.errors import InvalidArgumentError, MissingArgumentError
@@ -10,6 +11,13 @@ from laila.locks import long_lock
 from laila.showing import shown
 
 __all__ = ["Arguments", "Found"]
+
+DEEPEST = 100
+"""Levels that arguments may nest: more is no configuration but an attempt to exhaust the stack."""
+_MOST_COMPARED, _LONGEST_COMPARED = (
+    1000,
+    100,
+)  # names, and their characters, of which a close one is looked for
 
 # One lock for all: arguments are written a few times in a process's life, and reading takes no lock.
 _writing = long_lock()
@@ -20,6 +28,23 @@ class Found(NamedTuple):
 
     value: object
     text: str | None
+
+
+def too_deep(values: object) -> bool:
+    """Return whether mappings and lists in ``values`` nest deeper than arguments may, or hold themselves."""
+    level = [values]
+    for _ in range(DEEPEST):
+        inner: dict[int, object] = {}  # each once, however often it stands there
+        for value in level:
+            value = value.value if isinstance(value, Text) else value
+            if isinstance(value, Mapping):
+                inner |= {id(one): one for one in list(value.values())}
+            elif isinstance(value, list):
+                inner |= {id(one): one for one in value}
+        level = [one for one in inner.values() if isinstance(one, (Mapping, list, Text))]
+        if not level:
+            return False
+    return True
 
 
 class Text(NamedTuple):
@@ -52,7 +77,12 @@ class Arguments(MutableMapping[str, Any]):
         object.__setattr__(self, "_values", {})
         object.__setattr__(self, "_texts", {})
         if values:
-            self.merge(values)
+            try:
+                self.merge(values)
+            except RecursionError:
+                raise InvalidArgumentError(
+                    f"these arguments nest more than {DEEPEST} levels, or hold themselves"
+                ) from None
 
     def find(self, name: str) -> Found | None:
         """Return the value of a plain, dotted or joined ``name`` with its text, or ``None``."""
@@ -81,6 +111,8 @@ class Arguments(MutableMapping[str, Any]):
 
     def _replace(self, values: Mapping[str, object]) -> None:
         """Hold ``values`` and nothing else; called by :func:`laila.arguments.set_args`."""
+        if too_deep(values):
+            raise InvalidArgumentError(f"these arguments nest more than {DEEPEST} levels, or hold themselves")
         fresh = Arguments()
         fresh.merge(values._tagged() if isinstance(values, Arguments) else values)
         with _writing:
@@ -185,7 +217,9 @@ class Arguments(MutableMapping[str, Any]):
     def _missing(self, name: object) -> MissingArgumentError:
         from difflib import get_close_matches
 
-        close = get_close_matches(str(name).replace("_", "."), list(self._names()), n=3)
+        wanted = str(name).replace("_", ".")
+        names = [one for one in islice(self._names(), _MOST_COMPARED) if len(one) <= _LONGEST_COMPARED]
+        close = get_close_matches(wanted, names, n=3) if len(wanted) <= _LONGEST_COMPARED else ()
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         return MissingArgumentError(
             f"there is no argument {shown(name)}{hint} (laila.read_args(...) loads arguments)",

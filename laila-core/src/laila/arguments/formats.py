@@ -10,9 +10,10 @@ import importlib
 import json
 import re
 import tomllib
+from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
-from laila.arguments.arguments import Text
+from laila.arguments.arguments import DEEPEST, Text
 from laila.arguments.text import read_value
 from laila.errors import ArgumentsError, ArgumentsNotFoundError, InvalidArgumentError, MissingPluginError
 from laila.showing import said, shown
@@ -30,7 +31,11 @@ Table = dict[str, object]
 # KEY="… or KEY='…: python-dotenv takes the quotes off, and they say that the value is to stay text.
 _QUOTED_VALUE = re.compile(r"""\s*(?:export\s+)?(?:'[^']*'|[^=#\s]+)[^\S\r\n]*=[^\S\r\n]*['"]""")
 
-_DEEPEST = 100  # levels; more is no configuration but an attempt to exhaust the stack
+_LARGEST = 64 << 20  # bytes; more is no configuration but a device, or an attempt to exhaust the memory
+_WIDEST_GAP = 200  # blanks in a row; the parser of .env files takes quadratic time to look for comments
+_GAP = re.compile(rf"(?<![^\S\r\n])[^\S\r\n]{{{_WIDEST_GAP + 1}}}")
+_NAME = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_LONG_NAME = re.compile(rf"(?<![\w-]){_NAME}(?:[ \t]*+\.[ \t]*+{_NAME}){{{DEEPEST}}}")  # tomllib: quadratic
 
 
 def parser_for(path: Path) -> Callable[[Path], Table]:
@@ -50,14 +55,21 @@ def parser_for(path: Path) -> Callable[[Path], Table]:
 
 def read_toml(path: Path) -> Table:
     """Read a TOML 1.0 file."""
+    text = _text(path)
+    long = _LONG_NAME.search(text)
+    if long:
+        line = text.count("\n", 0, long.start()) + 1
+        _refuse(path, line, f"a name has more than {DEEPEST} parts between dots")
     try:
-        return tomllib.loads(_text(path))
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         # Python 3.14 has the line as an attribute; before, it is in the message only.
         at = re.search(r"at line (\d+)", str(error))
         _refuse(path, int(at[1]) if at else None, str(error), error)
     except RecursionError as error:
         _refuse(path, None, "it is nested too deeply", error)
+    except ValueError as error:
+        _refuse(path, None, said(error), error)
 
 
 def read_json(path: Path) -> Table:
@@ -81,7 +93,12 @@ def read_env(path: Path) -> Table:
     from io import StringIO
 
     table: Table = {}
-    for binding in parse_stream(StringIO(_text(path))):
+    content = _text(path)
+    gap = _GAP.search(content)
+    if gap:
+        line = content.count("\n", 0, gap.start()) + 1
+        _refuse(path, line, f"more than {_WIDEST_GAP} blanks in a row")
+    for binding in parse_stream(StringIO(content)):
         # A binding begins with the blank lines before it.
         text = binding.original.string
         line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
@@ -112,7 +129,7 @@ def read_xml(path: Path) -> Table:
     try:
         root = safe.fromstring(_bytes(path), forbid_dtd=True)
     except safe.ParseError as error:
-        _refuse(path, error.position[0], str(error), error)
+        _refuse(path, error.position[0], said(error), error)
     except common.DefusedXmlException as error:
         _refuse(path, None, "document types and entities are not allowed", error)
     except (ValueError, LookupError) as error:
@@ -120,7 +137,7 @@ def read_xml(path: Path) -> Table:
     value = _element(root, path, 0)
     if not isinstance(value, dict):
         if root.text and root.text.strip():
-            _refuse(path, 1, f"<{root.tag}> must hold elements, not text")
+            _refuse(path, 1, f"the root {shown(root.tag)} must hold elements, not text")
         return {}
     return value
 
@@ -146,8 +163,8 @@ def read_terminal(tokens: Iterable[str]) -> Table:
 
 
 def _element(element: Element, path: Path, depth: int) -> object:
-    if depth > _DEEPEST:
-        _refuse(path, None, f"it is nested more than {_DEEPEST} levels deep")
+    if depth > DEEPEST:
+        _refuse(path, None, f"it is nested more than {DEEPEST} levels deep")
     table: Table = {_local(name): Text(read_value(text), text) for name, text in element.attrib.items()}
     repeated: dict[str, list[object]] = {}
     for child in element:
@@ -186,8 +203,8 @@ def _nest(table: Table, dotted: str, value: object, refuse: Callable[[str], NoRe
     *outer, last = dotted.split(".")
     if not all((*outer, last)):
         refuse("its key is empty, or a part of it between dots is")
-    if len(outer) > _DEEPEST:
-        refuse(f"its key has more than {_DEEPEST} parts")
+    if len(outer) > DEEPEST:
+        refuse(f"its key has more than {DEEPEST} parts")
     for name in outer:
         inner = table.setdefault(name, {})
         if not isinstance(inner, dict):
@@ -201,21 +218,24 @@ def _nest(table: Table, dotted: str, value: object, refuse: Callable[[str], NoRe
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"the name {shown(twice)} stands twice in one object")
     return table
 
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
     except FileNotFoundError as error:
         raise ArgumentsNotFoundError(
             f"there is no arguments file {shown(str(path))}", source=str(path), line=None
         ) from error
     except OSError as error:
         _refuse(path, None, f"it cannot be read ({error.strerror or error})", error)
+    if len(data) > _LARGEST:
+        _refuse(path, None, f"it has more than {_LARGEST} bytes, and is no file of arguments")
+    return data
 
 
 def _text(path: Path) -> str:
@@ -228,7 +248,9 @@ def _text(path: Path) -> str:
 
 
 def _refuse(path: Path, line: int | None, reason: str, cause: BaseException | None = None) -> NoReturn:
-    where = f"{path}, line {line}" if line else str(path)
+    where = shown(str(path)).strip("'\"")
+    if line:
+        where += f", line {line}"
     raise ArgumentsError(
         f"cannot read arguments from {where}: {reason}", source=str(path), line=line
     ) from cause

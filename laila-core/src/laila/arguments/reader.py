@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 
-from laila.arguments.arguments import Arguments, Text
+from laila.arguments.arguments import DEEPEST, Arguments, Text, too_deep
 from laila.errors import ArgumentsError, InvalidArgumentError
 from laila.showing import shown
 
@@ -56,37 +56,41 @@ class ArgReader:
         from laila.arguments.formats import parser_for
 
         path = _path(source)
-        self._update(parser_for(path)(path))
+        self._update(parser_for(path)(path), path)
 
     def from_toml(self, path: _Path) -> None:
         """Load a TOML file, types kept."""
         from laila.arguments.formats import read_toml
 
-        self._update(read_toml(_path(path)))
+        path = _path(path)
+        self._update(read_toml(path), path)
 
     def from_json(self, path: _Path) -> None:
         """Load a JSON file, types kept; its outermost value is an object."""
         from laila.arguments.formats import read_json
 
-        self._update(read_json(_path(path)))
+        path = _path(path)
+        self._update(read_json(path), path)
 
     def from_env(self, path: _Path) -> None:
         """Load a ``.env`` file: ``KEY=value`` lines, each value read as what it spells."""
         from laila.arguments.formats import read_env
 
-        self._update(read_env(_path(path)))
+        path = _path(path)
+        self._update(read_env(path), path)
 
     def from_xml(self, path: _Path) -> None:
         """Load an XML file: elements are names, nested elements nested tables; entities are refused."""
         from laila.arguments.formats import read_xml
 
-        self._update(read_xml(_path(path)))
+        path = _path(path)
+        self._update(read_xml(path), path)
 
     def from_terminal(self, args: Iterable[str] | None = None) -> None:
         """Load ``key=value`` and ``--key=value`` tokens, of ``sys.argv`` if ``None``; dotted keys nest."""
         from laila.arguments.formats import read_terminal
 
-        self._update(read_terminal(sys.argv[1:] if args is None else args))
+        self._update(read_terminal(sys.argv[1:] if args is None else args), "terminal")
 
     def clear(self) -> None:
         """Remove all keys from the target mapping; from an object, the attributes that this reader set."""
@@ -98,7 +102,13 @@ class ArgReader:
             if hasattr(self.target, name):
                 delattr(self.target, name)
 
-    def _update(self, table: Mapping[str, object]) -> None:
+    def _update(self, table: Mapping[str, object], source: _Path) -> None:
+        if too_deep(table):
+            raise ArgumentsError(
+                f"cannot read arguments from {shown(str(source))}: more than {DEEPEST} levels are nested",
+                source=str(source),
+                line=None,
+            )
         target = self.target
         if isinstance(target, Arguments):
             target.merge(table)
