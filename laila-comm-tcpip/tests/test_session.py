@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 from typing import Any
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from laila.comm.tcpip import room as room_module
 from laila.comm.tcpip.limits import CHUNK_BYTES, HEADER_BYTES, Limits, Offer
 from laila.comm.tcpip.messages import BLOBS, JSON, BadMessage, chunk_header
+from laila.comm.tcpip.room import Room
 from laila.comm.tcpip.session import Answered, Called, Cancelled, Session, Unread
+from laila.comm.tcpip.settings import TCPIPSettings
 
 
 def pair(**limits: int) -> tuple[Session, Session]:
@@ -185,6 +189,42 @@ def test_what_a_peer_buffers_is_bounded_and_the_oldest_stream_goes_on() -> None:
     assert done == 4
     # What is allowed, one message, and a window of each other: not all four.
     assert most <= size + 5 * CHUNK_BYTES
+
+
+def test_all_peers_together_fill_half_of_the_memory_and_the_largest_goes() -> None:
+    size = 4 * CHUNK_BYTES
+    room = Room(most=3 * size, counted_from=CHUNK_BYTES)
+    limits = Limits(window_bytes=size)
+    offer = Offer.read(limits.offer())
+    takers = [Session(limits, offer, room) for _ in range(4)]
+    for taker in takers[:3]:
+        caller = Session(limits, offer, Room(most=2**40))
+        caller.call("m", None, [bytes(size - CHUNK_BYTES)], [size - CHUNK_BYTES])
+        pump(caller, taker)
+    assert sum(taker.held for taker in takers) == 9 * CHUNK_BYTES
+    caller = Session(limits, offer, Room(most=2**40))
+    caller.call("m", None, [bytes(size)], [size])
+    with pytest.raises(BadMessage, match="no memory for more"):
+        pump(caller, takers[3])
+    small = Session(limits, offer, room)  # who holds little goes on
+    caller = Session(limits, offer, Room(most=2**40))
+    caller.call("m", None, [b"x" * 100], [100])
+    pump(caller, small)
+    assert small.held == 100
+    del taker, takers, small  # what has ended takes no room
+    gc.collect()
+    last = Session(limits, offer, room)
+    caller = Session(limits, offer, Room(most=2**40))
+    caller.call("m", None, [bytes(size)], [size])
+    pump(caller, last)
+    assert last.held == size
+
+
+def test_no_peer_holds_more_than_a_quarter_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_module, "memory_limit", lambda: 2**30)
+    limits = TCPIPSettings().limits()
+    assert limits.max_buffered_bytes == limits.max_message_bytes == 2**28
+    assert TCPIPSettings(max_buffered_bytes=2**21).limits().max_buffered_bytes == 2**21
 
 
 def test_cancelling_crosses() -> None:

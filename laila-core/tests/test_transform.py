@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import traceback
 import zlib
@@ -392,7 +393,15 @@ def test_what_an_entry_may_become_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("LAILA_MAX_ENTRY_BYTES", "1000000")
     with pytest.raises(CorruptEntryError, match="LAILA_MAX_ENTRY_BYTES"):
         sequence.invert(blob)
-    assert allocation.memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert allocation.memory_limit() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits of a process")
+def test_a_limit_of_the_process_is_a_limit_of_its_memory() -> None:
+    ask = "from laila.contract import memory_limit; print(memory_limit())"
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); {ask}"
+    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= 1 << 30
 
 
 def test_a_container_has_less_memory_than_its_machine(
@@ -405,14 +414,14 @@ def test_a_container_has_less_memory_than_its_machine(
         return real(limit if str(path).endswith("memory.max") else path, *args, **options)
 
     monkeypatch.setattr(allocation, "open", opened, raising=False)
-    allocation.memory.cache_clear()
+    allocation.memory_limit.cache_clear()
     try:
-        assert allocation.memory() == 123456
+        assert allocation.memory_limit() == 123456
         limit.write_text("max\n")
-        allocation.memory.cache_clear()
-        assert allocation.memory() > 123456
+        allocation.memory_limit.cache_clear()
+        assert allocation.memory_limit() > 123456
     finally:
-        allocation.memory.cache_clear()
+        allocation.memory_limit.cache_clear()
 
 
 def test_few_bytes_do_not_unfold_to_a_gigabyte() -> None:

@@ -14,7 +14,7 @@ from functools import cache
 
 from laila.errors import PoolError
 
-__all__ = ["allocate", "memory"]
+__all__ = ["allocate", "memory_limit"]
 
 _LARGE = 4 << 20
 """Less than this is not worth a map of its own."""
@@ -27,7 +27,7 @@ def allocate(nbytes: int) -> memoryview:
         PoolError: there is not so much memory (``errno`` is ``ENOMEM``). A file with holes says that it is
             larger than any machine, and takes no space.
     """
-    if nbytes > memory():
+    if nbytes > memory_limit():
         raise _too_much(nbytes)
     if nbytes < _LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):  # which is Linux's
         return memoryview(bytearray(nbytes))
@@ -42,19 +42,29 @@ def allocate(nbytes: int) -> memoryview:
 
 def _too_much(nbytes: int) -> PoolError:
     return PoolError(
-        f"{nbytes} bytes are to be read at once, and this process has {memory()} at most: it is no entry, or "
-        "needs a larger machine or container",
+        f"{nbytes} bytes are to be read at once, and this process has {memory_limit()} at most: it is no "
+        "entry, or needs a larger machine or container",
         errno=errno.ENOMEM,
     )
 
 
 @cache
-def memory() -> int:
-    """Return the bytes of memory that this process could have at most: the machine's, or its container's."""
+def memory_limit() -> int:
+    """Find out how much memory this process can have. It is looked up once.
+
+    Returns:
+        The bytes that the machine has, or fewer where a container or a limit of the process allows fewer.
+    """
     try:
         found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         found = 1 << 62  # a system that does not tell
+    with suppress(ImportError, OSError, ValueError):  # a system without such limits
+        import resource
+
+        for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+            soft, _ = resource.getrlimit(kind)
+            found = found if soft == resource.RLIM_INFINITY else min(found, soft)
     # Version 2 of control groups, as this process sees its own; then the same of version 1.
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes", *_own_groups()):
         with suppress(OSError, ValueError), open(path, encoding="ascii") as file:

@@ -11,7 +11,7 @@ from laila.lazy import lazily
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from laila.blob.allocation import allocate
+    from laila.blob.allocation import allocate, memory_limit
     from laila.blob.blob import Blob, BlobHead, BytesLike
     from laila.blob.buffer import Buffer
     from laila.blob.head import head_nbytes
@@ -77,6 +77,7 @@ __all__ = [
     "leave_signals_to_the_submitter",
     "locks",
     "logger",
+    "memory_limit",
     "option",
     "perform",
     "private_folder",
@@ -124,6 +125,7 @@ _HOMES = {
     "TransformationSequence": "laila.transform",
     "after_fork": "laila.forks",
     "allocate": "laila.blob.allocation",
+    "memory_limit": "laila.blob.allocation",
     "blocked": "laila.contract.taskforce",
     "check_key": "laila.contract.pool",
     "counts_evolution": "laila.component.backend",

@@ -8,7 +8,7 @@ included.
 
 from __future__ import annotations
 
-from laila.blob.allocation import memory
+from laila.blob.allocation import memory_limit
 from laila.settings import Settings, option
 
 __all__ = ["EntrySettings", "most_from", "most_of_an_entry"]
@@ -31,7 +31,7 @@ class EntrySettings(Settings):
 def most_of_an_entry() -> int:
     """Return the most bytes that undoing a transformation may give."""
     most = EntrySettings.resolve().max_entry_bytes
-    return memory() if most is None else min(most, memory())
+    return memory_limit() if most is None else min(most, memory_limit())
 
 
 def most_from(stored: int) -> int:

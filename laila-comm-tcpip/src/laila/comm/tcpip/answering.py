@@ -274,7 +274,8 @@ class Server:
     def _room_for(self, packed: Packed) -> Packed:
         """Return an answer that may be sent: an error if answers that nobody takes fill the room."""
         session = self._session
-        if session.outgoing and session.outgoing + packed.nbytes > session.limits.max_buffered_bytes:
+        full = session.outgoing + packed.nbytes > session.limits.max_buffered_bytes
+        if session.outgoing and (full or session.room.refuses(session, packed.nbytes)):
             return pack_failure(
                 PeerError(
                     f"answers of {session.outgoing} bytes were not taken, and this one has {packed.nbytes}: "

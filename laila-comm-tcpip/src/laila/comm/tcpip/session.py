@@ -25,6 +25,7 @@ from laila.comm.tcpip.messages import (
     parse,
     parse_chunk,
 )
+from laila.comm.tcpip.room import room
 from laila.comm.tcpip.streams import InStream, OutStream
 
 TYPE_CHECKING = False
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from laila.comm.tcpip.limits import Limits, Offer
+    from laila.comm.tcpip.room import Room
     from laila.comm.tcpip.streams import Part
 
     Data = bytearray | memoryview
@@ -112,8 +114,10 @@ class Session:
     side says of itself does not matter.
     """
 
-    def __init__(self, limits: Limits, offer: Offer) -> None:
+    def __init__(self, limits: Limits, offer: Offer, room: Room = room) -> None:
         self.limits = limits
+        self.room = room
+        room.add(self)
         self.offer = offer._replace(
             max_streams=min(offer.max_streams, limits.max_streams),
             window_bytes=min(offer.window_bytes, limits.window_bytes),
@@ -242,6 +246,11 @@ class Session:
         self._whole -= len(data)
         if self._arriving:
             self._grant_all()
+
+    @property
+    def held(self) -> int:
+        """Bytes that this session keeps in memory: what was not dealt with, and what was not taken."""
+        return self.buffered + self.outgoing
 
     @property
     def idle(self) -> bool:
@@ -435,6 +444,8 @@ class Session:
             raise BadMessage("a stream changed its kind", fatal=True)
         if stream.received + len(view) - stream.announced > self.limits.window_bytes:
             raise BadMessage("more of a stream than there was credit for", fatal=True)
+        if stream.kept and self.room.refuses(self, len(view)):
+            raise BadMessage("there is no memory for more: send less at a time, or later", fatal=True)
         self.buffered += len(view) * stream.kept
         if not stream.take(view, last=last):
             self._grant(number, stream)

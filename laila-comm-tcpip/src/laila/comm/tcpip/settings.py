@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from laila.comm.tcpip.limits import Limits
+from laila.comm.tcpip.room import most_of_one
 from laila.contract import (
     Role,
     Settings,
@@ -126,19 +127,24 @@ class TCPIPSettings(Settings):
     max_buffered_bytes: int = option(
         printed=True,
         default=Limits().max_buffered_bytes,
-        help="memory for messages of one peer that are not handled yet",
+        help="memory for messages of one peer that are not dealt with, or a quarter of the machine's",
     )
     max_calls_per_second: float | None = option(
         printed=True, default=None, help="calls of one peer; calls of a faster peer are read more slowly"
     )
 
     def limits(self) -> Limits:
-        """Collect the limits on what this side accepts.
+        """Collect the limits on what this side accepts: no more than the memory that this process can have.
 
         Returns:
             The limits, from the options and their defaults.
         """
-        return Limits(*(getattr(self, name) for name in Limits._fields))
+        limits = Limits(*(getattr(self, name) for name in Limits._fields))
+        most = most_of_one()
+        return limits._replace(
+            max_message_bytes=min(limits.max_message_bytes, most),
+            max_buffered_bytes=max(min(limits.max_buffered_bytes, most), limits.window_bytes),
+        )
 
     def roles(self) -> dict[str, Role]:
         """Collect the secrets that let peers in.
