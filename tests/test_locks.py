@@ -211,7 +211,7 @@ else:
     gc.set_threshold(20)
 end = time.monotonic() + 2
 n = 0
-while time.monotonic() < end:
+while time.monotonic() < end + 60 * (ended < 6):  # a busy machine takes longer
     n += 1
     if mode != "signals":
         Session()
