@@ -1,7 +1,7 @@
-"""What all connections of a process hold together of messages that were not dealt with, or not taken.
+"""A bound on the memory that all connections of a process hold together.
 
-Each peer has a bound of its own. Many peers, or one with many connections, would still fill the memory that
-the machine, or the container, has. So half of that is the bound for all; who holds most goes first.
+Each peer has a bound of its own. Many peers, or one peer with many connections, would still fill the memory of
+the machine or container. So all of them together may hold half of it. The connection that holds most ends first.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class TCPIPSettings(Settings):
     max_buffered_bytes: int = option(
         printed=True,
         default=Limits().max_buffered_bytes,
-        help="memory for messages of one peer that are not dealt with, or a quarter of the machine's",
+        help="memory for messages of one peer that are not handled yet; at most a quarter of the machine's",
     )
     max_calls_per_second: float | None = option(
         printed=True, default=None, help="calls of one peer; calls of a faster peer are read more slowly"

@@ -186,7 +186,7 @@ class Client:
         self._call("delete", None, lambda store: store.delete(names), self._stores.sending(0))
 
     def list(self, folder: str) -> Iterator[list[str]]:
-        """Yield the names of all objects below ``folder``, page by page as they are asked for."""
+        """Yield the names of all objects below ``folder``; each page is requested when it is needed."""
         pages: Pages | None = None
         asker = library()
         last: str | None = None
@@ -198,7 +198,7 @@ class Client:
                 keep_for_ever(pages)
                 pages, asker = None, library()
             asked = pages if pages is not None else store.list(folder, offset=last, chunk_size=LISTED_AT_ONCE)
-            pages = None  # one that has failed cannot go on
+            pages = None  # a failed listing cannot go on
             page = next_page(asked, max(self._settings.deadline, self._settings.timeout))
             pages = asked
             return page
@@ -208,7 +208,7 @@ class Client:
             raise failure(self._place, "list", None, reply, 1, reply.message) from None
 
         while True:
-            # After a failure it goes on behind the last name, where that leaves nothing out.
+            # After a failure it goes on behind the last name, if that skips nothing.
             try:
                 page = self._call("list", None, ask, self._stores.reading(MIB), once=not sorted_so_far)
             except EndlessError:
