@@ -1,7 +1,8 @@
 """A bound on the memory that all connections of a process hold together.
 
-Each peer has a bound of its own. Many peers, or one peer with many connections, would still fill the memory of
-the machine or container. So all of them together may hold half of it. The connection that holds most ends first.
+Each peer has a bound of its own. Many peers, or one peer with many connections, would still fill the memory
+of the machine or container. So all of them together may hold half of it. The connection that holds most
+ends first.
 """
 
 from __future__ import annotations
