@@ -353,7 +353,7 @@ def test_damage_in_one_piece_is_told_with_its_place() -> None:
     with pytest.raises(CorruptEntryError, match="from byte 2097152 on"):
         Blob.from_bytes(raw)
     with pytest.raises(CorruptEntryError, match="from byte 2097152 on"):
-        decode(Blob.from_bytes(raw, later=True))
+        decode(Blob.from_bytes(raw, deferred=True))
 
 
 def test_lies_about_pieces_are_refused() -> None:
@@ -505,10 +505,10 @@ def test_buffer_says_what_it_is() -> None:
 
 def test_memory_that_is_given_away_is_taken_once() -> None:
     data = bytearray(bytes(encode(np.arange(1000.0), key=KEY)))
-    blob = Blob.from_bytes(data, own=True)
+    blob = Blob.from_bytes(data, owned=True)
     kept: Any = decode(blob)  # who does not say that the blob is let go of gets a copy
-    taken: Any = decode(blob, take=True)
-    copied: Any = decode(blob, take=True)
+    taken: Any = decode(blob, consume=True)
+    copied: Any = decode(blob, consume=True)
     assert [array.flags.owndata for array in (kept, taken, copied)] == [True, False, True]
     assert all(
         array.flags.writeable and (array == np.arange(1000.0)).all() for array in (kept, taken, copied)
@@ -517,10 +517,15 @@ def test_memory_that_is_given_away_is_taken_once() -> None:
     assert data.find(np.float64(7).tobytes()) >= 0
     assert copied[0] == kept[0] == 0
     # What cannot be written to, or is not given, is copied.
-    for other in (Blob.from_bytes(bytes(data), own=True, verify=False), Blob.from_bytes(data, verify=False)):
-        assert other.buffers[0].own is None
-        assert decode(other, take=True).flags.owndata  # type: ignore[attr-defined]
-    assert not decode(Blob.from_bytes(data, own=True, verify=False), copy=False, take=True).flags.writeable  # type: ignore[attr-defined]
+    for other in (
+        Blob.from_bytes(bytes(data), owned=True, verify=False),
+        Blob.from_bytes(data, verify=False),
+    ):
+        assert other.buffers[0].owned is None
+        assert decode(other, consume=True).flags.owndata  # type: ignore[attr-defined]
+    assert not decode(
+        Blob.from_bytes(data, owned=True, verify=False), copy=False, consume=True
+    ).flags.writeable  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -538,7 +543,7 @@ def test_memory_that_is_given_away_is_taken_once() -> None:
 def test_large_buffers_may_be_verified_while_they_are_copied(payload: Any) -> None:
     raw = bytes(encode(payload, key=KEY))
     for copy in (True, False):
-        blob = Blob.from_bytes(raw, later=True)
+        blob = Blob.from_bytes(raw, deferred=True)
         assert not blob.buffers[0].checked
         found: Any = decode(blob, copy=copy)
         assert_same(
@@ -553,15 +558,15 @@ def test_large_buffers_may_be_verified_while_they_are_copied(payload: Any) -> No
             bad = bytearray(raw)
             bad[position] ^= 1
             with pytest.raises(CorruptEntryError, match="checksum"):
-                decode(Blob.from_bytes(bytes(bad), later=True), copy=copy)
+                decode(Blob.from_bytes(bytes(bad), deferred=True), copy=copy)
 
 
 def test_a_buffer_that_no_row_refers_to_is_verified_too() -> None:
     data = b"z" * (1 << 20)
     for tree in (b"\xc0", encode((1,), key=KEY).tree):
         whole = bytearray(bytes(Blob(KEY, tree, (Buffer(memoryview(data)),))))
-        decode(Blob.from_bytes(bytes(whole), later=True))
+        decode(Blob.from_bytes(bytes(whole), deferred=True))
         whole[-1] ^= 1
-        blob = Blob.from_bytes(bytes(whole), later=True)
+        blob = Blob.from_bytes(bytes(whole), deferred=True)
         with pytest.raises(CorruptEntryError, match="checksum"):
             decode(blob)

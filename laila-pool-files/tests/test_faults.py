@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.errors import PoolError
 from laila.pool.files import FilesystemPool, disk
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def contents(pool: FilesystemPool) -> dict[str, bytes]:
-    return {key: bytes(as_blob(key, pool._read(key) or b"")) for key in pool}
+    return {key: bytes(checked_blob(key, pool._read(key) or b"")) for key in pool}
 
 
 # -- room --------------------------------------------------------------------------------------------------

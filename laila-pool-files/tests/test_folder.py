@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import laila
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.contract import Blob
 from laila.errors import CorruptEntryError, PoolError
 from laila.pool.files import FilesystemPool, disk, folder
@@ -34,7 +34,7 @@ LARGE = b"x" * (2 * disk.MAP_FROM)
 
 def content(pool: FilesystemPool, key: str) -> bytes | None:
     found = pool._read(key)
-    return None if found is None else bytes(as_blob(key, found).buffers[0].data)
+    return None if found is None else bytes(checked_blob(key, found).buffers[0].data)
 
 
 # -- what a person sees ------------------------------------------------------------------------------------

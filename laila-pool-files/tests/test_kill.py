@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.contract import Blob, Buffer
 from laila.pool.files import FilesystemPool
 
@@ -162,7 +162,7 @@ def test_nothing_is_lost_by_kill(tmp_path: Path, writers: Writers) -> None:
             found = {key: pool._read(key) for key in KEYS}
             assert sorted(pool._keys()) == [key for key in KEYS if found[key] is not None]
             for key, raw in found.items():
-                blob = None if raw is None else bytes(as_blob(key, raw))
+                blob = None if raw is None else bytes(checked_blob(key, raw))
                 if blob != content[key]:
                     # What was under way is there for some of its keys; nothing else is different.
                     assert blob == under_way[key]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.errors import LailaError
 from laila.pool.files import FilesystemPool, disk
 
@@ -207,7 +207,7 @@ def lose_power(
         return "the pool" if opened else ""
     try:
         after = FilesystemPool(place / "pool", durable="process")
-        found = {key: bytes(as_blob(key, after._read(key) or b"")) for key in after._keys()}
+        found = {key: bytes(checked_blob(key, after._read(key) or b"")) for key in after._keys()}
     except LailaError as error:
         return str(error)
     finally:

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.errors import CorruptEntryError, PoolError, PoolFormatError
 from laila.pool.hdf5 import HDF5Pool, store
 from laila.pool.hdf5.layout import superblock_end
@@ -204,7 +204,7 @@ def fill_up(path: Path, make_blob: MakeBlob) -> None:
             for blob in written:
                 found = again._read(blob.key)
                 assert found is not None
-                assert bytes(as_blob(blob.key, found)) == bytes(blob)
+                assert bytes(checked_blob(blob.key, found)) == bytes(blob)
         pool._write("small", make_blob("small"))
     with h5py.File(path, "r") as opened:
         assert len(opened["entries"]) == len([b for b in written if b.buffers and b.nbytes > 20_000])
@@ -281,7 +281,7 @@ def test_compaction_gives_space_back(pool: HDF5Pool, make_blob: MakeBlob) -> Non
         for key, raw in kept.items():
             found = reader._read(key)
             assert found is not None
-            assert bytes(as_blob(key, found)) == raw
+            assert bytes(checked_blob(key, found)) == raw
     with h5py.File(pool.path, "r") as opened:
         assert len(opened["laila/deleted"]) == 0
         assert opened["entries/k1"].attrs["nickname"].decode() == "n1"
@@ -298,7 +298,7 @@ def test_compaction_keeps_damaged_entries_for_what_can_be_saved(pool: HDF5Pool, 
         file.write(b"\x01")
     pool.compact()
     with pytest.raises(CorruptEntryError):
-        as_blob("k", pool._read("k") or b"")
+        checked_blob("k", pool._read("k") or b"")
 
 
 def test_waste_is_compacted_by_itself(
@@ -326,5 +326,5 @@ def test_failing_automatic_compaction_does_not_fail_the_write(
     with HDF5Pool(tmp_path / "p.h5") as pool:
         for number in range(20):
             pool._write("k", make_blob("k", np.full(20_000, number)))
-        assert bytes(as_blob("k", pool._read("k") or b"")) == bytes(make_blob("k", np.full(20_000, 19)))
+        assert bytes(checked_blob("k", pool._read("k") or b"")) == bytes(make_blob("k", np.full(20_000, 19)))
     assert "automatic compaction" in caplog.text

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import pytest
 
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.contract import Blob, Buffer
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.layout import entry_name
@@ -168,7 +168,7 @@ def writers() -> Iterator[Writers]:
 def contents(pool: HDF5Pool) -> Content:
     keys = list(pool._keys())
     return {
-        key: bytes(as_blob(key, found))
+        key: bytes(checked_blob(key, found))
         for key, found in zip(keys, pool._read_many(keys), strict=True)
         if found is not None
     }

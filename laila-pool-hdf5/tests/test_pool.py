@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from laila.codec import decode, encode
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.errors import CorruptEntryError, PoolClosedError, PoolError, SettingsError
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.layout import entry_name
@@ -49,7 +49,7 @@ ARRAYS = {
 def stored(pool: HDF5Pool, key: str) -> Blob:
     found = pool._read(key)
     assert found is not None
-    return as_blob(key, found)
+    return checked_blob(key, found)
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -192,8 +192,8 @@ def test_batches(pool: HDF5Pool, make_blob: MakeBlob) -> None:
     pool._write_many([("twice", make_blob("twice", b"1")), ("twice", make_blob("twice", b"2"))])
     assert bytes(stored(pool, "twice")) == bytes(make_blob("twice", b"2"))
     read = pool._read_many(["k3", "missing", "k29", "k3"])
-    assert [None if found is None else bytes(as_blob("", found)) for found in [read[1]]] == [None]
-    assert bytes(as_blob("k29", cast("bytes", read[2]))) == bytes(blobs[29])
+    assert [None if found is None else bytes(checked_blob("", found)) for found in [read[1]]] == [None]
+    assert bytes(checked_blob("k29", cast("bytes", read[2]))) == bytes(blobs[29])
     assert pool._delete_many(["k3", "missing", "k3", "k4"]) == [True, False, False, True]
     assert sorted(pool._keys()) == sorted([f"k{n}" for n in range(30) if n not in (3, 4)] + ["new", "twice"])
     pool._write_many([])

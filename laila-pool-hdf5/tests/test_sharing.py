@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.errors import PoolError, PoolLockedError
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.poolfile import Transaction
@@ -57,7 +57,7 @@ def run() -> Iterator[Run]:
 
 def read(pool: HDF5Pool, key: str) -> bytes | None:
     found = pool._read(key)
-    return None if found is None else bytes(as_blob(key, found))
+    return None if found is None else bytes(checked_blob(key, found))
 
 
 # -- processes ---------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_two_processes_write_one_file(tmp_path: Path, run: Run) -> None:
                 found = pool._read(name)
                 if newest is not None:
                     assert found is not None
-                    number = int(as_blob(name, found).tree)
+                    number = int(checked_blob(name, found).tree)
                     assert number >= int(newest.rpartition("-")[2]) >= seen[name]
                     seen[name] = number
                     assert read(pool, newest) is not None
@@ -98,7 +98,7 @@ def test_two_processes_write_one_file(tmp_path: Path, run: Run) -> None:
         for name in ("a", "b"):
             assert pool._evolutions(name) == list(range(100))
             for number in range(100):
-                blob = as_blob(f"{name}-{number}", pool._read(f"{name}-{number}") or b"")
+                blob = checked_blob(f"{name}-{number}", pool._read(f"{name}-{number}") or b"")
                 assert set(bytes(blob.buffers[0].data)) == {number % 256}
 
 
@@ -366,7 +366,7 @@ def test_threads_read_while_others_write(pool: HDF5Pool, make_blob: MakeBlob) ->
             for key in list(pool._keys()):
                 found = pool._read(key)
                 if found is not None:
-                    blob = as_blob(key, found)
+                    blob = checked_blob(key, found)
                     values = np.frombuffer(blob.buffers[0].data, "f8")
                     assert (values == float(blob.tree)).all()
                     reads[0] += 1

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.contract import Blob, Buffer
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.hdf5.layout import entry_name
@@ -94,7 +94,7 @@ class PoolMachine(RuleBasedStateMachine):
             found = pool._read_many(list(self.model))
             for (key, raw), parts in zip(self.model.items(), found, strict=True):
                 assert parts is not None
-                assert bytes(as_blob(key, parts)) == raw
+                assert bytes(checked_blob(key, parts)) == raw
                 assert pool._exists(key)
 
 

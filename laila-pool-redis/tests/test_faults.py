@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis.connection
 
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.contract import Blob, Buffer
 from laila.errors import LailaError, PoolClosedError, PoolError
 from servers.proxy import Proxy
@@ -37,7 +37,7 @@ def make(key: str, size: int = 100, seed: int = 0) -> Blob:
 
 def read(pool: RedisPool, key: str) -> bytes | None:
     found = pool._read(key)
-    return None if found is None else bytes(as_blob(key, found))
+    return None if found is None else bytes(checked_blob(key, found))
 
 
 @pytest.fixture
@@ -59,7 +59,9 @@ ACTIONS: dict[str, tuple[Callable[[RedisPool], Any], Any]] = {
     "read": (lambda pool: read(pool, "small"), bytes(make("small"))),
     "read large": (lambda pool: read(pool, "large"), bytes(make("large", 500 * KIB))),
     "read many": (
-        lambda pool: [bytes(as_blob(f"m{n}", one or b"")) for n, one in enumerate(pool._read_many(MANY))],
+        lambda pool: [
+            bytes(checked_blob(f"m{n}", one or b"")) for n, one in enumerate(pool._read_many(MANY))
+        ],
         [bytes(make(key, 3000)) for key in MANY],
     ),
     "heads": (
@@ -278,7 +280,7 @@ def test_nothing_acknowledged_is_lost_by_kill(start: Callable[..., RedisServer],
     lost = [
         blob.key
         for blob, one in zip(written, found, strict=True)
-        if one is None or bytes(as_blob(blob.key, one)) != bytes(blob)
+        if one is None or bytes(checked_blob(blob.key, one)) != bytes(blob)
     ]
     assert not lost
     assert set(pool._keys()) == {blob.key for blob in written}

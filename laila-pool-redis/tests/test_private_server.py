@@ -18,7 +18,7 @@ import pytest
 import redis
 
 import laila
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.contract import Blob, Buffer
 from laila.errors import PoolClosedError, PoolError
 from laila.pool.redis import RedisPool
@@ -37,7 +37,7 @@ def make(key: str, size: int = 100) -> Blob:
 
 def read(pool: RedisPool, key: str) -> bytes | None:
     found = pool._read(key)
-    return None if found is None else bytes(as_blob(key, found))
+    return None if found is None else bytes(checked_blob(key, found))
 
 
 def client(folder: Path) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import laila
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.contract import Blob, Buffer
 from laila.contract.pool import StoreOutcome
 from laila.errors import CorruptEntryError, IdentityConflictError, PoolError
@@ -45,7 +45,7 @@ def make(key: str, size: int = 100, seed: int = 0, pieces: int = 1) -> Blob:
 
 def read(pool: RedisPool, key: str) -> bytes | None:
     found = pool._read(key)
-    return None if found is None else bytes(as_blob(key, found))
+    return None if found is None else bytes(checked_blob(key, found))
 
 
 def names(client: redis.Redis, prefix: str) -> list[str]:
@@ -259,7 +259,7 @@ def test_pieces_of_any_pool_are_read_by_any_other(
     cutting._write_many([(blob.key, blob) for blob in blobs])
     other = opened(server.url, prefix=prefix)
     found = other._read_many([*(blob.key for blob in blobs), "none"])
-    assert [None if one is None else bytes(as_blob(str(n), one)) for n, one in enumerate(found)] == [
+    assert [None if one is None else bytes(checked_blob(str(n), one)) for n, one in enumerate(found)] == [
         *map(bytes, blobs),
         None,
     ]
@@ -384,7 +384,7 @@ def test_batches_go_in_bounded_chunks(server: RedisServer, prefix: str, opened: 
     assert pool._create_many(items) == [False, *[True] * 199]
     assert commands(client)["evalsha"] == 5  # 40 keys each
     found = pool._read_many([*(key for key, _ in items), "none"])
-    assert [None if one is None else bytes(as_blob(str(n), one)) for n, one in enumerate(found)] == [
+    assert [None if one is None else bytes(checked_blob(str(n), one)) for n, one in enumerate(found)] == [
         *map(bytes, blobs),
         None,
     ]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import laila
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.errors import CorruptEntryError, LailaError
 from laila.pool.s3 import ObjectStoreError, S3Pool, StalledError, UnreachableError
 from laila.pool.s3.names import name_of
@@ -67,7 +67,7 @@ def test_a_server_that_is_killed_in_the_midst_of_batches(
             try:
                 if name == "read":
                     for key, found in zip(keys, pool._read_many(keys), strict=True):
-                        if found is None or bytes(as_blob(key, found)) != bytes(make_blob(key, 4000)):
+                        if found is None or bytes(checked_blob(key, found)) != bytes(make_blob(key, 4000)):
                             wrong.append(key)
                 else:
                     some = [f"new{number + one}" for one in range(10)]
@@ -126,7 +126,7 @@ def test_a_connection_that_is_cut_in_the_midst_of_answers(
     answer = BATCHES[batch](pool, keys)
     if batch == "read":
         assert isinstance(answer, list)
-        assert [bytes(as_blob(k, f)) for k, f in zip(keys, answer, strict=True)] == [
+        assert [bytes(checked_blob(k, f)) for k, f in zip(keys, answer, strict=True)] == [
             *map(bytes, blobs.values())
         ]
     elif batch == "write":

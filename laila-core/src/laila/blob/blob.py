@@ -261,15 +261,15 @@ class Blob:
         *,
         key: str | None = None,
         verify: bool = True,
-        own: bool = False,
-        later: bool = False,
+        owned: bool = False,
+        deferred: bool = False,
     ) -> Self:
         """Read a whole blob, its buffers as views of ``data`` without copying.
 
-        ``data`` must not change while the blob is in use. ``key`` is the key it was read under: a blob that
-        bears another id is refused. ``verify=False`` skips the checksums, never the checks of structure.
-        ``own=True`` gives writable ``data`` away: an array may come to lie in it, instead of in a copy.
-        ``later=True`` leaves the checksums of large buffers to :func:`laila.codec.decode`, which verifies
+        ``data`` must not change while the blob is in use. ``key`` is the key that it was read under: a blob
+        with another id is refused. ``verify=False`` skips the checksums, never the checks of structure.
+        ``owned=True`` gives writable ``data`` away: an array may keep this memory, instead of a copy.
+        ``deferred=True`` leaves the checksums of large buffers to :func:`laila.codec.decode`, which verifies
         them while it copies.
 
         Raises:
@@ -286,7 +286,7 @@ class Blob:
                 key, f"{view.nbytes} bytes where it says {head.nbytes}: it was cut or something was appended"
             )
         if not head.table:
-            return cls._assemble(head, view, (), key, verify, later)
+            return cls._assemble(head, view, (), key, verify, deferred)
         pieces = []
         end = head.head_nbytes
         for start, (nbytes, *_) in zip(head.offsets(), head.table, strict=True):
@@ -294,12 +294,12 @@ class Blob:
                 raise corrupt(key, "the padding between two buffers is not zero")
             end = start + nbytes
             pieces.append(view[start:end])
-        blob = cls._assemble(head, view, pieces, key, verify, later)
-        if own and not memoryview(data).readonly:
+        blob = cls._assemble(head, view, pieces, key, verify, deferred)
+        if owned and not memoryview(data).readonly:
             for start, buffer in zip(head.offsets(), blob.buffers, strict=True):
                 # A small part of a large blob would keep the whole of it in memory.
                 if 2 * buffer.nbytes >= head.nbytes:
-                    buffer.own = memoryview(data)[start : start + buffer.nbytes]
+                    buffer.owned = memoryview(data)[start : start + buffer.nbytes]
         return blob
 
     @classmethod
@@ -309,8 +309,8 @@ class Blob:
         *,
         key: str | None = None,
         verify: bool = True,
-        own: bool = False,
-        later: bool = False,
+        owned: bool = False,
+        deferred: bool = False,
     ) -> Self:
         """Read a blob from pieces: its head and one piece per buffer, or any split of ``bytes(blob)``.
 
@@ -322,20 +322,20 @@ class Blob:
             raise corrupt(key, "it has no parts")
         views = [byte_view(part) for part in parts]
         if len(views) == 1:
-            return cls.from_bytes(views[0], key=key, verify=verify, later=later)
+            return cls.from_bytes(views[0], key=key, verify=verify, deferred=deferred)
         if 0 < head_nbytes(views[0]) == len(views[0]):
             head = parse_head(views[0], key, verify)
             sizes = [row[0] for row in head.table]
             given = [view.nbytes for view in views[1:]]
             if given == sizes:
-                blob = cls._assemble(head, views[0], views[1:], key, verify, later)
+                blob = cls._assemble(head, views[0], views[1:], key, verify, deferred)
                 for part, buffer in zip(parts[1:], blob.buffers, strict=True):
-                    if own and isinstance(part, memoryview) and not part.readonly:
-                        buffer.own = part
+                    if owned and isinstance(part, memoryview) and not part.readonly:
+                        buffer.owned = part
                 return blob
             pieces = _without_padding(head, views[1:])
             if pieces is not None:
-                return cls._assemble(head, views[0], pieces, key, verify, later)
+                return cls._assemble(head, views[0], pieces, key, verify, deferred)
         return cls.from_bytes(b"".join(views), key=key, verify=verify)
 
     @classmethod
@@ -354,7 +354,7 @@ class Blob:
         pieces: Sequence[memoryview],
         key: str | None,
         verify: bool,
-        later: bool,
+        deferred: bool,
     ) -> Self:
         buffers = []
         for data, row, sums in zip(pieces, head.table, head.pieces, strict=True):
@@ -363,7 +363,7 @@ class Blob:
             if verify:
                 buffer.checked = False
                 # What is transformed is read through before it is decoded.
-                if not later or nbytes < _LARGE or head.transformations:
+                if not deferred or nbytes < _LARGE or head.transformations:
                     buffer.check(key or head.key)
             buffers.append(buffer)
         start, stop = head.tree_span

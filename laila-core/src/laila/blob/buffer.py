@@ -48,7 +48,7 @@ class Buffer:
     by convention.
     """
 
-    __slots__ = ("_hash", "_sums", "checked", "data", "dtype", "order", "own", "shape")
+    __slots__ = ("_hash", "_sums", "checked", "data", "dtype", "order", "owned", "shape")
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Buffer:
         self.dtype = dtype
         self.shape = (data.nbytes,) if shape is None else shape
         self.order = order
-        self.own: memoryview | None = None
+        self.owned: memoryview | None = None
         self.checked = True
         self._hash = checksum
         self._sums = pieces

@@ -38,10 +38,12 @@ def remember(
     A key without evolution means the constant, else the newest evolution. ``refresh`` reads the last tier
     alone and renews the caches. Raises what the backend raises.
     """
-    # What went through the tiers of a chain one of them may keep; what one pool has read for us is ours.
-    take = pool.blocking and pool.proxy_to is None
-    found = fetch(pool, keys, missing_ok=missing_ok, refresh=refresh, later=take, views=take and not copy)
-    return [entry_of(one, copy, pool, take=take) for one in found]
+    # A tier of a chain may keep the blobs that it passes on. Only blobs that a single pool has read are ours.
+    consume = pool.blocking and pool.proxy_to is None
+    blobs = fetch(
+        pool, keys, missing_ok=missing_ok, refresh=refresh, deferred=consume, views=consume and not copy
+    )
+    return [entry_of(blob, copy, pool, consume=consume) for blob in blobs]
 
 
 def fetch(
@@ -50,11 +52,11 @@ def fetch(
     *,
     missing_ok: bool = False,
     refresh: bool = False,
-    later: bool = False,
+    deferred: bool = False,
     views: bool = False,
 ) -> list[Found]:
     """The same, but the blobs as they are stored: what is sent on to a peer is not decoded here."""
-    found = _load(pool, keys, refresh, later, views)
+    found = _load(pool, keys, refresh, deferred, views)
     if missing_ok or None not in found:
         return found
     where = pool.chain()[-1] if refresh else pool  # where it was looked for
@@ -145,9 +147,9 @@ def forget_named(
 
 
 def _load(
-    pool: Pool, keys: Sequence[str], refresh: bool, later: bool = False, views: bool = False
+    pool: Pool, keys: Sequence[str], refresh: bool, deferred: bool = False, views: bool = False
 ) -> list[Found]:
-    found = pool.load(keys, refresh=refresh, later=later, views=views)
+    found = pool.load(keys, refresh=refresh, deferred=deferred, views=views)
     if None not in found:
         return found
     # What is no constant may be a variable: those are asked for once more, by their newest evolution.
@@ -155,18 +157,22 @@ def _load(
     if absent:
         last = zip(absent, pool.newest([keys[i] for i in absent], refresh=refresh), strict=True)
         newest = {i: key for i, key in last if key is not None}
-        again = pool.load(list(newest.values()), refresh=refresh, later=later, views=views) if newest else ()
+        again = (
+            pool.load(list(newest.values()), refresh=refresh, deferred=deferred, views=views)
+            if newest
+            else ()
+        )
         for i, one in zip(newest, again, strict=True):
             found[i] = one
     return found
 
 
-def entry_of(found: Found, copy: bool, pool: Pool, *, take: bool = False) -> Entry | BaseException | None:
-    """Return the entry that ``found``, a blob from ``pool``, holds; an error, its own or that of this one."""
+def entry_of(found: Found, copy: bool, pool: Pool, *, consume: bool = False) -> Entry | BaseException | None:
+    """Return the entry of ``found``, a blob from ``pool``; or an error, given or raised by decoding."""
     if found is None or isinstance(found, BaseException):
         return found
     try:
-        entry = from_blob(found, copy=copy, take=take)
+        entry = from_blob(found, copy=copy, consume=consume)
         entry._pool = pool._uuid
         return entry
     except CorruptEntryError as error:

@@ -23,7 +23,7 @@ __all__ = ["main"]
 
 
 class Command(Protocol):
-    """What a command module offers."""
+    """The parts of a command module."""
 
     __doc__: str | None
 
@@ -43,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     _be_printable()
     if not options.traceback:
-        # What the library logs, a command says itself: as an error, or in what it shows.
+        # Commands show the library's log messages themselves, as an error or in their output.
         logging.getLogger("laila").addHandler(logging.NullHandler())
         logging.getLogger("laila").propagate = False
     try:
         code: int = options.run(options)
-        # Here, and not while the interpreter ends, is where a closed pipe can still be handled.
+        # A closed pipe can be handled here, but not while the interpreter ends.
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:

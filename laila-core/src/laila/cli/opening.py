@@ -11,7 +11,7 @@ __all__ = ["open_to_change", "open_to_look"]
 
 
 def open_to_look(url: str) -> Pool:
-    """Open the pool, read-only where its class can: looking must not make a file or hold a lock."""
+    """Open the pool, read-only if its class can: looking must not make a file or hold a lock."""
     from inspect import signature
 
     from laila.central.router import open_pool
@@ -21,16 +21,16 @@ def open_to_look(url: str) -> Pool:
     scheme, colon, _ = url.partition(":")
     options: dict[str, object] = {}
     if colon and scheme:
-        # Of __init__, for the base class has a __new__ that takes anything.
+        # Read from __init__, because the base class has a __new__ that takes anything.
         parameters = signature(pools().get(scheme.lower()).__init__).parameters  # type: ignore[misc]
         if "read_only" in parameters:
             options["read_only"] = True
-    with options_from_data(options):  # a URL may be what somebody else has sent
+    with options_from_data(options):  # somebody else may have sent the URL
         return open_pool(url, **options)
 
 
 def open_to_change(url: str) -> Pool:
-    """Open the pool to write to it. A URL may be what somebody else has sent: it cannot set every option."""
+    """Open the pool to write to it. Somebody else may have sent the URL: it cannot set every option."""
     from laila.central.router import open_pool
     from laila.provenance import options_from_data
 

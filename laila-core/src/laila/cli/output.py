@@ -1,4 +1,4 @@
-"""What commands print: tables and named values; in colour on a terminal with rich, else plain text.
+"""The output of commands: tables and named values; in colour on a terminal with rich, else plain text.
 
 Everything that comes from a pool is cleaned first: a key or a nickname may hold control characters, and a
 terminal would obey them.
@@ -20,7 +20,7 @@ _GAP = "  "
 
 
 def clean(text: object) -> str:
-    """Return ``text`` with everything that is not printable written as an escape."""
+    """Return ``text`` with every unprintable character written as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
@@ -70,7 +70,7 @@ def count_text(count: int) -> str:
 
 
 def size_text(nbytes: int) -> str:
-    """Return a number of bytes as people read it: ``3.4 MiB``."""
+    """Return a number of bytes in a readable form: ``3.4 MiB``."""
     value, unit = float(nbytes), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if value < 1024 or unit == "TiB":
@@ -80,7 +80,7 @@ def size_text(nbytes: int) -> str:
 
 
 def time_text(seconds: object) -> str:
-    """Return seconds since the epoch as local time with its offset; empty for what is no time."""
+    """Return seconds since the epoch as local time with its offset; empty for a number that is not a time."""
     from datetime import UTC, datetime
 
     if not isinstance(seconds, (int, float)):

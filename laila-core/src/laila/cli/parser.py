@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Parser"]
 
-# The name of an option or a command, or a number: what is worth repeating of a line that is wrong.
+# The name of an option or a command, or a number: only these are repeated from a wrong line.
 _is_word = re.compile(r"-{0,2}[A-Za-z0-9_.-]{1,20}").fullmatch
 _UNKNOWN = "unrecognized arguments: "
 
 
 class Parser(argparse.ArgumentParser):
-    """As argparse's. Options are written in full: ``--secret`` is no ``--secret-file``."""
+    """Works like argparse's parser, but needs options in full: ``--secret`` is not ``--secret-file``."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **options})
@@ -28,14 +28,14 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # it has several forms
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """See :mod:`argparse`, which calls it for each command too."""
+        """Parse known arguments; :mod:`argparse` calls this for each command too."""
         import sys
 
         self._given = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, without the values that were given."""
+        """Say what is wrong, without the given values."""
         if message.startswith(_UNKNOWN):
             names = [each.partition("=")[0] for each in self._given if each.startswith("-")]
             known = [name for name in names if name in message and _is_word(name)]

@@ -1,4 +1,4 @@
-"""One line on stderr that says how far a long command is. It is shown on a terminal only."""
+"""A line on stderr that shows how far a long command is. It is shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Progress:
 
     @property
     def is_shown(self) -> bool:
-        """Whether anybody sees it."""
+        """Whether a terminal shows it."""
         return self._shown
 
     def __enter__(self) -> Self:

@@ -1,8 +1,7 @@
-"""A new distribution from a template: what the commands that begin a plugin share.
+"""A new distribution from a template: shared by the commands that begin a plugin.
 
-A template is a folder below ``templates``. Its files bear the suffix ``.txt``, so that no tool takes them for
-a module or a project; in their text ``$name`` stands for what the command fills in, and so does ``PACKAGE``
-in their paths.
+A template is a folder below ``templates``. Its files have the suffix ``.txt``, so that no tool takes them for
+a module or a project. In their text the command replaces ``$name``, and in their paths ``PACKAGE``.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
 def name_for(group: str, prefix: str) -> Callable[[str], str]:
-    """Return what argparse checks the name of a new plugin with; its distribution will be prefix and name."""
+    """Return the function with which argparse checks a plugin's name; the distribution adds a prefix."""
 
     def check(text: str) -> str:
         if not _NAME.fullmatch(text.removeprefix(prefix)):
@@ -47,7 +46,7 @@ def name_for(group: str, prefix: str) -> Callable[[str], str]:
 
 
 def scheme_for(group: str) -> Callable[[str], str]:
-    """Return what argparse checks a URL scheme with."""
+    """Return the function with which argparse checks a URL scheme."""
 
     def check(text: str) -> str:
         if not _SCHEME.fullmatch(text):
@@ -69,10 +68,10 @@ def _free(group: str, name: str) -> str:
 
 
 def write_project(template: str, target: Path, values: Mapping[str, str]) -> bool:
-    """Write the project ``target`` from a template; False where an earlier run did. Nothing there is touched.
+    """Write the project ``target`` from a template; return False if an earlier run did. Overwrites nothing.
 
-    Raises :class:`~laila.errors.InvalidValueError` where ``target`` is something else, or its folder is not
-    there; ``OSError`` where the system refuses, and what was written is removed then.
+    Raises :class:`~laila.errors.InvalidValueError` if ``target`` is something else, or its folder is missing.
+    Raises ``OSError`` if the system refuses, and removes the written files then.
     """
     if not target.parent.is_dir():
         raise InvalidValueError(f"there is no folder {target.parent} to write {target.name} into")
@@ -94,7 +93,7 @@ def write_project(template: str, target: Path, values: Mapping[str, str]) -> boo
 
 
 def _is_project(target: Path, values: Mapping[str, str]) -> bool:
-    """Whether the folder holds the project that would be written: the same plugin, whatever became of it."""
+    """Whether the folder holds this project, for the same plugin, perhaps changed since."""
     import tomllib
 
     try:
@@ -106,7 +105,7 @@ def _is_project(target: Path, values: Mapping[str, str]) -> bool:
 
 
 def say_next(target: Path, what: str, then: str, *, written: bool) -> None:
-    """Say that ``what`` is written, or was before; which commands come next, and what to do ``then``."""
+    """Say that ``what`` is written, or was before; list the next commands, and what to do ``then``."""
     say(
         f"{target} is written: {what}. Next:"
         if written
@@ -123,7 +122,7 @@ def say_next(target: Path, what: str, then: str, *, written: bool) -> None:
 
 
 def _files(folder: Traversable, place: str = "") -> Iterator[tuple[str, str]]:
-    """The files of a template: the path each is written to, and its text."""
+    """Yield the files of a template: the path of each, and its text."""
     for item in folder.iterdir():
         if item.is_dir():
             yield from _files(item, f"{place}{item.name}/")

@@ -81,13 +81,13 @@ def _pack_metadata(given: Mapping[str, object]) -> bytes:
     return packed
 
 
-def decode(blob: Blob, *, copy: bool = True, take: bool = False) -> object:
+def decode(blob: Blob, *, copy: bool = True, consume: bool = False) -> object:
     """Rebuild the payload of ``blob``; each call gives new, writable objects.
 
     Safe to call from several threads.
 
-    With ``copy=False`` arrays are read-only views of the blob's buffers. ``take=True`` is for who has the
-    blob alone and lets go of it: what a buffer has of its own memory is taken instead of copied.
+    With ``copy=False`` arrays are read-only views of the blob's buffers. ``consume=True`` is for a caller
+    that alone has the blob and drops it: an array then keeps memory that a buffer owns, instead of a copy.
 
     Raises:
         CorruptEntryError: the blob's rows are not what :func:`encode` writes.
@@ -123,4 +123,4 @@ def decode(blob: Blob, *, copy: bool = True, take: bool = False) -> object:
             ) from error
     from laila.codec.decoder import decode_rows
 
-    return decode_rows(blob, copy, take)
+    return decode_rows(blob, copy, consume)

@@ -279,9 +279,12 @@ def _read(decoder: Decoder, buffer: Buffer, dtype: np.dtype[Any]) -> Array:
         buffer.check(decoder.blob.key)
     if not buffer.checked:
         return _copy_checked(decoder, buffer, dtype)
-    if decoder.copy and decoder.take and buffer.own is not None:
-        own, buffer.own = buffer.own, None  # an array over it is as good as a copy, for the first who asks
-        return _build(decoder, own, dtype, buffer.shape, buffer.order, copy=False)
+    if decoder.copy and decoder.consume and buffer.owned is not None:
+        owned, buffer.owned = (
+            buffer.owned,
+            None,
+        )  # only the first array may keep it
+        return _build(decoder, owned, dtype, buffer.shape, buffer.order, copy=False)
     return _build(decoder, buffer.data, dtype, buffer.shape, buffer.order)
 
 

@@ -65,19 +65,19 @@ class Decoder:
         "_used",
         "blob",
         "classes",
+        "consume",
         "copy",
         "fields",
         "given",
         "row",
         "shared",
-        "take",
         "trusted",
     )
 
-    def __init__(self, blob: Blob, *, copy: bool, trusted: bool, take: bool = False) -> None:
+    def __init__(self, blob: Blob, *, copy: bool, trusted: bool, consume: bool = False) -> None:
         self.blob = blob
         self.copy = copy
-        self.take = take
+        self.consume = consume
         self.trusted = trusted
         self.shared: dict[tuple[str, object], object] = {}
         """Per library and buffer number: what several rows share, such as the storage of tensors."""
@@ -233,14 +233,14 @@ class Decoder:
         )
 
 
-def decode_rows(blob: Blob, copy: bool, take: bool = False) -> object:
+def decode_rows(blob: Blob, copy: bool, consume: bool = False) -> object:
     """Decode a tree of rows; see :func:`laila.codec.decode`."""
     trusted = False
     if blob.signature is not None:
         from laila.codec.trust import verify_blob
 
         trusted = verify_blob(blob)
-    decoder = Decoder(blob, copy=copy, trusted=trusted, take=take)
+    decoder = Decoder(blob, copy=copy, trusted=trusted, consume=consume)
     try:
         payload = read_rows(decoder)
         for buffer in blob.buffers:

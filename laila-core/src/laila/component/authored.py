@@ -1,7 +1,7 @@
-"""What the class of a plugin's author must keep, looked at where the class is defined and where it answers.
+"""The rules for a plugin author's class, checked where the class is defined and where it answers.
 
-Pools, task forces and protocols are base classes with private names of their own. An author who uses such a
-name, or promises what laila does not know, gets an error at once that names the class.
+Pools, task forces and protocols are base classes with private names. An author who uses such a name, or
+promises something that laila does not know, gets an error at once that names the class.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ __all__ = ["Authored", "answer", "answers", "check_promises", "reserved_names"]
 
 
 class Authored:
-    """The base of what authors derive from: it guards the names that laila's own bases use.
+    """The base of the classes that authors derive from. It guards the names that laila's own bases use.
 
-    Classes of laila's own distributions are not looked at.
+    Classes of laila's own distributions are not checked.
     """
 
     for_authors: ClassVar[frozenset[str]] = frozenset()
@@ -34,7 +34,7 @@ class Authored:
     """The class attributes that say what a plugin promises, with the values that each may have."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        """Look at the class. Raises :class:`ContractError` (a ``TypeError``)."""
+        """Check the class. Raises :class:`ContractError` (a ``TypeError``)."""
         super().__init_subclass__(**kwargs)
         if _is_laila(cls.__module__):
             return
@@ -52,9 +52,9 @@ class Authored:
 
 
 def _check_hidden(cls: type[Authored]) -> None:
-    """Raise where a plain value of a class hides a public method or property of laila's base class.
+    """Raise if a plain value of a class hides a public method or property of laila's base class.
 
-    What the author is to define, such as ``queue_len``, may be a plain value.
+    Names that the author must define, for example ``queue_len``, may be plain values.
     """
     for name, value in vars(cls).items():
         if name[:1] == "_" or callable(value) or hasattr(value, "__get__") or name in cls.promises:
@@ -70,7 +70,7 @@ def _check_hidden(cls: type[Authored]) -> None:
 
 
 def _set_guarded(self: Authored, name: str, value: object) -> None:
-    """Set an attribute, unless that hides a method or overwrites what laila's base class keeps."""
+    """Set an attribute, unless it hides a method or overwrites an attribute of laila's base class."""
     if name[:1] == "_" and not _is_laila(sys._getframe(1).f_globals.get("__name__", "")):
         cls = type(self)
         if name in reserved_names(cls):
@@ -127,24 +127,24 @@ def check_promises(cls: type[Authored]) -> None:
 
 
 def _where(author: object) -> str:
-    """Say in which pool it was, of an author's pool."""
+    """Return the words that name the pool, if the author is a pool's."""
     label = getattr(author, "label", None)
     return f" (in pool {shown(label)})" if isinstance(label, str) else ""
 
 
-def answers(author: object, method: str, given: Sequence[T], count: int, *kinds: type) -> Sequence[T]:
+def answers(author: object, method: str, returned: Sequence[T], count: int, *kinds: type) -> Sequence[T]:
     """Return what an author's method answered, one answer a question, each of one of ``kinds``.
 
     Raises:
-        ContractError: (a ``TypeError``) it is no sequence, of another length, or holds something else.
+        ContractError: the answer is not a sequence, or has another length or type (a ``TypeError``).
     """
     wrong = None
-    if not isinstance(given, (list, tuple)):
-        wrong = f"a {type(given).__name__}"
-    elif len(given) != count:
-        wrong = f"{len(given)} answers"
+    if not isinstance(returned, (list, tuple)):
+        wrong = f"a {type(returned).__name__}"
+    elif len(returned) != count:
+        wrong = f"{len(returned)} answers"
     elif kinds:
-        wrong = next((f"a {kind.__name__} among them" for kind in set(map(type, given)) - {*kinds}), None)
+        wrong = next((f"a {kind.__name__} among them" for kind in set(map(type, returned)) - {*kinds}), None)
     if wrong is not None:
         cls = type(author).__qualname__
         each = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
@@ -154,20 +154,20 @@ def answers(author: object, method: str, given: Sequence[T], count: int, *kinds:
             + _where(author),
             plugin=cls,
         )
-    return given
+    return returned
 
 
-def keys_of(author: object, given: Iterable[str]) -> Iterator[str]:
+def keys_of(author: object, returned: Iterable[str]) -> Iterator[str]:
     """Yield the keys that an author's ``_keys`` gave, one after the other.
 
     Raises:
-        ContractError: (a ``TypeError``) they are no iterable, or one of them is no text.
+        ContractError: the answer is not iterable, or one of the keys is not text (a ``TypeError``).
     """
     cls, wrong = type(author).__qualname__, None
-    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
-        wrong = f"a {type(given).__name__}"
+    if isinstance(returned, (str, bytes)) or not hasattr(returned, "__iter__"):
+        wrong = f"a {type(returned).__name__}"
     else:
-        for key in given:
+        for key in returned:
             if not isinstance(key, str):
                 wrong = f"a {type(key).__name__} among them"
                 break
@@ -180,52 +180,52 @@ def keys_of(author: object, given: Iterable[str]) -> Iterator[str]:
         )
 
 
-def numbers_of(author: object, given: Sequence[int]) -> list[int]:
+def numbers_of(author: object, returned: Sequence[int]) -> list[int]:
     """Return what an author's ``_evolutions`` answered: whole numbers from 0, ascending.
 
     Raises:
-        ContractError: (a ``TypeError``) it is something else.
+            ContractError: the answer is something else (a ``TypeError``).
     """
-    right = isinstance(given, (list, tuple)) and all(type(n) is int and n >= 0 for n in given)
-    if not right or any(one >= other for one, other in pairwise(given)):
+    right = isinstance(returned, (list, tuple)) and all(type(n) is int and n >= 0 for n in returned)
+    if not right or any(number >= other for number, other in pairwise(returned)):
         cls = type(author).__qualname__
         raise ContractError(
-            f"{cls}._evolutions returned {shown(given)}; it must return a list of whole numbers from 0, "
+            f"{cls}._evolutions returned {shown(returned)}; it must return a list of whole numbers from 0, "
             "ascending" + _where(author),
             plugin=cls,
         )
-    return list(given)
+    return list(returned)
 
 
-def newest_of(author: object, stem: str, given: str | None) -> str | None:
+def newest_of(author: object, stem: str, returned: str | None) -> str | None:
     """Return what an author's ``_newest`` answered: ``<stem>-<n>`` or None.
 
     Raises:
-        ContractError: (a ``TypeError``) it is something else.
+            ContractError: the answer is something else (a ``TypeError``).
     """
-    if given is not None:
-        number = given.removeprefix(f"{stem}-") if isinstance(given, str) else ""
+    if returned is not None:
+        number = returned.removeprefix(f"{stem}-") if isinstance(returned, str) else ""
         if not (number.isascii() and number.isdigit()):
             cls = type(author).__qualname__
             raise ContractError(
-                f"{cls}._newest returned {shown(given)}; it must return the key '{stem}-<n>' or None"
+                f"{cls}._newest returned {shown(returned)}; it must return the key '{stem}-<n>' or None"
                 + _where(author),
                 plugin=cls,
             )
-    return given
+    return returned
 
 
-def answer(author: object, method: str, given: T, *kinds: type) -> T:
+def answer(author: object, method: str, returned: T, *kinds: type) -> T:
     """Return what an author's method answered, which is of one of ``kinds``.
 
     Raises:
-        ContractError: (a ``TypeError``) it is something else.
+            ContractError: the answer is something else (a ``TypeError``).
     """
-    if type(given) not in kinds:
+    if type(returned) not in kinds:
         cls = type(author).__qualname__
         each = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
         raise ContractError(
-            f"{cls}.{method} returned a {type(given).__name__}; it must return {each}{_where(author)}",
+            f"{cls}.{method} returned a {type(returned).__name__}; it must return {each}{_where(author)}",
             plugin=cls,
         )
-    return given
+    return returned

@@ -1,4 +1,4 @@
-"""What a pool's author writes: six methods, and others that may be replaced for speed and strength.
+"""The part of a pool that its author writes: six methods, and others that may be replaced for speed.
 
 Everything here is called by :class:`~laila.contract.pool.Pool`, never by users. Blobs arrive already
 transformed; keys are any text of up to 512 bytes of UTF-8. The methods may be called from several threads at
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from laila.blob.blob import BytesLike
 
-__all__ = ["Backend", "as_blob", "counts_evolution"]
+__all__ = ["Backend", "checked_blob", "counts_evolution"]
 
 
 _BYTES_LIKE = frozenset((bytes, bytearray, memoryview))
@@ -32,7 +32,7 @@ def counts_evolution(number: str) -> bool:
     """Return whether the end of a key counts an evolution.
 
     Args:
-        number: What follows the last hyphen of the key.
+            number: The text after the last hyphen of the key.
 
     Returns:
         True for decimal digits without a leading zero.
@@ -40,17 +40,17 @@ def counts_evolution(number: str) -> bool:
     return number.isdecimal() and number.isascii() and (number[0] != "0" or number == "0")
 
 
-def as_blob(key: str, found: Blob | BytesLike | Sequence[BytesLike], *, later: bool = False) -> Blob:
-    """Check what an author's method returned, and make it a blob; see :meth:`Blob.from_bytes`."""
-    if type(found) is bytes and len(found) <= SHORT_BYTES:
-        short = read_plain(found, key, Blob)  # as from_bytes does, with less ado: most are such
+def checked_blob(key: str, stored: Blob | BytesLike | Sequence[BytesLike], *, deferred: bool = False) -> Blob:
+    """Check the result of an author's read method, and make it a blob."""
+    if type(stored) is bytes and len(stored) <= SHORT_BYTES:
+        short = read_plain(stored, key, Blob)  # as from_bytes does, with less ado: most are such
         if short is not None:
             return short
-    if isinstance(found, Blob):
-        if found.key != key:
-            raise CorruptEntryError(f"what is filed under {key} bears the id {shown(found.key)}", key=key)
-        return found
-    parts = found if isinstance(found, (list, tuple)) else (found,)
+    if isinstance(stored, Blob):
+        if stored.key != key:
+            raise CorruptEntryError(f"what is filed under {key} bears the id {shown(stored.key)}", key=key)
+        return stored
+    parts = stored if isinstance(stored, (list, tuple)) else (stored,)
     for part in parts:
         if type(part) not in _BYTES_LIKE:
             try:
@@ -61,33 +61,33 @@ def as_blob(key: str, found: Blob | BytesLike | Sequence[BytesLike], *, later: b
                     "of its head and buffers, or None where there is nothing",
                     plugin="",
                 ) from None
-    if isinstance(found, (list, tuple)):
-        return Blob.from_parts(found, key=key, later=later)
-    return Blob.from_bytes(found, key=key, later=later)  # type: ignore[arg-type]  # as was seen
+    if isinstance(stored, (list, tuple)):
+        return Blob.from_parts(stored, key=key, deferred=deferred)
+    return Blob.from_bytes(stored, key=key, deferred=deferred)  # type: ignore[arg-type]  # as was seen
 
 
-def _size(found: Blob | BlobHead | BytesLike | None) -> int | None:
-    if found is None or isinstance(found, (Blob, BlobHead)):
-        return None if found is None else found.nbytes
-    return Blob.read_head(found).nbytes
+def _size(stored: Blob | BlobHead | BytesLike | None) -> int | None:
+    if stored is None or isinstance(stored, (Blob, BlobHead)):
+        return None if stored is None else stored.nbytes
+    return Blob.read_head(stored).nbytes
 
 
 class Backend(ABC):
-    """The author's side of a pool. Six methods are required; each of the others has a default that works."""
+    """The author's side of a pool. Six methods are required; the others have defaults that work."""
 
     _create_lock: RLock
 
     @abstractmethod
     def _read(self, key: str) -> Blob | BytesLike | Sequence[BytesLike] | None:
-        """Return what was written under ``key``: the blob, its bytes, or its head and buffers; else None."""
+        """Return the value stored under ``key``: the blob, its bytes, or its head and buffers; or None."""
 
     @abstractmethod
     def _write(self, key: str, blob: Blob) -> None:
-        """File ``blob`` under ``key``, replacing what is there. All of it or nothing is seen by readers."""
+        """Store ``blob`` under ``key``, replacing an older one. Readers see all of it or nothing."""
 
     @abstractmethod
     def _delete(self, key: str) -> bool | None:
-        """Delete ``key`` and return whether it was there, or None where the backend does not tell."""
+        """Delete ``key``; return whether it was there, or None if the backend does not say."""
 
     @abstractmethod
     def _exists(self, key: str) -> bool:
@@ -95,7 +95,7 @@ class Backend(ABC):
 
     @abstractmethod
     def _keys(self) -> Iterator[str]:
-        """Yield every key once, in any order, streaming where the backend can."""
+        """Yield every key once, in any order; stream them if the backend can."""
 
     @abstractmethod
     def _empty(self) -> None:
@@ -104,9 +104,9 @@ class Backend(ABC):
     # -- for speed and strength ------------------------------------------------------------------------------
 
     def _create(self, key: str, blob: Blob) -> bool:
-        """File ``blob`` unless ``key`` is there; return whether it was filed.
+        """Store ``blob`` unless ``key`` is there; return whether it was stored.
 
-        The default checks and writes under a lock of this process: not atomic across processes.
+        The default checks and writes under a lock of this process: it is not atomic across processes.
         """
         with self._create_lock:
             if answer(self, "_exists", self._exists(key), bool):
@@ -119,9 +119,9 @@ class Backend(ABC):
         return [self._read(key) for key in keys]
 
     def _read_views(self, keys: Sequence[str]) -> Sequence[Blob | BytesLike | Sequence[BytesLike] | None]:
-        """Read several keys for a caller who asked for no copies, with ``copy=False``.
+        """Read several keys for a caller that asked for no copies (``copy=False``).
 
-        Here alone a pool may answer with a window on what somebody else could change or cut short, such as a
+        Only here a pool may answer with memory that somebody else could change or cut short, for example a
         map of a file. The default is :meth:`_read_many`.
         """
         return self._read_many(keys)
@@ -136,10 +136,10 @@ class Backend(ABC):
         return [self._create(key, blob) for key, blob in items]
 
     def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
-        """File all of ``items`` in one commit, or none: where a key is there, or twice among them.
+        """Store all of ``items`` in one commit, or none if a key is there or comes twice.
 
-        Return whether they were filed. All of them are there or none, also after a crash, and nobody ever
-        sees one of them without those before it. The default says of the pool that it cannot.
+        Return whether they were stored. All of them are stored or none, also after a crash, and nobody ever
+        sees an item without the items before it. The default says that this pool cannot do it.
         """
         return False
 
@@ -148,16 +148,16 @@ class Backend(ABC):
         return [self._delete(key) for key in keys]
 
     def _read_head(self, key: str) -> Blob | BlobHead | BytesLike | None:
-        """Return at least the head of what is filed under ``key``; its buffers may be left out."""
-        found = self._read(key)
-        if found is None:
+        """Return at least the head of the blob under ``key``; its buffers may be left out."""
+        stored = self._read(key)
+        if stored is None:
             return None
-        blob = as_blob(key, found)
-        # A blob that is an object here stays as it is; of one that was read only the head is held on to.
-        return blob if blob is found else Blob.read_head(blob.head, key=key)
+        blob = checked_blob(key, stored)
+        # A blob that is an object here stays as it is; of a blob that was read, only the head is kept.
+        return blob if blob is stored else Blob.read_head(blob.head, key=key)
 
     def _exist_many(self, keys: Sequence[str]) -> Sequence[bool]:
-        """Return of several keys whether each is there; one answer a key, in their order."""
+        """Return for each of several keys whether it is there; one answer a key, in their order."""
         return [self._exists(key) for key in keys]
 
     def _read_heads(self, keys: Sequence[str]) -> Sequence[Blob | BlobHead | BytesLike | None]:
@@ -165,15 +165,15 @@ class Backend(ABC):
         return [self._read_head(key) for key in keys]
 
     def _sizes(self, keys: Sequence[str]) -> Sequence[int | None]:
-        """Return how many bytes each takes as it is stored; None where it is not there or nobody knows.
+        """Return the stored size of each key in bytes; None if it is missing or its size is unknown.
 
-        A copy asks, to read no more at a time than memory bears. The default reads heads, unless that would
-        be reading everything: then sizes are not known, and a copy reads one blob after the other.
+        A copy uses the sizes, to read no more at a time than memory allows. The default reads heads, unless
+        that would read everything. Then sizes are unknown, and a copy reads one blob after the other.
         """
         kind = type(self)
         if kind._read_head is Backend._read_head and kind._read_heads is Backend._read_heads:
             return [None] * len(keys)
-        return [_size(found) for found in self._read_heads(keys)]
+        return [_size(head) for head in self._read_heads(keys)]
 
     def _newest(self, stem: str) -> str | None:
         """Return the key ``<stem>-<n>`` with the greatest ``n``, or None."""
@@ -194,4 +194,4 @@ class Backend(ABC):
         return [sorted(numbers[stem]) for stem in stems]
 
     def flush(self) -> None:  # noqa: B027 - a pool that delays nothing has nothing to flush
-        """Return when all that was acknowledged is as durable as promised. The default delays nothing."""
+        """Return when all acknowledged writes are as durable as promised. The default delays nothing."""

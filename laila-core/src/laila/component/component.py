@@ -1,4 +1,4 @@
-"""What pools, task forces and protocols share: an identity, options that can be written down, and an end.
+"""The parts that pools, task forces and protocols share: an identity, options to write down, and an end.
 
 The options are what ``laila.environment`` records, so that another process can build the same component
 again. A component that declares :class:`~laila.settings.Settings` passes the resolved ones to
@@ -48,13 +48,13 @@ def _check_options(cls: type, given: Iterable[str]) -> None:
 
 
 class _Asked(BaseException):
-    """The arguments of a constructor, for :meth:`Component.arguments_of`."""
+    """Holds the arguments of a constructor, for :meth:`Component.arguments_of`."""
 
 
 def arguments_of(cls: type[Component], build: Callable[[], object]) -> dict[str, object] | None:
-    """Return the arguments, by name, that ``build()`` gives to the constructor of ``cls``; nothing is built.
+    """Return the arguments, by name, that ``build()`` gives to the constructor of ``cls``; builds nothing.
 
-    None where it does not come to that constructor. Raises what ``build()`` raises.
+    Returns None if ``build()`` does not call that constructor. Raises the errors of ``build()``.
     """
     token = _asked.set(cls)
     try:
@@ -67,7 +67,7 @@ def arguments_of(cls: type[Component], build: Callable[[], object]) -> dict[str,
 
 
 def _by_name(cls: type, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
-    """What the constructor of ``cls`` was given, by name."""
+    """Return the arguments of the constructor of ``cls`` by name."""
     from inspect import Parameter, signature
 
     init: Callable[..., object] = cls.__init__  # type: ignore[misc]  # of the very class
@@ -94,7 +94,7 @@ class Component(Identifiable):
     keeps: ClassVar[frozenset[str]] = frozenset(
         ("_close_lock", "_closed", "_evolution", "_given", "_nickname", "_scopes", "_uuid")
     )
-    """The private attributes that the class sets on its instances; see :mod:`laila.component.authored`."""
+    """The private attributes that the class sets on its instances, which authors may not use."""
 
     _given: tuple[tuple[object, ...], dict[str, object]]
 
@@ -115,7 +115,7 @@ class Component(Identifiable):
         self._nickname = nickname
         self.settings = settings
         self._closed = False
-        self._close_lock = RLock()  # reentrant: what is told of the closing may close, too
+        self._close_lock = RLock()  # reentrant: an observer of the closing may close, too
 
     def options(self) -> dict[str, object]:
         """Return JSON-able keyword arguments from which ``type(self)(**options)`` builds an equal component.
@@ -155,9 +155,10 @@ class Component(Identifiable):
 
     def secrets(self) -> dict[str, object]:
         """Return the values of the options that :meth:`missing_secrets` names. Show them to nobody."""
-        given = self._arguments() if self.settings is None else {}
+        arguments = self._arguments() if self.settings is None else {}
         return {
-            name: given[name] if given else getattr(self.settings, name) for name in self.missing_secrets()
+            name: arguments[name] if arguments else getattr(self.settings, name)
+            for name in self.missing_secrets()
         }
 
     def _arguments(self) -> dict[str, object]:
@@ -174,13 +175,13 @@ class Component(Identifiable):
         return self._closed
 
     def close(self) -> None:
-        """Give back everything held: files, connections, threads. Idempotent; complete when it returns."""
+        """Give back everything held: files, connections, threads. Idempotent; blocks until it is complete."""
         check_may_use()
         if current_host() is None:
             with self._close_lock:
                 self._close_once()
             return
-        # Whoever closes it in another thread may wait for this very task.
+        # A thread that closes it may wait for this very task.
         while not self._close_lock.acquire(timeout=0.1):
             if self._closed:
                 return
@@ -195,7 +196,7 @@ class Component(Identifiable):
             self._close()
 
     def _close(self) -> None:
-        """Author's part of :meth:`close`; called once. The default has nothing to give back."""
+        """The author's part of :meth:`close`; called once. The default does nothing."""
 
     def __enter__(self) -> Self:
         return self

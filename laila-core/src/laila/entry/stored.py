@@ -63,13 +63,13 @@ def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True, verify: boo
     return blob
 
 
-def from_blob(blob: Blob, *, copy: bool = True, take: bool = False) -> Entry:
+def from_blob(blob: Blob, *, copy: bool = True, consume: bool = False) -> Entry:
     """Rebuild an entry from a plain blob.
 
     Args:
         blob: The blob.
         copy: Give arrays memory of their own; otherwise they are read-only views of the blob.
-        take: Let arrays keep the memory of the blob, which nobody else uses from then on.
+        consume: Let arrays keep the memory of the blob, which nobody else uses from then on.
 
     Returns:
         The entry; a manifest if the id is that of a manifest.
@@ -79,7 +79,7 @@ def from_blob(blob: Blob, *, copy: bool = True, take: bool = False) -> Entry:
         UntrustedPayloadError: the payload is signed, and the signature does not verify here.
     """
     scopes, uuid, evolution = parse_valid(blob.key)
-    payload = decode(blob, copy=copy, take=take)
+    payload = decode(blob, copy=copy, consume=consume)
     if scopes[-1] == "MANIFEST":
         try:
             entry: Entry = Manifest._recovered(payload)

@@ -80,7 +80,7 @@ class SubmittersPool(Pool):
     # -- what the verbs call ---------------------------------------------------------------------------------
 
     def load(
-        self, keys: Sequence[str], *, refresh: bool = False, later: bool = False, views: bool = False
+        self, keys: Sequence[str], *, refresh: bool = False, deferred: bool = False, views: bool = False
     ) -> list[Found]:
         """Read blobs of the chain over there. The id of a variable gives its newest evolution."""
         if not keys:
@@ -95,7 +95,7 @@ class SubmittersPool(Pool):
         keys: Sequence[str],
         *,
         keep: Callable[[Blob], bool] | None = None,
-        later: bool = False,
+        deferred: bool = False,
         views: bool = False,
     ) -> list[Blob | BaseException | None]:
         """Read what is filed under exactly these keys."""

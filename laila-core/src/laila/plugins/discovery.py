@@ -70,12 +70,14 @@ def scan(settings: PluginSettings | None) -> tuple[list[Candidate], dict[str, st
     claims: dict[tuple[str, str], list[Claim]] = {}
     for claim in _claims(problems):
         rivals = claims.setdefault((claim.group, claim.name), [])
-        if not any(claim.distribution == one.distribution and claim.value == one.value for one in rivals):
+        if not any(
+            claim.distribution == rival.distribution and claim.value == rival.value for rival in rivals
+        ):
             rivals.append(claim)
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for _, rivals in sorted(claims.items()):
-        found += _decide(rivals, settings)
-    return found, problems
+        candidates += _decide(rivals, settings)
+    return candidates, problems
 
 
 def canonical(distribution: str) -> str:
@@ -189,4 +191,4 @@ def _left_out(claim: Claim, settings: PluginSettings | None) -> str:
 
 
 def _named(claim: Claim, names: Iterable[str]) -> bool:
-    return any(one == claim.name or canonical(one) == claim.distribution for one in names)
+    return any(name == claim.name or canonical(name) == claim.distribution for name in names)

@@ -86,7 +86,7 @@ class Hooks:
             try:
                 if self.manager.get_plugin(label) is plugin:  # its cell or module is run again
                     self.manager.unregister(plugin)
-                given = self.manager.register(plugin, name)
+                registered = self.manager.register(plugin, name)
             except Exception as error:
                 # pluggy may stop half-way through a plugin's hooks: take back what it did.
                 if self.manager.has_plugin(label) and self.manager.get_plugin(label) is plugin:
@@ -96,11 +96,11 @@ class Hooks:
                     plugin=label,
                     distribution=None,
                 ) from error
-            if given is None:
+            if registered is None:
                 raise PluginError(f"the plugin {shown(label)} is blocked", plugin=label, distribution=None)
             self._refresh()
         try:
-            self._hand_over(given)
+            self._hand_over(registered)
         except Exception as error:
             self.unregister(plugin)
             raise PluginError(
@@ -109,7 +109,7 @@ class Hooks:
                 plugin=label,
                 distribution=None,
             ) from error
-        return given
+        return registered
 
     def unregister(self, plugin: object) -> None:
         """Take a plugin's implementations out. Raises ``ValueError`` where it is not registered."""

@@ -199,7 +199,7 @@ def report(*, check: bool = False, missing: bool = False) -> list[PluginReport]:
                         continue  # kept in the plugin, and in its row
         rows += [plugin.report() for plugin in usable.values() if not plugin.candidate.status]
         rows += [plugin.report() for plugin in _unusable if plugin.candidate.claim.group == group]
-        found = {(row.name, row.distribution) for row in rows}
+        listed = {(row.name, row.distribution) for row in rows}
         if missing:
             rows += [
                 PluginReport(
@@ -213,7 +213,7 @@ def report(*, check: bool = False, missing: bool = False) -> list[PluginReport]:
                     pip_line(p.distribution),
                 )
                 for p in FIRST_PARTY
-                if p.group == group and (p.name, p.distribution) not in found
+                if p.group == group and (p.name, p.distribution) not in listed
             ]
     rows += [
         PluginReport("distribution", name, (), name, "", None, "failed", reason)
@@ -225,13 +225,13 @@ def report(*, check: bool = False, missing: bool = False) -> list[PluginReport]:
 def _usable(group: str) -> dict[str, Plugin]:
     """Return the group's plugins by name; scan first if that was not done. A conflict stands for its name."""
     global _found
-    found = _found
-    if found is None:
+    plugins = _found
+    if plugins is None:
         with _lock:
             if _found is None:
                 _found = _scan()
-            found = _found
-    return found[group]
+            plugins = _found
+    return plugins[group]
 
 
 def _scan() -> dict[str, dict[str, Plugin]]:
@@ -241,13 +241,13 @@ def _scan() -> dict[str, dict[str, Plugin]]:
     for name, reason in problems.items():
         log_once(f"distribution:{name}", PluginError(f"{name}: {reason}", plugin=name, distribution=name))
     _unusable.clear()
-    found: dict[str, dict[str, Plugin]] = {group: {} for group in GROUPS}
+    plugins: dict[str, dict[str, Plugin]] = {group: {} for group in GROUPS}
     for candidate in candidates:
         plugin = Plugin(candidate)
-        group = found[candidate.claim.group]
+        group = plugins[candidate.claim.group]
         if candidate.status:
             _unusable.append(plugin)
             group.setdefault(candidate.claim.name, plugin)
         else:
             group[candidate.claim.name] = plugin
-    return found
+    return plugins

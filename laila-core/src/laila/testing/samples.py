@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from laila.component.backend import as_blob
+from laila.component.backend import checked_blob
 from laila.contract import Blob, Buffer
 from laila.errors import CorruptEntryError
 from laila.testing.promises import broken, promise
@@ -112,7 +112,7 @@ def intact(pool: Pool, blob: Blob) -> bool:
     """Whether the pool's backend has ``blob`` under its key, byte for byte."""
     try:
         found = pool._read(blob.key)
-        return found is not None and bytes(as_blob(blob.key, found)) == bytes(blob)
+        return found is not None and bytes(checked_blob(blob.key, found)) == bytes(blob)
     except CorruptEntryError:
         return False
 
@@ -120,6 +120,6 @@ def intact(pool: Pool, blob: Blob) -> bool:
 def _checked(key: str, found: Any) -> bytes | None:
     __tracebackhide__ = True
     try:
-        return None if found is None else bytes(as_blob(key, found))
+        return None if found is None else bytes(checked_blob(key, found))
     except CorruptEntryError as error:
         broken(f"a blob is read as it was written, and in the order of the keys; under {key!r}: {error}")

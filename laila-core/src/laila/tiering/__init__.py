@@ -1,5 +1,5 @@
-"""What all pools do together: chains of tiers, copies between pools, and one tier alone.
+"""The parts that all pools share: chains of tiers, copies between pools, and a single tier.
 
-:mod:`~laila.tiering.chain` finds a blob along a chain and fills the caches on the way back, files a blob in
-each tier, and deletes it. :mod:`~laila.tiering.single` is one tier: the blobs that a single pool holds.
+:mod:`~laila.tiering.chain` finds a blob along a chain, fills the caches on the way back, and stores and
+deletes in each tier. :mod:`~laila.tiering.single` is a single tier: the blobs of one pool.
 """

@@ -1,12 +1,13 @@
-"""Chains of pools: ``cache << origin``, and how a blob is found, filed and deleted along them.
+"""Chains of pools: ``cache << origin``, and how blobs are found, stored and deleted along them.
 
 A pool may have an origin. A key missing in a pool is looked for in its origin, and so on; on the way back
 every tier keeps a copy. A failing or damaged cache tier is skipped and reported, never the cause of a failed
 read. When ``write="through"`` stands at the head, the chain is one store: the last tier is written first and
 decides, the caches are filled after it.
 
-Threads wait for each other down the chain only: who fetches for a tier may wait for a fetch of the next one,
-never the other way round, and ends its own fetches before it waits for others' of the same tier.
+Threads wait for each other down the chain only. A thread that fetches for a tier may wait for a fetch of the
+next tier, never the other way round. It finishes its own fetches before it waits for fetches of others in the
+same tier.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ __all__ = ["StoreOutcome", "TierMixin"]
 
 
 class StoreOutcome(Enum):
-    """What became of one blob that was to be stored."""
+    """The outcome of storing one blob."""
 
     CREATED = "created"
-    """It was not there and is now, or was replaced as asked."""
+    """The blob was new and is stored now, or it replaced another as requested."""
     SAME = "same"
     """The same content was there already; nothing was written."""
     CONFLICT = "conflict"
@@ -55,23 +56,23 @@ _tiers: Renewed[TierMixin] = Renewed(lambda tier: tier._init_locks())
 class TierMixin(LinkMixin, ABC):
     """The part of a pool that knows the next tier.
 
-    ``load``, ``store``, ``delete``, ``newest`` and ``history`` are what the verbs call: the whole chain where
-    that is what the chain means, else this pool alone.
+    The verbs call ``load``, ``store``, ``delete``, ``newest`` and ``history``. They act on the whole chain if
+    the chain is one store, otherwise on this pool alone.
     """
 
     _counter: TierCounter
 
     @abstractmethod
-    def load_here(self, keys: Sequence[str], *, later: bool = False, views: bool = False) -> list[Found]:
+    def load_here(self, keys: Sequence[str], *, deferred: bool = False, views: bool = False) -> list[Found]:
         """Read plain blobs from this pool alone."""
 
     @abstractmethod
     def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
-        """File plain blobs in this pool alone."""
+        """Store plain blobs in this pool alone."""
 
     @abstractmethod
     def store_together_here(self, blobs: Sequence[Blob]) -> bool:
-        """File plain blobs in this pool alone, in one commit, or none of them."""
+        """Store plain blobs in this pool alone, all in one commit or none of them."""
 
     @abstractmethod
     def delete_here(self, keys: Sequence[str]) -> list[bool]:
@@ -86,7 +87,7 @@ class TierMixin(LinkMixin, ABC):
         _tiers.add(self)
 
     def _init_locks(self) -> None:
-        """Make the locks; again in a forked child, where nobody is left who held one, or fetched."""
+        """Make the locks. A forked child calls this again, because no thread of the parent is left there."""
         self._create_lock = long_lock()
         self._flights = Flights()
         self._fill_lock = long_lock()
@@ -95,61 +96,61 @@ class TierMixin(LinkMixin, ABC):
 
     @property
     def hits(self) -> int:
-        """How many keys were found in this tier."""
+        """The number of keys that this tier had."""
         return self._counter.hits
 
     @property
     def misses(self) -> int:
-        """How many keys were looked for in this tier and not found."""
+        """The number of keys that this tier lacked."""
         return self._counter.misses
 
     @property
     def fills(self) -> int:
-        """How many copies this tier has kept of what was found in the next ones."""
+        """The number of copies from later tiers that this tier has kept."""
         return self._counter.fills
 
     @property
     def failures(self) -> int:
-        """For how many items this tier was skipped, because it failed or its copy was damaged."""
+        """The number of items for which this tier was skipped, because it failed or its copy was damaged."""
         return self._counter.failures
 
     # -- what the verbs call ---------------------------------------------------------------------------------
 
     def load(
-        self, keys: Sequence[str], *, refresh: bool = False, later: bool = False, views: bool = False
+        self, keys: Sequence[str], *, refresh: bool = False, deferred: bool = False, views: bool = False
     ) -> list[Found]:
         """Read plain blobs along the chain: for each key the blob, None where it is nowhere, or its error.
 
         Raises what the last tier's backend raises. Each key missing here is fetched from the origin once,
         however many threads miss it, and kept here. ``refresh`` reads the last tier alone and renews the
-        caches: their copies are replaced by what it has; where it has nothing they are deleted if the chain
-        is one store (else they may be a cache's own, and stay). Of a pool without origin it changes nothing.
-        ``later`` and ``views`` are as for :meth:`load_here`, and for a pool without origin alone: a chain has
-        to know, and keeps what it read.
+        caches: their copies are replaced by its blobs. Copies that it lacks are deleted if the chain is one
+        store; otherwise they may be a cache's own, and stay. It changes nothing in a pool without origin.
+        ``deferred`` and ``views`` have the meaning that they have in :meth:`load_here`, but only for a pool
+        without origin: a chain must verify what it read, and keeps it.
         """
         origin = self._origin
         if origin is None:
-            found = self.load_here(keys, later=later, views=views)
-            absent = found.count(None)
-            self._counter.count(len(found) - absent, absent)
-            return found
+            blobs = self.load_here(keys, deferred=deferred, views=views)
+            absent = blobs.count(None)
+            self._counter.count(len(blobs) - absent, absent)
+            return blobs
         if refresh:
             return self._refresh(keys)
         nothing: list[Found] = [None] * len(keys)
-        found = self._guarded("read", len(keys), lambda: self.load_here(keys), nothing)
-        # What this copy lost is still at the origin: damage here is a miss, and the fill repairs it.
+        blobs = self._guarded("read", len(keys), lambda: self.load_here(keys), nothing)
+        # If this copy is damaged, the origin still has the blob: damage is a miss, and the fill repairs it.
         damaged: set[str] = set()
-        for i, one in enumerate(found):
-            if isinstance(one, Exception):
-                self._report("read", one)
+        for i, blob in enumerate(blobs):
+            if isinstance(blob, Exception):
+                self._report("read", blob)
                 damaged.add(keys[i])
-                found[i] = None
-        missing = [key for key, one in zip(keys, found, strict=True) if one is None]
+                blobs[i] = None
+        missing = [key for key, blob in zip(keys, blobs, strict=True) if blob is None]
         self._counter.count(len(keys) - len(missing), len(missing))
         if not missing:
-            return found
+            return blobs
         fetched = self._fetch(list(dict.fromkeys(missing)), origin, damaged)
-        return [fetched[key] if one is None else one for key, one in zip(keys, found, strict=True)]
+        return [fetched[key] if blob is None else blob for key, blob in zip(keys, blobs, strict=True)]
 
     def store(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
         """File plain blobs: in the last tier and then in the caches when the chain is one store, else here.
@@ -168,11 +169,11 @@ class TierMixin(LinkMixin, ABC):
         return outcomes
 
     def store_together(self, blobs: Sequence[Blob]) -> bool:
-        """File plain blobs as :meth:`store` does, in one commit; False, with nothing done, where that is not.
+        """Store plain blobs like :meth:`store`, in one commit. Return False if that is impossible.
 
-        It is not where one of them is there already, is too large, or comes twice, and where the pool that
-        decides has no such commits. Who sees one of them sees those before it. The error of a cache is that
-        of :meth:`store`: all are in the last tier then.
+        It is impossible if a blob is there already, is too large or comes twice, or if the deciding pool has
+        no such commits. A reader that sees one of the blobs sees those before it. The error of a cache is the
+        same as in :meth:`store`: all blobs are in the last tier then.
         """
         *caches, last = self.store_tiers()
         if not last.store_together_here(blobs):
@@ -181,10 +182,10 @@ class TierMixin(LinkMixin, ABC):
         return True
 
     def delete(self, keys: Sequence[str]) -> list[bool]:
-        """Delete ``keys``: in every tier, the last one first, when the chain is one store, else here.
+        """Delete ``keys``: in every tier, the last first, if the chain is one store; otherwise here alone.
 
-        Where the last tier fails nothing was deleted. A cache that fails is an error too, since it may still
-        have what was deleted; the other caches are emptied all the same.
+        If the last tier fails, nothing was deleted. A cache that fails is an error too, since it may still
+        have the entries; the other caches still delete theirs.
         """
         if self._origin is None or not self._write_through:
             return self._delete_tier(keys)
@@ -203,7 +204,7 @@ class TierMixin(LinkMixin, ABC):
         return deleted
 
     def newest(self, stems: Sequence[str], *, refresh: bool = False) -> list[str | None]:
-        """Return for each of ``stems`` the key of its newest evolution, or None; see :meth:`history`.
+        """Return for each of ``stems`` the key of its newest evolution, or None.
 
         ``refresh`` asks the last tier alone.
         """
@@ -213,27 +214,27 @@ class TierMixin(LinkMixin, ABC):
         answers = self._asked(lambda tier: tier.newest_here(stems), nothing)
         return [
             max(
-                (key for key in some if key is not None),
+                (key for key in keys_of_stem if key is not None),
                 key=lambda key: int(key.rpartition("-")[2]),
                 default=None,
             )
-            for some in zip(*answers, strict=True)
+            for keys_of_stem in zip(*answers, strict=True)
         ]
 
     def history(self, stems: Sequence[str]) -> list[list[int]]:
         """Return for each of ``stems`` its stored evolutions, ascending.
 
-        The last tier is asked, whose failure is raised; where the chain is no one store, caches may have
-        evolutions of their own and are asked too.
+        The last tier is asked; its failure is raised. If the chain is not one store, caches may have
+        evolutions of their own, and are asked too.
         """
         nothing: list[list[int]] = [[] for _ in stems]
         answers = self._asked(lambda tier: tier.histories_here(stems), nothing)
-        return [sorted(set().union(*some)) for some in zip(*answers, strict=True)]
+        return [sorted(set().union(*numbers)) for numbers in zip(*answers, strict=True)]
 
     def deletable(self, stems: Sequence[str]) -> list[list[int]]:
         """Return for each of ``stems`` the evolutions that :meth:`delete` reaches, ascending."""
         answers = [tier.histories_here(stems) for tier in self.store_tiers()]
-        return [sorted(set().union(*some)) for some in zip(*answers, strict=True)]
+        return [sorted(set().union(*numbers)) for numbers in zip(*answers, strict=True)]
 
     # -- one tier --------------------------------------------------------------------------------------------
 
@@ -245,7 +246,7 @@ class TierMixin(LinkMixin, ABC):
         return answers
 
     def _overtake(self, keys: Sequence[str]) -> None:
-        """Wait for a fill that is being written; let none come later of what is fetched of ``keys`` now."""
+        """Wait for a fill that is being written, and forbid later fills with present fetches of ``keys``."""
         with self._fill_lock:
             self._flights.overtake(keys)
 
@@ -254,39 +255,41 @@ class TierMixin(LinkMixin, ABC):
         return self.delete_here(keys)
 
     def _fetch(self, keys: Sequence[str], origin: Pool, damaged: AbstractSet[str]) -> dict[str, Found]:
-        """Fetch ``keys`` from the origin, sharing the fetches that other threads have under way."""
+        """Fetch ``keys`` from the origin; share the fetches that other threads have begun."""
         mine: dict[str, Flight] = {}
         try:
             theirs = self._flights.join(keys, mine)
             if mine:
-                for flight, one in zip(mine.values(), origin.load(list(mine)), strict=True):
-                    flight.found = one
+                for flight, outcome in zip(mine.values(), origin.load(list(mine)), strict=True):
+                    flight.found = outcome
                 self._fill(mine, damaged)
         except BaseException as error:
             for flight in mine.values():
                 flight.found = error
             raise
         finally:
-            # Our own are finished before others' are waited for: two threads never wait for each other.
+            # Finish our own fetches before waiting for others': two threads never wait for each other.
             self._flights.finish(mine)
         alone = [key for key, flight in theirs.items() if not flight.wait()]
-        found = {key: flight.found for key, flight in (mine | theirs).items()}
+        fetched = {key: flight.found for key, flight in (mine | theirs).items()}
         if alone:
-            found |= zip(alone, origin.load(alone), strict=True)
+            fetched |= zip(alone, origin.load(alone), strict=True)
         # A thread that was interrupted (Ctrl-C) fetched nothing for us: its interruption is not our outcome.
         again = [
-            k for k, one in found.items() if isinstance(one, BaseException) and not isinstance(one, Exception)
+            k
+            for k, outcome in fetched.items()
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Exception)
         ]
-        return found | self._fetch(again, origin, damaged) if again else found
+        return fetched | self._fetch(again, origin, damaged) if again else fetched
 
     def _fill(self, flights: dict[str, Flight], damaged: AbstractSet[str]) -> None:
-        """Keep copies of what was fetched; what fails is reported and costs only the copy."""
+        """Keep copies of fetched blobs. A failure is reported and costs only the copy."""
 
         def write() -> None:
             with self._fill_lock:
                 blobs = [f.found for f in flights.values() if f.fill and _is_blob(f.found)]
                 fresh = [blob for blob in blobs if blob.key not in damaged]
-                # What another writer filed here meanwhile stays; only a damaged copy is replaced.
+                # A blob that another writer stored here meanwhile stays; only a damaged copy is replaced.
                 if fresh:
                     self._count_fills(self.store_here(fresh))
                 if len(fresh) < len(blobs):
@@ -299,31 +302,31 @@ class TierMixin(LinkMixin, ABC):
         self._counter.count_fills(outcomes.count(StoreOutcome.CREATED))
 
     def _refresh(self, keys: Sequence[str]) -> list[Found]:
-        """Read the last tier alone, and renew the caches with what it gives."""
+        """Read the last tier alone, and renew the caches with its blobs."""
         *caches, last = self.chain()
         every = list(dict.fromkeys(keys))
         renewals: list[tuple[Pool, Renewal]] = []
         try:
             renewals += ((cache, cache._flights.begin(every)) for cache in caches)
-            found = dict(zip(every, last.load(every), strict=True))
+            stored = dict(zip(every, last.load(every), strict=True))
             for cache, renewal in reversed(renewals):
-                take = partial(cache._take, found, renewal, drop=self._write_through)
+                take = partial(cache._take, stored, renewal, drop=self._write_through)
                 cache._guarded("renew", len(every), take, None)
         finally:
             for cache, renewal in renewals:
                 cache._flights.end(renewal)
-        return [found[key] for key in keys]
+        return [stored[key] for key in keys]
 
-    def _take(self, found: Mapping[str, Found], renewal: Renewal, *, drop: bool) -> None:
-        """Hold what a refresh has ``found`` in the last tier; ``drop`` what is not there."""
+    def _take(self, stored: Mapping[str, Found], renewal: Renewal, *, drop: bool) -> None:
+        """Keep the blobs that a refresh has ``stored`` in the last tier; ``drop`` the missing ones."""
         with self._fill_lock:
             may_keep = self._flights.end(renewal)
-            there = [blob for blob in found.values() if _is_blob(blob)]
-            kept = [blob for blob in there if blob.key in may_keep]
-            # Whatever happens now, what this tier had is not what it goes on giving.
-            stale = {blob.key for blob in there}
+            blobs = [blob for blob in stored.values() if _is_blob(blob)]
+            kept = [blob for blob in blobs if blob.key in may_keep]
+            # From here on, this tier must not go on giving its old copies, whatever happens.
+            stale = {blob.key for blob in blobs}
             if drop:
-                stale.update(key for key, one in found.items() if one is None)
+                stale.update(key for key, blob_or_none in stored.items() if blob_or_none is None)
             try:
                 if kept:
                     outcomes = self.store_here(kept, replace=True)
@@ -350,11 +353,11 @@ class TierMixin(LinkMixin, ABC):
             raise failure
 
     def _renew(self, blobs: Sequence[Blob], *, replaced: bool) -> None:
-        """Hold ``blobs``, which the last tier has just stored, in this cache tier.
+        """Keep ``blobs``, which the last tier has just stored, in this cache tier.
 
-        What this tier is too small for it does not hold, nor what it held in its place. Where they replace
-        others there and this tier can neither hold nor delete them, it would go on giving the old ones: that
-        is raised.
+        A blob that is too large for this tier is not kept, and its older copy is deleted. If blobs replace
+        others, and this tier can neither keep the new ones nor delete the old ones, it raises: it would go on
+        giving the old ones.
         """
         keys = [blob.key for blob in blobs]
         try:
@@ -365,12 +368,14 @@ class TierMixin(LinkMixin, ABC):
             if replaced:
                 self.delete_here(keys)
             return
-        refused = [key for key, one in zip(keys, outcomes, strict=True) if isinstance(one, LailaError)]
+        refused = [
+            key for key, outcome in zip(keys, outcomes, strict=True) if isinstance(outcome, LailaError)
+        ]
         if refused:
             self.delete_here(refused)
 
     def _guarded(self, verb: str, count: int, call: Callable[[], T], otherwise: T) -> T:
-        """Call a cache tier; where it fails, report it and answer ``otherwise``."""
+        """Call a cache tier; if it fails, report that and answer ``otherwise``."""
         try:
             return call()
         except Exception as error:  # noqa: BLE001 - a cache may fail in any way its backend does; the chain goes on
@@ -378,7 +383,7 @@ class TierMixin(LinkMixin, ABC):
             return otherwise
 
     def _report(self, verb: str, error: Exception, count: int = 1) -> None:
-        # A cache that is down fails at every call: once a minute says as much as a thousand times.
+        # A cache that is down fails at every call; one line a minute is enough.
         self._counter.count_failures(count)
         count = self._failures.due(count)
         if count:
@@ -397,5 +402,5 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
 
-def _is_blob(found: Found) -> TypeGuard[Blob]:
-    return found is not None and not isinstance(found, BaseException)
+def _is_blob(outcome: Found) -> TypeGuard[Blob]:
+    return outcome is not None and not isinstance(outcome, BaseException)

@@ -1,9 +1,9 @@
 """``dest <= src``: copy everything from one pool into another with bounded memory.
 
-What the destination has with the same content is read, compared byte by byte and skipped, so that a copy that
-was interrupted goes on where it stopped; a damaged copy is replaced, and so is a constant with another
-content. An evolution is never overwritten. Bytes move as they stand only between pools whose transformations
-and keys are equal; otherwise they are undone and done again, so that an encrypting pool never holds a plain
+Entries that the destination has with the same content are read, compared byte by byte and skipped, so an
+interrupted copy goes on at the place where it stopped. A damaged copy is replaced, and so is a constant with
+another content. An evolution is never overwritten. Bytes move unchanged only between pools with equal
+transformations and keys. Otherwise they are undone and done again, so an encrypting pool never holds a plain
 blob.
 """
 
@@ -64,41 +64,42 @@ def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> Gr
 
 
 class Copy:
-    """A copy out of one pool alone. ``outcomes`` has for each key the key itself, or its error."""
+    """Copies out of one pool. ``outcomes`` has for each key the key itself, or its error."""
 
     def __init__(self, dest: Pool, source: Pool) -> None:
         self.outcomes: dict[str, object] = {}
         self._dest = dest
         self._holder = dest.deciding_tier
         self._source = source
-        # Where the tiers of a chain that is one store differ, blobs go in plain and each tier makes its own.
+        # If the tiers of one store have different transformations, blobs go in plain and each tier applies
+        # its own.
         self._as_they_stand = not dest.write_through and dest.transformations == source.transformations
 
     def run(self, keys: Sequence[str]) -> None:
-        """Copy ``keys``. Raises nothing of a backend: what fails is the outcome of all that is left."""
+        """Copy ``keys``. Never raises an error of a backend: it becomes the outcome of all remaining keys."""
         every = list(dict.fromkeys(keys))
         try:
             for start in range(0, len(every), _KEYS):
                 self._copy_some(every[start : start + _KEYS])
-        except Exception as error:  # noqa: BLE001 - the outcome of all that is left
+        except Exception as error:  # noqa: BLE001 - the outcome of all remaining keys
             self.outcomes.update((key, error) for key in every if key not in self.outcomes)
 
     def _copy_some(self, keys: Sequence[str]) -> None:
-        there = dict(zip(keys, self._holder.heads_here(keys), strict=True))
-        known = [key for key in keys if _is_head(there[key])]
+        theirs = dict(zip(keys, self._holder.heads_here(keys), strict=True))
+        known = [key for key in keys if _is_head(theirs[key])]
         here = dict(zip(known, self._source.heads_here(known), strict=True)) if known else {}
-        new = {key for key in keys if there[key] is None}
+        new = {key for key in keys if theirs[key] is None}
         wanted: list[str] = []
         alike: list[str] = []
         for key in keys:
             if key not in here:
                 wanted.append(key)
             else:
-                self._decide(key, there[key], here[key], wanted, alike)
-        for some, put in ((wanted, partial(self._put, new=new)), (alike, self._confirm)):
+                self._decide(key, theirs[key], here[key], wanted, alike)
+        for batch, put in ((wanted, partial(self._put, new=new)), (alike, self._confirm)):
             ready: list[Blob] = []
             total = 0
-            for blob in self._read(some):
+            for blob in self._read(batch):
                 ready.append(blob)
                 total += blob.nbytes
                 if total >= _WRITE_BYTES:
@@ -106,18 +107,18 @@ class Copy:
                     ready, total = [], 0
             put(ready)
 
-    def _decide(self, key: str, there: Head, here: Head, wanted: list[str], alike: list[str]) -> None:
-        """Add ``key`` to what is ``wanted``, or to what is ``alike`` by its digest; or say its outcome."""
-        if there is None or here is None or isinstance(there, LailaError) or isinstance(here, LailaError):
+    def _decide(self, key: str, theirs: Head, ours: Head, wanted: list[str], alike: list[str]) -> None:
+        """Add ``key`` to ``wanted``, or to ``alike`` if the digests are equal; or note its outcome."""
+        if theirs is None or ours is None or isinstance(theirs, LailaError) or isinstance(ours, LailaError):
             wanted.append(key)
             return
         refused: LailaError | None = None
         try:
-            same = self._is_same(key, there, here)
-        except CorruptEntryError:  # what is there is damaged: it is replaced
+            same = self._is_same(key, theirs, ours)
+        except CorruptEntryError:  # the destination's blob is damaged: it is replaced
             wanted.append(key)
             return
-        except TransformationError as error:  # without its key nobody knows what is there
+        except TransformationError as error:  # nobody can read the destination's blob without its key
             same, refused = False, error
         if same:
             alike.append(key)
@@ -126,28 +127,28 @@ class Copy:
         else:
             wanted.append(key)
 
-    def _is_same(self, key: str, there: Blob | BlobHead, here: Blob | BlobHead) -> bool:
-        """Whether both are of one content, told by the heads as far as they tell."""
-        if there.digest == here.digest:
+    def _is_same(self, key: str, theirs: Blob | BlobHead, ours: Blob | BlobHead) -> bool:
+        """Whether both have one content, as far as the heads say."""
+        if theirs.digest == ours.digest:
             return True
-        if how_made(there) == how_made(here):
+        if how_made(theirs) == how_made(ours):
             return False
-        plain = self._source.plain_digest(here)
+        plain = self._source.plain_digest(ours)
         if plain is not None:
-            return self._holder.digest_as(there, plain) == there.digest
-        plain = self._holder.plain_digest(there)
+            return self._holder.digest_as(theirs, plain) == theirs.digest
+        plain = self._holder.plain_digest(theirs)
         if plain is None:
-            # Both are keyed, under unlike keys: one of them has to be opened.
+            # Both digests are keyed, under different keys: one blob must be opened.
             (opened,) = self._holder.load_here([key])
             if opened is None:
                 return False
             if isinstance(opened, BaseException):
                 raise opened
             plain = opened.digest
-        return self._source.digest_as(here, plain) == here.digest
+        return self._source.digest_as(ours, plain) == ours.digest
 
     def _groups(self, keys: Sequence[str]) -> Iterator[list[str]]:
-        """Divide ``keys`` into what is read at a time; one of unknown size is read alone."""
+        """Divide ``keys`` into groups that are read together; a blob of unknown size is read alone."""
         sizes = self._source.sizes_here(keys) if keys else ()
         return groups(
             ((k, _READ_BYTES if size is None else size) for k, size in zip(keys, sizes, strict=True)),
@@ -155,7 +156,7 @@ class Copy:
         )
 
     def _read(self, keys: Sequence[str]) -> Iterator[Blob]:
-        """Read ``keys`` group by group as they are stored; give them one by one as they are to be written."""
+        """Read the stored blobs of ``keys`` group by group; yield them in the form that is written."""
         for group in self._groups(keys):
             stored = self._source.load_here(group, keep=lambda _: True)
             for i, key in enumerate(group):
@@ -165,42 +166,42 @@ class Copy:
                 else:
                     self.outcomes[key] = blob
 
-    def _opened(self, key: str, found: Blob | BaseException | None) -> Blob | BaseException:
-        if found is None:
+    def _opened(self, key: str, stored: Blob | BaseException | None) -> Blob | BaseException:
+        if stored is None:
             return EntryNotFoundError(
                 f"{key} is not in pool {shown(self._source.label)}; did it go while it was copied?",
                 key=key,
                 pool=self._source.label,
             )
-        if not isinstance(found, Blob) or (self._as_they_stand and self._dest.would_make(found)):
-            return found
-        return self._source.opened(found)
+        if not isinstance(stored, Blob) or (self._as_they_stand and self._dest.would_make(stored)):
+            return stored
+        return self._source.opened(stored)
 
     def _put(self, blobs: Sequence[Blob], new: set[str]) -> None:
-        """Write ``blobs``; those whose key is ``new`` to the destination replace no evolution.
+        """Write ``blobs``; a key that is ``new`` to the destination replaces no evolution.
 
-        Raises what the backend raises.
+        Raises the errors of the backend.
         """
         created = [blob for blob in blobs if blob.key in new and _is_evolution(blob.key)]
         replaced = [blob for blob in blobs if blob.key not in new or not _is_evolution(blob.key)]
-        for some, replace in ((created, False), (replaced, True)):
-            outcomes = self._dest.store(some, replace=replace) if some else ()
-            for blob, outcome in zip(some, outcomes, strict=True):
+        for batch, replace in ((created, False), (replaced, True)):
+            outcomes = self._dest.store(batch, replace=replace) if batch else ()
+            for blob, outcome in zip(batch, outcomes, strict=True):
                 if outcome is StoreOutcome.CONFLICT:
                     self.outcomes[blob.key] = self._conflict(blob.key)
                 else:
                     self.outcomes[blob.key] = outcome if isinstance(outcome, LailaError) else blob.key
 
     def _confirm(self, blobs: Sequence[Blob]) -> None:
-        """Compare ``blobs`` with what has their digests in the destination; replace what is damaged there.
+        """Compare ``blobs`` with blobs of equal digests in the destination; replace damaged ones.
 
-        Raises what the backend raises.
+        Raises the errors of the backend.
         """
         other: list[Blob] = []
         for blob, outcome in zip(blobs, self._holder.compared_here(blobs), strict=True):
             if outcome is StoreOutcome.SAME:
                 self.outcomes[blob.key] = blob.key
-            # Another content of the same digest, as somebody may have made it, is another content.
+            # Another content with the same digest is another content; somebody may have made it on purpose.
             elif outcome is StoreOutcome.CONFLICT and _is_evolution(blob.key):
                 self.outcomes[blob.key] = self._conflict(blob.key)
             elif isinstance(outcome, LailaError) and not isinstance(outcome, CorruptEntryError):

@@ -75,7 +75,7 @@ class _TreeCopy:
     def run(self, keys: Sequence[str]) -> None:
         """Copy leaves and manifests, with all that is in these."""
         self._read_manifests([key for key in keys if _is_manifest(key)])
-        every = dict.fromkeys(leaf for some in (keys, *self._inner.values()) for leaf in some)
+        every = dict.fromkeys(leaf for batch in (keys, *self._inner.values()) for leaf in batch)
         self._copy_leaves([leaf for leaf in every if not _is_manifest(leaf)])
         for key in self._inner_ones_first():
             if key not in self.outcomes:
@@ -83,33 +83,33 @@ class _TreeCopy:
 
     def _read_manifests(self, keys: Sequence[str]) -> None:
         while keys:
-            for key, found in self._read(keys).items():
-                self._inner[key] = self._leaves(key, found)
+            for key, blob in self._read(keys).items():
+                self._inner[key] = self._leaves(key, blob)
             below = dict.fromkeys(leaf for key in keys for leaf in self._inner[key] if _is_manifest(leaf))
             keys = [key for key in below if key not in self._inner]
 
     def _read(self, keys: Sequence[str]) -> dict[str, Found]:
         """Read from the nearest tier that has it whole. Raises what the last tier's backend raises."""
-        found: dict[str, Found] = dict.fromkeys(keys)
+        blobs: dict[str, Found] = dict.fromkeys(keys)
         for tier in self._tiers:
-            todo = [key for key, one in found.items() if not isinstance(one, Blob)]
+            todo = [key for key, blob in blobs.items() if not isinstance(blob, Blob)]
             nothing: list[Found] = [None] * len(todo)
             load = partial(tier.load_here, todo)
             answers = load() if tier is self._tiers[-1] else tier._guarded("read", len(todo), load, nothing)
-            found.update((key, one) for key, one in zip(todo, answers, strict=True) if one is not None)
-        return found
+            blobs.update((key, blob) for key, blob in zip(todo, answers, strict=True) if blob is not None)
+        return blobs
 
-    def _leaves(self, key: str, found: Found) -> list[str]:
+    def _leaves(self, key: str, blob: Found) -> list[str]:
         try:
-            if isinstance(found, BaseException):
-                raise found
-            if found is None:
+            if isinstance(blob, BaseException):
+                raise blob
+            if blob is None:
                 raise self._source._not_found(key)
-            manifest = from_blob(found)
+            manifest = from_blob(blob)
         except LailaError as error:
             self.outcomes[key] = error
             return []
-        self._manifests[key] = found
+        self._manifests[key] = blob
         return list(manifest) if isinstance(manifest, Manifest) else []
 
     def _copy_leaves(self, keys: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
-"""What a pool itself holds: blobs transformed on their way in and out, compared by digest, one tier alone.
+"""The blobs of one pool: transformed on their way in and out, compared by digest, without other tiers.
 
-The methods that end in ``_here`` are what tiers and copies are made of: none of them looks at an origin.
+Tiers and copies are built from the methods that end in ``_here``. None of these looks at an origin.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from errno import EFBIG
 
 from laila.blob.blob import Blob, BlobHead
 from laila.component.authored import answer, answers, newest_of, numbers_of
-from laila.component.backend import Backend, as_blob
+from laila.component.backend import Backend, checked_blob
 from laila.component.component import Component
 from laila.errors import (
     ContractError,
@@ -38,7 +38,7 @@ _COMPARED_BYTES = 8 * 1024 * 1024
 
 
 class SingleTier(Component, Backend):
-    """The part of a pool that files and finds blobs in this pool alone. Thread-safe as its backend is."""
+    """The part of a pool that stores and finds blobs in this pool alone. As thread-safe as its backend."""
 
     max_blob_bytes: ClassVar[int | None]
     _transformations: TransformationSequence | None
@@ -46,7 +46,7 @@ class SingleTier(Component, Backend):
 
     @property
     def label(self) -> str:
-        """How messages name the pool."""
+        """The name of the pool in messages."""
         raise NotImplementedError
 
     def _inward(self, blob: Blob) -> Blob:
@@ -55,7 +55,7 @@ class SingleTier(Component, Backend):
         return self._transformations.apply(blob)
 
     def would_make(self, blob: Blob) -> bool:
-        """Whether ``blob`` is transformed, by what this pool applies and under the keys that it uses now."""
+        """Whether ``blob`` has this pool's transformations, under the keys that it uses now."""
         steps = blob.transformations
         if not steps or self._transformations is None or len(steps) != len(self._transformations):
             return False
@@ -79,7 +79,7 @@ class SingleTier(Component, Backend):
             )
 
     def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
-        """File plain ``blobs`` here alone; say what became of each. Raises what the backend raises."""
+        """Store plain ``blobs`` here alone; return an outcome each. Raises the errors of the backend."""
         self._check_open()
         items = [(blob.key, self._inward(blob)) for blob in blobs]
         refused = self._too_large(items)
@@ -97,10 +97,10 @@ class SingleTier(Component, Backend):
             return [StoreOutcome.CREATED] * len(items)
         created = answers(self, "_create_many", self._create_many(items), len(items), bool)
         outcomes: list[StoreOutcome | LailaError] = [StoreOutcome.CREATED] * len(items)
-        there = [] if all(created) else [i for i, made in enumerate(created) if not made]
-        heads = self.heads_here([items[i][0] for i in there]) if there else ()
+        taken = [] if all(created) else [i for i, made in enumerate(created) if not made]
+        heads = self.heads_here([items[i][0] for i in taken]) if taken else ()
         alike: list[int] = []
-        for i, head in zip(there, heads, strict=True):
+        for i, head in zip(taken, heads, strict=True):
             outcomes[i] = self._compare(blobs[i], items[i][1], head)
             if outcomes[i] is StoreOutcome.SAME:
                 alike.append(i)
@@ -112,41 +112,40 @@ class SingleTier(Component, Backend):
         return outcomes
 
     def compared_here(self, blobs: Sequence[Blob]) -> list[StoreOutcome | LailaError | None]:
-        """Compare ``blobs`` byte by byte with what is filed here under their keys, which is read for it.
+        """Compare ``blobs`` byte by byte with the stored blobs of their keys, which this reads.
 
-        A digest says what was stored once; whether that is what is there now, only its bytes say. Gives SAME
-        or CONFLICT, None for what is not here, and the error of what cannot be read. Raises what the backend
-        raises.
+        A digest says what was stored once; only the bytes say what is stored now. Returns SAME or CONFLICT,
+        None for a missing key, and the error of a blob that cannot be read. Raises the errors of the backend.
         """
         outcomes: list[StoreOutcome | LailaError | None] = []
-        for some in groups([(blob, blob.content_nbytes) for blob in blobs], _COMPARED_BYTES):
-            for blob, found in zip(some, self.load_here([blob.key for blob in some]), strict=True):
-                given = self.opened(blob) if blob.transformations else blob
-                if found is None or isinstance(found, LailaError):
-                    outcomes.append(found)
-                elif isinstance(given, LailaError):
-                    outcomes.append(given)
+        for batch in groups([(blob, blob.content_nbytes) for blob in blobs], _COMPARED_BYTES):
+            for blob, stored in zip(batch, self.load_here([blob.key for blob in batch]), strict=True):
+                plain = self.opened(blob) if blob.transformations else blob
+                if stored is None or isinstance(stored, LailaError):
+                    outcomes.append(stored)
+                elif isinstance(plain, LailaError):
+                    outcomes.append(plain)
                 else:
-                    same = isinstance(found, Blob) and found.has_content_of(given)
-                    fault = _fault_of_signature(found, given) if same else None  # type: ignore[arg-type]
+                    same = isinstance(stored, Blob) and stored.has_content_of(plain)
+                    fault = _fault_of_signature(stored, plain) if same else None  # type: ignore[arg-type]
                     outcomes.append(fault or (StoreOutcome.SAME if same else StoreOutcome.CONFLICT))
         return outcomes
 
     def whole_here(self, keys: Sequence[str]) -> list[bool]:
-        """Return for each key whether it is here and undamaged, which is read for it."""
+        """Return for each key whether it is here and undamaged; reads the blobs."""
         sizes = self.sizes_here(keys)
-        # What nobody knows the size of is read alone.
+        # A blob of unknown size is read alone.
         sized = [
             (key, _COMPARED_BYTES if size is None else size) for key, size in zip(keys, sizes, strict=True)
         ]
         return [
-            isinstance(found, Blob)
-            for some in groups(sized, _COMPARED_BYTES)
-            for found in self.load_here(some)
+            isinstance(stored, Blob)
+            for batch in groups(sized, _COMPARED_BYTES)
+            for stored in self.load_here(batch)
         ]
 
     def _repair(self, item: tuple[str, Blob]) -> None:
-        """Write a blob again. Its digest says that the same was stored, so that nothing else is lost."""
+        """Write a blob again. Its digest says that the same content was stored, so nothing else is lost."""
         self._write(*item)
         from logging import getLogger
 
@@ -157,17 +156,17 @@ class SingleTier(Component, Backend):
         )
 
     def store_together_here(self, blobs: Sequence[Blob]) -> bool:
-        """File plain ``blobs`` here alone, in one commit or none of them; see :meth:`Pool.store_together`."""
+        """Store plain ``blobs`` here alone, all in one commit or none; return whether they were stored."""
         self._check_open()
         if type(self)._create_together is Backend._create_together:
             return False
         if self._transformations is not None and any(self._exists(blob.key) for blob in blobs):
-            return False  # before anything is compressed in vain
+            return False  # before time is spent on compression
         items = [(blob.key, self._inward(blob)) for blob in blobs]
         return not self._too_large(items) and self._create_together(items)
 
     def _too_large(self, items: Sequence[tuple[str, Blob]]) -> dict[int, LailaError]:
-        """Return by place the errors of the blobs that are larger than this pool can file."""
+        """Return by place the errors of the blobs that are too large for this pool."""
         limit = self.max_blob_bytes
         if limit is None:
             return {}
@@ -186,8 +185,8 @@ class SingleTier(Component, Backend):
     def _compare(
         self, blob: Blob, inward: Blob, head: Blob | BlobHead | LailaError | None
     ) -> StoreOutcome | LailaError:
-        """Decide by the content digest whether what is filed under ``blob.key`` is the same."""
-        if head is None:  # deleted since: the place is free, unless somebody else is quicker again
+        """Decide by the content digest whether the blob stored under ``blob.key`` has the same content."""
+        if head is None:  # deleted since: the key is free, unless another writer is quicker again
             return StoreOutcome.CREATED if self._create(blob.key, inward) else StoreOutcome.CONFLICT
         if isinstance(head, LailaError):
             return head
@@ -200,23 +199,23 @@ class SingleTier(Component, Backend):
             return True
         if how_made(head) == how_made(inward):
             return False
-        # A digest made under another key is compared with what this content's would be under that key.
+        # A digest under another key is compared with the digest that this content has under that key.
         try:
             return head.digest == self.digest_as(head, blob.digest)
-        except (CorruptEntryError, TransformationError):  # its key is not here, or not even named
+        except (CorruptEntryError, TransformationError):  # the key is missing, or not even named
             return False
 
     def digest_as(self, head: Blob | BlobHead, digest: bytes) -> bytes:
-        """Return what a content with the plain ``digest`` would bear were it transformed as ``head`` says.
+        """Return the digest of a content with the plain ``digest`` after the steps of ``head``.
 
-        Raises :class:`~laila.errors.TransformationError` where a key or a transformation is not here.
+        Raises :class:`~laila.errors.TransformationError` if a key or a transformation is missing.
         """
         return self._sequence().digest_as(head.transformations, digest, key=head.key)
 
     def plain_digest(self, head: Blob | BlobHead) -> bytes | None:
-        """Return the content's own digest, or None where ``head`` has one that is keyed.
+        """Return the content's own digest, or None if ``head`` has a keyed digest.
 
-        Raises as :meth:`digest_as` does.
+        Raises :class:`~laila.errors.TransformationError` if a transformation is missing.
         """
         return None if self._sequence().is_keyed(head.transformations) else head.digest
 
@@ -225,14 +224,14 @@ class SingleTier(Component, Backend):
         keys: Sequence[str],
         *,
         keep: Callable[[Blob], bool] | None = None,
-        later: bool = False,
+        deferred: bool = False,
         views: bool = False,
     ) -> list[Blob | BaseException | None]:
-        """Read plain blobs from this pool alone: for each key the blob, None, or what is wrong with it.
+        """Read plain blobs from this pool alone: for each key the blob, None, or its error.
 
-        What ``keep`` says yes to is left as it is stored. ``later`` is for who decodes what it gets at once:
-        see :meth:`Blob.from_bytes`. ``views`` takes windows on what is stored, where the pool can give such.
-        Raises what the backend raises.
+        Blobs for which ``keep`` is true stay as they are stored. ``deferred`` leaves large checksums to the
+        decoder, for a caller that decodes at once. ``views`` allows views of the stored bytes, if the pool
+        can give them. Raises the errors of the backend.
         """
         self._check_open()
         try:
@@ -241,12 +240,12 @@ class SingleTier(Component, Backend):
         except CorruptEntryError as error:
             if len(keys) == 1:
                 return [self.placed(error)]
-            # The others are not damaged.
-            return [self.load_here([key], keep=keep, later=later, views=views)[0] for key in keys]
+            # The other blobs are not damaged.
+            return [self.load_here([key], keep=keep, deferred=deferred, views=views)[0] for key in keys]
         loaded: list[Blob | BaseException | None] = []
-        for key, found in zip(keys, every, strict=True):
+        for key, stored in zip(keys, every, strict=True):
             try:
-                blob = None if found is None else as_blob(key, found, later=later)
+                blob = None if stored is None else checked_blob(key, stored, deferred=deferred)
             except (CorruptEntryError, ContractError) as error:
                 loaded.append(self.placed(error))
                 continue
@@ -257,56 +256,58 @@ class SingleTier(Component, Backend):
         return loaded
 
     def opened(self, blob: Blob) -> Blob | LailaError:
-        """Return ``blob``, as it was read from here, with its transformations undone; or what is wrong."""
+        """Return ``blob``, which was read here, without its transformations; or its error."""
         try:
             return self._outward(blob)
         except (CorruptEntryError, TransformationError) as error:
             return self.placed(error)
 
     def sizes_here(self, keys: Sequence[str]) -> list[int | None]:
-        """Return how many bytes each takes as it is stored; None where it is not here, or nobody knows."""
+        """Return the stored size of each key in bytes; None if it is missing or its size is unknown."""
         self._check_open()
         try:
             return list(self._sizes(keys))
-        except CorruptEntryError:  # reading the blobs will tell which
+        except CorruptEntryError:  # reading the blobs will show which one is damaged
             return [None] * len(keys)
 
     def heads_here(self, keys: Sequence[str]) -> list[Blob | BlobHead | LailaError | None]:
-        """Return for each key what tells its digest, None where this pool alone lacks it, or its damage."""
+        """Return for each key its head, None if this pool alone lacks it, or its error."""
         self._check_open()
         try:
             return [
-                found if found is None or isinstance(found, (Blob, BlobHead)) else _head_of(self, key, found)
-                for key, found in zip(
+                stored
+                if stored is None or isinstance(stored, (Blob, BlobHead))
+                else _head_of(self, key, stored)
+                for key, stored in zip(
                     keys, answers(self, "_read_heads", self._read_heads(keys), len(keys)), strict=True
                 )
             ]
         except (CorruptEntryError, ContractError) as error:
             if len(keys) == 1:
                 return [self.placed(error)]
-            return [self.heads_here([key])[0] for key in keys]  # the others are not damaged
+            return [self.heads_here([key])[0] for key in keys]  # the other blobs are not damaged
 
     def placed(self, error: LailaError) -> LailaError:
-        """Say in which pool it happened."""
+        """Write this pool's name into an error, and return the error."""
         error.args = (f"{error} (in pool {shown(self.label)})",)
         error.pool = self.label  # type: ignore[attr-defined]  # parts of an error are attributes
         return error
 
     def delete_here(self, keys: Sequence[str]) -> list[bool]:
-        """Delete ``keys`` in this pool alone and say of each whether it was there."""
+        """Delete ``keys`` in this pool alone; return for each whether it was there."""
         self._check_open()
-        # A backend that does not tell is asked before; whether this one tells is learnt from an answer.
+        # If a backend does not say whether a key was there, it is asked before. Its first answer shows that.
         known = (
             None
             if self._tells_deletes
             else [answer(self, "_exists", self._exists(key), bool) for key in keys]
         )
-        told = answers(self, "_delete_many", self._delete_many(keys), len(keys), bool, type(None))
-        if told and self._tells_deletes is None:
-            self._tells_deletes = all(answer is not None for answer in told)
+        deleted = answers(self, "_delete_many", self._delete_many(keys), len(keys), bool, type(None))
+        if deleted and self._tells_deletes is None:
+            self._tells_deletes = all(answer is not None for answer in deleted)
         if known is None:
-            return [bool(answer) for answer in told]
-        return [before if answer is None else answer for before, answer in zip(known, told, strict=True)]
+            return [bool(answer) for answer in deleted]
+        return [before if answer is None else answer for before, answer in zip(known, deleted, strict=True)]
 
     def history_here(self, stem: str) -> list[int]:
         """Return the stored evolutions of ``stem`` in this pool alone, ascending."""
@@ -328,26 +329,27 @@ class SingleTier(Component, Backend):
         return [f"{stem}-{numbers[-1]}" if numbers else None for stem, numbers in histories]
 
 
-def _fault_of_signature(found: Blob, given: Blob) -> LailaError | None:
-    """Return why what is stored cannot be read as ``given`` can, of which it has the content; else None.
+def _fault_of_signature(stored: Blob, given: Blob) -> LailaError | None:
+    """Return why a stored blob with the content of ``given`` cannot be read like it, or None.
 
-    Whoever can write to a pool can store the content of others without their signature, or with another.
+    Somebody who can write to a pool can store other people's content without their signature, or with
+    another.
     """
     if given.signature is None:
         return None
-    marks = ((one.signature, one.nickname, one._meta) for one in (found, given))
+    marks = ((blob.signature, blob.nickname, blob._meta) for blob in (stored, given))
     if next(marks) == next(marks):
         return None
     from laila.codec.trust import verify_blob
 
     try:
-        if verify_blob(found) or not verify_blob(given):
-            return None  # what somebody else signed with a key that is not here is passed on as it is
+        if verify_blob(stored) or not verify_blob(given):
+            return None  # a blob that somebody else signed with a missing key is passed on unchanged
     except UntrustedPayloadError:
         pass
     else:
-        if found.signature is not None:
-            key_id = found.signature[0]
+        if stored.signature is not None:
+            key_id = stored.signature[0]
             return UntrustedPayloadError(
                 f"{given.key} is stored with this content, but signed with the key {shown(key_id)}, which is "
                 "not here: it was kept, and cannot be read here. If you trust who stored it, run 'laila keys "
@@ -361,32 +363,32 @@ def _fault_of_signature(found: Blob, given: Blob) -> LailaError | None:
 
 
 def how_made(head: Blob | BlobHead) -> list[tuple[str, object]]:
-    """Return how a digest was made: each transformation, and the key it was made under."""
+    """Return how a digest was made: each transformation, and its key."""
     return [(name, params.get("key")) for name, params in head.transformations]
 
 
 def groups(sized: Iterable[tuple[K, int]], room: int) -> Iterator[list[K]]:
-    """Divide what has sizes into lists of at most ``room`` together, or of a single larger one."""
+    """Divide sized items into lists of at most ``room`` in total, or of a single larger item."""
     group: list[K] = []
     total = 0
-    for one, size in sized:
+    for item, size in sized:
         if group and total + size > room:
             yield group
             group, total = [], 0
-        group.append(one)
+        group.append(item)
         total += size
     if group:
         yield group
 
 
-def _head_of(pool: object, key: str, found: object) -> BlobHead:
-    """Read the head that an author's method gave. Raises :class:`ContractError` where it is no bytes."""
+def _head_of(pool: object, key: str, stored: object) -> BlobHead:
+    """Read the head that an author's method gave. Raises :class:`ContractError` for other types."""
     try:
-        memoryview(found)  # type: ignore[arg-type]  # told below
+        memoryview(stored)  # type: ignore[arg-type]  # told below
     except TypeError:
         raise ContractError(
-            f"a read of the head of {key} gave a {type(found).__name__}; it must give a blob, the bytes of "
+            f"a read of the head of {key} gave a {type(stored).__name__}; it must give a blob, the bytes of "
             "its head at least, or None where there is nothing",
             plugin=type(pool).__qualname__,
         ) from None
-    return Blob.read_head(found, key=key)  # type: ignore[arg-type]  # it is bytes-like
+    return Blob.read_head(stored, key=key)  # type: ignore[arg-type]  # it is bytes-like

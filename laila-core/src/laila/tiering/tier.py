@@ -36,13 +36,13 @@ class Tier(SingleTier, TierMixin):
 
         Raises what the last tier's backend raises.
         """
-        found = dict(zip(keys, _exist(self, keys), strict=True))
-        absent = [key for key, there in found.items() if not there and may_evolve(key)]
+        existing = dict(zip(keys, _exist(self, keys), strict=True))
+        absent = [key for key, exists in existing.items() if not exists and may_evolve(key)]
         if absent:
-            found.update(
+            existing.update(
                 (key, newest is not None) for key, newest in zip(absent, self.newest(absent), strict=True)
             )
-        return [found[key] for key in keys]
+        return [existing[key] for key in keys]
 
     def asked_heads(self, keys: Sequence[str]) -> Iterator[list[Blob | BlobHead | LailaError | None]]:
         """Ask for heads in each tier where a look-up looks, the last tier first.
@@ -64,17 +64,19 @@ class Tier(SingleTier, TierMixin):
         backend would have to look at every key to find the newest. Raises what the last tier's backend
         raises.
         """
-        found: dict[str, str | None] = dict.fromkeys(keys)
-        constants = [key for key in found if may_evolve(key)]
-        stems = {key: stem(key) for key in found if key[-37] != ":"}
+        namesakes: dict[str, str | None] = dict.fromkeys(keys)
+        constants = [key for key in namesakes if may_evolve(key)]
+        stems = {key: stem(key) for key in namesakes if key[-37] != ":"}
         looked: dict[str, str] = dict(stems)
         if constants and any(_lists_all(tier) for tier in self.chain()):
             looked.update((key, f"{key}-0") for key in constants)
         elif constants:
-            found.update(zip(constants, self.newest(constants), strict=True))
-        there = _exist(self, list(looked.values()))
-        found.update((key, other) for (key, other), one in zip(looked.items(), there, strict=True) if one)
-        return [found[key] for key in keys]
+            namesakes.update(zip(constants, self.newest(constants), strict=True))
+        existing = _exist(self, list(looked.values()))
+        namesakes.update(
+            (key, other) for (key, other), exists in zip(looked.items(), existing, strict=True) if exists
+        )
+        return [namesakes[key] for key in keys]
 
 
 def _exist(pool: Tier, keys: Sequence[str]) -> list[bool]:
@@ -82,7 +84,7 @@ def _exist(pool: Tier, keys: Sequence[str]) -> list[bool]:
         return []
     nothing = [False] * len(keys)
     asked = pool._asked(lambda tier: tier.exist_here(keys), nothing)
-    return [any(some) for some in zip(*asked, strict=True)]
+    return [any(answers) for answers in zip(*asked, strict=True)]
 
 
 def _lists_all(tier: Backend) -> bool:

@@ -1,6 +1,6 @@
 """Transformations: compression, encryption and base64, applied to a whole blob.
 
-They belong to a pool; the stored blob says which were applied, so reading needs no configuration but the key.
+A pool has transformations. A stored blob says which were applied, so reading needs no options, only the key.
 """
 
 from __future__ import annotations

@@ -185,14 +185,14 @@ def make_transformation(name: str, options: Mapping[str, object] | None = None) 
 
 
 def shown_name(name: object) -> str:
-    """How a message shows what stands where a transformation's name should: it may be a key by mistake."""
+    """Return the short form of a wrong transformation for a message: it may be a key by mistake."""
     return shown(name) if isinstance(name, str) and _is_name(name) else f"a {type(name).__name__} (not shown)"
 
 
 def stated_size(params: Mapping[str, object], key: str, name: str) -> int:
-    """How many bytes come out of undoing the step that says ``params``.
+    """Return the number of bytes that undoing the step with ``params`` gives.
 
-    Raises :class:`CorruptEntryError` where it does not say so, or says what this machine could never hold.
+    Raises :class:`CorruptEntryError` if the number is missing, or larger than this machine's memory.
     """
     size = params.get("size")
     if type(size) is not int or size < 0:
@@ -209,12 +209,12 @@ def stated_size(params: Mapping[str, object], key: str, name: str) -> int:
 
 
 def corrupt(key: str, name: str, what: str) -> CorruptEntryError:
-    """The error for transformed data that cannot be undone."""
+    """Return the error for transformed data that cannot be undone."""
     return CorruptEntryError(f"the blob of {key} is damaged: its {name} data {what}", key=key)
 
 
 def unavailable(name: str, library: str, extra: str, cause: ImportError) -> TransformationError:
-    """The error for a transformation whose library is not installed."""
+    """Return the error for a transformation whose library is not installed."""
     error = TransformationError(
         f"the transformation {shown(name)} needs {library}, which is not installed: pip install "
         f"'laila-core[{extra}]'",

@@ -47,29 +47,29 @@ class Zlib(Transformation):
         self._level = _level(level, self.name, 0, 9)
 
     def options(self) -> dict[str, object]:
-        """See :meth:`Transformation.options`."""
+        """List the constructor arguments that make an equal transformation."""
         return {"level": self._level}
 
     def apply(self, data: BytesLike, *, key: str) -> bytes:
-        """See :meth:`Transformation.apply`."""
+        """Compress the bytes of an entry."""
         return zlib.compress(data, self._level)
 
     def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytes:
-        """See :meth:`Transformation.invert`."""
+        """Decompress; a result of another size is a :class:`CorruptEntryError`."""
         size = stated_size(params, key, self.name)
-        # Deflate makes at most 1,032 bytes of one: what claims more is a lie, told before it is unfolded.
+        # Deflate makes at most 1,032 bytes from one byte: a larger claim is refused before anything is
+        # unfolded.
         if size > _ZLIB_RATIO * memoryview(data).nbytes + _ZLIB_RATIO:
             raise corrupt(key, self.name, f"is not exactly {size} bytes")
         inflater = zlib.decompressobj()
         try:
-            # One byte more than there should be tells a bomb; the output grows as data comes, not as
-            # announced.
-            found = inflater.decompress(data, size + 1)
+            # One byte too many reveals a bomb; the output grows with the data, not with the announced size.
+            unfolded = inflater.decompress(data, size + 1)
         except zlib.error as error:
             raise corrupt(key, self.name, f"cannot be inflated ({error})") from error
-        if len(found) != size or not inflater.eof or inflater.unused_data:
+        if len(unfolded) != size or not inflater.eof or inflater.unused_data:
             raise corrupt(key, self.name, f"is not exactly {size} bytes")
-        return found
+        return unfolded
 
 
 @register_transformation
@@ -82,11 +82,11 @@ class Zstd(Transformation):
         self._level = _level(level, self.name, 1, 22)
 
     def options(self) -> dict[str, object]:
-        """See :meth:`Transformation.options`."""
+        """List the constructor arguments that make an equal transformation."""
         return {"level": self._level}
 
     def apply(self, data: BytesLike, *, key: str) -> bytes:
-        """See :meth:`Transformation.apply`."""
+        """Compress the bytes of an entry."""
         try:
             import zstandard
         except ImportError as error:
@@ -94,25 +94,24 @@ class Zstd(Transformation):
         return zstandard.ZstdCompressor(level=self._level).compress(data)
 
     def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytes:
-        """See :meth:`Transformation.invert`."""
+        """Decompress; a result of another size is a :class:`CorruptEntryError`."""
         try:
             import zstandard
         except ImportError as error:
             raise unavailable(self.name, "zstandard", "zstd", error) from error
         size = stated_size(params, key, self.name)
         try:
-            # A block of four bytes unfolds to 128 KiB at most: what claims more is a lie, told before it is
-            # allocated.
+            # Four bytes unfold to 128 KiB at most: a larger claim is refused before memory is allocated.
             if size > _ZSTD_RATIO * len(data) or zstandard.frame_content_size(data) != size:
                 raise corrupt(key, self.name, f"is not exactly {size} bytes")
-            found = zstandard.ZstdDecompressor().decompress(
+            unfolded = zstandard.ZstdDecompressor().decompress(
                 data, max_output_size=size, allow_extra_data=False
             )
         except (zstandard.ZstdError, MemoryError) as error:
             raise corrupt(key, self.name, f"cannot be decompressed ({error})") from error
-        if len(found) != size:
+        if len(unfolded) != size:
             raise corrupt(key, self.name, f"is not exactly {size} bytes")
-        return found
+        return unfolded
 
 
 @register_transformation
@@ -122,20 +121,20 @@ class Base64(Transformation):
     name: ClassVar[str] = "base64"
 
     def apply(self, data: BytesLike, *, key: str) -> bytes:
-        """See :meth:`Transformation.apply`."""
+        """Encode the bytes of an entry as text."""
         from binascii import b2a_base64
 
         return b2a_base64(data, newline=False)
 
     def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytes:
-        """See :meth:`Transformation.invert`."""
+        """Decode; a result of another size is a :class:`CorruptEntryError`."""
         from binascii import Error, a2b_base64
 
         size = stated_size(params, key, self.name)
         try:
-            found = a2b_base64(data, strict_mode=True)
+            decoded = a2b_base64(data, strict_mode=True)
         except (Error, ValueError) as error:
             raise corrupt(key, self.name, f"is no base64 ({said(error)})") from error
-        if len(found) != size:
+        if len(decoded) != size:
             raise corrupt(key, self.name, f"is not exactly {size} bytes")
-        return found
+        return decoded

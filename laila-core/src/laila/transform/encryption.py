@@ -51,10 +51,10 @@ def _derive(key: bytes, purpose: bytes) -> bytes:
 class AesGcm(Transformation):
     """Authenticated encryption. Needs the extra ``crypto``.
 
-    ``key`` is 32 bytes, or a text as ``LAILA_ENCRYPTION_KEY`` takes it (32 characters on; hexadecimal digits
-    and base64 are read as such). Without it the key is that of ``LAILA_ENCRYPTION_KEY``, else the one in the
-    ``secrets`` directory, made at first need; ``key_name`` picks another there by its id. Losing the key is
-    losing the data: keep a copy of it. A blob says the id of its key, and reading looks for that.
+    ``key`` is 32 bytes, or a text in the form of ``LAILA_ENCRYPTION_KEY`` (32 characters or more; hexadecimal
+    digits and base64 are decoded). Without it the key is ``LAILA_ENCRYPTION_KEY``, or else the key in the
+    ``secrets`` directory, made when first needed; ``key_name`` picks another key there by its id. Losing the
+    key is losing the data: keep a copy of it. A blob says the id of its key, and reading looks for that key.
     """
 
     name: ClassVar[str] = "aes-gcm"
@@ -85,39 +85,39 @@ class AesGcm(Transformation):
             return encryption_keys.key_id(self._key), self._key
         if self._key_name is None:
             return encryption_keys.current()
-        found = encryption_keys.find(self._key_name)
-        if found is None:
+        key = encryption_keys.find(self._key_name)
+        if key is None:
             raise SecretError(
                 "no encryption key in the secrets directory has this key_name (`laila keys` lists them)",
                 name=self.name,
             )
-        return self._key_name, found
+        return self._key_name, key
 
     def options(self) -> dict[str, object]:
-        """See :meth:`Transformation.options`."""
+        """List the constructor arguments that make an equal transformation, without the key."""
         return {} if self._key_name is None else {"key_name": self._key_name}
 
     def params(self) -> dict[str, object]:
-        """Name the key, by its id."""
+        """Return the id of the key."""
         return {"key": self._current()[0]}
 
     def fingerprint(self) -> tuple[object, ...]:
-        """Two encrypt alike when they use one key."""
+        """Return the id of the key: two transformations encrypt alike if they use one key."""
         return (self.name, self._current()[0])
 
     def digest(self, digest: bytes) -> bytes:
-        """A hash of the digest under the key."""
-        # Keyed, so that equal contents compare equal for who has the key and nothing can be guessed by
-        # others.
+        """Return a hash of the digest under the key."""
+        # Keyed, so that equal contents compare equal for owners of the key, and nobody else can guess
+        # contents.
         return _derive(_derive(self._current()[1], b"laila content digest 1"), digest)[: len(digest)]
 
     def bind(self, *, key: str, params: Mapping[str, object] | None = None) -> AesGcm:
-        """With the key that is current now, or the one that ``params`` names."""
-        # The active key may change at any moment: the id in the blob must be that of the key that was used.
+        """Bind the key that is current now, or the key that ``params`` names."""
+        # The active key may change at any moment: the blob must name the key that was used.
         return AesGcm(self._current()[1] if params is None else self._secret_for(params.get("key"), key))
 
     def apply(self, data: BytesLike, *, key: str) -> bytearray:
-        """See :meth:`Transformation.apply`."""
+        """Encrypt the bytes of an entry."""
         aes, _invalid = _library(self.name)
         salt = urandom(_SALT)
         cipher = aes(_derive(self._current()[1], b"laila aes-gcm 1" + salt))
@@ -135,7 +135,7 @@ class AesGcm(Transformation):
         return out
 
     def invert(self, data: BytesLike, *, key: str, params: Mapping[str, object]) -> bytearray:
-        """See :meth:`Transformation.invert`."""
+        """Decrypt and authenticate; changed bytes are a :class:`CorruptEntryError`."""
         aes, invalid = _library(self.name)
         view = memoryview(data)
         secret = self._secret_for(params.get("key"), key)
@@ -154,7 +154,7 @@ class AesGcm(Transformation):
                     _nonce(number, number == count - 1), view[start : start + SEGMENT + _TAG], associated
                 )
             except invalid as error:
-                # The key's id fits, so it is the data, or the id it is filed under, that was changed.
+                # The id of the key is right, so somebody changed the data, or the id that it is stored under.
                 raise corrupt(
                     key, self.name, "does not authenticate: it was changed, or filed under another key"
                 ) from error
@@ -169,18 +169,18 @@ class AesGcm(Transformation):
             raise corrupt(key, self.name, "does not name its key")
         if self._key is not None and encryption_keys.key_id(self._key) == key_id:
             return self._key
-        found = encryption_keys.find(key_id)
-        if found is None:
-            given = "the key given is another one" if self._key is not None else "it is not here"
+        secret = encryption_keys.find(key_id)
+        if secret is None:
+            reason = "the key given is another one" if self._key is not None else "it is not here"
             raise SecretError(
-                f"{key} is encrypted with the key {shown(key_id)}, and {given}: set "
+                f"{key} is encrypted with the key {shown(key_id)}, and {reason}: set "
                 "LAILA_ENCRYPTION_KEY, pass "
                 "AesGcm(key=…) to "
                 "the pool, or restore the key into the secrets directory",
                 name=self.name,
                 key_id=key_id,
             )
-        return found
+        return secret
 
 
 def _nonce(number: int, last: bool) -> bytes:

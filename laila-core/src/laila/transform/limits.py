@@ -1,9 +1,8 @@
-"""How large an entry may become when its transformations are undone.
+"""The largest size that an entry may have when its transformations are undone.
 
-A few hundred bytes can say that they unfold to a gigabyte, and compressed zeros really do. So what comes out
-is bounded before it is made: by what is stored, by ``LAILA_MAX_ENTRY_BYTES`` (or
-``laila.args.max_entry_bytes``), and by the memory that this process can have at all, that of its container
-included.
+A few hundred bytes can claim that they unfold to a gigabyte, and compressed zeros really do. So the size is
+bounded before anything is made: by the stored size, by ``LAILA_MAX_ENTRY_BYTES`` (or
+``laila.args.max_entry_bytes``), and by the memory of this process, or of its container.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from laila.settings import Settings, option
 __all__ = ["EntrySettings", "most_from", "most_of_an_entry"]
 
 _ALWAYS = 16 * 2**20
-_A_BYTE = 32 * 1024  # zstd makes as many of one, zlib 1,032
+_A_BYTE = 32 * 1024  # zstd makes so many bytes from one byte, zlib 1,032
 
 
 class EntrySettings(Settings):

@@ -1,4 +1,4 @@
-"""TransformationSequence: what a pool does to blobs on their way in, and undoes on their way out."""
+"""TransformationSequence: the transformations that a pool applies to blobs, and undoes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["TransformationSequence"]
 class TransformationSequence:
     """Transformations in the order in which they are applied.
 
-    Items are names (``"zstd"``), transformation objects, or pairs of a name and its options as
-    :meth:`snapshot` gives them. Immutable; safe to share between threads; ``repr`` shows no key. Two are
-    equal when what one applies the other would too, keys included.
+    Items are names (``"zstd"``), transformation objects, or pairs of a name and its options in the form of
+    :meth:`snapshot`. Immutable; safe to share between threads; ``repr`` shows no key. Two sequences are equal
+    if they apply the same transformations with the same keys.
     """
 
     __slots__ = ("_items",)
@@ -119,7 +119,7 @@ class TransformationSequence:
             raise corrupt(blob.key, "transformed", "is not one buffer")
         names = tuple(name for name, _ in blob.transformations)
         if len(set(names)) != len(names):
-            # Decompressing what was decompressed makes anything out of nothing; no sequence does so.
+            # Decompressing twice makes anything out of nothing; no sequence does so.
             raise corrupt(blob.key, "transformed", "was transformed twice in one way")
         steps = [
             (self._for(name, params).bind(key=blob.key, params=params), params)
@@ -182,9 +182,9 @@ class TransformationSequence:
         )
 
     def _for(self, name: str, params: Mapping[str, object]) -> Transformation:
-        """The transformation that undoes a step.
+        """Return the transformation that undoes a step.
 
-        One of this sequence where the name fits, so that its key is used.
+        It is an item of this sequence if the name matches, so that its key is used.
         """
         fitting = [item for item in self._items if item.name == name]
         for item in fitting:

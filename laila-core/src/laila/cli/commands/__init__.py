@@ -1,6 +1,6 @@
 """The commands, one module each: ``new_pool.py`` is ``laila new-pool``.
 
-A command module's docstring is its help, and it has two functions::
+The docstring of a command module is its help, and the module has two functions::
 
     def configure(parser: argparse.ArgumentParser) -> None   # add arguments
     def run(options: argparse.Namespace) -> int              # do the work, return the exit code

@@ -1,8 +1,8 @@
 """List, make, export and import the keys that sign entries which need code.
 
-A payload that needs a user's class or pickle is remembered only where the key that signed it is known. Keys
-are files in the `secrets` directory that only their owner can read. Whoever has a key can sign as you: send
-an exported one as you would a password.
+A payload that needs a user's class or pickle is remembered only if the key that signed it is known. Keys are
+files in the `secrets` directory that only their owner can read. Everybody who has a key can sign as you: send
+an exported key like a password.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Do one of the four."""
-    # One small function each; argparse has made sure that the action is one of them.
+    """Do one of the four actions."""
+    # One small function each; argparse has checked that the action exists.
     actions = {"list": _list, "new": _new, "export": _export, "import": _import}
     actions[options.action](options)
     return 0
@@ -76,7 +76,7 @@ def _export(options: Namespace) -> None:
     if options.output is None:
         say(text)
         return
-    # Exclusive and private from the first moment: no reader in between, nothing overwritten.
+    # Exclusive and private from the first moment: no reader in between, nothing is overwritten.
     try:
         number = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -90,7 +90,7 @@ def _export(options: Namespace) -> None:
 
 
 def _holds(path: Path, text: str) -> bool:
-    """Whether a file is what an earlier export of this key has made: private, and this key alone."""
+    """Whether an earlier export of this key made the file: private, with this key alone."""
     try:
         status = path.lstat()
         private = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077 and status.st_uid == os.getuid()
@@ -102,7 +102,7 @@ def _holds(path: Path, text: str) -> bool:
 def _import(options: Namespace) -> None:
     from laila.codec.trust import import_key
 
-    # Of a file that is none, however long, the beginning says so.
+    # The first bytes show whether a file is a key, however long the file is.
     if options.file == "-":
         text = sys.stdin.read(_MOST)
     else:

@@ -1,7 +1,7 @@
 """Write a new distribution that brings a pool: the project, its tests, and a pool to begin with.
 
-It works at once, over a dict, and keeps laila's contract; put your backend in place of the dict, step by
-step. Nothing that is there is overwritten.
+The project works at once, over a dict, and keeps laila's contract. Put your backend in place of the dict,
+step by step. Existing files are not overwritten.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Write a new distribution that brings a task force: the project, its tests, and a task force to begin with.
 
-It works at once, in the thread that submits, and keeps laila's contract; put your engine in that one's
-place, step by step. Nothing that is there is overwritten.
+The project works at once, in the submitting thread, and keeps laila's contract. Put your engine in its place,
+step by step. Existing files are not overwritten.
 """
 
 from __future__ import annotations

@@ -51,6 +51,6 @@ def run(options: Namespace) -> int:
         say("")
         show_table(
             ("FUNCTION", "ROLE", "WHAT IT DOES"),
-            [(one["name"], one["role"], one["summary"]) for one in offer["functions"]],
+            [(function["name"], function["role"], function["summary"]) for function in offer["functions"]],
         )
     return 0

@@ -1,4 +1,4 @@
-"""List the plugins that are installed, and what is wrong with those that cannot be used."""
+"""List the installed plugins, and what is wrong with the unusable ones."""
 
 from __future__ import annotations
 

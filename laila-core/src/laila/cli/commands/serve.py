@@ -1,7 +1,7 @@
-"""Serve pools and functions to other policies, until it is told to stop.
+"""Serve pools and functions to other policies, until a signal stops it.
 
-Prints one line, the URI and the policy's id, when others can connect. Whoever knows the secret gets the role
-`write`. Ctrl-C and SIGTERM finish what is queued and end it.
+Prints one line, the URI and the policy's id, when others can connect. Peers that know the secret get the role
+`write`. Ctrl-C and SIGTERM finish the queued work and end it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def run(options: Namespace) -> int:
             if i == 0:
                 policy.central.memory.alpha_pool = opened
         if options.modules:
-            # Last, so that a file there never takes the place of a module of Python's or of a library.
+            # Last, so that a file there never replaces a module of Python or of a library.
             sys.path.append(os.getcwd())
         for module in options.modules:
             importlib.import_module(module)
@@ -95,11 +95,11 @@ def run(options: Namespace) -> int:
 
 
 def _tell_of_refusals() -> None:
-    """Say on stderr who was refused and why, and what else whoever keeps the node has to know."""
+    """Print on stderr which peers were refused and why, and other warnings for the operator."""
     import logging
 
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    found = logger("laila.comm.tcpip")
-    found.addHandler(handler)
-    found.setLevel(logging.WARNING)
+    log = logger("laila.comm.tcpip")
+    log.addHandler(handler)
+    log.setLevel(logging.WARNING)

@@ -1,7 +1,7 @@
 """Show what a pool holds, or one entry of it.
 
 With a pool's URL alone: one line an entry. With a global id, or with the nickname of an entry or a manifest:
-what is stored about it, and its value where it can be decoded.
+the stored facts about it, and its value if it can be decoded.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Print the pool's entries, or one entry; 1 if any that was looked at is damaged."""
+    """Print the pool's entries, or one entry; return 1 if a printed entry is damaged."""
     with open_to_look(options.pool) as pool:
         if options.entry is None:
             return _list(pool, options.limit)
@@ -123,7 +123,7 @@ def _detail(pool: Pool, key: str) -> int:
         except CorruptEntryError:
             raise
         except LailaError as error:
-            # Untrusted, a key or a library that is not here: what the head says is shown anyway.
+            # If it is untrusted, or a key or library is missing, the facts of the head are still shown.
             note, code = f"not shown: {error}", 0
     show_fields(_fields(pool, head, inner))
     say(f"value  {value if note is None else note}")
@@ -136,7 +136,7 @@ def _open(pool: Pool, key: str) -> tuple[BlobHead, str]:
     from laila.entry import Manifest, from_blob
     from laila.plugins import load_hooks
 
-    load_hooks()  # they may bring the codec that this entry needs
+    load_hooks()  # hooks may bring the codec of this entry
     blob = pool[key]
     assert isinstance(blob, Blob)
     entry = from_blob(blob)

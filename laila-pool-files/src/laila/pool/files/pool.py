@@ -145,7 +145,7 @@ class FilesystemPool(Pool):
         blob = self._folder.read(key)
         if not isinstance(blob, memoryview):
             return blob
-        return Blob.from_bytes(blob, key=key, own=True)
+        return Blob.from_bytes(blob, key=key, owned=True)
 
     def _read_views(self, keys: Sequence[str]) -> list[bytes | memoryview | None]:
         return [self._folder.read(key, mapped=True) for key in keys]

@@ -153,7 +153,7 @@ class HDF5Pool(Pool):
 
     def _read(self, key: str) -> bytes | Blob | None:
         blob = self._find(key, mapped=False)
-        return Blob.from_parts(blob, key=key, own=True) if isinstance(blob, list) else blob
+        return Blob.from_parts(blob, key=key, owned=True) if isinstance(blob, list) else blob
 
     def _read_views(self, keys: Sequence[str]) -> list[bytes | list[BytesLike] | None]:
         return [self._find(key, mapped=True) for key in keys]

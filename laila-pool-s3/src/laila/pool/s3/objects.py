@@ -119,7 +119,7 @@ class ObjectPool(Pool):
         body = self._read(key)
         try:
             # Nobody else uses the memory that the blob was read into, if it is writable.
-            return None if body is None else Blob.from_bytes(body, key=key, own=True)
+            return None if body is None else Blob.from_bytes(body, key=key, owned=True)
         except CorruptEntryError:
             return body  # the caller reports it, with the pool's name; the other blobs are not damaged
 
