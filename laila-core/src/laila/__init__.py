@@ -213,9 +213,8 @@ else:
     class _Live:
         """A name that is read anew at each use.
 
-        One that can be set remembers what an assignment replaced, and deleting it puts that back; assigning
-        to another shows the assigned value until that is deleted. This is how mock.patch and monkeypatch
-        work.
+        A settable name remembers the value that an assignment replaced, and deleting the name restores it.
+        For other names the assigned value is shown until it is deleted. mock.patch and monkeypatch need this.
         """
 
         def __init__(self, read, assign=None, peek=None):

@@ -33,7 +33,7 @@ _MEANT = {
     "meta": ("metadata",),
     **dict.fromkeys(("payload", "value", "obj", "content"), ("data",)),
 }
-"""What people write, and the keywords that they may mean by it."""
+"""Keywords that people write, and the keywords that they may mean."""
 
 _ELSEWHERE = {"TaskForce": "taskforce", "Pool": "pool", "Protocol": "comm"}
 _VERBS = {
@@ -47,7 +47,7 @@ _VERBS = {
     **dict.fromkeys(("const",), "constant"),
     **dict.fromkeys(("var",), "variable"),
 }
-"""What people look for in ``laila``, and what it is called here."""
+"""Names that people look for in ``laila``, and their names here."""
 
 _VARIADIC, _KEYWORDS = 0x04, 0x08  # flags of a code object: *args, **kwargs
 _OWN = ("self", "cls")
@@ -66,7 +66,7 @@ def helpful(function: Callable[P, T], tip: str = "") -> Callable[P, T]:
 
     Args:
         function: The function, or a bound method.
-        tip: What to do, where no keyword is near the one that was given.
+        tip: The advice if no keyword is similar to the given one.
 
     Returns:
         A function that calls it, with the same signature.

@@ -83,10 +83,10 @@ def directory(name: str) -> Path:
 def private_folder(path: str | os.PathLike[str]) -> int:
     """Open the folder ``path``, made with mode 0700 if it is not there, and return its file descriptor.
 
-    It is for what nobody else may put there or replace: locks, sockets, notes. A link is refused, and so is a
-    folder that belongs to another user or that others can write to, whoever made it. What is done in the
-    folder should go by the descriptor (``dir_fd=``), which means this very folder whatever its name comes to
-    mean. The caller closes it.
+    It is for files that nobody else may put there or replace: locks, sockets, notes. A link is refused, and
+    so is a folder that belongs to another user or that others can write to. Use the descriptor (``dir_fd=``)
+    for all work in the folder: it means this very folder, whatever its name means later. The caller closes
+    it.
 
     Raises :class:`~laila.errors.DirectoryError` that says who else may be in it, and ``OSError`` where it
     cannot be made or opened.

@@ -75,7 +75,7 @@ def tell_the_interrupted() -> None:
         _interrupted = False
         raise PolicyClosedError(
             "a signal handler closed the policy (laila.terminate()) and its pools: nothing was done. "
-            "To go on all the same, say where to store: laila.alpha_pool = …"
+            "To go on, say where to store: laila.alpha_pool = …"
         )
 
 

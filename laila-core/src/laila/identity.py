@@ -52,7 +52,7 @@ _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # two bits ar
 _CONSTANT = "LAILA:ENTRY:GLOBAL_ID:"
 _BEFORE_UUID = len(_CONSTANT)
 _CONSTANT_LENGTH = _BEFORE_UUID + 36
-# What the id of a constant becomes where each hexadecimal digit is an h; it begins with none.
+# The form of a constant's id, with an h for each hexadecimal digit.
 _SHAPE = f"{_CONSTANT}hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh".encode()
 _DIGITS = bytes.maketrans(b"0123456789abcdefh", b"h" * 16 + b"x")
 _TOGETHER = 1024  # ids

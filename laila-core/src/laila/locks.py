@@ -147,7 +147,7 @@ def refuse_reentry() -> NoReturn:
 @after_fork
 def _free_all() -> None:
     # Another thread may have held them at the moment of the fork, and that thread is not in the child.
-    # What the forking thread itself holds it also gives back, in both.
+    # The forking thread releases its own locks, in both processes.
     for lock in (mutex, *_long):
         if not lock._is_owned():  # type: ignore[attr-defined]
             lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own

@@ -22,7 +22,7 @@ class Data(NamedTuple):
     """Options that were not written in code: who reads them, and what was kept from them."""
 
     trusted: frozenset[str]
-    """The options that came from code all the same."""
+    """The options that came from code."""
     withheld: list[str]
     """The places of secrets that are the user's and were not used, such as ``LAILA_BOX_PASSWORD``."""
 

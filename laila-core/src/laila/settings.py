@@ -335,7 +335,7 @@ def _find(field: attrs.Attribute[Any], given: object, kind: Any) -> object:
     if found is not None and found.value is not None:
         where = f"in laila.args.{field.metadata['arg']}"
         if found.text is not None:
-            # What was quoted, or reads as text anyway, counts without its quotes.
+            # A quoted text counts without its quotes.
             read = found.value if isinstance(found.value, str) else found.text
             return _from_text(field, read, kind, where)
         return _checked(field, found.value, kind, where)

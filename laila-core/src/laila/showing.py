@@ -51,7 +51,7 @@ def _shown(value: object, limit: int, *, inside: bool) -> str:
         return _container(value, kind, limit, inside=inside)
     if isinstance(value, type):
         return f"<class {_name(value)}>"
-    if isinstance(value, str):  # a subclass: its characters, past what it makes of itself
+    if isinstance(value, str):  # a subclass: its characters, past its own __str__
         return _shown(str.__str__(value), limit, inside=inside)
     if isinstance(value, BaseException):
         return f"<{_name(kind)}>"
@@ -98,7 +98,7 @@ def _name(kind: type) -> str:
 def said(error: BaseException, limit: int = _MOST_OF_ERROR) -> str:
     """Return what ``error`` says, as ``str(error)`` does where that is short and harmless.
 
-    An error may bear any object, such as the key that a mapping did not have: such a one is shown.
+    An error may hold any object, for example the missing key of a mapping: such an object is shown briefly.
     """
     kind = type(error)
     module = kind.__module__

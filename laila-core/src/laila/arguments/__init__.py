@@ -26,9 +26,9 @@ arg_reader = ArgReader(args)
 
 
 def set_args(values: Mapping[str, object]) -> None:
-    """Let ``laila.args`` hold ``values`` and nothing else: what ``laila.args = values`` does.
+    """Let ``laila.args`` hold ``values`` and nothing else, like ``laila.args = values``.
 
-    The object stays the one that settings and the reader know. Thread-safe.
+    Settings and the reader keep using the same object. Thread-safe.
 
     Raises:
         InvalidArgumentError: (a ``TypeError``) ``values`` is not a mapping, or a name in it is not text;
@@ -46,6 +46,6 @@ def set_args(values: Mapping[str, object]) -> None:
 def read_args(source: str | os.PathLike[str], *, terminal_args: Iterable[str] | None = None) -> None:
     """Load a ``.toml``, ``.json``, ``.env`` or ``.xml`` file, or ``"terminal"``, into ``laila.args``.
 
-    The same as ``laila.arg_reader.load``; see :meth:`ArgReader.load`.
+    It calls :meth:`ArgReader.load` of ``laila.arg_reader``.
     """
     arg_reader.load(source, terminal_args=terminal_args)

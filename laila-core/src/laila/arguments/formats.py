@@ -1,4 +1,4 @@
-"""The parsers of arguments: each turns one source into a nested table, or says in which line it is wrong.
+"""The parsers of arguments: each turns one source into a nested table, or names the wrong line.
 
 Loaded when a source is read. TOML and JSON keep their types; text of the other three is tagged with
 :class:`~laila.arguments.arguments.Text`: what it reads as, and the text itself.

@@ -239,7 +239,7 @@ class Blob:
         return f"<Blob {self.key} {len(self.tree)} bytes and {len(self.buffers)} buffers{how}>"
 
     def signed_parts(self, key_id: str) -> list[memoryview | bytes]:
-        """What a signature covers, each part preceded by its length.
+        """Return the parts that a signature covers, each after its length.
 
         Key id, global id, header with its notes, tree, all buffers.
         """
@@ -362,7 +362,7 @@ class Blob:
             buffer = Buffer(data, dtype, shape, order, checksum=checksum, pieces=sums)
             if verify:
                 buffer.checked = False
-                # What is transformed is read through before it is decoded.
+                # A transformed buffer is read through before it is decoded.
                 if not deferred or nbytes < _LARGE or head.transformations:
                     buffer.check(key or head.key)
             buffers.append(buffer)

@@ -26,7 +26,7 @@ def byte_view(data: object) -> memoryview:
             if not flat.nbytes:
                 return memoryview(b"")
             data = flat.reshape(-1).view(np.uint8)
-    view = memoryview(data)  # type: ignore[arg-type]  # what is no buffer is told so here
+    view = memoryview(data)  # type: ignore[arg-type]  # raises for other types
     if "O" in view.format:
         raise TypeError("the addresses of Python objects are no content")
     if not view.nbytes:
@@ -103,7 +103,11 @@ class Buffer:
         return self._sums
 
     def give_sums(self, sums: bytes) -> None:
-        """Take the checksums of the pieces, joined, which were made on the way."""
+        """Set checksums that were computed elsewhere. Used by one thread.
+
+        Args:
+            sums: The checksums of the pieces, joined.
+        """
         if len(sums) > DIGEST_BYTES:
             self._sums = sums
         self._hash = checksum_of(sums)

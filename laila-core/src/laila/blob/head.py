@@ -92,7 +92,7 @@ def unpack_checked(data: BytesLike) -> object:
     try:
         return msgpack.unpackb(data, strict_map_key=False, max_ext_len=0, ext_hook=_no_ext)
     except UnicodeDecodeError:
-        # A text with lone surrogates, which strict UTF-8 refuses: only such a one pays for this way.
+        # A text with lone surrogates, which strict UTF-8 refuses: other texts do not pay for this.
         return msgpack.unpackb(
             data, strict_map_key=False, max_ext_len=0, ext_hook=_no_ext, unicode_errors="surrogatepass"
         )
@@ -205,7 +205,7 @@ def head_nbytes(start: bytes | memoryview) -> int:
 
     Returns:
         The size of the head in bytes, or 0 where ``start`` is shorter than a prefix. Nothing is verified:
-        whoever wrote the blob chose the number.
+        the writer of the blob chose the number.
     """
     if len(start) < PREFIX_BYTES:
         return 0
@@ -329,7 +329,7 @@ def check_notes(notes: Mapping[str, bytes]) -> None:
 
 
 def _count(packed: memoryview) -> int:
-    """How many pairs a MessagePack map says it has, of which the last of equal ones is left."""
+    """Return the number of pairs that a MessagePack map announces; equal keys count, too."""
     if packed[0] >> 4 == 0x8:
         return packed[0] & 0xF
     return int.from_bytes(packed[1:3], "big") if packed[0] == 0xDE else -1
@@ -347,7 +347,7 @@ _META_TYPES = frozenset({(float, str, int, str, type(None)), (float, str, int, s
 
 
 def _read_header(header: object, verify: bool) -> BlobHead:
-    """Check every field of a header; raises ValueError, TypeError or KeyError for one that is wrong."""
+    """Check every field of a header; raises ValueError, TypeError or KeyError for a wrong one."""
     if type(header) is not dict:
         raise TypeError("it is no map")
     head = BlobHead()

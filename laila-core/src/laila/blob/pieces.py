@@ -37,7 +37,7 @@ def checksum_of(sums: bytes) -> bytes:
 
 
 def first_damaged(sums: bytes, found: bytes) -> int:
-    """The number of the first piece whose checksum is not the one that was found; -1 where all agree."""
+    """Return the number of the first piece with a wrong checksum; -1 if all are right."""
     if sums == found:
         return -1
     pairs = range(0, max(len(sums), len(found)), DIGEST_BYTES)

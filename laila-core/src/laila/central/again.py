@@ -48,7 +48,7 @@ def difference(pool: Pool, urls: Sequence[str], options: Mapping[str, object]) -
 
 
 def _differing(pool: Pool, url: str, options: Mapping[str, object]) -> str:
-    """Name what differs between ``pool`` and the one that ``url`` names."""
+    """Name the difference between ``pool`` and the pool that ``url`` names."""
     from laila.plugins import pools
 
     kind = type(pool)

@@ -1,6 +1,6 @@
-"""What ``memorize`` looks for in a pool before it writes.
+"""The checks of ``memorize`` before it writes to a pool.
 
-Names that are taken, leaves that are missing, and what it need not write again.
+They find taken names, missing leaves, and entries that need not be written again.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def _taken(blob: Blob, other: str, where: str | None) -> IdentityConflictError:
 def missing_leaves(
     pool: Pool, leaves: Mapping[int, Sequence[str]], keys: Sequence[str], known: Collection[str] = ()
 ) -> dict[int, EntryNotFoundError]:
-    """Return by place the errors of the manifests of which a leaf is not in ``pool``.
+    """Return by place the errors of the manifests that have a leaf which is not in ``pool``.
 
-    ``leaves`` has for places of manifests, whose ids are ``keys``, the ids to look for, except those
-    that are ``known`` to be there. Asks as one batch.
+    ``leaves`` maps the place of a manifest to the ids to look for; ``keys`` are the manifests' ids. Ids that
+    are ``known`` to be there are not looked for. Asks the pool once.
     """
     every = list(dict.fromkeys(leaf for some in leaves.values() for leaf in some if leaf not in known))
     if not every:

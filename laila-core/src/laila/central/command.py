@@ -1,8 +1,8 @@
-"""Command: which task force does what is submitted.
+"""Command: chooses the task force for submitted work.
 
-A policy has one command and any number of task forces. What names none goes to the alpha task force, which is
-made when first needed: the thread task force where its plugin is installed, else one that runs work in the
-caller.
+A policy has one command and any number of task forces. Work that names none goes to the alpha task force. It
+is made when first needed: the thread task force if its plugin is installed, otherwise a task force that runs
+work in the caller.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class DefaultCentralCommand(Component, CommandVerbs):
                 process that is to run it; none was queued then.
             PoolNotFoundError: When there is no pool ``memorize_to``.
             TaskForceNotFoundError: For an unknown task force (a ``KeyError``).
-            TaskForceError: For one that was shut down.
+            TaskForceError: For a task force that was shut down.
         """
         taskforce = self._taskforce(taskforce_id)
         self._advise()

@@ -1,6 +1,6 @@
 """The verbs of a policy as abstract classes, which a policy of this process and a peer both implement.
 
-The active policy may be either. Whoever acts through it uses what stands here, and nothing else.
+The active policy may be either. Its users rely on these methods, and on nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from laila.futures.task import Task
 
     class Central(Protocol):
-        """The parts of a policy. A peer's communication is that of this process."""
+        """The parts of a policy. A peer has the communication of this process."""
 
         @property
         def memory(self) -> MemoryVerbs: ...
@@ -44,7 +44,7 @@ __all__ = ["CommandVerbs", "LocalPolicy", "MemoryVerbs", "PolicyVerbs"]
 
 
 class MemoryVerbs(ABC):
-    """What can be done with stored entries. Thread-safe. Each verb but ``history`` returns at once."""
+    """The verbs for stored entries. Thread-safe. Each verb except ``history`` returns at once."""
 
     @property
     @abstractmethod
@@ -387,7 +387,7 @@ class CommandVerbs(ABC):
 
 
 class PolicyVerbs(ABC):
-    """What the active policy can do, wherever it is."""
+    """The verbs of a policy, here or in another process."""
 
     central: Central
 

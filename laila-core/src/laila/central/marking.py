@@ -97,7 +97,7 @@ def store_entries(
 
 
 def _renumbered(blob: Blob, number: int) -> Blob:
-    """Give a snapshot another evolution; one that is signed is signed anew."""
+    """Give a snapshot another evolution; a signed snapshot is signed again."""
     again = renumbered(blob, number)
     if again is None:
         entry = from_blob(blob)

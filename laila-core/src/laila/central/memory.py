@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["DefaultCentralMemory"]
 
 _NAMES = frozenset(("name", "nick", "alias", "pool_name", "label"))
-"""What people write where they mean ``pool_nickname``."""
+"""Keywords that people write when they mean ``pool_nickname``."""
 
 
 class DefaultCentralMemory(Component, MemoryVerbs):
@@ -117,7 +117,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         pool_nickname: str | None = None,
         **options: object,
     ) -> Pool:
-        """Register a pool, or build the one that a URL names, and return it.
+        """Register a pool, or build the pool of a URL, and return it.
 
         ``options`` are further options of the pool that a URL names, such as ``transformations=["zstd"]``.
         The same place, options and ``pool_nickname`` again, however the URL is written, give back the pool
@@ -423,7 +423,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         size = check_batch_size(batch_size, len(leaves))
 
         def delete() -> list[Any]:
-            # The manifest goes first: one that is stored refers to nothing that was deleted through it.
+            # The manifest goes first, so a stored manifest never refers to leaves that this call deleted.
             last = reading.forget(pool, [manifest.global_id], missing_ok=False)
             every = list(dict.fromkeys(leaves))
             gone = reading.in_slices(every, size, lambda part: reading.forget(pool, part, missing_ok=False))
@@ -445,7 +445,7 @@ def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:
             return None
         if not pool.file_new(blob):
             return None
-    except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept for whoever asks the future
+    except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept in the future
         return Future.failed(error)
     entry._state = EntryState.POOLED
     entry._pool = pool._uuid

@@ -33,7 +33,7 @@ _every: Renewed[PendingWrites] = Renewed(lambda pending: pending._begin())
 
 
 class Place:
-    """What one write takes of the bound, from before it is submitted until it has ended."""
+    """The part of the bound that one write takes, from before its submission until its end."""
 
     __slots__ = ("_of", "number", "size")
 

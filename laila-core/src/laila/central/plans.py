@@ -1,4 +1,4 @@
-"""Manifests with what is in them: in which order it is stored, and what stays away with what failed.
+"""Manifests with their entries: the order in which they are stored, and which fail with which.
 
 A :class:`Plan` is made of blobs, whoever sends them; that of entries is in :mod:`laila.central.marking`.
 """
@@ -27,11 +27,11 @@ _SLICE_BYTES = 64 << 20
 
 
 class Plan:
-    """What a verb has to store where manifests are among it.
+    """The entries and manifests that a verb has to store.
 
-    ``keys`` come in the order of storing: first those of entries, each once, then as many as there are
-    ``manifests``. ``needs[n]`` lists the places of what manifest n refers to, and ``leaves``, by the place of
-    the manifest, what it refers to outside of the plan.
+    ``keys`` are in the order of storing: first the entries, each once, then the ``manifests``. ``needs[n]``
+    lists the places in ``keys`` of the entries that manifest n refers to. ``leaves`` maps the place of a
+    manifest to the ids that it refers to outside of the plan.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Plan:
         """Make a plan.
 
         Args:
-            keys: The keys of all that is to be stored.
-            blobs: Their blobs; None for what was given to the pool before.
+            keys: The keys of all entries and manifests.
+            blobs: Their blobs; None for entries that the pool got before.
             trees: By the places of the manifests, the ids that they refer to.
-            asked: The places of the entries that were given themselves, not only in a manifest.
+            asked: The places of the entries that the caller gave, not only as part of a manifest.
             refused: By place, the errors of what is known not to be stored.
             unknown: By the places of manifests, the leaves that their tables lack.
         """
@@ -99,12 +99,12 @@ def store_plan(
 ) -> list[Outcome]:
     """Store a plan: entries in slices of ``size``, then the manifests; one outcome for each key.
 
-    Without a ``size``, a slice is what takes 64 MiB: a slice costs a durable pool a sync or two. Where the
-    pool can do that, and all of it is new, the manifests share a commit with the last slice.
+    Without a ``size``, a slice has 64 MiB: a slice costs a durable pool a sync or two. If the pool can, and
+    if all entries are new, the manifests share a commit with the last slice.
 
-    A manifest of which an entry failed is not stored: what is stored refers to nothing that is not. Unless
-    ``missing_ok``, neither is one with leaves that are ids of what is not there; then nothing is written of
-    what it alone holds.
+    A manifest is not stored if one of its entries failed, so a stored manifest refers to stored entries
+    alone. Without ``missing_ok``, a manifest with missing leaves is not stored either, nor are the entries
+    that it alone holds.
     """
     first = len(plan.keys) - plan.manifests
     outcomes: dict[int, Outcome] = dict(plan.refused)
@@ -112,7 +112,7 @@ def store_plan(
     def store_some(places: Sequence[int]) -> None:
         blobs = [plan.blobs[i] or plan.snapshot(i) for i in places]
         for i in places:
-            plan.blobs[i] = None  # what is stored need not wait in memory for the rest
+            plan.blobs[i] = None  # stored blobs need not wait in memory for the rest
         outcomes.update(zip(places, store_free(pool, blobs, overwrite), strict=True))
 
     def stored_together(places: Sequence[int]) -> bool:
@@ -132,7 +132,7 @@ def store_plan(
         return [error] * len(plan.keys)
     outcomes.update(_cascade(plan.needs, plan.keys, outcomes, plan.asked))
     try:
-        # What was forgotten meanwhile in the tier that decides is stored again.
+        # Entries that were forgotten meanwhile in the deciding tier are stored again.
         last = pool.deciding_tier
         before = [i for i in range(first) if plan.blobs[i] is None and i not in outcomes]
         # Manifests that are all there are memorized again to be sure of them: then every entry is read.
@@ -213,7 +213,7 @@ def _slices(plan: Plan, places: Sequence[int], size: int | None) -> Iterator[Seq
 
 
 def _refused(key: str, failed: object) -> ManifestError:
-    """Return the error of a manifest of which ``failed``, an entry's error, or None, kept the entry away.
+    """Return the error of a manifest whose entry was not stored because of the error ``failed``.
 
     None says that the entry is a manifest that comes later.
     """

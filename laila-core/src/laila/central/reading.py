@@ -85,7 +85,7 @@ def fetch_named(
     missing_ok: bool = False,
     refresh: bool = False,
 ) -> list[Found]:
-    """The same, but the blobs as they are stored."""
+    """Fetch entries by nickname, as the stored blobs; one outcome for each name."""
     found = iter(_load(pool, [key for some in keys for key in some], refresh))
     pool = pool.chain()[-1] if refresh else pool
     outcomes: list[Found] = []
@@ -124,7 +124,7 @@ def forget(pool: Pool, keys: Sequence[str], *, missing_ok: bool) -> list[BaseExc
 def forget_named(
     pool: Pool, names: Sequence[str], keys: Sequence[Sequence[str]], *, missing_ok: bool
 ) -> list[BaseException | None]:
-    """The same for nicknames; a name that means an entry and a manifest deletes neither."""
+    """Delete by nickname; a name that means an entry and a manifest deletes neither."""
     flat = [key for some in keys for key in some]
     tiers = pool.store_tiers()
     evolves = [key for key in flat if may_evolve(key)]

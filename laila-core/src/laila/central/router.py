@@ -93,9 +93,9 @@ class DefaultPoolRouter(Component):
         return dict(self._affinities)
 
     def made_before(self, nickname: str | None, made_of: object) -> Pool | None:
-        """Return the open pool of this nickname that was made of the very same, if any.
+        """Return the open pool of this nickname that was made from the same arguments, if any.
 
-        Without a nickname it is the alpha pool, or one that others find as well: two pools in memory are two.
+        Without a nickname it is the alpha pool, or a pool that lasts: two pools in memory are always two.
         """
         if nickname is not None:
             named = self._nicknames.get(nickname)
@@ -109,14 +109,14 @@ class DefaultPoolRouter(Component):
         return None
 
     def note_made(self, pool: Pool, made_of: object) -> None:
-        """Note what ``pool`` was made of; for :meth:`made_before`. None is for what is never the same."""
+        """Note the arguments of ``pool``, for :meth:`made_before`. None: no pool is ever the same."""
         if made_of is not None:
             self._made[pool.global_id] = made_of
 
     def named_before(
         self, nickname: str | None, urls: Sequence[str], options: Mapping[str, object]
     ) -> Pool | None:
-        """Return the open pool of this nickname, which must be the one that ``urls`` and ``options`` name.
+        """Return the open pool of this nickname; ``urls`` and ``options`` must name the same pool.
 
         Args:
             nickname: What this policy calls the pool.
@@ -228,7 +228,7 @@ class DefaultPoolRouter(Component):
 
         Args:
             hint: The nickname or id of a pool, or the pool.
-            pool_subset: Nicknames, ids or pools, or a dict whose keys or values are such.
+            pool_subset: Nicknames, ids or pools, or a dict with them as keys or values.
             everywhere: Whether every pool is asked where there is no subset.
 
         Raises:
@@ -437,7 +437,7 @@ def open_pool(url: str, **options: object) -> Pool:
         if isinstance(error, LailaError) or current_folder():
             raise
         raise PoolError(
-            f"{shown_url(url)} begins in the current folder, which was deleted: go to one that is there "
+            f"{shown_url(url)} begins in the current folder, which was deleted: change to another folder "
             "(os.chdir), or write the whole path",
             pool=shown_url(url),
             errno=error.errno,

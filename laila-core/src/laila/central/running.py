@@ -94,7 +94,7 @@ class Runner:
             return self._spawn(verb, work, count, self._dispatch, one=one)
         try:
             outcomes = work() if count else []
-        except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept for whoever asks the future
+        except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept in the future
             outcomes = [error] * count
         if not one:
             return GroupFuture.completed(outcomes)
@@ -142,7 +142,7 @@ class Runner:
         return future
 
     def _dispatch(self, tasks: Sequence[Task]) -> None:
-        """Hand tasks to the alpha task force. One that was shut down leaves them to the caller."""
+        """Hand tasks to the alpha task force. If it was shut down, the caller runs them."""
         try:
             self._command.dispatch(tasks)
         except TaskForceError:

@@ -1,6 +1,6 @@
-"""How blobs are stored in a pool, whoever sends them: a verb of this process, or a peer.
+"""How blobs are stored in a pool, for a verb of this process and for a peer.
 
-Nothing here knows of entries. What an outcome means for an entry says :mod:`laila.central.marking`.
+This module does not know entries. :mod:`laila.central.marking` says what an outcome means for an entry.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ def _is_constant(key: str) -> bool:
 
 
 def store_over(pool: Pool, blobs: Sequence[Blob]) -> list[object]:
-    """File ``blobs`` in place of what is there; an evolution is never replaced.
+    """Store ``blobs`` in place of stored ones; an evolution is never replaced.
 
-    What is there as it is to be is compared, and not written again.
+    A blob that is stored with the same content is not written again.
     """
     outcomes: list[object] = [None] * len(blobs)
     constants = [i for i, blob in enumerate(blobs) if _is_constant(blob.key)]

@@ -43,7 +43,7 @@ def counts_evolution(number: str) -> bool:
 def checked_blob(key: str, stored: Blob | BytesLike | Sequence[BytesLike], *, deferred: bool = False) -> Blob:
     """Check the result of an author's read method, and make it a blob."""
     if type(stored) is bytes and len(stored) <= SHORT_BYTES:
-        short = read_plain(stored, key, Blob)  # as from_bytes does, with less ado: most are such
+        short = read_plain(stored, key, Blob)  # a short way for the usual case
         if short is not None:
             return short
     if isinstance(stored, Blob):

@@ -118,7 +118,7 @@ class Component(Identifiable):
         self._close_lock = RLock()  # reentrant: an observer of the closing may close, too
 
     def options(self) -> dict[str, object]:
-        """Return JSON-able keyword arguments from which ``type(self)(**options)`` builds an equal component.
+        """Return JSON-able keyword arguments; ``type(self)(**options)`` builds an equal component.
 
         Secrets are left out; :meth:`missing_secrets` names them. Raises
         :class:`~laila.errors.EnvironmentSnapshotError` for an argument that JSON cannot hold.

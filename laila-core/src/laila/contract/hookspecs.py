@@ -1,9 +1,9 @@
-"""The hooks: where a plugin may register codecs and transformations, and observe what laila does.
+"""The hooks: a plugin registers codecs and transformations with them, and observes laila's work.
 
 A module named in the entry-point group ``laila.plugins`` implements any of them with ``@hookimpl``, taking
 all or some of the arguments by name. Hooks register and observe; they return nothing, and data never passes
-through them. An implementation that raises is logged and hurts nobody; one that is slow slows what it
-observes, because it is called where the thing happens.
+through them. An implementation that raises is logged and hurts nobody. A slow implementation slows down the
+work that it observes, because it runs in the same thread.
 
 Importing this module imports pluggy; nothing in the core does so until a plugin asks for it.
 """

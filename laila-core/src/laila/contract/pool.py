@@ -97,7 +97,7 @@ class Pool(Authored, Tier):
     blocking: ClassVar[bool] = True
     """Whether a call may wait for a disk or a server. The verbs call a pool that never does in the caller."""
 
-    # What the pool promises, beyond what every pool owes. The conformance suite holds it to each of these.
+    # The promises of the pool beyond the duties of every pool. The conformance suite checks each of them.
     durability: Literal["none", "process", "power"] = "process"
     """What a finished write survives: nothing, the death of this process, or a power failure too. An option
     may change it for one pool."""
@@ -254,7 +254,7 @@ class Pool(Authored, Tier):
         self._counter.count(len(keys), 0)
         return found  # type: ignore[return-value]  # each was looked at
 
-    # -- the mapping side: this pool alone, but for a missing key --------------------------------------------
+    # -- the mapping side: this pool alone, except for a missing key -----------------------------------------
 
     if TYPE_CHECKING:
 
@@ -294,9 +294,9 @@ class Pool(Authored, Tier):
         def get(self, key: Manifest, default: object = None) -> PoolWrapper: ...
 
     def get(self, key: str | Manifest, default: object = None) -> object:
-        """Return ``pool[key]``, or ``default`` where ``key`` is nowhere in the chain.
+        """Return ``pool[key]``, or ``default`` if no pool of the chain has ``key``. Blocks; thread-safe.
 
-        What is there and damaged is an error all the same.
+        A damaged entry is an error, also with a ``default``.
 
         Args:
             key: The key. A manifest gives its tree over this pool.

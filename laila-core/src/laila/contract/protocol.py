@@ -82,20 +82,20 @@ class Request:
 
 
 class Invitation(NamedTuple):
-    """How another process of the same user reaches what a protocol serves, but for the secret. JSON-able."""
+    """How another process of the same user reaches a protocol, without the secret. JSON-able."""
 
     uri: str
-    """What to connect to."""
+    """The URI to connect to."""
     options: dict[str, object]
-    """What :meth:`Protocol.outbound` is to be given there."""
+    """The arguments for :meth:`Protocol.outbound` there."""
 
 
 class Node(TypingProtocol):
-    """What a policy shows to its protocols. Thread-safe."""
+    """The side of a policy that its protocols see. Thread-safe."""
 
     @property
     def policy_id(self) -> str:
-        """The global id that peers know this policy by; "" for a caller that is none, and nobody's peer."""
+        """The global id of this policy for peers. Empty string for a caller that is not a peer."""
 
     def check(self, peer: str, request: Request) -> None:
         """Raise :class:`~laila.errors.PeerRefusedError` where the peer may not call the method at all.
@@ -174,9 +174,9 @@ class Protocol(Authored, Component, ABC):
         return None
 
     def peer_secret(self) -> str | None:
-        """Return the secret that workers connect with: for the role ``write`` where there is such a one.
+        """Return the secret with which workers connect, if possible the one for the role ``write``.
 
-        None where it was given none. Show it to nobody.
+        Returns None if the protocol has no secret. Show it to nobody.
         """
         return None
 

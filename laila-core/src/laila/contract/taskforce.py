@@ -51,8 +51,8 @@ class TaskForce(Authored, Component):
     keeps = frozenset(("_paused", "_shut_down", "_started"))
 
     in_process: ClassVar[bool] = True
-    """Whether tasks run in this process, so that they share its objects. A policy carries out its verbs,
-    which are about pools of this process, with a task force of which that is true."""
+    """Whether tasks run in this process, so that they share its objects. A policy uses only such a task force
+    for its verbs, because these act on pools of this process."""
 
     # ---------------------------------------------------------------------------- what an author implements
 

@@ -1,6 +1,6 @@
 """Values between policies: plain JSON, and blobs beside it. Any protocol packs and unpacks by this module.
 
-What JSON has, and gives back exactly, stands as it is. Everything else is a blob beside the tree, which
+Values that JSON gives back exactly stay JSON. Every other value is a blob beside the tree, and the tree
 refers to it by its number:
 
     {"$entry": n}   an Entry                {"$value": n}   any other value
@@ -50,7 +50,7 @@ _MOST_NODES = 100_000
 """Values of more items go as a blob: its rows say what is shared, and are quicker to read."""
 _VALUE_KEY = "value"  # what a blob that is no entry is filed under
 _ATOMS = frozenset((str, bool, type(None)))
-# What a function may well raise, and what those who call it catch.
+# Errors that functions often raise, and that their callers catch.
 _NAMES = """ArithmeticError AssertionError AttributeError BufferError ConnectionError EOFError FileExistsError
     FileNotFoundError FloatingPointError IndexError IsADirectoryError KeyError LookupError MemoryError
     NotADirectoryError NotImplementedError OSError OverflowError PermissionError RecursionError
@@ -105,7 +105,7 @@ def _pack(value: object, blobs: _Beside) -> object:
 
 
 class _Beside(list[Blob]):
-    """The blobs beside a tree. One that the tree has twice goes over once."""
+    """The blobs beside a tree. A blob that the tree has twice is sent once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -266,7 +266,7 @@ def pack_error(error: BaseException) -> dict[str, object]:
 
 
 def unpack_error(given: object) -> Exception:
-    """Return the error that :func:`pack_error` wrote down. Raises nothing: what is none gives a PeerError."""
+    """Return the error that :func:`pack_error` packed. Never raises: other data becomes a PeerError."""
     if type(given) is not dict or type(given.get("type")) is not str:
         return PeerError("the peer answered with an error that says nothing", peer="")
     name, message = given["type"], given.get("message", "")

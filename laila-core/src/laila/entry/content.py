@@ -27,7 +27,7 @@ _MAX_DEPTH = 200
 
 
 class Content(NamedTuple):
-    """What is known of the payload from which an id was made."""
+    """The payload that an id was made from."""
 
     uuid: str
     digest: bytes

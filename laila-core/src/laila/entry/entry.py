@@ -59,7 +59,7 @@ class EntryState(Enum):
 def _identity(
     scope: str, *, uuid: str | None, nickname: str | None, global_id: str | None
 ) -> tuple[tuple[str, ...], str, int | None]:
-    """Resolve identity arguments, of which at most one may be given, to scopes, uuid and evolution."""
+    """Resolve identity arguments, at most one of them, to scopes, uuid and evolution."""
     given = [
         f"{name}={shown(value)}"
         for name, value in (("uuid", uuid), ("nickname", nickname), ("global_id", global_id))
@@ -332,7 +332,7 @@ class Entry(Identifiable):
     @nickname.setter
     def nickname(self, _nickname: str | None) -> NoReturn:
         raise InvalidArgumentError(
-            "an entry keeps its nickname, from which its id follows: make a new one, "
+            "an entry keeps its nickname, because its id follows from it: make a new one, "
             "laila.constant(entry.data, nickname=…)"
         )
 
@@ -361,7 +361,7 @@ class Entry(Identifiable):
 
     @property
     def metadata(self) -> Mapping[str, object]:
-        """What is known about the entry, read-only.
+        """The known facts about the entry, read-only.
 
         ``created`` (seconds since 1970), ``type`` and what the user passed as ``metadata``, under ``user``;
         an entry that was remembered also has ``size`` (bytes), ``codec`` and ``transformations``.
@@ -447,7 +447,7 @@ class Entry(Identifiable):
         Args:
             transformations: What is done to the payload, in this order.
             exclude_private: Names of keys to leave out, with or without a leading underscore. Names that the
-                dict does not have are ignored; ``_payload``, ``_state`` and ``_local_lock`` are such names.
+                dict lacks are ignored, for example ``_payload``, ``_state`` and ``_local_lock``.
 
         Returns:
             The dict.

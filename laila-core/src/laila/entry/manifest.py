@@ -39,8 +39,8 @@ class Manifest(Entry):
     """A named tree of entries: a checkpoint, a dataset, a run.
 
     ``Manifest({"weights": entry, "history": [entry, entry]}, nickname="run-7")``, or with the ids of entries
-    that are stored already. With ``by="content"`` the leaves are values, each of which becomes an entry whose
-    id is made from it; dicts are branches, a list is one entry for each item. Raises :class:`ManifestError`
+    that are stored already. With ``by="content"`` the leaves are values. Each value becomes an entry with an
+    id made from it; dicts are branches, a list is one entry for each item. Raises :class:`ManifestError`
     (a ``ValueError``) for a tree that mixes entries and ids, nests lists in lists, or holds anything else.
     Thread-safety: reading is safe; ``extend`` is for one thread at a time.
     """
@@ -100,13 +100,11 @@ class Manifest(Entry):
     @classmethod
     def variable(cls, data: object, **kwargs: Any) -> Self:
         """Raise ``TypeError``: a manifest does not evolve; build another one."""
-        raise InvalidArgumentError(
-            "a manifest is a constant; for one that changes, build a new Manifest(…) for each state"
-        )
+        raise InvalidArgumentError("a manifest is a constant; build a new Manifest(…) for each state")
 
     @classmethod
     def contingent(cls, **kwargs: Any) -> Self:
-        """Return a manifest made of ``kwargs`` in the state STAGED. The tree is checked all the same."""
+        """Return a manifest made of ``kwargs`` in the state STAGED. The tree is checked, too."""
         self = super().contingent(**kwargs)
         self._leaves = Leaves()
         self._payload, self._pending = read_tree({} if self._payload is None else self._payload)

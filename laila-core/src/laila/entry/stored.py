@@ -57,7 +57,7 @@ def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True, verify: boo
         verify=verify,
     )
     if content is not None:
-        # What is stored of a manifest may say more than its tree.
+        # A stored manifest may say more than its tree.
         digest = digest_now(entry.blueprint) if isinstance(entry, Manifest) else blob.digest
         check_unchanged(content, digest, blob.key)
     return blob

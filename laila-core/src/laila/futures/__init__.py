@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from laila.futures.lookup import runtime, status, wait
     from laila.futures.remote import RemoteFuture
 else:
-    # What the first memorize does not need.
+    # Names that the first memorize does not need.
     __getattr__ = lazily(
         __name__,
         {

@@ -33,7 +33,7 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
 
     __slots__ = ("__weakref__", "_banked", "_id")
 
-    # The same for all of a kind, so that they take no room in each.
+    # Class attributes: all futures of a kind share them, so they take no memory in each.
     _scopes = ("FUTURE",)
     _evolution = None
     _nickname = None
@@ -171,7 +171,8 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
             return True
         timeout = check_timeout(timeout)
         if timeout != 0:
-            # What a task gives may need a lock that this thread holds; what arrives by itself does not.
+            # A task may need a lock that this thread holds to finish; an outcome that arrives by itself does
+            # not.
             (check_may_wait if self._has_tasks() else check_may_use)()
             check_may_sleep()
             if loop_is_held_up():
@@ -220,7 +221,7 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
 
     @property
     def exception(self) -> BaseException | None:
-        """What the work has raised so far; None when it gave a result, and while it goes on. Never waits.
+        """The error of the work so far; None when it gave a result, and while it goes on. Never waits.
 
         What was cancelled has a :class:`~laila.errors.FutureCancelledError`; of a group it is the first error
         in input order of what has settled. :meth:`wait` waits first and raises the error, and

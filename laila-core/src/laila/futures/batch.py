@@ -57,7 +57,7 @@ class BatchItem(Future["Any"]):
     __slots__ = ("_batch", "_index")
 
     def __init__(self, batch: Batch, index: int) -> None:
-        super().__init__(batch.source._task)  # whoever waits for the item inside a task may run the batch
+        super().__init__(batch.source._task)  # a task that waits for the item may run the batch
         self._batch = batch
         self._index = index
 

@@ -48,12 +48,12 @@ class WithCallbacks(FutureBase[T_co]):
 
     @abstractmethod
     def _passed(self, status: FutureStatus) -> bool:
-        """Whether ``status`` is, or was, that of this future."""
+        """Whether this future has, or had, the status ``status``."""
 
     def add_callback(self, status: FutureStatus | str, fn: Listener) -> None:
         """Have a function called once when the future reaches a status, or now if it has reached it before.
 
-        Callbacks are called in the order in which they were added, in the thread that settles the future. An
+        Callbacks are called in the order of adding, in the thread that settles the future. An
         error in a callback is logged and changes nothing else.
 
         Args:

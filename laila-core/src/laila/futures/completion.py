@@ -20,7 +20,7 @@ __all__ = ["as_completed"]
 def as_completed(
     futures: Iterable[FutureRef] | FutureRef, timeout: float | None = None
 ) -> Iterator[AnyFuture]:
-    """Give futures in the order in which they settle, each once. Blocks between them.
+    """Give futures as they settle, each once, the first first. Blocks between them.
 
     Args:
         futures: Futures, groups, identities or ids; of a group alone, its children.

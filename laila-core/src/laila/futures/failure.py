@@ -28,24 +28,24 @@ __all__ = ["Failure", "Watched", "log_error", "tell_failures"]
 
 
 class Watched:
-    """What has failed, and is told of unless somebody looks."""
+    """A failure that is logged unless somebody looks at it."""
 
     __slots__ = ()
 
     def watch(self) -> None:
-        """See to it that this is told of."""
+        """Log this failure later, unless somebody looks at it."""
         _watched[id(self)] = ref(self)
 
     def untold(self) -> Telling | None:
-        """Return what is to be told, or None where somebody looked."""
+        """Return what must be logged, or None if somebody looked."""
         raise NotImplementedError
 
     def hush(self) -> None:
-        """Have nothing told of this any more."""
+        """Never log this failure any more."""
         raise NotImplementedError
 
     def __del__(self) -> None:
-        # What was never watched is no failure of a future: one that settled before kept its outcome.
+        # An error that was never watched is not a failure of a future: the future had an outcome already.
         if _watched is None or _watched.pop(id(self), None) is None:
             return
         telling = self.untold()
@@ -76,12 +76,12 @@ class Failure(Watched):
         return self.error.with_traceback(self.traceback)
 
     def watch(self) -> None:
-        """See to it that this is told of, unless somebody looked."""
+        """Log this failure later, unless somebody has looked or looks at it."""
         if not self.seen:
             super().watch()
 
     def untold(self) -> Telling | None:
-        """Return what is to be told, or None where somebody looked."""
+        """Return what must be logged, or None if somebody looked."""
         if self.seen:
             return None
         what = f" of {self.what}" if self.what else ""
@@ -100,7 +100,7 @@ class _Losses:
         self.first: BaseException | None = None
 
     def note(self, error: BaseException) -> None:
-        """Count one that was logged because its future went."""
+        """Count a failure that was logged because its future was collected."""
         if self.first is None:
             self.first = error
             _strip(error)
@@ -114,7 +114,7 @@ _postponed: list[Telling] = []
 def tell_failures(*, raising: bool = False) -> BaseException | None:
     """Log each failure that nobody looked at. With ``raising``, return the first, for the caller to raise.
 
-    That may be one which was logged before, when its future went.
+    The first may have been logged before, when its future was collected.
     """
     while _postponed:
         log_error(*_postponed.pop(0))
@@ -191,7 +191,7 @@ def _at_end_of_child() -> None:
 
 @after_fork
 def _hush_all() -> None:
-    # What failed in the parent is told there.
+    # The parent logs its own failures.
     for reference in list(_watched.values()):
         one = reference()
         if one is not None:

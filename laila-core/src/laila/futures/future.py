@@ -175,7 +175,7 @@ class Future(WithCallbacks[T]):
 
     @property
     def result(self) -> T:
-        """What the work gave, waiting for it if need be; raises what the work raised, with its traceback.
+        """The result of the work. Waits for it if needed; raises the error of the work, with its traceback.
 
         The setter is for task forces.
 
@@ -195,7 +195,7 @@ class Future(WithCallbacks[T]):
 
     @property
     def exception(self) -> BaseException | None:
-        """What the work has raised; None when it gave a result, and while it goes on. Never waits.
+        """The error of the work; None when it gave a result, and while it goes on. Never waits.
 
         So None alone does not say that the work is done: :meth:`finished` does. :meth:`wait` waits first and
         raises the error; ``laila.runtime.exception(future)`` waits and returns it. A cancelled future has a
@@ -315,7 +315,7 @@ class Future(WithCallbacks[T]):
         self._settle(FAILED, failure, quietly=True)
 
     def _passed(self, status: FutureStatus) -> bool:
-        """Whether ``status`` is, or was, that of this future."""
+        """Whether this future has, or had, the status ``status``."""
         state = self._current()
         if status is FutureStatus.RUNNING:
             return state in {RUNNING, FINISHED, FAILED}

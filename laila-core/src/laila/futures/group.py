@@ -133,7 +133,7 @@ class GroupFuture(FutureBase[list[T]]):
         return self._count
 
     def __bool__(self) -> bool:
-        return True  # a group of none is a group all the same
+        return True  # an empty group is still a group
 
     def __iter__(self) -> Iterator[str]:
         """Give the global ids of the children, in order."""

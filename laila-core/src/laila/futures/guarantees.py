@@ -1,8 +1,8 @@
 """Guarantees: blocks that end when everything that was started in them has ended.
 
 A scope belongs to the context (:mod:`contextvars`) that entered it: threads and asyncio tasks that enter
-scopes of their own do not see each other's futures. What a task submits belongs to the scope in which the
-task was submitted, because tasks run in a copy of their submitter's context.
+scopes of their own do not see each other's futures. The futures of a task's own tasks belong to
+the scope of that task, because tasks run in a copy of their submitter's context.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _leave() -> Scope:
 def raise_first(futures: list[AnyFuture]) -> None:
     """Raise the first error of settled ``futures``, in their order, if there is one."""
     for future in futures:
-        # What was cancelled was cancelled on purpose.
+        # Somebody cancelled these on purpose.
         if future.error() and (error := future._error()) is not None:
             try:
                 raise error
@@ -201,7 +201,7 @@ class _AsyncScope(_WatchingScope):
         return asked
 
     async def leave(self, error: BaseException | None, trace: TracebackType | None) -> bool:
-        """Wait for what is pending; whether ``error``, with which the block ended, is the block's own."""
+        """Wait for pending futures; return whether the block itself raised ``error``."""
         from asyncio import CancelledError
 
         task, ours = self.task, self.uncancel()
@@ -237,7 +237,7 @@ class _TrioScope(_WatchingScope):
         self._block.cancel()
 
     async def leave(self, error: BaseException | None, trace: TracebackType | None) -> bool:
-        """Wait for what is pending; whether ``error``, with which the block ended, is the block's own."""
+        """Wait for pending futures; return whether the block itself raised ``error``."""
         try:
             ended_by_us = self._block.__exit__(error and type(error), error, trace)
         finally:
@@ -274,7 +274,7 @@ class AsyncGuarantee:
 
         try:
             task = current_task()
-        except RuntimeError:  # no event loop runs here, or one that is neither
+        except RuntimeError:  # no event loop runs here, or an unknown one
             task = None
         if task is None:
             raise GuaranteeError(

@@ -16,7 +16,7 @@ __all__ = ["Runtime", "runtime", "status", "wait"]
 
 
 class Runtime:
-    """What goes on in this process, asked by future, group, ``future_identity`` or global id."""
+    """The futures of this process, found by future, group, ``future_identity`` or global id."""
 
     __slots__ = ()
 

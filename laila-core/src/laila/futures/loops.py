@@ -1,6 +1,6 @@
 """Event loops: which one runs in this thread, whether a call would hold it up, and how trio is waited in.
 
-Neither asyncio nor trio is imported here: one that runs has been.
+This module imports neither asyncio nor trio: a running loop has imported its library.
 """
 
 from __future__ import annotations

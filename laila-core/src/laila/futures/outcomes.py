@@ -55,7 +55,7 @@ class _WithFailures(Watched, Outcomes):
         return self._failures
 
     def untold(self) -> Telling | None:
-        """Return what is to be told of those that nobody looked at, once for all of them."""
+        """Return the log line about failures that nobody looked at, one for all of them."""
         unseen = [failure for failure in self._failures if not failure.seen]
         if not unseen:
             return None
@@ -69,7 +69,7 @@ class _WithFailures(Watched, Outcomes):
 
 
 def outcomes(values: Iterable[Any]) -> Outcomes:
-    """Wrap ``values``, in which an exception instance stands for the failure of its item."""
+    """Wrap ``values``; an exception instance among them is the failure of its item."""
     values = list(values)
     # By type first: that takes C a few nanoseconds an item.
     if any(issubclass(kind, BaseException) for kind in set(map(type, values))):

@@ -58,7 +58,7 @@ class Scope:
                 self._prune_at = max(_PRUNE_AT, 2 * len(self._futures))
 
     def snapshot(self) -> list[AnyFuture]:
-        """Return the futures that belong to this scope now, but for some that are over and well."""
+        """Return the futures that belong to this scope now, except some that have succeeded."""
         with mutex:
             return self._futures[:]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         cancelled: float
 
     class GroupStatus(TypedDict):
-        """What the status of a group gives."""
+        """The status of a group."""
 
         total: int
         percentages: Percentages

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Protocol
 
     class Counting(Protocol):
-        """What knows how many failures were told of."""
+        """Anything that knows how many failures were logged."""
 
         count: int
 

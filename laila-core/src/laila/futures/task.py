@@ -113,7 +113,7 @@ class Task:
 
 
 def _nothing() -> None:
-    """What is left of a task that was cancelled."""
+    """The remaining work of a cancelled task."""
 
 
 _CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without importing inspect

@@ -118,5 +118,5 @@ class CallbackExecutor:
     def _do(self, fn: Callable[[], object]) -> None:
         try:
             fn()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the next call is made
+        except BaseException as error:  # noqa: BLE001 - after any error the next call is made
             log_error(f"{self._name} failed at its own work", error, error.__traceback__)

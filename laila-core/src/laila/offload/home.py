@@ -40,9 +40,9 @@ def is_local(uri: str) -> bool:
 class Home:
     """One submitter, as a worker reaches it. Thread-safe.
 
-    ``invited`` is what the ticket says of the submitter's protocol, ``policy`` the global id that must answer
-    there, ``secret`` the one that came with the ticket, ``elsewhere`` the submitter's host where that is not
-    this one.
+    ``invited`` describes the submitter's protocol, from the ticket. ``policy`` is the global id that must
+    answer there. ``secret`` came with the ticket. ``elsewhere`` is the submitter's host if it is not this
+    host.
     """
 
     def __init__(

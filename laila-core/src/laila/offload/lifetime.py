@@ -1,4 +1,4 @@
-"""What happens to the tasks of remote task forces when the interpreter exits or the process forks.
+"""The tasks of remote task forces when the interpreter exits or the process forks.
 
 At exit, what was submitted is done before the interpreter goes on with its shutdown, and engines are ended:
 
@@ -65,7 +65,7 @@ def _finish() -> None:
 
 
 def _wait_for(taskforce: RemoteTaskForce) -> None:
-    # Whoever has just interrupted the program expects it to end, and hears at once why it does not.
+    # A user who has just interrupted the program expects it to end, and hears at once why it does not.
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
     patience: float | None = _PATIENCE_AFTER_INTERRUPT if interrupted else _PATIENCE
     for parcel in taskforce.under_way():

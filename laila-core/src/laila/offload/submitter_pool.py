@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from laila.tiering.chain import Found
 
     class Way(TypingProtocol):
-        """What reaches the submitter."""
+        """The connection to the submitter."""
 
         def call(
             self, path: str, calls: Sequence[Sequence[object]], options: dict[str, object], *, again: bool

@@ -80,7 +80,7 @@ class Parcel:
 
     @property
     def name(self) -> str:
-        """What the task is called in messages."""
+        """The name of the task in messages."""
         return self.shipment.name
 
     def __repr__(self) -> str:
@@ -146,7 +146,7 @@ class RemoteTaskForce(TaskForce):
         """End the engine, or leave it if it is another's; nothing is under way. Called once after `_open`."""
 
     def _abandon(self) -> None:
-        """End the engine with whatever it does, or leave it, and do not wait for a task.
+        """End the engine in the middle of its work, or leave it, and do not wait for a task.
 
         In place of :meth:`_shut`, when the user interrupts an exit that waits for tasks. By default nothing.
         """
@@ -176,8 +176,8 @@ class RemoteTaskForce(TaskForce):
     def lost(self, parcel: Parcel, how: str, *, started: bool) -> None:
         """A worker died with a task; ``how`` completes "its worker process …".
 
-        One that had not started is handed over again. One that had, or may have, fails, unless the task
-        force was asked to retry.
+        A task that had not started is handed over again. A task that may have started fails, unless the task
+        force has ``retries``.
         """
         self._callbacks.call(partial(self._lost, parcel, how, started))
 
@@ -399,7 +399,7 @@ class RemoteTaskForce(TaskForce):
 
     @final
     def under_way(self) -> list[Parcel]:
-        """What was submitted and has not settled."""
+        """The submitted tasks that have not settled."""
         with self._lock:
             every = [*self._queue, *self._out]
         return [parcel for parcel in every if not parcel.task.future._is_settled()]
@@ -421,14 +421,14 @@ class RemoteTaskForce(TaskForce):
 
     @final
     def shipped(self) -> list[Parcel]:
-        """What the engine has."""
+        """The tasks that the engine has."""
         with self._lock:
             return list(self._there)
 
     def give_up(self) -> tuple[int, int]:
         """End the engine at an exit that was interrupted; how many tasks were dropped and broken off.
 
-        What had not started is cancelled, what had fails.
+        Tasks that had not started are cancelled, the others fail.
         """
         with self._lock:
             self._over = self._held = True

@@ -1,9 +1,9 @@
 """The ticket that takes a policy to a worker: how it is written, and the policy that a worker builds from it.
 
-The ticket is the environment (:mod:`laila.policy.environment`) less what stays at home: protocols, and task
-forces but those that run in their own process. A pool that only the submitter has, such as one in memory, is
-written down all the same, with the reason. In the worker it is used through the submitter, where that has a
-protocol that others connect to; else it refuses every use with the reason. So it never seems empty.
+The ticket is the environment (:mod:`laila.policy.environment`) without protocols, and without task forces
+that use other processes. A pool that only the submitter has, for example a pool in memory, is in the ticket
+with the reason. The worker uses such a pool through the submitter, if the submitter has a protocol that
+others connect to. Otherwise the pool refuses every use with the reason, so it never seems empty.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _TicketWriter:
         """The ticket that the policy came with, where it was built in a worker."""
 
     def is_of(self, policy: DefaultPolicy) -> bool:
-        """Whether this writes the tickets of ``policy``, and not of one that had its place in memory."""
+        """Whether this writes the tickets of ``policy``, and not of an older object at its address."""
         return self._policy() is policy
 
     def finish(self) -> None:
@@ -293,7 +293,7 @@ def _pool_here(model: PoolModel, secrets: Mapping[str, Any], built: list[Compone
 
 
 def _stand_in(model: PoolModel, reason: str, home: Home | None) -> Pool:
-    """A pool that the worker does not open itself: one used through the submitter, or one that refuses."""
+    """Return a pool that is used through the submitter, or a pool that refuses every use."""
     from laila.offload.submitter_pool import SubmittersPool
     from laila.offload.unreachable_pool import UnreachablePool
 

@@ -1,9 +1,9 @@
-"""What a worker process does with a task that another process submitted.
+"""The work of a worker process: it runs a task that another process submitted.
 
 An engine calls :func:`perform` with a :class:`Shipment` and gets back the bytes to return. Inside the task
-the active policy is that of the submitter, rebuilt here when something first asks for it and kept for the
-tasks to come. Entries that were stored travelled as references and are remembered here. A task ends when
-what it began has ended: what it submits and memorizes is waited for.
+the active policy is the submitter's, rebuilt here at its first use and kept for later tasks. Stored entries
+travel as references, and are remembered here. A task ends when its own work has ended: the worker waits for
+everything that it submits and memorizes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Shipment(NamedTuple):
     """A task as it travels: plain data, which any engine can carry."""
 
     name: str
-    """What the task is called in messages."""
+    """The name of the task in messages."""
     work: bytes
     """The callable, as the engine's own serialization makes it."""
     ticket: bytes | None
@@ -70,7 +70,7 @@ def process_identity() -> str:
 
 
 def leave_signals_to_the_submitter() -> None:
-    """Have this worker process end with the one that submits to it, and not by its signals.
+    """Let this worker process end with its submitter, and ignore the submitter's signals.
 
     Ctrl-C goes to every process of a terminal, and a SIGTERM often to every process of a service or a job.
     The submitter decides what that means for the work; when it ends, so do its workers. Call it in the main

@@ -20,7 +20,7 @@ __all__ = ["checked", "forgotten", "only", "opened", "opened_all", "stored", "wr
 
 
 def wrong(what: str) -> PeerError:
-    """The error for an answer that is none: what the peer answered."""
+    """Return the error for an answer of a wrong form; it shows the answer."""
     return PeerError(f"the peer answered {what}: it is no laila peer, or means harm", peer="")
 
 

@@ -62,12 +62,12 @@ class RemoteCommand(CommandVerbs):
     ) -> Any:
         """Have exported functions run by the peer's task force.
 
-        A task is the name of an exported function, what :meth:`task` gives, an exported function that is
-        known here too, or a :func:`functools.partial` of one. With ``ship=True`` it may be any callable
-        without arguments: it is sent as code, signed with the key of this side, and run where the peer has
-        the same key, has set ``laila.communication.run_signed_code``, and granted the role ``admin``.
-        ``memorize_to`` is the nickname of a pool over there: the entries that the functions return are
-        memorized to it where they run, and the value is the global id; the peer grants that to the role
+        A task is the name of an exported function, a result of :meth:`task`, an exported function that is
+        known here too, or a :func:`functools.partial` of such a function. With ``ship=True`` it may be any
+        callable without arguments: it is sent as code, signed with the key of this side. The peer runs it if
+        it has the same key, has set ``laila.communication.run_signed_code``, and has granted the role
+        ``admin``. ``memorize_to`` is the nickname of a pool over there: the entries that the functions return
+        are memorized to it where they run, and the value is the global id; the peer grants that to the role
         ``write``.
 
         Returns a ``Future`` for one, a ``GroupFuture`` for an iterable; with ``wait=True`` the value, or the

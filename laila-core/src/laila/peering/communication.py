@@ -81,7 +81,7 @@ class DefaultCentralCommunication(Component):
 
     def __init__(self, policy_id: str | None = None, events: Events | None = None) -> None:
         super().__init__()
-        # What peers know the policy by. A communication without a policy is known by its own id.
+        # The id of the policy for peers. A communication without a policy uses its own id.
         self.policy_id = self.global_id if policy_id is None else policy_id
         self._events = Events(self) if events is None else events
         self._policy: LocalPolicy | None = None
@@ -131,7 +131,7 @@ class DefaultCentralCommunication(Component):
     def add_connection(self, protocol: Protocol) -> None:
         """Register ``protocol`` and start it: it is live when this returns. Again: a no-op.
 
-        One that listens at the same port, by the same options, takes the other's place.
+        A protocol with the same port and options replaces the older one.
         """
         if not isinstance(protocol, Protocol):
             raise InvalidArgumentError(
@@ -153,7 +153,7 @@ class DefaultCentralCommunication(Component):
             raise
 
     def remove_connection(self, protocol: Protocol) -> None:
-        """Stop ``protocol`` and forget it. Unknown ones are stopped all the same."""
+        """Stop ``protocol`` and forget it. Unknown protocols are stopped, too."""
         with mutex:
             self._connections.pop(protocol.global_id, None)
         protocol.stop()

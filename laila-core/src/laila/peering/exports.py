@@ -73,7 +73,7 @@ def export(function: Any = None, *, name: str | None = None, role: Role = "write
         raise SettingsError(f"role={shown(role)}: give one of {', '.join(ROLES)}", option="role")
     with mutex:
         known = _functions.get(called)
-        # The same function defined again, as in a notebook, takes the place of the old one.
+        # A function that is defined again, for example in a notebook, replaces the old one.
         if known is not None and _origin(known.function) != _origin(function):
             raise SettingsError(
                 f"{shown(called)} is exported already, and means {'.'.join(_origin(known.function))}; "

@@ -65,10 +65,10 @@ class RemoteMemory(MemoryVerbs):
         verify: bool = False,
         missing_ok: bool = False,
     ) -> Future[Any] | GroupFuture[Any]:
-        """Store entries over there; see :meth:`DefaultCentralMemory.memorize`.
+        """Store entries in the peer's pools, like :meth:`DefaultCentralMemory.memorize` does here.
 
         The snapshot is taken here, and now. A variable whose snapshot is signed keeps its evolution: with
-        ``on_conflict="next"`` it is a conflict all the same.
+        ``on_conflict="next"`` it is still a conflict.
         """
         if on_conflict not in ON_CONFLICT:
             raise SettingsError(

@@ -41,7 +41,7 @@ class RemotePolicyProxy(Identifiable, PolicyVerbs):
     """
 
     class Central:
-        """What a peer lets others use: its memory and its command. The communication is that of this side."""
+        """The parts of a peer: its memory and its command. The communication is this process's own."""
 
         __slots__ = ("command", "communication", "memory")
 
@@ -71,7 +71,7 @@ class RemotePolicyProxy(Identifiable, PolicyVerbs):
 
     @property
     def protocol(self) -> Protocol:
-        """What reaches the peer, or did last."""
+        """The protocol that reaches the peer, or the last one that did."""
         return self._last
 
     def add_way(self, protocol: Protocol) -> None:
@@ -122,8 +122,8 @@ class RemotePolicyProxy(Identifiable, PolicyVerbs):
     ) -> Entry | None:
         """Fetch one entry itself, or None; see :meth:`DefaultPolicy.remember`. Blocks.
 
-        ``global_fetch`` looks in every pool over there, and not at the peers of the peer. The pools are those
-        of the peer, and so are the tiers of which ``refresh`` asks the last one alone.
+        ``global_fetch`` looks in every pool over there, and not at the peers of the peer. The pools are
+        the peer's; with ``refresh`` the last tier of their chain alone is asked.
         """
         kwargs: dict[str, object] = {"everywhere": global_fetch}
         if refresh:

@@ -1,7 +1,7 @@
-"""The verbs as peers call them: on blobs, which are filed and sent on as they are, and not decoded here.
+"""The verbs that peers call: they act on blobs, which are stored and sent unchanged, and not decoded here.
 
-So a policy serves entries whose classes it does not have, and what a blob needs in order to be decoded is
-asked of the one who decodes it.
+So a policy serves entries whose classes it does not have. Only the process that decodes a blob needs its
+class and key.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ __all__ = ["ServedMemory"]
 class ServedMemory:
     """The memory of a policy as its peers reach it. Thread-safe.
 
-    Each verb takes one item or a list and gives a future of one outcome, or of the list of them, in which an
-    exception stands for an item that failed. ``choice`` are the options of a peer that name a pool: those of
-    :class:`PoolChoice`.
+    Each verb takes one item or a list and gives a future of one outcome, or of a list of outcomes. An
+    exception in the list is the outcome of an item that failed. ``choice`` are the options of a peer that
+    name a pool: those of :class:`PoolChoice`.
     """
 
     def __init__(self, memory: DefaultCentralMemory) -> None:
@@ -71,10 +71,10 @@ class ServedMemory:
         missing_ok: bool = False,
         **choice: Any,
     ) -> Any:
-        """File blobs; manifests among them last, each if everything of this call that it refers to was.
+        """Store blobs; a manifest last, and only if all entries of this call that it refers to are stored.
 
-        The id of a blob with a nickname is the one that the nickname has in ``namespace``. Unless
-        ``missing_ok``, a manifest that refers to what is neither in this call nor in the pool is refused.
+        The id of a blob with a nickname must be the nickname's id in ``namespace``. Without ``missing_ok``, a
+        manifest is refused if it refers to an entry that is neither in this call nor in the pool.
         """
         pool = self._pool("memorize", choice)
         if on_conflict not in ON_CONFLICT:
@@ -241,7 +241,7 @@ def _namespace(text: object) -> UUID | None:
     from uuid import UUID
 
     try:
-        return UUID(text)  # what is no text is told so here
+        return UUID(text)  # raises for other types
     except (ValueError, AttributeError, TypeError) as error:
         raise IdentityError(f"{shown(text)} is no uuid of a namespace", value=text) from error
 
@@ -276,7 +276,7 @@ def _store(
 
 
 def _plan(blobs: Sequence[Blob], manifests: int) -> Plan:
-    """Make a plan of blobs, of which the last ones are manifests."""
+    """Make a plan of blobs; the last ones are manifests."""
     first = len(blobs) - manifests
     refused: dict[int, Outcome] = {}
     trees: dict[int, list[str]] = {}

@@ -134,7 +134,7 @@ def _decide(rivals: list[Claim], settings: PluginSettings | None) -> Iterable[Ca
     name = rivals[0].name
     core = [claim for claim in rivals if claim.distribution == CORE]
     if core:
-        # What the core brings cannot be taken over, or one bad plugin could stop every policy.
+        # Nobody can take over the core's own names: otherwise one bad plugin could stop every policy.
         yield Candidate(core[0], "", "")
         for claim in rivals:
             if claim is not core[0]:
@@ -171,10 +171,10 @@ def _decide(rivals: list[Claim], settings: PluginSettings | None) -> Iterable[Ca
         if belongs_to in ("", claim.distribution):
             yield Candidate(claim, "", "")
         else:
-            # What a documented name means does not depend on what else happens to be installed.
+            # The meaning of a documented name does not depend on other installed plugins.
             reason = (
                 f"the name {shown(name)} belongs to {belongs_to} ({pip_line(belongs_to)}); to use it for "
-                f"{claim.distribution} all the same: LAILA_PLUGIN_PREFER={name}={claim.distribution}"
+                f"{claim.distribution} nevertheless: LAILA_PLUGIN_PREFER={name}={claim.distribution}"
             )
             yield Candidate(claim, "conflict", reason)
 

@@ -76,7 +76,7 @@ def pip_line(distribution: str) -> str:
     """Return the command that installs ``distribution`` from where laila-core itself came from.
 
     Laila's distributions are not on a package index. A core that was installed from a clone names the
-    clone; one that was installed from a wheel names the folder of that wheel. pip does not record
+    clone; a core that was installed from a wheel names the folder of that wheel. pip does not record
     ``--find-links``: then the line leaves the folder to the reader.
     """
     clone, wheels = _origin()

@@ -1,4 +1,4 @@
-"""Importing a plugin without waiting for ever: one that hangs hurts itself alone.
+"""Importing a plugin without waiting for ever: a plugin that hangs hurts only itself.
 
 The import runs in a daemon thread, which the caller waits for up to a deadline. A thread that hangs holds the
 import lock of its own module and of no other, so everything else can still be imported.
@@ -60,7 +60,7 @@ def within(seconds: float, work: Callable[[], object], name: str) -> Outcome | N
     thread = Thread(target=run, name=name, daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # no thread is to be had, as while the interpreter exits
+    except RuntimeError:  # no thread can start, for example while the interpreter exits
         return _here(work)
     modules = -1
     while thread.is_alive() and modules != len(sys.modules):

@@ -53,7 +53,7 @@ def listeners(name: str) -> bool:
 
 
 def call_hook(name: str, **arguments: object) -> None:
-    """Tell every implementation of the hook ``name``. One that raises is logged, once, and hurts nobody."""
+    """Call every implementation of the hook ``name``. An error is logged, once, and hurts nobody."""
     for impl in _listening.get(name, ()):
         try:
             impl.function(*[arguments[argument] for argument in impl.argnames])

@@ -171,7 +171,7 @@ def rescan() -> None:
     global _found
     import importlib
 
-    # Directories are remembered by the import system; one that was just installed into has to be read again.
+    # The import system remembers directories; after an installation it must read them again.
     importlib.invalidate_caches()
     with _lock:
         _found = None

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.peering.proxy import RemotePolicyProxy
 else:
-    # What a policy without peers does not need.
+    # Names that a policy without peers does not need.
     __getattr__ = lazily(__name__, {"RemotePolicyProxy": "laila.peering.proxy"})
 
 

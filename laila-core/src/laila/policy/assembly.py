@@ -51,7 +51,7 @@ def describe(
     """Write ``policy`` down, as far as its parts are given.
 
     Raises:
-        EnvironmentSnapshotError: a task force or a protocol is one that another process cannot build.
+        EnvironmentSnapshotError: another process cannot build a task force or a protocol.
     """
     memory, command = policy.central.memory, policy.central.command
     return EnvironmentModel(

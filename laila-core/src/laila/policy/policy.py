@@ -126,7 +126,7 @@ class DefaultPolicy(Component, LocalPolicy):
 
     @property
     def environment(self) -> dict[str, Any]:
-        """A JSON-able dict from which :meth:`from_environment` rebuilds this policy; secrets are left out."""
+        """A JSON-able dict without secrets; :meth:`from_environment` rebuilds this policy from it."""
         from laila.policy.assembly import snapshot
 
         return snapshot(self)
@@ -158,7 +158,7 @@ class DefaultPolicy(Component, LocalPolicy):
         pool_nickname: str | None = None,
         **options: object,
     ) -> Pool:
-        """Register a pool, or build the one that a URL names; see :meth:`DefaultCentralMemory.extend`."""
+        """Register a pool, or build the pool of a URL, and return it."""
         return self.central.memory.extend(new_pool, affinity=affinity, pool_nickname=pool_nickname, **options)
 
     def remember(

@@ -304,8 +304,8 @@ def ls(
         pool: The pool, without the tiers behind it. Of a chain that is one store, the last tier is listed. By
             default the alpha pool.
         pattern: The nickname or key, with ``*``, ``?`` and ``[…]``.
-        where: A condition on the metadata that was stored with the entry, such as ``"lr>0.1"``, or several,
-            all of which hold.
+        where: A condition on the metadata that was stored with the entry, such as ``"lr>0.1"``, or several
+            conditions that all hold.
         named: Leave out entries without a nickname.
         sort: ``name`` (nicknames first), ``bytes`` (the largest first) or ``created`` (the newest first).
 
@@ -331,8 +331,8 @@ def find(pattern: str | None = None, *, where: str | Iterable[str] = ()) -> list
 
     Args:
         pattern: The nickname or key, with ``*``, ``?`` and ``[…]``.
-        where: A condition on the metadata that was stored with the entry, such as ``"lr>0.1"``, or several,
-            all of which hold.
+        where: A condition on the metadata that was stored with the entry, such as ``"lr>0.1"``, or several
+            conditions that all hold.
 
     Returns:
         What :func:`ls` gives, with ``pool``, the pool's name. An entry in several tiers is there for each.
@@ -452,7 +452,7 @@ def universe() -> Mapping[str, Any]:
 
 
 def set_alpha_pool(pool: Pool | str) -> None:
-    """Make ``pool``, or the one of a URL, the one that is meant when a verb names none."""
+    """Make ``pool``, or the pool of a URL, the alpha pool: verbs that name no pool use it."""
     from laila.ending import begin_anew
 
     begin_anew()

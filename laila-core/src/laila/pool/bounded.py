@@ -25,10 +25,10 @@ def weight(blob: Blob) -> int:
 
 
 class BoundedBlobs:
-    """What a dict is to an unbounded memory pool. Thread-safe; each operation takes constant time.
+    """The store of a bounded memory pool, in place of a dict. Thread-safe; operations take constant time.
 
-    Reading a key and setting it are uses; asking whether it is there is none. ``evicted`` is called with the
-    keys that had to go, after they went and without a lock held; it is the method of an object.
+    Reading and setting a key are uses; asking whether it is there is not. ``evicted`` is called with the
+    removed keys, after their removal and without a lock held; it is the method of an object.
     """
 
     __slots__ = ("_blobs", "_evicted", "evictions", "limit", "nbytes")
@@ -36,7 +36,7 @@ class BoundedBlobs:
     def __init__(self, limit: int, evicted: Callable[[list[str]], object]) -> None:
         self.limit = limit
         self.nbytes = 0
-        """What the blobs that are here count together."""
+        """The total size of the blobs, as they count."""
         self.evictions = 0
         self._evicted = WeakMethod(evicted)  # whose method it is holds this: no cycle keeps the blobs alive
         self._blobs: OrderedDict[str, tuple[Blob, int]] = OrderedDict()

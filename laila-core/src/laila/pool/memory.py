@@ -52,7 +52,7 @@ class MemoryPool(Pool):
         self._bounded = None if max_bytes is None else BoundedBlobs(_checked(max_bytes), self._let_go)
         self._losses = Throttle()
         super().__init__(nickname=nickname, transformations=transformations, write=write)
-        # What is used here of a dict a BoundedBlobs has too.
+        # A BoundedBlobs has every method of a dict that is used here.
         self._blobs: dict[str, Blob] = {} if self._bounded is None else self._bounded  # type: ignore[assignment]
         self._numbers: dict[str, set[int]] = {}
         if max_bytes is not None:

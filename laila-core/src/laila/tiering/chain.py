@@ -45,7 +45,7 @@ class StoreOutcome(Enum):
     CREATED = "created"
     """The blob was new and is stored now, or it replaced another as requested."""
     SAME = "same"
-    """The same content was there already; nothing was written."""
+    """The pool had the same content already; nothing was written."""
     CONFLICT = "conflict"
     """Another content is there; nothing was written."""
 

@@ -118,7 +118,7 @@ class _TreeCopy:
             copy = Copy(self._dest, tier)
             copy.run(todo)
             self.outcomes.update(copy.outcomes)
-            # What one tier lacks, has damaged or cannot give may be in the next.
+            # The next tier may have what this tier lacks, has damaged or cannot give.
             todo = [key for key in todo if _is_left(self.outcomes[key])]
         absent = [
             key for key in todo if isinstance(self.outcomes[key], EntryNotFoundError) and may_evolve(key)

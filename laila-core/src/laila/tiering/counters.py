@@ -1,4 +1,4 @@
-"""What a tier counts of itself, and how often it may say so."""
+"""The counters of a tier, and a limit for its log lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REPORT_SECONDS = 60.0
 
 
 class TierCounter:
-    """What a tier was asked for, and what became of it. Exact under threads."""
+    """The hits, misses, fills and failures of a tier. Exact under threads."""
 
     __slots__ = ("failures", "fills", "hits", "misses")
 
@@ -31,7 +31,7 @@ class TierCounter:
             self.fills += fills
 
     def count_failures(self, failures: int) -> None:
-        """Add to the items for which the tier was skipped."""
+        """Add to the number of items that skipped the tier."""
         with mutex:
             self.failures += failures
 

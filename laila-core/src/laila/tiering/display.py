@@ -20,7 +20,7 @@ _IN_A_LINE = (*_ALWAYS, "fills", "failures", "evictions")
 
 
 def chain_text(pool: Pool) -> str:
-    """Return one line with each tier and its counters, nearest first; but for hits and misses no zeros."""
+    """Return one line with each tier and its counters, nearest first; hides zeros except hits and misses."""
     return f"<{' << '.join(map(_tier_text, pool.chain()))}>"
 
 

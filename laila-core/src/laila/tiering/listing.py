@@ -38,7 +38,7 @@ _read_condition = re.compile(r"\s*([^\s=!<>]+)\s*(!=|<=|>=|=|<|>)\s*(.*)", re.DO
 
 
 class Listed:
-    """What the head of one stored entry says.
+    """The facts in the head of one stored entry.
 
     Attributes:
         pool: The name of the pool, as messages show it.
@@ -166,7 +166,7 @@ def list_pool(
     Args:
         pool: The pool.
         pattern: The nickname or key with ``*``, ``?`` and ``[…]`` for what may differ; all where it is None.
-        where: A condition, or several, all of which an entry's metadata meets.
+        where: A condition, or several conditions; an entry's metadata must meet them all.
         named: Leave out entries without a nickname.
 
     Yields:

@@ -37,7 +37,7 @@ _LONGEST_NAME = 200  # bytes of a file's name that come from a key
 
 
 class RepairReport:
-    """What became of the damaged entries of a pool.
+    """The outcome of a repair for the damaged entries of a pool.
 
     Attributes:
         pool: The name of the pool, as messages show it.
@@ -85,7 +85,7 @@ def repair_pool(
         on_progress: Takes the report of the verification after each group of entries.
 
     Returns:
-        What became of each damaged entry.
+        The outcome for each damaged entry.
 
     Raises:
         InvalidArgumentError: There is no ``source`` and no tier behind ``pool``; or both are one pool.
@@ -140,7 +140,7 @@ def _repair(pool: Pool, source: Pool, key: str, folder: Path | None, report: Rep
 
 
 def _check_same(pool: Pool, key: str, copy: Blob) -> None:
-    """Refuse a copy of another content than the one that the damaged entry's head still names."""
+    """Refuse a copy whose content differs from the one that the damaged entry's head names."""
     (head,) = pool.heads_here([key])
     if head is None or isinstance(head, LailaError):
         return  # the head is damaged too: the key is all that is known

@@ -39,7 +39,7 @@ _STATE_BEGINS = b"laila verify 1\n\0"  # as long as a mark
 
 
 class VerifyReport:
-    """What a look at every selected entry of one pool has found.
+    """The result of reading every selected entry of one pool.
 
     Attributes:
         pool: The name of the pool, as messages show it.

@@ -171,7 +171,7 @@ def make_transformation(name: str, options: Mapping[str, object] | None = None) 
     if current_data() is not None and set(cls.secret_options) & set(options or ()):
         raise TransformationError(
             f"the {' or '.join(cls.secret_options)} of {shown(name)} is not taken from an environment, "
-            "which is data: whoever wrote it could read what is stored",
+            "which is data: its author could read what is stored",
             name=name,
         )
     try:

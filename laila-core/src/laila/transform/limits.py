@@ -17,7 +17,7 @@ _A_BYTE = 32 * 1024  # zstd makes so many bytes from one byte, zlib 1,032
 
 
 class EntrySettings(Settings):
-    """What entries may be."""
+    """The limits for entries."""
 
     max_entry_bytes: int | None = option(
         default=None,

@@ -19,7 +19,7 @@ __all__ = ["TransformationSequence"]
 
 
 class TransformationSequence:
-    """Transformations in the order in which they are applied.
+    """Transformations in the order of their application.
 
     Items are names (``"zstd"``), transformation objects, or pairs of a name and its options in the form of
     :meth:`snapshot`. Immutable; safe to share between threads; ``repr`` shows no key. Two sequences are equal
