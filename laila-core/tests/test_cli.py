@@ -431,3 +431,32 @@ def test_looking_makes_no_file(home: dict[str, str], tmp_path: Path) -> None:
     assert laila(home, "show", f"hdf5://{path}").returncode == 1
     assert not path.exists()
     assert not Path(home["HOME"]).exists()
+
+
+# -- laila doctor ----------------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_nothing_wrong_and_makes_nothing(home: dict[str, str], tmp_path: Path) -> None:
+    done = laila(home, "doctor", "--pool", "memory://")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^ok +laila-core +\d", done.stdout, re.MULTILINE)
+    assert re.search(r"^ok +pool folder +1\.0$", done.stdout, re.MULTILINE)
+    assert re.search(r"^ok +'memory:///?' +it can be read, and is empty$", done.stdout, re.MULTILINE)
+    assert not Path(home["HOME"]).exists()
+
+
+def test_the_doctor_names_what_is_wrong(home: dict[str, str], tmp_path: Path) -> None:
+    secrets = tmp_path / "laila" / "secrets"
+    secrets.mkdir(parents=True)
+    secrets.chmod(0o755)
+    (tmp_path / "laila" / "logs").write_text("no folder")
+    wrong = home | {
+        "LAILA_HOME": str(tmp_path / "laila"),
+        "LAILA_HDF5_PTH": "x",
+        "LAILA_POOL": "redis://user:hunter2@127.0.0.1:1/",
+    }
+    done = laila(wrong, "doctor")
+    assert done.returncode == 1
+    for finding in (r"secrets +others can look", r"logs +.* is no folder", "settings +.*HDF5_PATH", "redis"):
+        assert re.search(rf"^wrong +.*{finding}", done.stdout, re.MULTILINE), (finding, done.stdout)
+    assert "hunter2" not in done.stdout + done.stderr

@@ -378,7 +378,7 @@ def test_a_variable_that_nothing_reads_is_told_once() -> None:
         {"LAILA_REDIS_PASWORD": "hunter2", "LAILA_HDF5_PATH": "x"}, "laila.memory\nlaila.DefaultPolicy()"
     )
     assert told == "nothing reads the variable 'LAILA_REDIS_PASWORD'; did you mean LAILA_REDIS_PASSWORD?\n"
-    assert "has no such setting" in said({"LAILA_POOL": "x"})
+    assert "has no such setting" in said({"LAILA_QUEUE": "x"})
     assert said({"LAILA_POOL": "x"}, "") == ""  # never while it is imported
     program = (
         "from laila.settings import Settings\nclass Mine(Settings):\n  prefix = 'mine'\n  own: int = 0\n"

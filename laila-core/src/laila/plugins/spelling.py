@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from laila.arguments import Arguments
 
-__all__ = ["OPTIONS", "OTHERS", "tell_unknown"]
+__all__ = ["OPTIONS", "OTHERS", "tell_unknown", "unknown"]
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "dask": ("address", "ahead", "retries", "share_secrets", "workers"),
-    "files": ("durable", "path"),
+    "files": ("durable", "path", "read_only"),
     "hdf5": ("compact", "durable", "lock", "lock_timeout", "path", "read_only"),
     "plugins": ("allow", "block", "deadline", "prefer"),
     "processes": ("retries", "share_secrets", "workers"),
@@ -50,7 +50,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 """The options of each table of ``laila.args``: ``hdf5.path``, which is ``LAILA_HDF5_PATH`` too."""
 
 OTHERS = (
-    *("LAILA_ENCRYPTION_KEY", "LAILA_HOME", "LAILA_MAX_ENTRY_BYTES", "LAILA_PLUGIN_PREFER"),
+    *("LAILA_ENCRYPTION_KEY", "LAILA_HOME", "LAILA_MAX_ENTRY_BYTES", "LAILA_PLUGIN_PREFER", "LAILA_POOL"),
     *("LAILA_SECRET_KEY", "LAILA_STRICT"),
 )
 """Variables that are no option of a table, or are called otherwise."""
@@ -65,22 +65,26 @@ def tell_unknown() -> None:
     if _told:
         return
     _told = True
+    for line in unknown():
+        logger("laila.settings").warning(line)
+
+
+def unknown() -> list[str]:
+    """Return a line for each ``LAILA_…`` variable and each argument that nothing reads."""
     from laila.arguments import args
 
-    lines = [*_variables([name for name in environ if name.startswith("LAILA_")]), *_arguments(args)]
-    for line in lines:
-        logger("laila.settings").warning(line)
+    return [*_variables([name for name in environ if name.startswith("LAILA_")]), *_arguments(args)]
 
 
 def _variables(given: Iterable[str]) -> Iterator[str]:
     known = {f"LAILA_{table}_{name}".upper() for table, names in OPTIONS.items() for name in names}
     known.difference_update({"LAILA_PLUGINS_PREFER"})
     known.update(OTHERS)
-    unknown = [name for name in given if name not in known and not name.startswith(_FREE)]
-    if not unknown:
+    strange = [name for name in given if name not in known and not name.startswith(_FREE)]
+    if not strange:
         return
     declared, prefixes = _of_others()
-    for name in unknown:
+    for name in strange:
         if name in declared or name.startswith(prefixes):
             continue
         meant = _close(name, [*known, *declared])
