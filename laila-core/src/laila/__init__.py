@@ -254,10 +254,10 @@ else:
 
     def _of_policy(path):
         def read():
-            found = _active().get_active_policy()
+            attribute = _active().get_active_policy()
             for name in filter(None, path.split(".")):
-                found = getattr(found, name)
-            return found
+                attribute = getattr(attribute, name)
+            return attribute
 
         return read
 
@@ -331,7 +331,9 @@ else:
                 if name not in _HOMES and name not in vars(_Facade):
                     from laila.calling import check_assigned
 
-                    settable = [key for key, one in vars(_Facade).items() if getattr(one, "assign", None)]
+                    settable = [
+                        key for key, member in vars(_Facade).items() if getattr(member, "assign", None)
+                    ]
                     check_assigned(name, settable)
             super().__setattr__(name, value)
 

@@ -44,7 +44,9 @@ def check_value(value: Any, kind: Any) -> Any:
         return _check_union(value, get_args(kind))
     if origin is Literal:
         # 1 == True: the type must be the same too.
-        return _require(any(value == one and type(value) is type(one) for one in get_args(kind)), value)
+        return _require(
+            any(value == choice and type(value) is type(choice) for choice in get_args(kind)), value
+        )
     base = origin or kind
     if base in _SEQUENCES:
         return _check_sequence(value, _SEQUENCES[base], get_args(kind))
@@ -82,9 +84,11 @@ def parse_text(text: str, kind: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _parse_union(text, get_args(kind))
     if origin is Literal:
-        for one in get_args(kind):
-            if text == one or (not isinstance(one, str) and text.strip().lower() == str(one).lower()):
-                return one
+        for choice in get_args(kind):
+            if text == choice or (
+                not isinstance(choice, str) and text.strip().lower() == str(choice).lower()
+            ):
+                return choice
         raise Mismatch("")
     base = origin or kind
     if base in _SEQUENCES:
@@ -134,7 +138,7 @@ def type_name(kind: Any) -> str:
     if kind is type(None):
         return "None"
     if get_origin(kind) in (Union, types.UnionType):
-        return " | ".join(type_name(one) for one in get_args(kind))
+        return " | ".join(type_name(member) for member in get_args(kind))
     if get_origin(kind) is None and isinstance(kind, type):
         return kind.__name__
     return str(kind).replace("typing.", "").replace("collections.abc.", "").replace("pathlib.", "")
@@ -148,12 +152,12 @@ def _require(fits: bool, value: Any) -> Any:
 
 def _check_union(value: Any, members: tuple[Any, ...]) -> Any:
     # First as it stands, so that a str is no Path in ``Path | str``; then with conversions.
-    for one in members:
-        if isinstance(one, type) and type(value) is one:
+    for member in members:
+        if isinstance(member, type) and type(value) is member:
             return value
-    for one in members:
+    for member in members:
         try:
-            return check_value(value, one)
+            return check_value(value, member)
         except Mismatch:
             continue
     raise Mismatch("")
@@ -165,9 +169,9 @@ def _check_sequence(value: Any, build: type, items: tuple[Any, ...]) -> Any:
     if build is tuple and items and items[-1] is not Ellipsis and len(items) > 1:
         if len(value) != len(items):
             raise Mismatch(f"{len(items)} items are expected")
-        return tuple(check_value(one, kind) for one, kind in zip(value, items, strict=True))
+        return tuple(check_value(item, kind) for item, kind in zip(value, items, strict=True))
     kind = items[0] if items else Any
-    return build(check_value(one, kind) for one in value)
+    return build(check_value(item, kind) for item in value)
 
 
 def _check_mapping(value: Any, items: tuple[Any, ...]) -> dict[Any, Any]:
@@ -179,9 +183,9 @@ def _check_mapping(value: Any, items: tuple[Any, ...]) -> dict[Any, Any]:
 
 def _parse_union(text: str, members: tuple[Any, ...]) -> Any:
     # Text fits str always, hence last.
-    for one in sorted(members, key=lambda kind: (kind is str, kind is Path)):
+    for member in sorted(members, key=lambda kind: (kind is str, kind is Path)):
         try:
-            return parse_text(text, one)
+            return parse_text(text, member)
         except Mismatch:
             continue
     raise Mismatch("")

@@ -106,12 +106,12 @@ def private_folder(path: str | os.PathLike[str]) -> int:
     raise _not_private(path, why)
 
 
-def _intruders(found: os.stat_result) -> str | None:
+def _intruders(status: os.stat_result) -> str | None:
     """Who else may write to a folder; None where nobody may."""
-    if found.st_uid != os.geteuid():
-        return f"it belongs to the user {found.st_uid}, and this process is the user {os.geteuid()}"
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"others can write to it (mode {stat.S_IMODE(found.st_mode):04o}; chmod 700 takes that away)"
+    if status.st_uid != os.geteuid():
+        return f"it belongs to the user {status.st_uid}, and this process is the user {os.geteuid()}"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others can write to it (mode {stat.S_IMODE(status.st_mode):04o}; chmod 700 takes that away)"
     return None
 
 

@@ -106,24 +106,24 @@ def make_global_id(scopes: Iterable[str], uuid: str, evolution: int | None = Non
 
 def parse_global_id(text: str) -> GlobalId:
     """Take a global id apart. Raises :class:`IdentityError` (a ``ValueError``) that quotes it."""
-    found = _match(text) if isinstance(text, str) else None
-    if found is None:
+    match = _match(text) if isinstance(text, str) else None
+    if match is None:
         raise IdentityError(
             f"{shown(text)} is no global id: expected 'LAILA:<SCOPE>:GLOBAL_ID:<uuid>' with an optional "
             "'-<evolution>', such as an entry's global_id; to look an entry up by its name use nickname=",
             value=text,
         )
-    scopes, uuid, evolution = found.groups()
+    scopes, uuid, evolution = match.groups()
     return GlobalId(tuple(scopes[:-1].split(":")), uuid, None if evolution is None else int(evolution))
 
 
 def are_constants(ids: Sequence[str]) -> bool:
     """Whether each of ``ids`` is the global id of a constant; many are looked at together, in C."""
     for start in range(0, len(ids), _TOGETHER):
-        some = ids[start : start + _TOGETHER]
+        batch = ids[start : start + _TOGETHER]
         # No shape has a newline in it: there are as many as ids only where each line is one of them.
-        text = "\n".join(some)
-        if not text.isascii() or text.encode().translate(_DIGITS) != b"\n".join([_SHAPE] * len(some)):
+        text = "\n".join(batch)
+        if not text.isascii() or text.encode().translate(_DIGITS) != b"\n".join([_SHAPE] * len(batch)):
             return False
     return True
 
@@ -132,11 +132,11 @@ def last_scope(text: str) -> str:
     """Return the last scope of a global id: what bears it. Raises as :func:`parse_global_id`."""
     if text.isascii() and text.encode().translate(_DIGITS) == _SHAPE:
         return "ENTRY"
-    found = _match(text)
-    if found is None:
+    match = _match(text)
+    if match is None:
         parse_global_id(text)  # raises, naming what is wrong
         raise AssertionError("unreachable")
-    scopes: str = found[1]
+    scopes: str = match[1]
     return scopes[scopes.rfind(":", 0, -1) + 1 : -1]
 
 
@@ -155,11 +155,11 @@ def may_evolve(key: str) -> bool:
 
 def stem(global_id: str) -> str:
     """Return ``global_id`` without its evolution: what all evolutions of an entry share."""
-    found = _match(global_id)
-    if found is None:
+    match = _match(global_id)
+    if match is None:
         parse_global_id(global_id)  # raises, naming what is wrong
         raise AssertionError("unreachable")
-    return global_id if found[3] is None else global_id[: found.start(3) - 1]
+    return global_id if match[3] is None else global_id[: match.start(3) - 1]
 
 
 def universal_namespace() -> UUID:

@@ -203,7 +203,7 @@ class Settings:
         return settings
 
     @classmethod
-    def _is_own_place(cls, given: Mapping[str, object], data: Data) -> bool:
+    def _is_own_place(cls, values: Mapping[str, object], data: Data) -> bool:
         """Whether ``data`` sends secrets nowhere but where they would go without it.
 
         Raises :class:`~laila.errors.SettingsError` where an option was given that is not taken from data.
@@ -211,7 +211,7 @@ class Settings:
         own_place = True
         types = cls._types()
         for name, field in cls._fields().items():
-            value, meta = given.get(name), field.metadata
+            value, meta = values.get(name), field.metadata
             if value is None or name in data.trusted or (meta["from_data"] and meta["binds"] is None):
                 continue
             own = _find(field, None, types[name])
@@ -268,8 +268,8 @@ class Settings:
                     f"the types of {cls.__qualname__}'s options must be importable at run time, "
                     f"not only under TYPE_CHECKING: {error}"
                 ) from error
-        found: dict[str, Any] = cached
-        return found
+        types: dict[str, Any] = cached
+        return types
 
 
 class OptionRow(NamedTuple):
@@ -307,17 +307,17 @@ def _rows(cls: type[Settings]) -> Iterator[OptionRow]:
         meta = field.metadata
         default = _default(field)
         if meta["shown"] is not None:
-            told = meta["shown"]
+            shown_text = meta["shown"]
         elif default is attrs.NOTHING:
-            told = "required"
+            shown_text = "required"
         elif default is None:
-            told = "none"
+            shown_text = "none"
         elif meta["secret"]:
-            told = "not shown"
+            shown_text = "not shown"
         else:
-            told = f"`{shown(plain(default))}`"
+            shown_text = f"`{shown(plain(default))}`"
         text = f"{meta['help']} (secret)".strip() if meta["secret"] else meta["help"]
-        yield OptionRow(name, type_name(types[name]), told, meta["arg"], ", ".join(meta["env"]), text)
+        yield OptionRow(name, type_name(types[name]), shown_text, meta["arg"], ", ".join(meta["env"]), text)
 
 
 def _default(field: attrs.Attribute[Any]) -> object:
@@ -325,20 +325,20 @@ def _default(field: attrs.Attribute[Any]) -> object:
     return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
 
 
-def _find(field: attrs.Attribute[Any], given: object, kind: Any) -> object:
+def _find(field: attrs.Attribute[Any], passed: object, kind: Any) -> object:
     """Return the option's value from the first place that has one, or ``NOTHING``."""
-    if given is not None:
-        return _checked(field, given, kind, "in the call")
+    if passed is not None:
+        return _checked(field, passed, kind, "in the call")
     from laila.arguments import args
 
-    found = args.find(field.metadata["arg"])
-    if found is not None and found.value is not None:
+    argument = args.find(field.metadata["arg"])
+    if argument is not None and argument.value is not None:
         where = f"in laila.args.{field.metadata['arg']}"
-        if found.text is not None:
+        if argument.text is not None:
             # A quoted text counts without its quotes.
-            read = found.value if isinstance(found.value, str) else found.text
+            read = argument.value if isinstance(argument.value, str) else argument.text
             return _from_text(field, read, kind, where)
-        return _checked(field, found.value, kind, where)
+        return _checked(field, argument.value, kind, where)
     for variable in field.metadata["env"]:
         text = os.environ.get(variable)
         if text:
@@ -364,13 +364,13 @@ def _refuse_value(
     field: attrs.Attribute[Any], value: object, kind: Any, where: str, error: Mismatch
 ) -> NoReturn:
     if field.metadata["printed"]:
-        told = shown(value, 80)
+        text = shown(value, 80)
         reason = f" ({error})" if str(error) else ""
     else:
         why = "a secret: not shown" if field.metadata["secret"] else "not shown, as it may hold a secret"
-        told, reason = f"of type {type(value).__name__} ({why})", ""
+        text, reason = f"of type {type(value).__name__} ({why})", ""
     raise SettingsError(
-        f"option {shown(field.name)} must be {_named(kind)}, but {where} it is {told}{reason}; "
+        f"option {shown(field.name)} must be {_named(kind)}, but {where} it is {text}{reason}; "
         f"{_where(field)}",
         option=field.name,
     )
@@ -405,8 +405,8 @@ def _source(field: attrs.Attribute[Any]) -> str:
     """Where the user's own configuration has a value."""
     from laila.arguments import args
 
-    found = args.find(field.metadata["arg"])
-    if found is not None and found.value is not None:
+    argument = args.find(field.metadata["arg"])
+    if argument is not None and argument.value is not None:
         return f"laila.args.{field.metadata['arg']}"
     return next((name for name in field.metadata["env"] if os.environ.get(name)), field.name)
 

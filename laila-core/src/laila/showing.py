@@ -141,9 +141,9 @@ def logger(name: str) -> logging.Logger:
     """Return the logger of that name. Each message that it writes is one line, whatever the message shows."""
     from logging import getLogger  # imported late: most processes write no log
 
-    found = getLogger(name)
-    found.addFilter(_one_line)  # which the logger has once, however often this is called
-    return found
+    log = getLogger(name)
+    log.addFilter(_one_line)  # which the logger has once, however often this is called
+    return log
 
 
 def shown_url(url: str) -> str:

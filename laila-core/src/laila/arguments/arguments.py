@@ -38,10 +38,10 @@ def too_deep(values: object) -> bool:
         for value in level:
             value = value.value if isinstance(value, Text) else value
             if isinstance(value, Mapping):
-                inner |= {id(one): one for one in list(value.values())}
+                inner |= {id(node): node for node in list(value.values())}
             elif isinstance(value, list):
-                inner |= {id(one): one for one in value}
-        level = [one for one in inner.values() if isinstance(one, (Mapping, list, Text))]
+                inner |= {id(node): node for node in value}
+        level = [node for node in inner.values() if isinstance(node, (Mapping, list, Text))]
         if not level:
             return False
     return True
@@ -93,9 +93,9 @@ class Arguments(MutableMapping[str, Any]):
             if character in "._":
                 table = values.get(name[:position])
                 if isinstance(table, Arguments):
-                    found = table.find(name[position + 1 :])
-                    if found is not None:
-                        return found
+                    item = table.find(name[position + 1 :])
+                    if item is not None:
+                        return item
         # hdf5.path may have come from a flat source as hdf5_path.
         return self.find(name.replace(".", "_")) if "." in name else None
 
@@ -131,10 +131,10 @@ class Arguments(MutableMapping[str, Any]):
         }
 
     def __getitem__(self, name: str) -> Any:
-        found = self.find(name) if isinstance(name, str) else None
-        if found is None:
+        item = self.find(name) if isinstance(name, str) else None
+        if item is None:
             raise self._missing(name)
-        return found.value
+        return item.value
 
     def __setitem__(self, name: str, value: object) -> None:
         if not isinstance(name, str) or not name:
@@ -178,10 +178,10 @@ class Arguments(MutableMapping[str, Any]):
 
     def __getattr__(self, name: str) -> Any:
         # Protocol probes (copy, pickle, IPython) ask for dunder names; no argument answers them.
-        found = None if name.startswith("__") else self.find(name)
-        if found is None:
+        item = None if name.startswith("__") else self.find(name)
+        if item is None:
             raise self._missing(name)
-        return found.value
+        return item.value
 
     def __setattr__(self, name: str, value: object) -> None:
         if name.startswith("_") or hasattr(type(self), name):
@@ -218,7 +218,7 @@ class Arguments(MutableMapping[str, Any]):
         from difflib import get_close_matches
 
         wanted = str(name).replace("_", ".")
-        names = [one for one in islice(self._names(), _MOST_COMPARED) if len(one) <= _LONGEST_COMPARED]
+        names = [known for known in islice(self._names(), _MOST_COMPARED) if len(known) <= _LONGEST_COMPARED]
         close = get_close_matches(wanted, names, n=3) if len(wanted) <= _LONGEST_COMPARED else ()
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         return MissingArgumentError(

@@ -165,9 +165,9 @@ def _merge(target: MutableMapping[str, object], table: Mapping[str, object]) -> 
 
 def _joined(values: Mapping[str, object]) -> dict[str, object]:
     """Return the values of nested tables under their joined names."""
-    found: dict[str, object] = {}
+    joined: dict[str, object] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             for inner, item in [*value.items(), *_joined(value).items()]:
-                found.setdefault(f"{name}_{inner}", item)
-    return found
+                joined.setdefault(f"{name}_{inner}", item)
+    return joined

@@ -32,12 +32,12 @@ def allocate(nbytes: int) -> memoryview:
     if nbytes < _LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):  # which is Linux's
         return memoryview(bytearray(nbytes))
     try:
-        found = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory_map = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
         raise _too_much(nbytes) from error
     with suppress(OSError):  # a kernel without large pages gives small ones
-        found.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(found)
+        memory_map.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(memory_map)
 
 
 def _too_much(nbytes: int) -> PoolError:
@@ -56,25 +56,25 @@ def memory_limit() -> int:
         The bytes that the machine has, or fewer where a container or a limit of the process allows fewer.
     """
     try:
-        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        found = 1 << 62  # a system that does not tell
+        limit = 1 << 62  # a system that does not tell
     with suppress(ImportError, OSError, ValueError):  # a system without such limits
         import resource
 
         for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
             soft, _ = resource.getrlimit(kind)
-            found = found if soft == resource.RLIM_INFINITY else min(found, soft)
+            limit = limit if soft == resource.RLIM_INFINITY else min(limit, soft)
     # Version 2 of control groups, as this process sees its own; then the same of version 1.
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes", *_own_groups()):
         with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
-            found = min(found, int(file.read()))  # "max" is no number, and no limit
-    return found
+            limit = min(limit, int(file.read()))  # "max" is no number, and no limit
+    return limit
 
 
 def _own_groups() -> list[str]:
     """The files that say the limits of this process's control group, and of those around it."""
-    found: list[str] = []
+    groups: list[str] = []
     with suppress(OSError, ValueError), open("/proc/self/cgroup", encoding="utf-8") as file:
         for line in file:
             number, controllers, path = line.strip().split(":", 2)
@@ -84,5 +84,5 @@ def _own_groups() -> list[str]:
             name = "memory.max" if number == "0" else "memory.limit_in_bytes"
             for part in path.strip("/").split("/"):
                 group = f"{group}/{part}"
-                found.append(f"{group}/{name}")
-    return found
+                groups.append(f"{group}/{name}")
+    return groups

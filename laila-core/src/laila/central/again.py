@@ -55,49 +55,53 @@ def _differing(pool: Pool, url: str, options: Mapping[str, object]) -> str:
     try:
         if pools().get(url.partition(":")[0].lower()) is not kind:
             return "kind of pool"
-        given = arguments_of(kind, lambda: kind.from_url(url, **options))
+        arguments = arguments_of(kind, lambda: kind.from_url(url, **options))
     except PluginError:
         return "kind of pool"
-    if given is None:
+    if arguments is None:
         return "URL"
-    if given.pop("nickname", None) != pool.nickname:
+    if arguments.pop("nickname", None) != pool.nickname:
         return "nickname"
-    given.pop("write", None)
-    if not _same_transformations(pool, given.pop("transformations", ())):
+    arguments.pop("write", None)
+    if not _same_transformations(pool, arguments.pop("transformations", ())):
         return "list of transformations"
-    names = _settings(pool, given) if pool.settings is not None else _arguments(pool, given)
+    names = _settings(pool, arguments) if pool.settings is not None else _arguments(pool, arguments)
     return ", ".join(names)
 
 
-def _same_transformations(pool: Pool, given: Any) -> bool:
+def _same_transformations(pool: Pool, transformations: Any) -> bool:
     from laila.transform import TransformationSequence
 
-    return TransformationSequence(given) == (pool.transformations or TransformationSequence())
+    return TransformationSequence(transformations) == (pool.transformations or TransformationSequence())
 
 
-def _settings(pool: Pool, given: dict[str, object]) -> list[str]:
+def _settings(pool: Pool, arguments: dict[str, object]) -> list[str]:
     """The options that differ, whichever were given and whichever are defaults."""
     kind: Any = type(pool.settings)
     fields = kind._fields()
-    if "prefix" in given and "key_prefix" in fields:
-        given["key_prefix"] = given.pop("prefix")
-    plain = {name: fspath(value) if isinstance(value, PathLike) else value for name, value in given.items()}
+    if "prefix" in arguments and "key_prefix" in fields:
+        arguments["key_prefix"] = arguments.pop("prefix")
+    plain = {
+        name: fspath(value) if isinstance(value, PathLike) else value for name, value in arguments.items()
+    }
     made = getattr(kind, "of", kind.resolve)({name: plain[name] for name in plain if name in fields})
     return [
         name for name in fields if not _same(pool, name, getattr(pool.settings, name), getattr(made, name))
     ]
 
 
-def _arguments(pool: Pool, given: dict[str, object]) -> list[str]:
+def _arguments(pool: Pool, arguments: dict[str, object]) -> list[str]:
     """The arguments that differ, of a class that has no settings."""
     ours = {name: value for name, value in pool._arguments().items() if name != "nickname"}
-    return [name for name in {**ours, **given} if not _same(pool, name, ours.get(name), given.get(name))]
+    return [
+        name for name in {**ours, **arguments} if not _same(pool, name, ours.get(name), arguments.get(name))
+    ]
 
 
-def _same(pool: Pool, name: str, ours: object, given: object) -> bool:
-    if name == "path" and isinstance(given, str):
+def _same(pool: Pool, name: str, ours: object, theirs: object) -> bool:
+    if name == "path" and isinstance(theirs, str):
         place = getattr(pool, "path", None)
-        return isinstance(place, str) and isabs(place) and realpath(place) == realpath(expanduser(given))
-    if name == "key_prefix" and isinstance(ours, str) and isinstance(given, str):
-        return ours.strip("/") == given.strip("/")
-    return ours == given
+        return isinstance(place, str) and isabs(place) and realpath(place) == realpath(expanduser(theirs))
+    if name == "key_prefix" and isinstance(ours, str) and isinstance(theirs, str):
+        return ours.strip("/") == theirs.strip("/")
+    return ours == theirs

@@ -51,16 +51,16 @@ def taken_names(
     if not asked:
         return taken
     try:
-        found = pool.namesakes(list(asked))
+        namesakes = pool.namesakes(list(asked))
     except OSError as error:
         if isinstance(error, PermissionError) or error.errno == EACCES:
             return taken
         raise
-    for places, there in zip(asked.values(), found, strict=True):
-        for i in places if there is not None else ():
-            one = blobs[i]
-            if one is not None and there is not None:
-                taken[i] = _taken(one, there, f"pool {shown(pool.label)}")
+    for places, namesake in zip(asked.values(), namesakes, strict=True):
+        for i in places if namesake is not None else ():
+            checked = blobs[i]
+            if checked is not None and namesake is not None:
+                taken[i] = _taken(checked, namesake, f"pool {shown(pool.label)}")
     return taken
 
 
@@ -90,12 +90,16 @@ def missing_leaves(
     ``leaves`` maps the place of a manifest to the ids to look for; ``keys`` are the manifests' ids. Ids that
     are ``known`` to be there are not looked for. Asks the pool once.
     """
-    every = list(dict.fromkeys(leaf for some in leaves.values() for leaf in some if leaf not in known))
+    every = list(
+        dict.fromkeys(leaf for leaf_ids in leaves.values() for leaf in leaf_ids if leaf not in known)
+    )
     if not every:
         return {}
-    absent = {leaf for leaf, there in zip(every, pool.present(every), strict=True) if not there}
-    missing = {i: [leaf for leaf in some if leaf in absent] for i, some in leaves.items()} if absent else {}
-    return {i: _missing(keys[i], some, pool) for i, some in missing.items() if some}
+    absent = {leaf for leaf, exists in zip(every, pool.present(every), strict=True) if not exists}
+    missing = (
+        {i: [leaf for leaf in leaf_ids if leaf in absent] for i, leaf_ids in leaves.items()} if absent else {}
+    )
+    return {i: _missing(keys[i], leaf_ids, pool) for i, leaf_ids in missing.items() if leaf_ids}
 
 
 def stays_as_it_is(pool: Pool, blobs: Sequence[Blob]) -> list[bool]:
@@ -119,7 +123,7 @@ def stays_as_it_is(pool: Pool, blobs: Sequence[Blob]) -> list[bool]:
 
 
 def _alike(head: Blob | BlobHead, blob: Blob) -> bool:
-    signers = [one.signature and one.signature[0] for one in (head, blob)]
+    signers = [blob_or_head.signature and blob_or_head.signature[0] for blob_or_head in (head, blob)]
     return (
         not head.transformations
         and head._meta is not None
@@ -132,11 +136,11 @@ def _alike(head: Blob | BlobHead, blob: Blob) -> bool:
 
 
 def _missing(key: str, leaves: list[str], pool: Pool) -> EntryNotFoundError:
-    some = ", ".join(leaves[:_SHOWN_LEAVES]) + (", …" if len(leaves) > _SHOWN_LEAVES else "")
+    shown_leaves = ", ".join(leaves[:_SHOWN_LEAVES]) + (", …" if len(leaves) > _SHOWN_LEAVES else "")
     what = "a leaf of it is" if len(leaves) == 1 else f"{len(leaves)} leaves of it are"
     return EntryNotFoundError(
-        f"the manifest {key} was not stored: {what} not in pool {shown(pool.label)} ({some}); memorize "
-        "what is missing there first, or pass missing_ok=True",
+        f"the manifest {key} was not stored: {what} not in pool {shown(pool.label)} ({shown_leaves}); "
+        "memorize them there first, or pass missing_ok=True",
         key=leaves[0],
         pool=pool.label,
         missing=leaves,

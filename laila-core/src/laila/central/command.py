@@ -255,7 +255,9 @@ class DefaultCentralCommand(Component, CommandVerbs):
             check_may_wait()
             with self._lock:
                 self._refuse_if_shut_down()
-                local = next((one for one in self._taskforces.values() if one.in_process), None)
+                local = next(
+                    (taskforce for taskforce in self._taskforces.values() if taskforce.in_process), None
+                )
                 if local is None:
                     local = self._make_alpha()
                     self.add_taskforce(local)

@@ -39,7 +39,7 @@ class Events:
             error: BaseException | None = None
             try:
                 outcomes = work()
-                error = next((one for one in outcomes if isinstance(one, BaseException)), None)
+                error = next((outcome for outcome in outcomes if isinstance(outcome, BaseException)), None)
                 return outcomes
             except BaseException as failure:
                 error = failure

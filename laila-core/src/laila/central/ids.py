@@ -69,16 +69,16 @@ def as_keys(named: object) -> list[str]:
             f"give a global id, an Entry, or an iterable of them, not a {type(named).__name__}; "
             "to look up by name use nickname="
         )
-    given = list(named)
-    if set(map(type, given)) == {str} and are_constants(given):
-        return given
-    return [as_key(one) for one in given]
+    items = list(named)
+    if set(map(type, items)) == {str} and are_constants(items):
+        return items
+    return [as_key(item) for item in items]
 
 
-def _refuse_future(given: object) -> None:
+def _refuse_future(item: object) -> None:
     """Raise for a future where what it gives is meant."""
-    if isinstance(given, FutureBase):
-        raise InvalidArgumentError(f"a {type(given).__name__} is not yet what it gives: give its .result")
+    if isinstance(item, FutureBase):
+        raise InvalidArgumentError(f"a {type(item).__name__} is not yet what it gives: give its .result")
 
 
 def check_no_scope(scope: str | None) -> None:
@@ -118,10 +118,10 @@ def at_evolution(
 
 
 def _evolved(key: str, evolution: int | None) -> str:
-    scopes, uuid, given = parse_global_id(key)
+    scopes, uuid, own_evolution = parse_global_id(key)
     if scopes[-1] == "MANIFEST":
         raise IdentityError(f"{key} is a manifest, which has no evolutions: leave evolution= out", value=key)
-    if given is not None and given != evolution:
+    if own_evolution is not None and own_evolution != evolution:
         raise IdentityConflictError(f"evolution={evolution} and the id {key} disagree: give one of them")
     return make_global_id(scopes, uuid, evolution)
 
@@ -133,15 +133,15 @@ def as_entries(entries: object) -> list[Entry]:
         raise InvalidArgumentError(
             f"memorize() takes entries; wrap the {type(entries).__name__} first: laila.constant(…)"
         )
-    given = list(entries)
-    for i, entry in enumerate(given):
+    items = list(entries)
+    for i, entry in enumerate(items):
         if not isinstance(entry, Entry):
             _refuse_future(entry)
             raise InvalidArgumentError(
                 f"memorize() takes entries, and item {i} is a {type(entry).__name__}; "
                 "wrap it first: laila.constant(…)"
             )
-    return given
+    return items
 
 
 def wanted(verb: str, entry_ids: object, nickname: object) -> tuple[bool, list[str], list[str] | None]:

@@ -203,35 +203,35 @@ class DefaultCentralMemory(Component, MemoryVerbs):
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
             )
         pickle = self.pickle
-        given: Sequence[Entry]
+        items: Sequence[Entry]
         if isinstance(entries, Entry) and not isinstance(entries, Manifest):
-            one, given = True, (entries,)
+            single, items = True, (entries,)
             blobs = [to_blob(entries, pickle=pickle, copy=copy, verify=verify)]
             if not (overwrite or watch.anybody) and (filed := _file_new(pool, entries, blobs[0])):
                 return filed
         else:
-            one = isinstance(entries, Manifest)
-            given = (entries,) if one else as_entries(entries)  # type: ignore[assignment]
-            if any(issubclass(kind, Manifest) for kind in set(map(type, given))):
+            single = isinstance(entries, Manifest)
+            items = (entries,) if single else as_entries(entries)  # type: ignore[assignment]
+            if any(issubclass(kind, Manifest) for kind in set(map(type, items))):
                 return self._memorize_manifests(
-                    given,
+                    items,
                     pool,
                     None,
-                    one=one,
+                    single=single,
                     overwrite=overwrite,
                     on_conflict=on_conflict,
                     copy=copy,
                     verify=verify,
                     missing_ok=missing_ok,
                 )
-            blobs = [to_blob(entry, pickle=pickle, copy=copy, verify=verify) for entry in given]
-        mark(given)
+            blobs = [to_blob(entry, pickle=pickle, copy=copy, verify=verify) for entry in items]
+        mark(items)
 
         def write() -> list[Any]:
-            return store_entries(pool, given, blobs, overwrite=overwrite, on_conflict=on_conflict)
+            return store_entries(pool, items, blobs, overwrite=overwrite, on_conflict=on_conflict)
 
         keys = [blob.key for blob in blobs]
-        return self._runner.run("memorize", pool, keys, write, one=one, entries=given, blobs=blobs)
+        return self._runner.run("memorize", pool, keys, write, single=single, entries=items, blobs=blobs)
 
     def remember(
         self,
@@ -261,20 +261,20 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         :class:`~laila.errors.CorruptEntryError`, :class:`~laila.errors.UntrustedPayloadError`.
         """
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
-        one, keys, names = wanted("remember", entry_ids, nickname)
+        single, keys, names = wanted("remember", entry_ids, nickname)
         if evolution is not None:
             keys, names, scope = at_evolution(keys, names, scope, evolution)  # type: ignore[assignment]
         if names is None and scope is None and not (refresh or watch.anybody):
-            found = _find(pool, keys, copy, one=one)
-            if found is not None:
-                return found
+            future = _find(pool, keys, copy, single=single)
+            if future is not None:
+                return future
         if names is None:
             check_no_scope(scope)
 
             def read() -> list[Any]:
                 return reading.remember(pool, keys, copy=copy, missing_ok=missing_ok, refresh=refresh)
 
-            return self._runner.run("remember", pool, keys, read, one=one)
+            return self._runner.run("remember", pool, keys, read, single=single)
         meant = candidates(names, scope)
 
         def read_named() -> list[Any]:
@@ -282,7 +282,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
                 pool, names, meant, copy=copy, missing_ok=missing_ok, refresh=refresh
             )
 
-        return self._runner.run("remember", pool, _flat(meant), read_named, one=one, count=len(names))
+        return self._runner.run("remember", pool, _flat(meant), read_named, single=single, count=len(names))
 
     def forget(
         self,
@@ -301,20 +301,20 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         (:meth:`laila.Manifest.forget` deletes its leaves too). Raises as :meth:`remember` does.
         """
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
-        one, keys, names = wanted("forget", entry_ids, nickname)
+        single, keys, names = wanted("forget", entry_ids, nickname)
         if names is None:
             check_no_scope(scope)
 
             def delete() -> list[Any]:
                 return reading.forget(pool, keys, missing_ok=missing_ok)
 
-            return self._runner.run("forget", pool, keys, delete, one=one)
+            return self._runner.run("forget", pool, keys, delete, single=single)
         meant = candidates(names, scope)
 
         def delete_named() -> list[Any]:
             return reading.forget_named(pool, names, meant, missing_ok=missing_ok)
 
-        return self._runner.run("forget", pool, _flat(meant), delete_named, one=one, count=len(names))
+        return self._runner.run("forget", pool, _flat(meant), delete_named, single=single, count=len(names))
 
     @helpful
     def history(
@@ -328,8 +328,8 @@ class DefaultCentralMemory(Component, MemoryVerbs):
     ) -> list[int]:
         """Return the stored evolutions of a variable, ascending; empty where there are none. Blocks."""
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
-        one, keys, names = wanted("list the history of", entry_id, nickname)
-        if not one:
+        single, keys, names = wanted("list the history of", entry_id, nickname)
+        if not single:
             raise InvalidArgumentError("history() takes one entry at a time")
         of = stem(keys[0]) if names is None else candidates(names, "ENTRY")[0][0]
         return pool.history([of])[0]
@@ -351,7 +351,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
         size = None if batch_size is None else check_batch_size(batch_size, 0)
         group: GroupFuture[Any] = self._memorize_manifests(
-            [manifest], pool, size, one=True, overwrite=overwrite, verify=verify, missing_ok=missing_ok
+            [manifest], pool, size, single=True, overwrite=overwrite, verify=verify, missing_ok=missing_ok
         )
         return group
 
@@ -361,7 +361,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         pool: Pool,
         size: int | None,
         *,
-        one: bool,
+        single: bool,
         overwrite: bool = False,
         on_conflict: str | None = None,
         copy: bool = True,
@@ -379,9 +379,9 @@ class DefaultCentralMemory(Component, MemoryVerbs):
 
         def write() -> list[Any]:
             outcomes = plan.store(pool, size, overwrite=overwrite, missing_ok=missing_ok)
-            return outcomes if one else plan.of_given(outcomes)
+            return outcomes if single else plan.of_given(outcomes)
 
-        count = len(plan.keys) if one else len(given)
+        count = len(plan.keys) if single else len(given)
         return self._runner.run(
             "memorize", pool, plan.keys, write, count=count, entries=plan.entries, blobs=plan.blobs
         )
@@ -452,7 +452,9 @@ def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:
     return Future.completed(blob.key)
 
 
-def _find(pool: Pool, keys: Sequence[str], copy: bool, *, one: bool) -> Future[Any] | GroupFuture[Any] | None:
+def _find(
+    pool: Pool, keys: Sequence[str], copy: bool, *, single: bool
+) -> Future[Any] | GroupFuture[Any] | None:
     """The shortest way of entries out of memory, also where it is a cache; None where they take another."""
     try:
         blobs = pool.find(keys)
@@ -461,11 +463,11 @@ def _find(pool: Pool, keys: Sequence[str], copy: bool, *, one: bool) -> Future[A
     if blobs is None:
         return None
     outcomes = [reading.entry_of(blob, copy, pool) for blob in blobs]
-    if not one:
+    if not single:
         return GroupFuture.completed(outcomes)
     (outcome,) = outcomes
     return Future.failed(outcome) if isinstance(outcome, BaseException) else Future.completed(outcome)
 
 
-def _flat(some: Iterable[Iterable[str]]) -> list[str]:
-    return [one for part in some for one in part]
+def _flat(parts: Iterable[Iterable[str]]) -> list[str]:
+    return [item for part in parts for item in part]

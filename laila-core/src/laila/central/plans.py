@@ -90,8 +90,8 @@ def _parted(
         places[key] = i
         if key[-37] != ":":
             places.setdefault(key.rpartition("-")[0], i)
-    needs = [[n for leaf in some if (n := places.get(leaf, i)) != i] for i, some in trees.items()]
-    return needs, {i: [leaf for leaf in some if leaf not in places] for i, some in trees.items()}
+    needs = [[n for leaf in ids if (n := places.get(leaf, i)) != i] for i, ids in trees.items()]
+    return needs, {i: [leaf for leaf in ids if leaf not in places] for i, ids in trees.items()}
 
 
 def store_plan(
@@ -124,10 +124,10 @@ def store_plan(
 
     try:
         outcomes.update(taken_names(pool, plan.blobs[:first], plan.held))
-        found = learn(pool, list(dict.fromkeys(leaf for some in plan.unknown.values() for leaf in some)))
+        exists = learn(pool, list(dict.fromkeys(leaf for batch in plan.unknown.values() for leaf in batch)))
         if not missing_ok:
-            outcomes.update(missing_leaves(pool, plan.leaves, plan.keys, found))
-        plan.learn(found)
+            outcomes.update(missing_leaves(pool, plan.leaves, plan.keys, exists))
+        plan.learn(exists)
     except Exception as error:  # noqa: BLE001 - the outcome of all of it: nothing was written
         return [error] * len(plan.keys)
     outcomes.update(_cascade(plan.needs, plan.keys, outcomes, plan.asked))
@@ -138,11 +138,11 @@ def store_plan(
         # Manifests that are all there are memorized again to be sure of them: then every entry is read.
         keys = [plan.keys[i] for i in before]
         again = bool(before) and all(last.exist_here(plan.keys[first:]))
-        there = last.whole_here(keys) if again else last.exist_here(keys)
-        outcomes.update((i, plan.keys[i]) for i, found in zip(before, there, strict=True) if found)
+        stored = last.whole_here(keys) if again else last.exist_here(keys)
+        outcomes.update((i, plan.keys[i]) for i, exists in zip(before, stored, strict=True) if exists)
         *slices, final = [*_slices(plan, [i for i in range(first) if i not in outcomes], size)] or [[]]
-        for some in slices:
-            store_some(some)
+        for batch in slices:
+            store_some(batch)
         apart = (
             overwrite
             or len(final) + plan.manifests == 1
@@ -156,7 +156,7 @@ def store_plan(
     for i, needs in enumerate(plan.needs, first):
         if i in outcomes:
             continue
-        failed = [one for n in needs if not isinstance(one := outcomes.get(n), str)]
+        failed = [entry_outcome for n in needs if not isinstance(entry_outcome := outcomes.get(n), str)]
         if not failed:
             try:
                 store_some([i])
@@ -184,14 +184,14 @@ def _cascade(
     alone: dict[int, Outcome] = {}
     needed: set[int] = set(asked)
     first = len(keys) - len(needs)
-    for i, some in enumerate(needs, first):
-        failed = next((outcomes[n] for n in some if n in outcomes), None)
+    for i, places in enumerate(needs, first):
+        failed = next((outcomes[n] for n in places if n in outcomes), None)
         if failed is not None:
             outcomes.setdefault(i, _refused(keys[i], failed))
         if i in outcomes:
-            alone.update(dict.fromkeys(some, outcomes[i]))
+            alone.update(dict.fromkeys(places, outcomes[i]))
         else:
-            needed.update(some)
+            needed.update(places)
     return {**{i: error for i, error in alone.items() if i < first and i not in needed}, **outcomes}
 
 
@@ -199,17 +199,17 @@ def _slices(plan: Plan, places: Sequence[int], size: int | None) -> Iterator[Seq
     if size is not None:
         yield from (places[start : start + size] for start in range(0, len(places), size))
         return
-    some: list[int] = []
+    batch: list[int] = []
     room = _SLICE_BYTES
     for i in places:
         blob = plan.blobs[i]
-        some.append(i)
+        batch.append(i)
         room -= 0 if blob is None else blob.content_nbytes
         if room <= 0:
-            yield some
-            some, room = [], _SLICE_BYTES
-    if some:
-        yield some
+            yield batch
+            batch, room = [], _SLICE_BYTES
+    if batch:
+        yield batch
 
 
 def _refused(key: str, failed: object) -> ManifestError:

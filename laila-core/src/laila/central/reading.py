@@ -56,11 +56,11 @@ def fetch(
     views: bool = False,
 ) -> list[Found]:
     """The same, but the blobs as they are stored: what is sent on to a peer is not decoded here."""
-    found = _load(pool, keys, refresh, deferred, views)
-    if missing_ok or None not in found:
-        return found
+    blobs = _load(pool, keys, refresh, deferred, views)
+    if missing_ok or None not in blobs:
+        return blobs
     where = pool.chain()[-1] if refresh else pool  # where it was looked for
-    return [_missing(key, where) if one is None else one for key, one in zip(keys, found, strict=True)]
+    return [_missing(key, where) if blob is None else blob for key, blob in zip(keys, blobs, strict=True)]
 
 
 def remember_named(
@@ -73,8 +73,8 @@ def remember_named(
     refresh: bool = False,
 ) -> list[Entry | BaseException | None]:
     """The same for nicknames: ``keys`` has for each name the ids that it may mean."""
-    found = fetch_named(pool, names, keys, missing_ok=missing_ok, refresh=refresh)
-    return [entry_of(one, copy, pool) for one in found]
+    blobs = fetch_named(pool, names, keys, missing_ok=missing_ok, refresh=refresh)
+    return [entry_of(blob, copy, pool) for blob in blobs]
 
 
 def fetch_named(
@@ -86,20 +86,20 @@ def fetch_named(
     refresh: bool = False,
 ) -> list[Found]:
     """Fetch entries by nickname, as the stored blobs; one outcome for each name."""
-    found = iter(_load(pool, [key for some in keys for key in some], refresh))
+    blobs = iter(_load(pool, [key for variants in keys for key in variants], refresh))
     pool = pool.chain()[-1] if refresh else pool
     outcomes: list[Found] = []
-    for name, some in zip(names, keys, strict=True):
-        there = [one for one in [next(found) for _ in some] if one is not None]
-        errors = [one for one in there if isinstance(one, BaseException)]
+    for name, variants in zip(names, keys, strict=True):
+        existing = [blob for blob in [next(blobs) for _ in variants] if blob is not None]
+        errors = [blob for blob in existing if isinstance(blob, BaseException)]
         if errors:  # what the name means is not known before the damage is mended
             outcomes.append(errors[0])
-        elif len(there) > 1:
+        elif len(existing) > 1:
             outcomes.append(_ambiguous(name))
-        elif there:
-            outcomes.append(there[0])
+        elif existing:
+            outcomes.append(existing[0])
         else:
-            outcomes.append(None if missing_ok else _missing_name(name, some, pool))
+            outcomes.append(None if missing_ok else _missing_name(name, variants, pool))
     return outcomes
 
 
@@ -113,11 +113,14 @@ def forget(pool: Pool, keys: Sequence[str], *, missing_ok: bool) -> list[BaseExc
     stems = [key for key in every if not gone[key] and may_evolve(key)]
     if stems:
         numbered = [
-            [f"{stem}-{n}" for n in some] for stem, some in zip(stems, pool.deletable(stems), strict=True)
+            [f"{stem}-{n}" for n in variants]
+            for stem, variants in zip(stems, pool.deletable(stems), strict=True)
         ]
-        answers = iter(pool.delete([key for some in numbered for key in some]) if any(numbered) else ())
-        for stem, some in zip(stems, numbered, strict=True):
-            gone[stem] = sum(next(answers) for _ in some) > 0
+        answers = iter(
+            pool.delete([key for variants in numbered for key in variants]) if any(numbered) else ()
+        )
+        for stem, variants in zip(stems, numbered, strict=True):
+            gone[stem] = sum(next(answers) for _ in variants) > 0
     return [None if gone[key] or missing_ok else _missing(key, pool) for key in keys]
 
 
@@ -125,22 +128,22 @@ def forget_named(
     pool: Pool, names: Sequence[str], keys: Sequence[Sequence[str]], *, missing_ok: bool
 ) -> list[BaseException | None]:
     """Delete by nickname; a name that means an entry and a manifest deletes neither."""
-    flat = [key for some in keys for key in some]
+    flat = [key for variants in keys for key in variants]
     tiers = pool.store_tiers()
     evolves = [key for key in flat if may_evolve(key)]
-    there = {key for key, some in zip(evolves, pool.deletable(evolves), strict=True) if some}
-    there.update(key for key in flat if any(tier.exists(key) for tier in tiers))
+    existing = {key for key, variants in zip(evolves, pool.deletable(evolves), strict=True) if variants}
+    existing.update(key for key in flat if any(tier.exists(key) for tier in tiers))
     outcomes: list[BaseException | None] = []
     meant: dict[int, str] = {}
-    for i, (name, some) in enumerate(zip(names, keys, strict=True)):
-        present = [key for key in some if key in there]
+    for i, (name, variants) in enumerate(zip(names, keys, strict=True)):
+        present = [key for key in variants if key in existing]
         if len(present) == 1:
             meant[i] = present[0]
             outcomes.append(None)
         elif present:
             outcomes.append(_ambiguous(name))
         else:
-            outcomes.append(None if missing_ok else _missing_name(name, some, pool))
+            outcomes.append(None if missing_ok else _missing_name(name, variants, pool))
     for i, outcome in zip(meant, forget(pool, list(meant.values()), missing_ok=missing_ok), strict=True):
         outcomes[i] = outcome
     return outcomes
@@ -149,11 +152,11 @@ def forget_named(
 def _load(
     pool: Pool, keys: Sequence[str], refresh: bool, deferred: bool = False, views: bool = False
 ) -> list[Found]:
-    found = pool.load(keys, refresh=refresh, deferred=deferred, views=views)
-    if None not in found:
-        return found
+    blobs = pool.load(keys, refresh=refresh, deferred=deferred, views=views)
+    if None not in blobs:
+        return blobs
     # What is no constant may be a variable: those are asked for once more, by their newest evolution.
-    absent = [i for i, one in enumerate(found) if one is None and may_evolve(keys[i])]
+    absent = [i for i, blob in enumerate(blobs) if blob is None and may_evolve(keys[i])]
     if absent:
         last = zip(absent, pool.newest([keys[i] for i in absent], refresh=refresh), strict=True)
         newest = {i: key for i, key in last if key is not None}
@@ -162,17 +165,17 @@ def _load(
             if newest
             else ()
         )
-        for i, one in zip(newest, again, strict=True):
-            found[i] = one
-    return found
+        for i, blob in zip(newest, again, strict=True):
+            blobs[i] = blob
+    return blobs
 
 
-def entry_of(found: Found, copy: bool, pool: Pool, *, consume: bool = False) -> Entry | BaseException | None:
-    """Return the entry of ``found``, a blob from ``pool``; or an error, given or raised by decoding."""
-    if found is None or isinstance(found, BaseException):
-        return found
+def entry_of(stored: Found, copy: bool, pool: Pool, *, consume: bool = False) -> Entry | BaseException | None:
+    """Return the entry of ``stored``, a blob from ``pool``; or an error, given or raised by decoding."""
+    if stored is None or isinstance(stored, BaseException):
+        return stored
     try:
-        entry = from_blob(found, copy=copy, consume=consume)
+        entry = from_blob(stored, copy=copy, consume=consume)
         entry._pool = pool._uuid
         return entry
     except CorruptEntryError as error:

@@ -167,7 +167,9 @@ class DefaultPoolRouter(Component):
             if pool is not None and pool.closed:
                 for table in (self._pools, self._affinities, self._made):
                     table.pop(pool.global_id, None)
-                self._nicknames = {name: one for name, one in self._nicknames.items() if one is not pool}
+                self._nicknames = {
+                    name: named for name, named in self._nicknames.items() if named is not pool
+                }
 
     def extend(self, pool: Pool, *, affinity: float | None = None, pool_nickname: str | None = None) -> None:
         """Register ``pool``; ``affinity`` is its priority (higher is preferred, 0 by default).

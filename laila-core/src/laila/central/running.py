@@ -49,7 +49,7 @@ class Runner:
             keys: Sequence[str],
             work: Work,
             *,
-            one: bool,
+            single: bool,
             count: int | None = None,
             entries: Sequence[Entry] = (),
             blobs: Sequence[Blob | None] = (),
@@ -74,7 +74,7 @@ class Runner:
         keys: Sequence[str],
         work: Work,
         *,
-        one: bool = False,
+        single: bool = False,
         count: int | None = None,
         entries: Sequence[Entry] = (),
         blobs: Sequence[Blob | None] = (),
@@ -90,29 +90,29 @@ class Runner:
         if count and _waits(pool, writes=verb == "memorize"):
             size = sum(blob.content_nbytes for blob in blobs if blob is not None)
             if size:
-                return self._write(verb, size, work, count, one=one, entries=entries)
-            return self._spawn(verb, work, count, self._dispatch, one=one)
+                return self._write(verb, size, work, count, single=single, entries=entries)
+            return self._spawn(verb, work, count, self._dispatch, single=single)
         try:
             outcomes = work() if count else []
         except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept in the future
             outcomes = [error] * count
-        if not one:
+        if not single:
             return GroupFuture.completed(outcomes)
         (outcome,) = outcomes
         return Future.failed(outcome) if isinstance(outcome, BaseException) else Future.completed(outcome)
 
     @staticmethod
     def _spawn(
-        verb: str, work: Work, count: int, submit: Submitter, *, one: bool
+        verb: str, work: Work, count: int, submit: Submitter, *, single: bool
     ) -> Future[Any] | GroupFuture[Any]:
         def do() -> Any:
-            return _only(work()) if one else work()
+            return _only(work()) if single else work()
 
         do.__qualname__ = verb  # what messages call it
-        return spawn(do, submit) if one else GroupFuture.batch(count, do, submit)
+        return spawn(do, submit) if single else GroupFuture.batch(count, do, submit)
 
     def _write(
-        self, verb: str, size: int, work: Work, count: int, *, one: bool, entries: Sequence[Entry]
+        self, verb: str, size: int, work: Work, count: int, *, single: bool, entries: Sequence[Entry]
     ) -> Future[Any] | GroupFuture[Any]:
         """Submit a write of ``size`` bytes once there is room: now, or in an event loop when it comes."""
         place = self.pending.place(size)
@@ -133,7 +133,7 @@ class Runner:
             unmark(entries)
 
         try:
-            future = self._spawn(verb, write, count, submit, one=one)
+            future = self._spawn(verb, write, count, submit, single=single)
             future.add_callback("cancelled", not_written)
             self.pending.began(place, future)
         except BaseException:  # an interrupt: what was not submitted does not end

@@ -124,8 +124,8 @@ def store_over(pool: Pool, blobs: Sequence[Blob]) -> list[object]:
         outcomes[i] = outcome
         if _is_constant(blobs[i].key) and outcome not in {_CREATED, _SAME}:
             replaced.append(i)
-    some = [blobs[i] for i in replaced]
-    for i, outcome in zip(replaced, pool.store(some, replace=True) if some else (), strict=True):
+    batch = [blobs[i] for i in replaced]
+    for i, outcome in zip(replaced, pool.store(batch, replace=True) if batch else (), strict=True):
         outcomes[i] = outcome
     return outcomes
 

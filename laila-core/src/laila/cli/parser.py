@@ -40,8 +40,8 @@ class Parser(argparse.ArgumentParser):
             names = [each.partition("=")[0] for each in self._given if each.startswith("-")]
             known = [name for name in names if name in message and _is_word(name)]
             message = f"{_UNKNOWN}{' '.join([*known, '…'])} (values are not repeated: one may be a password)"
-        for given in sorted(self._given, key=len, reverse=True):
-            for value in (given, given.partition("=")[2]):
+        for argument in sorted(self._given, key=len, reverse=True):
+            for value in (argument, argument.partition("=")[2]):
                 if value and not _is_word(value):
                     message = message.replace(repr(value), "'…'").replace(value, "…")
         super().error(escaped(message))

@@ -34,7 +34,7 @@ class _Memorizing:
     def __call__(self) -> Any:
         made = self.func()
         several = isinstance(made, list | tuple)
-        if not all(isinstance(one, Entry) for one in (made if several else (made,))):
+        if not all(isinstance(entry, Entry) for entry in (made if several else (made,))):
             raise FutureResultError(
                 f"memorize_to={shown(self.pool)} is for tasks that return an Entry or a list of entries; "
                 "this one "

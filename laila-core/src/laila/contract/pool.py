@@ -247,12 +247,12 @@ class Pool(Authored, Tier):
         """
         if self.blocking or self._closed:
             return None
-        found = self._read_many(keys)
-        for key, one in zip(keys, found, strict=True):
-            if not isinstance(one, Blob) or one.transformations or one.key != key:
+        blobs = self._read_many(keys)
+        for key, blob in zip(keys, blobs, strict=True):
+            if not isinstance(blob, Blob) or blob.transformations or blob.key != key:
                 return None
         self._counter.count(len(keys), 0)
-        return found  # type: ignore[return-value]  # each was looked at
+        return blobs  # type: ignore[return-value]  # each was looked at
 
     # -- the mapping side: this pool alone, except for a missing key -----------------------------------------
 
@@ -277,12 +277,12 @@ class Pool(Authored, Tier):
             from laila.tiering.wrapper import PoolWrapper
 
             return PoolWrapper(self, key.blueprint, key.global_id)
-        found = self.load([check_key(key)])[0]
-        if isinstance(found, BaseException):
-            raise found
-        if found is None:
+        blob = self.load([check_key(key)])[0]
+        if isinstance(blob, BaseException):
+            raise blob
+        if blob is None:
             raise self._not_found(key)
-        return found
+        return blob
 
     if TYPE_CHECKING:
 

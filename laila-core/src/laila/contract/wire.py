@@ -265,15 +265,15 @@ def pack_error(error: BaseException) -> dict[str, object]:
     return packed
 
 
-def unpack_error(given: object) -> Exception:
+def unpack_error(packed: object) -> Exception:
     """Return the error that :func:`pack_error` packed. Never raises: other data becomes a PeerError."""
-    if type(given) is not dict or type(given.get("type")) is not str:
+    if type(packed) is not dict or type(packed.get("type")) is not str:
         return PeerError("the peer answered with an error that says nothing", peer="")
-    name, message = given["type"], given.get("message", "")
+    name, message = packed["type"], packed.get("message", "")
     message = message[:_LONGEST_MESSAGE] if type(message) is str else ""
     if name in errors.__all__:
         kind: type[LailaError] = getattr(errors, name)
-        parts = given.get("parts")
+        parts = packed.get("parts")
         named = parts if type(parts) is dict else {}
         error = kind(message)
         for part, value in named.items():

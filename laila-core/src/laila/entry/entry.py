@@ -60,13 +60,13 @@ def _identity(
     scope: str, *, uuid: str | None, nickname: str | None, global_id: str | None
 ) -> tuple[tuple[str, ...], str, int | None]:
     """Resolve identity arguments, at most one of them, to scopes, uuid and evolution."""
-    given = [
+    arguments = [
         f"{name}={shown(value)}"
         for name, value in (("uuid", uuid), ("nickname", nickname), ("global_id", global_id))
         if value is not None
     ]
-    if len(given) > 1:
-        raise IdentityConflictError(f"{' and '.join(given)} exclude each other: give one of them")
+    if len(arguments) > 1:
+        raise IdentityConflictError(f"{' and '.join(arguments)} exclude each other: give one of them")
     if nickname is not None:
         return (scope,), nickname_uuid(nickname), None
     if uuid is not None:
@@ -164,13 +164,17 @@ class Entry(Identifiable):
 
     @classmethod
     def _check_scopes(cls, scopes: Iterable[str], global_id: str | None) -> tuple[str, ...]:
-        given = tuple(scopes)
-        parsed = parse_global_id(make_global_id(given, new_uuid()))
+        scope_names = tuple(scopes)
+        parsed = parse_global_id(make_global_id(scope_names, new_uuid()))
         if parsed.scopes[-1] != cls._scope:
-            raise IdentityError(f"scopes={list(given)} end in {given[-1]}, not in {cls._scope}", value=given)
-        if global_id is not None and parse_global_id(global_id).scopes != given:
-            raise IdentityConflictError(f"scopes={list(given)} and global_id={shown(global_id)} disagree")
-        return given
+            raise IdentityError(
+                f"scopes={list(scope_names)} end in {scope_names[-1]}, not in {cls._scope}", value=scope_names
+            )
+        if global_id is not None and parse_global_id(global_id).scopes != scope_names:
+            raise IdentityConflictError(
+                f"scopes={list(scope_names)} and global_id={shown(global_id)} disagree"
+            )
+        return scope_names
 
     if not TYPE_CHECKING:  # a type checker knows what there is
 
@@ -305,8 +309,8 @@ class Entry(Identifiable):
         scopes: Iterable[str] = (cls._scope,)
         uuid, evolution = kwargs.get("uuid"), kwargs.get("evolution")
         if global_id is not None:
-            scopes, uuid, found = parse_global_id(global_id)
-            evolution = found if evolution is None else evolution
+            scopes, uuid, own_evolution = parse_global_id(global_id)
+            evolution = own_evolution if evolution is None else evolution
         elif uuid is None:
             nickname = kwargs.get("nickname")
             uuid = new_uuid() if nickname is None else nickname_uuid(nickname)
@@ -518,8 +522,8 @@ def _check_metadata(metadata: object) -> dict[str, object] | None:
         raise InvalidArgumentError(
             f"metadata= is a dict from names to plain values, not a {type(metadata).__name__}"
         )
-    given: dict[str, object] = dict(metadata)  # type: ignore[call-overload]  # as good as a mapping
-    return given
+    fields: dict[str, object] = dict(metadata)  # type: ignore[call-overload]  # as good as a mapping
+    return fields
 
 
 def _check_state(state: object) -> EntryState:

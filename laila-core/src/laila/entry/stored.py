@@ -174,18 +174,18 @@ def serialize(
     return {name: value for name, value in whole.items() if name not in exclude}
 
 
-def recover(kind: type[E], given: Mapping[str, Any] | str | Entry) -> E:
+def recover(kind: type[E], source: Mapping[str, Any] | str | Entry) -> E:
     """Rebuild an entry from what :func:`serialize` gave, or its JSON text; see :meth:`Entry.recover`."""
-    if isinstance(given, str):
+    if isinstance(source, str):
         from json import JSONDecodeError, loads
 
         try:
-            given = loads(given)
+            source = loads(source)
         except (JSONDecodeError, RecursionError) as error:
             raise EntryDictError(f"this is no JSON text of a serialized entry: {error}") from error
-        if not isinstance(given, dict):
+        if not isinstance(source, dict):
             raise EntryDictError("this JSON text is no serialized entry: it holds no object")
-    entry = given if isinstance(given, Entry) else _from_dict(given)
+    entry = source if isinstance(source, Entry) else _from_dict(source)
     if not isinstance(entry, kind):
         raise EntryDictError(
             f"{entry.global_id} is not a {kind.__name__}; recover it with laila.Entry.recover"
@@ -193,32 +193,32 @@ def recover(kind: type[E], given: Mapping[str, Any] | str | Entry) -> E:
     return entry
 
 
-def _from_dict(given: object) -> Entry:
-    if not isinstance(given, dict):
+def _from_dict(fields: object) -> Entry:
+    if not isinstance(fields, dict):
         raise EntryTypeError(
             "recover() takes a serialized entry (a dict or its JSON text) or an Entry, "
-            f"not a {type(given).__name__}"
+            f"not a {type(fields).__name__}"
         )
-    absent = [name for name in ("global_id", "payload") if name not in given]
+    absent = [name for name in ("global_id", "payload") if name not in fields]
     if absent:
         raise EntryDictError(f"this dict is no serialized entry: {' and '.join(absent)} missing")
-    if given.get("format", _FORMAT) != _FORMAT:
+    if fields.get("format", _FORMAT) != _FORMAT:
         raise EntryDictError(
-            f"serialized by a newer laila (format {shown(given['format'])}): this one reads {_FORMAT}"
+            f"serialized by a newer laila (format {shown(fields['format'])}): this one reads {_FORMAT}"
         )
-    key, payload = given["global_id"], given["payload"]
+    key, payload = fields["global_id"], fields["payload"]
     parse_global_id(key)
     if isinstance(payload, str):
         payload = payload.encode("utf-8", "surrogatepass")
     if not isinstance(payload, (bytes, bytearray, memoryview)):
         raise EntryDictError(f"the payload of {key} is a {type(payload).__name__}, not bytes or base64 text")
-    steps = given.get("transformations") or []
+    steps = fields.get("transformations") or []
     if steps:
         from laila.transform import TransformationSequence
 
         try:
             done = tuple((str(name), dict(params)) for name, params in steps)
-            digest = bytes.fromhex(given["digest"])
+            digest = bytes.fromhex(fields["digest"])
         except (KeyError, TypeError, ValueError) as error:
             raise EntryDictError(
                 f"the transformations of {key} are no list of [name, parameters], or its digest is missing"

@@ -121,11 +121,11 @@ def tell_failures(*, raising: bool = False) -> BaseException | None:
     first, _losses.first = (_losses.first, None) if raising else (None, _losses.first)
     for key, reference in list(_watched.items()):
         _watched.pop(key, None)
-        one = reference()
-        telling = None if one is None else one.untold()
-        if one is None or telling is None:
+        failure = reference()
+        telling = None if failure is None else failure.untold()
+        if failure is None or telling is None:
             continue
-        one.hush()
+        failure.hush()
         if raising and first is None:
             first = telling[1].with_traceback(telling[2])
         else:
@@ -193,9 +193,9 @@ def _at_end_of_child() -> None:
 def _hush_all() -> None:
     # The parent logs its own failures.
     for reference in list(_watched.values()):
-        one = reference()
-        if one is not None:
-            one.hush()
+        failure = reference()
+        if failure is not None:
+            failure.hush()
     _watched.clear()
     _losses.__init__()  # type: ignore[misc]
 

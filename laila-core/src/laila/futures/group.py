@@ -121,9 +121,9 @@ class GroupFuture(FutureBase[list[T]]):
         Returns:
             The group.
         """
-        given = outcomes(values)
-        group: GroupFuture[Any] = GroupFuture((Batch(Future.completed(given), len(given.values)),))
-        if given.failures:
+        settled = outcomes(values)
+        group: GroupFuture[Any] = GroupFuture((Batch(Future.completed(settled), len(settled.values)),))
+        if settled.failures:
             register(group)
         return group
 

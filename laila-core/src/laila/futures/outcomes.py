@@ -81,10 +81,10 @@ def checked(count: int, fn: Callable[[], Iterable[Any]]) -> Callable[[], Outcome
     """Return a task that calls ``fn`` for the outcomes of ``count`` items."""
 
     def run_batch() -> Outcomes:
-        given = outcomes(fn())
-        if len(given.values) != count:
-            raise TaskForceError(f"a batch of {count} items gave {len(given.values)} outcomes")
-        return given
+        settled = outcomes(fn())
+        if len(settled.values) != count:
+            raise TaskForceError(f"a batch of {count} items gave {len(settled.values)} outcomes")
+        return settled
 
     run_batch.__qualname__ = str(getattr(fn, "__qualname__", "batch"))
     return run_batch

@@ -74,8 +74,8 @@ class RemoteFuture(Future[T]):
         """Whether user code runs when this settles, which may take long: not for an event loop."""
         listeners = self._listeners
         if listeners is not None:
-            for one in listeners:
-                if isinstance(one, Callback):
+            for listener in listeners:
+                if isinstance(listener, Callback):
                     return True
         return False
 

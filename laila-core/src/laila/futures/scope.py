@@ -49,11 +49,11 @@ class Scope:
             self._futures.append(future)
             if len(self._futures) >= self._prune_at:  # a long scope need not keep what is over and well
                 kept = []
-                for one in self._futures:
-                    if one.finished():
-                        self._pruned += one._count
+                for member in self._futures:
+                    if member.finished():
+                        self._pruned += member._count
                     else:
-                        kept.append(one)
+                        kept.append(member)
                 self._futures = kept
                 self._prune_at = max(_PRUNE_AT, 2 * len(self._futures))
 

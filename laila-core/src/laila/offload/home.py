@@ -128,10 +128,10 @@ class Home:
             )
         self._lost = False
         try:
-            found = self._protocol.add_peer(self._uri, secret)
-            if found != self._policy:
+            answering = self._protocol.add_peer(self._uri, secret)
+            if answering != self._policy:
                 raise PeerRefusedError(
-                    f"at {self._uri} there is another policy than that which submitted this task: {found}",
+                    f"at {self._uri} another policy answers, not the submitter of this task: {answering}",
                     peer=self._uri,
                 )
         except BaseException:

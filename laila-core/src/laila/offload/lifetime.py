@@ -49,13 +49,13 @@ def _finish() -> None:
     global _given_up
     try:
         # Work of one may be submitted by another's: until none has any left.
-        while not _given_up and (busy := [one for one in _taskforces if one.under_way()]):
-            for one in busy:
-                one._resume()
-                _wait_for(one)
+        while not _given_up and (busy := [taskforce for taskforce in _taskforces if taskforce.under_way()]):
+            for taskforce in busy:
+                taskforce._resume()
+                _wait_for(taskforce)
     except KeyboardInterrupt:
         _given_up = True
-        ends = [one.give_up() for one in _taskforces]
+        ends = [taskforce.give_up() for taskforce in _taskforces]
         _log(
             "interrupted at exit: %d tasks that had not started were dropped, and %d that had were "
             "broken off",
@@ -81,9 +81,9 @@ def _wait_for(taskforce: RemoteTaskForce) -> None:
 
 def _end() -> None:
     _finish()
-    for one in _taskforces:
+    for taskforce in _taskforces:
         with suppress(KeyboardInterrupt):
-            one.shutdown(wait=not _given_up, cancel_pending=_given_up)
+            taskforce.shutdown(wait=not _given_up, cancel_pending=_given_up)
 
 
 def _log(message: str, *values: object) -> None:

@@ -67,9 +67,9 @@ class SubmittersPool(Pool):
 
     def _call(self, verb: str, *calls: Sequence[object], again: bool = False, **options: object) -> list[Any]:
         self._check_open()
-        given = {"pool_id": self._there, **{name: value for name, value in options.items() if value}}
+        arguments = {"pool_id": self._there, **{name: value for name, value in options.items() if value}}
         try:
-            return self._way.call(f"central.memory.{verb}", calls, given, again=again)
+            return self._way.call(f"central.memory.{verb}", calls, arguments, again=again)
         except (PeerError, PluginError, SettingsError) as error:
             raise PoolUnreachableError(
                 f"the pool {shown(self.label)} cannot be used here: {self._reason}; reaching it through that "
@@ -85,10 +85,10 @@ class SubmittersPool(Pool):
         """Read blobs of the chain over there. The id of a variable gives its newest evolution."""
         if not keys:
             return []
-        (found,) = self._call("remember", [list(keys)], again=True, missing_ok=True, refresh=refresh)
-        absent = found.count(None)
-        self._counter.count(len(found) - absent, absent)
-        return list(found)
+        (blobs,) = self._call("remember", [list(keys)], again=True, missing_ok=True, refresh=refresh)
+        absent = blobs.count(None)
+        self._counter.count(len(blobs) - absent, absent)
+        return list(blobs)
 
     def load_here(
         self,
@@ -100,8 +100,8 @@ class SubmittersPool(Pool):
     ) -> list[Blob | BaseException | None]:
         """Read what is filed under exactly these keys."""
         return [
-            None if isinstance(one, Blob) and one.key != key else one
-            for key, one in zip(keys, self.load(keys), strict=True)
+            None if isinstance(blob, Blob) and blob.key != key else blob
+            for key, blob in zip(keys, self.load(keys), strict=True)
         ]
 
     def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
@@ -148,10 +148,10 @@ class SubmittersPool(Pool):
     # -- what an author writes -------------------------------------------------------------------------------
 
     def _read(self, key: str) -> Blob | None:
-        (found,) = self.load_here([key])
-        if isinstance(found, BaseException):
-            raise found
-        return found
+        (blob,) = self.load_here([key])
+        if isinstance(blob, BaseException):
+            raise blob
+        return blob
 
     def _write(self, key: str, blob: Blob) -> None:
         (outcome,) = self.store_here([blob], replace=True)

@@ -264,11 +264,11 @@ class RemoteTaskForce(TaskForce):
                     self._ship(ready)
             except Exception as error:  # noqa: BLE001 - an engine may fail in any way: it is the tasks' outcome
                 for parcel in ready:
-                    told = TaskForceError(
+                    refusal = TaskForceError(
                         f"{self!r} could not hand over the task {parcel.name}: {said(error)}"
                     )
-                    told.__cause__ = error
-                    self._settle(parcel, FAILED, Failure(told, parcel.name))
+                    refusal.__cause__ = error
+                    self._settle(parcel, FAILED, Failure(refusal, parcel.name))
         self._end_if_done()
 
     def _take(self) -> list[Parcel] | None:
@@ -299,11 +299,11 @@ class RemoteTaskForce(TaskForce):
         try:
             good, value, trace = self.loads(outcome)
         except BaseException as error:  # noqa: BLE001 - unpickling runs code of the user's classes
-            told = TaskForceError(
+            refusal = TaskForceError(
                 f"what {parcel.name} returned cannot be unpacked here ({type(error).__name__}: {said(error)})"
             )
-            told.__cause__ = error
-            self._settle(parcel, FAILED, Failure(told, parcel.name))
+            refusal.__cause__ = error
+            self._settle(parcel, FAILED, Failure(refusal, parcel.name))
             return
         if good:
             self._settle(parcel, FINISHED, value)
@@ -330,12 +330,12 @@ class RemoteTaskForce(TaskForce):
             self._hand_over()
             return
         times = "" if parcel.starts < 2 else f" It was started {parcel.starts} times."
-        told = WorkerLostError(
+        loss = WorkerLostError(
             f"the task {parcel.name} is lost: its worker process {how}.{times} Other tasks go on; what it "
             "had memorized is stored. Submit it again if it may run twice, or give the task force retries=",
             task=parcel.name,
         )
-        self._settle(parcel, FAILED, Failure(told, parcel.name))
+        self._settle(parcel, FAILED, Failure(loss, parcel.name))
 
     def _settle(self, parcel: Parcel, state: int, value: object) -> None:
         with self._lock:
@@ -437,11 +437,11 @@ class RemoteTaskForce(TaskForce):
             ended, self._ended = self._ended, True
         dropped = sum(parcel.task.future.cancel() for parcel in queued)
         for parcel in out:
-            told = TaskForceError(
+            refusal = TaskForceError(
                 f"the task {parcel.name} was broken off: the program was interrupted while it waited for "
                 "it at its end"
             )
-            failure = Failure(told, parcel.name)
+            failure = Failure(refusal, parcel.name)
             failure.seen = True  # the user did it, and is told how many there were
             self._settle(parcel, FAILED, failure)
         if self._opened and not ended:

@@ -271,25 +271,27 @@ def _home(ticket: Mapping[str, Any], secrets: Mapping[str, Mapping[str, Any]]) -
 
 def _reasons(models: Iterable[PoolModel], ticket: Mapping[str, Any]) -> dict[str, str]:
     """Why some pools cannot be what they were at the submitter, by uuid."""
-    found = {one.uuid: ticket["reasons"].get(one.uuid) or _elsewhere(one, ticket["host"]) for one in models}
-    return {uuid: reason for uuid, reason in found.items() if reason is not None}
+    reasons = {
+        model.uuid: ticket["reasons"].get(model.uuid) or _elsewhere(model, ticket["host"]) for model in models
+    }
+    return {uuid: reason for uuid, reason in reasons.items() if reason is not None}
 
 
 def _spread(models: Iterable[PoolModel], reasons: dict[str, str]) -> None:
-    """Leave a chain to the submitter from its first tier on where it is to do one of them: it stays whole."""
-    by_uuid = {one.uuid: one for one in models}
-    for one in by_uuid.values():
-        tier: PoolModel | None = one
+    """Leave a chain to the submitter from the first tier that the submitter must do: it stays whole."""
+    by_uuid = {first.uuid: first for first in models}
+    for first in by_uuid.values():
+        tier: PoolModel | None = first
         while tier is not None and tier.uuid not in reasons:
             tier = by_uuid.get(tier.origin or "")
         if tier is not None:
-            reasons[one.uuid] = reasons[tier.uuid]
+            reasons[first.uuid] = reasons[tier.uuid]
 
 
 def _pool_here(model: PoolModel, secrets: Mapping[str, Any], built: list[Component]) -> Pool:
     problems: list[str] = []
-    found = build([model], pools(), Pool, "pools", secrets, built, problems)  # type: ignore[type-abstract]
-    return _stand_in(model, "; ".join(problems), None) if problems else found[model.uuid]
+    made = build([model], pools(), Pool, "pools", secrets, built, problems)  # type: ignore[type-abstract]
+    return _stand_in(model, "; ".join(problems), None) if problems else made[model.uuid]
 
 
 def _stand_in(model: PoolModel, reason: str, home: Home | None) -> Pool:
@@ -322,7 +324,9 @@ def _elsewhere(model: PoolModel, host: str) -> str | None:
     path = model.options.get("path")
     if isinstance(path, str) and not os.path.exists(path):
         return f"{path} is a file or folder of the host {host}, and not on this one, {node()}"
-    local = next((one for one in model.options.values() if isinstance(one, str) and is_local(one)), None)
+    local = next(
+        (value for value in model.options.values() if isinstance(value, str) and is_local(value)), None
+    )
     return local and f"{local} is reached on the host {host} alone, and this one is {node()}"
 
 

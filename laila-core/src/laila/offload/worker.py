@@ -324,14 +324,14 @@ def _packed(name: str, outcome: _Outcome, dumps: Dumps, loads: Loads) -> bytes |
     except Exception as error:  # noqa: BLE001 - a class's own reduce may raise anything
         kind = type(value).__name__
         if good:
-            told = TaskForceError(
+            failure = TaskForceError(
                 f"the task {name} returned a {kind}, which cannot be sent to the process that submitted it "
                 f"({type(error).__name__}: {said(error)}); return plain data, or memorize it and return "
                 "its id"
             )
         else:
-            told = TaskForceError(
+            failure = TaskForceError(
                 f"the task {name} raised {kind}: {value}; that error cannot be sent to the process that "
                 f"submitted the task ({type(error).__name__}: {said(error)})"
             )
-        return dumps((False, told, trace or _failed(error)[2]))
+        return dumps((False, failure, trace or _failed(error)[2]))

@@ -24,53 +24,55 @@ def wrong(what: str) -> PeerError:
     return PeerError(f"the peer answered {what}: it is no laila peer, or means harm", peer="")
 
 
-def checked(found: Any, count: int) -> list[Any]:
-    """Return the list of outcomes that ``found`` should be."""
-    if type(found) is not list:
-        raise wrong(f"with a {type(found).__name__} for a list of outcomes")
-    if len(found) != count:
-        raise wrong(f"with {len(found)} outcomes for {count} items")
-    return found
+def checked(answer: Any, count: int) -> list[Any]:
+    """Return the list of outcomes that ``answer`` should be."""
+    if type(answer) is not list:
+        raise wrong(f"with a {type(answer).__name__} for a list of outcomes")
+    if len(answer) != count:
+        raise wrong(f"with {len(answer)} outcomes for {count} items")
+    return answer
 
 
-def forgotten(found: Any, meant: Sequence[object]) -> list[Any]:
+def forgotten(answer: Any, meant: Sequence[object]) -> list[Any]:
     """Return the outcomes of what was to be deleted: each None, or an error."""
     return [
-        one if one is None or isinstance(one, Exception) else wrong(f"with a {type(one).__name__}")
-        for one in checked(found, len(meant))
+        outcome
+        if outcome is None or isinstance(outcome, Exception)
+        else wrong(f"with a {type(outcome).__name__}")
+        for outcome in checked(answer, len(meant))
     ]
 
 
-def only(found: list[Any]) -> Any:
+def only(outcomes: list[Any]) -> Any:
     """Return the one outcome, or raise it."""
-    (outcome,) = found
+    (outcome,) = outcomes
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome
 
 
 def opened_all(
-    found: Any, meant: Sequence[Sequence[str]], *, copy: bool, missing_ok: bool = False
+    outcomes: Any, meant: Sequence[Sequence[str]], *, copy: bool, missing_ok: bool = False
 ) -> list[Any]:
     """Decode the blobs among outcomes, each on its own. ``meant`` has for each the ids that it may have."""
     return [
-        opened(one, keys, copy=copy, missing_ok=missing_ok)
-        for one, keys in zip(checked(found, len(meant)), meant, strict=True)
+        opened(answer, keys, copy=copy, missing_ok=missing_ok)
+        for answer, keys in zip(checked(outcomes, len(meant)), meant, strict=True)
     ]
 
 
-def opened(found: object, keys: Sequence[str], *, copy: bool = True, missing_ok: bool = False) -> Any:
+def opened(answer: object, keys: Sequence[str], *, copy: bool = True, missing_ok: bool = False) -> Any:
     """Return the entry that a peer gave for one of ``keys``; None where that may be, or an error."""
-    if isinstance(found, Exception) or (found is None and missing_ok):
-        return found
-    if not isinstance(found, Blob):
-        return wrong(f"with a {type(found).__name__} for an entry")
-    if not any(found.key == key or (may_evolve(key) and _is_of(found.key, key)) for key in keys):
+    if isinstance(answer, Exception) or (answer is None and missing_ok):
+        return answer
+    if not isinstance(answer, Blob):
+        return wrong(f"with a {type(answer).__name__} for an entry")
+    if not any(answer.key == key or (may_evolve(key) and _is_of(answer.key, key)) for key in keys):
         return CorruptEntryError(
-            f"the peer answered with {found.key} where {' or '.join(keys)} was asked for", key=keys[0]
+            f"the peer answered with {answer.key} where {' or '.join(keys)} was asked for", key=keys[0]
         )
     try:
-        return from_blob(found, copy=copy)
+        return from_blob(answer, copy=copy)
     except LailaError as error:  # damaged or untrusted: this entry's failure, not its batch's
         return error
 

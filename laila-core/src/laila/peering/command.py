@@ -77,9 +77,9 @@ class RemoteCommand(CommandVerbs):
             InvalidTaskError: For what is not exported here, without ``ship``; nothing was sent then.
         """
         if isinstance(tasks, (str, RemoteTask)) or callable(tasks):
-            one: Future[Any] = self._send(self._prepare(tasks, ship=ship), taskforce_id, memorize_to)
-            register(one)
-            return one.wait() if wait else one
+            future: Future[Any] = self._send(self._prepare(tasks, ship=ship), taskforce_id, memorize_to)
+            register(future)
+            return future.wait() if wait else future
         prepared = [self._prepare(task, ship=ship) for task in tasks]
         group: GroupFuture[Any] = GroupFuture.of(
             self._send(task, taskforce_id, memorize_to) for task in prepared
@@ -113,19 +113,19 @@ class RemoteCommand(CommandVerbs):
         elif isinstance(task, partial) and (name := name_of(task.func)) is not None:
             task = RemoteTask(name, task.args, task.keywords)
         elif not isinstance(task, RemoteTask):
-            found = name_of(task)
-            if found is None and ship and callable(task):
+            exported = name_of(task)
+            if exported is None and ship and callable(task):
                 from laila.codec import encode
                 from laila.codec.trust import CODE_KEY
 
                 return "central.command.run", {"code": encode(task, key=CODE_KEY)}
-            if found is None:
+            if exported is None:
                 raise InvalidTaskError(
                     f"{shown(task)} is not exported, and code is not sent to peers: decorate the "
                     "function with "
                     "@laila.export on both sides, or name one of theirs: peer.central.command.task('name', …)"
                 )
-            task = RemoteTask(found)
+            task = RemoteTask(exported)
         return "central.command.submit", {"function": task.name, "args": task.args, "kwargs": task.kwargs}
 
     def dispatch(self, tasks: Sequence[Task]) -> None:

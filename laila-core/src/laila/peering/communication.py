@@ -61,10 +61,10 @@ class Peers(Mapping[str, "RemotePolicyProxy"]):
         return repr(self._now())
 
 
-def _listens_at_the_same(one: Protocol, other: Protocol) -> bool:
-    if type(one) is not type(other):
+def _listens_at_the_same(protocol: Protocol, other: Protocol) -> bool:
+    if type(protocol) is not type(other):
         return False
-    mine, others = one.options(), other.options()
+    mine, others = protocol.options(), other.options()
     mine.pop("nickname", None)
     others.pop("nickname", None)
     return bool(mine.get("port")) and mine == others

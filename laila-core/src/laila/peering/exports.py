@@ -59,7 +59,7 @@ def export(function: Any = None, *, name: str | None = None, role: Role = "write
     begins with an underscore, or belongs to another function, and for an unknown role.
     """
     if function is None:
-        return lambda found: export(found, name=name, role=role)
+        return lambda decorated: export(decorated, name=name, role=role)
     if not callable(function) or not (name or hasattr(function, "__name__")):
         raise InvalidArgumentError(f"export() takes a function, not a {type(function).__name__}")
     called = function.__name__ if name is None else name
@@ -91,7 +91,9 @@ def exported_functions() -> dict[str, ExportedFunction]:
 
 def name_of(function: object) -> str | None:
     """Return the name under which ``function`` is exported, or None."""
-    return next((one.name for one in exported_functions().values() if one.function is function), None)
+    return next(
+        (export.name for export in exported_functions().values() if export.function is function), None
+    )
 
 
 def _origin(function: Any) -> tuple[str, str]:

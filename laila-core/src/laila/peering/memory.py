@@ -80,28 +80,28 @@ class RemoteMemory(MemoryVerbs):
             on_conflict=on_conflict,
             missing_ok=missing_ok or None,
         )
-        one = isinstance(entries, Entry)
-        given: Sequence[Entry] = (entries,) if one else as_entries(entries)  # type: ignore[assignment]
-        if any(isinstance(entry, Manifest) for entry in given):
+        single = isinstance(entries, Entry)
+        items: Sequence[Entry] = (entries,) if single else as_entries(entries)  # type: ignore[assignment]
+        if any(isinstance(entry, Manifest) for entry in items):
             if on_conflict is not None:
                 raise SettingsError("on_conflict= does not go with manifests", option="on_conflict")
-            return self._memorize_plan(given, options, one=one, copy=copy, verify=verify)
-        blobs = self._snapshot(given, copy=copy, verify=verify)
+            return self._memorize_plan(items, options, single=single, copy=copy, verify=verify)
+        blobs = self._snapshot(items, copy=copy, verify=verify)
         options |= _namespace_of(blobs)
-        if one:
+        if single:
             future = self._peer.call(
-                f"{_MEMORY}memorize", blobs, options, convert=lambda key: only(stored(given, blobs, [key]))
+                f"{_MEMORY}memorize", blobs, options, convert=lambda key: only(stored(items, blobs, [key]))
             )
-            self._unmark_on_failure(future, given)
+            self._unmark_on_failure(future, items)
             register(future)
             return future
         return self._send_batch(
             f"{_MEMORY}memorize",
             [blobs],
             options,
-            lambda keys: stored(given, blobs, keys),
+            lambda keys: stored(items, blobs, keys),
             len(blobs),
-            given,
+            items,
         )
 
     def _snapshot(self, entries: Sequence[Entry], *, copy: bool, verify: bool) -> list[Blob]:
@@ -111,19 +111,19 @@ class RemoteMemory(MemoryVerbs):
         return blobs
 
     def _memorize_plan(
-        self, given: Sequence[Entry], options: dict[str, object], *, one: bool, copy: bool, verify: bool
+        self, items: Sequence[Entry], options: dict[str, object], *, single: bool, copy: bool, verify: bool
     ) -> GroupFuture[Any]:
         """Send what a plan has to store as one batch: entries, then manifests, inner ones first."""
         pickle = self._peer._here.policy.central.memory.pickle
-        plan = EntryPlan(given, None, pickle=pickle, copy=copy, verify=verify)
+        plan = EntryPlan(items, None, pickle=pickle, copy=copy, verify=verify)
         plan.mark()
         blobs = [blob for blob in plan.blobs if blob is not None]
 
         def convert(keys: list[Any]) -> list[Any]:
             every = stored(plan.entries, blobs, keys)
-            return every if one else plan.of_given(every)
+            return every if single else plan.of_given(every)
 
-        count = len(plan.keys) if one else len(given)
+        count = len(plan.keys) if single else len(items)
         options |= _namespace_of(blobs)
         return self._send_batch(f"{_MEMORY}memorize", [blobs], options, convert, count, plan.entries)
 
@@ -148,8 +148,8 @@ class RemoteMemory(MemoryVerbs):
             refresh=refresh or None,
         )
 
-        def convert(found: Any, meant: Sequence[Sequence[str]]) -> list[Any]:
-            return opened_all(found, meant, copy=copy, missing_ok=missing_ok)
+        def convert(answer: Any, meant: Sequence[Sequence[str]]) -> list[Any]:
+            return opened_all(answer, meant, copy=copy, missing_ok=missing_ok)
 
         return self._ask("remember", entry_ids, nickname, scope, options, convert, evolution)
 
@@ -178,24 +178,24 @@ class RemoteMemory(MemoryVerbs):
         convert: Callable[[Any, Sequence[Sequence[str]]], list[Any]],
         evolution: int | None = None,
     ) -> Future[Any] | GroupFuture[Any]:
-        one, keys, names = wanted(verb, entry_ids, nickname)
+        single, keys, names = wanted(verb, entry_ids, nickname)
         keys, names, scope = at_evolution(keys, names, scope, evolution)
         args: list[object] = []
         if names is None:
             check_no_scope(scope)
-            args = [keys[0] if one else keys]
+            args = [keys[0] if single else keys]
             meant = [[key] for key in keys]
         else:
             options |= _given(ALPHA, scope=scope)
-            options |= {"nickname": names[0] if one else names, "namespace": str(get_active_namespace())}
+            options |= {"nickname": names[0] if single else names, "namespace": str(get_active_namespace())}
             meant = candidates(names, scope)
         repeatable = verb == "remember"
-        if one:
+        if single:
             future = self._peer.call(
                 _MEMORY + verb,
                 args,
                 options,
-                convert=lambda found: only(convert([found], meant)),
+                convert=lambda answer: only(convert([answer], meant)),
                 repeatable=repeatable,
             )
             register(future)
@@ -204,7 +204,7 @@ class RemoteMemory(MemoryVerbs):
             _MEMORY + verb,
             args,
             options,
-            lambda found: convert(found, meant),
+            lambda answer: convert(answer, meant),
             len(meant),
             repeatable=repeatable,
         )
@@ -226,7 +226,7 @@ class RemoteMemory(MemoryVerbs):
             path,
             args,
             options,
-            convert=lambda found: outcomes(checked(convert(found), count)),
+            convert=lambda answer: outcomes(checked(convert(answer), count)),
             repeatable=repeatable,
         )
         self._unmark_on_failure(source, entries)
@@ -250,8 +250,8 @@ class RemoteMemory(MemoryVerbs):
         affinity: float | None = None,
     ) -> list[int]:
         """Return the stored evolutions of a variable, ascending. Blocks."""
-        one, keys, names = wanted("list the history of", entry_id, nickname)
-        if not one:
+        single, keys, names = wanted("list the history of", entry_id, nickname)
+        if not single:
             raise InvalidArgumentError("history() takes one entry at a time")
         options = _given(PoolChoice(pool_id, pool_nickname, affinity))
         if names is not None:
@@ -281,7 +281,7 @@ class RemoteMemory(MemoryVerbs):
             overwrite=overwrite or None,
             missing_ok=missing_ok or None,
         )
-        return self._memorize_plan([manifest], options, one=True, copy=True, verify=verify)
+        return self._memorize_plan([manifest], options, single=True, copy=True, verify=verify)
 
     def remember_manifest(
         self,
@@ -325,7 +325,7 @@ class RemoteMemory(MemoryVerbs):
         path = f"{_MEMORY}forget_manifest"
         meant = [*([leaf] for leaf in leaves), [manifest.global_id]]
         return self._send_batch(
-            path, [manifest.global_id, leaves], options, lambda found: forgotten(found, meant), len(meant)
+            path, [manifest.global_id, leaves], options, lambda answer: forgotten(answer, meant), len(meant)
         )
 
     # -- what stays over there -------------------------------------------------------------------------------

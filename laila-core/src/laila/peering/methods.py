@@ -144,9 +144,9 @@ class ExportedMethods:
                 ".".join(path) for path, method in self.table.items() if allows(request.role, method.role)
             ),
             "functions": [
-                {"name": one.name, "role": one.role, "summary": one.summary}
-                for one in exported_functions().values()
-                if allows(request.role, one.role)
+                {"name": function.name, "role": function.role, "summary": function.summary}
+                for function in exported_functions().values()
+                if allows(request.role, function.role)
             ],
             "runs_signed_code": self._policy.central.communication.run_signed_code,
         }
@@ -161,12 +161,12 @@ class ExportedMethods:
         memorize_to: str | None = None,
     ) -> object:
         """Have the task force run the exported function of that name."""
-        found = self._function(request, function)
+        exported = self._function(request, function)
         self._check_memorizes(request, memorize_to)
-        given, named = list(args or ()), dict(kwargs or {})
-        work = found.function
+        arguments, named = list(args or ()), dict(kwargs or {})
+        work = exported.function
         return self._policy.central.command.submit(
-            lambda: _settled(work(*given, **named)), taskforce_id=taskforce_id, memorize_to=memorize_to
+            lambda: _settled(work(*arguments, **named)), taskforce_id=taskforce_id, memorize_to=memorize_to
         )
 
     def _check_memorizes(self, request: Request, memorize_to: object) -> None:
@@ -183,14 +183,14 @@ class ExportedMethods:
             )
 
     def _function(self, request: Request, function: object) -> ExportedFunction:
-        found = exported_functions().get(function) if isinstance(function, str) else None
-        if found is None or not allows(request.role, found.role):
+        exported = exported_functions().get(function) if isinstance(function, str) else None
+        if exported is None or not allows(request.role, exported.role):
             raise PeerRefusedError(
                 f"no function {shown(function)} is exported to the role {shown(request.role)}; "
                 "`describe` lists those that are",
                 peer=self._policy.global_id,
             )
-        return found
+        return exported
 
     def _run(self, code: object, taskforce_id: str | None = None, memorize_to: str | None = None) -> object:
         """Have the task force run a callable that was shipped, and so was signed with a key of this side."""

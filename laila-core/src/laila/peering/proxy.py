@@ -137,10 +137,10 @@ class RemotePolicyProxy(Identifiable, PolicyVerbs):
 
     def _find(self, global_id: str, kwargs: dict[str, object]) -> Entry | None:
         key = as_key(global_id)
-        found = opened(self.call("find", [key], kwargs, repeatable=True).wait(), [key], missing_ok=True)
-        if isinstance(found, BaseException):
-            raise found
-        entry: Entry | None = found
+        outcome = opened(self.call("find", [key], kwargs, repeatable=True).wait(), [key], missing_ok=True)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        entry: Entry | None = outcome
         return entry
 
     def memorize(

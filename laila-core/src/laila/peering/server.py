@@ -81,11 +81,11 @@ class ServedMemory:
             raise SettingsError(
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
             )
-        one = isinstance(entries, (Blob, Entry))
+        single = isinstance(entries, (Blob, Entry))
         inside = _namespace(namespace)
-        given: Sequence[Blob | Entry] = [entries] if one else list(entries)  # type: ignore[list-item,arg-type]
+        items: Sequence[Blob | Entry] = [entries] if single else list(entries)  # type: ignore[list-item,arg-type]
         # A blob goes over once, and is looked at once, however often the message refers to it.
-        once = {id(item): item for item in given}
+        once = {id(item): item for item in items}
         blobs = [_plain_blob(item, inside) for item in once.values()]
 
         def write() -> list[Any]:
@@ -96,20 +96,20 @@ class ServedMemory:
                 on_conflict=on_conflict,
                 missing_ok=missing_ok is True,
             )
-            if one:
+            if single:
                 return outcomes
             of_item = dict(zip(once, outcomes, strict=True))
-            return [[of_item[id(item)] for item in given]]
+            return [[of_item[id(item)] for item in items]]
 
         keys = [blob.key for blob in blobs]
-        return self._memory._runner.run("memorize", pool, keys, write, one=True, count=1, blobs=blobs)
+        return self._memory._runner.run("memorize", pool, keys, write, single=True, count=1, blobs=blobs)
 
     def present(self, entry_ids: Sequence[str], **choice: Any) -> Any:
         """Return for each id whether it is there; one without evolution is, where any evolution is."""
         pool = self._pool("present", choice)
         _, keys, _ = wanted("look for", list(entry_ids), None)
         return self._memory._runner.run(
-            "remember", pool, keys, lambda: [pool.present(keys)], one=True, count=1
+            "remember", pool, keys, lambda: [pool.present(keys)], single=True, count=1
         )
 
     def remember(
@@ -125,30 +125,30 @@ class ServedMemory:
     ) -> Any:
         """Fetch blobs. ``namespace`` (a uuid) is what the caller's nicknames are in."""
         pool = self._pool("remember", choice)
-        one, keys, names = wanted("remember", entry_ids, nickname)
+        single, keys, names = wanted("remember", entry_ids, nickname)
         if names is None:
             check_no_scope(scope)
 
             def read() -> list[Any]:
                 # Each is read once, however often it was asked for, and goes over once as well.
                 once = list(dict.fromkeys(keys))
-                found = reading.fetch(pool, once, missing_ok=missing_ok is True, refresh=refresh is True)
+                blobs = reading.fetch(pool, once, missing_ok=missing_ok is True, refresh=refresh is True)
                 if len(once) < len(keys):
-                    by_key = dict(zip(once, found, strict=True))
-                    found = [by_key[key] for key in keys]
-                return found if one else [found]
+                    by_key = dict(zip(once, blobs, strict=True))
+                    blobs = [by_key[key] for key in keys]
+                return blobs if single else [blobs]
 
-            return self._memory._runner.run("remember", pool, keys, read, one=True, count=1)
+            return self._memory._runner.run("remember", pool, keys, read, single=True, count=1)
         meant = candidates(names, scope, _namespace(namespace))
 
         def read_named() -> list[Any]:
-            found = reading.fetch_named(
+            blobs = reading.fetch_named(
                 pool, names, meant, missing_ok=missing_ok is True, refresh=refresh is True
             )
-            return found if one else [found]
+            return blobs if single else [blobs]
 
-        keys = [key for some in meant for key in some]
-        return self._memory._runner.run("remember", pool, keys, read_named, one=True, count=1)
+        keys = [key for variants in meant for key in variants]
+        return self._memory._runner.run("remember", pool, keys, read_named, single=True, count=1)
 
     def forget(
         self,
@@ -162,23 +162,23 @@ class ServedMemory:
     ) -> Any:
         """Delete: the outcome of each is None, or its error."""
         pool = self._pool("forget", choice)
-        one, keys, names = wanted("forget", entry_ids, nickname)
+        single, keys, names = wanted("forget", entry_ids, nickname)
         if names is None:
             check_no_scope(scope)
 
             def delete() -> list[Any]:
                 gone = reading.forget(pool, keys, missing_ok=missing_ok is True)
-                return gone if one else [gone]
+                return gone if single else [gone]
 
-            return self._memory._runner.run("forget", pool, keys, delete, one=True, count=1)
+            return self._memory._runner.run("forget", pool, keys, delete, single=True, count=1)
         meant = candidates(names, scope, _namespace(namespace))
 
         def delete_named() -> list[Any]:
             gone = reading.forget_named(pool, names, meant, missing_ok=missing_ok is True)
-            return gone if one else [gone]
+            return gone if single else [gone]
 
-        keys = [key for some in meant for key in some]
-        return self._memory._runner.run("forget", pool, keys, delete_named, one=True, count=1)
+        keys = [key for variants in meant for key in variants]
+        return self._memory._runner.run("forget", pool, keys, delete_named, single=True, count=1)
 
     def forget_manifest(self, manifest_id: str, leaves: Sequence[str], **choice: Any) -> Any:
         """Delete the manifest, and then its leaves: the outcomes of the leaves, and the manifest's last."""
@@ -191,7 +191,7 @@ class ServedMemory:
             gone = reading.forget(pool, keys, missing_ok=False)
             return [[*gone, *last]]
 
-        return self._memory._runner.run("forget", pool, [*keys, key], delete, one=True, count=1)
+        return self._memory._runner.run("forget", pool, [*keys, key], delete, single=True, count=1)
 
     def history(
         self,
@@ -221,13 +221,13 @@ class ServedMemory:
         failure: BaseException | None = None
         for pool in self._memory.router.places(hint, pool_subset, everywhere=everywhere is True):
             try:
-                (found,) = reading.fetch(pool, [as_key(global_id)], refresh=refresh is True)
+                (outcome,) = reading.fetch(pool, [as_key(global_id)], refresh=refresh is True)
             except (LailaError, OSError) as error:
-                found = error
-            if isinstance(found, Blob):
-                return found
-            if not isinstance(found, EntryNotFoundError):
-                failure = failure or found
+                outcome = error
+            if isinstance(outcome, Blob):
+                return outcome
+            if not isinstance(outcome, EntryNotFoundError):
+                failure = failure or outcome
         if failure is not None:
             raise failure
         return None
@@ -246,17 +246,17 @@ def _namespace(text: object) -> UUID | None:
         raise IdentityError(f"{shown(text)} is no uuid of a namespace", value=text) from error
 
 
-def _plain_blob(given: object, namespace: UUID | None) -> Blob:
-    if isinstance(given, Entry):
-        given = to_blob(given)
-    if not isinstance(given, Blob):
-        raise InvalidArgumentError(f"memorize() takes entries and blobs, not a {type(given).__name__}")
-    check_nickname(as_key(given.key), given.nickname, namespace)
-    if given.transformations:
+def _plain_blob(item: object, namespace: UUID | None) -> Blob:
+    if isinstance(item, Entry):
+        item = to_blob(item)
+    if not isinstance(item, Blob):
+        raise InvalidArgumentError(f"memorize() takes entries and blobs, not a {type(item).__name__}")
+    check_nickname(as_key(item.key), item.nickname, namespace)
+    if item.transformations:
         raise InvalidArgumentError(
-            f"{given.key} was sent in a transformed state: send what it is, the pool transforms it"
+            f"{item.key} was sent in a transformed state: send what it is, the pool transforms it"
         )
-    return given
+    return item
 
 
 def _store(

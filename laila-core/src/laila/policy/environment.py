@@ -106,19 +106,19 @@ def pool_model(router: DefaultPoolRouter, pool: Pool, parts: Parts) -> PoolModel
     )
 
 
-def component(one: Component, registry: Registry) -> Parts:
+def component(part: Component, registry: Registry) -> Parts:
     """Return the plugin, uuid, options and missing secrets of a component.
 
     Raises :class:`EnvironmentSnapshotError` where another process could not build it.
     """
-    plugin = registry.name_of(type(one))
+    plugin = registry.name_of(type(part))
     if plugin is None:
         raise EnvironmentSnapshotError(
-            f"{type(one).__qualname__} is no registered plugin, so that another process could not find it; "
+            f"{type(part).__qualname__} is no registered plugin, so that another process could not find it; "
             "give its distribution an entry point (see the page on writing a pool)",
-            problems=[f"{shown(one)}: not registered"],
+            problems=[f"{shown(part)}: not registered"],
         )
-    return plugin, one.uuid, one.options(), one.missing_secrets()
+    return plugin, part.uuid, part.options(), part.missing_secrets()
 
 
 def read(environment: Mapping[str, Any]) -> EnvironmentModel:
@@ -153,11 +153,11 @@ def build(
     problems: list[str],
 ) -> dict[str, C]:
     """Build components by uuid; add them to ``built``, and what is wrong to ``problems``."""
-    found: dict[str, C] = {}
+    components: dict[str, C] = {}
     data = current_data()
     for i, model in enumerate(models):
         named = {*model.missing_secrets, *model.options}
-        given = {name: value for name, value in secrets.items() if name in named}
+        arguments = {name: value for name, value in secrets.items() if name in named}
         if data is not None:
             data.withheld.clear()
         absent = [secret for secret in model.missing_secrets if secret not in secrets]
@@ -167,25 +167,25 @@ def build(
             else ""
         )
         try:
-            one: object = registry.get(model.plugin)(**{**model.options, **given})
+            component: object = registry.get(model.plugin)(**{**model.options, **arguments})
         except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; all of them are reported together
             hint += _withheld(data)
             problems.append(f"{name}[{i}] {model.plugin}: {said(error)}{hint}")
             continue
-        if not isinstance(one, kind):
-            problems.append(f"{name}[{i}] {model.plugin}: gave a {type(one).__name__}")
+        if not isinstance(component, kind):
+            problems.append(f"{name}[{i}] {model.plugin}: gave a {type(component).__name__}")
             continue
-        built.append(one)
-        if not set(model.missing_secrets) <= set(one.missing_secrets()):
+        built.append(component)
+        if not set(model.missing_secrets) <= set(component.missing_secrets()):
             problems.append(f"{name}[{i}] {model.plugin}: a secret is missing{hint}{_withheld(data)}")
             continue
         try:
-            one._restore_identity(model.uuid)
+            component._restore_identity(model.uuid)
         except IdentityError as error:
             problems.append(f"{name}[{i}].uuid: {error}")
             continue
-        found[model.uuid] = one
-    return found
+        components[model.uuid] = component
+    return components
 
 
 def _withheld(data: Data | None) -> str:

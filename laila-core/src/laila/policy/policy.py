@@ -87,8 +87,8 @@ class DefaultPolicy(Component, LocalPolicy):
 
         load_hooks()
         self._events = Events(self)
-        given = () if taskforce is None else (taskforce,)
-        command = DefaultCentralCommand(given, alpha_factory=_default_taskforce)
+        taskforces = () if taskforce is None else (taskforce,)
+        command = DefaultCentralCommand(taskforces, alpha_factory=_default_taskforce)
         memory = DefaultCentralMemory(
             command,
             self._events,
@@ -181,17 +181,17 @@ class DefaultPolicy(Component, LocalPolicy):
         failure: BaseException | None = None
         for pool in self.central.memory.router.places(hint, pool_subset, everywhere=global_fetch):
             try:
-                (found,) = remember(pool, [key], copy=True, refresh=refresh)
+                (outcome,) = remember(pool, [key], copy=True, refresh=refresh)
             except (LailaError, OSError) as error:
-                found = error
-            if not isinstance(found, BaseException):
-                return found
-            if not isinstance(found, EntryNotFoundError):
-                failure = failure or found
+                outcome = error
+            if not isinstance(outcome, BaseException):
+                return outcome
+            if not isinstance(outcome, EntryNotFoundError):
+                failure = failure or outcome
         for peer in self.central.communication.peers.values() if global_fetch else ():
             try:
-                if (there := peer.find(key)) is not None:
-                    return there
+                if (entry := peer.find(key)) is not None:
+                    return entry
             except (LailaError, OSError) as error:  # another peer may have it
                 failure = failure or error
         if failure is not None:

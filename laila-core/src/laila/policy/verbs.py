@@ -261,8 +261,8 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
     except BaseException:
         for pool, linked, through in before:
             pool._origin, pool.write_through = linked, through
-        for given, pool in zip(pools, chain, strict=False):
-            if isinstance(given, str):
+        for source, pool in zip(pools, chain, strict=False):
+            if isinstance(source, str):
                 pool.close()
         raise
     memory.router.note_made(chain[0], made_of)
@@ -440,10 +440,10 @@ def add_tcpip_peer(host: str, port: int, secret: str) -> str:
 
 def remote_policies() -> dict[str, Any]:
     """Return the peers of all local policies by global id."""
-    found: dict[str, Any] = {}
+    policies: dict[str, Any] = {}
     for policy in local_policies().values():
-        found.update(policy.central.communication.peers)
-    return found
+        policies.update(policy.central.communication.peers)
+    return policies
 
 
 def universe() -> Mapping[str, Any]:

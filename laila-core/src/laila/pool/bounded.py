@@ -48,11 +48,11 @@ class BoundedBlobs:
     def get(self, key: str) -> Blob | None:
         """Return the blob under ``key``, or None."""
         with mutex:
-            found = self._blobs.get(key)
-            if found is None:
+            stored = self._blobs.get(key)
+            if stored is None:
                 return None
             self._blobs.move_to_end(key)
-            return found[0]
+            return stored[0]
 
     def __contains__(self, key: str) -> bool:
         return key in self._blobs
@@ -77,13 +77,13 @@ class BoundedBlobs:
         gone: list[str] = []
         dropped: list[object] = []  # let go of after the lock is: what goes with them may run code
         with mutex:
-            there = self._blobs.get(key)
-            if there is not None:
+            stored = self._blobs.get(key)
+            if stored is not None:
                 if not replace:
                     self._blobs.move_to_end(key)
-                    return there[0]
-                self.nbytes -= there[1]
-                dropped.append(there)
+                    return stored[0]
+                self.nbytes -= stored[1]
+                dropped.append(stored)
             self._blobs[key] = (blob, size)
             self._blobs.move_to_end(key)
             self.nbytes += size
@@ -93,7 +93,7 @@ class BoundedBlobs:
                 gone.append(oldest)
                 dropped.append(last)
             self.evictions += len(gone)
-        del there, dropped
+        del stored, dropped
         if gone and (evicted := self._evicted()) is not None:
             evicted(gone)
         return blob
@@ -101,11 +101,11 @@ class BoundedBlobs:
     def pop(self, key: str, default: None = None) -> Blob | None:
         """Remove ``key`` and return its blob, or None."""
         with mutex:
-            found = self._blobs.pop(key, None)
-            if found is None:
+            stored = self._blobs.pop(key, None)
+            if stored is None:
                 return default
-            self.nbytes -= found[1]
-            return found[0]
+            self.nbytes -= stored[1]
+            return stored[0]
 
     def clear(self) -> None:
         """Remove everything."""

@@ -329,21 +329,21 @@ class SingleTier(Component, Backend):
         return [f"{stem}-{numbers[-1]}" if numbers else None for stem, numbers in histories]
 
 
-def _fault_of_signature(stored: Blob, given: Blob) -> LailaError | None:
-    """Return why a stored blob with the content of ``given`` cannot be read like it, or None.
+def _fault_of_signature(stored: Blob, plain: Blob) -> LailaError | None:
+    """Return why a stored blob with the content of ``plain`` cannot be read like it, or None.
 
     Somebody who can write to a pool can store other people's content without their signature, or with
     another.
     """
-    if given.signature is None:
+    if plain.signature is None:
         return None
-    marks = ((blob.signature, blob.nickname, blob._meta) for blob in (stored, given))
+    marks = ((blob.signature, blob.nickname, blob._meta) for blob in (stored, plain))
     if next(marks) == next(marks):
         return None
     from laila.codec.trust import verify_blob
 
     try:
-        if verify_blob(stored) or not verify_blob(given):
+        if verify_blob(stored) or not verify_blob(plain):
             return None  # a blob that somebody else signed with a missing key is passed on unchanged
     except UntrustedPayloadError:
         pass
@@ -351,14 +351,14 @@ def _fault_of_signature(stored: Blob, given: Blob) -> LailaError | None:
         if stored.signature is not None:
             key_id = stored.signature[0]
             return UntrustedPayloadError(
-                f"{given.key} is stored with this content, but signed with the key {shown(key_id)}, which is "
+                f"{plain.key} is stored with this content, but signed with the key {shown(key_id)}, which is "
                 "not here: it was kept, and cannot be read here. If you trust who stored it, run 'laila keys "
                 "import' with that key; or store it again with overwrite=True",
                 key_id=key_id,
                 type_name=None,
             )
     return CorruptEntryError(
-        f"{given.key} is stored with this content, but without a signature that verifies", key=given.key
+        f"{plain.key} is stored with this content, but without a signature that verifies", key=plain.key
     )
 
 
