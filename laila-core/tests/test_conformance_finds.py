@@ -35,7 +35,7 @@ BROKEN = {
     "HidesAnOutage": (["an_outage_is_an_error"], "_read raises in an outage"),
     "TellsWhatPasses": (["an_outage_is_an_error"], "raises a LailaError in an outage"),
     "IsNotDurable": (["what_is_stored_stays"], "what is stored is there when it is opened again"),
-    "TearsWrites": (["a_killed_writer_loses_nothing", "threads_see_whole_blobs"], "whole"),
+    "TearsWrites": (["a_killed_writer_loses_nothing", "threads_see_whole_blobs"], "whole|is damaged"),
     "ClaimsWholeBatches": (["a_killed_writer_loses_nothing"], "batches is 'batch'"),
     "FilesWhatIsNew": (["together_files_all_or_nothing"], "files nothing, and changes nothing"),
     "TogetherInTwoSteps": (["one_of_many_threads_creates_together"], "exactly one is told True"),

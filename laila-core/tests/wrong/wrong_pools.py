@@ -117,7 +117,7 @@ class CreatesInTwoSteps(Right):
     def _create(self, key: str, blob: Blob) -> bool:
         if self._exists(key):
             return False
-        time.sleep(0.002)
+        time.sleep(0.02)
         self._write(key, blob)
         return True
 
@@ -217,12 +217,14 @@ class IsNotDurable(Right):
 
 
 class TearsWrites(OnDisk):
+    """Nearly all that a write does is to stand still in the middle: whoever looks meets it there."""
+
     def _write(self, key: str, blob: Blob) -> None:
         with self._file(key).open("wb") as file:
-            for start in range(0, blob.nbytes, 20_000):
-                file.write(bytes(blob)[start : start + 20_000])
-                file.flush()
-                time.sleep(0.001)
+            file.write(bytes(blob)[: blob.nbytes // 2])
+            file.flush()
+            time.sleep(0.05)
+            file.write(bytes(blob)[blob.nbytes // 2 :])
 
     def _create(self, key: str, blob: Blob) -> bool:
         if self._exists(key):
@@ -234,9 +236,10 @@ class TearsWrites(OnDisk):
 class ClaimsWholeBatches(OnDisk):
     batches = "batch"
 
-    def _write(self, key: str, blob: Blob) -> None:
-        super()._write(key, blob)
-        time.sleep(0.01)
+    def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
+        for number, (key, blob) in enumerate(items):
+            time.sleep(0.1 if number else 0)
+            self._write(key, blob)
 
 
 class FilesWhatIsNew(Right):
@@ -253,7 +256,7 @@ class TogetherInTwoSteps(Right):
         keys = {key for key, _ in items}
         if len(keys) < len(items) or any(self._exists(key) for key in keys):
             return False
-        time.sleep(0.001)
+        time.sleep(0.02)
         self._write_many(items)
         return True
 
@@ -268,7 +271,7 @@ class TogetherBackToFront(Right):
                 return False
             for key, blob in reversed(items):
                 self._write(key, blob)
-                time.sleep(0.001)
+                time.sleep(0.03)
             return True
 
 
@@ -279,9 +282,9 @@ class TogetherInPieces(OnDisk):
         keys = {key for key, _ in items}
         if len(keys) < len(items) or any(self._exists(key) for key in keys):
             return False
-        for key, blob in items:
+        for number, (key, blob) in enumerate(items):
+            time.sleep(0.2 if number else 0)
             self._write(key, blob)
-            time.sleep(0.05)
         return True
 
 

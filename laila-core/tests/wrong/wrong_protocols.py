@@ -146,14 +146,14 @@ class _Quiet:
 
 
 class TellsNobodyWhoJoined(Lines):
-    patience = 1.0
+    patience = 3.0
 
     def _start(self, node: Node) -> None:
         super()._start(_Quiet(node, "peer_joined"))
 
 
 class TellsNobodyWhoLeft(Lines):
-    patience = 1.0
+    patience = 3.0
 
     def _start(self, node: Node) -> None:
         super()._start(_Quiet(node, "peer_left"))
@@ -205,7 +205,7 @@ class _OneByOne(Link):
 
 
 class DoesOneCallAtATime(Lines):
-    patience = 1.0
+    patience = 2.0
 
     def make_link(self, connection: socket.socket) -> Link:
         return _OneByOne(self, connection)
@@ -293,7 +293,7 @@ class _Patient(Link):
 
 
 class LeavesCallsWaiting(Lines):
-    patience = 1.0
+    patience = 4.0
 
     def make_link(self, connection: socket.socket) -> Link:
         return _Patient(self, connection)
@@ -314,7 +314,7 @@ class TakesAnEndForSuccess(Lines):
 
 
 class HangsOnStop(Lines):
-    patience = 1.0
+    patience = 3.0
 
     def _stop(self) -> None:
         super()._stop()
@@ -322,7 +322,7 @@ class HangsOnStop(Lines):
 
 
 class WaitsForMethods(Lines):
-    patience = 1.0
+    patience = 3.0
 
     def _start(self, node: Node) -> None:
         super()._start(node)
@@ -339,7 +339,7 @@ class WaitsForMethods(Lines):
 
 
 class LeaksAThread(Lines):
-    patience = 2.0
+    patience = 6.0
 
     def _start(self, node: Node) -> None:
         super()._start(node)
@@ -347,7 +347,7 @@ class LeaksAThread(Lines):
 
 
 class LeaksASocket(Lines):
-    patience = 2.0
+    patience = 6.0
 
     def _start(self, node: Node) -> None:
         super()._start(node)
@@ -355,7 +355,7 @@ class LeaksASocket(Lines):
 
 
 class KeepsTheProgramAlive(Lines):
-    patience = 3.0
+    patience = 10.0
 
     def spawn(self, fn: Any, *args: Any) -> None:
         Thread(target=fn, args=args).start()
@@ -370,7 +370,7 @@ class HarmsItsParent(Lines):
 
 
 class HangsInAForkedChild(Lines):
-    patience = 4.0
+    patience = 12.0
 
     def _call(self, peer: str, request: Request) -> object:
         if self.process != os.getpid():

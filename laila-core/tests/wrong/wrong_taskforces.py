@@ -15,11 +15,16 @@ from contextvars import Context
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
 from right_taskforces import Processes, ThreadEach, Worker
 
 from laila.contract.taskforce import Task, TaskForce
 from laila.errors import TaskForceError
 from laila.testing import TaskForceConformance
+
+# What is found is enough: it need not be made short.
+settings.register_profile("find", settings(), phases=[Phase.generate])
+settings.load_profile("find")
 
 
 class RunsTwice(ThreadEach):
@@ -41,7 +46,7 @@ class LosesOneInTwenty(ThreadEach):
 
 
 class ForgetsOne(ThreadEach):
-    patience = 1.0
+    patience = 3.0
 
     def _submit(self, tasks: Sequence[Task]) -> None:
         super()._submit(tasks[:-1] if len(tasks) > 1 else tasks)
@@ -99,7 +104,7 @@ class DeadlocksWhenNested(TwoWorkers):
 class HelpsWithAnything(ThreadEach):
     """A task that waits runs whatever is queued, in its own stack."""
 
-    patience = 0.5
+    patience = 1.0
 
     def _submit(self, tasks: Sequence[Task]) -> None:
         with self.lock:
@@ -157,7 +162,23 @@ class LosesContext(ThreadEach):
         super().run(task)
 
 
-class IgnoresCancel(ThreadEach):
+class AtOnce(ThreadEach):
+    """What it starts is done when the call returns: no test has to look at the right moment."""
+
+    def _submit(self, tasks: Sequence[Task]) -> None:
+        super()._submit(tasks)
+        self.await_running()
+
+    def _resume(self) -> None:
+        super()._resume()
+        self.await_running()
+
+    def await_running(self) -> None:
+        for thread in list(self.running):
+            thread.join()
+
+
+class IgnoresCancel(AtOnce):
     def _submit(self, tasks: Sequence[Task]) -> None:
         self.kept = {task: task.fn for task in tasks} | getattr(self, "kept", {})
         super()._submit(tasks)
@@ -168,13 +189,15 @@ class IgnoresCancel(ThreadEach):
         super().run(task)
 
 
-class IgnoresPause(ThreadEach):
+class IgnoresPause(AtOnce):
     def _pause(self) -> None:
         pass
 
 
-class IgnoresPauseInSomeOrder(ThreadEach):
+class IgnoresPauseInSomeOrder(AtOnce):
     """A second pause lets everything go."""
+
+    patience = 60.0
 
     def _pause(self) -> None:
         super()._pause() if not self.holding else self._resume()
@@ -200,7 +223,7 @@ class TakesTasksForEver(ThreadEach):
 
 class DoesNotWait(ThreadEach):
     def run(self, task: Task) -> None:
-        time.sleep(0.05)
+        time.sleep(0.5)
         super().run(task)
 
     def _shutdown(self, wait: bool, cancel_pending: bool) -> None:
@@ -219,7 +242,7 @@ class CancelsNothing(ThreadEach):
 
 
 class HangsAtShutdown(ThreadEach):
-    patience = 0.5
+    patience = 1.0
 
     def _shutdown(self, wait: bool, cancel_pending: bool) -> None:
         super()._shutdown(wait, cancel_pending)
@@ -229,38 +252,43 @@ class HangsAtShutdown(ThreadEach):
 class LosesWhatComesLate(ThreadEach):
     """It looks whether it is shut down, and queues a moment later."""
 
-    patience = 1.0
+    patience = 3.0
 
     def _submit(self, tasks: Sequence[Task]) -> None:
         if self.over:
             raise TaskForceError("over")
+        time.sleep(0.02)
         with self.lock:
             if not self.over:
                 super()._submit(tasks)
 
 
 class LeaksAThread(ThreadEach):
-    patience = 1.0
+    patience = 6.0
 
     def _start(self) -> None:
         threading.Thread(target=threading.Event().wait, name="left behind", daemon=True).start()
 
 
 class LeaksAFile(ThreadEach):
-    patience = 1.0
+    patience = 6.0
 
     def _start(self) -> None:
         os.pipe()
 
 
 class LeaksAProcess(ThreadEach):
-    patience = 1.0
+    patience = 6.0
 
     def _start(self) -> None:
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=True)
 
 
 class DiesWithTheProgram(TwoWorkers):
+    def run(self, task: Task) -> None:
+        time.sleep(2)
+        super().run(task)
+
     def start_queued(self) -> None:
         while self.queue:
             task = self.queue.popleft()
@@ -268,14 +296,14 @@ class DiesWithTheProgram(TwoWorkers):
 
 
 class KeepsTheProgramAlive(ThreadEach):
-    patience = 1.0
+    patience = 3.0
 
     def _start(self) -> None:
         threading.Thread(target=threading.Event().wait).start()
 
 
 class HangsAfterAFork(ThreadEach):
-    patience = 8.0
+    patience = 20.0
 
     def forget(self) -> list[Task]:
         super().forget()
@@ -288,7 +316,7 @@ class ForgetsItsNickname(ThreadEach):
 
 
 class StopsAfterMemorize(ThreadEach):
-    patience = 0.5
+    patience = 3.0
 
     count = 0
 
@@ -316,7 +344,7 @@ class RunsAgainAfterACrash(Processes):
 
 
 class NeverHearsOfACrash(Processes):
-    patience = 3.0
+    patience = 10.0
 
     def feed(self) -> None:
         worker = Worker()

@@ -102,10 +102,12 @@ class Sharing(PoolSuite):
         alone = durable.writers == "process"
         if alone:
             durable.close()
-        for turn in range(8):
+        # What comes next, see `child.operation`: writes of several large or small blobs, what is created
+        # together, and deletes.
+        for turn, done in enumerate((6, 13, 8, 3, 18, 21, 10, 13)):
             prefix = f"kill-{turn}"
             with child.writing(durable, prefix) as writer:
-                writer.write_some(5 + 3 * turn)
+                writer.write_some(done)
                 writer.kill()
             pool = opened() if alone else durable
             _check_killed(pool, prefix, writer.acknowledged)

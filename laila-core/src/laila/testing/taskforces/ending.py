@@ -13,7 +13,7 @@ import pytest
 from laila.errors import FutureCancelledError, TaskForceError
 from laila.testing import tasks
 from laila.testing.bounded import bounded, within
-from laila.testing.promises import Leaks, broken
+from laila.testing.promises import Leaks, broken, until
 from laila.testing.taskforces.base import Gate, Notes, TaskForceSuite, promise
 
 if TYPE_CHECKING:
@@ -62,13 +62,21 @@ class Ending(TaskForceSuite):
         for turn in range(5):
             futures = [taskforce.submit(partial(tasks.note, notes.path, f"{turn} {n}")) for n in range(100)]
             taskforce.pause()
-            time.sleep(LOOK)  # what was just being started says so
-            waiting = [future for future in futures if future.not_started()]
-            queued = taskforce.queue_len
+            time.sleep(LOOK)
+            waiting: list[Future[str]] = []
+
+            def all_waiting() -> bool:
+                waiting[:] = [future for future in futures if future.not_started()]  # noqa: B023
+                return taskforce.queue_len == len(waiting)  # noqa: B023
+
+            until(  # what was just being started says so
+                all_waiting,
+                lambda: f"queue_len counts what waits: {len(waiting)}, not {taskforce.queue_len}",  # noqa: B023
+                self.limit,
+            )
             time.sleep(LOOK)
             started = sum(not future.not_started() for future in waiting)
             promise(not started, f"no task starts after pause() returned; {started} of {len(waiting)} did")
-            promise(queued == len(waiting), f"queue_len counts what waits: {len(waiting)}, not {queued}")
             taskforce.start()
             for future in futures:
                 self.settle(future, "start() lets run what was queued at a pause")
