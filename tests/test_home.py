@@ -30,10 +30,16 @@ OTHER = "another one, of more than 22 characters"
 VARIABLES = {
     "LAILA_TCPIP_PEER_SECRET_KEY": SECRET,
     "LAILA_ENCRYPTION_KEY": "e" * 40,
-    "LAILA_TCPIP_CONNECT_TIMEOUT": "4",
-    "LAILA_TCPIP_HEARTBEAT": "0.5",
-    "LAILA_TCPIP_HEARTBEAT_TIMEOUT": "4",
+    # On a machine that is busy, nobody is given up who is only slow.
+    "LAILA_TCPIP_CONNECT_TIMEOUT": "100",
+    "LAILA_TCPIP_HEARTBEAT_TIMEOUT": "100",
 }
+IMPATIENT = {
+    "LAILA_TCPIP_CONNECT_TIMEOUT": "3",
+    "LAILA_TCPIP_HEARTBEAT": "0.5",
+    "LAILA_TCPIP_HEARTBEAT_TIMEOUT": "3",
+}
+"""What a worker has that is to find out by itself that nobody answers."""
 MakeTaskForce = Callable[..., TaskForce]
 
 
@@ -117,7 +123,7 @@ def test_remember_and_memorize_in_the_submitters_memory(
             seen["missing"] = error.key
         return seen
 
-    assert taskforce.submit(work).wait(60) == {
+    assert taskforce.submit(work).wait(150) == {
         "data": [1, 2, 3],
         "newest": "second",
         "history": [0, 1],
@@ -147,7 +153,7 @@ def test_conflicts_are_those_of_the_pool(policy: laila.DefaultPolicy, taskforce:
         laila.memorize(laila.variable(3, nickname="moving"), on_conflict="next").wait()
         return seen
 
-    assert taskforce.submit(work).wait(60) == [ImmutableEntryError, EvolutionConflictError]
+    assert taskforce.submit(work).wait(150) == [ImmutableEntryError, EvolutionConflictError]
     assert laila.remember(nickname="fixed", scope="ENTRY").data == 3
     assert laila.history(nickname="moving") == [0, 1]
 
@@ -174,15 +180,15 @@ def test_without_a_protocol_it_is_refused_and_with_one_again_used(
     task = partial(_remember, key)
     communication = policy.central.communication
     with pytest.raises(PoolUnreachableError, match=r"memory of the process that submitted.*add_connection"):
-        taskforce.submit(task).wait(60)
+        taskforce.submit(task).wait(150)
     communication.add_connection(laila.DefaultTCPIPProtocol(listen=False))
     with pytest.raises(PoolUnreachableError, match="add_connection"):
-        taskforce.submit(task).wait(60)
+        taskforce.submit(task).wait(150)
     protocol = listen(policy)
-    assert taskforce.submit(task).wait(60) == "here"
+    assert taskforce.submit(task).wait(150) == "here"
     communication.remove_connection(protocol)
     with pytest.raises(PoolUnreachableError, match="add_connection"):
-        taskforce.submit(task).wait(60)
+        taskforce.submit(task).wait(150)
 
 
 def test_a_connection_that_broke_is_made_again(
@@ -209,7 +215,7 @@ def test_a_connection_that_broke_is_made_again(
         protocol._background.soon(link._connection.abort)
     _until(lambda: not links)
     go.touch()
-    assert future.wait(60) == [0, 0]
+    assert future.wait(150) == [0, 0]
     assert _named("after") == 1
 
 
@@ -277,14 +283,14 @@ def test_secrets_and_roles(
 
     with make_taskforce(share_secrets=True) as sharing:
         assert OTHER.encode() not in ticket_of(policy, sharing.uuid, share_secrets=True)
-        first, second, refused = sharing.submit(work).wait(60)
+        first, second, refused = sharing.submit(work).wait(150)
     assert first == second == "done"
     assert refused.startswith("PoolUnreachableError")
     assert "needs the role 'write'" in refused
     assert "grants 'read'" in refused
 
     assert OTHER.encode() not in ticket_of(policy, taskforce.uuid)
-    told = taskforce.submit(work).wait(60)
+    told = taskforce.submit(work).wait(150)
     assert all(one.startswith("PoolUnreachableError") and "the secret is wrong" in one for one in told)
     assert not any(SECRET in one or OTHER in one for one in [*told, refused])
     assert protocol.failed_handshakes == 1
@@ -318,7 +324,7 @@ def test_a_pool_is_neither_listed_nor_emptied_from_there(
                 told.append(str(error))
         return told
 
-    told = taskforce.submit(work).wait(60)
+    told = taskforce.submit(work).wait(150)
     assert ["listed" in one or "emptied" in one for one in told] == [True] * 3
     assert laila.remember(key).data == 1
 
@@ -333,17 +339,17 @@ def test_a_read_cache(policy: laila.DefaultPolicy, taskforce: TaskForce, tmp_pat
     tasks = [partial(_remember, key, "cache") for key in (in_cache, in_common)]
     for task in tasks:
         with pytest.raises(PoolUnreachableError, match=r"laila\.tiers\(…\).*'common'"):
-            taskforce.submit(task).wait(60)
-    assert taskforce.submit(partial(_remember, in_common, "common")).wait(60) == "common"
+            taskforce.submit(task).wait(150)
+    assert taskforce.submit(partial(_remember, in_common, "common")).wait(150) == "common"
 
     listen(policy)
-    assert taskforce.submit(tasks).wait(60) == ["cache alone", "common"]
+    assert taskforce.submit(tasks).wait(150) == ["cache alone", "common"]
     assert in_common in cache, "it was kept on the way"
 
     def work() -> str:
         return str(laila.memorize(laila.constant("made"), pool_nickname="cache").wait())
 
-    made = taskforce.submit(work).wait(60)
+    made = taskforce.submit(work).wait(150)
     assert made in cache
     assert made not in common, "a write goes where it is routed, as at home"
 
@@ -359,7 +365,7 @@ def test_a_pool_whose_class_only_the_submitter_has(policy: laila.DefaultPolicy, 
     policy.extend(Mine(nickname="mine"))
     listen(policy)
     key = laila.memorize(laila.constant("mine"), pool_nickname="mine").wait()
-    assert taskforce.submit(partial(_remember, key, "mine")).wait(60) == "mine"
+    assert taskforce.submit(partial(_remember, key, "mine")).wait(150) == "mine"
 
 
 def test_a_file_of_the_submitters_host(
@@ -385,12 +391,12 @@ def test_one_store_with_its_origin_in_memory(
     origin = laila.MemoryPool()
     policy.extend(laila.tiers(f"hdf5://{tmp_path}/cache.h5", origin), pool_nickname="store")
     key = laila.memorize(laila.constant("kept"), pool_nickname="store").wait()
-    assert taskforce.submit(partial(_remember, key, "store")).wait(60) == "kept"
+    assert taskforce.submit(partial(_remember, key, "store")).wait(150) == "kept"
 
     def work() -> str:
         return str(laila.memorize(laila.constant("made"), pool_nickname="store").wait())
 
-    assert taskforce.submit(work).wait(60) in origin
+    assert taskforce.submit(work).wait(150) in origin
 
 
 def test_closing_waits_for_tasks_that_come_back(
@@ -417,7 +423,9 @@ def test_closing_waits_for_tasks_that_come_back(
 SUBMITTER = """
 import json, os, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import laila
+from laila.errors import PoolUnreachableError
 from laila.taskforce import DaskTaskForce, ProcessTaskForce
 folder, kind, address = sys.argv[1:]
 laila.command.add_taskforce(ProcessTaskForce(1) if kind == "processes" else DaskTaskForce(address))
@@ -425,12 +433,17 @@ laila.communication.add_connection(laila.DefaultTCPIPProtocol())
 key = laila.memorize(laila.constant("while it lives")).wait()
 
 def work():
-    seen = [laila.remember(key).data]
     if kind == "processes":
         # A worker ends half a second after its submitter, before a task on a busy machine may be done.
         from laila.taskforce.processes import child
-        child._LOOK_SECONDS = 60
-        time.sleep(1)  # the look that is under way takes half a second
+        parent = os.getppid()
+        child.os = SimpleNamespace(**{**vars(os), "getppid": lambda: parent})
+    seen = []
+    while not seen:
+        try:
+            seen.append(laila.remember(key).data)
+        except PoolUnreachableError:
+            pass  # it was slow
     Path(folder, "there").touch()
     while not Path(folder, "go").exists():
         time.sleep(0.01)
@@ -443,7 +456,7 @@ def work():
 
 laila.command.submit(work)
 print("submitted", flush=True)
-time.sleep(120)
+time.sleep(280)
 """
 
 
@@ -457,16 +470,19 @@ def test_a_submitter_that_is_gone(
 ) -> None:
     """A task that still runs gets a clear error, in bounded time, also when the submitter says nothing."""
     address = "" if kind == "processes" else request.getfixturevalue("cluster").address
-    submitter = subprocess.Popen([sys.executable, "-c", SUBMITTER, str(tmp_path), kind, address])
+    submitter = subprocess.Popen(
+        [sys.executable, "-c", SUBMITTER, str(tmp_path), kind, address],
+        env={**os.environ, **(IMPATIENT if how is signal.SIGSTOP else {})},
+    )
     try:
-        _until(Path(tmp_path, "there").exists)
+        _until(Path(tmp_path, "there").exists, 100)
         submitter.send_signal(how)
         if how is signal.SIGKILL:
             submitter.wait()
         else:
             os.waitpid(submitter.pid, os.WUNTRACED)  # until it has stopped
         Path(tmp_path, "go").touch()
-        _until(Path(tmp_path, "told").exists, 50)
+        _until(Path(tmp_path, "told").exists, 150)
     finally:
         submitter.kill()
         submitter.wait()
@@ -476,7 +492,7 @@ def test_a_submitter_that_is_gone(
     for kind_of, message, seconds in told:
         assert kind_of == "PoolUnreachableError"
         assert "reaching it through that process failed" in message
-        assert seconds < 25
+        assert seconds < 75
 
 
 def test_a_submitter_on_another_host(variables: None) -> None:

@@ -94,7 +94,7 @@ def test_who_is_inside_may_not_wait() -> None:
     laila.terminate()
 
 
-def run(code: str, *arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+def run(code: str, *arguments: str, seconds: float = 200) -> subprocess.CompletedProcess[str]:
     """Run a program that says where it hangs."""
     begin = f"import faulthandler\nfaulthandler.dump_traceback_later({seconds - 15}, exit=True)\n"
     return subprocess.run(
@@ -147,14 +147,13 @@ def test_a_signal_each_millisecond_that_saves_something(url: str, tmp_path: obje
     signal.signal(signal.SIGALRM, save)
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
     n = 0
-    end = time.monotonic() + 3
+    end = time.monotonic() + 1.5
     work = {list(WORK.values())!r}
-    while time.monotonic() < end:
+    while time.monotonic() < end or saved <= 20:
         n += 1
         exec(work[n % len(work)])
     signal.setitimer(signal.ITIMER_REAL, 0)
     laila.terminate()
-    assert saved > 20, (saved, refused)
     print("ended")
     """
     done = run(program)
@@ -209,9 +208,9 @@ if mode == "signals":
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
 else:
     gc.set_threshold(20)
-end = time.monotonic() + 2
+end = time.monotonic() + 1
 n = 0
-while time.monotonic() < end + 60 * (ended < 6):  # a busy machine takes longer
+while time.monotonic() < end or ended <= 5:
     n += 1
     if mode != "signals":
         Session()
@@ -224,7 +223,6 @@ while time.monotonic() < end + 60 * (ended < 6):  # a busy machine takes longer
 signal.setitimer(signal.ITIMER_REAL, 0)
 gc.set_threshold(700)
 laila.terminate()
-assert ended > 5, (ended, refused)
 print("ended")
 """
 
@@ -284,11 +282,13 @@ def test_a_handler_that_interrupts_a_first_use(url: str, tmp_path: Path) -> None
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
     import numpy
     laila.memorize([entries[2], laila.constant({{"a": [numpy.arange(9)], "b": (1, 2.5)}})]).wait()
-    for n in range(20):
+    n = 0
+    while n < 20 or not saved:
+        n += 1
         laila.command.submit([int] * 3).wait()
         assert laila.remember(nickname="n2").data == 2
     signal.setitimer(signal.ITIMER_REAL, 0)
-    print("ended", saved > 0)
+    print("ended")
     """
     done = run(program)
     # Before 3.11.8 and 3.12.2, an import in a handler that interrupts an import broke importlib (gh-106176).
@@ -296,7 +296,7 @@ def test_a_handler_that_interrupts_a_first_use(url: str, tmp_path: Path) -> None
         if not re.search(r"_bootstrap>\", line \d+, in acquire\nKeyError", done.stderr):
             break
         done = run(program)
-    assert (done.returncode, done.stdout) == (0, "ended True\n"), done.stderr[-3000:]
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr[-3000:]
 
 
 def test_a_module_that_uses_laila_where_it_begins(tmp_path: Path) -> None:
@@ -351,15 +351,13 @@ def test_destructors_that_save_something(tmp_path: object) -> None:
             ended += 1
 
     gc.set_threshold(20)
-    end = time.monotonic() + 20
     # A destructor waits behind what the loop has queued, and the collector runs no other one meanwhile.
-    while ended <= 20 and time.monotonic() < end:
+    while ended <= 20:
         for _ in range(50):
             Session()
             last = laila.memorize(laila.constant(time.time_ns()))
         last.wait()
     gc.set_threshold(700)
-    assert ended > 20, ended
     print("ended")
     """
     done = run(program)
@@ -382,8 +380,8 @@ def test_a_handler_that_closes_everything() -> None:
         closed += 1
 
     signal.signal(signal.SIGALRM, stop)
-    end = time.monotonic() + 3
-    while time.monotonic() < end:
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end or closed <= 20:
         # Again and again: an error of a handler that interrupts a destructor is lost.
         signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.001, 0.01), 0.05)
         try:
@@ -392,7 +390,6 @@ def test_a_handler_that_closes_everything() -> None:
         except laila.errors.LailaError:
             told += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
-    assert closed > 20, (closed, told)
     print("ended")
     """
     done = run(program)
@@ -409,7 +406,7 @@ def test_a_worker_whose_start_was_broken_off_is_not_waited_for() -> None:
     pool.workers.add(_Worker(pool, "never started"))
     print("ended")
     """
-    done = run(program, seconds=30)
+    done = run(program)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
 
 
@@ -424,5 +421,5 @@ def test_a_task_that_closes_everything_does_not_wait_for_itself() -> None:
     for thread in threads: thread.join()
     print("ended")
     """
-    done = run(program, seconds=30)
+    done = run(program)
     assert done.stdout == "ended\n", done.stderr[-3000:]
