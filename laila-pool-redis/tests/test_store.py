@@ -203,7 +203,7 @@ def test_a_million_other_keys_cost_nothing(start: Callable[..., RedisServer], op
     asked = commands(client)
     assert not {"scan", "keys"} & asked.keys()
     # Looking at every key would take some 100 ms; each of these takes a fraction of one.
-    assert all(many[name] < 5 * few[name] + 0.002 for name in actions), (few, many)
+    assert all(many[name] < 5 * few[name] + 0.03 for name in actions), (few, many)
 
 
 # -- large blobs ---------------------------------------------------------------------------------------------
@@ -481,7 +481,7 @@ def test_an_index_does_not_outgrow_what_it_lists(server: RedisServer, prefix: st
 
 
 def _wait(until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 150
     while not until():
         assert time.monotonic() < deadline
         time.sleep(0.02)

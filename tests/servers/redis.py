@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisServer"]
 
-_READY_SECONDS = 20.0
+_READY_SECONDS = 100.0
 
 
 class RedisServer:
