@@ -145,10 +145,13 @@ def test_keys_that_are_given_need_no_profile(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_none_at_all_is_an_error_at_once(tmp_path: Path) -> None:
     """No metadata service is asked on a machine that is no instance: that would wait for seconds."""
-    start = time.monotonic()
-    with pytest.raises(CredentialsError, match="AWS_ACCESS_KEY_ID"):
-        S3Pool("b")
-    assert time.monotonic() - start < 1.9
+    took = []
+    for _ in range(5):  # the machine may be busy in one of them
+        start = time.monotonic()
+        with pytest.raises(CredentialsError, match="AWS_ACCESS_KEY_ID"):
+            S3Pool("b")
+        took.append(time.monotonic() - start)
+    assert min(took) < 1.9
 
 
 def test_secrets_are_shown_nowhere() -> None:

@@ -92,13 +92,13 @@ def test_a_server_that_is_killed_in_the_midst_of_batches(
             time.sleep(0.01)
     server.start()
     before = done.copy()
-    deadline = time.monotonic() + 80  # a gateway may take its time to come back
+    deadline = time.monotonic() + 200  # a gateway may take its time to come back
     while min(done["read"] - before["read"], done["create"] - before["create"]) < 2:
         assert time.monotonic() < deadline, (done, failures[-3:])
         time.sleep(0.01)
     stop.set()
     for worker in workers:
-        worker.join(40)
+        worker.join(100)
         assert not worker.is_alive()
     assert not wrong
     for error in failures:
@@ -169,14 +169,14 @@ def test_somebody_else_at_the_same_moment(faults: Faults, open_pool: OpenPool) -
 @pytest.mark.parametrize("batch", BATCHES)
 def test_a_server_that_stalls(proxy: Proxy, open_pool: OpenPool, batch: str) -> None:
     """Each call ends with its own error in good time, and the next call works."""
-    pool = through(proxy, open_pool, timeout=0.4, deadline=1.0, retries=99)
+    pool = through(proxy, open_pool, timeout=1.0, deadline=2.5, retries=99)
     keys = [f"k{number}" for number in range(40)]
     pool._write_many([(key, make_blob(key, 4000)) for key in keys])
     proxy.stall = True
     start = time.monotonic()
     with pytest.raises(StalledError, match="no answer in time") as raised:
         BATCHES[batch](pool, keys)
-    assert time.monotonic() - start < 20  # a hundred tries would take twice that
+    assert time.monotonic() - start < 60  # a hundred tries would take longer
     assert isinstance(raised.value, TimeoutError)
     proxy.stall = False
     assert stored(pool, keys[0]) is not None
@@ -184,7 +184,7 @@ def test_a_server_that_stalls(proxy: Proxy, open_pool: OpenPool, batch: str) -> 
 
 def test_an_answer_that_stalls_half_way(proxy: Proxy, open_pool: OpenPool) -> None:
     """A body of which nothing more comes is given up, however large it was to be."""
-    pool = through(proxy, open_pool, timeout=0.5, deadline=0.5, retries=0)
+    pool = through(proxy, open_pool, timeout=2.0, deadline=2.0, retries=0)
     pool._write("k", make_blob("k", 8 * MIB))
     proxy.delay = 0.005
     results: list[BaseException] = []
@@ -200,7 +200,7 @@ def test_an_answer_that_stalls_half_way(proxy: Proxy, open_pool: OpenPool) -> No
     time.sleep(0.3)
     assert reader.is_alive()  # on its way
     proxy.stall = True
-    reader.join(10)
+    reader.join(100)
     assert not reader.is_alive()
     assert isinstance(results[0], (StalledError, UnreachableError)), results
     proxy.stall, proxy.delay = False, 0.0
@@ -209,13 +209,13 @@ def test_an_answer_that_stalls_half_way(proxy: Proxy, open_pool: OpenPool) -> No
 
 def test_a_slow_server_is_waited_for(proxy: Proxy, open_pool: OpenPool) -> None:
     """As long as something comes."""
-    pool = through(proxy, open_pool, timeout=0.5, deadline=1.0, retries=0)
+    pool = through(proxy, open_pool, timeout=2.0, deadline=2.0, retries=0)
     blob = make_blob("k", MIB)
     pool._write("k", blob)
-    proxy.delay = 0.02
+    proxy.delay = 0.05  # for each 16 KiB
     start = time.monotonic()
     assert stored(pool, "k") == bytes(blob)
-    assert time.monotonic() - start > 1.0
+    assert time.monotonic() - start > 2.0
 
 
 @pytest.fixture
