@@ -84,6 +84,7 @@ def servers(tmp_path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
         yield s3.make_bucket(), s3.variables(), redis.url
 
 
+@pytest.mark.long
 def test_with_s3_and_redis(
     servers: tuple[str, dict[str, str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

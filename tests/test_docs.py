@@ -85,6 +85,11 @@ def pages() -> list[Path]:
     return [*readmes, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+def _is_for_beginners(page: Path) -> bool:
+    """Whether a page is a README or a tutorial, which are run again by `make test` too."""
+    return page.name == "README.md" or page.parent.name == "tutorials"
+
+
 def script_of(text: str, page: str) -> str:
     """A program that runs the page in order: Python blocks as they stand, commands in processes."""
     steps: list[tuple[str, str, int]] = []
@@ -160,12 +165,38 @@ def bytes_of_data(folder: Path) -> int:
     return sum(path.stat().st_size for path in files if not NO_DATA.search(str(path.relative_to(folder))))
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=str(page.relative_to(ROOT)))
+        for page in pages()
+        if str(page.relative_to(ROOT)) in ONCE or not _is_for_beginners(page)
+    ],
+)
 def test_every_example_of_a_page_runs(page: Path) -> None:
-    """In order, without an error or a warning; what is not run says why.
+    """In order, without an error or a warning; what is not run says why."""
+    run_again_and_again(page, 1)
 
-    And again in the same folder, as a program or notebook is run again: then its data does not grow.
-    """
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page,
+            id=str(page.relative_to(ROOT)),
+            marks=[] if _is_for_beginners(page) else [pytest.mark.long],
+        )
+        for page in pages()
+        if str(page.relative_to(ROOT)) not in ONCE
+    ],
+)
+def test_every_example_of_a_page_runs_again(page: Path) -> None:
+    """In the same folder, as a program or notebook is run again: then its data does not grow."""
+    run_again_and_again(page, 2)
+
+
+def run_again_and_again(page: Path, times: int) -> None:
+    """Run a page some times in the same folder."""
     text = page.read_text()
     for block in blocks_of(text):
         if block.reason is not None:
@@ -173,7 +204,7 @@ def test_every_example_of_a_page_runs(page: Path) -> None:
     # The name of a Unix socket in the page's HOME may have 107 bytes: pytest's own folders have longer names.
     with tempfile.TemporaryDirectory(prefix="laila-page-") as folder:
         sizes = []
-        for again in range(1 if str(page.relative_to(ROOT)) in ONCE else 2):
+        for again in range(times):
             done = run_page(text, str(page), Path(folder))
             assert done.returncode == 0, f"run {again + 1}: {done.stdout}\n{done.stderr}"
             sizes.append(bytes_of_data(Path(folder)))

@@ -55,7 +55,7 @@ def variables() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def cluster(variables: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskServers]:
     """A scheduler and two workers, processes of their own."""
-    importable = {"PYTHONPATH": str(Path(__file__).parent)}
+    importable = {"PYTHONPATH": str(Path(__file__).parent), "PYTHONFAULTHANDLER": "1"}
     with DaskServers(tmp_path_factory.mktemp("dask"), 2, importable) as servers:
         yield servers
 

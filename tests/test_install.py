@@ -52,7 +52,17 @@ LIBRARIES = sorted(set(_CORE.extras) - {*PLUGINS, "all", "torch"})
 """Extras that bring no plugin: where all go together, each goes alone."""
 
 
-@pytest.mark.parametrize("extra", ["all", *sorted(PLUGINS), ",".join(LIBRARIES)])
+ALIKE = {"files", "processes", "s3", "tcpip", "threads"}
+"""Extras of one plugin, as `hdf5` and `redis` are."""
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param(extra, marks=[pytest.mark.long] if extra in ALIKE else [])
+        for extra in ["all", *sorted(PLUGINS), ",".join(LIBRARIES)]
+    ],
+)
 def test_each_extra_installs_from_the_folder_of_wheels(
     extra: str, dist: Path, make_environment: MakeEnvironment
 ) -> None:

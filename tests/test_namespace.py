@@ -25,9 +25,19 @@ print(json.dumps({"files": files, "loaded": loaded}))
 GROUPS = sorted({group for distribution in DISTRIBUTIONS for group in distribution.entry_points})
 
 
-@pytest.mark.parametrize("order", ["core first", "core last"])
-@pytest.mark.parametrize("siblings", ["wheel", "editable"])
-@pytest.mark.parametrize("core", ["wheel", "editable"])
+MIXES = [
+    pytest.param(core, siblings, order, id=f"{core}-{siblings}-{order}", marks=marks)
+    for core in ("wheel", "editable")
+    for siblings in ("wheel", "editable")
+    for order in ("core first", "core last")
+    for marks in [
+        # All from wheels is tests/test_install.py, and all editable is what runs these tests.
+        [] if core != siblings and (core == "editable") == (order == "core first") else [pytest.mark.long]
+    ]
+]
+
+
+@pytest.mark.parametrize(("core", "siblings", "order"), MIXES)
 def test_every_mix_of_installs_imports(
     core: str, siblings: str, order: str, wheels: dict[str, Path], make_environment: MakeEnvironment
 ) -> None:
@@ -54,14 +64,29 @@ def test_every_mix_of_installs_imports(
                 assert seen["loaded"][f"{group}:{name}"].startswith(target.partition(":")[0])
 
 
-@pytest.mark.parametrize("sibling", SIBLINGS, ids=lambda sibling: sibling.name)
-@pytest.mark.parametrize("way", ["wheel", "editable"])
+@pytest.fixture(scope="module")
+def alone(wheels: dict[str, Path], make_environment: MakeEnvironment) -> dict[str, bytes]:
+    """The files of a core that is installed alone."""
+    return _laila_files(make_environment([wheels[CORE]]))
+
+
+UNINSTALLS = [
+    pytest.param(sibling, way, id=f"{way}-{sibling.name}", marks=marks)
+    for way in ("wheel", "editable")
+    for sibling in SIBLINGS
+    for marks in [[] if way == "wheel" or sibling is SIBLINGS[0] else [pytest.mark.long]]
+]
+
+
+@pytest.mark.parametrize(("sibling", "way"), UNINSTALLS)
 def test_uninstalling_a_sibling_leaves_the_core_whole(
-    sibling: Distribution, way: str, wheels: dict[str, Path], make_environment: MakeEnvironment
+    sibling: Distribution,
+    way: str,
+    alone: dict[str, bytes],
+    wheels: dict[str, Path],
+    make_environment: MakeEnvironment,
 ) -> None:
     """Every file of the core's wheel is still there, byte for byte, and the sibling is gone."""
-    core = make_environment([wheels[CORE]])
-    alone = _laila_files(core)
     both = make_environment([wheels[CORE], wheels[sibling.name] if way == "wheel" else sibling])
     both.check(f"import laila, {sibling.package}")
 

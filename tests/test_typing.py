@@ -48,7 +48,8 @@ def _mypy(environment: Environment) -> list[int]:
     return [int(line) for _, line in found]
 
 
-@pytest.mark.parametrize("way", ["wheel", "editable"])
+# Of wheels pyright is asked, below.
+@pytest.mark.parametrize("way", [pytest.param("wheel", marks=pytest.mark.long), "editable"])
 def test_mypy_finds_exactly_the_planted_errors(
     way: str,
     wheels: dict[str, Path],

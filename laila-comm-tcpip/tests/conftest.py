@@ -11,6 +11,15 @@ import laila
 from servers.peers import SECRET, Node
 
 
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """Handshakes and heartbeats have time on a machine that is busy; what is about time says so itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAILA_TCPIP_CONNECT_TIMEOUT", "100")
+        patch.setenv("LAILA_TCPIP_HEARTBEAT_TIMEOUT", "100")
+        yield
+
+
 @pytest.fixture
 def start_node() -> Iterator[Callable[..., Node]]:
     """Start nodes with options; they end with the test."""
@@ -26,7 +35,7 @@ def start_node() -> Iterator[Callable[..., Node]]:
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
+def node(patience: None) -> Iterator[Node]:
     """A node that the tests of a module share, with some exported functions."""
     setup = """
 import threading, time

@@ -331,16 +331,18 @@ hostile_rows = st.lists(
 )
 
 
-@settings(settings_here, max_examples=800)
-@given(hostile_rows)
-def test_random_rows(rows: list[Any]) -> None:
+def read_random_rows(rows: list[Any]) -> None:
     with contextlib.suppress(*ALLOWED):
         read(tree(*rows), buffer(bytes(16)), buffer(bytes(16), "<f8", (2,)), buffer(b""))
 
 
-@settings(settings_here, max_examples=400)
-@given(payloads(), st.data())
-def test_mutated_rows(payload: Any, data: st.DataObject) -> None:
+test_random_rows = settings(settings_here, max_examples=250)(given(hostile_rows)(read_random_rows))
+test_more_random_rows = pytest.mark.long(
+    settings(settings_here, max_examples=2000)(given(hostile_rows)(read_random_rows))
+)
+
+
+def read_mutated_rows(payload: Any, data: st.DataObject) -> None:
     """A valid tree with a few fields changed, removed or added, under checksums made anew."""
     blob = encode(payload, key=KEY)
     if blob.tree[:1] != tags.ROWS_MARK:
@@ -366,9 +368,13 @@ def test_mutated_rows(payload: Any, data: st.DataObject) -> None:
         decode(again)
 
 
-@settings(settings_here, max_examples=300)
-@given(payloads(), st.data())
-def test_mutated_buffers(payload: Any, data: st.DataObject) -> None:
+test_mutated_rows = settings(settings_here, max_examples=200)(given(payloads(), st.data())(read_mutated_rows))
+test_more_mutated_rows = pytest.mark.long(
+    settings(settings_here, max_examples=1000)(given(payloads(), st.data())(read_mutated_rows))
+)
+
+
+def read_mutated_buffers(payload: Any, data: st.DataObject) -> None:
     """Valid rows over buffers of another size, type, shape or order."""
     blob = encode([payload, np.zeros((2, 2))], key=KEY)
     buffers = list(blob.buffers)
@@ -381,6 +387,14 @@ def test_mutated_buffers(payload: Any, data: st.DataObject) -> None:
     buffers[number] = Buffer(old.data[:size], dtype, (size,) if dtype is None else shape, order)
     with contextlib.suppress(*ALLOWED):
         decode(Blob(KEY, blob.tree, tuple(buffers)))
+
+
+test_mutated_buffers = settings(settings_here, max_examples=150)(
+    given(payloads(), st.data())(read_mutated_buffers)
+)
+test_more_mutated_buffers = pytest.mark.long(
+    settings(settings_here, max_examples=1000)(given(payloads(), st.data())(read_mutated_buffers))
+)
 
 
 @settings(settings_here, max_examples=300)

@@ -218,7 +218,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAILA_SECRET_KEY", "a key for the tests of this module only")
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 @given(odd_values(), st.integers(0, 8))
 def test_what_is_written_of_odd_values_is_read_or_refused(value: Any, number: int) -> None:
     payloads = wrapped(value)

@@ -136,7 +136,7 @@ def test_encoding_keeps_the_same_limit() -> None:
 
 
 def test_a_deep_tuple_is_no_key() -> None:
-    for depth, row in ((600, tags.SET), (600, tags.FROZENSET), (500_000, tags.SET)):
+    for depth, row in ((600, tags.SET), (600, tags.FROZENSET), (100_000, tags.SET)):
         rows = [[tags.TUPLE], *([tags.TUPLE, ref(i)] for i in range(depth))]
         with pytest.raises(CorruptEntryError, match="deep"):
             read(*rows, [row, ref(depth)])

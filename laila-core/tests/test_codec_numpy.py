@@ -98,7 +98,7 @@ _bases = st.sampled_from(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(_bases.flatmap(lambda base: st.tuples(st.just(base), st.lists(_all_views(base), max_size=6))))
 def test_any_views(data: tuple[Any, list[Any]]) -> None:
     """Values, strides' signs and who shares memory with whom come back, and nothing else is shared."""

@@ -149,7 +149,7 @@ def test_sets_are_deterministic_in_every_process() -> None:
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("depth", [99, 100, 101, 500, 5_000, 100_000])
+@pytest.mark.parametrize("depth", [99, 100, 101, 500, 20_000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_depth(depth: int) -> None:
     makes: list[Callable[[Any], Any]] = [
         lambda x: [x],

@@ -100,14 +100,16 @@ class Writers:
         )
         self._rest = b""
 
-    def killed(self, path: Path, seed: int, seconds: float) -> int:
-        """Let a writer run for ``seconds``, kill it, and return its last acknowledgement; -1: none."""
+    def killed(self, path: Path, seed: int, chance: random.Random) -> int:
+        """Let a writer run, kill it, and return its last acknowledgement; -1: none."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{seed} {path}\n".encode())
         child = 0
         acknowledged = -1
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 200
         kill_at = deadline
+        # Mostly in the midst of work; now and then while the pool is still being opened.
+        enough = chance.randrange(-1, 20)
         while True:
             line = self._line(kill_at)
             if line is None:
@@ -116,11 +118,14 @@ class Writers:
                 kill_at = deadline
             elif line.startswith("pid "):
                 child = int(line[4:])
-                kill_at = time.monotonic() + seconds
+                if enough < 0:
+                    kill_at = time.monotonic() + chance.random() * 0.02
             elif line == "end":
                 return acknowledged
             else:
                 acknowledged = int(line)
+                if acknowledged == enough:
+                    kill_at = time.monotonic() + chance.random() * 0.01
 
     def _line(self, until: float) -> str | None:
         assert self._process.stdout is not None
@@ -152,7 +157,7 @@ def test_nothing_is_lost_by_kill(tmp_path: Path, writers: Writers) -> None:
     content: Content = dict.fromkeys(KEYS)
     acknowledged = interrupted = strays = 0
     for number in range(ROUNDS):
-        last = writers.killed(path, number, chance.random() * 0.08)
+        last = writers.killed(path, number, chance)
         for operation in range(1, last + 1):
             content |= Operation(number, operation).changes()
         under_way = Operation(number, last + 1).changes()

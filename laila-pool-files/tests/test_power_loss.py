@@ -219,10 +219,11 @@ def lose_power(
     return ""
 
 
+@pytest.mark.parametrize("rounds", [50, pytest.param(ROUNDS, marks=pytest.mark.long)])
 def test_a_power_failure_takes_nothing_that_was_acknowledged(
-    tmp_path: Path, make_blob: MakeBlob, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_blob: MakeBlob, monkeypatch: pytest.MonkeyPatch, rounds: int
 ) -> None:
-    for number in range(ROUNDS):
+    for number in range(rounds):
         assert not lose_power(tmp_path, number, make_blob, monkeypatch), number
 
 

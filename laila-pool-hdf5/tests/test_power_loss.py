@@ -234,13 +234,14 @@ def survives(rounds: int, seed: int, leave_out: str = "") -> bool:
     return True
 
 
-def test_nothing_is_lost() -> None:
-    assert survives(ROUNDS, seed=1)
+@pytest.mark.parametrize("rounds", [100, pytest.param(ROUNDS, marks=pytest.mark.long)])
+def test_nothing_is_lost(rounds: int) -> None:
+    assert survives(rounds, seed=1)
 
 
 def test_nothing_is_lost_when_new_data_is_synced_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(durable, "REGION_CHECKSUM_LIMIT", 0)
-    assert survives(ROUNDS // 2, seed=2)
+    assert survives(ROUNDS // 4, seed=2)
 
 
 @pytest.mark.parametrize("sync", ["region", "record", "pages"])

@@ -295,15 +295,15 @@ pool = HDF5Pool(sys.argv[1])
 with pool._store._locked(pool._store._file.storage, exclusive=True), pool._store._lock.held(0):
     if os.fork() == 0:
         print(os.getpid(), flush=True)
-        time.sleep(60)
+        time.sleep(280)
     os.kill(os.getpid(), signal.SIGKILL)
 """
     parent = subprocess.Popen([sys.executable, "-c", script, tmp_path / "p.h5"], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     try:
-        parent.wait(30)
-        with HDF5Pool(tmp_path / "p.h5", lock_timeout=5) as pool:
+        parent.wait(150)
+        with HDF5Pool(tmp_path / "p.h5", lock_timeout=100) as pool:
             pool._write("k", make_blob("k"))
     finally:
         os.kill(child, signal.SIGKILL)

@@ -114,7 +114,7 @@ def test_one_of_two_writers_is_killed(tmp_path: Path, run: Run) -> None:
             victim.send_signal(signal.SIGKILL)
             # Not by communicate(), which does not see what the line above has read into the buffer.
             acknowledged = victim.stdout.read().count("\n") + 1
-            assert survivor.communicate(timeout=60)[0].count("\n") == 40
+            assert survivor.communicate(timeout=150)[0].count("\n") == 40
             assert pool._evolutions("survivor") == list(range(40))
             kept = pool._evolutions("victim")
             # The line of the last commit may not have been written when the process died.
@@ -134,13 +134,13 @@ with HDF5Pool(sys.argv[1]) as pool:
     for racer in racers:
         assert racer.stdout is not None
         racer.stdout.readline()
-    assert sum(int(racer.communicate("go\n", timeout=60)[0]) for racer in racers) == 200
+    assert sum(int(racer.communicate("go\n", timeout=150)[0]) for racer in racers) == 200
 
 
 def test_processes_that_open_a_new_file_together_share_it(tmp_path: Path, run: Run) -> None:
     script = 'pool = HDF5Pool(sys.argv[1]); pool._write(sys.argv[2], Blob(sys.argv[2], b"")); pool.close()'
     started = [run(script, tmp_path / "p.h5", f"k{n}") for n in range(4)]
-    assert [process.wait(60) for process in started] == [0] * 4
+    assert [process.wait(150) for process in started] == [0] * 4
     with HDF5Pool(tmp_path / "p.h5") as pool:
         assert len(list(pool._keys())) == 4
 
@@ -156,10 +156,10 @@ def test_lock_waits_or_tells(tmp_path: Path, make_blob: MakeBlob) -> None:
         started = time.monotonic()
         with pytest.raises(PoolLockedError, match="another process that writes"):
             hasty._write("k", make_blob("k"))
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 50
         with pytest.raises(TimeoutError):
             patient._write("k", make_blob("k"))
-        assert 0.2 <= time.monotonic() - started < 15
+        assert 0.2 <= time.monotonic() - started < 50
         assert hasty._read("k") is None
     with HDF5Pool(path, lock="error") as pool:
         pool._write("k", make_blob("k"))
@@ -191,8 +191,9 @@ with HDF5Pool(sys.argv[1]) as pool:
     assert writer.stdout is not None
     writer.stdout.readline()
     good = 0
-    deadline = time.monotonic() + 120
-    while good <= 20 and time.monotonic() < deadline:
+    deadline = time.monotonic() + 200
+    while good <= 20:
+        assert time.monotonic() < deadline, good
         try:
             with h5py.File(path, "r") as opened:
                 first, second = opened["entries/x"][()], opened["entries/y"][()]
@@ -200,7 +201,6 @@ with HDF5Pool(sys.argv[1]) as pool:
             continue  # the writer is in the middle of a commit
         assert len(set(first) | set(second)) == 1
         good += 1
-    assert good > 20
 
 
 class StalledReader(io.FileIO):
@@ -311,7 +311,7 @@ with HDF5Pool(sys.argv[1]) as pool:
     print(status, len(pool["large"].buffers[0].data))
 """
     parent = run(script, tmp_path / "p.h5")
-    assert parent.communicate(timeout=60)[0] == "0 200000\n"
+    assert parent.communicate(timeout=150)[0] == "0 200000\n"
     with h5py.File(tmp_path / "p.h5", "r") as opened:
         assert set(opened["entries/large"][()]) == {ord("x")}
 
@@ -375,10 +375,10 @@ def test_threads_read_while_others_write(pool: HDF5Pool, make_blob: MakeBlob) ->
     writers = [guarded(lambda name=name: write(name)) for name in ("a", "b")]  # type: ignore[misc]
     others = [guarded(look), guarded(look), guarded(compact)]
     for thread in writers:
-        thread.join(60)
+        thread.join(150)
     stop.set()
     for thread in others:
-        thread.join(60)
+        thread.join(150)
     assert not errors
     assert not any(thread.is_alive() for thread in writers + others)
     assert sorted(pool._keys()) == ["a0", "a1", "b0", "b1"]
@@ -397,5 +397,5 @@ def test_reads_do_not_wait_for_a_writer(pool: HDF5Pool, make_blob: MakeBlob) -> 
         assert read(pool, "k")
     assert writer.is_alive()
     os.close(descriptor)
-    writer.join(10)
+    writer.join(150)
     assert pool._exists("l")

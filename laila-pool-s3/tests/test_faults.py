@@ -171,7 +171,7 @@ def test_a_server_that_stalls(proxy: Proxy, open_pool: OpenPool, batch: str) -> 
     """Each call ends with its own error in good time, and the next call works."""
     pool = through(proxy, open_pool, timeout=1.0, deadline=2.5, retries=99)
     keys = [f"k{number}" for number in range(40)]
-    pool._write_many([(key, make_blob(key, 4000)) for key in keys])
+    open_pool()._write_many([(key, make_blob(key, 4000)) for key in keys])
     proxy.stall = True
     start = time.monotonic()
     with pytest.raises(StalledError, match="no answer in time") as raised:

@@ -29,7 +29,7 @@ def get(name):
     return laila.remember(nickname=name, pool_nickname="data").data
 name = force()
 def task(fn):
-    return laila.command.submit(fn, taskforce_id=name).wait(60)
+    return laila.command.submit(fn, taskforce_id=name).wait(150)
 """
 
 PROGRAMS = {
@@ -129,7 +129,7 @@ def outer():
     seen = []
     thread = threading.Thread(target=lambda: seen.append(Point))
     thread.start(); thread.join()
-    inner = laila.command.submit([lambda: get("p").x for _ in range(3)]).wait(60)
+    inner = laila.command.submit([lambda: get("p").x for _ in range(3)]).wait(150)
     return inner
 assert task(outer) == [3, 3, 3]
 """,
@@ -166,7 +166,7 @@ def test_tasks_know_what_their_submitter_registered(what: str, tmp_path: Path) -
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -258,7 +258,7 @@ except laila.errors.PayloadError as error:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=True,
         ).stdout
         for program in programs
@@ -290,7 +290,7 @@ assert task(work) == (4, None), task(work)
         cwd=here,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

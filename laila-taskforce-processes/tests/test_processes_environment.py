@@ -56,7 +56,7 @@ def test_remember_and_memorize_in_a_task(processes: ProcessTaskForce) -> None:
         numbers = laila.remember(stored).data
         return str(laila.memorize(laila.constant(sum(numbers)), pool_nickname="results").wait())
 
-    made = processes.submit(work).wait(30)
+    made = processes.submit(work).wait(150)
     assert laila.remember(made, pool_nickname="results").data == 6
 
 
@@ -71,7 +71,7 @@ def test_each_task_acts_through_the_policy_that_submitted_it(
             laila.memorize(laila.constant(name, nickname=name), overwrite=True).wait()
             missing = "two" if name == "one" else "one"
             both = [partial(_data_of, name), partial(_data_of, missing)]
-            assert processes.submit(both).wait(30) == [name, None]
+            assert processes.submit(both).wait(150) == [name, None]
     clear_policy()
 
 
@@ -84,11 +84,11 @@ def test_what_is_added_to_the_policy_later_is_there(
     policy: laila.DefaultPolicy, processes: ProcessTaskForce, tmp_path: Path
 ) -> None:
     """The workers that have the policy already get the change."""
-    before = processes.submit(lambda: list(laila.memory.router.nicknames)).wait(30)
+    before = processes.submit(lambda: list(laila.memory.router.nicknames)).wait(150)
     assert before == ["results", "memory"]
     policy.extend(f"hdf5://{tmp_path}/late.h5", pool_nickname="late")
     stored = laila.memorize(laila.constant("late"), pool_nickname="late").wait()
-    assert processes.submit(lambda: laila.remember(stored, pool_nickname="late").data).wait(30) == "late"
+    assert processes.submit(lambda: laila.remember(stored, pool_nickname="late").data).wait(150) == "late"
 
 
 @pytest.mark.usefixtures("policy")
@@ -100,8 +100,8 @@ def test_a_restarted_worker_gets_it_again(processes: ProcessTaskForce) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(WorkerLostError):
-        processes.submit(store_and_die).wait(30)
-    assert processes.submit(partial(_data_of, "kept")).wait(30) == "kept"
+        processes.submit(store_and_die).wait(150)
+    assert processes.submit(partial(_data_of, "kept")).wait(150) == "kept"
 
 
 @pytest.mark.usefixtures("policy")
@@ -114,10 +114,10 @@ def test_a_task_ends_when_what_it_began_has_ended(processes: ProcessTaskForce) -
     def leave_it_wrong() -> None:
         laila.memorize(laila.constant(7), pool_nickname="memory")
 
-    processes.submit(leave_it).wait(30)
+    processes.submit(leave_it).wait(150)
     assert laila.remember(nickname="left").data == 7
     with pytest.raises(PoolUnreachableError):
-        processes.submit(leave_it_wrong).wait(30)
+        processes.submit(leave_it_wrong).wait(150)
 
 
 @pytest.mark.usefixtures("policy")
@@ -143,7 +143,7 @@ def test_a_pool_in_memory_is_refused_and_never_empty(processes: ProcessTaskForce
                 told.append(str(error))
         return told
 
-    told = processes.submit(uses).wait(30)
+    told = processes.submit(uses).wait(150)
     assert len(told) == 7
     assert all("'memory'" in one and "memory of the process that submitted" in one for one in told)
     error = laila.runtime.exception(
@@ -162,9 +162,9 @@ def test_a_pool_of_no_plugin_is_refused(policy: laila.DefaultPolicy, processes: 
         durability = "process"  # type: ignore[assignment]
 
     policy.extend(Mine(nickname="mine"))
-    assert processes.submit(partial(pow, 2, 3)).wait(30) == 8
+    assert processes.submit(partial(pow, 2, 3)).wait(150) == 8
     with pytest.raises(PoolUnreachableError, match="no registered plugin"):
-        processes.submit(lambda: laila.remember(nickname="x", pool_nickname="mine").wait()).wait(30)
+        processes.submit(lambda: laila.remember(nickname="x", pool_nickname="mine").wait()).wait(150)
 
 
 @pytest.mark.usefixtures("policy")
@@ -182,8 +182,8 @@ def test_entries_travel_as_references(processes: ProcessTaskForce) -> None:
         parcel = processes._pack(task, b"", reachable_pools(laila.active_policy))
         assert len(parcel.shipment.work) < 10_000
         assert [key for key, _ in parcel.shipment.references] == [big.global_id]
-        assert processes.submit(partial(_sizes, [entry], other=entry)).wait(30) == [10_000_000] * 2
-    assert processes.submit(lambda: len(variable.data)).wait(30) == 2  # also out of a closure
+        assert processes.submit(partial(_sizes, [entry], other=entry)).wait(150) == [10_000_000] * 2
+    assert processes.submit(lambda: len(variable.data)).wait(150) == 2  # also out of a closure
 
 
 def _sizes(entries: list[laila.Entry], other: laila.Entry) -> list[int]:
@@ -200,7 +200,7 @@ def test_entries_that_no_other_process_can_reach_travel_whole(processes: Process
     laila.memorize(evolved).wait()
     evolved.evolve(data=[4])
     entries = [fresh, in_memory, evolved]
-    assert processes.submit(lambda: [entry.data for entry in entries]).wait(30) == [[1], [2], [4]]
+    assert processes.submit(lambda: [entry.data for entry in entries]).wait(150) == [[1], [2], [4]]
 
 
 @pytest.mark.usefixtures("policy")
@@ -210,13 +210,13 @@ def test_a_reference_to_what_was_deleted(processes: ProcessTaskForce) -> None:
     laila.memorize(entry).wait()
     laila.forget(entry).wait()
     with pytest.raises(laila.errors.EntryNotFoundError):
-        processes.submit(partial(_sizes, [], other=entry)).wait(30)
+        processes.submit(partial(_sizes, [], other=entry)).wait(150)
 
 
 @pytest.mark.usefixtures("policy")
 def test_what_is_returned_may_be_memorized_there(processes: ProcessTaskForce) -> None:
     """Only the ids come back: of an entry, of a list, of each task of several."""
-    one = processes.submit(lambda: laila.constant("one"), memorize_to="results").wait(30)
+    one = processes.submit(lambda: laila.constant("one"), memorize_to="results").wait(150)
     assert laila.remember(one, pool_nickname="results").data == "one"
     both = [lambda: [laila.constant("a"), laila.constant("b")], lambda: laila.variable("c")]
     several, last = processes.submit(both, wait=True, memorize_to="results")
@@ -224,7 +224,7 @@ def test_what_is_returned_may_be_memorized_there(processes: ProcessTaskForce) ->
         *"abc"
     ]
     with pytest.raises(FutureResultError, match="returned a int"):
-        processes.submit(int, memorize_to="results").wait(30)
+        processes.submit(int, memorize_to="results").wait(150)
     with pytest.raises(PoolNotFoundError, match="nowhere"):
         processes.submit(int, memorize_to="nowhere")
 
@@ -241,7 +241,7 @@ def test_what_a_task_submits_runs_in_its_own_process(policy: laila.DefaultPolicy
             *laila.command.map(inner, taskforce_id=name),
         ]
 
-    pids = policy.central.command.submit(outer).wait(30)
+    pids = policy.central.command.submit(outer).wait(150)
     assert len(pids) == 7
     assert set(pids) == {pids[0]}
     assert pids[0] != os.getpid()
@@ -252,7 +252,7 @@ def test_verbs_stay_in_this_process(policy: laila.DefaultPolicy) -> None:
     processes = ProcessTaskForce(1)
     policy.central.command.add_taskforce(processes, alpha=True)
     processes.pause()
-    assert laila.memorize(laila.constant(1)).wait(30)
+    assert laila.memorize(laila.constant(1)).wait(150)
     processes.start()
 
 
@@ -260,5 +260,5 @@ def test_a_task_without_a_policy(processes: ProcessTaskForce) -> None:
     """It is told so, rather than given an empty one."""
     clear_policy()
     with pytest.raises(NoActivePolicyError, match="without an active policy"):
-        processes.submit(lambda: laila.remember(nickname="x")).wait(30)
-    assert processes.submit(int).wait(30) == 0
+        processes.submit(lambda: laila.remember(nickname="x")).wait(150)
+    assert processes.submit(int).wait(150) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
 import time
 import weakref
@@ -21,7 +22,7 @@ def threads_of(taskforce: PythonThreadPoolTaskForce) -> int:
     return len(taskforce._worker_pool.workers)
 
 
-def eventually(condition: Any, seconds: float = 10) -> bool:
+def eventually(condition: Any, seconds: float = 150) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -35,7 +36,7 @@ def test_identity_options_and_threads() -> None:
         assert isinstance(taskforce, Component)
         assert taskforce.global_id.startswith("LAILA:TASK_FORCE:GLOBAL_ID:")
         assert taskforce.options() == {"workers": 2, "nickname": "two"}
-        thread = taskforce.submit(threading.current_thread).wait(10)
+        thread = taskforce.submit(threading.current_thread).wait(150)
         assert thread is not threading.current_thread()
         assert thread.name.startswith("two-")
 
@@ -61,7 +62,7 @@ def test_no_thread_before_there_is_work() -> None:
     taskforce.start()
     assert alive() == 0
     for _ in range(20):
-        taskforce.submit(int).wait(10)
+        taskforce.submit(int).wait(150)
         assert eventually(lambda: taskforce._worker_pool.idle)
     assert alive() == 1, "one at a time needs one thread"
     taskforce.shutdown()
@@ -73,7 +74,7 @@ def test_the_collector_never_waits_for_the_lock(paused: bool) -> None:
     """It may run in a thread that is being started, for which the thread that holds the lock waits."""
     taskforce = PythonThreadPoolTaskForce(1)
     worker_pool = taskforce._worker_pool
-    taskforce.submit(int).wait(10)
+    taskforce.submit(int).wait(150)
     if paused:
         taskforce.pause()
     future = taskforce.submit(lambda: 7)
@@ -88,41 +89,43 @@ def test_the_collector_never_waits_for_the_lock(paused: bool) -> None:
     with workers_module._lock:
         thread = threading.Thread(target=collect)
         thread.start()
-        assert collected.wait(10)
+        assert collected.wait(150)
     thread.join()
     assert eventually(lambda: worker_pool.closed and not worker_pool.workers)
-    assert future.wait(10) == 7
+    assert future.wait(150) == 7
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_no_more_tasks_at_a_time_than_workers(workers: int) -> None:
     running, most = 0, 0
-    lock = threading.Lock()
+    lock, numbers, all_at_work = threading.Lock(), itertools.count(), threading.Barrier(workers)
 
     def work() -> None:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
+        if next(numbers) < workers:
+            all_at_work.wait(100)
         time.sleep(0.002)
         with lock:
             running -= 1
 
     with PythonThreadPoolTaskForce(workers) as taskforce:
-        taskforce.submit([work] * 30).wait(30)
+        taskforce.submit([work] * 30).wait(150)
     assert most == workers
 
 
 def test_tasks_of_one_worker_run_in_order() -> None:
     order: list[int] = []
     with PythonThreadPoolTaskForce(1) as taskforce:
-        taskforce.submit([partial(order.append, n) for n in range(100)]).wait(10)
+        taskforce.submit([partial(order.append, n) for n in range(100)]).wait(150)
     assert order == list(range(100))
 
 
 def test_a_task_may_shut_its_own_task_force_down() -> None:
     taskforce = PythonThreadPoolTaskForce(1)
-    taskforce.submit(taskforce.shutdown).wait(10)
+    taskforce.submit(taskforce.shutdown).wait(150)
     taskforce.shutdown()
     assert threads_of(taskforce) == 0
 
@@ -135,7 +138,7 @@ def test_a_task_force_that_is_dropped_finishes_and_goes() -> None:
     del taskforce
     gc.collect()
     assert gone() is None
-    future.wait(10)
+    future.wait(150)
     assert eventually(lambda: not worker_pool.workers), "its threads go home"
 
 
@@ -145,7 +148,7 @@ def test_results_are_not_kept_by_idle_workers() -> None:
 
     with PythonThreadPoolTaskForce(1) as taskforce:
         future = taskforce.submit(Big)
-        gone = weakref.ref(future.wait(10))
+        gone = weakref.ref(future.wait(150))
         del future
         gc.collect()
         assert eventually(lambda: gone() is None)
@@ -154,4 +157,4 @@ def test_results_are_not_kept_by_idle_workers() -> None:
 def test_imap_overlaps() -> None:
     both = threading.Barrier(2)
     with PythonThreadPoolTaskForce(2) as taskforce:
-        assert sorted(taskforce.map([lambda: both.wait(10)] * 2)) == [0, 1]
+        assert sorted(taskforce.map([lambda: both.wait(150)] * 2)) == [0, 1]

@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from servers.processes import until_it_waits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ def say(*words):
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
-def run(code: str, timeout: float = 60) -> tuple[list[str], str]:
+def run(code: str, timeout: float = 150) -> tuple[list[str], str]:
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PRELUDE + code],
         capture_output=True,
@@ -43,7 +44,7 @@ taskforce = PythonThreadPoolTaskForce(1)
 def tree(depth):
     time.sleep(0.002)
     if depth:
-        assert taskforce.submit([lambda: tree(depth - 1)] * 2).wait(30) == [depth - 1] * 2
+        assert taskforce.submit([lambda: tree(depth - 1)] * 2).wait(150) == [depth - 1] * 2
         taskforce.submit(lambda: say("left behind", depth))
     return depth
 taskforce.submit(lambda: say(tree(4)))
@@ -72,7 +73,7 @@ def test_threads_that_outlive_the_main_thread_may_submit() -> None:
 taskforce = PythonThreadPoolTaskForce(2)
 def late():
     time.sleep(0.2)
-    say(taskforce.submit(lambda: "late").wait(30))
+    say(taskforce.submit(lambda: "late").wait(150))
     taskforce.submit(lambda: say("not waited for"))
 threading.Thread(target=late).start()
 taskforce.submit(int)
@@ -156,10 +157,10 @@ say("leaving")
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "leaving\n"
-    time.sleep(0.3)
+    until_it_waits(process.pid)
     assert process.poll() is None, "it waits for its task"
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=200)
     assert output == ""
     assert errors == "interrupted at exit: 1 tasks that had not started were dropped, and what runs is left\n"
 
@@ -178,7 +179,7 @@ raise KeyboardInterrupt
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.stdout == "done\n"
@@ -202,7 +203,7 @@ threading.Thread(target=late).start()
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("42\n", "")
@@ -221,12 +222,16 @@ if __name__ == "__main__":
     for method in multiprocessing.get_all_start_methods():
         process = multiprocessing.get_context(method).Process(target=child, args=(method,))
         process.start()
-        process.join(30)
+        process.join(150)
         assert process.exitcode == 0, (method, process.exitcode)
 """
     )
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "ignore", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) >= {"spawn"}
@@ -240,7 +245,7 @@ def test_a_forked_child_does_not_hang() -> None:
 taskforce = PythonThreadPoolTaskForce(2)
 release = threading.Event()
 entered = threading.Semaphore(0)
-running = [taskforce.submit(lambda: (entered.release(), release.wait(30))[1]) for _ in range(2)]
+running = [taskforce.submit(lambda: (entered.release(), release.wait(150))[1]) for _ in range(2)]
 for _ in running: entered.acquire()
 queued = taskforce.submit([lambda: 1, lambda: 2])
 from laila.futures import GroupFuture
@@ -252,14 +257,14 @@ except TimeoutError: pass
 pid = os.fork()
 if pid == 0:
     for waiting in (running[0], queued, queued[1], batch, item, queued + batch):
-        try: waiting.wait(20)
+        try: waiting.wait(150)
         except TaskForceError as error: say("forked" in str(error))
-    say("child", taskforce.submit([lambda: 3, lambda: 4]).wait(20))
+    say("child", taskforce.submit([lambda: 3, lambda: 4]).wait(150))
     taskforce.submit(lambda: say("child at exit"))
     sys.exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 release.set()
-say("parent", [future.wait(20) for future in running], queued.wait(20), item.wait(20))
+say("parent", [future.wait(150) for future in running], queued.wait(150), item.wait(150))
 """)
     assert out == ["True"] * 6 + ["child [3, 4]", "child at exit", "parent [True, True] [1, 2] 1"]
     assert err == ""
@@ -272,10 +277,10 @@ taskforce = PythonThreadPoolTaskForce(2)
 def work():
     pid = os.fork()
     if pid == 0:
-        say("child", taskforce.submit(lambda: 1).result, taskforce.submit([int] * 3).wait(20))
+        say("child", taskforce.submit(lambda: 1).result, taskforce.submit([int] * 3).wait(150))
         os._exit(0)
     return os.waitpid(pid, 0)[1]
-say("parent", taskforce.submit(work).wait(30))
+say("parent", taskforce.submit(work).wait(150))
 """)
     assert out == ["child 1 [0, 0, 0]", "parent 0"]
     assert err == ""
@@ -293,15 +298,15 @@ def work():
         taskforce.submit(lambda: say("child"))
         return None
     return os.waitpid(pid, 0)[1]
-say("parent", taskforce.submit(work).wait(30))
+say("parent", taskforce.submit(work).wait(150))
 def in_process():
     taskforce.submit(lambda: say("process"))
 def start():
     process = multiprocessing.get_context("fork").Process(target=in_process)
     process.start()
-    process.join(30)
+    process.join(150)
     return process.exitcode
-say("parent", taskforce.submit(start).wait(40))
+say("parent", taskforce.submit(start).wait(150))
 """)
     assert out == ["child", "parent 0", "process", "parent 0"]
     assert err == ""

@@ -49,6 +49,12 @@ class Node:
         self.process.stdin.flush()
         assert self.process.stdout.readline() == "done\n"
 
+    def wait_for(self, expression: str) -> None:
+        """Wait until an expression is true over there."""
+        self.run("import time; end = time.monotonic() + 60")
+        self.run(f"while not ({expression}) and time.monotonic() < end: time.sleep(0.01)")
+        self.run(f"assert {expression}")
+
     def close(self) -> None:
         """End the process, one way or the other."""
         if self.process.poll() is None:

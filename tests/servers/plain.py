@@ -29,7 +29,13 @@ class Plain:
     def __init__(self, uri: str, secret: str | None, **options: Any) -> None:
         self._opened = ExitStack()
         self.socket: ClientConnection = self._opened.enter_context(
-            connect(uri, compression=None, max_size=2**21, proxy=None, **options)
+            connect(
+                uri,
+                compression=None,
+                max_size=2**21,
+                proxy=None,
+                **{"open_timeout": 60, "ping_timeout": 60, **options},
+            )
         )
         self.number = 10
         self.stream = 0
@@ -75,7 +81,7 @@ class Plain:
         """Send a message."""
         self.socket.send(json.dumps({"jsonrpc": "2.0", **message}))
 
-    def receive(self, timeout: float = 10) -> dict[str, Any]:
+    def receive(self, timeout: float = 60) -> dict[str, Any]:
         """Return the next message that is text."""
         message = self.socket.recv(timeout)
         assert isinstance(message, str)

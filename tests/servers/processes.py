@@ -81,6 +81,20 @@ def wait_until(
         time.sleep(0.02)
 
 
+def until_it_waits(pid: int) -> None:
+    """Return when the main thread of a process has waited for half a second.
+
+    One that only lacks the processor, on a machine that is busy, does not wait.
+    """
+    deadline = time.monotonic() + 150
+    looks = 0
+    while looks < 25:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+        looks = looks + 1 if state == "S" else 0
+        assert time.monotonic() < deadline, "it does not come to wait"
+        time.sleep(0.02)
+
+
 def kill(process: subprocess.Popen[bytes] | None) -> None:
     """End it at once, and wait until it is gone."""
     if process is not None:
