@@ -127,7 +127,7 @@ def test_eighty_threads_that_miss_one_key_read_the_origin_once(origin: str, plac
     right: list[bool] = []
 
     def miss() -> None:
-        gate.wait(30)
+        gate.wait(150)
         found = laila.remember(entry).data["cold"]
         right.append(np.array_equal(found, np.arange(50_000)))
 
@@ -162,7 +162,7 @@ with HDF5Pool(path) as pool:
 
 def elsewhere(path: Path, *steps: str) -> None:
     """Another process writes (``key=text``) or deletes (``key``) in the file of an HDF5 pool."""
-    subprocess.run([sys.executable, "-c", ELSEWHERE, path, *steps], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", ELSEWHERE, path, *steps], check=True, timeout=200)
 
 
 @pytest.mark.parametrize("link", [one_store, read_cache])

@@ -138,7 +138,7 @@ def test_the_second_process_notices_one_changed_bit(
         cwd=folder,
         env=clean_environment(folder / "home", PYTHONPATH=str(FOLDER)),
         check=True,
-        timeout=60,
+        timeout=200,
     )
     done = run("recover.py", folder / "home", "--run", "digits", "--pool", url, "--more", "0")
     found: dict[str, Any] = json.loads(done.stdout)

@@ -41,12 +41,12 @@ def run(tmp_path: Path, url: str, **credentials: str) -> tuple[str, str]:
                 env=environment(tmp_path / what),
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=200,
                 check=True,
             ).stdout
             for what in ("write", "read")
         ]
-        hub.communicate("", timeout=20)
+        hub.communicate("", timeout=200)
         assert hub.returncode == 0
         return said[0], said[1]
     finally:

@@ -62,8 +62,8 @@ assert laila.command.submit(threading.get_ident, wait=True) != threading.get_ide
 laila.memory.extend("sqlite:notes.db", pool_nickname="notes")
 entries = [laila.constant({"n": n}) for n in range(50)]
 for nickname in (None, "notes"):
-    ids = laila.memorize(entries, pool_nickname=nickname).wait(20)
-    assert laila.remember(ids, pool_nickname=nickname).wait(20)[7].data == {"n": 7}
+    ids = laila.memorize(entries, pool_nickname=nickname).wait(150)
+    assert laila.remember(ids, pool_nickname=nickname).wait(150)[7].data == {"n": 7}
 
 # Each bad one is refused where it is used, again and again, and that is said once.
 refused = shown["refused"] = {}
@@ -74,7 +74,7 @@ for name in sys.argv[1:]:
             laila.memory.extend(f"{name}:x")
         except laila.errors.PluginError as error:
             refused[name] = [str(error), time.monotonic() - started]
-assert laila.remember(ids, pool_nickname="notes").wait(20)[8].data == {"n": 8}
+assert laila.remember(ids, pool_nickname="notes").wait(150)[8].data == {"n": 8}
 import laila.plugins
 shown["log"] = records
 shown["report"] = [row._asdict() for row in laila.plugins.report()]

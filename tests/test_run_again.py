@@ -70,7 +70,7 @@ def run(program: str, folder: Path, **variables: str) -> None:
         env=clean_environment(folder, **variables),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr

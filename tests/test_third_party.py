@@ -60,7 +60,7 @@ import sys
 import laila
 laila.memory.extend(f"sqlite://{sys.argv[1]}", pool_nickname="notes")
 entries = [laila.constant({"n": n}, nickname=f"note {n}") for n in range(10)]
-laila.memorize(entries, pool_nickname="notes").wait(20)
+laila.memorize(entries, pool_nickname="notes").wait(150)
 import json
 print(json.dumps(laila.environment))
 """

@@ -13,6 +13,8 @@ from laila.testing import ProtocolConformance
 class TestTCPIP(ProtocolConformance):
     """DefaultTCPIPProtocol keeps the contract of protocols."""
 
+    patience = 60.0  # on a machine that is busy
+
     in_flight = 64
 
     @pytest.fixture

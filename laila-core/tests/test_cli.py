@@ -77,7 +77,7 @@ Done = subprocess.CompletedProcess[str]
 def laila(env: dict[str, str], *words: str, text: str | None = None) -> Done:
     return subprocess.run(
         [sys.executable, "-m", "laila", *words],
-        env=env, input=text, capture_output=True, text=True, check=False, timeout=60,
+        env=env, input=text, capture_output=True, text=True, check=False, timeout=200,
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def fill(env: dict[str, str], code: str, folder: Path) -> None:
         f"import laila\nfrom laila_fixture_folder import FolderPool\npool = FolderPool('folder://{folder}')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", head + code], env=env, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", head + code], env=env, capture_output=True, text=True, check=False, timeout=200
     )
     assert done.returncode == 0, done.stderr
 

@@ -366,7 +366,7 @@ def test_a_broken_library_is_no_damage(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=200,
     )
     assert "libsomething.so" in done.stdout
 

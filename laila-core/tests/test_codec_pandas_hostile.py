@@ -295,7 +295,7 @@ def test_forged_rows(name: str) -> None:
     start = process_time()
     with pytest.raises((CorruptEntryError, UntrustedPayloadError)):
         read(*rows, arrays=arrays)
-    assert process_time() - start < 5
+    assert process_time() - start < 20
 
 
 def test_what_is_forged_would_be_right_otherwise() -> None:

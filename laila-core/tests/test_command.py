@@ -115,14 +115,14 @@ def test_many_threads_get_one_alpha() -> None:
     barrier = threading.Barrier(8)
 
     def ask() -> None:
-        barrier.wait(30)
+        barrier.wait(150)
         command.submit(lambda: 1, wait=True)
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(150)
     assert len(made) == 1
 
 
@@ -152,11 +152,11 @@ def test_a_taskforce_of_the_same_nickname_takes_the_place_of_the_one_before() ->
     command.pause()
     queued = command.submit(lambda: 1)
     assert command.add_taskforce(second) == name
-    assert queued.wait(10) == 1, "what the one before was given is done"
+    assert queued.wait(150) == 1, "what the one before was given is done"
     with pytest.raises(TaskForceError, match="shut down"):
         first.submit(lambda: 1)
     assert command.alpha_taskforce is second
-    assert command.submit(lambda: 2, taskforce_id=name).wait(10) == 2
+    assert command.submit(lambda: 2, taskforce_id=name).wait(150) == 2
     assert command.add_taskforce(second) == name, "the same one again changes nothing"
-    assert command.submit(lambda: 3).wait(10) == 3
+    assert command.submit(lambda: 3).wait(150) == 3
     command.shutdown()

@@ -65,7 +65,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
         env={**environ, **environment},
     )
@@ -172,7 +172,7 @@ if __name__ == "__main__":
         env={**os.environ, "LAILA_STRICT": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "[1, 1, 3]\n"), done.stderr
@@ -345,7 +345,7 @@ path = sys.argv[-1] if len(sys.argv) > 1 else {path!r}
 def save():
     import laila
     try:
-        laila.memorize(laila.constant("last words", nickname="last")).wait(30)
+        laila.memorize(laila.constant("last words", nickname="last")).wait(150)
         print("saved", laila.remember(nickname="first").data)
     except BaseException as error:
         print("told:", type(error).__name__)

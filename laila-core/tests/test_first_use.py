@@ -132,7 +132,7 @@ def test_a_pool_built_twice_says_how_code_is_run_twice() -> None:
 
 
 TRIO = """
-import time, warnings
+import threading, time, warnings
 warnings.simplefilter("error")
 import laila, trio
 
@@ -144,10 +144,12 @@ async def main():
         await laila.command.submit(lambda: 1 / 0)
     except ZeroDivisionError:
         pass
-    slow = laila.command.submit(lambda: time.sleep(0.3))
+    gate = threading.Event()
+    slow = laila.command.submit(gate.wait)
     with trio.move_on_after(0.05) as scope:
         await slow
     assert scope.cancelled_caught and not slow.finished()
+    gate.set()
     async with trio.open_nursery() as nursery:
         for n in range(20):
             nursery.start_soon(one, n)
@@ -189,7 +191,7 @@ print("ended")
 def test_futures_are_awaited_in_trio() -> None:
     pytest.importorskip("trio")
     done = subprocess.run(
-        [sys.executable, "-c", TRIO], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", TRIO], capture_output=True, text=True, timeout=200, check=False
     )
     assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr
 
@@ -366,7 +368,7 @@ def said(environment: dict[str, str], program: str = "laila.memory") -> str:
         [sys.executable, "-c", f"import laila\n{program}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=True,
         env={**os.environ, **environment},
     )

@@ -182,7 +182,7 @@ except FutureNotFoundError as error:
         [sys.executable, "-c", code],
         input=pickle.dumps(identity),
         capture_output=True,
-        timeout=60,
+        timeout=200,
         check=True,
     )
     assert done.stdout.decode().split() == [identity.global_id, "True"]
@@ -197,12 +197,12 @@ def test_ids_asked_for_while_futures_settle() -> None:
 
     def ask() -> None:
         for number, future in enumerate(futures):
-            barrier.wait(30)
+            barrier.wait(150)
             ids[number].add(future.global_id)
 
     def settle() -> None:
         for future in futures:
-            barrier.wait(30)
+            barrier.wait(150)
             future.result = 1
 
     threads = [threading.Thread(target=target) for target in (ask, ask, settle)]

@@ -252,7 +252,7 @@ def test_wait_covers_the_whole_group() -> None:
     started = time.monotonic()
     with pytest.raises(FutureTimeoutError, match="19 of 20"):
         group.wait(0.1)
-    assert 0.1 <= time.monotonic() - started < 5
+    assert 0.1 <= time.monotonic() - started < 60
 
     def settle() -> None:
         for number in (7, 19, 1, *range(2, 7), *range(8, 19)):
@@ -260,7 +260,7 @@ def test_wait_covers_the_whole_group() -> None:
 
     thread = threading.Thread(target=settle)
     thread.start()
-    assert group.wait(30) == list(range(20))
+    assert group.wait(150) == list(range(20))
     thread.join()
     assert not any(future._listeners for future in futures)
 
@@ -321,7 +321,7 @@ def test_callbacks_of_a_group() -> None:
 def test_groups_complete_among_futures() -> None:
     task, batch = held_batch(2, lambda: [1, 2])
     one: Future[int] = Future()
-    given = as_completed([batch, one], timeout=10)
+    given = as_completed([batch, one], timeout=200)
     one.result = 1
     assert next(given) is one
     task.run()
@@ -382,16 +382,16 @@ def test_many_threads_ask_for_the_same_children() -> None:
     barrier = threading.Barrier(6)
 
     def ask() -> None:
-        barrier.wait(30)
+        barrier.wait(150)
         children = group.futures()
-        assert group.wait(30) == list(range(200))
-        assert [child.wait(30) for child in children] == list(range(200))
+        assert group.wait(150) == list(range(200))
+        assert [child.wait(150) for child in children] == list(range(200))
         found.append(children)
 
     threads = [threading.Thread(target=ask) for _ in range(5)]
     for thread in threads:
         thread.start()
-    barrier.wait(30)
+    barrier.wait(150)
     task.run()
     for thread in threads:
         thread.join(60)

@@ -303,7 +303,7 @@ def test_an_error_at_the_end_of_the_program_completes_queued_writes_too(tmp_path
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == 3
     assert len(list(tmp_path.iterdir())) == 11
@@ -389,7 +389,7 @@ class Slow(laila.MemoryPool):
         self.gate = threading.Event()
 
     def _create_many(self, items: Any) -> list[bool]:
-        assert self.gate.wait(30)
+        assert self.gate.wait(150)
         return list(super()._create_many(items))
 
 
@@ -409,7 +409,7 @@ def test_memorize_holds_back_a_caller_that_is_faster_than_the_pool() -> None:
     assert thread.is_alive()
     assert len(done) == 2  # a third would pass 3,000 bytes with what comes around the payload
     pool.gate.set()
-    thread.join(30)
+    thread.join(150)
     assert len(done) == 10
     made.close()
 
@@ -422,7 +422,7 @@ def test_a_paused_task_force_holds_nobody_back() -> None:
     assert all(future.not_started() for future in written)
     made.central.command.start()
     for future in written:
-        future.wait(30)
+        future.wait(150)
     made.close()
 
 
@@ -453,7 +453,7 @@ def test_a_forked_child_does_not_wait_for_the_writes_of_its_parent() -> None:
         held.wait()
         child = os.fork()
         if child == 0:
-            signal.alarm(10)
+            signal.alarm(150)
             assert pending.take(pending.place(5), laila.command)
             os._exit(7)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -462,7 +462,7 @@ def test_a_forked_child_does_not_wait_for_the_writes_of_its_parent() -> None:
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("7\n", "")
@@ -488,6 +488,6 @@ def test_two_policies_of_one_nickname_are_both_closed_at_exit(tmp_path: Path) ->
     )
     env = {**os.environ, "HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=env
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=True, env=env
     )
     assert sorted(done.stdout.split("\n")) == ["", "closed 0", "closed 1"]

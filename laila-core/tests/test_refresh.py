@@ -255,7 +255,7 @@ class Held:
     def _hold(self) -> None:
         self._tier.after_read = lambda: None
         self.read.set()
-        assert self.go.wait(10)
+        assert self.go.wait(150)
 
 
 def start(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
@@ -271,11 +271,11 @@ def test_a_refresh_does_not_wait_for_an_older_fetch_and_is_not_undone_by_it(chai
     c.store([to_blob(entry)])
     held = Held(c)
     thread, given = start(lambda: laila.remember(entry).data)
-    assert held.read.wait(10)
+    assert held.read.wait(150)
     c.rewrite(entry, "new")
     assert laila.remember(entry, refresh=True).data == "new"
     held.go.set()
-    thread.join(10)
+    thread.join(150)
     assert given == ["old"]  # it asked before
     assert [stored(tier, entry) for tier in chain] == ["new"] * 3
 
@@ -287,12 +287,12 @@ def test_of_two_refreshes_neither_leaves_the_older_content(chain: Sequence[Tier]
     laila.remember(entry).wait()
     held = Held(c)
     thread, given = start(lambda: laila.remember(entry, refresh=True).data)
-    assert held.read.wait(10)
+    assert held.read.wait(150)
     c.rewrite(entry, "new")
     assert laila.remember(entry, refresh=True).data == "new"
     assert laila.remember(entry).data == "new"
     held.go.set()
-    thread.join(10)
+    thread.join(150)
     assert given == ["old"]
     assert laila.remember(entry).data == "new"
     assert laila.remember(entry, refresh=True).data == "new"  # no longer contended
@@ -305,20 +305,20 @@ def test_what_is_memorized_during_a_refresh_wins() -> None:
     laila.memorize(entry).wait()
     held = Held(c)
     thread, given = start(lambda: laila.remember(entry, refresh=True).data)
-    assert held.read.wait(10)
+    assert held.read.wait(150)
     laila.memorize(laila.constant("new", global_id=entry.global_id), overwrite=True).wait()
     held.go.set()
-    thread.join(10)
+    thread.join(150)
     assert given == ["old"]
     assert laila.remember(entry).data == "new"
     assert {stored(tier, entry) for tier in (a, b, c)} <= {"new", None}
 
     held = Held(c)
     thread, given = start(lambda: laila.remember(entry, refresh=True).data)
-    assert held.read.wait(10)
+    assert held.read.wait(150)
     laila.forget(entry).wait()
     held.go.set()
-    thread.join(10)
+    thread.join(150)
     assert given == ["new"]
     assert [stored(tier, entry) for tier in (a, b, c)] == [None] * 3
 
@@ -330,12 +330,12 @@ def test_a_fetch_that_was_overtaken_fills_no_cache_that_has_let_go_of_the_newer(
     a.empty()
     held = Held(b)
     thread, given = start(lambda: laila.remember(entry).data)
-    assert held.read.wait(10)
+    assert held.read.wait(150)
     laila.memorize(laila.constant("new", global_id=entry.global_id), overwrite=True).wait()
     laila.memorize([laila.constant("x" * 1000) for _ in range(4)]).wait()
     assert entry.global_id not in a
     held.go.set()
-    thread.join(10)
+    thread.join(150)
     assert given == ["old"]
     assert laila.remember(entry).data == "new"
 
@@ -348,13 +348,13 @@ def test_a_fetch_that_a_refresh_has_overtaken_fills_no_cache_either(chain: Seque
     c.store([to_blob(one) for one in (entry, *others)])
     held = Held(c)
     thread, given = start(lambda: cache.load([entry.global_id]))
-    assert held.read.wait(10)
+    assert held.read.wait(150)
     c.rewrite(entry, "new")
     assert cache.load([entry.global_id], refresh=True)[0].digest == encode("new", key="k").digest  # type: ignore[union-attr]
     cache.load([one.global_id for one in others])
     assert entry.global_id not in cache
     held.go.set()
-    thread.join(10)
+    thread.join(150)
     assert [decode(blob) for blob in given[0]] == ["old"]
     assert entry.global_id not in cache
 

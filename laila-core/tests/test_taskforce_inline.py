@@ -143,7 +143,7 @@ def test_imap_holds_back_one_who_does_not_wait() -> None:
             task.run()
         if got.wait(0.1):
             break
-    thread.join(10)
+    thread.join(150)
     assert got.is_set()
 
 

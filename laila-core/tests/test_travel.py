@@ -130,7 +130,7 @@ def test_a_file_by_default(policy: laila.DefaultPolicy, tmp_path: Path) -> None:
         input=ticket,
         env={**os.environ, "LAILA_HOME": f"{tmp_path}/another"},
         capture_output=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.stdout.strip() == b"1", done.stderr.decode()
@@ -181,7 +181,7 @@ def test_hands_keep_the_order_and_go_on_after_an_error(
         hands.call(lambda n=n: done.append(n))  # type: ignore[misc]
     hands.call(fail)
     hands.call(lambda: setattr(last, "result", None))
-    last.wait(20)
+    last.wait(150)
     assert done == list(range(50))
     assert "on purpose" in caplog.text
 
@@ -198,7 +198,7 @@ def test_hands_grow_while_they_wait(hands: CallbackExecutor) -> None:
             futures[n].result = 0
 
     hands.call(lambda: step(0))
-    assert futures[0].wait(30) == 100
+    assert futures[0].wait(150) == 100
 
 
 def test_tasks_in_other_processes_cost_an_import_nothing() -> None:

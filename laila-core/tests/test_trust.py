@@ -264,7 +264,7 @@ def test_two_processes_make_one_first_key(home: Path) -> None:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    found = {process.communicate(timeout=60)[0].strip() for process in processes}
+    found = {process.communicate(timeout=200)[0].strip() for process in processes}
     assert len(found) == 1
     assert len(found.pop()) == 16
     assert len(list((root / "secrets" / "keys").glob("*.key"))) == 1

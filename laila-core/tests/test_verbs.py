@@ -52,7 +52,7 @@ class Blocking(laila.Pool):
         return [self._read(key) for key in keys]
 
     def _write(self, key: str, blob: Blob) -> None:
-        self.gate.wait(20)
+        self.gate.wait(150)
         self.threads.add(threading.get_ident())
         self.files[key] = bytes(blob)
 

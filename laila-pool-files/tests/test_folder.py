@@ -211,7 +211,7 @@ def test_arrays_that_are_not_copied_are_views_of_the_file(tmp_path: Path) -> Non
     with laila.DefaultPolicy(alpha_pool=FilesystemPool(tmp_path / "p")) as policy:
         memory = policy.central.memory
         entry = laila.constant(array)
-        memory.memorize(entry).wait(30)
+        memory.memorize(entry).wait(150)
         view = cast("np.ndarray", memory.remember(entry, copy=False).data)
         mapped = Path("/proc/self/maps").read_text()
         assert f"ENTRY-{entry.uuid}.laila" in mapped
@@ -253,7 +253,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_an_error_and_not_the_end(tmp_pat
     with laila.DefaultPolicy() as policy:
         policy.extend(f"{kind}:{place}", pool_nickname="p")
         array = np.random.default_rng(1).normal(size=500_000)
-        key = policy.central.memory.memorize(laila.constant(array), pool_nickname="p").wait(30)
+        key = policy.central.memory.memorize(laila.constant(array), pool_nickname="p").wait(150)
     command = [sys.executable, "-c", CUT, f"{kind}:{place}", str(place), str(key)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr

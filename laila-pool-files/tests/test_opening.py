@@ -151,7 +151,7 @@ def test_many_processes_begin_one_pool(tmp_path: Path) -> None:
         one.stdin.write(b"\n")
         one.stdin.flush()
     for one in started:
-        one.communicate(timeout=60)
+        one.communicate(timeout=200)
         assert one.returncode == 0
     for number in range(20):
         with FilesystemPool(tmp_path / str(number)) as pool:

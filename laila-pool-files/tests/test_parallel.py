@@ -26,7 +26,7 @@ def test_four_are_under_way_at_a_time() -> None:
     done: list[int] = []
 
     def work(item: int) -> None:
-        gate.wait(30)  # opens when four are here
+        gate.wait(150)  # opens when four are here
         done.append(item)
 
     for_each(work, range(4))
@@ -83,7 +83,7 @@ def test_all_files_are_synced_before_one_gets_its_name(
 
         def fsync(self, fd: int) -> None:
             if os.path.isfile(f"/proc/self/fd/{fd}"):
-                gate.wait(30)
+                gate.wait(150)
                 fsync(fd)
                 events.append("file")
             else:

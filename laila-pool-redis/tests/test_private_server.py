@@ -105,7 +105,7 @@ class User:
         return self
 
     def end(self) -> int:
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=200)
         return self.process.returncode
 
     def kill(self) -> None:
@@ -334,7 +334,7 @@ def test_one_program_after_another(tmp_path: Path, end: str) -> None:
             env=clean_environment(tmp_path),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
@@ -381,7 +381,7 @@ def test_several_pools_find_the_new_server(folder: Path, opened: OpenPool) -> No
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(150)
     assert len(list(pools[0]._keys())) == 12
     assert len(processes(folder)) == 2
 

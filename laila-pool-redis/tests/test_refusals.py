@@ -252,7 +252,7 @@ def test_somebody_else_is_there(opened: OpenPool) -> None:
         thread.start()
         with pytest.raises(PoolError, match="no Redis server"):
             opened(f"redis://127.0.0.1:{listener.getsockname()[1]}")
-        thread.join(10)
+        thread.join(150)
 
 
 def test_a_socket_whose_path_is_long(

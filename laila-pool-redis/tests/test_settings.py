@@ -189,7 +189,7 @@ def test_an_environment_is_rebuilt_with_the_password_from_elsewhere(
 ) -> None:
     url = f"redis://:{QUOTED}@127.0.0.1:{locked.port}/2?prefix=env"
     with laila.DefaultPolicy(alpha_pool=RedisPool(url)) as policy:
-        policy.central.memory.memorize(laila.constant(7, nickname="seven")).wait(20)
+        policy.central.memory.memorize(laila.constant(7, nickname="seven")).wait(150)
         environment: dict[str, Any] = json.loads(json.dumps(policy.environment))
     (written,) = environment["pools"]
     assert written["missing_secrets"] == ["password"]
@@ -199,7 +199,7 @@ def test_an_environment_is_rebuilt_with_the_password_from_elsewhere(
 
     def check(**how: Any) -> None:
         with laila.DefaultPolicy.from_environment(deepcopy(environment), **how) as rebuilt:
-            found = rebuilt.central.memory.remember(nickname="seven").wait(20)
+            found = rebuilt.central.memory.remember(nickname="seven").wait(150)
             assert isinstance(found, laila.Entry)
             assert found.data == 7
             pool = rebuilt.central.memory.router.alpha_pool

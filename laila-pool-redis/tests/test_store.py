@@ -147,12 +147,12 @@ def test_what_nicknames_and_leaves_cost(
 
     with laila.DefaultPolicy(alpha_pool=pool) as policy:
         memory = policy.central.memory
-        memory.memorize(laila.constant("first")).wait(20)
+        memory.memorize(laila.constant("first")).wait(150)
         monkeypatch.setattr(pool._connections, "run", counted)
 
         def cost(*entries: laila.Entry) -> int:
             trips[0] = 0
-            memory.memorize(list(entries)).wait(20)
+            memory.memorize(list(entries)).wait(150)
             return trips[0]
 
         nameless = [laila.constant(n) for n in range(5)]
@@ -285,7 +285,7 @@ def test_a_reader_sees_all_or_nothing(cutting: RedisPool, server: RedisServer, p
             cutting._delete("k")
     over.set()
     for reader in readers:
-        reader.join(30)
+        reader.join(150)
     found = [one for one in seen if one is not None]
     assert len(found) > 20
     assert set(found) <= whole

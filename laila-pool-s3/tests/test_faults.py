@@ -151,9 +151,9 @@ def test_a_lost_answer_is_no_conflict(faults: Faults, open_pool: OpenPool) -> No
     faults.add(Fault("PUT", "", 500, times=1, served=True))
     entry, state = laila.constant({"a": 1}), laila.variable(1)
     with laila.DefaultPolicy(alpha_pool=pool) as policy:
-        policy.central.memory.memorize(entry).wait(20)
+        policy.central.memory.memorize(entry).wait(150)
         faults.add(Fault("PUT", "", 500, times=1, served=True))
-        policy.central.memory.memorize(state).wait(20)
+        policy.central.memory.memorize(state).wait(150)
         assert [request.status for request in faults.requests if request.method == "PUT"] == [500, 412] * 2
         assert pool.history_here(state.global_id.rpartition("-")[0]) == [0]
 

@@ -42,7 +42,7 @@ def test_a_helper_pool_answers_in_order() -> None:
 def ended(helper_pool: HelperPool, threads: Iterable[threading.Thread]) -> bool:
     """Whether helpers of ``helper pool`` end within some seconds, and it knows it."""
     for thread in threads:
-        thread.join(10)
+        thread.join(150)
     return not any(thread.is_alive() for thread in threads) and helper_pool.threads() == []
 
 
@@ -55,7 +55,7 @@ def test_a_helper_pool_keeps_its_helpers_between_calls() -> None:
     def work(number: int) -> None:
         workers.add(threading.get_ident())
         if number < 8:
-            everyone.wait(20)
+            everyone.wait(150)
 
     helper_pool.map(work, range(40))
     helpers = set(helper_pool.threads())
@@ -112,7 +112,7 @@ def test_a_helper_hides_no_failure() -> None:
     both = threading.Barrier(2)
 
     def work(number: int) -> None:
-        both.wait(20)
+        both.wait(150)
         if threading.current_thread() is not threading.main_thread():
             raise Panic
 
@@ -176,7 +176,7 @@ def test_a_helper_pool_in_a_forked_child() -> None:
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", POOL_AND_FORK],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert (program.stdout, program.returncode) == ("4\n4\nended 0\n", 0), program.stderr
@@ -190,7 +190,7 @@ helper_pool = HelperPool(4, "helper_pool")
 
 def workers():
     everyone = threading.Barrier(4)
-    return len({*helper_pool.map(lambda _: (everyone.wait(20), threading.get_ident())[1], range(4))})
+    return len({*helper_pool.map(lambda _: (everyone.wait(150), threading.get_ident())[1], range(4))})
 
 print(workers(), flush=True)
 with helper_pool._lock:  # as a helper may

@@ -53,9 +53,9 @@ def test_the_layout_is_what_the_page_says(server: S3Server, bucket: str, open_po
     with laila.DefaultPolicy(alpha_pool=pool) as policy:
         memory = policy.central.memory
         entry, state = laila.constant(b"x" * 5000), laila.variable(1, nickname="state")
-        memory.memorize(entry).wait(20)
-        memory.memorize(state).wait(20)
-        memory.memorize(state.evolve(data=2)).wait(20)
+        memory.memorize(entry).wait(150)
+        memory.memorize(state).wait(150)
+        memory.memorize(state.evolve(data=2)).wait(150)
         stem = state.global_id.rpartition("-")[0]
         assert listed(server, bucket) == sorted(
             [
@@ -140,7 +140,7 @@ def test_what_a_nickname_and_a_leaf_cost(faults: Faults, open_pool: OpenPool) ->
 
         def cost(*entries: Any) -> Counter[str]:
             faults.clear()
-            memory.memorize(list(entries)).wait(20)
+            memory.memorize(list(entries)).wait(150)
             return asked(faults)
 
         nameless = [laila.constant(n) for n in range(5)]
@@ -383,7 +383,7 @@ def tls(port: int, folder: Path) -> Iterator[tuple[int, Path]]:
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        acceptor.join(5)
+        acceptor.join(150)
 
 
 def test_a_certificate_of_ones_own(server: S3Server, open_pool: OpenPool, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class TestDask(TaskForceConformance):
     examples = 5
     # Dask tries to reach a worker that died for so long before it does again what it had the results of:
     # distributed.comm.timeouts.connect, 30 seconds.
-    patience = 40.0
+    patience = 90.0
 
     @pytest.fixture
     def make_taskforce(self, cluster: LocalCluster) -> Callable[..., DaskTaskForce]:

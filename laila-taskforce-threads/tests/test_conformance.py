@@ -14,6 +14,8 @@ from laila.testing import TaskForceConformance
 class TestOneThread(TaskForceConformance):
     """A single worker: where tasks that wait for tasks have it hardest."""
 
+    patience = 60.0  # on a machine that is busy
+
     @pytest.fixture
     def make_taskforce(self) -> Callable[..., TaskForce]:
         return lambda **options: PythonThreadPoolTaskForce(1, **options)
@@ -21,6 +23,8 @@ class TestOneThread(TaskForceConformance):
 
 class TestThreads(TaskForceConformance):
     """Several workers."""
+
+    patience = 60.0  # on a machine that is busy
 
     @pytest.fixture
     def make_taskforce(self) -> Callable[..., TaskForce]:

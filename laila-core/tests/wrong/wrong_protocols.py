@@ -380,7 +380,7 @@ class HangsInAForkedChild(Lines):
 
 def _suite(made: type[Protocol]) -> type[ProtocolConformance]:
     class Suite(ProtocolConformance):
-        patience = getattr(made, "patience", 20.0)
+        patience = getattr(made, "patience", 60.0)
 
         @pytest.fixture
         def make_protocol(self) -> Callable[..., Protocol]:

@@ -365,7 +365,7 @@ def _suite(made: type[TaskForce]) -> type[TaskForceConformance]:
     class Suite(TaskForceConformance):
         in_process = not issubclass(made, Processes) or made is CopiesArguments
         alpha = in_process
-        patience = getattr(made, "patience", 20.0)
+        patience = getattr(made, "patience", 60.0)
 
         @pytest.fixture
         def make_taskforce(self) -> Callable[..., TaskForce]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Leaks", "broken", "can_together", "in_threads", "promise", "until"]
 
-PATIENCE = 30.0
+PATIENCE = 100.0
 """Seconds after which something that should end counts as hanging."""
 
 
