@@ -317,6 +317,7 @@ ROLES = {
     "find": "read",
     "central.memory.remember": "read",
     "central.memory.history": "read",
+    "central.memory.describe": "read",
     "central.memory.present": "read",
     "central.command.submit": "read",
     "central.memory.memorize": "write",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from laila.central.memory import DefaultCentralMemory
     from laila.contract.pool import Pool
     from laila.entry import Entry, Manifest
+    from laila.entry.leaves import Leaf
     from laila.futures import Future, FutureBank, GroupFuture
     from laila.futures.task import Task
 
@@ -190,6 +191,33 @@ class MemoryVerbs(ABC):
 
         Raises:
             InvalidArgumentError: For more than one variable.
+        """
+
+    @abstractmethod
+    def describe(
+        self,
+        entry_ids: Entry | str | Iterable[Entry | str],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> list[Leaf | None]:
+        """Say what stored entries are, by their heads. Blocks.
+
+        What is stored transformed is read: its head does not say what is in it.
+
+        Args:
+            entry_ids: The ids, or the entries.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            affinity: The pool with this affinity, or the next lower one.
+
+        Returns:
+            For each type, shape, dtype, bytes and digest; None where nothing is there under that very id.
+
+        Raises:
+            PoolNotFoundError: Where no such pool is known.
         """
 
     @abstractmethod

@@ -10,6 +10,7 @@ from laila.central import reading
 from laila.central.again import current_folder
 from laila.central.checking import taken_names
 from laila.central.choice import ALPHA, PoolChoice
+from laila.central.describing import describe
 from laila.central.ids import (
     READ_SIZE,
     as_entries,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from laila.central.command import DefaultCentralCommand
     from laila.central.events import Events
     from laila.contract.pool import Pool
+    from laila.entry.leaves import Leaf
 
 __all__ = ["DefaultCentralMemory"]
 
@@ -333,6 +335,19 @@ class DefaultCentralMemory(Component, MemoryVerbs):
             raise InvalidArgumentError("history() takes one entry at a time")
         of = stem(keys[0]) if names is None else candidates(names, "ENTRY")[0][0]
         return pool.history([of])[0]
+
+    def describe(
+        self,
+        entry_ids: Entry | str | Iterable[Entry | str],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> list[Leaf | None]:
+        """Say what stored entries are, by their heads: type, shape, dtype, bytes and digest. Blocks."""
+        pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
+        _, keys, _ = wanted("describe", entry_ids, None)
+        return describe(pool, keys)
 
     # -- manifests -------------------------------------------------------------------------------------------
 

@@ -33,6 +33,9 @@ _MAX_SIZE = 1 << 62
 _LISTS = (("types", "type"), ("dtypes", "dtype"), ("shapes", "shape"))
 _FIELDS = frozenset(name for pair in _LISTS for name in pair) | {"nbytes", "digest"}
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_HEX = frozenset("0123456789abcdef")
+_NONE = type(None)
+_SENT = frozenset((str, shape, dtype, int, str) for shape in (list, _NONE) for dtype in (str, _NONE))
 _KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
 
 
@@ -49,6 +52,23 @@ class Leaf(NamedTuple):
     """The bytes of the payload, before transformations. An inner manifest counts without its leaves."""
     digest: bytes
     """The content digest: equal for equal content."""
+
+    def to_send(self) -> list[object]:
+        """Return the leaf as JSON has it."""
+        shape = None if self.shape is None else list(self.shape)
+        return [self.type, shape, self.dtype, self.nbytes, self.digest.hex()]
+
+    @classmethod
+    def sent(cls, row: object) -> Leaf | None:
+        """Return the leaf that :meth:`to_send` gave; None where ``row`` is anything else."""
+        if type(row) is not list or tuple(map(type, row)) not in _SENT:
+            return None
+        kind, shape, dtype, nbytes, digest = row
+        if len(kind) > _LONGEST_TEXT or len(dtype or "") > _LONGEST_TEXT or not 0 <= nbytes <= _MAX_SIZE:
+            return None
+        if not _is_shape(shape or []) or len(digest) != 2 * _DIGEST_BYTES or not set(digest) <= _HEX:
+            return None
+        return cls(kind, None if shape is None else tuple(shape), dtype, nbytes, bytes.fromhex(digest))
 
 
 def leaf_of(found: Blob | BlobHead) -> Leaf | None:
@@ -98,6 +118,12 @@ class Leaves:
     def __init__(self) -> None:
         self._added: dict[str, Leaf] = {}
         self._table = _Table({}, {}, {})
+
+    def copy(self) -> Leaves:
+        """Return a table of its own that knows the same."""
+        again = Leaves()
+        again._added, again._table = self._added, self._table
+        return again
 
     def get(self, leaf: str) -> Leaf | None:
         """Return what is known of a leaf, or None."""

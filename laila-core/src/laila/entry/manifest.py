@@ -8,9 +8,12 @@ that a stored manifest never refers to what was not written.
 from __future__ import annotations
 
 from laila.calling import helpful
+from laila.entry.comparing import compare, rows_of_pending
 from laila.entry.content import check_by, with_entries
 from laila.entry.entry import Entry, EntryState
 from laila.entry.leaves import Leaves
+from laila.entry.outline import html_of, lines_of
+from laila.entry.paths import places_of
 from laila.entry.tree import leaves_of, map_leaves, read_tree
 from laila.errors import (
     EmptyManifestError,
@@ -21,13 +24,14 @@ from laila.errors import (
     ManifestKeyError,
 )
 from laila.identity import parse_global_id
-from laila.showing import shown
+from laila.showing import escaped, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-    from typing import Any, ClassVar, Literal, Self
+    from typing import IO, Any, ClassVar, Literal, Self
 
+    from laila.entry.comparing import ManifestDiff
     from laila.entry.leaves import Leaf
     from laila.entry.tree import Node
     from laila.futures import GroupFuture
@@ -238,6 +242,106 @@ class Manifest(Entry):
         total._leaves.add_all(self._leaves)
         total.extend(other)
         return total
+
+    # -- what is in it, without reading a leaf ---------------------------------------------------------------
+
+    def _rows(self, pool_nickname: str | None = None, pool_id: str | None = None) -> Leaves:
+        """Return what is known of the leaves; the pool is asked for what the table lacks."""
+        rows = self._leaves.copy()
+        rows.add(rows_of_pending(self))
+        unknown = rows.unknown(self)
+        if unknown:
+            from laila.active import get_active_policy
+
+            memory = get_active_policy().central.memory
+            found = memory.describe(unknown, pool_nickname=pool_nickname, pool_id=pool_id)
+            asked = {key: leaf for key, leaf in zip(unknown, found, strict=True) if leaf is not None}
+            rows.add(asked)
+            self.note_leaves(asked)
+        return rows
+
+    def describe(
+        self, *, pool_nickname: str | None = None, pool_id: str | None = None
+    ) -> dict[str, Leaf | None]:
+        """Say what each leaf is: ``type``, ``shape``, ``dtype``, ``nbytes`` and ``digest``.
+
+        The table of a stored manifest says it. The pool is asked for what the table lacks, by the heads of
+        the leaves. Entries that wait to be stored are looked at as they are now. Blocks.
+
+        Args:
+            pool_nickname: The pool to ask, by nickname.
+            pool_id: The pool to ask, by id.
+
+        Returns:
+            What each leaf is, by its path, such as ``"encoder/weight"`` or ``"history/3"``. None for what
+            is not in the pool, and for the id of a variable without evolution.
+
+        Raises:
+            PayloadError: an entry that waits cannot be stored.
+        """
+        rows = self._rows(pool_nickname, pool_id)
+        return {path: rows.get(leaf) for path, leaf in places_of(self.blueprint)}
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the payloads of all leaves, each once; inner manifests count without their leaves.
+
+        Asks the alpha pool as :meth:`describe` does. Raises :class:`ManifestError` where a leaf is not known.
+        """
+        rows = self._rows()
+        unknown = rows.unknown(self)
+        if unknown:
+            raise ManifestError(
+                f"the size of {len(unknown)} of the leaves is not known, such as {unknown[0]}: it is not in "
+                "the alpha pool, or it is a variable without evolution; manifest.describe(pool_nickname=…) "
+                "asks another pool",
+                path=unknown[0],
+            )
+        return sum(map(rows.nbytes, dict.fromkeys(self)))
+
+    def tree(
+        self, *, depth: int | None = None, limit: int | None = 1000, file: IO[str] | None = None
+    ) -> None:
+        """Print the tree: of each leaf type, dtype, shape and bytes, of each branch the sum.
+
+        Asks the alpha pool as :meth:`describe` does. A leaf that is not known is a question mark.
+
+        Args:
+            depth: How many levels are opened; None for all.
+            limit: How many lines are printed below the first; None for all.
+            file: Where to; standard output by default.
+        """
+        name = self._nickname or self.global_id
+        lines = lines_of(self.blueprint, self._rows().get, depth, limit)
+        print(f"{escaped(name, 200)}  {next(lines)}", *lines, sep="\n", file=file)
+
+    def diff(self, other: Manifest) -> ManifestDiff:
+        """Compare two manifests by the digests of their leaves: what changes from this one to ``other``.
+
+        Asks the alpha pool as :meth:`describe` does; reads no leaf.
+
+        Args:
+            other: The manifest after.
+
+        Returns:
+            The paths that were ``added``, ``removed`` and ``changed``; false where there is no difference.
+
+        Raises:
+            InvalidArgumentError: ``other`` is not a manifest (a ``TypeError``).
+        """
+        if not isinstance(other, Manifest):
+            raise InvalidArgumentError(f"a manifest is compared with a manifest, not {type(other).__name__}")
+        return compare(self, self._rows(), other, other._rows())
+
+    def _known_now(self, leaf: str) -> Leaf | str | None:
+        known = self._leaves.get(leaf)
+        if known is None and leaf in self._pending:
+            return type(self._pending[leaf].data).__name__
+        return known
+
+    def _repr_html_(self) -> str:
+        """The tree, for notebooks. Asks no pool."""
+        return html_of(self._nickname or self.global_id, self.blueprint, self._known_now)
 
     # -- the verbs, through the active policy ----------------------------------------------------------------
 
@@ -476,8 +580,13 @@ class Manifest(Entry):
 
     def _to_store(self) -> object:
         """Return the tree, and what is known of its leaves."""
-        table = self._leaves.stored(self)
-        return {"tree": self.blueprint} if table is None else {"tree": self.blueprint, "leaves": table}
+        return self._payload_of(self.blueprint, self._leaves)
+
+    @staticmethod
+    def _payload_of(tree: dict[str, Node], known: Leaves) -> dict[str, object]:
+        """Return what is stored of a tree: itself, and the table of leaves if anything is known of them."""
+        table = known.stored(leaves_of(tree))
+        return {"tree": tree} if table is None else {"tree": tree, "leaves": table}
 
     @classmethod
     def _recovered(cls, stored: object) -> Self:

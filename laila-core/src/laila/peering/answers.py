@@ -5,6 +5,7 @@ from __future__ import annotations
 from laila.blob.blob import Blob
 from laila.central.marking import note_stored
 from laila.entry import from_blob
+from laila.entry.leaves import Leaf
 from laila.errors import CorruptEntryError, IdentityError, LailaError, PeerError
 from laila.identity import may_evolve, parse_global_id, stem
 from laila.showing import shown
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from laila.entry import Entry
 
-__all__ = ["checked", "forgotten", "only", "opened", "opened_all", "stored", "wrong"]
+__all__ = ["checked", "described", "forgotten", "only", "opened", "opened_all", "stored", "wrong"]
 
 
 def wrong(what: str) -> PeerError:
@@ -41,6 +42,17 @@ def forgotten(answer: Any, meant: Sequence[object]) -> list[Any]:
         else wrong(f"with a {type(outcome).__name__}")
         for outcome in checked(answer, len(meant))
     ]
+
+
+def described(found: Any, count: int) -> list[Leaf | None]:
+    """Return what a peer said of entries: for each None, or type, shape, dtype, bytes and digest."""
+    rows: list[Leaf | None] = []
+    for row in checked(found, count):
+        leaf = None if row is None else Leaf.sent(row)
+        if leaf is None and row is not None:
+            raise wrong("with what is no description of an entry")
+        rows.append(leaf)
+    return rows
 
 
 def only(outcomes: list[Any]) -> Any:

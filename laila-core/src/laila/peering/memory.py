@@ -28,7 +28,7 @@ from laila.futures.batch import Batch
 from laila.futures.outcomes import outcomes
 from laila.futures.scope import register
 from laila.identity import get_active_namespace
-from laila.peering.answers import checked, forgotten, only, opened_all, stored, wrong
+from laila.peering.answers import checked, described, forgotten, only, opened_all, stored, wrong
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -38,12 +38,14 @@ if TYPE_CHECKING:
 
     from laila.blob.blob import Blob
     from laila.contract.pool import Pool
+    from laila.entry.leaves import Leaf
     from laila.futures import Future
     from laila.peering.proxy import RemotePolicyProxy
 
 __all__ = ["RemoteMemory"]
 
 _MEMORY = "central.memory."
+_DESCRIBED_TOGETHER = 4096
 
 
 class RemoteMemory(MemoryVerbs):
@@ -260,6 +262,24 @@ class RemoteMemory(MemoryVerbs):
         if type(numbers) is not list or any(type(number) is not int or number < 0 for number in numbers):
             raise wrong("with what is no list of evolutions")
         return numbers
+
+    def describe(
+        self,
+        entry_ids: Entry | str | Iterable[Entry | str],
+        *,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> list[Leaf | None]:
+        """Say what entries over there are, by their heads: type, shape, dtype, bytes and digest. Blocks."""
+        _, keys, _ = wanted("describe", entry_ids, None)
+        options = _given(PoolChoice(pool_id, pool_nickname, affinity))
+        found: list[Leaf | None] = []
+        for start in range(0, len(keys), _DESCRIBED_TOGETHER):
+            some = keys[start : start + _DESCRIBED_TOGETHER]
+            answer = self._peer.call(f"{_MEMORY}describe", [some], options, repeatable=True).wait()
+            found += described(answer, len(some))
+        return found
 
     # -- manifests -------------------------------------------------------------------------------------------
 

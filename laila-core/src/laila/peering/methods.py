@@ -64,6 +64,7 @@ class ExportedMethods:
             ("central", "memory", "remember"): Method("read", served.remember, non_blocking=non_blocking),
             ("central", "memory", "present"): Method("read", served.present, non_blocking=non_blocking),
             ("central", "memory", "history"): Method("read", served.history, non_blocking=non_blocking),
+            ("central", "memory", "describe"): Method("read", served.describe),
             ("central", "memory", "memorize"): Method("write", served.memorize, non_blocking=non_blocking),
             ("central", "memory", "forget"): Method("write", served.forget, non_blocking=non_blocking),
             ("central", "memory", "forget_manifest"): Method("write", served.forget_manifest),

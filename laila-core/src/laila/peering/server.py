@@ -9,7 +9,7 @@ from __future__ import annotations
 from laila.blob.blob import Blob
 from laila.central import reading
 from laila.central.choice import PoolChoice
-from laila.central.ids import as_key, candidates, check_nickname, check_no_scope, wanted
+from laila.central.ids import as_key, as_keys, candidates, check_nickname, check_no_scope, wanted
 from laila.central.plans import Plan, store_plan
 from laila.central.writing import ON_CONFLICT, store
 from laila.entry import Entry, Manifest, from_blob, to_blob
@@ -207,6 +207,12 @@ class ServedMemory:
                 raise InvalidArgumentError("history() takes one entry at a time")
             ((entry_id,),) = candidates([nickname], "ENTRY", _namespace(namespace))
         return self._memory.history(entry_id, **PoolChoice.sent("history", choice).options())
+
+    def describe(self, entry_ids: Sequence[str], **choice: Any) -> list[list[object] | None]:
+        """Return for each id what is there: type, shape, dtype, bytes and digest, or None."""
+        keys = as_keys(entry_ids)
+        found = self._memory.describe(keys, **PoolChoice.sent("describe", choice).options())
+        return [None if leaf is None else leaf.to_send() for leaf in found]
 
     def find(
         self,
