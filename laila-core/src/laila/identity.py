@@ -28,7 +28,6 @@ __all__ = [
     "get_active_namespace",
     "last_scope",
     "make_global_id",
-    "may_evolve",
     "new_uuid",
     "nickname_uuid",
     "parse_global_id",
@@ -145,12 +144,6 @@ def parse_valid(key: str) -> tuple[tuple[str, ...], str, int | None]:
     if len(key) == _CONSTANT_LENGTH and key[:_BEFORE_UUID] == _CONSTANT:
         return _ENTRY_SCOPES, key[_BEFORE_UUID:], None
     return parse_global_id(key)
-
-
-def may_evolve(key: str) -> bool:
-    """Whether a valid id is an entry's without evolution: a constant, or all evolutions of a variable."""
-    # Such an id ends in a colon and the 36 characters of a uuid, and a manifest never evolves.
-    return key[-37] == ":" and ":MANIFEST:" not in key
 
 
 def stem(global_id: str) -> str:

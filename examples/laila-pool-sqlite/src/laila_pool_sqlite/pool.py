@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 from weakref import finalize
 
-from laila.contract import Pool, Settings, directory, option
+from laila.contract import Pool, Settings, directory, option, split_evolution
 from laila.errors import SettingsError
 from laila_pool_sqlite.database import Database
 
@@ -235,13 +235,12 @@ class SQLitePool(Pool):
 
 def _row(key: str, blob: Blob) -> tuple[str, str | None, str | None, object, object]:
     """The columns of an entry. A blob of one buffer, as an array is, passes without being copied."""
-    stem, _, number = key.rpartition("-")
-    counts = number.isdecimal() and number.isascii() and (number[0] != "0" or number == "0")
+    split = split_evolution(key)
     head, *rest = blob.parts
     return (
         key,
-        stem if counts else None,
-        f"{len(number):03}{number}" if counts else None,
+        None if split is None else split[0],
+        None if split is None else f"{len(split[1]):03}{split[1]}",
         head,
         rest[0] if len(rest) == 1 else b"".join(rest),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from errno import EACCES
 
 from laila.errors import EntryNotFoundError, IdentityConflictError, LailaError
-from laila.identity import may_evolve
+from laila.keys import is_manifest, may_evolve, stem_of
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -38,11 +38,11 @@ def taken_names(
     kinds: dict[str, int] = {}
     taken: dict[int, IdentityConflictError] = {}
     for i, blob in enumerate(blobs):
-        if blob is None or blob.nickname is None or ":MANIFEST:" in blob.key:
+        if blob is None or blob.nickname is None or is_manifest(blob.key):
             continue
         key = blob.key
         constant = may_evolve(key)
-        first = kinds.setdefault(key if constant else key.rpartition("-")[0], i)
+        first = kinds.setdefault(stem_of(key), i)
         other = blobs[first]
         if other is not None and may_evolve(other.key) is not constant:
             taken[i] = _taken(blob, other.key, None)

@@ -6,6 +6,7 @@ from laila.central.plans import Plan, store_plan
 from laila.central.writing import renumbered, store
 from laila.entry import EntryState, Manifest, from_blob, to_blob
 from laila.entry.leaves import leaf_of
+from laila.keys import number_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def note_stored(
         if entry._evolution is not None and entry.global_id != key:
             continue  # it evolved since, and is not what was stored
         if outcome != key:  # a later evolution
-            entry._evolution = int(outcome.rpartition("-")[2])
+            entry._evolution = number_of(outcome)
         if entry._state is _POOLING:
             entry._state = _POOLED
             if pool is not None:

@@ -9,6 +9,7 @@ from laila.central.checking import missing_leaves, taken_names
 from laila.central.describing import complete, learn
 from laila.central.writing import store_free
 from laila.errors import ManifestError
+from laila.keys import is_evolution, stem_of
 from laila.showing import said
 
 TYPE_CHECKING = False
@@ -88,8 +89,8 @@ def _parted(
     places: dict[str, int] = {}
     for i, key in enumerate(keys):
         places[key] = i
-        if key[-37] != ":":
-            places.setdefault(key.rpartition("-")[0], i)
+        if is_evolution(key):
+            places.setdefault(stem_of(key), i)
     needs = [[n for leaf in ids if (n := places.get(leaf, i)) != i] for i, ids in trees.items()]
     return needs, {i: [leaf for leaf in ids if leaf not in places] for i, ids in trees.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laila.entry import from_blob
 from laila.errors import CorruptEntryError, EntryNotFoundError, IdentityError, LailaError
-from laila.identity import may_evolve
+from laila.keys import may_evolve
 from laila.showing import shown
 
 TYPE_CHECKING = False

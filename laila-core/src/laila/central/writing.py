@@ -10,6 +10,7 @@ from laila.central.checking import stays_as_it_is, taken_names
 from laila.central.describing import is_same_manifest
 from laila.contract.pool import StoreOutcome
 from laila.errors import EvolutionConflictError, ImmutableEntryError
+from laila.keys import is_evolution, is_manifest, stem_of
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -33,7 +34,7 @@ def renumbered(blob: Blob, number: int) -> Blob | None:
     """Return a blob of a variable under another evolution; None where a signature covers its id."""
     if blob.signature is not None:
         return None
-    key = f"{blob.key.rpartition('-')[0]}-{number}"
+    key = f"{stem_of(blob.key)}-{number}"
     return Blob(key, blob.tree, blob.buffers, blob.nickname, blob._meta, (), None, blob.digest)
 
 
@@ -81,9 +82,9 @@ def store_free(
             outcomes.append(blob.key)
         elif isinstance(answer, BaseException):
             outcomes.append(answer)
-        elif ":MANIFEST:" in blob.key and is_same_manifest(pool, blob):
+        elif is_manifest(blob.key) and is_same_manifest(pool, blob):
             outcomes.append(blob.key)
-        elif next_blob is not None and not _is_constant(blob.key):
+        elif next_blob is not None and is_evolution(blob.key):
             outcomes.append(_store_next(pool, blob, next_blob))
         else:
             outcomes.append(conflict(blob, pool))
@@ -92,7 +93,7 @@ def store_free(
 
 def _store_next(pool: Pool, blob: Blob, next_blob: Renumber) -> Outcome:
     """Store a blob under the evolution after the newest, again while other writers are faster."""
-    stem = blob.key.rpartition("-")[0]
+    stem = stem_of(blob.key)
     for _ in range(NEXT_TRIES):
         (numbers,) = pool.history([stem])
         again = next_blob(blob, numbers[-1] + 1 if numbers else 0)
@@ -106,23 +107,19 @@ def _store_next(pool: Pool, blob: Blob, next_blob: Renumber) -> Outcome:
     return conflict(blob, pool)
 
 
-def _is_constant(key: str) -> bool:
-    return key[-37] == ":"
-
-
 def store_over(pool: Pool, blobs: Sequence[Blob]) -> list[object]:
     """Store ``blobs`` in place of stored ones; an evolution is never replaced.
 
     A blob that is stored with the same content is not written again.
     """
     outcomes: list[object] = [None] * len(blobs)
-    constants = [i for i, blob in enumerate(blobs) if _is_constant(blob.key)]
+    constants = [i for i, blob in enumerate(blobs) if not is_evolution(blob.key)]
     same = stays_as_it_is(pool, [blobs[i] for i in constants]) if constants else []
     replaced = [i for i, stays in zip(constants, same, strict=True) if not stays]
     rest = [i for i in range(len(blobs)) if i not in set(replaced)]
     for i, outcome in zip(rest, pool.store([blobs[i] for i in rest]) if rest else (), strict=True):
         outcomes[i] = outcome
-        if _is_constant(blobs[i].key) and outcome not in {_CREATED, _SAME}:
+        if not is_evolution(blobs[i].key) and outcome not in {_CREATED, _SAME}:
             replaced.append(i)
     batch = [blobs[i] for i in replaced]
     for i, outcome in zip(replaced, pool.store(batch, replace=True) if batch else (), strict=True):
@@ -132,7 +129,7 @@ def store_over(pool: Pool, blobs: Sequence[Blob]) -> list[object]:
 
 def conflict(blob: Blob, pool: Pool) -> ImmutableEntryError | EvolutionConflictError:
     """Return the error of a blob under whose id another content is stored."""
-    return _immutable(blob, pool) if _is_constant(blob.key) else _conflict(blob, pool)
+    return _conflict(blob, pool) if is_evolution(blob.key) else _immutable(blob, pool)
 
 
 def _immutable(blob: Blob, pool: Pool) -> ImmutableEntryError:

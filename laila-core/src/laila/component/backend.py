@@ -13,6 +13,7 @@ from laila.blob.blob import SHORT_BYTES, Blob, BlobHead
 from laila.blob.head import read_plain
 from laila.component.authored import answer, keys_of, numbers_of
 from laila.errors import ContractError, CorruptEntryError
+from laila.keys import split_evolution
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -22,22 +23,10 @@ if TYPE_CHECKING:
 
     from laila.blob.blob import BytesLike
 
-__all__ = ["Backend", "checked_blob", "counts_evolution"]
+__all__ = ["Backend", "checked_blob"]
 
 
 _BYTES_LIKE = frozenset((bytes, bytearray, memoryview))
-
-
-def counts_evolution(number: str) -> bool:
-    """Return whether the end of a key counts an evolution.
-
-    Args:
-            number: The text after the last hyphen of the key.
-
-    Returns:
-        True for decimal digits without a leading zero.
-    """
-    return number.isdecimal() and number.isascii() and (number[0] != "0" or number == "0")
 
 
 def checked_blob(key: str, stored: Blob | BytesLike | Sequence[BytesLike], *, deferred: bool = False) -> Blob:
@@ -188,9 +177,9 @@ class Backend(ABC):
         """Find the evolutions of any number of stems in one look at every key."""
         numbers: dict[str, list[int]] = {stem: [] for stem in stems}
         for key in keys_of(self, self._keys()):
-            stem, _, number = key.rpartition("-")
-            if stem in numbers and counts_evolution(number):
-                numbers[stem].append(int(number))
+            split = split_evolution(key)
+            if split is not None and split[0] in numbers:
+                numbers[split[0]].append(int(split[1]))
         return [sorted(numbers[stem]) for stem in stems]
 
     def flush(self) -> None:  # noqa: B027 - a pool that delays nothing has nothing to flush

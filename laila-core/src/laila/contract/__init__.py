@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from laila.blob.buffer import Buffer
     from laila.blob.head import head_nbytes
     from laila.codec.dynamic import reduce_class
-    from laila.component.backend import counts_evolution
     from laila.component.component import Component
     from laila.contract import locks, wire
     from laila.contract.hookspecs import hookimpl
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from laila.entry import Entry, Manifest
     from laila.forks import Renewed, after_fork
     from laila.futures import Future, GroupFuture, RemoteFuture
+    from laila.keys import counts_evolution, split_evolution
     from laila.offload.taskforce import Parcel, RemoteSettings, RemoteTaskForce
     from laila.offload.worker import Shipment, leave_signals_to_the_submitter, perform
     from laila.settings import Settings, option
@@ -87,6 +87,7 @@ __all__ = [
     "set_host",
     "shown",
     "shown_url",
+    "split_evolution",
     "wire",
 ]
 
@@ -128,7 +129,7 @@ _HOMES = {
     "memory_limit": "laila.blob.allocation",
     "blocked": "laila.contract.taskforce",
     "check_key": "laila.contract.pool",
-    "counts_evolution": "laila.component.backend",
+    "counts_evolution": "laila.keys",
     "current_host": "laila.contract.taskforce",
     "directory": "laila.directories",
     "head_nbytes": "laila.blob.head",
@@ -147,6 +148,7 @@ _HOMES = {
     "set_host": "laila.contract.taskforce",
     "shown": "laila.showing",
     "shown_url": "laila.showing",
+    "split_evolution": "laila.keys",
     "wire": "laila.contract.wire",
 }
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from laila.blob.head import BlobHead
 from laila.codec.outline import shape_of_tensor
 from laila.errors import ManifestError
+from laila.keys import is_manifest
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -83,7 +84,7 @@ def leaf_of(found: Blob | BlobHead) -> Leaf | None:
     )
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
-    if ":MANIFEST:" in found.key:
+    if is_manifest(found.key):
         kind = "laila.Manifest"
     elif len(described) == 1 and kind == "numpy.ndarray" and (written := described[0][1]) is not None:
         size, dtype, shape = described[0][0], _name_of(written), described[0][2]

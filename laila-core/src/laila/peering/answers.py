@@ -7,7 +7,8 @@ from laila.central.marking import note_stored
 from laila.entry import from_blob
 from laila.entry.leaves import Leaf
 from laila.errors import CorruptEntryError, IdentityError, LailaError, PeerError
-from laila.identity import may_evolve, parse_global_id, stem
+from laila.identity import parse_global_id, stem
+from laila.keys import may_evolve
 from laila.showing import shown
 
 TYPE_CHECKING = False

@@ -20,6 +20,7 @@ from laila.errors import (
     LailaError,
     SettingsError,
 )
+from laila.keys import is_manifest
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -269,7 +270,7 @@ def _store(
     pool: Pool, blobs: Sequence[Blob], *, overwrite: bool, on_conflict: str | None, missing_ok: bool
 ) -> list[Outcome]:
     """Store blobs: entries alone, or as a plan where manifests are among them."""
-    manifests = [i for i, blob in enumerate(blobs) if ":MANIFEST:" in blob.key]
+    manifests = [i for i, blob in enumerate(blobs) if is_manifest(blob.key)]
     if not manifests:
         return store(pool, blobs, overwrite=overwrite, on_conflict=on_conflict)
     if on_conflict is not None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.component.backend import counts_evolution
 from laila.contract.pool import Pool
 from laila.errors import SettingsError
+from laila.keys import split_evolution
 from laila.locks import mutex
 from laila.pool.bounded import ENTRY_BYTES, BoundedBlobs, weight
 from laila.showing import shown, shown_url
@@ -158,17 +158,18 @@ class MemoryPool(Pool):
     def _index(self, key: str) -> None:
         if key[-37:-36] == ":":  # a global id without evolution, as most keys are
             return
-        stem, _, number = key.rpartition("-")
+        split = split_evolution(key)
         # The last group of a uuid has 12 characters; only what follows a whole uuid is an evolution.
-        if len(stem) >= 36 and stem[-13] == "-" and counts_evolution(number):
+        if split is not None and len(split[0]) >= 36 and split[0][-13] == "-":
             with mutex:
                 if key in self._blobs:
-                    self._numbers.setdefault(stem, set()).add(int(number))
+                    self._numbers.setdefault(split[0], set()).add(int(split[1]))
 
     def _unindex(self, key: str) -> None:
-        stem, _, number = key.rpartition("-")
-        if stem not in self._numbers or not counts_evolution(number):
+        split = split_evolution(key)
+        if split is None or split[0] not in self._numbers:
             return
+        stem, number = split
         with mutex:
             numbers = self._numbers.get(stem)
             if numbers is not None and key not in self._blobs:  # else another thread has stored it again

@@ -18,6 +18,7 @@ from functools import partial
 
 from laila.errors import LailaError
 from laila.forks import Renewed
+from laila.keys import number_of
 from laila.locks import long_lock
 from laila.tiering.counters import Throttle, TierCounter
 from laila.tiering.links import LinkMixin
@@ -215,7 +216,7 @@ class TierMixin(LinkMixin, ABC):
         return [
             max(
                 (key for key in keys_of_stem if key is not None),
-                key=lambda key: int(key.rpartition("-")[2]),
+                key=number_of,
                 default=None,
             )
             for keys_of_stem in zip(*answers, strict=True)

@@ -19,7 +19,8 @@ from laila.errors import (
     LailaError,
     ManifestError,
 )
-from laila.identity import last_scope, may_evolve
+from laila.identity import last_scope
+from laila.keys import may_evolve
 from laila.tiering.chain import StoreOutcome
 from laila.tiering.copying import Copy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laila.component.authored import answers
 from laila.component.backend import Backend
-from laila.identity import may_evolve, stem
+from laila.keys import is_evolution, may_evolve, stem_of
 from laila.tiering.chain import TierMixin
 from laila.tiering.single import SingleTier
 
@@ -66,7 +66,7 @@ class Tier(SingleTier, TierMixin):
         """
         namesakes: dict[str, str | None] = dict.fromkeys(keys)
         constants = [key for key in namesakes if may_evolve(key)]
-        stems = {key: stem(key) for key in namesakes if key[-37] != ":"}
+        stems = {key: stem_of(key) for key in namesakes if is_evolution(key)}
         looked: dict[str, str] = dict(stems)
         if constants and any(_lists_all(tier) for tier in self.chain()):
             looked.update((key, f"{key}-0") for key in constants)

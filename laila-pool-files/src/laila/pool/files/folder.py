@@ -22,7 +22,7 @@ import os
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from laila.contract import Blob, counts_evolution, logger, shown
+from laila.contract import Blob, counts_evolution, logger, shown, split_evolution
 from laila.errors import CorruptEntryError, PoolError, PoolFormatError
 from laila.pool.files import disk
 from laila.pool.files.names import (
@@ -229,9 +229,10 @@ class Folder:
         numbers: list[int] = []
         for name in self._names(folder):
             if is_long(name):
-                start, _, number = (self._key_of(folder, name) or "").rpartition("-")
-                if start != stem:
+                split = split_evolution(self._key_of(folder, name) or "")
+                if split is None or split[0] != stem:
                     continue
+                number = split[1]
             elif name.startswith(prefix):
                 number = name[len(prefix) : -len(SUFFIX)]
             else:

@@ -22,7 +22,7 @@ import re
 from hashlib import sha256
 from urllib.parse import unquote_to_bytes
 
-from laila.contract import counts_evolution
+from laila.contract import split_evolution
 
 __all__ = ["evolution_prefix", "file_name", "folder_name", "is_folder_name", "is_long", "key_of"]
 
@@ -41,9 +41,8 @@ _quotable = re.compile(rb"[^a-z0-9._-]")
 
 def folder_name(key: str) -> str:
     """Return the name of the folder of the file of ``key``."""
-    stem, dash, number = key.rpartition("-")
-    evolves = dash and counts_evolution(number)
-    return sha256((stem if evolves else key).encode()).hexdigest()[:2]
+    split = split_evolution(key)
+    return sha256((key if split is None else split[0]).encode()).hexdigest()[:2]
 
 
 def is_folder_name(name: str) -> bool:

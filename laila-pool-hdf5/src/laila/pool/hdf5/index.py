@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.contract import MAX_KEY_BYTES
+from laila.contract import MAX_KEY_BYTES, split_evolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,11 +61,10 @@ class Index:
 
     @staticmethod
     def _note(stems: dict[str, set[int]], key: str, exists: bool) -> None:
-        stem, _, number = key.rpartition("-")
-        if len(number) > MAX_KEY_BYTES:  # in a forged index: keys are shorter, and no int is made of it
+        split = split_evolution(key)
+        if split is None or len(split[1]) > MAX_KEY_BYTES:  # a forged index: no int is made of it
             return
-        if not stem or not number.isdecimal() or not number.isascii() or (number[0] == "0" and number != "0"):
-            return
+        stem, number = split
         if exists:
             stems.setdefault(stem, set()).add(int(number))
         elif stem in stems:

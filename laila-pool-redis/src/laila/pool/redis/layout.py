@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from laila.contract import MAX_KEY_BYTES, counts_evolution
+from laila.contract import MAX_KEY_BYTES, counts_evolution, split_evolution
 from laila.errors import CorruptEntryError
 
 if TYPE_CHECKING:
@@ -98,9 +98,10 @@ def evolution(key: str) -> tuple[str, bytes] | None:
     digits, and then the number. So members are in the order of the numbers, however large. (A score is a
     double, exact only to 2**53.)
     """
-    stem, _, number = key.rpartition("-")
-    if not counts_evolution(number) or len(stem) + len(number) + 1 != len(key):
+    split = split_evolution(key)
+    if split is None:
         return None
+    stem, number = split
     return stem, b"%03d%b" % (len(number), number.encode())
 
 

@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from laila.contract import MAX_KEY_BYTES, counts_evolution
+from laila.contract import MAX_KEY_BYTES, counts_evolution, split_evolution
 
 __all__ = ["FOLDER", "Named", "evolutions_folder", "name_of", "parse_name"]
 
@@ -46,9 +46,9 @@ class Named(NamedTuple):
 
 def name_of(key: str) -> str:
     """Return the name of the object that holds ``key``, below the pool's prefix."""
-    stem, hyphen, number = key.rpartition("-")
-    if hyphen and len(number) <= _DIGITS and counts_evolution(number) and not _WHOLE_ID.search(key):
-        return f"{evolutions_folder(stem)}/{number}{_SUFFIX}"
+    split = split_evolution(key)
+    if split is not None and len(split[1]) <= _DIGITS and not _WHOLE_ID.search(key):
+        return f"{evolutions_folder(split[0])}/{split[1]}{_SUFFIX}"
     return f"{FOLDER}/{_label(key)}{_SUFFIX}"
 
 
