@@ -319,6 +319,7 @@ ROLES = {
     "central.memory.history": "read",
     "central.memory.describe": "read",
     "central.memory.present": "read",
+    "central.memory.holds": "read",
     "central.command.submit": "read",
     "central.memory.memorize": "write",
     "central.memory.forget": "write",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from laila.central.known import is_asked_for
 from laila.central.plans import Plan, store_plan
 from laila.central.writing import renumbered, store
 from laila.entry import EntryState, Manifest, from_blob, to_blob
@@ -10,7 +11,7 @@ from laila.keys import number_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from laila.blob.blob import Blob
     from laila.contract.pool import Pool
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from laila.entry.leaves import Leaf
 
     Outcome = str | BaseException
+    Known = Callable[[Sequence[Entry]], Collection[int]]
 
 __all__ = ["EntryPlan", "came_from", "is_pooled", "mark", "note_stored", "store_entries", "unmark"]
 
@@ -75,25 +77,33 @@ def is_pooled(entry: Entry, pool: Pool) -> bool:
 def store_entries(
     pool: Pool,
     entries: Sequence[Entry],
-    blobs: Sequence[Blob],
+    keys: Sequence[str],
+    blobs: Sequence[Blob | None],
     *,
     overwrite: bool = False,
     on_conflict: str | None = None,
 ) -> list[Outcome]:
-    """Store the snapshots of entries, and note what became of them; options as for ``writing.store``."""
+    """Store the snapshots of entries, and note what became of them; options as for ``writing.store``.
+
+    What has no blob is known to be there, under its key.
+    """
+    sent = [i for i, blob in enumerate(blobs) if blob is not None]
+    outcomes: list[Outcome] = list(keys)
     try:
-        outcomes = store(
+        stored = store(
             pool,
-            blobs,
+            [blob for blob in blobs if blob is not None],
             overwrite=overwrite,
             on_conflict=on_conflict,
             renumber=_renumbered,
-            held=lambda place: came_from(entries[place], pool),
+            held=lambda place: came_from(entries[sent[place]], pool),
         )
     except BaseException:
         unmark(entries)
         raise
-    note_stored(entries, [blob.key for blob in blobs], outcomes, pool)
+    for i, outcome in zip(sent, stored, strict=True):
+        outcomes[i] = outcome
+    note_stored(entries, keys, outcomes, pool)
     return outcomes
 
 
@@ -115,9 +125,19 @@ class EntryPlan(Plan):
     """
 
     def __init__(
-        self, given: Iterable[Entry], pool: Pool | None, *, pickle: bool, copy: bool, verify: bool = False
+        self,
+        given: Iterable[Entry],
+        pool: Pool | None,
+        *,
+        pickle: bool,
+        copy: bool,
+        verify: bool = False,
+        known: Known | None = None,
     ) -> None:
-        """Take the snapshots of what was ``given``, and of all that waits in manifests among it."""
+        """Take the snapshots of what was ``given``, and of all that waits in manifests among it.
+
+        ``known`` says of entries at which places are those that are there already: they have no snapshots.
+        """
         plain: dict[int, Entry] = {}
         manifests: dict[int, tuple[Manifest, list[Entry]]] = {}
         given = list(given)
@@ -135,14 +155,21 @@ class EntryPlan(Plan):
         place = {id(entry): i for i, entry in enumerate(self.entries)}
         self._places = [place[id(entry)] for entry in given]
         asked = {place for place in self._places if place < len(plain)}
+        there = set() if known is None else known(self.entries)
         blobs = [
             None
-            if pool is not None and is_pooled(entry, pool) and i not in asked
+            if i in there
+            or (pool is not None and is_pooled(entry, pool) and i not in asked and not is_asked_for(entry))
             else to_blob(entry, **self._options)
             for i, entry in enumerate(plain.values())
         ]
         # A manifest has a table of what is in it, so that its snapshot comes after those of its leaves.
         rows = {blob.key: row for blob in blobs if blob is not None and (row := leaf_of(blob)) is not None}
+        rows.update(
+            (entry.global_id, entry._content.leaf)
+            for entry in plain.values()
+            if entry._content is not None and entry._content.leaf is not None
+        )
         unknown: dict[int, list[str]] = {}
         for i, (manifest, _) in enumerate(manifests.values(), len(plain)):
             manifest.note_leaves(rows)
@@ -157,7 +184,7 @@ class EntryPlan(Plan):
             for entry, blob in zip(self.entries, blobs, strict=True)
         ]
         trees = {i: [*dict.fromkeys(tree)] for i, (tree, _) in enumerate(manifests.values(), len(plain))}
-        super().__init__(keys, blobs, trees, asked=asked, unknown=unknown)
+        super().__init__(keys, blobs, trees, asked=asked, unknown=unknown, known=there)
 
     def learn(self, found: dict[str, Leaf]) -> None:
         """Write what was found of leaves into the tables of the manifests, and their snapshots."""
@@ -177,7 +204,11 @@ class EntryPlan(Plan):
 
     def mark(self) -> None:
         """Say of the entries that are to be stored that they are on their way."""
-        mark(entry for entry, blob in zip(self.entries, self.blobs, strict=True) if blob is not None)
+        mark(
+            entry
+            for i, (entry, blob) in enumerate(zip(self.entries, self.blobs, strict=True))
+            if blob is not None or i in self.known
+        )
 
     def of_given(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Return the outcomes of what was given, in its order."""

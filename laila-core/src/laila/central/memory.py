@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from laila.calling import helpful
 from laila.central import reading
 from laila.central.again import current_folder
@@ -21,6 +23,7 @@ from laila.central.ids import (
     wanted,
 )
 from laila.central.interface import MemoryVerbs
+from laila.central.known import known_in
 from laila.central.marking import EntryPlan, came_from, mark, store_entries
 from laila.central.pending import MAX_PENDING_BYTES
 from laila.central.router import DefaultPoolRouter, open_pool
@@ -191,6 +194,10 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         stored; what has classes, codecs or pickles in it is always read again. ``missing_ok`` stores a
         manifest without looking for the leaves that were given as ids.
 
+        Large entries with ids by content are asked for first, in one batch that the caller waits for. What
+        is there, as its head says, is neither copied nor sent; ``verify`` or ``overwrite`` sends it all the
+        same.
+
         Raises at once: ``TypeError`` for what is no Entry, :class:`~laila.errors.PayloadError` for a payload
         that would not come back exactly, :class:`~laila.errors.PoolNotFoundError`, ``ValueError`` for routing
         that disagrees. In the future: :class:`~laila.errors.ImmutableEntryError`,
@@ -208,9 +215,13 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         items: Sequence[Entry]
         if isinstance(entries, Entry) and not isinstance(entries, Manifest):
             single, items = True, (entries,)
-            blobs = [to_blob(entries, pickle=pickle, copy=copy, verify=verify)]
-            if not (overwrite or watch.anybody) and (filed := _file_new(pool, entries, blobs[0])):
-                return filed
+            if entries._content is None:
+                blob = to_blob(entries, pickle=pickle, copy=copy, verify=verify)
+                if not (overwrite or watch.anybody) and (filed := _file_new(pool, entries, blob)):
+                    return filed
+                blobs: list[Blob | None] = [blob]
+            else:
+                blobs = self._snapshots(pool, items, copy=copy, overwrite=overwrite, verify=verify)
         else:
             single = isinstance(entries, Manifest)
             items = (entries,) if single else as_entries(entries)  # type: ignore[assignment]
@@ -226,14 +237,26 @@ class DefaultCentralMemory(Component, MemoryVerbs):
                     verify=verify,
                     missing_ok=missing_ok,
                 )
-            blobs = [to_blob(entry, pickle=pickle, copy=copy, verify=verify) for entry in items]
+            blobs = self._snapshots(pool, items, copy=copy, overwrite=overwrite, verify=verify)
+        keys = [
+            entry.global_id if blob is None else blob.key for entry, blob in zip(items, blobs, strict=True)
+        ]
         mark(items)
 
         def write() -> list[Any]:
-            return store_entries(pool, items, blobs, overwrite=overwrite, on_conflict=on_conflict)
+            return store_entries(pool, items, keys, blobs, overwrite=overwrite, on_conflict=on_conflict)
 
-        keys = [blob.key for blob in blobs]
         return self._runner.run("memorize", pool, keys, write, single=single, entries=items, blobs=blobs)
+
+    def _snapshots(
+        self, pool: Pool, given: Sequence[Entry], *, copy: bool, overwrite: bool, verify: bool
+    ) -> list[Blob | None]:
+        """Take the snapshots of entries; None for what ``pool`` has already, by the id of its content."""
+        there = set() if overwrite or verify else known_in(pool, given)
+        return [
+            None if i in there else to_blob(entry, pickle=self.pickle, copy=copy, verify=verify)
+            for i, entry in enumerate(given)
+        ]
 
     def remember(
         self,
@@ -389,7 +412,8 @@ class DefaultCentralMemory(Component, MemoryVerbs):
                 "on_conflict= does not go with manifests: they name the evolutions that they refer to",
                 option="on_conflict",
             )
-        plan = EntryPlan(given, pool, pickle=self.pickle, copy=copy, verify=verify)
+        known = None if overwrite or verify else partial(known_in, pool)
+        plan = EntryPlan(given, pool, pickle=self.pickle, copy=copy, verify=verify, known=known)
         plan.mark()
 
         def write() -> list[Any]:

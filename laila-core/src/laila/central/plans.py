@@ -44,6 +44,7 @@ class Plan:
         asked: Collection[int],
         refused: Mapping[int, Outcome] | None = None,
         unknown: Mapping[int, Sequence[str]] | None = None,
+        known: Collection[int] = (),
     ) -> None:
         """Make a plan.
 
@@ -54,6 +55,7 @@ class Plan:
             asked: The places of the entries that the caller gave, not only as part of a manifest.
             refused: By place, the errors of what is known not to be stored.
             unknown: By the places of manifests, the leaves that their tables lack.
+            known: The places of what the pool is known to have; they have no blobs.
         """
         self.keys = keys
         self.blobs = list(blobs)
@@ -61,6 +63,7 @@ class Plan:
         self.asked = asked
         self.refused = {} if refused is None else refused
         self.unknown = {} if unknown is None else unknown
+        self.known = known
         self.needs, self.leaves = _parted(trees, keys)
         first = len(keys) - len(trees)
         self.ordered = all(n < i for i, needs in enumerate(self.needs, first) for n in needs)
@@ -132,6 +135,7 @@ def store_plan(
     except Exception as error:  # noqa: BLE001 - the outcome of all of it: nothing was written
         return [error] * len(plan.keys)
     outcomes.update(_cascade(plan.needs, plan.keys, outcomes, plan.asked))
+    outcomes.update((i, plan.keys[i]) for i in plan.known if i not in outcomes)
     try:
         # Entries that were forgotten meanwhile in the deciding tier are stored again.
         last = pool.deciding_tier

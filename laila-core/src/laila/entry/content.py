@@ -19,8 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from laila.blob.blob import Blob
     from laila.entry.entry import Entry
+    from laila.entry.leaves import Leaf
 
-__all__ = ["Content", "check_by", "check_unchanged", "content_of", "digest_now", "with_entries"]
+__all__ = ["Content", "check_by", "check_unchanged", "content_of", "digest_now", "encoded", "with_entries"]
 
 _LEAF_SCOPES = ("ENTRY", "MANIFEST")
 _MAX_DEPTH = 200
@@ -34,6 +35,8 @@ class Content(NamedTuple):
     """Its content digest."""
     nbytes: int
     """The bytes of its tree and buffers."""
+    leaf: Leaf | None
+    """What the table of a manifest says of it."""
 
 
 def check_by(by: object, **names: object) -> bool:
@@ -58,22 +61,28 @@ def content_of(payload: object) -> Content:
         PayloadError: the payload cannot be stored, or has no canonical form; the message names the place.
     """
     from laila.blob.content import content_hash
+    from laila.entry.leaves import leaf_of
 
-    blob = _encoded(payload)
+    blob = encoded(payload)
     uuid = content_uuid(content_hash(blob, get_active_namespace().bytes))
-    return Content(uuid, blob.digest, blob.content_nbytes)
+    return Content(uuid, blob.digest, blob.content_nbytes, leaf_of(blob))
 
 
 def digest_now(payload: object) -> bytes:
     """Return the content digest that ``payload`` has now. Reads all of it, and copies no array."""
     from laila.blob.content import fill_checksums
 
-    blob = _encoded(payload)
+    blob = encoded(payload)
     fill_checksums(blob)
     return blob.digest
 
 
-def _encoded(payload: object) -> Blob:
+def encoded(payload: object) -> Blob:
+    """Encode ``payload`` as data alone, without copying its arrays: not to be kept.
+
+    Raises:
+        PayloadError: the payload cannot be stored, or has no canonical form.
+    """
     from laila.codec import encode
 
     try:

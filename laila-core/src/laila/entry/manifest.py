@@ -86,6 +86,8 @@ class Manifest(Entry):
         )
         self._pending = pending
         self._leaves = Leaves()
+        contents = [(gid, entry._content) for gid, entry in pending.items() if entry._content is not None]
+        self._leaves.add({gid: content.leaf for gid, content in contents if content.leaf is not None})
 
     @classmethod
     def constant(

@@ -9,6 +9,7 @@ from laila.blob.buffer import Buffer
 from laila.codec import decode, encode
 from laila.entry.content import Content, check_unchanged, digest_now
 from laila.entry.entry import Entry, EntryState
+from laila.entry.leaves import leaf_of
 from laila.entry.manifest import Manifest
 from laila.errors import CorruptEntryError, EntryDictError, EntryTypeError, InvalidArgumentError
 from laila.identity import parse_global_id, parse_valid
@@ -97,7 +98,7 @@ def from_blob(blob: Blob, *, copy: bool = True, consume: bool = False) -> Entry:
     entry._stored = meta, blob.undone
     entry._content = None
     if uuid[14] == "8" and evolution is None and scopes[-1] != "MANIFEST" and blob.signature is None:
-        entry._content = Content(uuid, blob.digest, blob.content_nbytes)
+        entry._content = Content(uuid, blob.digest, blob.content_nbytes, leaf_of(blob))
     entry._user_metadata = None
     entry._created = 0.0 if meta is None else meta[0]
     return entry

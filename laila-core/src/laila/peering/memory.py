@@ -15,7 +15,8 @@ from laila.central.ids import (
     wanted,
 )
 from laila.central.interface import MemoryVerbs
-from laila.central.marking import EntryPlan, mark, unmark
+from laila.central.known import known_where
+from laila.central.marking import EntryPlan, mark, note_stored, unmark
 from laila.central.writing import ON_CONFLICT
 from laila.entry import Entry, Manifest, to_blob
 from laila.errors import (
@@ -23,7 +24,7 @@ from laila.errors import (
     NotSupportedError,
     SettingsError,
 )
-from laila.futures import GroupFuture
+from laila.futures import Future, GroupFuture
 from laila.futures.batch import Batch
 from laila.futures.outcomes import outcomes
 from laila.futures.scope import register
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     from typing import Any, Literal, NoReturn
 
     from laila.blob.blob import Blob
+    from laila.central.marking import Known
     from laila.contract.pool import Pool
     from laila.entry.leaves import Leaf
-    from laila.futures import Future
     from laila.peering.proxy import RemotePolicyProxy
 
 __all__ = ["RemoteMemory"]
@@ -76,18 +77,24 @@ class RemoteMemory(MemoryVerbs):
             raise SettingsError(
                 f'on_conflict={shown(on_conflict)}: give "next" or nothing', option="on_conflict"
             )
+        choice = PoolChoice(pool_id, pool_nickname, affinity)
         options = _given(
-            PoolChoice(pool_id, pool_nickname, affinity),
+            choice,
             overwrite=overwrite or None,
             on_conflict=on_conflict,
             missing_ok=missing_ok or None,
         )
+        known = None if overwrite or verify else partial(self._known, _given(choice))
         single = isinstance(entries, Entry)
         items: Sequence[Entry] = (entries,) if single else as_entries(entries)  # type: ignore[assignment]
         if any(isinstance(entry, Manifest) for entry in items):
             if on_conflict is not None:
                 raise SettingsError("on_conflict= does not go with manifests", option="on_conflict")
-            return self._memorize_plan(items, options, single=single, copy=copy, verify=verify)
+            return self._memorize_plan(items, options, known, single=single, copy=copy, verify=verify)
+        there = set() if known is None else known(items)
+        if there:
+            # What is there needs no sending: a plan says of each item what became of it.
+            return self._memorize_known(items, there, options, single=single, copy=copy, verify=verify)
         blobs = self._snapshot(items, copy=copy, verify=verify)
         options |= _namespace_of(blobs)
         if single:
@@ -112,17 +119,71 @@ class RemoteMemory(MemoryVerbs):
         mark(entries)
         return blobs
 
+    def _known(self, choice: dict[str, object], entries: Sequence[Entry]) -> set[int]:
+        """Return the places of the entries whose content the peer has already, which is asked for it."""
+
+        def ask(contents: Sequence[tuple[str, bytes]]) -> Sequence[bool]:
+            pairs = [[key, digest.hex()] for key, digest in contents]
+            found = self._peer.call(f"{_MEMORY}holds", [pairs], choice, repeatable=True).wait()
+            return [answer is True for answer in checked(found, len(pairs))]
+
+        return known_where(entries, ask)
+
+    def _memorize_known(
+        self,
+        items: Sequence[Entry],
+        there: set[int],
+        options: dict[str, object],
+        *,
+        single: bool,
+        copy: bool,
+        verify: bool,
+    ) -> Future[Any] | GroupFuture[Any]:
+        """Send the entries that are not ``there``."""
+        keys = [entry.global_id for entry in items]
+        sent = [i for i in range(len(items)) if i not in there]
+        some = [items[i] for i in sent]
+        blobs = self._snapshot(some, copy=copy, verify=verify)
+        known = [items[i] for i in there]
+        mark(known)
+        note_stored(known, [keys[i] for i in there], [keys[i] for i in there], None)
+        if single:
+            return Future.completed(keys[0])
+        if not sent:
+            return GroupFuture.completed(keys)
+
+        def convert(found: Any) -> list[Any]:
+            outcomes: list[Any] = list(keys)
+            for i, outcome in zip(sent, stored(some, blobs, found), strict=True):
+                outcomes[i] = outcome
+            return outcomes
+
+        options |= _namespace_of(blobs)
+        return self._send_batch(f"{_MEMORY}memorize", [blobs], options, convert, len(keys), some)
+
     def _memorize_plan(
-        self, items: Sequence[Entry], options: dict[str, object], *, single: bool, copy: bool, verify: bool
+        self,
+        items: Sequence[Entry],
+        options: dict[str, object],
+        known: Known | None,
+        *,
+        single: bool,
+        copy: bool,
+        verify: bool,
     ) -> GroupFuture[Any]:
-        """Send what a plan has to store as one batch: entries, then manifests, inner ones first."""
+        """Send what a plan has to store as single batch: entries, then manifests, inner ones first."""
         pickle = self._peer._here.policy.central.memory.pickle
-        plan = EntryPlan(items, None, pickle=pickle, copy=copy, verify=verify)
+        plan = EntryPlan(items, None, pickle=pickle, copy=copy, verify=verify, known=known)
         plan.mark()
+        sent = [i for i, blob in enumerate(plan.blobs) if blob is not None]
+        some = [plan.entries[i] for i in sent]
         blobs = [blob for blob in plan.blobs if blob is not None]
 
         def convert(keys: list[Any]) -> list[Any]:
-            every = stored(plan.entries, blobs, keys)
+            every: list[Any] = list(plan.keys)
+            for i, outcome in zip(sent, stored(some, blobs, keys), strict=True):
+                every[i] = outcome
+            note_stored(plan.entries, plan.keys, every, None)
             return every if single else plan.of_given(every)
 
         count = len(plan.keys) if single else len(items)
@@ -296,12 +357,10 @@ class RemoteMemory(MemoryVerbs):
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.memorize`; it goes as one batch."""
         check_batch_size(batch_size, READ_SIZE)
-        options = _given(
-            PoolChoice(pool_id, pool_nickname),
-            overwrite=overwrite or None,
-            missing_ok=missing_ok or None,
-        )
-        return self._memorize_plan([manifest], options, single=True, copy=True, verify=verify)
+        choice = PoolChoice(pool_id, pool_nickname)
+        options = _given(choice, overwrite=overwrite or None, missing_ok=missing_ok or None)
+        known = None if overwrite or verify else partial(self._known, _given(choice))
+        return self._memorize_plan([manifest], options, known, single=True, copy=True, verify=verify)
 
     def remember_manifest(
         self,

@@ -63,6 +63,7 @@ class ExportedMethods:
             ("find",): Method("read", served.find),
             ("central", "memory", "remember"): Method("read", served.remember, non_blocking=non_blocking),
             ("central", "memory", "present"): Method("read", served.present, non_blocking=non_blocking),
+            ("central", "memory", "holds"): Method("read", served.holds, non_blocking=non_blocking),
             ("central", "memory", "history"): Method("read", served.history, non_blocking=non_blocking),
             ("central", "memory", "describe"): Method("read", served.describe),
             ("central", "memory", "memorize"): Method("write", served.memorize, non_blocking=non_blocking),

@@ -10,6 +10,7 @@ from laila.blob.blob import Blob
 from laila.central import reading
 from laila.central.choice import PoolChoice
 from laila.central.ids import as_key, as_keys, candidates, check_nickname, check_no_scope, wanted
+from laila.central.known import has_contents
 from laila.central.plans import Plan, store_plan
 from laila.central.writing import ON_CONFLICT, store
 from laila.entry import Entry, Manifest, from_blob, to_blob
@@ -111,6 +112,18 @@ class ServedMemory:
         _, keys, _ = wanted("look for", list(entry_ids), None)
         return self._memory._runner.run(
             "remember", pool, keys, lambda: [pool.present(keys)], single=True, count=1
+        )
+
+    def holds(self, contents: Sequence[Sequence[Any]], **choice: Any) -> Any:
+        """Return for each pair of an id and a content digest whether that content is there under that id."""
+        pool = self._pool("holds", choice)
+        try:
+            pairs = [(as_key(key), bytes.fromhex(digest)) for key, digest in contents]
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError("holds() takes pairs of an id and a digest as digits") from error
+        keys = [key for key, _ in pairs]
+        return self._memory._runner.run(
+            "remember", pool, keys, lambda: [has_contents(pool, pairs)], single=True, count=1
         )
 
     def remember(

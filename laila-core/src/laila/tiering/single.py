@@ -199,9 +199,21 @@ class SingleTier(Component, Backend):
             return True
         if how_made(head) == how_made(inward):
             return False
+        return self.is_content(head, blob.digest)
+
+    def is_content(self, head: Blob | BlobHead, digest: bytes) -> bool:
+        """Say whether a head is of a content.
+
+        Args:
+            head: The head of what is stored here.
+            digest: The content digest of the plain blob.
+
+        Returns:
+            Whether the digest in the head is that one, under the key that the head names.
+        """
         # A digest under another key is compared with the digest that this content has under that key.
         try:
-            return head.digest == self.digest_as(head, blob.digest)
+            return head.digest == self.digest_as(head, digest)
         except (CorruptEntryError, TransformationError):  # the key is missing, or not even named
             return False
 
