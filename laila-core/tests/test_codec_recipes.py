@@ -13,7 +13,7 @@ import pytest
 
 import laila
 from laila.blob.blob import Blob
-from laila.codec import decode, encode, tags
+from laila.codec import decode, encode, registry, tags
 from laila.codec.recipes import RECIPES, Recipe, add_recipe
 from laila.errors import CorruptEntryError, MissingPluginError, PayloadError
 
@@ -182,7 +182,6 @@ class Odd:
 
 
 def test_what_would_come_back_changed_is_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
-    from laila.codec import registry
 
     monkeypatch.setenv("LAILA_SECRET_KEY", "a key for the tests of this module only")
     recipe = Recipe(
@@ -201,6 +200,32 @@ def test_what_would_come_back_changed_is_pickled(monkeypatch: pytest.MonkeyPatch
     finally:
         for table in (registry.ENCODERS, registry.PARTS, RECIPES):
             table.pop(Odd)
+
+
+class Rounded:
+    """What its recipe makes again of its numbers are other ones."""
+
+    def __init__(self, numbers: Any) -> None:
+        self.numbers = numbers
+
+
+def test_numbers_that_a_library_computes_anew_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAILA_SECRET_KEY", "a key for the tests of this module only")
+
+    def build(decoder: object, numbers: Any) -> Rounded:
+        return Rounded(numbers.round(1))
+
+    monkeypatch.setattr(Rounded, "__module__", __name__)
+    add_recipe(Recipe("test.Rounded", Rounded, lambda value: (value.numbers,), build, numbers=(np.ndarray,)))
+    try:
+        assert encode([Rounded(np.array([1.5]))], key=KEY).signature is None
+        blob = encode([Rounded(np.array([1.55]))], key=KEY)
+        found: Any = decode(blob)
+        assert blob.signature is not None
+        assert found[0].numbers.tolist() == [1.55]
+    finally:
+        for table in (registry.ENCODERS, registry.PARTS, RECIPES):
+            table.pop(Rounded)
 
 
 def test_places_of_parts() -> None:

@@ -11,7 +11,7 @@ import pytest
 from laila.blob.blob import Blob
 from laila.blob.buffer import Buffer
 from laila.codec import decode, encode
-from laila.errors import CorruptEntryError, PayloadError
+from laila.errors import CorruptEntryError, MissingPluginError, PayloadError
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"
 
@@ -196,3 +196,27 @@ def test_data_sets_and_results() -> None:
     assert found.target_names.tolist() == ["setosa", "versicolor", "virginica"]
     masked = np.ma.MaskedArray([1, 2], mask=False, fill_value="?", dtype=object)
     assert repr(back({"param_C": masked})["param_C"]) == repr(masked)
+
+
+# -- results of scipy
+
+
+def test_results_of_scipy_are_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dicts with attributes, named tuples, bounds: they need no key, and say so where scipy is missing."""
+    import sys
+
+    from scipy import integrate, optimize, stats
+
+    result = optimize.linprog([1, 2], bounds=[(0, 1), (1, 3)])
+    found = back([result, optimize.Bounds([0.0], [1.0]), stats.describe([1.0, 2.0, 4.0])])
+    assert type(found[0]) is type(result)
+    assert found[0].fun == result.fun
+    assert found[0].x.tolist() == result.x.tolist()
+    assert found[1].ub.tolist() == [1.0]
+    assert found[2] == stats.describe([1.0, 2.0, 4.0])
+    steps = back(integrate.solve_ivp(lambda t, y: -y, (0, 1), [1.0]))
+    assert steps.success
+    blob = encode(result, key=KEY, pickle=False)
+    monkeypatch.setitem(sys.modules, "scipy.optimize._optimize", None)
+    with pytest.raises(MissingPluginError, match="pip install 'scipy'"):
+        decode(blob)

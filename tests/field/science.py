@@ -44,8 +44,13 @@ def astropy() -> dict[str, Any]:
     from astropy import coordinates, table, time, units, wcs
     from astropy.utils.masked import Masked
 
+    place = coordinates.EarthLocation.from_geodetic(10, 20, 30)
     return {
         "Quantity": np.arange(3.0) * units.m / units.s,
+        "EarthLocation": place,
+        "Time at a place": time.Time("2024-01-01", location=place),
+        "masked Time": time.Time(np.ma.masked_array([1.0, 2.0], [True, False]), format="jd"),
+        "seen at a time": coordinates.SkyCoord(1 * units.deg, 2 * units.deg, obstime=time.Time("2024-01-01")),
         "unit": units.km / units.hour,
         "Masked": Masked(np.arange(3.0), mask=[True, False, False]),
         "masked quantity": Masked([1.0, 2.0] * units.m, mask=[False, True]),
@@ -76,6 +81,7 @@ def networkx() -> dict[str, Any]:
     return {
         "graph": graph,
         "directed": nx.DiGraph([("a", "b"), ("b", "c")]),
+        "frozen": nx.freeze(nx.path_graph(3)),
         "multi": nx.MultiGraph([(1, 2), (1, 2)]),
         "keys are tuples": nx.grid_2d_graph(2, 3),
         "les miserables": nx.les_miserables_graph(),

@@ -276,10 +276,14 @@ def _is_library_type(kind: type, library: str, name: str) -> bool:
 
 
 class Comparison:
-    """One comparison: what was met on both sides, and what is still to be compared."""
+    """One comparison: what was met on both sides, and what is still to be compared.
 
-    def __init__(self, deep: bool) -> None:
+    ``by_recipes`` says whether objects of libraries were taken apart by recipes, or pickled as they are.
+    """
+
+    def __init__(self, deep: bool, *, by_recipes: bool = True) -> None:
         self._deep = deep
+        self._by_recipes = by_recipes
         self._there: dict[int, object] = {}
         self._back: dict[int, object] = {}
         self._alive: list[object] = []
@@ -358,11 +362,15 @@ class Comparison:
         return None if same else f"{_short(a)} came back as {_short(b)}"
 
     def _rebuilt(self, a: Any, b: Any, trail: Trail) -> str | None:
+        if not self._by_recipes:
+            return self._kept(a, b, trail)
         mine, its = PARTS[type(a)](a), PARTS[type(a)](b)
         if mine is None or its is None:  # it was pickled, since there is more to it
             return self._kept(a, b, trail) if mine is its else "more, or less, came back than its class keeps"
         self._todo += [(part, its[number], (trail, f".<{number}>")) for number, part in enumerate(mine)]
-        return None
+        # The library may have computed them anew from what was read.
+        changed = any(_is_other_memory(part, other) for part, other in zip(mine, its, strict=True))
+        return "the numbers in it came back changed" if changed else None
 
     def _methods(self, a: Any, b: Any, trail: Trail) -> str | None:
         self._todo.append((a.__self__, b.__self__, (trail, ".__self__")))
@@ -582,6 +590,13 @@ def equal_flat(mine: list[Any], its: list[Any]) -> bool:
 def _equal_sets(mine: list[Any], its: list[Any]) -> bool:
     nans = [sum(item != item for item in items) for items in (mine, its)]
     return nans[0] == nans[1] and {x for x in mine if x == x} == {y for y in its if y == y}
+
+
+def _is_other_memory(a: Any, b: Any) -> bool:
+    """Whether two arrays hold different numbers, each in memory of its own."""
+    if not _is_array(a) or not _is_array(b) or a.dtype.hasobject or a.ctypes.data == b.ctypes.data:
+        return False
+    return a.dtype == b.dtype and a.shape == b.shape and not _equal_arrays(a, b)
 
 
 def _equal_arrays(a: Any, b: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Classes of the standard library that are data: they need neither registration nor signature.
+"""Classes of the standard library, and of scipy, that are data: they need neither registration nor signature.
 
 A fixed list. Only its own modules are ever imported, whatever a blob says.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 import builtins
 import sys
 from functools import lru_cache
+
+from laila.errors import MissingPluginError
+from laila.showing import said
 
 __all__ = ["known_class", "name_of_known"]
 
@@ -46,6 +49,32 @@ _CLASSES: dict[str, tuple[str, ...]] = {
     "zlib": ("error",),
     "zipfile": ("BadZipFile",),
 }
+_LIBRARIES: dict[str, tuple[str, ...]] = {
+    "scipy.integrate._ivp.ivp": ("OdeResult",),
+    "scipy.integrate._quadrature": ("QMCQuadResult",),
+    "scipy.optimize._constraints": ("Bounds", "LinearConstraint"),
+    "scipy.optimize._optimize": ("OptimizeResult",),
+    "scipy.optimize._zeros_py": ("RootResults",),
+    "scipy.stats._binned_statistic": (
+        *("BinnedStatisticResult", "BinnedStatistic2dResult", "BinnedStatisticddResult"),
+    ),
+    "scipy.stats._common": ("ConfidenceInterval",),
+    "scipy.stats._fit": ("GoodnessOfFitResult",),
+    "scipy.stats._hypotests": ("Epps_Singleton_2sampResult",),
+    "scipy.stats._mannwhitneyu": ("MannwhitneyuResult",),
+    "scipy.stats._morestats": (
+        *("AnsariResult", "BartlettResult", "FlignerResult", "LeveneResult", "Mean", "ShapiroResult"),
+        *("Std_dev", "Variance"),
+    ),
+    "scipy.stats._stats_py": (
+        *("BrunnerMunzelResult", "ConfidenceInterval", "CumfreqResult", "DescribeResult", "F_onewayResult"),
+        *("FriedmanchisquareResult", "HistogramResult", "KruskalResult", "KurtosistestResult", "ModeResult"),
+        *("NormaltestResult", "Power_divergenceResult", "RanksumsResult", "RelfreqResult"),
+        *("SigmaclipResult", "SkewtestResult", "Ttest_indResult"),
+    ),
+}
+"""By module, which must be importable where a blob with such a row is read."""
+_CLASSES |= _LIBRARIES
 _MODULES = {f"{module}:{name}": (module, name) for module, names in _CLASSES.items() for name in names}
 
 
@@ -63,6 +92,17 @@ def known_class(name: str) -> type | None:
     place = _MODULES.get(name)
     if place is None:
         return None
-    __import__(place[0])  # a name of the list above, never one out of a blob
+    try:
+        __import__(place[0])  # a name of the list above, never one out of a blob
+    except ImportError as error:
+        if place[0] not in _LIBRARIES:
+            raise
+        library = place[0].partition(".")[0]
+        raise MissingPluginError(
+            f"the payload holds a {name}, which needs {library}, and that cannot be imported here "
+            f"({type(error).__name__}: {said(error)}), or is of another version: pip install '{library}'",
+            plugin=library,
+            distribution=library,
+        ) from error
     found = getattr(sys.modules[place[0]], place[1], None)
     return found if isinstance(found, type) else None

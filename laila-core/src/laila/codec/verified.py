@@ -47,7 +47,7 @@ def verify(blob: Blob, payload: object, encoder: Encoder, *, deep: bool) -> tupl
     try:
         if alike(payload, found, deep=deep):
             return None
-        comparison = Comparison(deep)
+        comparison = Comparison(deep, by_recipes=encoder.rebuild)
         place = comparison.run(payload, found)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return None  # it cannot be looked into: another thread changes it, or its class forbids that

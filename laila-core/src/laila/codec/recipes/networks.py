@@ -16,12 +16,17 @@ __all__: list[str] = []
 
 _WORK = 20
 _CACHE = "__networkx_cache__"
+_FROZEN = {name: held for name, held in vars(nx.freeze(nx.Graph())).items() if name not in vars(nx.Graph())}
+"""What networkx sets on a graph that is frozen."""
 
 
 def _take(value: Any) -> tuple[object, ...] | None:
-    """The dicts that a graph is; None for views of graphs, frozen ones, and those with attributes."""
+    """The dicts that a graph is, and whether it is frozen; None for views of graphs, and other attributes."""
     kind = type(value)
     attributes = vars(value)
+    frozen = _FROZEN.items() <= attributes.items()
+    if frozen:
+        attributes = {name: held for name, held in attributes.items() if name not in _FROZEN}
     own = ("graph", "_node", "_adj", *(("_succ", "_pred") if value.is_directed() else ()))
     for name in attributes:
         # What networkx keeps besides are views of these, which it makes again.
@@ -29,7 +34,7 @@ def _take(value: Any) -> tuple[object, ...] | None:
             return None
     if value.is_directed() and attributes["_succ"] is not attributes["_adj"]:
         return None
-    return tuple(attributes[name] for name in own if name != "_succ")
+    return (frozen, *(attributes[name] for name in own if name != "_succ"))
 
 
 def _check(decoder: Decoder, nodes: dict[Any, Any], edges: dict[Any, Any]) -> None:
@@ -43,7 +48,12 @@ def _check(decoder: Decoder, nodes: dict[Any, Any], edges: dict[Any, Any]) -> No
 
 def _recipe(kind: Any) -> Recipe:
     def build(
-        decoder: Decoder, graph: object, nodes: Any, edges: Any, reverse: dict[Any, Any] | None = None
+        decoder: Decoder,
+        frozen: bool,
+        graph: object,
+        nodes: Any,
+        edges: Any,
+        reverse: dict[Any, Any] | None = None,
     ) -> object:
         _check(decoder, nodes, edges)
         found = kind()
@@ -51,10 +61,10 @@ def _recipe(kind: Any) -> Recipe:
         if reverse is not None:
             _check(decoder, nodes, reverse)
             found._pred = reverse
-        return found
+        return nx.freeze(found) if frozen else found
 
     parts = dict.fromkeys(("graph", "nodes", "adj", *(["pred"] * kind().is_directed())), (dict,))
-    return Recipe(f"networkx.{kind.__name__}", kind, _take, build, **parts)
+    return Recipe(f"networkx.{kind.__name__}", kind, _take, build, frozen=(bool,), **parts)
 
 
 for _kind in (nx.Graph, nx.DiGraph, nx.MultiGraph, nx.MultiDiGraph):

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 from astropy import coordinates, table, time, units
 from astropy.units import core
+from astropy.utils.masked import Masked
 
 from laila.codec.decoder import expect
 from laila.codec.recipes import RECIPES, Recipe, add_recipe
@@ -23,6 +24,7 @@ __all__: list[str] = []
 _WORK = 100
 _NONE: Any = type(None)
 _TEXT, _ARRAY, _DICT = (str, _NONE), (np.ndarray,), (dict,)
+_NUMBERS = (np.ndarray, type(Masked(np.zeros(1), mask=False)))
 _MOST_POWER, _MOST_BASES = 1000, 64
 _is_name = re.compile(r"[A-Za-z]\w{0,40}", re.ASCII).fullmatch
 _UNITS = (core.IrreducibleUnit, core.Unit, core.PrefixUnit)
@@ -124,19 +126,72 @@ def _build_longitude(decoder: Decoder, name: str | None, values: Any, unit: Any,
     return _with_name(made, name)
 
 
+# -- masked numbers
+
+
+def _take_masked(value: Any) -> tuple[object, ...] | None:
+    name = _name_of(value)
+    unit = getattr(value, "unit", None)
+    if name is None or vars(value).keys() - {"_mask", "_unit", "info"} or value.dtype.kind not in "biufc":
+        return None
+    if unit is not None and type(unit) not in _KINDS:
+        return None
+    return *name, value.unmasked.view(np.ndarray), np.asarray(value._mask), unit
+
+
+def _masked(kind: Any) -> Recipe:
+    def build(decoder: Decoder, name: str | None, values: Any, mask: Any, unit: Any) -> object:
+        if values.dtype.kind not in "biufc" or mask.dtype != bool or mask.shape != values.shape:
+            raise TypeError("masked numbers that are none")
+        decoder.again("quantity", values, values.size >> 3)
+        if unit is not None:
+            values = units.Quantity(values, unit, dtype=values.dtype, copy=False)
+        return _with_name(Masked(values, mask=mask, copy=False), name)
+
+    return Recipe(
+        f"astropy.{kind.__name__}",
+        kind,
+        _take_masked,
+        build,
+        called=_TEXT,
+        values=_ARRAY,
+        mask=_ARRAY,
+        unit=(_NONE, *_KINDS),
+    )
+
+
+# -- places on earth
+
+
+def _take_location(value: Any) -> tuple[object, ...] | None:
+    name = _name_of(value)
+    if name is None or vars(value).keys() - {"_unit", "_ellipsoid", "info"} or type(value.unit) not in _KINDS:
+        return None
+    return *name, *(np.asarray(value.view(np.ndarray)[axis]) for axis in "xyz"), value.unit, value._ellipsoid
+
+
+def _build_location(
+    decoder: Decoder, name: str | None, x: Any, y: Any, z: Any, unit: Any, ellipsoid: str | None
+) -> object:
+    if any(axis.dtype != float or axis.shape != x.shape for axis in (x, y, z)):
+        raise TypeError("a place of what are no numbers")
+    if ellipsoid is not None and ellipsoid not in coordinates.earth.ELLIPSOIDS:
+        raise ValueError("an unknown ellipsoid")
+    decoder.again("place", x, x.size)
+    found = coordinates.EarthLocation.from_geocentric(x, y, z, unit=unit)
+    found._ellipsoid = ellipsoid
+    return _with_name(found, name)
+
+
 # -- times
 
 
 def _take_time(value: Any) -> tuple[object, ...] | None:
     held, called = value._time, _name_of(value)
-    if (
-        called is None
-        or vars(value).get("_location") is not None
-        or any(name in vars(value) for name in ("_delta_ut1_utc", "_delta_tdb_tt"))
-    ):
+    if called is None or any(name in vars(value) for name in ("_delta_ut1_utc", "_delta_tdb_tt")):
         return None
     form = value.format, value.scale, value.precision, value.in_subfmt, value.out_subfmt
-    return *called, held._jd1, held._jd2, *form
+    return *called, held._jd1, held._jd2, *form, vars(value).get("_location")
 
 
 def _time(kind: Any) -> Recipe:
@@ -150,13 +205,15 @@ def _time(kind: Any) -> Recipe:
         precision: int,
         within: str,
         out: str,
+        location: Any,
     ) -> object:
         if jd1.dtype != float or jd2.dtype != float or jd1.shape != jd2.shape:
             raise TypeError("a time of what are no numbers")
         if form not in kind.FORMATS or not 0 <= precision <= 9 or max(len(within), len(out)) > 20:
             raise ValueError("a time of an unknown form")
         decoder.again("time", jd1, jd1.size)
-        found = kind(jd1, jd2, format="jd", scale=scale, precision=precision)
+        at = {} if location is None else {"location": location}
+        found = kind(jd1, jd2, format="jd", scale=scale, precision=precision, **at)
         found._time._jd1, found._time._jd2 = jd1, jd2
         found.format, found.in_subfmt, found.out_subfmt = form, within, out
         return _with_name(found, name)
@@ -167,25 +224,27 @@ def _time(kind: Any) -> Recipe:
         _take_time,
         build,
         called=_TEXT,
-        jd1=_ARRAY,
-        jd2=_ARRAY,
+        jd1=_NUMBERS,
+        jd2=_NUMBERS,
         format=(str,),
         scale=_TEXT,
         precision=(int,),
         in_subfmt=(str,),
         out_subfmt=(str,),
+        location=(_NONE, coordinates.EarthLocation),
     )
 
 
 # -- coordinates
 
 
+_FORMS = {"representation_type": ("spherical", "cartesian"), "differential_type": ("sphericalcoslat",)}
 _FRAMES = ("icrs", "fk5", "fk4", "galactic", "supergalactic")
 
 
 def _take_sky(value: Any) -> tuple[object, ...] | None:
     name, called = value.frame.name, _name_of(value)
-    if name not in _FRAMES or called is None or value._extra_frameattr_names:
+    if name not in _FRAMES or called is None or value._extra_frameattr_names - {"obstime"}:
         return None
     held = {key: part for key, part in value.info._represent_as_dict().items() if key != "frame"}
     return (*called, name, held) if _are_simple(held) else None
@@ -194,7 +253,7 @@ def _take_sky(value: Any) -> tuple[object, ...] | None:
 def _are_simple(held: dict[Any, Any]) -> bool:
     kinds = (coordinates.Longitude, coordinates.Latitude, units.Quantity, coordinates.Distance, time.Time)
     return all(
-        part == "spherical" if key == "representation_type" else type(part) in kinds
+        part in _FORMS[key] if type(part) is str and key in _FORMS else type(part) in kinds
         for key, part in held.items()
     )
 
@@ -297,6 +356,22 @@ add_recipe(
         values=_ARRAY,
         unit=_KINDS,
         wrap=(float,),
+    )
+)
+for _held in (np.zeros(1), np.zeros(1) * units.m):
+    add_recipe(_masked(type(Masked(_held, mask=False))))
+add_recipe(
+    Recipe(
+        "astropy.EarthLocation",
+        coordinates.EarthLocation,
+        _take_location,
+        _build_location,
+        called=_TEXT,
+        x=_ARRAY,
+        y=_ARRAY,
+        z=_ARRAY,
+        unit=_KINDS,
+        ellipsoid=_TEXT,
     )
 )
 for _kind in (time.Time, time.TimeDelta):
