@@ -46,7 +46,7 @@ def test_a_copy_of_a_busy_file_is_whole_and_can_be_written_to(tmp_path: Path) ->
     command = [sys.executable, "-c", WRITER, str(tmp_path / "busy.h5")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
-        for number in range(6):
+        for number in range(4):
             for _ in range(24):
                 writer.stdout.readline()
             copies.append(tmp_path / f"copy{number}.h5")
