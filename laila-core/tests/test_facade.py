@@ -155,6 +155,17 @@ def test_patches_nest() -> None:
     assert laila.memory is before.central.memory
 
 
+def test_a_deleted_name_is_absent_until_it_is_assigned() -> None:
+    before = laila.active_policy
+    del laila.active_policy
+    assert not hasattr(laila, "active_policy")
+    with pytest.raises(AttributeError, match="active_policy was deleted: assign it"):
+        _ = laila.active_policy
+    assert laila.get_active_policy() is before
+    laila.active_policy = before
+    assert laila.active_policy is before
+
+
 @pytest.mark.parametrize("name", ["memorize", "remember", "Pool", "wait"])
 def test_plain_names_can_be_patched_and_come_back(name: str) -> None:
     before = getattr(laila, name)

@@ -20,7 +20,6 @@ import sys
 from importlib import import_module
 from os.path import exists
 from pkgutil import extend_path
-from weakref import ref
 
 # Plugins install their parts into laila.pool, laila.comm and laila.taskforce from distributions of their own.
 try:
@@ -213,41 +212,40 @@ else:
     class _Live:
         """A name that is read anew at each use.
 
-        A settable name remembers the value that an assignment replaced, and deleting the name restores it.
-        For other names the assigned value is shown until it is deleted. mock.patch and monkeypatch need this.
+        Assigning to a settable name sets what it stands for. For other names the assigned value is shown
+        until it is deleted. A settable name that was deleted is absent until it is assigned again, so that
+        mock.patch assigns the value that it found; ``restore`` is for a name that can do that itself.
         """
 
-        def __init__(self, read, assign=None, peek=None):
+        def __init__(self, read, assign=None, restore=None):
             self.read = read
             self.assign = assign
-            self.peek = peek or read
-            self.replaced = []
+            self.restore = restore
+            self.absent = False
 
         def __set_name__(self, owner, name):
             self.name = name
 
         def __get__(self, module, owner):
+            if self.absent:
+                raise AttributeError(f"laila.{self.name} was deleted: assign it", name=self.name, obj=module)
             shown = module.__dict__
             return shown[self.name] if self.name in shown else self.read()
 
         def __set__(self, module, value):
             if self.assign is None:
                 module.__dict__[self.name] = value
-                return
-            old = self.peek()
-            self.assign(value)
-            try:
-                # Not kept alive: a policy or a pool that was replaced may go.
-                self.replaced.append(ref(old))
-            except TypeError:  # plain data
-                self.replaced.append(lambda: old)
-            del self.replaced[:-16]
+            else:
+                self.assign(value)
+                self.absent = False
 
         def __delete__(self, module):
             if self.assign is None:
                 module.__dict__.pop(self.name, None)
-            elif self.replaced and (old := self.replaced.pop()()) is not None:
-                self.assign(old)
+            elif self.restore is not None:
+                self.restore()
+            else:
+                self.absent = True
 
     def _active():
         return _import("laila.active")
@@ -283,18 +281,14 @@ else:
         _active().AUTO_INITIALIZE_POLICY = bool(value)
 
     class _Facade(type(sys)):
-        active_policy = _Live(_of_policy(""), _activate, lambda: _active().peek_policy())
+        active_policy = _Live(_of_policy(""), _activate)
         memory = _Live(_of_policy("central.memory"))
         command = _Live(_of_policy("central.command"))
         communication = _Live(_of_policy("central.communication"))
         peers = _Live(_of_policy("central.communication.peers"))
-        alpha_pool = _Live(
-            _of_policy("central.memory.alpha_pool"),
-            _set_alpha,
-            _of_policy("central.memory.router.alpha_pool"),
-        )
+        alpha_pool = _Live(_of_policy("central.memory.alpha_pool"), _set_alpha)
         environment = _Live(_of_policy("environment"))
-        args = _Live(_args, _set_args, lambda: _import("laila.arguments").Arguments(_args()))
+        args = _Live(_args, _set_args, lambda: _import("laila.arguments").restore_args())
         local_policies = _Live(_of_process("local_policies"))
         remote_policies = _Live(_of_process("remote_policies"))
         universe = _Live(_of_process("universe"))
@@ -303,7 +297,7 @@ else:
         def __getattr__(self, name):
             live = vars(_Facade).get(name)
             if isinstance(live, _Live):  # it failed with an AttributeError of its own: show that one
-                return live.read()
+                return live.__get__(self, _Facade)
             home = _HOMES.get(name)
             if home is None:
                 from laila.calling import no_name

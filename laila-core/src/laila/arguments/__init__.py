@@ -25,6 +25,11 @@ arg_reader = ArgReader(args)
 """The reader that fills :data:`args`."""
 
 
+# What assignments replaced, for patches of tests, which nest. The object stays; nobody else has its old contents.
+_replaced: list[Arguments] = []
+_KEPT = 16
+
+
 def set_args(values: Mapping[str, object]) -> None:
     """Let ``laila.args`` hold ``values`` and nothing else, like ``laila.args = values``.
 
@@ -40,7 +45,16 @@ def set_args(values: Mapping[str, object]) -> None:
             "laila.read_args(path) reads a file"
         )
     if values is not args:
+        before = Arguments(args)
         args._replace(values)
+        _replaced.append(before)
+        del _replaced[:-_KEPT]
+
+
+def restore_args() -> None:
+    """Let ``laila.args`` hold what the last :func:`set_args` replaced."""
+    if _replaced:
+        args._replace(_replaced.pop())
 
 
 def read_args(source: str | os.PathLike[str], *, terminal_args: Iterable[str] | None = None) -> None:
