@@ -204,5 +204,12 @@ def test_a_peer_is_asked_before_it_is_sent(files: Pool, monkeypatch: pytest.Monk
         assert 2 * LEAF_BYTES < sent.nbytes < 2 * LEAF_BYTES + 10_000
         found: Any = memory.remember(new).result
         assert found.data[0] == 4
+        named = laila.constant(5, nickname="with provenance")
+        memory.memorize(named, provenance={"run": 7}).wait()
+        there: Any = memory.remember(named).result
+        assert there.provenance == named.provenance
+        memory.memorize_manifest(changed, overwrite=True, provenance={"run": 8}).wait()
+        there = memory.remember(changed).result
+        assert there.provenance["run"] == 8
     finally:
         server.close()

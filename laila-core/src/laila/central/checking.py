@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from errno import EACCES
 
+from laila.entry.provenance import NOTE, same_but_time
 from laila.errors import EntryNotFoundError, IdentityConflictError, LailaError
 from laila.keys import is_manifest, may_evolve, stem_of
 from laila.showing import shown
@@ -132,6 +133,8 @@ def _alike(head: Blob | BlobHead, blob: Blob) -> bool:
         and head.nickname == blob.nickname
         and signers[0] == signers[1]
         and head.metadata["user"] == blob.metadata["user"]
+        # Where nothing is said now of where it came from, what was said before stays.
+        and (not blob.notes or same_but_time((head.notes or {}).get(NOTE), blob.notes.get(NOTE)))
     )
 
 

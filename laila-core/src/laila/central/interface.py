@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Literal, Protocol
 
     from laila.central.command import DefaultCentralCommand
@@ -69,6 +69,7 @@ class MemoryVerbs(ABC):
         copy: bool = True,
         verify: bool = False,
         missing_ok: bool = False,
+        provenance: Mapping[str, object] | None = None,
     ) -> Future[Any] | GroupFuture[Any]:
         """Store one entry, or many as one batch.
 
@@ -86,6 +87,8 @@ class MemoryVerbs(ABC):
             copy: False takes read-only buffers without copying them.
             verify: Read the snapshot again and compare it with the payload before anything is stored.
             missing_ok: Store a manifest without looking for the leaves that were given as ids.
+            provenance: Where it came from: plain data, of at most 64 KiB, that is stored beside the content.
+                ``inputs`` may be entries, ``function`` a callable, ``parameters`` any payload.
 
         Returns:
             A future of the global id, or a group of them in the order of the input.
@@ -231,6 +234,7 @@ class MemoryVerbs(ABC):
         overwrite: bool = False,
         verify: bool = False,
         missing_ok: bool = False,
+        provenance: Mapping[str, object] | None = None,
     ) -> GroupFuture[Any]:
         """Store a manifest with the entries that wait in it.
 
@@ -243,6 +247,7 @@ class MemoryVerbs(ABC):
             overwrite: Replace constants, the manifest included.
             verify: Read each snapshot again and compare it before anything is stored.
             missing_ok: Do not look for the leaves that were given as ids.
+            provenance: Where the manifest came from; see :meth:`memorize`.
 
         Returns:
             A group of futures: one for each thing that is stored, the manifest last.

@@ -31,6 +31,7 @@ from laila.central.running import Runner
 from laila.central.writing import ON_CONFLICT
 from laila.component.component import Component
 from laila.entry import Entry, EntryState, Manifest, to_blob
+from laila.entry.provenance import note_provenance
 from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError, UnknownOptionError
 from laila.futures import Future, GroupFuture
 from laila.identity import stem
@@ -39,7 +40,7 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, ClassVar, Literal
 
     from laila.blob.blob import Blob
@@ -184,6 +185,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         copy: bool = True,
         verify: bool = False,
         missing_ok: bool = False,
+        provenance: Mapping[str, object] | None = None,
     ) -> Future[Any] | GroupFuture[Any]:
         """Store one entry (a Future of its global id) or many as one batch (a GroupFuture, in input order).
 
@@ -193,6 +195,9 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         ``verify`` reads the snapshot again and compares it with the payload, bit by bit, before anything is
         stored; what has classes, codecs or pickles in it is always read again. ``missing_ok`` stores a
         manifest without looking for the leaves that were given as ids.
+
+        ``provenance`` is stored beside the content, and is no part of it: what is there already keeps its
+        own, unless ``overwrite``. Of a manifest, it is about the manifest itself.
 
         Large entries with ids by content are asked for first, in one batch that the caller waits for. What
         is there, as its head says, is neither copied nor sent; ``verify`` or ``overwrite`` sends it all the
@@ -215,6 +220,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         items: Sequence[Entry]
         if isinstance(entries, Entry) and not isinstance(entries, Manifest):
             single, items = True, (entries,)
+            note_provenance(items, provenance)
             if entries._content is None:
                 blob = to_blob(entries, pickle=pickle, copy=copy, verify=verify)
                 if not (overwrite or watch.anybody) and (filed := _file_new(pool, entries, blob)):
@@ -225,6 +231,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         else:
             single = isinstance(entries, Manifest)
             items = (entries,) if single else as_entries(entries)  # type: ignore[assignment]
+            note_provenance(items, provenance)
             if any(issubclass(kind, Manifest) for kind in set(map(type, items))):
                 return self._memorize_manifests(
                     items,
@@ -384,10 +391,12 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         overwrite: bool = False,
         verify: bool = False,
         missing_ok: bool = False,
+        provenance: Mapping[str, object] | None = None,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.memorize`."""
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
         size = None if batch_size is None else check_batch_size(batch_size, 0)
+        note_provenance([manifest], provenance)
         group: GroupFuture[Any] = self._memorize_manifests(
             [manifest], pool, size, single=True, overwrite=overwrite, verify=verify, missing_ok=missing_ok
         )

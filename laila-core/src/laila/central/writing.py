@@ -35,7 +35,7 @@ def renumbered(blob: Blob, number: int) -> Blob | None:
     if blob.signature is not None:
         return None
     key = f"{stem_of(blob.key)}-{number}"
-    return Blob(key, blob.tree, blob.buffers, blob.nickname, blob._meta, (), None, blob.digest)
+    return Blob(key, blob.tree, blob.buffers, blob.nickname, blob._meta, (), None, blob.digest, blob.notes)
 
 
 def store(

@@ -35,13 +35,15 @@ def encode(
     created: float | None = None,
     verify: bool = False,
     borrow: bool = False,
+    notes: Mapping[str, bytes] | None = None,
 ) -> Blob:
     """Take a snapshot of ``payload`` as a :class:`Blob` filed under the global id ``key``.
 
     Nothing that is done to the payload afterwards changes the blob. ``copy=False`` keeps read-only arrays
     without copying them. ``pickle=False`` refuses what would need a signature: classes that are not
     registered, and whatever only a pickle carries. ``user_metadata`` is plain data with text for keys;
-    ``created`` (seconds since the epoch) is now unless given. Safe to call from several threads.
+    ``created`` (seconds since the epoch) is now unless given. ``notes`` are fields of the header that readers
+    may skip. Safe to call from several threads.
 
     ``borrow=True`` copies no array at all, and is for who uses the blob up before the payload can change.
 
@@ -62,10 +64,12 @@ def encode(
             from laila.codec.verified import verify_plain
 
             verify_plain(payload, tree)
-        return Blob(key, tree, (), nickname, (when, type(payload).__name__, len(tree), "plain", user))
+        return Blob(
+            key, tree, (), nickname, (when, type(payload).__name__, len(tree), "plain", user), notes=notes
+        )
     from laila.codec.encoding import encode_rows
 
-    return encode_rows(payload, key, nickname, user, pickle, copy and not borrow, when, verify, borrow)
+    return encode_rows(payload, key, nickname, user, pickle, copy and not borrow, when, verify, borrow, notes)
 
 
 def _pack_metadata(given: Mapping[str, object]) -> bytes:

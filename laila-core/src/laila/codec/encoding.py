@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from laila.blob.blob import Blob
+from laila.blob.head import check_notes
 from laila.codec import registry
 from laila.codec.encoder import Encoder
 from laila.codec.walking import KeepRows
@@ -12,7 +13,7 @@ from laila.errors import PayloadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["encode_rows"]
 
@@ -30,6 +31,7 @@ def encode_rows(
     created: float,
     verify: bool = False,
     borrow: bool = False,
+    notes: Mapping[str, bytes] | None = None,
 ) -> Blob:
     """Encode what is not plain; see :func:`laila.codec.encode`."""
 
@@ -81,6 +83,9 @@ def encode_rows(
             place = verified.verify(blob, payload, encoder, deep=verify)
             if place is not None and (verify or blob.tree == first):
                 verified.refuse(place)
+    if notes:
+        check_notes(notes)
+        blob.notes = notes
     if encoder.signed_types:
         from laila.codec.trust import sign_blob
 

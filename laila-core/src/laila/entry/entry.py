@@ -106,6 +106,7 @@ class Entry(Identifiable):
         "__weakref__",
         "_content",
         "_created",
+        "_notes",
         "_payload",
         "_pool",
         "_state",
@@ -123,6 +124,7 @@ class Entry(Identifiable):
     # Of an entry that was remembered, until it changes: its blob's metadata, and what was undone of that.
     _stored: tuple[Meta | None, tuple[str, ...]] | None
     _user_metadata: dict[str, object] | None
+    _notes: Mapping[str, bytes] | None  # header fields of its blob that say more, such as its provenance
     _content: Content | None  # what its id was made from, where that is the content
 
     def __init__(
@@ -143,6 +145,7 @@ class Entry(Identifiable):
             raise IdentityConflictError("data= and payload= are two names of one thing: give one of them")
         self._payload = payload if data is None else data
         self._content = None
+        self._notes = None
         if by is not None and check_by(
             by, uuid=uuid, nickname=nickname, global_id=global_id, evolution=evolution
         ):
@@ -221,6 +224,7 @@ class Entry(Identifiable):
         """
         self = cls.__new__(cls)
         self._content = None
+        self._notes = None
         if by is not None and check_by(by, uuid=uuid, nickname=nickname, global_id=global_id):
             self._content = content_of(data)
             self._scopes = (cls._scope,)
@@ -323,6 +327,7 @@ class Entry(Identifiable):
         self._created = time()
         self._stored = None
         self._content = None
+        self._notes = None
         self._user_metadata = kwargs.get("metadata")
         return self
 
@@ -397,6 +402,17 @@ class Entry(Identifiable):
             self._user_metadata = dict(user) if isinstance(user, dict) else {}
         return self._user_metadata or None
 
+    @property
+    def provenance(self) -> Mapping[str, object] | None:
+        """Where the entry came from, as ``memorize(…, provenance=…)`` was told; None where nobody said it.
+
+        Read-only. Whoever wrote the blob said so.
+        """
+        from laila.entry.provenance import NOTE, read_provenance
+
+        note = self._notes.get(NOTE) if self._notes else None
+        return None if note is None else read_provenance(note, self.global_id)
+
     @helpful
     def evolve(
         self,
@@ -431,6 +447,7 @@ class Entry(Identifiable):
         self._evolution += 1
         self._state = EntryState.READY
         self._stored = None
+        self._notes = None
         self._created = time()
         return self
 

@@ -229,6 +229,7 @@ class Manifest(Entry):
         self._pending = {leaf: self._pending[leaf] for leaf in self if leaf in self._pending}
         self.user_metadata()  # kept, though what is known of the stored form is not
         self._stored = None
+        self._notes = None
         self._state = EntryState.READY
 
     def __iadd__(self, other: Manifest) -> Self:
@@ -405,6 +406,7 @@ class Manifest(Entry):
         overwrite: bool = False,
         verify: bool = False,
         missing_ok: bool = False,
+        provenance: Mapping[str, object] | None = None,
     ) -> GroupFuture[Any]:
         """Store the entries that wait here, and then the manifest. Does not block.
 
@@ -423,6 +425,7 @@ class Manifest(Entry):
             overwrite: Replace the tree that is stored under this manifest's id.
             verify: Read each snapshot again before it is stored, as :func:`laila.memorize` does.
             missing_ok: Store the manifest without looking for leaves that were given as ids.
+            provenance: Where the manifest came from, as for :func:`laila.memorize`. Its leaves are not told.
 
         Returns:
             A group. Its children are the entries, each once, in the order of the leaves, then the manifests
@@ -440,6 +443,7 @@ class Manifest(Entry):
             overwrite=overwrite,
             verify=verify,
             missing_ok=missing_ok,
+            provenance=provenance,
         )
 
     def remember(

@@ -56,6 +56,7 @@ def to_blob(entry: Entry, *, pickle: bool = True, copy: bool = True, verify: boo
         copy=copy,
         created=entry._created,
         verify=verify,
+        notes=entry._notes,
     )
     if content is not None:
         # A stored manifest may say more than its tree.
@@ -100,6 +101,7 @@ def from_blob(blob: Blob, *, copy: bool = True, consume: bool = False) -> Entry:
     if uuid[14] == "8" and evolution is None and scopes[-1] != "MANIFEST" and blob.signature is None:
         entry._content = Content(uuid, blob.digest, blob.content_nbytes, leaf_of(blob))
     entry._user_metadata = None
+    entry._notes = blob.notes or None
     entry._created = 0.0 if meta is None else meta[0]
     return entry
 

@@ -19,6 +19,7 @@ from laila.central.known import known_where
 from laila.central.marking import EntryPlan, mark, note_stored, unmark
 from laila.central.writing import ON_CONFLICT
 from laila.entry import Entry, Manifest, to_blob
+from laila.entry.provenance import note_provenance
 from laila.errors import (
     InvalidArgumentError,
     NotSupportedError,
@@ -34,7 +35,7 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Literal, NoReturn
 
     from laila.blob.blob import Blob
@@ -67,6 +68,7 @@ class RemoteMemory(MemoryVerbs):
         copy: bool = True,
         verify: bool = False,
         missing_ok: bool = False,
+        provenance: Mapping[str, object] | None = None,
     ) -> Future[Any] | GroupFuture[Any]:
         """Store entries in the peer's pools, like :meth:`DefaultCentralMemory.memorize` does here.
 
@@ -87,6 +89,7 @@ class RemoteMemory(MemoryVerbs):
         known = None if overwrite or verify else partial(self._known, _given(choice))
         single = isinstance(entries, Entry)
         items: Sequence[Entry] = (entries,) if single else as_entries(entries)  # type: ignore[assignment]
+        note_provenance(items, provenance)
         if any(isinstance(entry, Manifest) for entry in items):
             if on_conflict is not None:
                 raise SettingsError("on_conflict= does not go with manifests", option="on_conflict")
@@ -354,9 +357,11 @@ class RemoteMemory(MemoryVerbs):
         overwrite: bool = False,
         verify: bool = False,
         missing_ok: bool = False,
+        provenance: Mapping[str, object] | None = None,
     ) -> GroupFuture[Any]:
         """See :meth:`laila.Manifest.memorize`; it goes as one batch."""
         check_batch_size(batch_size, READ_SIZE)
+        note_provenance([manifest], provenance)
         choice = PoolChoice(pool_id, pool_nickname)
         options = _given(choice, overwrite=overwrite or None, missing_ok=missing_ok or None)
         known = None if overwrite or verify else partial(self._known, _given(choice))

@@ -77,6 +77,7 @@ def memorize(
     copy: bool = ...,
     verify: bool = ...,
     missing_ok: bool = ...,
+    provenance: Mapping[str, object] | None = ...,
 ) -> Future[str]: ...
 @overload
 def memorize(
@@ -90,6 +91,7 @@ def memorize(
     copy: bool = ...,
     verify: bool = ...,
     missing_ok: bool = ...,
+    provenance: Mapping[str, object] | None = ...,
 ) -> GroupFuture[Any]: ...
 def memorize(entries: Any, **kwargs: Any) -> Any:
     """Store entries in a pool of the active policy; see :meth:`DefaultCentralMemory.memorize`."""
