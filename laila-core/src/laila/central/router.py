@@ -20,6 +20,7 @@ from laila.errors import (
 )
 from laila.locks import check_may_use, mutex
 from laila.showing import shown
+from laila.trying import do_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -345,16 +346,9 @@ class DefaultPoolRouter(Component):
 
     def _close(self) -> None:
         """Close every pool, caches before their origins; the first error is raised when all are closed."""
-        failure: Exception | None = None
-        for tier in [tier for pool in self._pools.values() for tier in pool.chain()]:
-            if not tier.blocking and exiting():
-                continue  # what is in memory alone an exit handler may still ask for
-            try:
-                tier.close()
-            except Exception as error:  # noqa: BLE001 - the others are closed first
-                failure = failure or error
-        if failure is not None:
-            raise failure
+        tiers = [tier for pool in self._pools.values() for tier in pool.chain()]
+        # An exit handler may still ask for what is in memory alone.
+        do_all(tier.close for tier in tiers if tier.blocking or not exiting())
 
 
 def _lasts(pool: Pool) -> bool:

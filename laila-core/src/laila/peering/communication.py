@@ -18,6 +18,7 @@ from laila.errors import (
 from laila.forks import Renewed
 from laila.locks import long_lock, mutex
 from laila.showing import shown
+from laila.trying import do_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,16 +166,11 @@ class DefaultCentralCommunication(Component):
 
     def stop(self) -> None:
         """Stop every protocol and clear the peers; the first error is raised when all are stopped."""
-        failure: Exception | None = None
-        for protocol in self.connections.values():
-            try:
-                protocol.stop()
-            except Exception as error:  # noqa: BLE001 - the others are stopped first
-                failure = failure or error
-        with mutex:
-            self._peers.clear()
-        if failure is not None:
-            raise failure
+        try:
+            do_all(protocol.stop for protocol in self.connections.values())
+        finally:
+            with mutex:
+                self._peers.clear()
 
     def add_peer(self, uri: str, secret: str) -> str:
         """Connect to the policy at ``uri`` and return its global id.

@@ -16,6 +16,7 @@ from laila.central.router import DefaultPoolRouter
 from laila.component.component import Component
 from laila.errors import EntryNotFoundError, LailaError
 from laila.peering.communication import DefaultCentralCommunication
+from laila.trying import do_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -229,16 +230,15 @@ class DefaultPolicy(Component, LocalPolicy):
     def _close(self) -> None:
         """Finish what is queued, then close protocols, task forces and pools, in this order."""
         self._events.tell("laila_policy_closing")
-        failures: list[Exception] = []
         ends: list[Callable[[], object]] = [*self._before_close, self.central.memory.finish_submitting]
         ends += [
             part.close for part in (self.central.communication, self.central.command, self.central.memory)
         ]
-        for end in ends:
-            try:
-                end()
-            except Exception as error:  # noqa: BLE001 - every part is closed before the first error is raised
-                failures.append(error)
+        ends.append(self._deactivate)
+        do_all(ends)
+
+    def _deactivate(self) -> None:
+        """Have no policy active where this one was, or a peer of it."""
         from laila.active import clear_policy, peek_policy
         from laila.futures.waiting import current_host
 
@@ -250,8 +250,6 @@ class DefaultPolicy(Component, LocalPolicy):
             pools = self.central.memory.router.pools.values()
             lasting = any(tier.blocking for pool in pools for tier in pool.chain())
             clear_policy(in_task=current_host() is not None, lasting=lasting)
-        if failures:
-            raise failures[0]
 
 
 def _default_taskforce() -> TaskForce:

@@ -17,6 +17,7 @@ from laila.identity import universal_namespace
 from laila.locks import check_may_wait
 from laila.policy.policy import local_policies, open_policies
 from laila.showing import shown
+from laila.trying import do_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -472,15 +473,12 @@ def terminate() -> None:
         ReentryError: In a signal handler or destructor that interrupted a call of laila's; nothing is closed.
     """
     check_may_wait()
-    failure: Exception | None = None
-    for policy in open_policies():
-        try:
-            policy.close()
-        except Exception as error:  # noqa: BLE001 - the others are closed first
-            failure = failure or error
-    lost = tell_failures(raising=failure is None)
-    if failure is not None:
-        raise failure
+    try:
+        do_all(policy.close for policy in open_policies())
+    except Exception:
+        tell_failures()
+        raise
+    lost = tell_failures(raising=True)
     if isinstance(lost, Exception):
         try:
             raise lost

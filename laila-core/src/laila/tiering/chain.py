@@ -23,6 +23,7 @@ from laila.locks import long_lock
 from laila.tiering.counters import Throttle, TierCounter
 from laila.tiering.links import LinkMixin
 from laila.tiering.single_flight import Flight, Flights
+from laila.trying import do_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -191,18 +192,9 @@ class TierMixin(LinkMixin, ABC):
         if self._origin is None or not self._write_through:
             return self._delete_tier(keys)
         *caches, last = self.chain()
-        deleted = last._delete_tier(keys)
-        failure: Exception | None = None
-        for cache in reversed(caches):
-            try:
-                answers = cache._delete_tier(keys)
-            except Exception as error:  # noqa: BLE001 - the other tiers are emptied first; raised below
-                failure = failure or error
-                continue
-            deleted = [before or now for before, now in zip(deleted, answers, strict=True)]
-        if failure is not None:
-            raise failure
-        return deleted
+        answers = [last._delete_tier(keys)]
+        do_all(lambda cache=cache: answers.append(cache._delete_tier(keys)) for cache in reversed(caches))  # type: ignore[misc]
+        return [any(deleted) for deleted in zip(*answers, strict=True)]
 
     def newest(self, stems: Sequence[str], *, refresh: bool = False) -> list[str | None]:
         """Return for each of ``stems`` the key of its newest evolution, or None.
@@ -344,14 +336,7 @@ class TierMixin(LinkMixin, ABC):
     @staticmethod
     def _renew_all(caches: Sequence[Pool], blobs: Sequence[Blob], *, replaced: bool) -> None:
         """Renew every cache, the one before the last tier first, and then raise the first error."""
-        failure: Exception | None = None
-        for cache in reversed(caches):
-            try:
-                cache._renew(blobs, replaced=replaced)
-            except Exception as error:  # noqa: BLE001 - the other tiers are renewed first; raised below
-                failure = failure or error
-        if failure is not None:
-            raise failure
+        do_all(partial(cache._renew, blobs, replaced=replaced) for cache in reversed(caches))
 
     def _renew(self, blobs: Sequence[Blob], *, replaced: bool) -> None:
         """Keep ``blobs``, which the last tier has just stored, in this cache tier.
