@@ -17,6 +17,8 @@ FOLDER = Path(__file__).parent / "wrong"
 BROKEN = {
     "LosesAKey": (["a_large_batch", "listing_streams_and_may_be_left"], "reads a thousand keys"),
     "ServesStaleData": (["a_write_replaces"], "_write replaces what is there"),
+    "MisplacesRanges": (["ranges_are_those_of_the_whole"], "_read_ranges gives the bytes of each range"),
+    "PadsRanges": (["ranges_beyond_the_end_are_refused"], "a range that ends beyond the end is refused"),
     "IgnoresCreateIfAbsent": (
         ["create_files_what_is_not_there"],
         "_create says False where the key is there",

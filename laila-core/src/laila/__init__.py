@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from laila.policy.verbs import history as history
     from laila.policy.verbs import ls as ls
     from laila.policy.verbs import memorize as memorize
+    from laila.policy.verbs import open as open  # noqa: A004 - laila.open
     from laila.policy.verbs import remember as remember
     from laila.policy.verbs import repair as repair
     from laila.policy.verbs import terminate as terminate
@@ -179,6 +180,7 @@ else:
         "ls": "laila.policy.verbs",
         "manifest": ("laila.entry", "Manifest"),
         "memorize": "laila.policy.verbs",
+        "open": "laila.policy.verbs",
         "read_args": "laila.arguments",
         "register_type": "laila.codec",
         "remember": "laila.policy.verbs",

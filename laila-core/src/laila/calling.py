@@ -42,7 +42,7 @@ _VERBS = {
     **dict.fromkeys(("delete", "remove", "drop"), "forget"),
     **dict.fromkeys(("close", "shutdown", "stop"), "terminate"),
     **dict.fromkeys(("submit", "run", "map"), "command.submit"),
-    **dict.fromkeys(("extend", "open", "connect", "pool"), "memory.extend"),
+    **dict.fromkeys(("extend", "connect", "pool"), "memory.extend"),
     **dict.fromkeys(("config", "settings"), "args"),
     **dict.fromkeys(("const",), "constant"),
     **dict.fromkeys(("var",), "variable"),

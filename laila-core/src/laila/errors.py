@@ -8,6 +8,7 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── IdentityError (ValueError)                a malformed global id, uuid, nickname or namespace
     ├── IdentityConflictError (RuntimeError)      identity arguments that exclude each other
     ├── EntryNotFoundError (KeyError)             no such entry where it was looked for
+    ├── PartNotFoundError (KeyError, IndexError)  no such part of an entry that was opened
     ├── PoolNotFoundError (KeyError)              no pool registered under that id or nickname
     ├── ImmutableEntryError (RuntimeError)        a constant asked to change
     ├── EvolutionConflictError (RuntimeError)     an evolution that another writer stored first
@@ -98,6 +99,7 @@ __all__ = [
     "MissingPluginError",
     "NoActivePolicyError",
     "NotSupportedError",
+    "PartNotFoundError",
     "PayloadCycleError",
     "PayloadError",
     "PeerDisconnectedError",
@@ -180,6 +182,12 @@ class EntryNotFoundError(LailaError, KeyError):
     key: str
     pool: str
     missing: list[str]
+
+
+class PartNotFoundError(LailaError, KeyError, IndexError):
+    """A part of an opened entry that it does not have; ``key`` is the id of the entry."""
+
+    key: str
 
 
 class PoolNotFoundError(LailaError, KeyError):

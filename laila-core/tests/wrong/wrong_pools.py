@@ -107,6 +107,22 @@ class ServesStaleData(Right):
         return self.cache.get(key) if key in self.files else None
 
 
+class MisplacesRanges(Right):
+    def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Any:
+        found = super()._read_ranges(key, ranges)
+        return None if found is None else list(reversed(found))
+
+
+class PadsRanges(Right):
+    def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Any:
+        found = super()._read_ranges(key, ranges)
+        if found is None:
+            return None
+        return [
+            bytes(data).ljust(stop - start, b"\0") for data, (start, stop) in zip(found, ranges, strict=True)
+        ]
+
+
 class IgnoresCreateIfAbsent(Right):
     def _create(self, key: str, blob: Blob) -> bool:
         self._write(key, blob)

@@ -50,6 +50,7 @@ __all__ = [
     "Blob",
     "BlobHead",
     "BytesLike",
+    "cut",
     "metadata_of",
     "unpack_checked",
 ]
@@ -197,7 +198,7 @@ class Blob:
         """The bytes of tree and buffers, without the head that tells of them."""
         size = len(self.tree)
         for buffer in self.buffers:
-            size += buffer.data.nbytes
+            size += buffer.nbytes
         return size
 
     @property
@@ -227,6 +228,17 @@ class Blob:
             parts.append(buffer.data)
             offset += padding + buffer.data.nbytes
         return parts
+
+    def ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of some ranges of ``bytes(blob)``, of which the rest is not put together.
+
+        Args:
+            ranges: Pairs of first byte and the one after the last.
+
+        Returns:
+            The bytes of each; fewer where the blob ends before.
+        """
+        return cut(self.parts, ranges)
 
     def __bytes__(self) -> bytes:
         return b"".join(self.parts) if self.buffers else self.head
@@ -382,6 +394,20 @@ class Blob:
             head.digest,
             head.notes or None,
         )
+
+
+def cut(parts: Sequence[BytesLike], ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """The bytes of some ranges of what ``parts`` are together; see :meth:`Blob.ranges`."""
+    views = [memoryview(part).cast("B") for part in parts]
+    found = []
+    for start, stop in ranges:
+        pieces, at = [], 0
+        for view in views:
+            if at < stop and start < at + view.nbytes:
+                pieces.append(view[max(start - at, 0) : stop - at])
+            at += view.nbytes
+        found.append(b"".join(pieces))
+    return found
 
 
 def _is_same_buffer(one: Buffer, other: Buffer) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from laila.entry.leaves import Leaf
     from laila.futures import Future, FutureBank, GroupFuture
     from laila.futures.task import Task
+    from laila.views import View
 
     class Central(Protocol):
         """The parts of a policy. A peer has the communication of this process."""
@@ -134,6 +135,41 @@ class MemoryVerbs(ABC):
             A future of the entry, or a group of them in the order of the input.
 
         Raises:
+            PoolNotFoundError: Where no such pool is known.
+        """
+
+    @abstractmethod
+    def open(
+        self,
+        entry_id: Entry | str | None = None,
+        *,
+        nickname: str | None = None,
+        scope: Literal["ENTRY", "MANIFEST"] | None = None,
+        evolution: int | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> View:
+        """Open one entry to read parts of it: its head is read at once, of its buffers what is asked for.
+
+        Args:
+            entry_id: An id or an entry. An id without evolution means the constant, else the newest
+                evolution.
+            nickname: The nickname of the entry in the active namespace.
+            scope: ``"ENTRY"``, where one nickname names a manifest, too.
+            evolution: Which evolution of a variable is meant.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            affinity: The pool with this affinity, or the next lower one.
+
+        Returns:
+            The view. This blocks until the head is read.
+
+        Raises:
+            EntryNotFoundError: There is no such entry.
+            CorruptEntryError: Its head is damaged.
+            TransformationError: It is stored in a form of which no part can be read alone, such as ``zstd``.
             PoolNotFoundError: Where no such pool is known.
         """
 

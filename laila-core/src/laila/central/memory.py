@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from laila.central.events import Events
     from laila.contract.pool import Pool
     from laila.entry.leaves import Leaf
+    from laila.views import View
 
 __all__ = ["DefaultCentralMemory"]
 
@@ -315,6 +316,52 @@ class DefaultCentralMemory(Component, MemoryVerbs):
             )
 
         return self._runner.run("remember", pool, _flat(meant), read_named, single=single, count=len(names))
+
+    @helpful
+    def open(
+        self,
+        entry_id: Entry | str | None = None,
+        *,
+        nickname: str | None = None,
+        scope: Literal["ENTRY", "MANIFEST"] | None = None,
+        evolution: int | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> View:
+        """Open one entry to read parts of it; see :func:`laila.open`. Blocks until its head is read.
+
+        Args:
+            entry_id: An id or an entry. An id without evolution means the constant, else the newest
+                evolution.
+            nickname: The nickname of the entry in the active namespace.
+            scope: ``"ENTRY"``, where one nickname names a manifest, too.
+            evolution: Which evolution of a variable is meant.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            affinity: The pool with this affinity, or the next lower one.
+
+        Returns:
+            The view.
+
+        Raises:
+            EntryNotFoundError: There is no such entry.
+            CorruptEntryError: Its head is damaged.
+            TransformationError: It is stored in a form of which no part can be read alone, such as ``zstd``.
+            PoolNotFoundError: No such pool is known.
+        """
+        from laila.central.opening import checked_view, open_buffers  # what few programs use
+
+        pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
+        single, keys, names = wanted("open", entry_id, nickname)
+        if not single:
+            raise InvalidArgumentError("open() takes one entry at a time")
+        keys, names, scope = at_evolution(keys, names, scope, evolution)  # type: ignore[assignment]
+        if names is None:
+            check_no_scope(scope)
+            return checked_view(open_buffers(pool, keys, None))
+        return checked_view(open_buffers(pool, candidates(names, scope)[0], names[0]))
 
     def forget(
         self,

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     Found = Blob | BaseException | None
 
 __all__ = [
+    "ambiguous",
     "entry_of",
     "fetch",
     "fetch_named",
     "forget",
     "forget_named",
     "in_slices",
+    "missing",
+    "missing_name",
     "remember",
     "remember_named",
 ]
@@ -60,7 +63,7 @@ def fetch(
     if missing_ok or None not in blobs:
         return blobs
     where = pool.chain()[-1] if refresh else pool  # where it was looked for
-    return [_missing(key, where) if blob is None else blob for key, blob in zip(keys, blobs, strict=True)]
+    return [missing(key, where) if blob is None else blob for key, blob in zip(keys, blobs, strict=True)]
 
 
 def remember_named(
@@ -95,11 +98,11 @@ def fetch_named(
         if errors:  # what the name means is not known before the damage is mended
             outcomes.append(errors[0])
         elif len(existing) > 1:
-            outcomes.append(_ambiguous(name))
+            outcomes.append(ambiguous(name))
         elif existing:
             outcomes.append(existing[0])
         else:
-            outcomes.append(None if missing_ok else _missing_name(name, variants, pool))
+            outcomes.append(None if missing_ok else missing_name(name, variants, pool))
     return outcomes
 
 
@@ -121,7 +124,7 @@ def forget(pool: Pool, keys: Sequence[str], *, missing_ok: bool) -> list[BaseExc
         )
         for stem, variants in zip(stems, numbered, strict=True):
             gone[stem] = sum(next(answers) for _ in variants) > 0
-    return [None if gone[key] or missing_ok else _missing(key, pool) for key in keys]
+    return [None if gone[key] or missing_ok else missing(key, pool) for key in keys]
 
 
 def forget_named(
@@ -141,9 +144,9 @@ def forget_named(
             meant[i] = present[0]
             outcomes.append(None)
         elif present:
-            outcomes.append(_ambiguous(name))
+            outcomes.append(ambiguous(name))
         else:
-            outcomes.append(None if missing_ok else _missing_name(name, variants, pool))
+            outcomes.append(None if missing_ok else missing_name(name, variants, pool))
     for i, outcome in zip(meant, forget(pool, list(meant.values()), missing_ok=missing_ok), strict=True):
         outcomes[i] = outcome
     return outcomes
@@ -184,7 +187,8 @@ def entry_of(stored: Found, copy: bool, pool: Pool, *, consume: bool = False) ->
         return error
 
 
-def _missing(key: str, pool: Pool) -> EntryNotFoundError:
+def missing(key: str, pool: Pool) -> EntryNotFoundError:
+    """The error for a key that is nowhere in the chain of ``pool``."""
     chain = " << ".join(tier.label for tier in pool.chain())
     return EntryNotFoundError(
         f"no entry {key} in pool {shown(chain)}; was it memorized there, and its future waited for?",
@@ -193,7 +197,8 @@ def _missing(key: str, pool: Pool) -> EntryNotFoundError:
     )
 
 
-def _missing_name(name: str, keys: Sequence[str], pool: Pool) -> EntryNotFoundError:
+def missing_name(name: str, keys: Sequence[str], pool: Pool) -> EntryNotFoundError:
+    """The error for a nickname none of whose ``keys`` is in the chain of ``pool``."""
     chain = " << ".join(tier.label for tier in pool.chain())
     return EntryNotFoundError(
         f"nothing with the nickname {shown(name)} in pool {shown(chain)} (looked for {' and '.join(keys)}); "
@@ -203,7 +208,8 @@ def _missing_name(name: str, keys: Sequence[str], pool: Pool) -> EntryNotFoundEr
     )
 
 
-def _ambiguous(name: str) -> IdentityError:
+def ambiguous(name: str) -> IdentityError:
+    """The error for a nickname of an entry and of a manifest."""
     return IdentityError(
         f"the nickname {shown(name)} names an entry and a manifest: say scope='ENTRY' or scope='MANIFEST'",
         value=name,

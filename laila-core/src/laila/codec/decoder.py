@@ -69,6 +69,7 @@ class Decoder:
         "copy",
         "fields",
         "given",
+        "needed",
         "row",
         "shared",
         "trusted",
@@ -83,6 +84,8 @@ class Decoder:
         """Per library and buffer number: what several rows share, such as the storage of tensors."""
         self.given: dict[int, object] | None = None
         """By row: values that take the place of what the row says."""
+        self.needed: frozenset[int] | None = None
+        """The rows that are read, where that is not all: the last of them is the value."""
         self.row = 0
         """The row that was read last."""
         self._used: set[tuple[object, int]] = set()
@@ -308,6 +311,7 @@ def read_rows(decoder: Decoder) -> object:
     find = registry.DECODERS.get
     key = decoder.blob.key
     given = decoder.given
+    needed = decoder.needed
     for row in unpacker:
         decoder.row = count
         if type(row) is not list or not row:
@@ -320,7 +324,7 @@ def read_rows(decoder: Decoder) -> object:
                 depth = max(depth, *map(depths.__getitem__, set(indexes)))
             tag = row[0]
         if tag == tags.RUN:
-            found = read_run(row, decoder, key, find_value)
+            found = read_run(row, decoder, key, find_value, needed)
             depth += row[2] not in tags.UNWOUND
             if depth > MAX_NESTING:
                 raise ValueError(f"it is nested more than {MAX_NESTING} deep")
@@ -335,7 +339,10 @@ def read_rows(decoder: Decoder) -> object:
             depth += 1
             if depth > MAX_NESTING:
                 raise ValueError(f"it is nested more than {MAX_NESTING} deep")
-        values.append(given[count] if given is not None and count in given else rebuild(row, decoder))
+        if needed is not None and count not in needed:
+            values.append(None)
+        else:
+            values.append(given[count] if given is not None and count in given else rebuild(row, decoder))
         depths.append(depth)
         if depth:
             deepest = max(depth, deepest)
@@ -343,4 +350,4 @@ def read_rows(decoder: Decoder) -> object:
         count += 1
     if unpacker.tell() != size or not values:
         raise ValueError("its rows are cut short")
-    return values[-1]
+    return values[-1 if needed is None else max(needed)]

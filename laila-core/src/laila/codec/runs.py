@@ -172,13 +172,18 @@ def rows_of_run(row: Row, find: Callable[[int], Any]) -> list[Row]:
     return list(Run(row, find).rows())
 
 
-def read_run(row: Row, decoder: Decoder, key: str, find: Callable[[int], Any]) -> list[object]:
-    """The values of the rows that a run stands for."""
+def read_run(
+    row: Row, decoder: Decoder, key: str, find: Callable[[int], Any], needed: frozenset[int] | None = None
+) -> list[object]:
+    """The values of the rows that a run stands for; None in the place of those that are not ``needed``."""
     from laila.codec.classruns import RUNS  # much that those without runs do not need
 
     run = Run(row, find)
     tag = run.constants[0]
     rebuild = registry.decoder_for(tag, key)
+    if needed is not None:
+        rows = enumerate(run.rows(), decoder.row)
+        return [rebuild(each, decoder) if number in needed else None for number, each in rows]
     together = RUNS.get(tag)
     found = None if together is None else together(run, decoder)
     if found is None:

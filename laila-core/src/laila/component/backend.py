@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from laila.blob.blob import SHORT_BYTES, Blob, BlobHead
+from laila.blob.blob import SHORT_BYTES, Blob, BlobHead, cut
 from laila.blob.head import read_plain
 from laila.component.authored import answer, keys_of, numbers_of
 from laila.errors import ContractError, CorruptEntryError
@@ -144,6 +144,37 @@ class Backend(ABC):
         blob = checked_blob(key, stored)
         # A blob that is an object here stays as it is; of a blob that was read, only the head is kept.
         return blob if blob is stored else Blob.read_head(blob.head, key=key)
+
+    def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Sequence[BytesLike] | None:
+        """Return the bytes of some ranges of what is filed under ``key``, or None where nothing is.
+
+        The default reads all of it: a pool that can read less is asked to.
+
+        Args:
+            key: The key.
+            ranges: Pairs of first byte and the one after the last, counted from the first byte of the blob.
+                They ascend, and none overlaps another.
+
+        Returns:
+            The bytes of each range, in their order: all from one version of the blob; fewer of a range,
+            where the blob ends before its end. Nothing is verified here.
+        """
+        found = self._read(key)
+        if found is None:
+            return None
+        if isinstance(found, Blob):
+            return found.ranges(ranges)
+        parts = found if isinstance(found, (list, tuple)) else (found,)
+        whole = parts if len(parts) == 1 else Blob.from_parts(parts, key=key, verify=False).parts
+        return cut(whole, ranges)
+
+    def _read_map(self, key: str) -> BytesLike | None:
+        """Return a map of what is filed under ``key``, all of it, as it is stored.
+
+        For a pool whose files stay as they are for as long as somebody has a map of them, also where they are
+        replaced or deleted meanwhile. The default is None: there is no such map, or nothing under ``key``.
+        """
+        return None
 
     def _exist_many(self, keys: Sequence[str]) -> Sequence[bool]:
         """Return for each of several keys whether it is there; one answer a key, in their order."""

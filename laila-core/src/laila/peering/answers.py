@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
     from laila.entry import Entry
 
-__all__ = ["checked", "described", "forgotten", "only", "opened", "opened_all", "stored", "wrong"]
+__all__ = [
+    "checked",
+    "described",
+    "forgotten",
+    "is_meant",
+    "not_meant",
+    "only",
+    "opened",
+    "opened_all",
+    "stored",
+    "wrong",
+]
 
 
 def wrong(what: str) -> PeerError:
@@ -80,10 +91,8 @@ def opened(answer: object, keys: Sequence[str], *, copy: bool = True, missing_ok
         return answer
     if not isinstance(answer, Blob):
         return wrong(f"with a {type(answer).__name__} for an entry")
-    if not any(answer.key == key or (may_evolve(key) and _is_of(answer.key, key)) for key in keys):
-        return CorruptEntryError(
-            f"the peer answered with {answer.key} where {' or '.join(keys)} was asked for", key=keys[0]
-        )
+    if not is_meant(answer.key, keys):
+        return not_meant(answer.key, keys)
     try:
         return from_blob(answer, copy=copy)
     except LailaError as error:  # damaged or untrusted: this entry's failure, not its batch's
@@ -100,6 +109,18 @@ def stored(entries: Sequence[Entry], blobs: Sequence[Blob], keys: Any) -> list[A
             outcomes[i] = wrong(f"that {blob.key} was stored as {shown(key)}")
     note_stored(entries, [blob.key for blob in blobs], outcomes, None)
     return outcomes
+
+
+def is_meant(found: str, keys: Sequence[str]) -> bool:
+    """Whether ``found`` is one of ``keys``, or an evolution of one."""
+    return any(found == key or (may_evolve(key) and _is_of(found, key)) for key in keys)
+
+
+def not_meant(found: str, keys: Sequence[str]) -> CorruptEntryError:
+    """The error for an entry that was not asked for."""
+    return CorruptEntryError(
+        f"the peer answered with {shown(found)} where {' or '.join(keys)} was asked for", key=keys[0]
+    )
 
 
 def _is_of(key: str, variable: str) -> bool:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from laila.contract.pool import Pool
     from laila.entry.leaves import Leaf
     from laila.peering.proxy import RemotePolicyProxy
+    from laila.views import View
 
 __all__ = ["RemoteMemory"]
 
@@ -218,6 +219,32 @@ class RemoteMemory(MemoryVerbs):
             return opened_all(answer, meant, copy=copy, missing_ok=missing_ok)
 
         return self._ask("remember", entry_ids, nickname, scope, options, convert, evolution)
+
+    def open(
+        self,
+        entry_id: Entry | str | None = None,
+        *,
+        nickname: str | None = None,
+        scope: Literal["ENTRY", "MANIFEST"] | None = None,
+        evolution: int | None = None,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> View:
+        """Open an entry over there; see :meth:`DefaultCentralMemory.open`. What is used of it is sent."""
+        from laila.central.opening import checked_view
+        from laila.peering.parts import open_remote
+
+        one, keys, names = wanted("open", entry_id, nickname)
+        if not one:
+            raise InvalidArgumentError("open() takes one entry at a time")
+        keys, names, scope = at_evolution(keys, names, scope, evolution)  # type: ignore[assignment]
+        options = _given(PoolChoice(pool_id, pool_nickname, affinity))
+        if names is None:
+            check_no_scope(scope)
+            return checked_view(open_remote(self._peer, keys, keys, {}, options))
+        named = _given(ALPHA, nickname=names[0], scope=scope, namespace=str(get_active_namespace()))
+        return checked_view(open_remote(self._peer, [], candidates(names, scope)[0], named, options))
 
     def forget(
         self,

@@ -62,6 +62,8 @@ class ExportedMethods:
             ("describe",): Method("read", self._describe, with_request=True),
             ("find",): Method("read", served.find),
             ("central", "memory", "remember"): Method("read", served.remember, non_blocking=non_blocking),
+            ("central", "memory", "open"): Method("read", served.open, non_blocking=non_blocking),
+            ("central", "memory", "read_parts"): Method("read", served.read_parts, non_blocking=non_blocking),
             ("central", "memory", "present"): Method("read", served.present, non_blocking=non_blocking),
             ("central", "memory", "holds"): Method("read", served.holds, non_blocking=non_blocking),
             ("central", "memory", "history"): Method("read", served.history, non_blocking=non_blocking),

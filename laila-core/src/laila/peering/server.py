@@ -11,6 +11,7 @@ from laila.central import reading
 from laila.central.choice import PoolChoice
 from laila.central.ids import as_key, as_keys, candidates, check_nickname, check_no_scope, wanted
 from laila.central.known import has_contents
+from laila.central.opening import open_buffers
 from laila.central.plans import Plan, store_plan
 from laila.central.writing import ON_CONFLICT, store
 from laila.entry import Entry, Manifest, from_blob, to_blob
@@ -22,6 +23,7 @@ from laila.errors import (
     SettingsError,
 )
 from laila.keys import is_manifest
+from laila.peering.parts import parts_of
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -163,6 +165,40 @@ class ServedMemory:
 
         keys = [key for variants in meant for key in variants]
         return self._memory._runner.run("remember", pool, keys, read_named, single=True, count=1)
+
+    def open(
+        self,
+        entry_id: str | None = None,
+        *,
+        nickname: str | None = None,
+        scope: str | None = None,
+        namespace: str | None = None,
+        **choice: Any,
+    ) -> Any:
+        """Return the head of the plain blob of an entry, of which :meth:`read_parts` then gives parts."""
+        pool = self._pool("open", choice)
+        one, keys, names = wanted("open", entry_id, nickname)
+        if not one:
+            raise InvalidArgumentError("open() takes one entry at a time")
+        if names is None:
+            check_no_scope(scope)
+        else:
+            (keys,) = candidates(names, scope, _namespace(namespace))
+
+        def read() -> list[Any]:
+            return [open_buffers(pool, keys, None if names is None else names[0]).head_data()]
+
+        return self._memory._runner.run("remember", pool, keys, read, single=True, count=1)
+
+    def read_parts(self, entry_id: str, digest: bytes, number: int, runs: Any, **choice: Any) -> Any:
+        """Return runs of the bytes of one buffer of an entry, whose plain content has this digest."""
+        pool = self._pool("read_parts", choice)
+        key = as_key(entry_id)
+
+        def read() -> list[Any]:
+            return [parts_of(open_buffers(pool, [key], None), digest, number, runs)]
+
+        return self._memory._runner.run("remember", pool, [key], read, single=True, count=1)
 
     def forget(
         self,

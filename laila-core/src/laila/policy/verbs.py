@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from laila.tiering.listing import Listed
     from laila.tiering.repairing import RepairReport
     from laila.tiering.verifying import VerifyReport
+    from laila.views import View
 else:
 
     def overload(fn):
@@ -48,6 +49,7 @@ __all__ = [
     "local_policies",
     "ls",
     "memorize",
+    "open",
     "remember",
     "remote_policies",
     "repair",
@@ -168,6 +170,54 @@ def remember(entry_ids: Any = None, **kwargs: Any) -> Any:
     """Fetch entries from a pool of the active policy; see :meth:`DefaultCentralMemory.remember`."""
     memory = get_active_policy().central.memory
     return memory.remember(entry_ids) if not kwargs else call(memory.remember, entry_ids, kwargs)
+
+
+@helpful
+def open(  # noqa: A001 - laila.open
+    entry_id: Entry | str | None = None,
+    *,
+    nickname: str | None = None,
+    scope: Literal["ENTRY", "MANIFEST"] | None = None,
+    evolution: int | None = None,
+    pool_id: str | None = None,
+    pool_nickname: str | None = None,
+    affinity: float | None = None,
+) -> View:
+    """Open one entry to read parts of it: ``laila.open(nickname="model")["encoder"]["weight"][10:20, ::2]``.
+
+    Its head is read at once: types, shapes, dtypes, sizes. Of its buffers the pieces that are used are read,
+    and verified, from the pool, tier or peer that has it. An entry that is compressed cannot be read in part;
+    one that is encrypted can. Blocks until the head is read.
+
+    Args:
+        entry_id: An id or an entry. An id without evolution means the constant, else the newest
+            evolution.
+        nickname: The nickname of the entry in the active namespace.
+        scope: ``"ENTRY"``, where one nickname names a manifest, too.
+        evolution: Which evolution of a variable is meant.
+        pool_id: The global id of the pool.
+        pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+            meant.
+        affinity: The pool with this affinity, or the next lower one.
+
+    Returns:
+        The view.
+
+    Raises:
+        EntryNotFoundError: There is no such entry.
+        CorruptEntryError: Its head is damaged.
+        TransformationError: It is stored in a form of which no part can be read alone, such as ``zstd``.
+        PoolNotFoundError: No such pool is known.
+    """
+    return get_active_policy().central.memory.open(
+        entry_id,
+        nickname=nickname,
+        scope=scope,
+        evolution=evolution,
+        pool_id=pool_id,
+        pool_nickname=pool_nickname,
+        affinity=affinity,
+    )
 
 
 @overload

@@ -368,6 +368,15 @@ class TierMixin(LinkMixin, ABC):
             self._report(verb, error, count)
             return otherwise
 
+    def skipped(self, verb: str, error: Exception) -> None:
+        """Report that this tier failed, and that another one was asked in its place.
+
+        Args:
+            verb: What it could not do.
+            error: How it failed.
+        """
+        self._report(verb, error)
+
     def _report(self, verb: str, error: Exception, count: int = 1) -> None:
         # A cache that is down fails at every call; one line a minute is enough.
         self._counter.count_failures(count)

@@ -8,12 +8,15 @@ from __future__ import annotations
 from errno import EFBIG
 
 from laila.blob.blob import Blob, BlobHead
+from laila.blob.buffer import byte_view
+from laila.blob.head import corrupt
 from laila.component.authored import answer, answers, newest_of, numbers_of
 from laila.component.backend import Backend, checked_blob
 from laila.component.component import Component
 from laila.errors import (
     ContractError,
     CorruptEntryError,
+    InvalidValueError,
     LailaError,
     PoolClosedError,
     PoolError,
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import ClassVar, TypeVar
 
+    from laila.blob.blob import BytesLike
     from laila.transform import TransformationSequence
+    from laila.transform.base import Read
 
     K = TypeVar("K")
 
@@ -298,6 +303,71 @@ class SingleTier(Component, Backend):
             if len(keys) == 1:
                 return [self.placed(error)]
             return [self.heads_here([key])[0] for key in keys]  # the other blobs are not damaged
+
+    def ranges_here(
+        self, key: str, ranges: Sequence[tuple[int, int]], *, short: bool = False
+    ) -> list[BytesLike] | None:
+        """Return the bytes of some ranges of what this pool alone holds under ``key``, as it is stored.
+
+        Nothing is verified but their lengths.
+
+        Args:
+            key: The key.
+            ranges: Pairs of first byte and the one after the last, ascending, none over another.
+            short: Take fewer bytes of a range where the blob ends before.
+
+        Returns:
+            The bytes of each, or None where the key is not here.
+
+        Raises:
+            InvalidValueError: the ranges are not as they must be.
+            CorruptEntryError: a range ends beyond the end of the blob.
+        """
+        self._check_open()
+        end = 0
+        for start, stop in ranges:
+            if not end <= start <= stop:
+                raise InvalidValueError(
+                    f"ranges of bytes ascend, and none overlaps another: not {start} to {stop} after {end}"
+                )
+            end = stop
+        found = self._read_ranges(key, ranges)
+        if found is None:
+            return None
+        every = answers(self, "_read_ranges", found, len(ranges))
+        for (start, stop), data in zip(ranges, every, strict=True):
+            size = memoryview(data).nbytes
+            if size > stop - start or (size < stop - start and not short):
+                raise self.placed(
+                    corrupt(key, f"{size} bytes of it were read where {start} to {stop} were asked for")
+                )
+        return list(every)
+
+    def map_here(self, key: str) -> memoryview | None:
+        """Return a map of what this pool alone holds under ``key``.
+
+        Args:
+            key: The key.
+
+        Returns:
+            The bytes as they are stored, none of them verified; None where nothing is there, or the
+            pool has no maps that stay as they are.
+        """
+        self._check_open()
+        found = self._read_map(key)
+        return None if found is None else byte_view(found)
+
+    def reader_of(self, head: BlobHead, read: Read) -> tuple[Read, int]:
+        """Return what reads parts of the plain blob in a transformed one.
+
+        Args:
+            head: The head of the transformed blob.
+            read: What reads ranges of it.
+
+        Returns:
+            The function that reads ranges of the plain blob, and the size of that.
+        """
+        return self._sequence().reader(head, read)
 
     def placed(self, error: LailaError) -> LailaError:
         """Write this pool's name into an error, and return the error."""

@@ -12,10 +12,11 @@ from laila.transform.limits import most_of_an_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import ClassVar, TypeVar
 
     BytesLike = bytes | bytearray | memoryview
+    Read = Callable[[Sequence[tuple[int, int]]], Sequence[BytesLike]]
     C = TypeVar("C", bound="type[Transformation]")
 
 __all__ = [
@@ -111,6 +112,29 @@ class Transformation(ABC):
             SecretError: the right key is not here.
         """
 
+    def reader(self, read: Read, nbytes: int, *, key: str, params: Mapping[str, object]) -> Read:
+        """Return what reads parts of what :meth:`invert` gives, without the rest. Not every form has such.
+
+        Args:
+            read: Reads ranges of the transformed bytes: pairs of first byte and the one after the last,
+                ascending, none over another. What it returns reads ranges of the bytes of the entry likewise.
+            nbytes: How many transformed bytes there are.
+            key: The key under which the entry is stored.
+            params: What the blob says; ``params["size"]`` is the size of the result.
+
+        Returns:
+            The function that reads parts.
+
+        Raises:
+            CorruptEntryError: the data cannot be what was written.
+            TransformationError: what this transformation makes cannot be read in part.
+        """
+        raise TransformationError(
+            f"{key} is stored with {shown(self.name)}, of which no part can be read alone: read all of it "
+            "with laila.remember, or store what is to be read in part in a pool without that",
+            name=self.name,
+        )
+
     def digest(self, digest: bytes) -> bytes:
         """Compute the content digest to show outside. A transformation that encrypts gives a keyed hash.
 
@@ -189,15 +213,16 @@ def shown_name(name: object) -> str:
     return shown(name) if isinstance(name, str) and _is_name(name) else f"a {type(name).__name__} (not shown)"
 
 
-def stated_size(params: Mapping[str, object], key: str, name: str) -> int:
+def stated_size(params: Mapping[str, object], key: str, name: str, *, whole: bool = True) -> int:
     """Return the number of bytes that undoing the step with ``params`` gives.
 
-    Raises :class:`CorruptEntryError` if the number is missing, or larger than this machine's memory.
+    Raises :class:`CorruptEntryError` if the number is missing, or, if the ``whole`` result is made,
+    larger than this machine's memory.
     """
     size = params.get("size")
     if type(size) is not int or size < 0:
         raise corrupt(key, name, "does not say its size")
-    most = most_of_an_entry()
+    most = most_of_an_entry() if whole else size
     if size > most:
         raise corrupt(
             key,

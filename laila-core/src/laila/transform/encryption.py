@@ -25,8 +25,10 @@ from laila.transform.base import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import ClassVar
+
+    from laila.transform.base import Read
 
     BytesLike = bytes | bytearray | memoryview
 
@@ -161,6 +163,61 @@ class AesGcm(Transformation):
             out[at : at + len(piece)] = piece
             at += len(piece)
         return out
+
+    def reader(self, read: Read, nbytes: int, *, key: str, params: Mapping[str, object]) -> Read:
+        """See :meth:`Transformation.reader`: the segments that have the ranges are read and decrypted."""
+        aes, invalid = _library(self.name)
+        secret = self._secret_for(params.get("key"), key)
+        size = params.get("size")
+        count = max(1, -(-(nbytes - _SALT) // (SEGMENT + _TAG)))
+        if type(size) is not int or size < 0 or size != nbytes - _SALT - count * _TAG:
+            raise corrupt(key, self.name, "is not as long as it says")
+        (salt,) = read([(0, _SALT)])
+        cipher = aes(_derive(secret, b"laila aes-gcm 1" + bytes(salt)))
+        associated = key.encode("utf-8", "surrogatepass")
+
+        def place(number: int) -> int:
+            return min(_SALT + number * (SEGMENT + _TAG), nbytes)
+
+        def read_parts(ranges: Sequence[tuple[int, int]]) -> list[BytesLike]:
+            runs: list[tuple[int, int]] = []  # of segments
+            for start, stop in ranges:
+                if stop > size:
+                    raise corrupt(key, self.name, f"has {size} bytes, not {stop}")
+                first, last = start // SEGMENT, -(-stop // SEGMENT)
+                if runs and first <= runs[-1][1]:
+                    runs[-1] = (runs[-1][0], max(last, runs[-1][1]))
+                elif stop > start:
+                    runs.append((first, last))
+            plain: dict[int, bytes] = {}
+            for (first, last), data in zip(
+                runs, read([(place(first), place(last)) for first, last in runs]), strict=True
+            ):
+                view = memoryview(data)
+                for number in range(first, last):
+                    at = place(number) - place(first)
+                    sealed = view[at : at + SEGMENT + _TAG]
+                    try:
+                        plain[number] = cipher.decrypt(
+                            _nonce(number, number == count - 1), sealed, associated
+                        )
+                    except invalid as error:
+                        raise corrupt(
+                            key,
+                            self.name,
+                            "does not authenticate: it was changed, or filed under another key",
+                        ) from error
+            return [
+                b"".join(
+                    plain[number][max(start - number * SEGMENT, 0) : stop - number * SEGMENT]
+                    for number in range(start // SEGMENT, -(-stop // SEGMENT))
+                )
+                if stop > start
+                else b""
+                for start, stop in ranges
+            ]
+
+        return read_parts
 
     def _secret_for(self, key_id: object, key: str) -> bytes:
         from laila.codec.trust import encryption_keys

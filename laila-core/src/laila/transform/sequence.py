@@ -6,12 +6,15 @@ from laila.blob.blob import Blob
 from laila.blob.buffer import Buffer, byte_view
 from laila.errors import TransformationError
 from laila.showing import shown
-from laila.transform.base import Transformation, corrupt, make_transformation, shown_name
+from laila.transform.base import Transformation, corrupt, make_transformation, shown_name, stated_size
 from laila.transform.limits import most_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from laila.blob.head import BlobHead
+    from laila.transform.base import Read
 
     Item = str | Transformation | Iterable[object]
 
@@ -118,13 +121,7 @@ class TransformationSequence:
         if blob.tree or len(blob.buffers) != 1 or blob.buffers[0].dtype is not None:
             raise corrupt(blob.key, "transformed", "is not one buffer")
         names = tuple(name for name, _ in blob.transformations)
-        if len(set(names)) != len(names):
-            # Decompressing twice makes anything out of nothing; no sequence does so.
-            raise corrupt(blob.key, "transformed", "was transformed twice in one way")
-        steps = [
-            (self._for(name, params).bind(key=blob.key, params=params), params)
-            for name, params in blob.transformations
-        ]
+        steps = self._steps(blob)
         data = blob.buffers[0].data
         most = most_from(data.nbytes)
         for item, params in steps:
@@ -143,6 +140,46 @@ class TransformationSequence:
             raise corrupt(blob.key, "transformed", "does not match its digest")
         inner.undone = names
         return inner
+
+    def _steps(self, blob: Blob | BlobHead) -> list[tuple[Transformation, Mapping[str, object]]]:
+        """What undoes each step of a transformed blob, and the step's parameters."""
+        names = [name for name, _ in blob.transformations]
+        if len(set(names)) != len(names):
+            # Decompressing what was decompressed makes anything out of nothing; no sequence does so.
+            raise corrupt(blob.key, "transformed", "was transformed twice in one way")
+        return [
+            (self._for(name, params).bind(key=blob.key, params=params), params)
+            for name, params in blob.transformations
+        ]
+
+    def reader(self, head: BlobHead, read: Read) -> tuple[Read, int]:
+        """Return what reads parts of the plain blob in a transformed one, without the rest of it.
+
+        Args:
+            head: The head of the transformed blob.
+            read: Reads ranges of it; see :meth:`Transformation.reader`.
+
+        Returns:
+            What reads ranges of the plain blob, and how many bytes that has.
+
+        Raises:
+            CorruptEntryError: the blob is not what was written.
+            SecretError: the key is not here.
+            TransformationError: a step has a form of which no part can be read alone.
+        """
+        start, stop = head.tree_span
+        if start != stop or len(head.table) != 1 or head.table[0][1] is not None:
+            raise corrupt(head.key, "transformed", "is not one buffer")
+        (offset,), size = head.offsets(), head.table[0][0]
+
+        def read_buffer(ranges: Sequence[tuple[int, int]]) -> Sequence[bytes | bytearray | memoryview]:
+            return read([(offset + start, offset + stop) for start, stop in ranges])
+
+        found: Read = read_buffer
+        for item, params in reversed(self._steps(head)):
+            found = item.reader(found, size, key=head.key, params=params)
+            size = stated_size(params, head.key, item.name, whole=False)
+        return found, size
 
     def digest_as(
         self, steps: Iterable[tuple[str, Mapping[str, object]]], digest: bytes, *, key: str

@@ -13,6 +13,7 @@ from laila.testing.pools.creation import Creation
 from laila.testing.pools.faults import Faults
 from laila.testing.pools.lifecycle import Lifecycle
 from laila.testing.pools.machine import Machine
+from laila.testing.pools.parts import Parts
 from laila.testing.pools.sharing import Sharing
 from laila.testing.pools.verbs import Verbs
 
@@ -20,5 +21,5 @@ __all__ = ["PoolConformance"]
 
 
 @pytest.mark.conformance
-class PoolConformance(Contents, Creation, Verbs, Sharing, Lifecycle, Faults, Machine, PoolSuite):
+class PoolConformance(Contents, Parts, Creation, Verbs, Sharing, Lifecycle, Faults, Machine, PoolSuite):
     """Holds a pool to its contract. Subclass it, and define ``open_pool``; see :class:`PoolSuite`."""

@@ -388,6 +388,35 @@ def read_start(path: str, length: int) -> bytes:
 
 
 @_looked_up_again
+def read_ranges(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Return the bytes of some ranges of a file, fewer of one where the file ends before."""
+    fd, size = _open(path)
+    try:
+        found = []
+        for start, stop in ranges:
+            end = min(stop, size)
+            data = os.pread(fd, end - start, start) if start < end else b""
+            while 0 < len(data) < end - start and (
+                more := os.pread(fd, end - start - len(data), start + len(data))
+            ):
+                data += more  # the system reads no more than 2 GiB at once
+            found.append(data)
+        return found
+    finally:
+        os.close(fd)
+
+
+@_looked_up_again
+def map_file(path: str) -> bytes | memoryview | None:
+    """Return a map of a file, or the bytes of a small one; None where it cannot be mapped."""
+    fd, size = _open(path)
+    try:
+        return os.read(fd, size) if size < MAP_FROM else _map(fd, size)
+    finally:
+        os.close(fd)
+
+
+@_looked_up_again
 def exists(path: str) -> bool:
     """Whether any file, folder or link has this name."""
     try:

@@ -22,7 +22,7 @@ import os
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from laila.contract import Blob, counts_evolution, logger, shown, split_evolution
+from laila.contract import Blob, counts_evolution, head_nbytes, logger, shown, split_evolution
 from laila.errors import CorruptEntryError, PoolError, PoolFormatError
 from laila.pool.files import disk
 from laila.pool.files.names import (
@@ -189,6 +189,24 @@ class Folder:
                 self.check()
                 return None
 
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return the bytes of some ranges of the blob of ``key``."""
+        with reporting("read from", self.path):
+            try:
+                return disk.read_ranges(self.file_of(key), ranges)
+            except FileNotFoundError:
+                self.check()
+                return None
+
+    def map(self, key: str) -> bytes | memoryview | None:
+        """Return a map of the blob of ``key``; None where it cannot be mapped, or is not there."""
+        with reporting("read from", self.path):
+            try:
+                return disk.map_file(self.file_of(key)) if self._maps else None
+            except FileNotFoundError:
+                self.check()
+                return None
+
     def read_head(self, key: str) -> BlobHead | None:
         """Return the head of the blob of ``key``. Raises :class:`CorruptEntryError`."""
         with reporting("read from", self.path):
@@ -205,7 +223,7 @@ class Folder:
         except CorruptEntryError:
             if len(start) < _HEAD_BYTES:
                 raise
-        return Blob.read_head(disk.read(path, mapped=False), key=key)  # the head is longer
+        return Blob.read_head(disk.read_start(path, head_nbytes(start)), key=key)  # a longer head
 
     def exists(self, key: str) -> bool:
         """Return whether ``key`` is there."""

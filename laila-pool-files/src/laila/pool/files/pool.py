@@ -153,6 +153,12 @@ class FilesystemPool(Pool):
     def _read_head(self, key: str) -> BlobHead | None:
         return self._folder.read_head(key)
 
+    def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        return self._folder.read_ranges(key, ranges)
+
+    def _read_map(self, key: str) -> bytes | memoryview | None:
+        return self._folder.map(key)
+
     def _exists(self, key: str) -> bool:
         return self._folder.exists(key)
 

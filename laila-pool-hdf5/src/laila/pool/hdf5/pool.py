@@ -173,6 +173,11 @@ class HDF5Pool(Pool):
         entry = file.index.entries.get(key)
         return None if entry is None else file.read_head(entry)
 
+    def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        file = self._store.current()
+        entry = file.index.entries.get(key)
+        return None if entry is None else file.read_ranges(entry, ranges)
+
     def _exists(self, key: str) -> bool:
         return key in self._store.current().index.entries
 

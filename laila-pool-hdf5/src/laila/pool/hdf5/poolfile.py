@@ -27,7 +27,7 @@ from laila.pool.hdf5.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from laila.contract import BytesLike
     from laila.pool.hdf5.layout import Entry, Row
@@ -158,6 +158,42 @@ class PoolFile:
         """Return at least the head of a blob."""
         return self.storage.read(entry[2], entry[1])
 
+    def read_ranges(self, entry: Entry, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of some ranges of a blob, fewer of one where the blob ends before."""
+        start = self.storage.read(entry[2], entry[1])
+        if len(entry) == 3:
+            return [bytes(start[low:high]) for low, high in ranges]
+        head = Blob.read_head(start, key=entry[0])
+        spans: list[tuple[int, int, BytesLike | int]] = [(0, len(start), start)]
+        for place, row, (offset, length, transposed) in zip(
+            head.offsets(), head.table, entry[3], strict=True
+        ):
+            if transposed and length == row[0] and _reaches(ranges, place, place + length):
+                # It lies in the other memory order: its bytes are those of no part of it.
+                moved = _reordered(self.storage.view(length, offset), row[1], row[2], "C", "F")
+                spans.append((place, place + length, moved))
+            else:
+                spans.append((place, place + length, offset))
+        return [b"".join(self._gathered(spans, low, min(high, head.nbytes))) for low, high in ranges]
+
+    def _gathered(
+        self, spans: Sequence[tuple[int, int, BytesLike | int]], low: int, high: int
+    ) -> Iterator[BytesLike]:
+        """The bytes from ``low`` to ``high`` of a blob whose parts are in memory, or in the file."""
+        at = low
+        for first, last, where in spans:
+            if last <= at or first >= high:
+                continue
+            if first > at:
+                yield bytes(first - at)  # the zeros before a buffer
+                at = first
+            stop = min(last, high)
+            if isinstance(where, int):
+                yield self.storage.read(stop - at, where + at - first)
+            else:
+                yield where[at - first : stop - first]
+            at = stop
+
     # -- writing -------------------------------------------------------------------------------------------
 
     def begin(self) -> Transaction:
@@ -171,6 +207,10 @@ class PoolFile:
         file = cls(storage, path)
         file.header = Header(os.urandom(16))
         return file, Transaction(file, DurableFile(storage, 0, file.header.file_id), create=True)
+
+
+def _reaches(ranges: Sequence[tuple[int, int]], low: int, high: int) -> bool:
+    return any(start < high and stop > low for start, stop in ranges)
 
 
 def _reordered(

@@ -181,6 +181,10 @@ class RedisPool(Pool):
         with self._reporting(f"read {_these(keys)}"):
             return self._store.read(keys)
 
+    def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        with self._reporting(f"read {_these([key])}"):
+            return self._store.read_ranges(key, ranges)
+
     def _read_head(self, key: str) -> bytes | None:
         return self._read_heads([key])[0]
 

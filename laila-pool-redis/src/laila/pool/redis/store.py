@@ -147,11 +147,7 @@ class Store:
             if newer is None:
                 return value
             if newer == record:
-                raise CorruptEntryError(
-                    f"pieces of {key} are not there any more: were keys deleted by hand, or evicted "
-                    "(maxmemory-policy)? Restore it from another tier or a backup, or forget it",
-                    key=key,
-                )
+                raise _gone(key)
             record = newer  # somebody replaced the blob between the two reads
         raise PoolError(f"{key} was replaced {_TRIES} times while it was read; try again", pool="redis")
 
@@ -173,6 +169,53 @@ class Store:
             if len(body) > record.nbytes:
                 return None  # more bytes than there should be: these are not pieces of this record
         return body
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """The bytes of some ranges of a blob, fewer of one where it ends before; None where it is missing."""
+        last: Record | None = None
+        for _ in range(_TRIES):
+            (value,) = self._values([key])
+            record = None if value is None else Record.parse(key, value)
+            if record is None:
+                return None if value is None else [bytes(value[start:stop]) for start, stop in ranges]
+            found = self._ranges_of(record, ranges)
+            if found is not None:
+                return found
+            if record == last:
+                raise _gone(key)
+            last = record  # was it replaced between the two looks?
+        raise PoolError(f"{key} was replaced {_TRIES} times while it was read; try again", pool="redis")
+
+    def _ranges_of(self, record: Record, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Ranges of what a record stands for; None where a piece is gone."""
+        names = self._names
+        (size,) = self._ask([Command(b"STRLEN", names.piece(record, 0))])
+        if not size or -(-record.nbytes // size) != record.pieces:
+            return None
+        head, before = record.head, len(record.head)
+        wanted: list[tuple[int, int, int]] = []  # number of a piece, first byte, the one after the last
+        places: list[list[int]] = []
+        for start, stop in ranges:
+            low, high = max(start - before, 0), min(stop - before, record.nbytes)
+            places.append([])
+            for number in range(low // size, -(-high // size) if high > low else low // size):
+                places[-1].append(len(wanted))
+                wanted.append((number, max(low - number * size, 0), min(high - number * size, size)))
+        pieces: list[bytes] = []
+        count = max(1, min(self._chunk_count, self._chunk_bytes // size))
+        for at in range(0, len(wanted), count):
+            pieces += self._ask(
+                [
+                    Command(b"GETRANGE", names.piece(record, number), first, stop - 1)
+                    for number, first, stop in wanted[at : at + count]
+                ]
+            )
+        if any(len(piece) != stop - first for piece, (_, first, stop) in zip(pieces, wanted, strict=True)):
+            return None
+        return [
+            b"".join((head[start:stop], *(pieces[place] for place in some)))
+            for (start, stop), some in zip(ranges, places, strict=True)
+        ]
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -337,6 +380,14 @@ def _text(value: object) -> bytes | None:
     if value is not None and not isinstance(value, (bytes, bytearray)):
         raise TypeError(f"a {type(value).__name__} where bytes belong")
     return value  # type: ignore[return-value]  # the callers treat a bytearray like bytes
+
+
+def _gone(key: str) -> CorruptEntryError:
+    return CorruptEntryError(
+        f"pieces of {key} are not there any more: were keys deleted by hand, or evicted "
+        "(maxmemory-policy)? Restore it from another tier or a backup, or forget it",
+        key=key,
+    )
 
 
 def _checked(answers: list[Any]) -> list[Any]:

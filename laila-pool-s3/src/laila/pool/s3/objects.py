@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 from uuid import uuid4
 
 from laila.contract import Blob, Pool, allocate, head_nbytes, locks, logger, shown
 from laila.errors import CorruptEntryError
-from laila.pool.s3.client import DELETED_AT_ONCE, Client, Failed
+from laila.pool.s3.client import DELETED_AT_ONCE, Client, Failed, Piece
 from laila.pool.s3.errors import AccessDeniedError, ObjectStoreError
 from laila.pool.s3.helper_pool import HelperPool
 from laila.pool.s3.names import FOLDER, evolutions_folder, name_of, parse_name
+from laila.pool.s3.ranges import answered, requests
 from laila.pool.s3.settings import MIB, S3Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from laila.contract import Transformation, TransformationSequence
-    from laila.pool.s3.client import Piece
     from laila.pool.s3.messages import Place
     from laila.pool.s3.names import Named
     from laila.pool.s3.stores import Open
@@ -128,6 +129,28 @@ class ObjectPool(Pool):
 
     def _read_heads(self, keys: Sequence[str]) -> list[memoryview | bytes | None]:
         return self._helper_pool.map(self._read_head, keys)
+
+    def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes | memoryview] | None:
+        """Read ranges of one version of an object, in parallel; see :func:`laila.pool.s3.ranges.requests`."""
+        name = self._name(key)
+        asked = requests(ranges, self.settings.part_bytes)
+        if not asked:
+            return [b"" for _ in ranges] if self._exists(key) else None
+        for _ in range(_REPLACED):
+            found = self._helper_pool.map(partial(self._get_range, name, key), asked)
+            pieces = [piece for piece in found if piece is not None]
+            if len(pieces) < len(found):
+                return None
+            versions = {piece.version for piece in pieces if piece.data is not None}
+            if len(versions) <= 1 or len(asked) == 1:
+                return answered(ranges, asked, [piece.data or memoryview(b"") for piece in pieces])
+        raise self._replaced(name, key)
+
+    def _get_range(self, name: str, key: str, span: tuple[int, int]) -> Piece | None:
+        try:
+            return self._client.get_part(name, key, *span)
+        except Failed:  # it ends before the first byte
+            return Piece(None, 0, None)
 
     def _exists(self, key: str) -> bool:
         return self._client.exists(self._name(key), key)

@@ -1,0 +1,113 @@
+"""Entries of a peer that are read in part: what is asked of it, and what it answers."""
+
+from __future__ import annotations
+
+from laila.blob.head import parse_head
+from laila.errors import EntryNotFoundError, InvalidArgumentError
+from laila.peering.answers import is_meant, not_meant, wrong
+from laila.showing import shown
+from laila.views.memory import ReadBuffers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from laila.peering.proxy import RemotePolicyProxy
+    from laila.views.memory import PartialBuffers
+
+    Spans = Sequence[tuple[int, int]]
+
+__all__ = ["open_remote", "parts_of"]
+
+_AT_ONCE = 8 << 20
+"""The bytes that one answer may have."""
+
+
+class _RemoteBuffers(ReadBuffers):
+    """The buffers of an entry of a peer; what it sends is verified here, too."""
+
+    at_once = _AT_ONCE
+
+    def __init__(
+        self, peer: RemotePolicyProxy, keys: Sequence[str], head: bytes, options: dict[str, object]
+    ) -> None:
+        view = memoryview(head)
+        found = parse_head(view, None, True)
+        if not is_meant(found.key, keys):
+            raise not_meant(found.key, keys)
+        if found.transformations or found.head_nbytes != len(head):
+            raise wrong("with the head of something else")
+        super().__init__(view, found)
+        self._peer = peer
+        self._options = options
+
+    def fetch(self, number: int, runs: Spans) -> list[bytes]:
+        """See :meth:`ReadBuffers.fetch`."""
+        asked = [self.head.key, self.head.digest, number, [list(run) for run in runs]]
+        found = self._peer.call(
+            "central.memory.read_parts", asked, dict(self._options), repeatable=True
+        ).wait()
+        if type(found) is not list or list(map(type, found)) != [bytes] * len(runs):
+            raise wrong("with what is no list of bytes")
+        if [len(data) for data in found] != [stop - start for start, stop in runs]:
+            raise wrong("with more or fewer bytes than were asked for")
+        return found
+
+
+def open_remote(
+    peer: RemotePolicyProxy,
+    keys: Sequence[str],
+    meant: Sequence[str],
+    named: dict[str, object],
+    options: dict[str, object],
+) -> PartialBuffers:
+    """Open an entry of a peer.
+
+    Args:
+        peer: The peer.
+        keys: The id, as the peer is asked for it; nothing where ``named`` has a nickname.
+        meant: The ids that the answer may have.
+        named: What else says the entry: nickname, scope and namespace.
+        options: The choice of a pool over there.
+    """
+    head = peer.call("central.memory.open", keys, {**options, **named}, repeatable=True).wait()
+    if type(head) is not bytes:
+        raise wrong(f"with a {type(head).__name__} for the head of an entry")
+    return _RemoteBuffers(peer, meant, head, options)
+
+
+def parts_of(buffers: PartialBuffers, digest: object, number: object, runs: object) -> list[bytes]:
+    """What a peer asked for: runs of bytes of one buffer, verified.
+
+    Raises:
+        InvalidArgumentError: it asked for what is not there, or for more than one answer may have.
+        EntryNotFoundError: another content is there than the one that it opened.
+    """
+    if buffers.digest != digest:
+        raise EntryNotFoundError(
+            f"{buffers.head.key} was replaced after it was opened: open it again",
+            key=buffers.head.key,
+            pool="",
+        )
+    table = buffers.head.table
+    if type(number) is not int or not 0 <= number < len(table) or not isinstance(runs, (list, tuple)):
+        raise InvalidArgumentError(f"{buffers.head.key} has no buffer {shown(number)}")
+    size, end, total = table[number][0], 0, 0
+    spans: list[tuple[int, int]] = []
+    for run in runs:
+        if (
+            not isinstance(run, (list, tuple))
+            or len(run) != 2
+            or any(type(place) is not int for place in run)
+        ):
+            raise InvalidArgumentError("a run of bytes is said by its first and the one after its last")
+        start, stop = run
+        if not end <= start <= stop <= size:
+            raise InvalidArgumentError(f"there are no bytes {start} to {stop} of {size}, after {end}")
+        spans.append((start, stop))
+        end = stop
+        total += stop - start
+    if total > _AT_ONCE:
+        raise InvalidArgumentError(f"{total} bytes are more than the {_AT_ONCE} of one answer")
+    window = buffers.window(number, spans)
+    return [bytes(window[start:stop]) for start, stop in spans]
