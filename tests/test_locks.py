@@ -32,7 +32,7 @@ OTHERS = {
         "reentrant, of looking at a payload; no task is waited for",
     ),
     "laila-core/src/laila/component/component.py": (1, "of closing, which checks first that it may wait"),
-    "laila-core/src/laila/contract/protocol.py": (2, "of starting and stopping, by those who set up"),
+    "laila-core/src/laila/contract/protocol.py": (1, "of starting and stopping, by those who set up"),
     "laila-taskforce-threads/src/laila/taskforce/threads/workers.py": (1, "the gate of one idle worker"),
     "laila-taskforce-processes/src/laila/taskforce/processes/worker_pool.py": (
         1,
