@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from laila.blob.blob import Blob, BlobHead
     from laila.contract.pool import Pool
 
-__all__ = ["SORTS", "Condition", "Listed", "kind_of", "list_pool"]
+__all__ = ["SORTS", "Listed", "MetadataCondition", "kind_of", "list_pool"]
 
 _BATCH = 512
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -117,7 +117,7 @@ SORTS: dict[str, Callable[[Listed], Any]] = {
 """How a list is ordered: names first and by name, the largest first, or the newest first."""
 
 
-class Condition:
+class MetadataCondition:
     """One condition on an entry's metadata: ``lr>0.1``, ``model=resnet``, ``optimizer.name!=adam``.
 
     A dot leads into a dict. The value is read as JSON where it is JSON, else it is a text. An entry without
@@ -177,13 +177,13 @@ def list_pool(
         PoolError: The pool cannot be read.
     """
     texts = [where] if isinstance(where, str) else where
-    conditions = [Condition(text) for text in texts]
+    conditions = [MetadataCondition(text) for text in texts]
     searched = bool(conditions) or named or pattern is not None
     return _listed(pool, pattern, conditions, named=named, searched=searched)
 
 
 def _listed(
-    pool: Pool, pattern: str | None, conditions: list[Condition], *, named: bool, searched: bool
+    pool: Pool, pattern: str | None, conditions: list[MetadataCondition], *, named: bool, searched: bool
 ) -> Iterator[Listed]:
     keys = iter(pool.keys(as_generator=True))
     while batch := list(islice(keys, _BATCH)):
