@@ -154,7 +154,7 @@ class Settings:
     """Stands before each option's name in ``laila.args`` and in the environment."""
 
     at_own_place: ClassVar[bool] = True
-    """Of an instance: False where data named the place, so that the user's own secrets do not go there."""
+    """False in an instance whose place was named by data: the user's own secrets must not go there."""
 
     if TYPE_CHECKING:
         # Hidden from get_type_hints, which would have to evaluate them.

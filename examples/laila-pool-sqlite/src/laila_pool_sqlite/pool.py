@@ -132,7 +132,7 @@ class SQLitePool(Pool):
         return self._database.path
 
     def options(self) -> dict[str, object]:
-        """See :meth:`laila.contract.Pool.options`; a path that was given is written down in full."""
+        """Return the JSON-able constructor arguments, with a given path made absolute."""
         options = super().options()
         if self.settings.path is not None:
             options["path"] = self.path

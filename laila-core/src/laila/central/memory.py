@@ -440,7 +440,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         missing_ok: bool = False,
         provenance: Mapping[str, object] | None = None,
     ) -> GroupFuture[Any]:
-        """See :meth:`laila.Manifest.memorize`."""
+        """Store a manifest with its new leaves, for :meth:`laila.Manifest.memorize`."""
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
         size = None if batch_size is None else check_batch_size(batch_size, 0)
         note_provenance([manifest], provenance)
@@ -491,7 +491,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         copy: bool = True,
         refresh: bool = False,
     ) -> GroupFuture[Any]:
-        """See :meth:`laila.Manifest.remember`."""
+        """Fetch every leaf of a manifest, for :meth:`laila.Manifest.remember`."""
         manifest.check_not_empty("remember")
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
         size, keys = check_batch_size(batch_size, READ_SIZE), list(manifest)
@@ -511,7 +511,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         pool_nickname: str | None = None,
         batch_size: int | None = None,
     ) -> GroupFuture[Any]:
-        """See :meth:`laila.Manifest.forget`."""
+        """Delete a manifest and its leaves, for :meth:`laila.Manifest.forget`."""
         manifest.check_not_empty("forget")
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
         leaves = list(manifest)

@@ -58,7 +58,7 @@ def fetch(
     deferred: bool = False,
     views: bool = False,
 ) -> list[Found]:
-    """The same, but the blobs as they are stored: what is sent on to a peer is not decoded here."""
+    """Fetch the stored blobs, not decoded, for example to send them to a peer."""
     blobs = _load(pool, keys, refresh, deferred, views)
     if missing_ok or None not in blobs:
         return blobs
@@ -75,7 +75,7 @@ def remember_named(
     missing_ok: bool = False,
     refresh: bool = False,
 ) -> list[Entry | BaseException | None]:
-    """The same for nicknames: ``keys`` has for each name the ids that it may mean."""
+    """Fetch entries by nickname: ``keys`` has for each name the ids that it may mean."""
     blobs = fetch_named(pool, names, keys, missing_ok=missing_ok, refresh=refresh)
     return [entry_of(blob, copy, pool) for blob in blobs]
 

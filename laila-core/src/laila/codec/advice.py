@@ -20,7 +20,7 @@ __all__ = ["BY_FIELDS", "BY_VALUE", "INSTEAD", "IN_CYCLE", "PICKLED", "instead_o
 INSTEAD = (
     "leave it out, store plain data in its place, or give its class a codec (laila.codec.register_codec)"
 )
-"""What helps with any object that cannot be stored as it is."""
+"""Advice for any object that cannot be stored as it is."""
 _OF_PROCESS = (
     "it belongs to this process: leave it out; a class that holds one says in its __getstate__ what is stored"
 )
@@ -47,11 +47,11 @@ _INSTEAD: dict[str, str] = {
         _OF_PROCESS,
     ),
 }
-"""What helps with single types that cannot be pickled."""
+"""Advice for single types that cannot be pickled."""
 
 
 def instead_of(kind: type) -> str:
-    """What can be stored in place of a ``kind`` that cannot be."""
+    """Return the advice for a ``kind`` that cannot be stored."""
     return _INSTEAD.get(registry.type_name(kind), INSTEAD)
 
 

@@ -46,7 +46,7 @@ _NAMES = {kind: name for name, kind in _CLASSES.items()}
 _MASKED_STATE = frozenset(
     {"_fill_value", "_hardmask", "_sharedmask", "_isfield", "_baseclass", "_optinfo", "_basedict", "_mask"}
 )
-"""What numpy itself keeps in the ``__dict__`` of a masked array."""
+"""Names that numpy itself keeps in the ``__dict__`` of a masked array."""
 
 
 # -- masked arrays
@@ -151,7 +151,7 @@ def encode_subclass(value: Any, encoder: Encoder) -> Row:
 
 
 def _taken_apart(value: Any, kind: type) -> tuple[Any, dict[Any, object]]:
-    """What an instance of a subclass is a view of, and its attributes."""
+    """Return the base array of an instance of a subclass, and its attributes."""
     masked = isinstance(value, np.ma.MaskedArray)
     state = dict(getattr(value, "__dict__", {}))
     if masked:
@@ -201,7 +201,7 @@ def _decode_class(row: Row, decoder: Decoder) -> object:
     if kind is np.matrix and base.ndim != 2:
         raise ValueError("a matrix of another number of dimensions")
     if kind is np.char.chararray and base.dtype.kind not in "SU":
-        raise ValueError("an array of characters that is none")
+        raise ValueError("not an array of characters")
     found = base.view(kind)
     if attributes is not None:
         set_attributes(found, attributes, decoder)
@@ -211,7 +211,7 @@ def _decode_class(row: Row, decoder: Decoder) -> object:
 def _record(base: Any, attributes: object, decoder: Decoder) -> object:
     """One record of a masked array, whose mask is a record, too."""
     if base.shape != () or base.dtype.names is None:
-        raise ValueError("a record that is none")
+        raise ValueError("not a record")
     state = dict(base.__dict__)
     found: Any = base.view(np.ndarray).view(np.ma.core.mvoid)
     if state["_mask"] is not np.ma.nomask:
@@ -228,7 +228,7 @@ def _decode_subclass(row: Row, decoder: Decoder) -> object:
     name, array, attributes = only(row, 3)
     kind: Any = class_from_row(name, decoder, is_plain_subclass)
     if not isinstance(array, np.ndarray):
-        raise TypeError("an array of another class that is none")
+        raise TypeError("not an array of another class")
     found = rebuild_subclass(kind, array)
     if attributes is not None:
         decoder.again("attributes", attributes, WORK_OF_ATTRIBUTE * len(expect(attributes, dict)))
@@ -246,7 +246,7 @@ def rebuild_subclass(kind: Any, array: Any) -> Any:
         found = array.view(kind)
     state = getattr(found, "__dict__", None)
     if state is not None:
-        # What __array_finalize__ set is not what the instance had.
+        # __array_finalize__ may have set attributes that the instance did not have.
         state.clear()
         state.update(array.__dict__ if isinstance(array, np.ma.MaskedArray) else {})
     return found
@@ -263,7 +263,7 @@ def set_subclass_state(found: Any, attributes: dict[str, object]) -> None:
 
 
 def reduce_subclass(value: Any) -> tuple[object, ...] | None:
-    """What pickle makes of an array with attributes of its own; None where numpy's way keeps all."""
+    """Return the pickle form of an array with its own attributes; None if numpy keeps all."""
     kind = type(value)
     if kind is np.ndarray or value is np.ma.masked or not is_plain_subclass(kind):
         return None
@@ -332,7 +332,7 @@ def _decode_structured_scalar(row: Row, decoder: Decoder) -> object:
     (array,) = only(row, 1)
     base = plain_array(array)
     if base.shape != () or base.dtype.names is None:
-        raise ValueError("a structured scalar that is none")
+        raise ValueError("not a structured scalar")
     decoder.again("scalar", memory_of(base), base.nbytes)
     found: object = base[()]
     return found

@@ -209,7 +209,7 @@ def _gathered(arrays: list[Array], group: list[Span], layout: Layout) -> Array:
     """A memory that has what the arrays of ``group`` show, and zeros elsewhere."""
     memory: Array = np.zeros(layout.nbytes, np.uint8)
     for array, span in zip(arrays, group, strict=True):
-        # What repeats along an axis is taken once.
+        # Items that repeat along an axis are taken once.
         index = tuple(slice(1) if step == 0 else slice(None) for step in array.strides)
         source = array[(*index, ...)]
         offset, strides = layout.place(span)
@@ -339,8 +339,8 @@ def memory_of(array: Array) -> Array:
 def plain_array(value: object) -> Array:
     """``value`` if it is a numpy array, of no subclass and with no item that is there many times.
 
-    Else raises ``TypeError`` or ``ValueError``. What looks at all items of an array out of a blob asks here
-    first: views can make a few bytes look like many.
+    Otherwise raises ``TypeError`` or ``ValueError``. Code that looks at all items of a blob's array calls
+    this first: views can make a few bytes look like many.
     """
     array: Array = expect(value, np.ndarray)
     if array.nbytes and not array.flags.owndata:
@@ -421,7 +421,7 @@ def _decode_structured_objects(row: Row, decoder: Decoder) -> object:
         raise ValueError("an array without its dtype, shape or order")
     dtype, shape, order = decoder.new_dtype(row[1], objects=True), shape_from(row[2]), _order_from(row[3])
     if not dtype.hasobject:
-        raise ValueError("an array of objects that is none")
+        raise ValueError("not an array of objects")
     leaves = [plain_array(leaf) for leaf in row[4:]]
     if not leaves or any(leaf.shape[: len(shape)] != shape for leaf in leaves):
         raise ValueError("a field of another shape than its array")

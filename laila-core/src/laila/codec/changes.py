@@ -1,8 +1,8 @@
 """Classes that changed since their instances were stored: fields renamed, removed or added.
 
-Names that a class had once are mapped to those of today. A field that is gone is an error, unless it was said
-that its values are dropped. A field that was added gets its default, or what :func:`laila.register_type` was
-told; one that has none is an error: nothing comes back half built.
+Old names of a class and its fields are mapped to the present ones. A removed field is an error, unless
+:func:`laila.register_type` says that its values are dropped. An added field gets its default, or the default
+that ``register_type`` got. An added field without a default is an error: nothing comes back half built.
 """
 
 from __future__ import annotations

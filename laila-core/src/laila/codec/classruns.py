@@ -59,7 +59,7 @@ def _alike(
     try:
         columns = [list(map(slot.__get__, values)) for slot in shape.slots.values()]
     except AttributeError:
-        return  # one that is not set
+        return  # it is not set
     slots = tuple(shape.slots)
     if shape.dict is None:
         if not shape.expected or shape.is_usual(slots):

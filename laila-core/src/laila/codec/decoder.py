@@ -31,7 +31,7 @@ __all__ = ["WORK_OF_ATTRIBUTE", "Decoder", "decode_rows", "expect", "one_of", "r
 
 _UNCHECKED = 4096
 WORK_OF_ATTRIBUTE = 200
-"""Of setting one attribute, with the memory that it takes."""
+"""The work of setting one attribute, with the memory that it takes."""
 _SHORT = 64  # bytes that are not worth a note
 _PART_WORK = 100  # of a part of a dtype
 
@@ -39,7 +39,7 @@ _PART_WORK = 100  # of a part of a dtype
 def expect(value: object, kind: type[T]) -> T:
     """Return ``value`` if it is exactly a ``kind``.
 
-    Else raise ``TypeError``, which makes the blob corrupt.
+    Otherwise raise ``TypeError``, which makes the blob corrupt.
     """
     if type(value) is not kind:
         raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
@@ -93,7 +93,7 @@ class Decoder:
         self._keys: KeyBudget | None = None
         self._counts: dict[object, int] = {}
         self.classes: dict[tuple[str, object], type] = {}
-        """What names of classes stand for, and what the classes were checked by."""
+        """The classes of names, with the result of their check."""
         self.fields: dict[tuple[object, tuple[object, ...]], tuple[str, ...]] = {}
         """Per shape of a class and names of attributes: the names, where instances have just these."""
 
@@ -155,7 +155,7 @@ class Decoder:
             self._used.add(place)
 
     def each_again(self, use: object, values: Sequence[Any], work: int) -> None:
-        """:meth:`again` for many values, each of which takes ``work`` for each item."""
+        """Count a second use of many values, each with ``work`` for each item."""
         places = {(("again", use), id(value)) for value in values}
         if len(places) == len(values) and self._used.isdisjoint(places):
             self._used |= places
@@ -247,7 +247,7 @@ def decode_rows(blob: Blob, copy: bool, consume: bool = False) -> object:
     try:
         payload = read_rows(decoder)
         for buffer in blob.buffers:
-            buffer.check(blob.key)  # one that no row refers to
+            buffer.check(blob.key)  # no row refers to this buffer
         return payload
     except (LailaError, MemoryError):
         raise  # too little memory says nothing about the blob

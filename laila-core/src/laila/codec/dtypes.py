@@ -36,7 +36,7 @@ _ML_DTYPES = frozenset(
         *("float6_e3m2fn", "int1", "int2", "int4", "uint1", "uint2", "uint4"),
     }
 )
-"""The small number types of the package ``ml_dtypes``; one that is not here is pickled."""
+"""The small number types of the package ``ml_dtypes``; other types are pickled."""
 _TYPES: dict[str, type] = {"str": str, "bytes": bytes, "int": int, "float": float, "bool": bool}
 """Classes that the metadata of a dtype may name, as h5py's does for text."""
 _described: dict[tuple[str, str], Any] = {}
@@ -44,12 +44,12 @@ _made: dict[str, Dtype] = {}
 _MAX_KNOWN = 1000
 _STRUCTURES = np.dtype("V").num
 _WIDE = 16
-"""Of structures with more fields, the description is one tuple, if these are simple."""
+"""The description of a structure with more fields is one tuple, if the fields are simple."""
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 
 
 def describe(dtype: Dtype, *, objects: bool = False, empty: bool = False) -> Any:
-    """``dtype`` as text or nested tuples, or None for one that only a pickle carries.
+    """Return ``dtype`` as text or nested tuples, or None for a dtype that only a pickle carries.
 
     Text is ``dtype.str``. ``("c", char, order)`` tells C types of one size apart, ``("a", base, shape)`` is a
     sub-array, ``("s", itemsize, aligned, record, fields)`` a structure of ``(name, title, offset, dtype)``,
@@ -208,7 +208,7 @@ def _dtype(description: object, depth: int, left: list[int]) -> Dtype:
         if len(expect(first, str)) != 1 or first not in _CHARS or not one_of(second, "<", ">", "|"):
             raise ValueError("an unknown C type")
         simple = np.dtype(first)
-        # Of the order of this machine, too, newbyteorder makes one that says its order.
+        # newbyteorder makes a dtype that names its order, also for the order of this machine.
         return simple if simple.str[0] == second else simple.newbyteorder(second)
     if kind == "a":
         return np.dtype((_dtype(first, depth + 1, left), shape_from(second)))
@@ -286,7 +286,7 @@ def _structure(
 
 
 def shape_from(value: object) -> tuple[int, ...]:
-    """The shape that a row holds; raises ``ValueError`` for one that no array has."""
+    """Return the shape that a row holds; raises ``ValueError`` for a shape that no array has."""
     if len(expect(value, tuple)) > _MAX_NESTING:
         raise ValueError("a shape of too many axes")
     shape = tuple(expect(n, int) for n in value)  # type: ignore[attr-defined]

@@ -38,10 +38,10 @@ _kinds: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 def reduce_class(obj: object) -> Reduced | None:
-    """What pickle makes of a class that goes along with its code, such as one of a script.
+    """Return the pickle form of a class that is sent with its code, for example a class of a script.
 
-    cloudpickle forgets slots, so that instances would be others where the class is made again, and the names
-    of the classes around it. A pickler of cloudpickle's calls this function in its ``reducer_override``.
+    cloudpickle forgets slots, so instances would differ where the class is made again. It also forgets the
+    names of the classes around it. A pickler of cloudpickle calls this function in its ``reducer_override``.
 
     Args:
         obj: Any object that is about to be pickled.
@@ -111,7 +111,7 @@ def _steady(kind: Any, reduced: Reduced | None = None) -> str | None:
 
 def _pickler(theirs: Any) -> Any:
     class Pickler(theirs.Pickler):  # type: ignore[misc]  # it has no types
-        """What it writes depends on contents, and not on which equal texts are one object."""
+        """A pickler whose output depends on contents, not on which equal texts are one object."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
@@ -175,7 +175,7 @@ def _made(make: Callable[..., Any], *args: Any) -> Any:
 
 
 class Classes:
-    """What one reader of pickles does about classes that were pickled by value."""
+    """The handling of classes that were pickled by value, for one reader of pickles."""
 
     def __init__(self) -> None:
         self._kept: set[type] = set()

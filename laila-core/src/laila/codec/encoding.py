@@ -108,7 +108,7 @@ def _build(
         encoder = make(keep=True)
         tree = encoder.run(payload)
         if encoder.pickled:
-            # Which pickle holds what is shared depends on the order in which a set is walked, too.
+            # The order of walking a set also decides which pickle holds a shared object.
             encoder = make(keep=True, ordered=True)
             tree = encoder.run(payload)
     size = len(tree) + sum(buffer.nbytes for buffer in encoder.buffers)

@@ -59,7 +59,7 @@ _STATE: dict[type, tuple[str, ...]] = {
     UnicodeTranslateError: ("object", "start", "end", "reason"),
     BaseExceptionGroup: ("message", "exceptions"),
 }
-"""What some builtin exceptions keep in C beside their arguments."""
+"""Attributes that some builtin exceptions keep in C beside their arguments."""
 _told = False
 # Past what a class makes of these names.
 ARGUMENTS: Any = BaseException.__dict__["args"]
@@ -86,7 +86,7 @@ def _state_names(base: type) -> tuple[str, ...]:
 
 
 def state_of(base: type, value: object) -> tuple[object, ...] | None:
-    """What a builtin exception keeps in C beside its arguments; None where it keeps nothing."""
+    """Return the state that a builtin exception keeps in C beside its arguments; None if there is none."""
     names = _state_names(base)
     if not names:
         return None

@@ -218,7 +218,7 @@ def _zoned(unit: object, zone: object) -> object:
     from datetime import tzinfo
 
     if not isinstance(zone, tzinfo):
-        raise TypeError("a time zone that is none")
+        raise TypeError("not a time zone")
     if not one_of(unit, *UNITS):
         raise ValueError("an unknown unit")
     found = pd.DatetimeTZDtype(unit, zone)
@@ -246,7 +246,7 @@ def _sparse(text: object, fill: object) -> object:
     if not is_column_dtype(dtype):
         raise ValueError("a sparse array of an impossible type")
     if not _is_fill(fill):
-        raise TypeError("a fill value that is none")
+        raise TypeError("not a fill value")
     found = pd.SparseDtype(dtype)
     found._fill_value = fill
     return found
@@ -398,7 +398,7 @@ def _times(values: object, kind: str, decoder: Decoder) -> Array:
 def _with_freq(found: Any, freq: object) -> object:
     if freq is not None:
         if not isinstance(freq, pd.offsets.BaseOffset):
-            raise TypeError("a frequency that is none")
+            raise TypeError("not a frequency")
         if hasattr(found, "_freq"):  # which arrays have in pandas 2 alone
             found._freq = freq
     return found
@@ -506,7 +506,7 @@ def _decode_texts(decoder: Decoder, dtype: Any, values: Any) -> object:
         raise TypeError("texts of another type")
     take_once(array, decoder)
     if array.dtype.kind != "O" or array.ndim != 1 or not _TEXTS.issuperset(map(type, array.tolist())):
-        raise TypeError("texts that are none")
+        raise TypeError("not texts")
     return dtype.construct_array_type()._simple_new(array, dtype)
 
 

@@ -34,7 +34,7 @@ class Shape:
         self.hidden: list[tuple[str, MemberDescriptorType]] = []
         """Slots of bases whose names a subclass gave to slots of its own."""
         self.dict: GetSetDescriptorType | MemberDescriptorType | None = None
-        """What gets and sets the ``__dict__``, where instances have one."""
+        """The descriptor of the ``__dict__``, if instances have one."""
         for owner in kind.__mro__:
             if owner in base.__mro__:
                 continue

@@ -1,8 +1,8 @@
 """Rows of pandas' frames and series: indexes and the arrays of the columns, with attributes and flags.
 
-A frame is written as the blocks in which pandas holds it, each the array of one column or of several of one
-type, so that ten thousand columns of numbers are one buffer. A class that derives from pandas' is a frame
-and what its instances hold besides.
+A frame is written as pandas' own blocks. A block is the array of one column, or of several columns of one
+type, so ten thousand columns of numbers are one buffer. An instance of a subclass is a frame and its further
+attributes.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def _decode_frame(row: Row, decoder: Decoder) -> object:
         for values, start, step in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
     ]
     decoder.again("columns", columns, count)
-    # What was checked above bounds the sum; only then is memory taken for it.
+    # The checks above bound the sum; memory is taken only after them.
     if sum(wide for _, _, wide in blocks) != count:
         raise ValueError("columns that do not fit their names")
     seen = np.zeros(count, bool)

@@ -52,7 +52,7 @@ __all__ = [
 
 FLAT = ATOMS - {bytes}
 _getstate_of_object = object.__getstate__
-_EXACT = frozenset({str, type(None)})  # of which equal ones are the same
+_EXACT = frozenset({str, type(None)})  # equal values of these types are interchangeable
 _FEW = 8
 _BY_NAME = (type, BuiltinFunctionType, ModuleType)
 _UNSHARED = (tuple, frozenset, FunctionType, MethodType, CodeType, *_BY_NAME)
@@ -163,7 +163,7 @@ def slots_of(kind: Any) -> tuple[tuple[str, Any], ...]:
 
 @lru_cache(maxsize=4096)
 def dict_of(kind: type) -> Any:
-    """What gives the ``__dict__`` of an instance, past a property of that name; None where there is none."""
+    """Return the ``__dict__`` descriptor of a class, past a property of that name; None if it has none."""
     for base in kind.__mro__:
         held = base.__dict__.get("__dict__")
         if isinstance(held, (GetSetDescriptorType, MemberDescriptorType)):
@@ -395,7 +395,7 @@ class Comparison:
         return None
 
     def _copied(self, a: Any, b: Any, trail: Trail) -> str | None:
-        """What an object of the standard library gives to be copied."""
+        """Return the copy form of an object of the standard library."""
         mine, its = parts_of_copy(a), parts_of_copy(b)
         if mine is None or its is None or len(mine) != len(its):
             return None if mine is its else "it came back with other parts"

@@ -156,28 +156,28 @@ _FORMATS = frozenset(
     }
 )
 _OWN = frozenset(vars(Image.new("1", (1, 1)))) | {"_exif", "_readonly", "_category", "pyaccess", "readonly"}
-"""What Pillow keeps in the ``__dict__`` of every image."""
+"""Names that Pillow keeps in the ``__dict__`` of every image."""
 _OF_FILES = _OWN | {
     *("fp", "_fp", "filename", "tile", "map", "decoderconfig", "decodermaxblock", "_exclusive_fp", "png"),
     *("_min_frame", "_exif_offset", "_decoder", "rawmode", "_close_exclusive_fp_after_loading", "icclist"),
     *("_frame_palette", "_frame_transparency", "dispose", "dispose_extent", "disposal_method", "_n_frames"),
     *("global_palette", "_prev_im", "codec", "_reduce"),
 }
-"""What Pillow keeps in that of an opened one, to read the file."""
+"""Names that Pillow keeps in the ``__dict__`` of an opened image, to read its file."""
 _NOTES = frozenset(
     {
         *("_text", "n_frames", "is_animated", "default_image", "private_chunks", "custom_mimetype"),
         *("bits", "layers", "layer", "_huffman_dc", "_huffman_ac", "quantization", "app", "applist"),
     }
 )
-"""What it notes about the file, and is plain data."""
+"""Names of Pillow's plain notes about the file."""
 _MAX_WORK = 1 << 31
 _LEAST_NOTES, _MOST_OF_NOTES = 1 << 16, 100
 """How long texts and profiles of a file may be: so many bytes, and so many for each of the file's."""
 
 
 def _check_closed(value: Any, encoder: Encoder) -> None:
-    """Refuse a closed image, in which Pillow has put an error in the place of the pixels."""
+    """Refuse a closed image: Pillow has replaced its pixels by an error."""
     held = vars(value).get("_im")
     fp, frames = vars(value).get("fp"), vars(value).get("_fp")
     opened = isinstance(value, ImageFile.ImageFile)

@@ -1,4 +1,4 @@
-"""What holds of rows: one table by which the encoder knows what can be read, and the decoder what cannot.
+"""The rules for rows: one table, by which the encoder knows readable rows and the decoder checks them.
 
 A row of a scalar consists of atoms of certain types. A row of a plain container can be read whatever stands
 in it. The decoder refuses a row of a scalar that is otherwise. The encoder may make one, since values of the
@@ -66,7 +66,7 @@ def is_doubtful(row: list[Any]) -> bool:
 
 
 def any_doubtful(tag: int, columns: Iterable[Iterable[Any]], rows: Iterable[list[Any]]) -> bool:
-    """Whether one of several rows of one tag is; ``columns`` are the fields in which they differ."""
+    """Whether the rule holds for several rows of one tag; ``columns`` are their differing fields."""
     if tag in _SURE:
         return False
     if tag not in FIELDS:

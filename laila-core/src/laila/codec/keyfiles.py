@@ -1,6 +1,6 @@
-"""Files and folders of keys are trusted as ssh trusts its own: what others own or may write to is not.
+"""Files and folders of keys are trusted by ssh's rules: not if others own them or may write to them.
 
-Whoever can put a key into the folder decides what is signed and what is run here. So the ``secrets``
+Somebody who can put a key into the folder decides what is signed and what is run here. So the ``secrets``
 directory, the folder of the keys in it, and each key must belong to this user, or to root, and nobody else
 may write there; a key must not be readable by others either.
 """
@@ -50,7 +50,7 @@ def check(path: Path, found: os.stat_result, ring: str, *, private: bool = False
 
 
 def read(path: Path, ring: str, *, private: bool = True) -> str:
-    """Return what is in a file of the keys' folder, one that others must not read where it is ``private``.
+    """Return the content of a file of the keys' folder; others must not read it if it is ``private``.
 
     Raises:
         SecretError: it is not to be trusted. What the system raises comes through.

@@ -29,7 +29,7 @@ _told: set[tuple[type, str]] = set()
 
 
 def may_be_left_out(owner: Any, copy: Any, name: str) -> bool:
-    """Whether ``copy``, in which the attribute ``name`` is another, is still what the class promises."""
+    """Whether ``copy`` still keeps the class's promise although its attribute ``name`` differs."""
     kind: Any = type(owner)
     if name[:1] == "_" or _is_computed(kind, name):
         return True
@@ -80,7 +80,7 @@ def parts_of_copy(obj: Any) -> list[Any] | None:
     if type(reduced) is not tuple:
         return None
     state = reduced[2] if len(reduced) > 2 else None
-    if type(state) is tuple:  # in which a dict of attributes is None, or empty since somebody looked at it
+    if type(state) is tuple:  # its dict of attributes is None, or empty because somebody looked at it
         state = tuple(None if type(part) is dict and not part else part for part in state)
     return [*reduced[1], state]
 
@@ -90,7 +90,7 @@ def _package(kind: type) -> str:
 
 
 def _owner(kind: type, *names: str) -> tuple[type, str]:
-    """The class from which a ``kind`` has the first of these methods, and the name of that."""
+    """Return the class that gives ``kind`` the first of these methods, and the method's name."""
     return next(
         (
             (base, name)

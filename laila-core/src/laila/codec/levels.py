@@ -1,9 +1,9 @@
-"""Two graphs of objects compared a level at a time: what most payloads need no walk for.
+"""Two graphs of objects compared a level at a time: most payloads then need no walk.
 
 Objects of one class that lie on one level are compared together: their contents and attributes become
-columns, which are compared in C where they hold plain values, and are the next level where not. What has no
-columns, such as sets, is compared by itself, as :mod:`laila.codec.graphs` does. Nothing here knows a place:
-whoever is told that two graphs may differ asks :func:`laila.codec.graphs.difference` what differs, and where.
+columns, which are compared in C where they hold plain values, and are the next level where not. Values
+without columns, for example sets, are compared alone by :mod:`laila.codec.graphs`. This module does not know
+places: if two graphs may differ, :func:`laila.codec.graphs.difference` says what differs, and where.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class _Levels(Comparison):
             try:
                 self._put(list(map(slot.__get__, mine)), list(map(slot.__get__, its)))
             except AttributeError:
-                return False  # one that is not set
+                return False  # it is not set
         give = dict_of(kind) if kind.__dictoffset__ else None
         if give is None:
             return True
@@ -235,9 +235,9 @@ class _Levels(Comparison):
         found = dict(zip(map(id, own), others, strict=True))
         back = dict(zip(map(id, others), own, strict=True))
         if min(len(found), len(back)) < len(own):
-            return False  # one that two of them have
+            return False  # two of them share it
         if not self._there.keys().isdisjoint(found) or not self._back.keys().isdisjoint(back):
-            return False  # one that something else has, too
+            return False  # another object shares it
         self._there.update(found)
         self._back.update(back)
         self._dicts.update(found)

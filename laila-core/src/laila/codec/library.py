@@ -74,7 +74,7 @@ def _encode_proxy(value: MappingProxyType[Any, Any], encoder: Encoder) -> Row:
 
 def _decode_proxy(row: Row, decoder: Decoder) -> object:
     (mapping,) = only(row, 1)
-    return MappingProxyType(mapping)  # type: ignore[arg-type]  # it raises TypeError for what is none
+    return MappingProxyType(mapping)  # type: ignore[arg-type]  # raises TypeError for other types
 
 
 def _encode_record(value: Any, encoder: Encoder) -> Row:

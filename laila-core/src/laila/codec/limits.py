@@ -23,7 +23,7 @@ __all__ = ["CHEAP", "MAX_NESTING", "KeyBudget", "work_allowed", "work_of_range"]
 MAX_NESTING = 500
 """How deep values may nest that Python frees or hashes by recursion in C, such as slices and deques."""
 _LEAST_WORK, _WORK_A_BYTE, _MAX_WORK = 1_000_000, 400, 50_000_000
-"""What the keys of a payload may take to hash and compare, in fields: so many in any case, so many a byte
+"""The limit for hashing and comparing the keys of a payload, in fields: so many in any case, so many a byte
 of the blob, never more than about a second's work."""
 _MAX_EQUAL = 1000
 """How many keys of one mapping may have the same hash: each is compared with all others."""
@@ -50,7 +50,7 @@ def work_of_range(start: int, stop: int, step: int) -> int:
 
 
 class KeyBudget:
-    """What hashing and comparing the keys and members of one payload may cost. One for each walk.
+    """The budget for hashing and comparing the keys and members of one payload. One for each walk.
 
     ``allowed`` is what :func:`work_allowed` gives; None while the size is not known, as in writing, where
     ``spent`` is looked at in the end.

@@ -24,7 +24,7 @@ _FIRST = 200
 
 
 class Lookahead(Shortcuts):
-    """What looks for objects to be pickled together."""
+    """Looks for objects that must be pickled together."""
 
     def ahead(self, most: int) -> list[object]:
         """Up to ``most`` objects that the walk will meet soon, and that are pickled.

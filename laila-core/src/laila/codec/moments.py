@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["UNITS"]
 
 UNITS = {"s": 7, "ms": 8, "us": 9, "ns": 10}
-"""The units of pandas' times, and the numbers by which numpy and pandas know them."""
+"""The units of pandas' times, and their numbers in numpy and pandas."""
 _CONSTANTS = (pd.NaT, pd.NA)
 _NUMBERS = (int, float, pd.Timestamp, pd.Timedelta)
 _FEW = 8
@@ -51,10 +51,10 @@ def _encode_timestamp(value: Any, encoder: Encoder) -> Row:
 def _decode_timestamp(row: Row, decoder: Decoder) -> object:
     number, unit, zone, fold = only(row, 4)
     if zone is not None and not isinstance(zone, tzinfo):
-        raise TypeError("a time zone that is none")
+        raise TypeError("not a time zone")
     found: Any = pd.Timestamp._from_value_and_reso(expect(number, int), UNITS[expect(unit, str)], zone)
     if type(found) is not pd.Timestamp:
-        raise ValueError("a timestamp that is none")
+        raise ValueError("not a timestamp")
     if found.fold != expect(fold, int):
         if fold not in (0, 1):
             raise ValueError("an impossible fold")
@@ -71,7 +71,7 @@ def _decode_timedelta(row: Row, decoder: Decoder) -> object:
     number, unit = only(row, 2)
     found: object = pd.Timedelta._from_value_and_reso(expect(number, int), UNITS[expect(unit, str)])
     if type(found) is not pd.Timedelta:
-        raise ValueError("a duration that is none")
+        raise ValueError("not a duration")
     return found
 
 
@@ -86,7 +86,7 @@ def _decode_period(row: Row, decoder: Decoder) -> object:
         raise TypeError("a period without a frequency")
     found: object = pd.Period(ordinal=expect(ordinal, int), freq=freq)
     if type(found) is not pd.Period:
-        raise ValueError("a period that is none")
+        raise ValueError("not a period")
     return found
 
 
@@ -142,7 +142,7 @@ def _encode_offset(value: Any, encoder: Encoder) -> Row:
     fields = _fields_of(value, encoder)
     try:
         arguments = _arguments(name, fields)
-        # What those of other classes are given they have as an attribute; this one makes something of it.
+        # Other classes keep their argument as an attribute; this class changes it.
         same = kind is not pd.DateOffset or bool(kind(**arguments) == value)
     except (TypeError, ValueError, KeyError, AttributeError):
         same = False
@@ -182,7 +182,7 @@ def _decode_offset(row: Row, decoder: Decoder) -> object:
 
 
 def _arguments(name: object, fields: Row) -> dict[str, Any]:
-    """What the class of an offset is called with. Raises what says that it is none of laila's."""
+    """Return the arguments for the class of an offset. Raises an error for an unknown class."""
     kind = _OFFSETS[expect(name, str)]
     if kind is pd.DateOffset:
         n, normalize, parts = fields

@@ -376,7 +376,7 @@ def _dict_of(value: object, shape: Shape) -> dict[Any, object]:
 
 
 def fields_of(value: object, shape: Shape, encoder: Encoder) -> tuple[Row | tuple[object, ...] | None, Row]:
-    """What is odd about the attributes of ``value``, or None; and their names and values in turn.
+    """Return the oddities of the attributes of ``value``, or None; then their names and values in turn.
 
     Odd is a tuple of three: the names of expected fields that are not set; the names of attributes that are
     no
@@ -458,7 +458,7 @@ def _forget_hash(pairs: Row) -> None:
 
 
 def _is_harmless(name: str, value: object, kind: type) -> bool:
-    """Whether an attribute that is no field may be set without a signature all the same.
+    """Whether an attribute that is not a field may still be set without a signature.
 
     It says of what generic alias an instance was made, or is a note on an exception.
     """
@@ -537,7 +537,7 @@ def _odd(odd: object, decoder: Decoder) -> tuple[tuple[str, ...], tuple[str, ...
     for names in (unset, extra):
         decoder.again("names", names, 10 * len(names or ()))
         if names is not None and not {str}.issuperset(map(type, expect(names, tuple))):
-            raise TypeError("names that are none")
+            raise TypeError("not names")
     return unset or (), extra or (), whole
 
 

@@ -66,7 +66,7 @@ class Span:
 
 
 def groups(spans: Sequence[Span]) -> list[list[Span]]:
-    """The groups of two and more arrays that share memory, each in the order in which they were given."""
+    """Return the groups of two or more arrays that share memory, each in the given order."""
     found = []
     for cluster in _touching(spans):
         parts = [cluster]

@@ -37,7 +37,7 @@ INLINE_BYTES = 64 * 1024
 """Bytes objects from this size on are kept out of band, as buffers."""
 
 ATOMS = frozenset({type(None), bool, int, float, str, bytes})
-"""What one MessagePack object carries exactly (bytes while short, ints within 64 bits)."""
+"""Types that one MessagePack object carries exactly (short bytes, ints within 64 bits)."""
 _CONTAINERS = frozenset({list, dict})
 _FLAT = ATOMS - {bytes}
 _PLAIN = ATOMS | _CONTAINERS
@@ -52,7 +52,7 @@ class _Packers(thread_local):
         self.renew()
 
     def renew(self) -> None:
-        """Make new packers: one that packed something large would keep as much memory for ever."""
+        """Make new packers: a packer that packed something large would keep its memory for ever."""
         self.strict = msgpack.Packer(strict_types=True).pack
         # Lone surrogates are refused by strict UTF-8; only a text that has one pays for this second way.
         self.surrogates = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass").pack
@@ -99,7 +99,7 @@ def sort_packed(values: Sequence[Any]) -> list[Any]:
 
 
 def check_unique_keys(tree: bytes) -> None:
-    """Raise ``ValueError`` for a map in which a key stands twice, as rows do. Slow: a call for each map."""
+    """Raise ``ValueError`` for a map that has a key twice. Slow: one call for each map."""
     msgpack.unpackb(tree, strict_map_key=False, object_pairs_hook=_unique, unicode_errors="surrogatepass")
 
 

@@ -1,4 +1,4 @@
-"""What one encoding has written and noted so far, and what the encoders of types ask it for."""
+"""The state of one encoding, and the functions that the encoders of types use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RESERVED = Buffer(memoryview(b""))
 
 
 class Recorder:
-    """What encoders of types are given; what does the walk derives from it."""
+    """The interface for encoders of types; the walk derives from it."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Recorder:
         self.doubtful = False
         """Whether a row was written that is only known to be readable once it was read."""
         self.notes: dict[object, Any] = {}
-        """What the encoders of types note for the rest of the walk."""
+        """Notes of the encoders of types for the rest of the walk."""
         self.names: dict[type, str] = {}
         """How the tree calls the classes that were met."""
         self._encoders: dict[type, EncodeFunction] = {}
@@ -79,7 +79,7 @@ class Recorder:
         self._alive: list[object] = []  # ids stay unique only while their objects live
         self._stack: list[Frame] = []
         self.root: object = None
-        """What is encoded."""
+        """The payload."""
         self.roots: dict[int, object] = {}
         """By row: what was pickled."""
         self._kept_out: dict[int, object] = {}
@@ -94,7 +94,7 @@ class Recorder:
         self.together = False
         """Whether some were."""
         self.taken: object = None
-        """What a collector was busy with last."""
+        """The object that a collector worked on last."""
         self.whole_dicts = whole_dicts
         """Whether the ``__dict__`` of objects are rows of their own, since some are shared."""
         self._collectors: dict[type, Any] = {}

@@ -42,7 +42,7 @@ def packed_numbers(numbers: Sequence[int]) -> bytes:
 
 def unpacked_numbers(data: object) -> array[int]:
     if type(data) is not bytes or len(data) % _WIDTH:
-        raise ValueError("numbers of rows that are none")
+        raise ValueError("not numbers of rows")
     numbers = array("I")
     numbers.frombytes(data)
     return _swapped(numbers)
@@ -70,7 +70,7 @@ def compact(row: Row) -> Row | None:
 
 
 def compact_known(row: Row, known: Sequence[int | None]) -> Row | None:
-    """What :func:`compact` gives for ``row`` with references to the rows ``known``, None for what is none."""
+    """Return :func:`compact` of ``row``; ``known`` are the rows of its references, None for other fields."""
     count = len(row) - known.count(None)
     if count < MANY or len(row) <= MANY:
         return None

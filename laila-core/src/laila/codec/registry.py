@@ -39,7 +39,7 @@ REGISTRABLE: dict[EncodeFunction, Callable[[type], bool]] = {}
 QUICK: set[EncodeFunction] = set()
 """Encoders that need no frame of the walk: they make no pickles."""
 PARTS: dict[type, Callable[[Any], tuple[object, ...] | None]] = {}
-"""Exact type to what gives the parts that an instance is made of, by which two are compared."""
+"""Exact type to a function that gives the parts of an instance; two instances are compared by them."""
 DECODERS: dict[int, DecodeFunction] = {}
 """Tag to the function that rebuilds a value from its row, references resolved."""
 
@@ -207,7 +207,7 @@ class Changes:
         self.defaults: dict[str, object] = {}
 
     def copy(self) -> Changes:
-        """Another one that says the same."""
+        """Return an equal copy."""
         other = Changes()
         other.renamed.update(self.renamed)
         other.removed |= self.removed
@@ -296,7 +296,7 @@ def register_type(
 
 
 def changes_of(cls: type) -> Changes:
-    """What was told about the past of ``cls``."""
+    """Return the registered changes of ``cls``."""
     found = _changes.get(cls)
     if found is None and (visitors := _elsewhere()) is not None:
         found = visitors.changes_of(cls)
@@ -353,7 +353,7 @@ def known_type(name: str) -> type | None:
 
 
 def load_for(module: str) -> None:
-    """Load what knows the types of the library that ``module`` belongs to, where there is such."""
+    """Load the codec module for the library of ``module``, if there is one."""
     known = _MODULES.get(module.partition(".")[0])
     if known is not None and (known in _OF_PYTHON or module.partition(".")[0] in sys.modules):
         try:

@@ -118,15 +118,15 @@ def content_hash(row: Row) -> bytes:
 
 
 def hashes_of(rows: list[Row]) -> list[bytes]:
-    """:func:`content_hash` of many rows, none of which is a set."""
+    """Return the :func:`content_hash` of many rows without sets."""
     return list(map(xxh3_128_digest, pack_each(rows)))
 
 
 class RowWriter:
-    """The rows of one tree, in the order in which they are written.
+    """The rows of one tree, in the order of writing.
 
-    ``keep`` holds on to the rows themselves, which :meth:`tree` then orders by content: what has sets of
-    several rows needs that, since the order in which a set is walked says nothing.
+    ``keep`` keeps the rows themselves, and :meth:`tree` then orders them by content. Trees with sets of
+    several rows need that, because the order of a set means nothing.
     """
 
     def __init__(self, *, keep: bool) -> None:
@@ -176,7 +176,7 @@ class RowWriter:
         depths: list[int],
         refers: dict[int, int],
     ) -> list[int]:
-        """File rows of immutable values of one type, none of which refers to another; return the indexes.
+        """Add rows of immutable values of one type that do not refer to each other; return the indexes.
 
         ``merged`` says which may merge with equal ones, and ``refers``, by id, the rows of what is no atom.
         Neighbours of one size become runs.
@@ -208,7 +208,7 @@ class RowWriter:
         return indexes
 
     def write_ints(self, values: list[int]) -> list[int]:
-        """File the rows of ints beyond 64 bits, each of which is given once; return the indexes."""
+        """Add the rows of distinct ints beyond 64 bits; return the indexes."""
         known, count = self._ints, len(self.depths)
         new = values
         if not known.keys().isdisjoint(values):
@@ -308,7 +308,7 @@ def _references(row: Row) -> list[ExtType]:
 def _order_by_content(
     rows: list[Row], root: int, buffers: list[Buffer]
 ) -> tuple[list[bytes], list[Buffer], dict[int, int]]:
-    """Number rows and buffers anew, so that nothing depends on the order in which a set was walked.
+    """Number rows and buffers anew, so that nothing depends on the order of walking a set.
 
     Takes the rows as a walk left them; what ``root`` does not lead to is left out. Returns them packed,
     the buffers, and the numbers that the rows have now.

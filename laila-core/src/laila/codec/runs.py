@@ -42,7 +42,7 @@ def run_row(places: Sequence[int], constants: Row, columns: Sequence[Any]) -> Ro
 
 
 def packed_column(column: Row, known: dict[int, int]) -> object:
-    """A column as a run has it: a list of atoms, the bytes of references, or a map for one that has both.
+    """Return the column of a run: a list of atoms, the bytes of references, or a map if it has both.
 
     Args:
         column: The fields.
@@ -53,7 +53,7 @@ def packed_column(column: Row, known: dict[int, int]) -> object:
     numbers = list(map(known.get, map(id, column)))
     atoms = numbers.count(None)
     if not atoms:
-        return packed_numbers(numbers)  # type: ignore[arg-type]  # none of which is None
+        return packed_numbers(numbers)  # type: ignore[arg-type]  # all of them are numbers
     if atoms == len(column):
         return column
     places = [place for place, number in enumerate(numbers) if number is not None]
@@ -69,7 +69,7 @@ def _column(packed: Any, find: Callable[[int], Any]) -> Row:
     if type(packed) is bytes:
         return list(map(find, unpacked_numbers(packed)))
     if type(packed) is not dict or len(packed) != 1:
-        raise TypeError("a column that is none")
+        raise TypeError("not a column")
     ((where, fields),) = packed.items()
     indexes, *others = fields
     numbers, places = unpacked_numbers(indexes), unpacked_numbers(where)
@@ -117,7 +117,7 @@ class _Rows:
 
 
 class Columns(_Rows):
-    """What is to be written of objects of one type."""
+    """The data to write for objects of one type."""
 
     __slots__ = ("objects",)
 
@@ -130,7 +130,7 @@ class Columns(_Rows):
 
 
 class Run(_Rows):
-    """What a run says; ``find`` gives what a reference in a column stands for."""
+    """The contents of a run; ``find`` gives the object of a reference in a column."""
 
     __slots__ = ()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FEW", "SHORT", "SMALL", "SMALL_LEVELS", "Shortcuts"]
 
 SHORT = ATOMS - {bytes}
-"""What is an atom however large it is."""
+"""Types whose values are atoms of any size."""
 SMALL: dict[type, int] = {list: tags.LIST, tuple: tags.TUPLE, dict: tags.DICT}
 """The containers that are looked into, and the tags of their rows."""
 SMALL_LEVELS = 3
@@ -32,7 +32,7 @@ _SHORT_OR_TUPLE = SHORT | {tuple}
 
 
 class Shortcuts(Together):
-    """What writes small values at once."""
+    """Writes small values at once."""
 
     def _tuples(self, row: Row) -> dict[int, int] | None:
         """Write all tuples in ``row``, whose other fields are atoms, if these hold nothing but short atoms.
@@ -60,7 +60,7 @@ class Shortcuts(Together):
         return known
 
     def _small(self, value: Any, kind: type, level: int) -> int | None:
-        """Write a list, tuple or dict of atoms, or of a few levels of such, without frames.
+        """Write a list, tuple or dict of atoms, a few levels deep, without frames.
 
         None for any other, and then what was written is what frames would have written first.
         """

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Pickled", "encode_cycle", "encode_pickled", "order_key"]
 
 _PROTOCOL = 5
-# What has no identity that anybody could miss.
+# Types whose values have no identity that anybody could miss.
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, type(Ellipsis), type(NotImplemented)})
 _ENOUGH = 64
 _LONG_TEXT = 100
@@ -98,10 +98,10 @@ def _encode(value: object, encoder: Encoder, how: str) -> Row:
         raise
     except Exception as error:  # a class may raise anything; it is told as the cause
         if pickler.outermost < encoder.position:
-            raise Cycle(pickler.outermost) from error  # whoever contains it may well be picklable
+            raise Cycle(pickler.outermost) from error  # the object that contains it may still be picklable
         if isinstance(error, LailaError):
             raise
-        # What was met last is what failed, as a rule; say where it is.
+        # The object that was met last has usually failed; say where it is.
         last = next(reversed(pickler.own.values()), value)
         below = path_to(value, last)
         if below is None:
@@ -288,7 +288,7 @@ def _pickler(base: type) -> Any:
 
 
 def _reduce_array(obj: object) -> tuple[object, ...] | None:
-    """What pickle makes of an array or tensor with attributes or a gradient, which its own method forgets."""
+    """Return the pickle form of an array or tensor with attributes or a gradient, without losing them."""
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None and hasattr(numpy, "ndarray") and isinstance(obj, numpy.ndarray):
         from laila.codec.arrayclasses import reduce_subclass
@@ -321,7 +321,7 @@ def _holds_objects(obj: Any) -> bool:
 
 
 def _reduce_exception(error: BaseException) -> tuple[object, ...] | None:
-    """What pickle makes of an exception, with cause, context and notes; None where it has none of its own."""
+    """Return the pickle form of an exception with cause, context and notes; None if it needs none."""
     notes = getattr(error, "__notes__", None)  # which a class that reduces in a way of its own leaves out
     links = (error.__cause__, error.__context__, notes)
     if not error.__suppress_context__ and all(link is None for link in links):
@@ -345,7 +345,7 @@ def _set_exception(error: BaseException, state: tuple[Any, tuple[Any, ...]]) -> 
 
 
 def _reduce_own_attributes(mapping: Any) -> tuple[object, ...] | None:
-    """What pickle makes of a dict that is its own ``__dict__``, which pickle would make two dicts."""
+    """Return the pickle form of a dict that is its own ``__dict__``; pickle would make two dicts."""
     reduced = mapping.__reduce_ex__(_PROTOCOL)
     if type(reduced) is not tuple or len(reduced) != 5 or reduced[2] is not mapping:
         return None
@@ -364,7 +364,7 @@ class _EnoughError(Exception):
 def order_key(member: object) -> list[str]:
     """What orders the members of a set that are pickled: the first types and atoms that a pickle meets.
 
-    The same in every process, as far as it goes; members that it does not tell apart may come in any order.
+    The order is equal in every process. Members that it does not distinguish may come in any order.
     """
     import cloudpickle
 

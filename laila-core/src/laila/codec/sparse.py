@@ -147,7 +147,7 @@ def _check_dict(shape: tuple[int, ...], state: State) -> None:
 def expect_dtype(value: object) -> None:
     """Raise ``TypeError`` unless ``value`` is a dtype."""
     if not isinstance(value, np.dtype):
-        raise TypeError("a dtype that is none")
+        raise TypeError("not a dtype")
 
 
 def _encode_sparse(value: Any, encoder: Encoder) -> Row:

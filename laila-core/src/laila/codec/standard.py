@@ -129,7 +129,7 @@ def _clock(value: time | datetime) -> Row:
 
 def _zone(value: object) -> tzinfo | None:
     if value is not None and not isinstance(value, tzinfo):
-        raise TypeError("a time zone that is none")
+        raise TypeError("not a time zone")
     return value
 
 
@@ -173,7 +173,7 @@ def _encode_zone(value: ZoneInfo, encoder: Encoder) -> Row:
         encoder.refuse(
             "a ZoneInfo that was read from a file, whatever its key says; use ZoneInfo(key)", error
         )
-    # Of two objects for one zone, as a cleared cache leaves them, one may be the common one.
+    # After a cache was cleared there are two objects for one zone, and one may be the shared one.
     if common and encoder.notes.setdefault((tags.ZONE, value.key), value) is value:
         return [tags.ZONE, value.key]
     # One beside the one that everybody gets: two datetimes in it and in that one are not subtracted by the

@@ -153,7 +153,7 @@ def _field(message: bytes, table: int, number: int) -> int:
 
 
 def _by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
-    """Remember what a function gives for types, but for those of users: not all of them can be hashed."""
+    """Cache the results of a function for types, except users' types, which may not be hashable."""
     known = lru_cache(maxsize=1024)(function)
 
     def call(kind: Any) -> T:
@@ -167,7 +167,7 @@ def _by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
 
 @_by_type
 def _extensions(kind: Any) -> tuple[str, ...] | None:
-    """The names of the extensions in a type; None for one that laila does not write."""
+    """Return the names of the extensions in a type; None for a type that laila does not write."""
     names: set[str] = set()
     return tuple(sorted(names)) if _is_known(kind, names) else None
 

@@ -75,7 +75,7 @@ def encode_kind(value: torch.Tensor, encoder: Encoder) -> Row:
             "store the tensors that it is made of"
         )
     flags = (4 if value.requires_grad else 0) | (8 if type(value) is torch.nn.Parameter else 0)
-    # What a nested tensor has in its __dict__ is how it is made.
+    # The __dict__ of a nested tensor says how it is made.
     attributes = dict(value.__dict__) if type(value) in (torch.Tensor, torch.nn.Parameter) else {}
     sign_attributes(type(value), attributes, encoder)
     return [tags.COMPOUND_TENSOR, kind, flags, gradient_of(value, encoder), attributes or None, *parts]
@@ -269,7 +269,7 @@ def set_tensor_state(found: torch.Tensor, state: tuple[torch.Tensor | None, dict
 
 
 def reduce_tensor(value: torch.Tensor) -> tuple[object, ...] | None:
-    """What pickle makes of a tensor with a gradient or attributes; None where torch's way keeps all."""
+    """Return the pickle form of a tensor with a gradient or attributes; None if torch keeps all."""
     kind = type(value)
     plain = kind in (torch.Tensor, torch.nn.Parameter) or is_plain_tensor_class(kind)
     if not plain or not value.is_leaf or value._backward_hooks:

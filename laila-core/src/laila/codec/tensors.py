@@ -188,7 +188,7 @@ class _Memory:
             return Buffer(_octets(piece.clone() if alone else piece.cpu()))
         memory = torch.zeros(nbytes, dtype=torch.uint8)
         for span, (offset, strides) in zip(group, places, strict=True):
-            # What repeats along an axis is taken once.
+            # Items that repeat along an axis are taken once.
             shape = tuple(
                 1 if step == 0 else count for step, count in zip(span.strides, span.shape, strict=True)
             )
@@ -240,8 +240,8 @@ def sizes(value: object) -> tuple[int, ...]:
 def plain_tensor(value: object) -> torch.Tensor:
     """``value`` if it is a tensor of the CPU and of no subclass, with no item that is there many times.
 
-    Else raises ``TypeError`` or ``ValueError``. What looks at all items of a tensor out of a blob asks here
-    first: strides can make a few bytes look like many.
+    Otherwise raises ``TypeError`` or ``ValueError``. Code that looks at all items of a blob's tensor calls
+    this first: strides can make a few bytes look like many.
     """
     found = expect(value, torch.Tensor)
     if found.layout != torch.strided or found.is_meta or found.requires_grad:
@@ -328,7 +328,7 @@ def _new_storage(data: memoryview, place: torch.device) -> torch.UntypedStorage:
 def _device(text: str) -> torch.device:
     """The device of that name where it exists, else the CPU.
 
-    Raises what torch raises for a name that is none.
+    Raises torch's error for an invalid name.
     """
     device = torch.device(text)
     if device.type in ("cuda", "xpu", "mps"):

@@ -1,10 +1,10 @@
 """Many values of one container encoded together: a step in Python for each costs more than all the rest.
 
-What stands in a wide row is taken a type at a time, with what it holds, some levels down. Its fields become
-columns, and runs of rows (:mod:`laila.codec.runs`). Equal immutable values are merged, as they are always.
-Whatever is odd, or holds what is not to be taken so, is left for the walk, which knows places and cycles.
+The values of a wide row are taken a type at a time, with their contents, some levels down. Their fields
+become columns, and runs of rows (:mod:`laila.codec.runs`). Equal immutable values are merged, as they are
+always. The walk, which knows places and cycles, takes odd values and values that hold others.
 
-What is taken, and in which order, depends on contents alone, never on which equal immutable values are one
+The choice and order of these values depend on contents alone, never on which equal immutable values are one
 object: equal payloads have equal trees.
 """
 
@@ -42,7 +42,7 @@ _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
 
 class Together(Recorder):
-    """What takes many values at once."""
+    """Functions that take many values at once."""
 
     def write_many(
         self, fields: Sequence[Any], level: int = 0, unique: dict[int, Any] | None = None

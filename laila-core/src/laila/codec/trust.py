@@ -191,7 +191,7 @@ class Keyring:
     def _first(self, folder: Path) -> str:
         """Make the first key.
 
-        Of several processes that do so at once, all use the one that was linked first.
+        If several processes do so at once, all use the key that was linked first.
         """
         key = os.urandom(KEY_BYTES)
         key_id = self.key_id(key)
@@ -276,7 +276,7 @@ class Keyring:
         key = self.find(key_id)
         if key is None:
             here = ", ".join(str(entry["id"]) for entry in self.list()) or "none"
-            # What is no id may be a key, given in its place by mistake.
+            # A wrong id may be a key, given by mistake.
             which = shown(key_id) if _is_id(key_id) else "of such an id"
             raise SecretError(f"there is no key {which} here; known: {here}", name=self._ring)
         return f"{_EXPORTED} {key_id} {key.hex()}"
@@ -308,9 +308,9 @@ class Keyring:
 
 
 signing_keys = Keyring("keys", "LAILA_SECRET_KEY", b"laila signing key")
-"""What signs payloads that need code."""
+"""The keys that sign payloads that need code."""
 encryption_keys = Keyring("encryption", "LAILA_ENCRYPTION_KEY", b"laila encryption key")
-"""What the aes-gcm transformation uses unless it is given a key."""
+"""The keys that the aes-gcm transformation uses unless it gets a key."""
 
 
 def list_keys() -> list[dict[str, object]]:
@@ -341,7 +341,7 @@ _VALUE, _CODE = b"laila blob signature 1\0", b"laila code signature 1\0"
 def _mac(key: bytes, blob: Blob, key_id: str) -> bytes:
     import hmac
 
-    # What was signed as a value, such as a function that was stored, is not signed as code to be run.
+    # A stored value with a signature, for example a function, is not signed as code to run.
     state = hmac.new(key, _CODE if blob.key == CODE_KEY else _VALUE, "sha256")
     for part in blob.signed_parts(key_id):
         state.update(part)

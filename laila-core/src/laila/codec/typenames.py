@@ -1,6 +1,6 @@
 """Rows of types that are values, such as ``{"dtype": float}``, and of generic aliases, such as ``list[int]``.
 
-Only what laila knows is data: the builtin types, those of which it stores instances, and registered classes.
+Only known types are data: the builtin types, the types whose instances laila stores, and registered classes.
 Every other class is code, by its name: it is for :mod:`laila.codec.signed`.
 """
 
@@ -72,7 +72,7 @@ def _decode_type(row: Row, decoder: Decoder) -> object:
     found = _type_named(text)
     if found is None:
         decoder.demand_trust(text, registrable=True)
-        raise ValueError("a type that is none")
+        raise ValueError("not a type")
     return found
 
 
@@ -131,7 +131,7 @@ def _decode_alias(row: Row, decoder: Decoder) -> object:
     expect(kind, int)
     if len(args) > _MOST or not all(map(_is_simple, args)):
         raise TypeError("a generic alias of what is no type")
-    # What an alias says is compared and hashed part by part, and aliases may share parts.
+    # Aliases are compared and hashed part by part, and they may share parts.
     sizes: Any = decoder.shared.setdefault(("alias", "sizes"), {})
     size = 1 + sum(sizes.get(id(arg), 1) for arg in args)
     if size > _MOST_PARTS:

@@ -157,7 +157,7 @@ class Visitors:
         return self._names.get(cls)
 
     def changes_of(self, cls: type) -> Changes | None:
-        """What was told about the past of ``cls``."""
+        """Return the registered changes of ``cls``."""
         return self._changes.get(cls)
 
     def codec_of(self, cls: type) -> Codec | None:

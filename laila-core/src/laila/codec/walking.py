@@ -1,4 +1,4 @@
-"""What a walk keeps of each object that it is in, and what it raises to leave some."""
+"""The notes of a walk about each object on its path, and the exceptions that leave some of them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Cycle(Exception):
 
 
 class NotALeaf(Exception):
-    """What was to be a row in the midst of a pickle needs a pickle itself, or holds containers."""
+    """A row inside a pickle needs a pickle itself, or holds containers."""
 
 
 class Frame:

@@ -192,7 +192,7 @@ class Pool(Authored, Tier):
         return cls(**{"path": unquote(parts.path), **options})  # type: ignore[arg-type]
 
     def options(self) -> dict[str, object]:
-        """See :meth:`Component.options`; transformations are written down by name and public parameters."""
+        """Return the JSON-able constructor arguments; transformations by name and public parameters."""
         options = super().options()
         if self._transformations is not None:
             options["transformations"] = self._transformations.snapshot()

@@ -100,7 +100,7 @@ class Node(TypingProtocol):
     def check(self, peer: str, request: Request) -> None:
         """Raise :class:`~laila.errors.PeerRefusedError` where the peer may not call the method at all.
 
-        For use before the arguments are read: ``request`` has none, but for what is plain text.
+        For use before the arguments are read: ``request`` has only plain text among its arguments.
         """
 
     def dispatch(self, peer: str, request: Request) -> object:

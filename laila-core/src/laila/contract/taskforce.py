@@ -205,9 +205,9 @@ class TaskForce(Authored, Component):
     def imap(self, tasks: Iterable[Callable[[], T]]) -> Iterator[Future[T]]:
         """Give the futures of ``tasks`` in order, submitting them lazily: ``tasks`` may be endless.
 
-        A bounded number of tasks (:attr:`look_ahead`) is under way at any time: one who does not wait for the
-        futures is held back. When ``tasks`` raises, the futures of what was submitted come first, then the
-        error. Giving up early cancels what has not been given out and not started.
+        A bounded number of tasks (:attr:`look_ahead`) is in progress at any time: the iterator blocks if the
+        caller does not wait for the futures. When ``tasks`` raises, the futures of submitted tasks come
+        first, then the error. Giving up early cancels tasks that were not given out and have not started.
         """
         self._refuse_if_shut_down()
         return self._imap(_each(tasks))

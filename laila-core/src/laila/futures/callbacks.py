@@ -140,8 +140,8 @@ class WithCallbacks(FutureBase[T_co]):
     def _listen(self, listener: Listener, *, first: bool = False) -> bool:
         """Have ``listener(self)`` called when this settles; False, and nothing is called, when it has.
 
-        ``first``: before all others, for what wakes somebody up and runs nothing else. A callback may wait
-        for the very one who sleeps here.
+        ``first``: before all others, for a listener that wakes a thread up and runs nothing else. A callback
+        may wait for the very thread that sleeps here.
         """
         fresh: list[Listener | Callback] = [listener]
         with mutex:

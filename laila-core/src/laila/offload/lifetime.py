@@ -31,7 +31,7 @@ _given_up = False
 
 
 def watch(taskforce: RemoteTaskForce) -> None:
-    """See to it that ``taskforce`` finishes its work at exit, and begins anew in a fork.
+    """Let ``taskforce`` finish its work at exit, and begin anew in a fork.
 
     Called when the engine's library was imported, and so after its own hooks were registered: hooks run in
     reverse.

@@ -386,7 +386,7 @@ class RemoteMemory(MemoryVerbs):
         missing_ok: bool = False,
         provenance: Mapping[str, object] | None = None,
     ) -> GroupFuture[Any]:
-        """See :meth:`laila.Manifest.memorize`; it goes as one batch."""
+        """Store a manifest with its new leaves in the peer's pool, as one batch."""
         check_batch_size(batch_size, READ_SIZE)
         note_provenance([manifest], provenance)
         choice = PoolChoice(pool_id, pool_nickname)
@@ -404,7 +404,7 @@ class RemoteMemory(MemoryVerbs):
         copy: bool = True,
         refresh: bool = False,
     ) -> GroupFuture[Any]:
-        """See :meth:`laila.Manifest.remember`; one request for each ``batch_size`` leaves."""
+        """Fetch every leaf of a manifest from the peer, with one request for ``batch_size`` leaves."""
         manifest.check_not_empty("remember")
         size, keys = check_batch_size(batch_size, READ_SIZE), list(manifest)
         options = _given(PoolChoice(pool_id, pool_nickname), refresh=refresh or None)
@@ -428,7 +428,7 @@ class RemoteMemory(MemoryVerbs):
         pool_nickname: str | None = None,
         batch_size: int | None = None,
     ) -> GroupFuture[Any]:
-        """See :meth:`laila.Manifest.forget`."""
+        """Delete a manifest and its leaves, for :meth:`laila.Manifest.forget`."""
         manifest.check_not_empty("forget")
         check_batch_size(batch_size, READ_SIZE)
         leaves = list(manifest)

@@ -71,7 +71,7 @@ class Plugin:
 
     @property
     def status(self) -> str:
-        """See :class:`PluginReport`."""
+        """The status of the plugin; :class:`PluginReport` lists the values."""
         if self.candidate.status:
             return self.candidate.status
         return "failed" if self.error else "available" if self.loaded is None else "loaded"

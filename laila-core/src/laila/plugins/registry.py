@@ -49,9 +49,10 @@ class Registry:
         return plugin.load()
 
     def resolve_class(self, class_name: str) -> type:
-        """Return the class of this name. Raises as :meth:`get`, and ``AttributeError`` for an unknown name.
+        """Return the class of this name. Raises ``AttributeError`` for an unknown name.
 
-        Made for a package's ``__getattr__``: a name that is none of a class costs no scan.
+        Raises the errors of :meth:`get`, too. Made for a package's ``__getattr__``: a name that cannot be a
+        class's costs no scan.
         """
         if not class_name.startswith("_"):
             own = (p for p in FIRST_PARTY if p.group == self.group and p.class_name == class_name)

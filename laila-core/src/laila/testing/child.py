@@ -85,7 +85,7 @@ def race(pool: Pool, keys: Sequence[str], racers: int, *, together: bool = False
 
 
 def read(pool: Pool, keys: Sequence[str]) -> list[bytes | None]:
-    """What another process reads under the keys."""
+    """Return the bytes that another process reads under the keys."""
     __tracebackhide__ = True
     process = _start(pool, "read", keys=list(keys))
     try:

@@ -24,7 +24,7 @@ _PREFIX = "Failed: promise broken: "
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker by which the suites are selected or left out."""
+    """Declare the marker that selects the suites or leaves them out."""
     config.addinivalue_line("markers", "conformance: a promise of laila's contract; the suites bear it")
 
 

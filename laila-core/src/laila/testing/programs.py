@@ -31,7 +31,7 @@ class Ended(NamedTuple):
 
     code: int
     errors: str
-    """What it wrote to its standard error."""
+    """The text that it wrote to its standard error."""
     seconds: float
     """From its start to its end."""
 

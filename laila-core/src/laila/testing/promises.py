@@ -133,7 +133,7 @@ def _open_files() -> set[str]:
             try:
                 found.add(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
             except OSError:
-                continue  # the descriptor by which the folder was listed
+                continue  # the descriptor that listed the folder
     except OSError:
         return set()
     return found

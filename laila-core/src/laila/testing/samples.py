@@ -93,13 +93,13 @@ def _buffer(view: memoryview) -> Buffer:
 
 
 def stored(pool: Pool, key: str) -> bytes | None:
-    """What the pool's backend has under ``key``, or None. Damage breaks a promise: nobody made any."""
+    """Return the stored bytes of ``key``, or None. Damage breaks a promise: nobody damaged anything."""
     __tracebackhide__ = True
     return _checked(key, pool._read(key))
 
 
 def stored_many(pool: Pool, keys: Sequence[str]) -> list[bytes | None]:
-    """The same for several keys, by one call."""
+    """Return the stored bytes of several keys, read by one call."""
     __tracebackhide__ = True
     found = pool._read_many(keys)
     promise(

@@ -65,18 +65,18 @@ class Recipe:
         **types: Types,
     ) -> None:
         self.name = name
-        """What stands in the blob: ``library.Class``, the same for ever."""
+        """The name in the blob: ``library.Class``. It never changes."""
         self.kind = kind
         self.take = take
-        """Gives the parts of an instance, or None for one that is more than they say."""
+        """Gives the parts of an instance, or None if the instance is more than its parts."""
         self.build = build
-        """Is given the decoder and the parts, whose types were checked; raises for what cannot be."""
+        """Takes the decoder and the parts, whose types were checked; raises for impossible parts."""
         self.cost = cost
-        """Counts what costs far more than its bytes in some parts: a blob has no more than a few hundred."""
+        """Counts the work of parts that cost far more than their bytes: a blob may have a few hundred."""
         self.types = tuple(types.values())
-        """Of each part the exact types that it may have; None where it may be any payload."""
+        """The exact types that each part may have; None for any payload."""
         self.labels = tuple(types)
-        """What errors call the parts."""
+        """The names of the parts in errors."""
 
 
 def add_recipe(recipe: Recipe) -> None:

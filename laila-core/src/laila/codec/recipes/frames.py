@@ -76,7 +76,7 @@ def _build_decimal(decoder: Decoder, precision: int, scale: int) -> object:
 def _level(dtype: Any) -> int:
     """How deep a type is nested. Raises ``ValueError`` where that is too deep, ``TypeError`` for no type."""
     if not isinstance(dtype, pl.DataType):
-        raise TypeError("a type that is none")
+        raise TypeError("not a type")
     level = 0
     inner: list[Any] = [dtype]
     while inner:
@@ -182,7 +182,7 @@ def _build_series(decoder: Decoder, name: str, dtype: Any, valid: Any, held: Any
     if valid is not None:
         decoder.again("valid", valid, valid.size >> 3)
         if valid.dtype != bool or valid.ndim != 1:
-            raise ValueError("a mask that is none")
+            raise ValueError("not a mask")
     found = _values(decoder, name, dtype, valid, held)
     if valid is not None:
         if len(found) != len(valid):
@@ -274,7 +274,7 @@ def _take_frame(value: Any) -> tuple[object, ...]:
 def _build_frame(decoder: Decoder, height: int, columns: list[Any]) -> object:
     decoder.again("frame", columns, _WORK * len(columns))
     if not 0 <= height < 1 << 32 or not {pl.Series}.issuperset(map(type, columns)):
-        raise TypeError("columns that are none")
+        raise TypeError("not columns")
     if any(len(held) != height for held in columns):
         raise ValueError("columns of another length")
     named = {held.name: held for held in columns}

@@ -42,7 +42,7 @@ def _variable(kind: Any) -> Recipe:
         if not isinstance(data, np.ndarray | pd.Index) or len(dims) != data.ndim:
             raise TypeError("a variable of what is no array")
         if dtype is not None and not isinstance(dtype, np.dtype):
-            raise TypeError("a type that is none")
+            raise TypeError("not a type")
         found = kind(dims, np.empty((0,) * len(dims)), fastpath=True)
         # Past the constructor, which makes times of objects.
         found._data = data if type(data) is np.ndarray else PandasIndexingAdapter(data, dtype)
@@ -91,7 +91,7 @@ def _coords(decoder: Decoder, plain: dict[Any, Any], indexes: list[Any]) -> Any:
     for kind, dim, held, notes, dtypes in indexes:
         decoder.check_keys([dim])
         if kind not in ("plain", "multi") or not isinstance(held, pd.Index) or type(notes) is not list:
-            raise TypeError("an index that is none")
+            raise TypeError("not an index")
         if isinstance(held, pd.MultiIndex) != (kind == "multi") or type(dtypes) is not dict:
             raise TypeError("an index of another kind")
         index = _INDEXES[kind](held, dim, *([dtypes] if kind == "multi" else dtypes.values()))

@@ -29,7 +29,7 @@ def _take(value: Any) -> tuple[object, ...] | None:
         attributes = {name: held for name, held in attributes.items() if name not in _FROZEN}
     own = ("graph", "_node", "_adj", *(("_succ", "_pred") if value.is_directed() else ()))
     for name in attributes:
-        # What networkx keeps besides are views of these, which it makes again.
+        # networkx's other attributes are views of these; it makes them again.
         if name not in own and name != _CACHE and not hasattr(type(getattr(kind, name, None)), "__get__"):
             return None
     if value.is_directed() and attributes["_succ"] is not attributes["_adj"]:

@@ -26,7 +26,7 @@ _SERIES = ("coef", "domain", "window", "_symbol")
 def _numbers(array: Any, length: int | None = None) -> Any:
     """``array``, where it is a row of numbers; else raise ``ValueError``."""
     if array.ndim != 1 or array.dtype.kind not in "biufcO" or (length is not None and len(array) != length):
-        raise ValueError("coefficients that are none")
+        raise ValueError("not coefficients")
     return array
 
 

@@ -32,7 +32,7 @@ _KINDS = (core.CompositeUnit, *_UNITS)
 
 
 _USUAL = {"serialize_method": time.Time(0.0, format="jd").info.serialize_method}
-"""What astropy itself notes of a column."""
+"""The attributes that astropy itself sets on a column."""
 
 
 # -- units
@@ -52,7 +52,7 @@ def _take_named(value: Any) -> tuple[object, ...] | None:
     try:
         return (value.name,) if _named(value.name) is value else None
     except (ValueError, TypeError):
-        return None  # one that a program defined
+        return None  # a program defined it
 
 
 def _take_composite(value: Any) -> tuple[object, ...] | None:
@@ -120,7 +120,7 @@ def _take_longitude(value: Any) -> tuple[object, ...] | None:
 
 def _build_longitude(decoder: Decoder, name: str | None, values: Any, unit: Any, wrap: float) -> object:
     if values.dtype.kind != "f" or not 0 <= wrap <= 360:
-        raise TypeError("a longitude that is none")
+        raise TypeError("not a longitude")
     decoder.again("quantity", values, values.size >> 3)
     made = coordinates.Longitude(values, unit, dtype=values.dtype, copy=False, wrap_angle=wrap * units.deg)
     return _with_name(made, name)
@@ -142,7 +142,7 @@ def _take_masked(value: Any) -> tuple[object, ...] | None:
 def _masked(kind: Any) -> Recipe:
     def build(decoder: Decoder, name: str | None, values: Any, mask: Any, unit: Any) -> object:
         if values.dtype.kind not in "biufc" or mask.dtype != bool or mask.shape != values.shape:
-            raise TypeError("masked numbers that are none")
+            raise TypeError("not masked numbers")
         decoder.again("quantity", values, values.size >> 3)
         if unit is not None:
             values = units.Quantity(values, unit, dtype=values.dtype, copy=False)
@@ -318,7 +318,7 @@ def _table(kind: Any) -> Recipe:
         for name, held in columns.items():
             expect(name, str)
             if type(held) not in _COLUMNS:
-                raise TypeError("a column that is none")
+                raise TypeError("not a column")
         found = kind(list(columns.values()), names=list(columns), copy=False)
         found.meta.update(meta)
         return found

@@ -21,7 +21,7 @@ __all__ = ["PoolSuite"]
 
 
 class PoolSuite:
-    """What an author gives, and what the tests take.
+    """The fixtures of an author, and the helpers of the tests.
 
     Two kinds of tests are skipped, each with its reason: those of a promise that the pool's class attributes
     (``durability``, ``writers``, ``creation``, ``batches``, ``max_blob_bytes``, ``listing``) do not make, and
@@ -87,21 +87,21 @@ class PoolSuite:
 
     @pytest.fixture
     def durable(self, pool: Pool) -> Pool:
-        """The same, of a kind that keeps what is stored when it is closed."""
+        """A pool of a kind that keeps its entries when it is closed."""
         if pool.durability == "none":
             pytest.skip("durability is 'none': nothing is there after the end of the pool")
         return pool
 
     @pytest.fixture
     def together(self, pool: Pool) -> Pool:
-        """The same, of a kind that files several blobs in one commit or none of them."""
+        """A pool of a kind that stores several blobs in one commit or none of them."""
         if not can_together(pool):
             pytest.skip("no `_create_together`: nothing is said of several blobs in one commit")
         return pool
 
     @pytest.fixture
     def shared(self, durable: Pool) -> Pool:
-        """The same, of a kind whose store several processes use at a time."""
+        """A pool of a kind whose store several processes use at a time."""
         if durable.writers == "process":
             pytest.skip("writers is 'process': one pool at a time uses the store")
         return durable

@@ -274,7 +274,7 @@ class Contents(PoolSuite):
             pytest.skip("max_blob_bytes is None: no blob is too large")
         if limit > 8 * 1024**3:
             pytest.skip(f"max_blob_bytes is {limit}: more than this test has room for")
-        # As large as the limit, and the head on top; fresh zeros take no memory until they are touched.
+        # The limit, and the head on top; fresh zeros take no memory until they are touched.
         large = Blob(KEY, b"\x90", (Buffer(memoryview(bytes(limit))),))
         outcomes = pool.store_here([make_blob("before"), large, make_blob("after")])
         promise(isinstance(outcomes[1], PoolError), "a blob above max_blob_bytes is refused with a PoolError")

@@ -51,7 +51,7 @@ class Creation(PoolSuite):
         promise(pool._create(KEY, second) is False, "_create sees what _write has filed")
 
     def test_one_of_many_threads_creates(self, pool: Pool) -> None:
-        """Of any number who create one key, exactly one is told that it did, and its blob is there."""
+        """If several threads create one key, exactly one gets True, and its blob is stored."""
         racers, keys = 12, [entry_key(number) for number in range(15)]
 
         def race(seed: int) -> list[bool]:
@@ -65,7 +65,7 @@ class Creation(PoolSuite):
         _check_winners(pool, keys, told, "threads of one process")
 
     def test_one_of_many_threads_creates_in_batches(self, pool: Pool) -> None:
-        """The same for `_create_many`."""
+        """If several threads create keys with `_create_many`, exactly one gets True for each key."""
         racers, keys = 8, [entry_key(number) for number in range(60)]
 
         def race(seed: int) -> list[bool]:
@@ -75,7 +75,7 @@ class Creation(PoolSuite):
         _check_winners(pool, keys, told, "threads of one process")
 
     def test_one_of_many_processes_creates(self, shared: Pool) -> None:
-        """The same among processes, where `creation` promises it."""
+        """Processes that race for a key keep these rules, where `creation` promises it."""
         if shared.creation == "process":
             pytest.skip("creation is 'process': among processes nothing is promised")
         keys = [entry_key(number) for number in range(40)]
@@ -115,7 +115,7 @@ class Creation(PoolSuite):
         promise(pool._create_together(items) is True, "_create_together files what was deleted")
 
     def test_one_of_many_threads_creates_together(self, together: Pool) -> None:
-        """Of any number who try and have a key in common, one files all of its own, and the others nothing.
+        """If several threads try with one common key, one stores all its blobs, and the others store nothing.
 
         Nobody sees one of them without those before it.
         """
@@ -139,7 +139,7 @@ class Creation(PoolSuite):
         _check_one_filed_all(together, keys, told, "threads of one process")
 
     def test_one_of_many_processes_creates_together(self, together: Pool, shared: Pool) -> None:
-        """The same among processes, where `creation` promises it."""
+        """Processes that race for a key keep these rules, where `creation` promises it."""
         if shared.creation == "process":
             pytest.skip("creation is 'process': among processes nothing is promised")
         keys = [entry_key(number) for number in range(20)]

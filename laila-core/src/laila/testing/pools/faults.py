@@ -51,7 +51,7 @@ class Faults(PoolSuite):
             promise(stored(pool, bad.key) == bytes(bad), "a write repairs what is damaged")
 
     def test_a_damaged_copy_is_filled_again(self, pool: Pool, damage: Callable[[str], None]) -> None:
-        """As a cache it gives what the origin has, and keeps that in place of the damaged copy."""
+        """A cache gives the origin's blob, and keeps it in place of the damaged copy."""
         origin, blob = MemoryPool(), make_blob(entry_key(1), 70_000)
         origin.store_here([blob])
         pool.proxy_to = origin

@@ -28,7 +28,7 @@ class Sharing(PoolSuite):
     """Threads, pools and processes at the same time."""
 
     def test_threads_see_whole_blobs(self, pool: Pool) -> None:
-        """Whoever reads while others write and delete gets one blob that was written, or nothing."""
+        """A reader gets one written blob or nothing while others write and delete."""
         keys = [entry_key(number) for number in range(4)]
         sizes = (80, 3000, 120_000)
         written = {
@@ -97,7 +97,7 @@ class Sharing(PoolSuite):
         promise(found == [*map(bytes, blobs), None], "another process reads what was written")
 
     def test_a_killed_writer_loses_nothing(self, durable: Pool, opened: Callable[..., Pool]) -> None:
-        """What returned is there, what did not is there whole or not at all, and the next one writes."""
+        """A finished write is there, any other is there whole or not at all, and the next one writes."""
         durable._write("before", make_blob("before", 70_000))
         alone = durable.writers == "process"
         if alone:

@@ -38,7 +38,7 @@ PAYLOADS: list[object] = [
 
 
 class Verbs(PoolSuite):
-    """What users do with it."""
+    """The verbs of users on the pool."""
 
     @pytest.fixture
     def memory(self, pool: Pool) -> Iterator[DefaultCentralMemory]:
@@ -62,7 +62,7 @@ class Verbs(PoolSuite):
         )
 
     def test_a_constant_does_not_change(self, memory: DefaultCentralMemory, pool: Pool) -> None:
-        """The same content again writes nothing; another one is refused and the first kept."""
+        """Equal content writes nothing; another content is refused and the first kept."""
         first = Entry.constant({"rate": 0.1}, nickname="conformance")
         memory.memorize(first).wait(PATIENCE)
         before = stored(pool, first.global_id)
@@ -114,7 +114,7 @@ class Verbs(PoolSuite):
     def test_transformations(
         self, opened: Callable[..., Pool], transformations: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """They are applied on the way in and undone on the way out, by whoever has the key."""
+        """Writing applies transformations, and reading with the key undoes them."""
         if "aes-gcm" in transformations and importlib.util.find_spec("cryptography") is None:
             pytest.skip("cryptography is not installed")
         monkeypatch.setenv("LAILA_ENCRYPTION_KEY", "conformance, at least 32 characters")
@@ -135,7 +135,7 @@ class Verbs(PoolSuite):
         )
 
     def test_a_tier_before_and_behind(self, opened: Callable[..., Pool]) -> None:
-        """As the cache of another pool, and as the origin of one."""
+        """It works as the cache of another pool, and as the origin of one."""
         pool = opened()
         blobs = [make_blob(entry_key(number), 2000, number) for number in range(20)]
         keys = [blob.key for blob in blobs]

@@ -43,7 +43,7 @@ class Side:
 
     @property
     def id(self) -> str:
-        """What peers know it by."""
+        """Its global id for peers."""
         return self.node.policy_id
 
     @property
@@ -62,7 +62,7 @@ class Side:
 
 
 class ProtocolSuite:
-    """What an author gives, and what the tests take.
+    """The fixtures of an author, and the helpers of the tests.
 
     The attributes say what kind of protocol it is; tests that do not concern the kind are skipped with the
     reason. The fixture ``make_protocol`` is the one thing every author defines.
@@ -93,7 +93,7 @@ class ProtocolSuite:
 
     @pytest.fixture
     def secret(self) -> str:
-        """What the policies of a test share."""
+        """The data that the policies of a test share."""
         return secrets.token_hex(24)
 
     @pytest.fixture

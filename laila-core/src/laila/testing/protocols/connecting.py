@@ -52,7 +52,7 @@ class Connecting(ProtocolSuite):
         protocol.close()
 
     def test_a_stopped_one_is_not_there(self, near: Side, far: Side, side: MakeSide, secret: str) -> None:
-        """After `stop` nobody can connect or call, in either direction, and is told so at once."""
+        """After `stop` nobody can connect or call, in either direction, and gets an error at once."""
         uri = far.uri
         far.protocol.stop()
         other = side()
@@ -119,7 +119,7 @@ class Connecting(ProtocolSuite):
             promise(far.node.calls[-1][0] == one.id, "a node is told which of its peers calls")
 
     def test_a_caller_that_is_no_policy(self, far: Side, secret: str) -> None:
-        """One that invites tasks of other processes is called by them, and they are nobody's peers."""
+        """Tasks of other processes call a protocol that invites them, and they are nobody's peers."""
         invitation = far.protocol.invitation()
         if invitation is None:
             pytest.skip("invitation() is None: tasks in other processes do not come back by it")
@@ -159,7 +159,7 @@ class Connecting(ProtocolSuite):
                     self.gets(me, peer, "two that connect to each other at once may call", n)
 
     def test_reconnecting(self, near: Side, far: Side, secret: str) -> None:
-        """A peer that has stopped and starts again is the same peer, whoever connects."""
+        """A peer that has stopped and starts again is the same peer, in both directions."""
         far.protocol.stop()
         self.eventually(lambda: far.id in near.node.left, "a node is told that a peer has left")
         far.protocol.start(far.node)
@@ -187,7 +187,7 @@ class Connecting(ProtocolSuite):
     # -- who is let in -------------------------------------------------------------------------------------
 
     def test_a_wrong_secret_is_refused(self, side: MakeSide, far: Side, secret: str) -> None:
-        """Whoever does not know the secret is refused, soon, and nothing of either side is run."""
+        """A stranger without the secret is refused, soon, and neither side runs anything."""
         for wrong in ("wrong", secret[:-1], secret + "x", secret.upper(), ""):
             other = side(wrong or "another")
             began = time.monotonic()

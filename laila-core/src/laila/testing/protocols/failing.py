@@ -42,7 +42,7 @@ class Failing(ProtocolSuite):
         return Program("laila.testing.protocol_child", order)
 
     def hear(self, program: Program) -> Any:
-        """What a program says next."""
+        """The next line of a program."""
         __tracebackhide__ = True
         return program.hear("a program with this protocol works", 2 * self.patience)
 

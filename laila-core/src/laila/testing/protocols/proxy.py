@@ -53,7 +53,7 @@ class Proxy:
             sockets, self._open = [self._listener, *self._open], []
         for each in sockets:
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)  # which wakes whoever waits for it; closing does not
+                each.shutdown(socket.SHUT_RDWR)  # this wakes waiting threads; closing does not
             each.close()
 
     def cut_after(self, count: int) -> None:

@@ -30,7 +30,7 @@ class Strangers(ProtocolSuite):
     """A line that somebody listens to, and an address that anybody can reach."""
 
     def test_the_secret_never_crosses(self, side: MakeSide, far: Side, secret: str) -> None:
-        """Whoever listens in sees neither the secret nor a plain digest of it, whoever connects."""
+        """An eavesdropper sees neither the secret nor a plain digest of it, in both directions."""
         self.needs_tcp()
         near = side()
         with Proxy(far.uri) as proxy:
@@ -157,7 +157,7 @@ class Strangers(ProtocolSuite):
                 )
 
     def test_the_end_of_one_line_leaves_the_other(self, side: MakeSide, far: Side, secret: str) -> None:
-        """Of two lines to one peer, the end of the older one never ends the newer."""
+        """If there are two lines to one peer, the end of the older one never ends the newer."""
         self.needs_tcp()
         near = side()
         with Proxy(far.uri) as proxy:
@@ -175,7 +175,7 @@ def _left(me: Side, other: Side) -> bool:
 
 
 def _forms(secret: str) -> dict[str, bytes]:
-    """What the secret could be recognized by, in lower case."""
+    """Forms of the secret that could be recognized, in lower case."""
     raw = secret.encode()
     forms = {
         "the secret itself": raw,

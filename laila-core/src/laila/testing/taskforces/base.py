@@ -37,7 +37,7 @@ def promise(kept: object, what: str, see: str = "docs/how-to/run-work.md") -> No
 
 
 class Notes:
-    """A file to which tasks of any process add lines: what they did, in the order in which they did it."""
+    """A file for lines that tasks of any process add: their actions, in order."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -81,7 +81,7 @@ class Gate:
 
 
 class TaskForceSuite:
-    """What an author gives, and what the tests take.
+    """The fixtures of an author, and the helpers of the tests.
 
     The attributes say what kind of task force it is; tests that do not concern the kind are skipped with the
     reason. The fixture ``make_taskforce`` is the one thing every author defines.

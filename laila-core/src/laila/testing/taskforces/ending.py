@@ -184,7 +184,7 @@ class Ending(TaskForceSuite):
         )
 
     def test_shutdown_need_not_wait(self, made: MakeTaskForce, gate: Gate, notes: Notes) -> None:
-        """`shutdown(wait=False)` returns at once; what was submitted is done all the same."""
+        """`shutdown(wait=False)` returns at once; submitted work is still done."""
         self.needs_background()
         taskforce = made()
         running = taskforce.submit(partial(tasks.hold, *gate.files))
@@ -226,7 +226,7 @@ class Ending(TaskForceSuite):
         promise(future.result == 9, "shutdown() during a pause does what is queued")
 
     def test_submitting_while_it_shuts_down(self, made: MakeTaskForce) -> None:
-        """What is submitted while another thread shuts down is done or refused, never lost."""
+        """Work that is submitted while another thread shuts down is done or refused, never lost."""
         for turn in range(5):
             taskforce = made()
             taken: list[Future[int]] = []
@@ -264,7 +264,7 @@ class Ending(TaskForceSuite):
                 )
 
     def test_a_with_block_and_one_never_used(self, made: MakeTaskForce) -> None:
-        """Leaving a `with` block does what is queued; one that was never used closes as well."""
+        """Leaving a `with` block does the queued work; an unused task force closes as well."""
         with made() as taskforce:
             group = self.submit_all(taskforce, [partial(tasks.square, n) for n in range(20)])
         promise(group.finished(), f"leaving a with block does what is queued; {group!r}")

@@ -37,7 +37,7 @@ __all__ = ["Machine"]
 
 @dataclass
 class _Task:
-    """What is known of one task."""
+    """The facts about one task."""
 
     name: str
     fails: bool

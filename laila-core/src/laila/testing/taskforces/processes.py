@@ -29,7 +29,7 @@ EXIT = "docs/explanation/futures.md, “The end of the program, and forks”"
 
 @bounded
 class Processes(TaskForceSuite):
-    """What becomes of work when a process ends or forks."""
+    """Work when a process ends or forks."""
 
     def run_program(self, taskforce: TaskForce, program: str, expected: int = 0, **arguments: Any) -> float:
         """Run a program of :mod:`laila.testing.taskforce_child` with a task force built as this one is.

@@ -93,7 +93,7 @@ class Waiting(TaskForceSuite):
 
     @ACTIVE
     def test_waiting_with_a_lock(self, taskforce: TaskForce) -> None:
-        """A waiting task holds its locks: whoever runs its sub-task runs nothing else in its place."""
+        """A waiting task holds its locks: its thread runs its sub-task, and nothing else."""
         self.needs_one_process()
         self.needs_background()
         lock = threading.Lock()

@@ -25,10 +25,10 @@ __all__ = ["Watching"]
 
 @bounded
 class Watching(TaskForceSuite):
-    """Who is told of an outcome, and by how many at once."""
+    """Listeners of an outcome, and many of them at once."""
 
     def test_callbacks(self, taskforce: TaskForce) -> None:
-        """A callback is called once, with its future, also when added late, and beside one that fails."""
+        """A callback is called once, with its future, also when added late or beside a failing callback."""
         called: list[tuple[str, object]] = []
 
         def fail(_future: object) -> None:

@@ -137,7 +137,7 @@ class Work(TaskForceSuite):
         promise(values == [n * n for n in range(10)], "map takes an endless iterable")
 
     def test_map_raises_in_its_turn(self, taskforce: TaskForce) -> None:
-        """What a task, or the iterable of tasks, raises comes after the values before it."""
+        """An error of a task, or of the iterable of tasks, comes after the values before it."""
         values: list[int] = []
         with pytest.raises(ValueError, match="third"):
             values.extend(
@@ -225,7 +225,7 @@ class Work(TaskForceSuite):
         )
 
     def test_verbs_through_it(self, active: DefaultPolicy) -> None:
-        """As the alpha task force of a policy it carries out memorize, remember and forget."""
+        """The alpha task force of a policy carries out memorize, remember and forget."""
         if not self.alpha:
             pytest.skip("alpha is False: no policy does its verbs with it")
         active.central.memory.alpha_pool = _SlowPool()
