@@ -12,6 +12,7 @@ import functools
 import itertools
 import operator
 import re
+import sys
 import threading
 import types
 import weakref
@@ -206,6 +207,27 @@ def test_attributes_that_a_class_hides_are_not_lost_in_silence() -> None:
     assert caught.value.path == "payload[1]"
 
 
+class Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET, unset = Unset(), Unset()
+
+
+def test_constants_that_are_told_apart_by_identity_come_back_as_themselves() -> None:
+    missing, other, free = dataclasses.MISSING, UNSET, Unset()
+    found: Any = decode(encode([missing, {"a": (other, other)}, [other] * 40, free, unset], key=KEY))
+    assert found[0] is missing
+    assert found[1]["a"][1] is other
+    assert all(item is other for item in found[2])
+    assert type(found[3]) is Unset
+    assert found[3] is not other
+    assert found[4] is not other
+    field: Any = decode(encode(dataclasses.field(default=1), key=KEY))
+    assert field.default_factory is missing
+
+
 def test_reducers_that_copyreg_knows() -> None:
     class Registered:
         pass
@@ -322,6 +344,8 @@ def test_what_cannot_be_pickled_says_what_to_store_in_its_place() -> None:
         (weakref.ref(Bearer), "the object that it refers to"),
         (threading.Lock(), "belongs to this process"),
         (contextvars.ContextVar("x"), r"var\.get\(\)"),
+        (functools.lru_cache(len), "__wrapped__"),
+        (sys.version_info, r"tuple\(sys\.version_info\)"),
         (Raises(ValueError("no")), "plain data in its place"),
     ):
         refused([Holder(thing)], "payload[0].held", advice)

@@ -37,6 +37,21 @@ _INSTEAD: dict[str, str] = {
     "numpy.nditer": "store the array",
     "numpy.flatiter": "store the array, iterator.base",
     "random.SystemRandom": "it has no state; leave it out",
+    "posix.DirEntry": "store entry.path or entry.stat()",
+    "functools._lru_cache_wrapper": "store the function that it wraps, function.__wrapped__",
+    "_queue.SimpleQueue": "store a list of what is in it",
+    "sys.version_info": "store tuple(sys.version_info)",
+    "sys.flags": "store tuple(sys.flags)",
+    "pyarrow.lib.RecordBatchReader": "store reader.read_all()",
+    "pyarrow.lib.Tensor": "store tensor.to_numpy()",
+    "polars.series.series.Series": "store series.to_list()",
+    "polars.dataframe.frame.DataFrame": "store frame.to_dict(as_series=False)",
+    "torch.storage.UntypedStorage": "store a tensor over it",
+    "PIL.ImageFont.FreeTypeFont": "store the path of its file and its size",
+    **dict.fromkeys(
+        ("torch.ScriptModule", "torch.jit._script.RecursiveScriptModule"),
+        "store module.state_dict(), or the bytes that torch.jit.save writes into an io.BytesIO",
+    ),
     "typing.NewType": "define it at the top of a module, under the name that it is given",
     **dict.fromkeys(
         (

@@ -15,6 +15,8 @@ from types import CellType, CodeType, FunctionType, MemberDescriptorType
 from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from laila.codec.constants import reduce_constant
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +132,12 @@ def _pickler(theirs: Any) -> Any:
             return known[0]
 
         def reducer_override(self, obj: object) -> Any:
-            return reduce_steadily(obj) or reduce_code(obj) or super().reducer_override(obj)
+            return (
+                reduce_steadily(obj)
+                or reduce_code(obj)
+                or reduce_constant(obj)
+                or super().reducer_override(obj)
+            )
 
     return Pickler
 

@@ -45,6 +45,7 @@ __all__ = [
     "dict_of",
     "difference",
     "equal_flat",
+    "parts_of",
     "path_to",
     "plan_of",
     "slots_of",
@@ -89,7 +90,7 @@ def path_to(root: object, wanted: object) -> str | None:
         if obj is wanted:
             return _shown(trail)
         try:
-            parts = list(_parts(obj))
+            parts = list(parts_of(obj))
         except Exception:  # noqa: BLE001, S112 - what cannot be looked into holds nothing that can be found
             continue
         for step, part in parts:
@@ -114,7 +115,7 @@ def _key(key: object) -> str:
     return f"[{shown(key, 80)}]"
 
 
-def _parts(obj: Any) -> Iterator[tuple[str, object]]:
+def parts_of(obj: Any) -> Iterator[tuple[str, object]]:
     """The steps into ``obj``, and what is there."""
     if isinstance(obj, dict):
         for number, (key, value) in enumerate(list(dict.items(obj))):

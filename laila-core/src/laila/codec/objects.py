@@ -17,6 +17,7 @@ from itertools import chain
 from laila.codec import registry, tags
 from laila.codec.advice import BY_FIELDS, BY_VALUE
 from laila.codec.changes import conform, conform_tuple, fill
+from laila.codec.constants import constants_of
 from laila.codec.containers import only
 from laila.codec.decoder import Decoder, expect
 from laila.codec.fields import shape_of
@@ -89,7 +90,8 @@ def encoder_of_class(kind: type) -> EncodeFunction:
     if family is not None:
         return family
     encode = encoder_by_fields(kind)
-    if encode is not None and (registry.known_name(kind) is not None or is_importable(kind)):
+    known = registry.known_name(kind) is not None
+    if encode is not None and (known or (is_importable(kind) and not constants_of(kind))):
         return encode
     from laila.codec.signed import encode_pickled
 

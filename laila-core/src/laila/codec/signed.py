@@ -21,9 +21,10 @@ from types import FunctionType, GeneratorType
 
 from laila.codec import registry, tags
 from laila.codec.advice import IN_CYCLE, PICKLED, instead_of
+from laila.codec.constants import reduce_constant
 from laila.codec.decoder import Decoder, expect
 from laila.codec.dynamic import Classes, reduce_code, reduce_steadily
-from laila.codec.graphs import path_to
+from laila.codec.graphs import parts_of, path_to
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS
 from laila.codec.walking import Cycle, Known, NotALeaf
@@ -38,13 +39,14 @@ if TYPE_CHECKING:
 
     Row = list[object]
 
-__all__ = ["Pickled", "encode_cycle", "encode_pickled", "order_key"]
+__all__ = ["Pickled", "culprit", "encode_cycle", "encode_pickled", "order_key"]
 
 _PROTOCOL = 5
 # Types whose values have no identity that anybody could miss.
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, type(Ellipsis), type(NotImplemented)})
 _ENOUGH = 64
 _LONG_TEXT = 100
+_MOST_TRIED = 300
 
 
 def _refusal(kind: type) -> str | None:
@@ -272,13 +274,14 @@ def _pickler(base: type) -> Any:
             return "".join((text, "\0"))  # another object than any that is known by its id
 
         def reducer_override(self, obj: object) -> Any:
+            reduced: Any
             if isinstance(obj, BaseException):
                 reduced = _reduce_exception(obj)
             elif isinstance(obj, dict) and getattr(obj, "__dict__", None) is obj:
                 reduced = _reduce_own_attributes(obj)
             else:
-                reduced = reduce_steadily(obj) or reduce_code(obj)
-                if self._texts is None and (reduced is not None or type(obj) is FunctionType):
+                reduced = reduce_steadily(obj) or reduce_code(obj) or reduce_constant(obj)
+                if self._texts is None and (type(reduced) is tuple or type(obj) is FunctionType):
                     self._texts = {}
                 if reduced is None:
                     reduced = _reduce_array(obj)
@@ -449,6 +452,41 @@ def _decode_part(row: Row, decoder: Decoder) -> object:
     if len(row) != 3:
         raise ValueError("a part of a pickle without its number")
     return expect(row[1], _Opened).part(row[2])
+
+
+def culprit(obj: object) -> object:
+    """The innermost object in ``obj`` that pickles and does not unpickle, as ``obj`` itself.
+
+    Looks at a few hundred objects.
+    """
+    left, seen = _MOST_TRIED, {id(obj)}
+    while True:
+        for _, part in parts_of(obj):
+            if type(part) in _ATOMS or id(part) in seen:
+                continue
+            seen.add(id(part))
+            left -= 1
+            if left < 0:
+                return obj
+            if not _unpickles(part):
+                obj = part
+                break
+        else:
+            return obj
+
+
+def _unpickles(obj: object) -> bool:
+    import cloudpickle
+
+    try:
+        data = cloudpickle.dumps(obj)
+    except Exception:  # noqa: BLE001 - a part that is pickled otherwise than by itself is not at fault
+        return True
+    try:
+        pickle.loads(data)
+    except Exception:  # noqa: BLE001 - whatever the class raises
+        return False
+    return True
 
 
 DECODERS.update(

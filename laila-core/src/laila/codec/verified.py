@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from laila.blob.blob import unpack_checked
 from laila.codec import registry, tags
-from laila.codec.advice import INSTEAD
+from laila.codec.advice import INSTEAD, instead_of
 from laila.codec.decoder import Decoder, read_rows
 from laila.codec.graphs import SHARED_ATTRIBUTES, Comparison, difference, path_to
 from laila.codec.leftout import tell
@@ -81,6 +81,10 @@ def refuse(place: tuple[str, str]) -> NoReturn:
 def _refuse_row(payload: object, encoder: Encoder, row: int, error: Exception) -> NoReturn:
     """Raise the error about a row that cannot be read."""
     obj, tag = encoder.object_of(row)
+    if tag == tags.PICKLED:
+        from laila.codec.signed import culprit
+
+        obj = culprit(obj)
     path = path_to(payload, obj)
     name = registry.type_name(type(obj))
     if tag == tags.PICKLED:
@@ -89,4 +93,6 @@ def _refuse_row(payload: object, encoder: Encoder, row: int, error: Exception) -
     else:
         what = f"{name} could not be read again ({type(error).__name__}: {said(error)})"
     place = path or "something in payload"
-    raise PayloadError(f"{place} cannot be stored: {what}; {INSTEAD}", path=path or "payload") from error
+    raise PayloadError(
+        f"{place} cannot be stored: {what}; {instead_of(type(obj))}", path=path or "payload"
+    ) from error
