@@ -1,4 +1,4 @@
-"""What a forked child does first. Only the thread that forked is in it: what others held stays held."""
+"""The first steps of a forked child. It has only the forking thread: locks of others stay held."""
 
 from __future__ import annotations
 

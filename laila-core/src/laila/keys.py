@@ -1,4 +1,4 @@
-"""How a key is read: of which kind it is, its stem and its number.
+"""How a key is read: its kind, its stem and its number.
 
 A pool may hold any keys; :func:`counts_evolution` and :func:`split_evolution` take every text. The other
 functions take valid global ids alone, and are quick: :mod:`laila.identity` checks an id.
@@ -43,7 +43,7 @@ def split_evolution(key: str) -> tuple[str, str] | None:
 
 
 def is_evolution(key: str) -> bool:
-    """Whether a valid id is that of one evolution of a variable."""
+    """Whether a valid id names one evolution of a variable."""
     # Every other id ends in a colon and the 36 characters of a uuid.
     return key[-37] != ":"
 

@@ -25,7 +25,7 @@ arg_reader = ArgReader(args)
 """The reader that fills :data:`args`."""
 
 
-# What assignments replaced, for patches of tests, which nest. The object itself stays the same.
+# The values that assignments replaced, for nested patches of tests. The object itself stays the same.
 _replaced: list[Arguments] = []
 _KEPT = 16
 

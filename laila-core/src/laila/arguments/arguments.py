@@ -17,7 +17,7 @@ DEEPEST = 100
 _MOST_COMPARED, _LONGEST_COMPARED = (
     1000,
     100,
-)  # names, and their characters, of which a close one is looked for
+)  # the most names, and characters of a name, in a search for a similar one
 
 # One lock for all: arguments are written a few times in a process's life, and reading takes no lock.
 _writing = long_lock()

@@ -230,7 +230,7 @@ class Blob:
         return parts
 
     def ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes of some ranges of ``bytes(blob)``, of which the rest is not put together.
+        """Return the bytes of some ranges of ``bytes(blob)``, without joining the rest.
 
         Args:
             ranges: Pairs of first byte and the one after the last.

@@ -1,4 +1,4 @@
-"""What stored entries are, by their heads: for the tables of manifests, and for whoever asks."""
+"""The facts in the heads of stored entries, for the tables of manifests and for users."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _READ_TOGETHER = 32
 def learn(pool: Pool, keys: Sequence[str]) -> dict[str, Leaf]:
     """Return what the heads of ``keys`` say, where the pool reads heads without reading what follows them.
 
-    What is not there, damaged, transformed, or must not be read is left out.
+    Entries that are missing, damaged, transformed, or not to be read are left out.
     """
     tiers = [pool.deciding_tier] if pool.write_through else pool.chain()
     if not keys or not all(map(_reads_heads, tiers)):

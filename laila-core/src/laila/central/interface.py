@@ -169,7 +169,7 @@ class MemoryVerbs(ABC):
         Raises:
             EntryNotFoundError: There is no such entry.
             CorruptEntryError: Its head is damaged.
-            TransformationError: It is stored in a form of which no part can be read alone, such as ``zstd``.
+            TransformationError: Its stored form, for example ``zstd``, cannot be read in part.
             PoolNotFoundError: Where no such pool is known.
         """
 

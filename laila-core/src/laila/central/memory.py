@@ -348,7 +348,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         Raises:
             EntryNotFoundError: There is no such entry.
             CorruptEntryError: Its head is damaged.
-            TransformationError: It is stored in a form of which no part can be read alone, such as ``zstd``.
+            TransformationError: Its stored form, for example ``zstd``, cannot be read in part.
             PoolNotFoundError: No such pool is known.
         """
         from laila.central.opening import checked_view, open_buffers  # what few programs use

@@ -20,7 +20,7 @@ __all__ = ["checked_view", "open_buffers"]
 
 
 def open_buffers(pool: Pool, keys: Sequence[str], name: str | None) -> PartialBuffers:
-    """Open the entry of a key, or the one that a nickname means, in a chain of pools.
+    """Open the entry of a key or of a nickname in a chain of pools.
 
     Args:
         pool: The first pool of the chain.
@@ -29,7 +29,7 @@ def open_buffers(pool: Pool, keys: Sequence[str], name: str | None) -> PartialBu
         name: The nickname, or None.
 
     Returns:
-        The buffers of the entry, none of which was read.
+        The buffers of the entry; none was read yet.
 
     Raises:
         EntryNotFoundError: there is no such entry.

@@ -37,7 +37,7 @@ def shape_of_tensor(tree: bytes) -> tuple[tuple[int, ...], str] | None:
         tag, _, dtype, shape, *_ = rows[-1]
         numbers = rows[referred(shape)][1:]
     except (ValueError, TypeError, AttributeError, IndexError, msgpack.UnpackException):
-        return None  # whoever decodes it says what is wrong
+        return None  # decoding it says what is wrong
     if tag != tags.TENSOR or type(dtype) is not str or any(type(n) is not int or n < 0 for n in numbers):
         return None
     return tuple(numbers), dtype

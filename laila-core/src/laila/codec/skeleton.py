@@ -68,7 +68,7 @@ class _Ref:
 
 
 class Skeleton:
-    """What the rows of a blob say, but for the buffers. Made by :func:`skeleton_of`; read-only afterwards."""
+    """The contents of a blob's rows, without the buffers. Made by :func:`skeleton_of`; read-only."""
 
     __slots__ = ("_buffers", "_decoder", "_deep", "_rows", "blob", "references", "root", "values")
 
@@ -178,7 +178,7 @@ class Skeleton:
         try:
             return registry.decoder_for(tag, self.blob.key)(fields, self._decoder)
         except (UntrustedPayloadError, PayloadError, MissingPluginError):
-            return leaf  # whoever reads it is told
+            return leaf  # reading it raises the error
 
     def _is_deep(self, value: object) -> bool:
         """Whether a value is a leaf, or a container that has one."""

@@ -43,7 +43,7 @@ def compare(one: Manifest, rows: Leaves, other: Manifest, other_rows: Leaves) ->
         other_rows: What is known of its leaves.
 
     Returns:
-        What changes.
+        The changes.
     """
     before, after = dict(places_of(one.blueprint)), dict(places_of(other.blueprint))
     changed = []
@@ -69,7 +69,7 @@ def rows_of_pending(manifest: Manifest) -> dict[str, Leaf]:
         manifest: The manifest.
 
     Returns:
-        What each of them would be stored as, by global id.
+        The outcome of storing each of them, by global id.
 
     Raises:
         PayloadError: an entry cannot be stored.

@@ -36,7 +36,7 @@ class Content(NamedTuple):
     nbytes: int
     """The bytes of its tree and buffers."""
     leaf: Leaf | None
-    """What the table of a manifest says of it."""
+    """The facts about it in the table of a manifest."""
 
 
 def check_by(by: object, **names: object) -> bool:

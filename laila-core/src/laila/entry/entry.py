@@ -406,7 +406,7 @@ class Entry(Identifiable):
     def provenance(self) -> Mapping[str, object] | None:
         """Where the entry came from, as ``memorize(…, provenance=…)`` was told; None where nobody said it.
 
-        Read-only. Whoever wrote the blob said so.
+        Read-only. The writer of the blob set it; nobody has checked it.
         """
         from laila.entry.provenance import NOTE, read_provenance
 

@@ -41,7 +41,7 @@ _KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
 
 
 class Leaf(NamedTuple):
-    """What is known of one leaf."""
+    """The known facts of one leaf."""
 
     type: str
     """The name of the payload's type, such as ``numpy.ndarray``; empty where nobody knows."""
@@ -73,7 +73,7 @@ class Leaf(NamedTuple):
 
 
 def leaf_of(found: Blob | BlobHead) -> Leaf | None:
-    """Return what a plain blob, or its head, says of its payload; None for one that is transformed."""
+    """Return the facts of a payload from its plain blob or head; None for a transformed blob."""
     if found.transformations or found._meta is None:
         return None
     _, kind, size, _, _ = found._meta
@@ -112,7 +112,7 @@ def _name_of(dtype: str) -> str:
 
 
 class Leaves:
-    """What is known of the leaves of one manifest, by global id. Reading is safe between threads."""
+    """The known facts of the leaves of one manifest, by global id. Reading is safe between threads."""
 
     __slots__ = ("_added", "_table")
 
@@ -136,7 +136,7 @@ class Leaves:
         return self._table.nbytes(leaf) if added is None else added.nbytes
 
     def unknown(self, leaves: Iterable[str]) -> list[str]:
-        """Return those of ``leaves``, each once, of which nothing is known."""
+        """Return the unknown ones among ``leaves``, each once."""
         added, table = self._added, self._table
         return [leaf for leaf in dict.fromkeys(leaves) if leaf not in added and not table.has(leaf)]
 
@@ -259,7 +259,7 @@ def _checked(stored: object, count: int) -> dict[str, Sequence[int]]:
         else:
             valid = all(type(value) is str and 0 < len(value) <= _LONGEST_TEXT for value in values)
         if not valid:
-            raise _wrong(f"its {every} have one that is none")
+            raise _wrong(f"its {every} have a wrong one")
     if max(columns["nbytes"], default=0) > _MAX_SIZE:
         raise _wrong("it has a leaf of an impossible size")
     return columns

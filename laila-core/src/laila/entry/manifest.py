@@ -516,7 +516,7 @@ class Manifest(Entry):
             self._leaves.add({leaf: known[leaf] for leaf in self if leaf in known})
 
     def unknown_leaves(self) -> list[str]:
-        """List the leaves of which the table of the manifest says nothing.
+        """List the leaves that the table of the manifest does not describe.
 
         Returns:
             Their global ids, each once.

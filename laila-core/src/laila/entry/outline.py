@@ -41,7 +41,7 @@ def size_text(nbytes: int) -> str:
 
 
 class Outline:
-    """What is said of each node of a tree. ``look`` gives a leaf, a word for it, or None."""
+    """The outline of each node of a tree. ``look`` gives a leaf, a word for it, or None."""
 
     def __init__(self, tree: Node, look: Look) -> None:
         self._look = look
@@ -142,7 +142,7 @@ def html_of(title: str, tree: Node, look: Look) -> str:
         look: Gives what is known of a leaf, a word for it, or None.
 
     Returns:
-        The HTML, in which all texts are escaped.
+        The HTML, with all texts escaped.
     """
     outline = Outline(tree, look)
     parts = [

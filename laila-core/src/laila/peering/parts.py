@@ -1,4 +1,4 @@
-"""Entries of a peer that are read in part: what is asked of it, and what it answers."""
+"""Entries of a peer that are read in part: the requests and the peer's answers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _RemoteBuffers(ReadBuffers):
         self._options = options
 
     def fetch(self, number: int, runs: Spans) -> list[bytes]:
-        """See :meth:`ReadBuffers.fetch`."""
+        """Read runs of whole pieces of buffer ``number``."""
         asked = [self.head.key, self.head.digest, number, [list(run) for run in runs]]
         found = self._peer.call(
             "central.memory.read_parts", asked, dict(self._options), repeatable=True
@@ -81,7 +81,7 @@ def parts_of(buffers: PartialBuffers, digest: object, number: object, runs: obje
 
     Raises:
         InvalidArgumentError: it asked for what is not there, or for more than one answer may have.
-        EntryNotFoundError: another content is there than the one that it opened.
+        EntryNotFoundError: the content differs from the opened one.
     """
     if buffers.digest != digest:
         raise EntryNotFoundError(

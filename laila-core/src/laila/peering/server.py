@@ -175,7 +175,7 @@ class ServedMemory:
         namespace: str | None = None,
         **choice: Any,
     ) -> Any:
-        """Return the head of the plain blob of an entry, of which :meth:`read_parts` then gives parts."""
+        """Return the head of an entry's plain blob; :meth:`read_parts` gives parts of that blob."""
         pool = self._pool("open", choice)
         one, keys, names = wanted("open", entry_id, nickname)
         if not one:

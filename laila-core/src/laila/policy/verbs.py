@@ -206,7 +206,7 @@ def open(  # noqa: A001 - laila.open
     Raises:
         EntryNotFoundError: There is no such entry.
         CorruptEntryError: Its head is damaged.
-        TransformationError: It is stored in a form of which no part can be read alone, such as ``zstd``.
+        TransformationError: Its stored form, for example ``zstd``, cannot be read in part.
         PoolNotFoundError: No such pool is known.
     """
     return get_active_policy().central.memory.open(

@@ -215,7 +215,7 @@ def _read(pool: Pool, keys: Sequence[str]) -> list[_Outcome]:
 
 
 def _mark(key: str, seed: bytes = b"") -> bytes:
-    """Return what stands for ``key`` in a state, and says to which part it belongs."""
+    """Return the text for ``key`` in a state, which also says its part."""
     return blake2b(seed + key.encode("utf-8", "surrogatepass"), digest_size=_MARK_BYTES).digest()
 
 

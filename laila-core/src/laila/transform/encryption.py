@@ -165,7 +165,7 @@ class AesGcm(Transformation):
         return out
 
     def reader(self, read: Read, nbytes: int, *, key: str, params: Mapping[str, object]) -> Read:
-        """See :meth:`Transformation.reader`: the segments that have the ranges are read and decrypted."""
+        """Return a reader of ranges, which reads and decrypts the segments that have them."""
         aes, invalid = _library(self.name)
         secret = self._secret_for(params.get("key"), key)
         size = params.get("size")

@@ -106,15 +106,15 @@ class HeldBuffers(PartialBuffers):
 
     @property
     def digest(self) -> bytes:
-        """See :attr:`PartialBuffers.digest`."""
+        """The content digest of the plain blob."""
         return self._blob.digest
 
     def head_data(self) -> bytes:
-        """See :meth:`PartialBuffers.head_data`."""
+        """Return the bytes of the plain blob's head, in the form that peers get."""
         return self._blob.head
 
     def window(self, number: int, spans: Spans) -> memoryview:
-        """See :meth:`PartialBuffers.window`."""
+        """Return buffer ``number``, with the bytes of ``spans`` read and verified."""
         buffer = self._blob.buffers[number]
         buffer.check(self.head.key)
         return buffer.data
@@ -131,11 +131,11 @@ class MappedBuffers(PartialBuffers):
         self._verified = [bytearray(max(1, -(-buffer.nbytes // PIECE))) for buffer in buffers]
 
     def head_data(self) -> bytes:
-        """See :meth:`PartialBuffers.head_data`."""
+        """Return the bytes of the plain blob's head, in the form that peers get."""
         return bytes(self._mapped[: self.head.head_nbytes])
 
     def window(self, number: int, spans: Spans) -> memoryview:
-        """See :meth:`PartialBuffers.window`."""
+        """Return buffer ``number``, with the bytes of ``spans`` read and verified."""
         data, verified = self._buffers[number], self._verified[number]
         for start, stop in covering(spans, data.nbytes):
             for at in range(start, stop, PIECE):
@@ -161,11 +161,11 @@ class ReadBuffers(PartialBuffers):
         """Read runs of whole pieces of buffer ``number``; each of the length that was asked for."""
 
     def head_data(self) -> bytes:
-        """See :meth:`PartialBuffers.head_data`."""
+        """Return the bytes of the plain blob's head, in the form that peers get."""
         return self._head_data
 
     def window(self, number: int, spans: Spans) -> memoryview:
-        """See :meth:`PartialBuffers.window`."""
+        """Return buffer ``number``, with the bytes of ``spans`` read and verified."""
         nbytes = self.head.table[number][0]
         memory = scratch(nbytes)
         runs = covering(spans, nbytes)

@@ -53,15 +53,15 @@ class _Chained(PartialBuffers):
 
     @property
     def digest(self) -> bytes:
-        """See :attr:`PartialBuffers.digest`."""
+        """The content digest of the plain blob."""
         return self._now.digest
 
     def head_data(self) -> bytes:
-        """See :meth:`PartialBuffers.head_data`."""
+        """Return the bytes of the plain blob's head, in the form that peers get."""
         return self._now.head_data()
 
     def window(self, number: int, spans: Spans) -> memoryview:
-        """See :meth:`PartialBuffers.window`."""
+        """Return buffer ``number``, with the bytes of ``spans`` read and verified."""
         now = self._now
         try:
             return now.window(number, spans)
@@ -133,12 +133,12 @@ class _TierBuffers(ReadBuffers):
         return found
 
     def fetch(self, number: int, runs: Spans) -> Sequence[bytes | bytearray | memoryview]:
-        """See :meth:`ReadBuffers.fetch`."""
+        """Read runs of whole pieces of buffer ``number``."""
         offset = self._offsets[number]
         return self._read([(offset + start, offset + stop) for start, stop in runs])
 
     def window(self, number: int, spans: Spans) -> memoryview:
-        """See :meth:`PartialBuffers.window`; tells what was damaged from what was replaced."""
+        """Return buffer ``number`` with verified ``spans``; tells damaged bytes from replaced ones."""
         try:
             return super().window(number, spans)
         except CorruptEntryError as error:

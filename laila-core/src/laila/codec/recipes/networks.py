@@ -17,7 +17,7 @@ __all__: list[str] = []
 _WORK = 20
 _CACHE = "__networkx_cache__"
 _FROZEN = {name: held for name, held in vars(nx.freeze(nx.Graph())).items() if name not in vars(nx.Graph())}
-"""What networkx sets on a graph that is frozen."""
+"""The attribute that networkx sets on a frozen graph."""
 
 
 def _take(value: Any) -> tuple[object, ...] | None:

@@ -103,7 +103,7 @@ class Parts(PoolSuite):
             broken(f"damage is a CorruptEntryError for who reads its piece; bytes {low} to {high} were read")
 
     def test_a_view_reads_parts(self, pool: Pool) -> None:
-        """Of an array and of bytes, in a dict."""
+        """A view of a dict reads parts of an array and of bytes."""
         numpy = pytest.importorskip("numpy")
         array = numpy.arange(700_000, dtype="<i4").reshape(700, 1000)
         across = numpy.asfortranarray(array)
