@@ -14,6 +14,7 @@ from laila.entry.entry import Entry, EntryState
 from laila.entry.leaves import Leaves
 from laila.entry.outline import html_of, lines_of
 from laila.entry.paths import places_of
+from laila.entry.patterns import select
 from laila.entry.tree import leaves_of, map_leaves, read_tree
 from laila.errors import (
     EmptyManifestError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from laila.entry.comparing import ManifestDiff
     from laila.entry.leaves import Leaf
+    from laila.entry.patterns import Patterns
     from laila.entry.tree import Node
     from laila.futures import GroupFuture
 
@@ -172,28 +174,32 @@ class Manifest(Entry):
         wanted = global_id.global_id if isinstance(global_id, Entry) else global_id
         return any(leaf == wanted for leaf in self)
 
-    def sub_manifest(self, keys: list[str]) -> Manifest:
-        """Make a manifest of some of the top-level keys.
+    def sub_manifest(self, keys: Patterns) -> Manifest:
+        """Make a manifest of a part of the tree.
 
         Args:
-            keys: The keys.
+            keys: Top-level keys, patterns such as ``"encoder/*"`` or ``"**/bias"``, and paths such as
+                ``("history", 3)``: one text, or a list. Who names a branch names all below it. A list has
+                those of its items that are named.
 
         Returns:
             A new manifest, with those of its entries that wait to be stored.
 
         Raises:
-            ManifestKeyError: a key is not there (a ``KeyError``).
+            ManifestKeyError: a key or path is not there, or nothing matches (a ``KeyError``).
             EmptyManifestError: this manifest is empty (a ``RuntimeError``).
         """
         self.check_not_empty("take a part of")
-        if isinstance(keys, str):
-            raise InvalidArgumentError(f"sub_manifest() takes a list of keys: sub_manifest([{shown(keys)}])")
-        absent = [key for key in keys if key not in self.blueprint]
-        if absent:
-            raise ManifestKeyError(
-                f"the manifest has no {', '.join(map(repr, absent))}; it has {list(self.blueprint)}"
-            )
-        part = Manifest({key: self.blueprint[key] for key in keys})
+        if not isinstance(keys, str) and hasattr(keys, "__iter__"):
+            keys = list(keys)
+            names = [key for key in keys if isinstance(key, str) and key in self.blueprint]
+            if len(names) == len(keys):  # in the order of the caller
+                return self._part({key: self.blueprint[key] for key in names})
+        return self._part(select(self.blueprint, keys, None))
+
+    def _part(self, tree: dict[str, Node]) -> Manifest:
+        """Make a manifest of a part of the tree, with what waits in it and what is known of it."""
+        part = Manifest(tree)
         part._pending = {leaf: self._pending[leaf] for leaf in part if leaf in self._pending}
         part._leaves.add({leaf: row for leaf in part if (row := self._leaves.get(leaf)) is not None})
         return part
@@ -354,48 +360,74 @@ class Manifest(Entry):
         return self.resolve()
 
     def resolve(
-        self, *, pool_nickname: str | None = None, pool_id: str | None = None, refresh: bool = False
+        self,
+        *,
+        include: Patterns | None = None,
+        exclude: Patterns | None = None,
+        pool_nickname: str | None = None,
+        pool_id: str | None = None,
+        refresh: bool = False,
     ) -> dict[str, Any]:
-        """Fetch every leaf now, and put the entries into the tree. Blocks. Each call fetches again.
+        """Fetch leaves now, and put the entries into the tree. Blocks. Each call fetches again.
 
         Args:
+            include: What is fetched: a pattern such as ``"**/encoder/*"``, or a list of patterns and paths
+                such as ``("history", 3)``. All by default. Who names a branch names all below it.
+            exclude: What is left out, likewise.
             pool_nickname: The pool, by nickname.
             pool_id: The pool, by id.
             refresh: Read past the caches of a chain and renew them.
 
         Returns:
-            The tree with an Entry at each leaf.
+            The tree, or the part of it, with an Entry at each leaf.
 
         Raises:
             EmptyManifestError: the manifest is empty (a ``RuntimeError``).
+            ManifestKeyError: a path is not there, or nothing is left (a ``KeyError``).
             EntryNotFoundError: a leaf is missing (a ``KeyError``).
         """
-        self.check_not_empty("resolve")
-        group = self.remember(pool_nickname=pool_nickname, pool_id=pool_id, refresh=refresh)
-        tree: dict[str, Any] = map_leaves(self.blueprint, dict(zip(self, group.result, strict=True)))
+        part = self._selected(include, exclude)
+        group = part.remember(pool_nickname=pool_nickname, pool_id=pool_id, refresh=refresh)
+        tree: dict[str, Any] = map_leaves(part.blueprint, dict(zip(part, group.result, strict=True)))
         return tree
 
     async def resolved_async(
-        self, *, pool_nickname: str | None = None, pool_id: str | None = None, refresh: bool = False
+        self,
+        *,
+        include: Patterns | None = None,
+        exclude: Patterns | None = None,
+        pool_nickname: str | None = None,
+        pool_id: str | None = None,
+        refresh: bool = False,
     ) -> dict[str, Any]:
-        """Fetch every leaf without blocking the event loop, and put the entries into the tree.
+        """Fetch leaves without blocking the event loop, and put the entries into the tree.
 
         Args:
+            include: What is fetched: a pattern such as ``"**/encoder/*"``, or a list of patterns and paths
+                such as ``("history", 3)``. All by default. Who names a branch names all below it.
+            exclude: What is left out, likewise.
             pool_nickname: The pool, by nickname.
             pool_id: The pool, by id.
             refresh: Read past the caches of a chain and renew them.
 
         Returns:
-            The tree with an Entry at each leaf.
+            The tree, or the part of it, with an Entry at each leaf.
 
         Raises:
             EmptyManifestError: the manifest is empty (a ``RuntimeError``).
+            ManifestKeyError: a path is not there, or nothing is left (a ``KeyError``).
             EntryNotFoundError: a leaf is missing (a ``KeyError``).
         """
-        self.check_not_empty("resolve")
-        group = self.remember(pool_nickname=pool_nickname, pool_id=pool_id, refresh=refresh)
-        tree: dict[str, Any] = map_leaves(self.blueprint, dict(zip(self, await group, strict=True)))
+        part = self._selected(include, exclude)
+        group = part.remember(pool_nickname=pool_nickname, pool_id=pool_id, refresh=refresh)
+        tree: dict[str, Any] = map_leaves(part.blueprint, dict(zip(part, await group, strict=True)))
         return tree
+
+    def _selected(self, include: Patterns | None, exclude: Patterns | None) -> Manifest:
+        self.check_not_empty("resolve")
+        if include is None and exclude is None:
+            return self
+        return self._part(select(self.blueprint, include, exclude))
 
     def memorize(
         self,
