@@ -453,6 +453,23 @@ def test_the_short_way_of_reading_agrees_with_the_thorough_one() -> None:
             assert outcome(whole, key) == outcome(bytearray(whole), key)
 
 
+FIELDS = st.one_of(
+    st.none(), st.booleans(), st.integers(-1, 2**63), st.floats(), st.text(max_size=3), st.binary(max_size=20)
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["id", "digest", "nick", "meta", "sig", "Note", "other"]), FIELDS),
+    st.lists(FIELDS, min_size=4, max_size=6),
+    st.sampled_from([None, KEY]),
+)
+def test_both_ways_agree_on_random_headers(odd: dict[str, Any], meta: list[Any], key: str | None) -> None:
+    good = {"id": KEY, "digest": digest_of(b"\xc0"), "meta": [1.0, "t", 1, "plain", None]}
+    for header in (odd, {**good, **odd}, {**good, "meta": meta}, {**odd, "meta": meta}):
+        whole = forge(header)
+        assert outcome(whole, key) == outcome(bytearray(whole), key)
+
+
 def test_padding_between_buffers_is_checked() -> None:
     raw = bytearray(bytes(encode([np.zeros(1), np.zeros(1)], key=KEY)))
     first, _second = Blob.read_head(raw).offsets()

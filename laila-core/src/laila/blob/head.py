@@ -286,27 +286,19 @@ def read_plain(data: bytes, key: str | None, make: Callable[..., T]) -> T | None
     if xxh3_64_intdigest(rest, xxh3_64_intdigest(data[: FIXED.size])) != checksum:
         return None
     try:
-        header = msgpack.unpackb(rest[:header_bytes])  # the types of all that is in it are looked at below
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+        header = msgpack.unpackb(rest[:header_bytes])
+        name, digest, _, meta = _first_fields(header)
+    except (ValueError, TypeError, KeyError, RecursionError, msgpack.UnpackException):
         return None
-    if type(header) is not dict or tuple(header) != ("id", "digest", "meta"):
-        return None
-    name, digest, meta = header.values()
-    if type(name) is not str or type(meta) is not list or len(meta) != 5:
-        return None
-    created, kind, size, codec, user = meta
     tree = rest[header_bytes:]
     if (
-        type(created) is not float
-        or type(kind) is not str
-        or type(size) is not int
-        or type(codec) is not str
-        or (user is not None and type(user) is not bytes)
+        tuple(header) != ("id", "digest", "meta")
+        or meta is None
         or xxh3_128_digest(b"\x90" + tree) != digest
         or (key is not None and name != key)
     ):
         return None
-    return make(name, tree, (), None, (created, kind, size, codec, user), (), None, digest)
+    return make(name, tree, (), None, meta, (), None, digest)
 
 
 _KNOWN = frozenset({"id", "digest", "nick", "meta", "buffers", "pieces", "trans", "sig"})
@@ -346,29 +338,38 @@ def _needed(header: object) -> str:
 _META_TYPES = frozenset({(float, str, int, str, type(None)), (float, str, int, str, bytes)})
 
 
-def _read_header(header: object, verify: bool) -> BlobHead:
-    """Check every field of a header; raises ValueError, TypeError or KeyError for a wrong one."""
+def _first_fields(header: object) -> tuple[str, bytes, str | None, Meta | None]:
+    """Check the fields that most headers have alone: id, digest, nickname and metadata, which it returns.
+
+    Raises ValueError, TypeError or KeyError for a wrong one.
+    """
     if type(header) is not dict:
         raise TypeError("it is no map")
-    head = BlobHead()
-    head.key = _expect(header["id"], str)
-    head.digest = _expect(header["digest"], bytes)
-    if len(head.digest) != DIGEST_BYTES:
+    key, digest = header["id"], header["digest"]
+    if type(key) is not str or type(digest) is not bytes:
+        raise TypeError("an id or a digest of another type")
+    if len(digest) != DIGEST_BYTES:
         raise ValueError("a digest of the wrong size")
-    nickname = head.nickname = header.get("nick")
+    nickname, meta = header.get("nick"), header.get("meta")
     if nickname is not None:
         _expect(nickname, str)
-    meta = header.get("meta")
-    head._meta = None
-    if meta is not None:
-        if tuple(map(type, _expect(meta, list))) not in _META_TYPES:
-            raise TypeError("metadata of other types")
-        head._meta = tuple(meta)
+    if meta is None:
+        return key, digest, nickname, None
+    if type(meta) is not list or tuple(map(type, meta)) not in _META_TYPES:
+        raise TypeError("metadata of other types")
+    return key, digest, nickname, tuple(meta)
+
+
+def _read_header(header: object, verify: bool) -> BlobHead:
+    """Check every field of a header; raises ValueError, TypeError or KeyError for a wrong one."""
+    head = BlobHead()
+    head.key, head.digest, head.nickname, head._meta = _first_fields(header)
     head.table = head.pieces = head.transformations = ()
     head.signature = None
     head.notes = _NO_NOTES
-    if len(header) > 2 + (nickname is not None) + (meta is not None):  # most often there is nothing else
-        _read_rest(header, head, verify)
+    first = 2 + (head.nickname is not None) + (head._meta is not None)
+    if len(header) > first:  # type: ignore[arg-type]  # it is a map; most often there is nothing else
+        _read_rest(header, head, verify)  # type: ignore[arg-type]
     return head
 
 
