@@ -516,6 +516,7 @@ def test_values_that_an_enum_has_no_member_for() -> None:
 # -- Arrow and pandas
 
 
+@pytest.mark.filterwarnings("ignore:Series.values returning")  # as older versions of pyarrow ask for them
 def test_what_pandas_would_open_or_evaluate() -> None:
     pd = pytest.importorskip("pandas")
     pa = pytest.importorskip("pyarrow")

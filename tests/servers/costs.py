@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 __all__ = ["Cost", "assert_linear", "cost_of"]
 
-FLOOR = Calls, Bytes, Seconds = 20_000, 4 * 2**20, 0.3
-"""What nobody counts: a constant, and what the machine is busy with."""
 STEEPEST = 3.0  # how many times as much twice the input may cost: 2, and room
 
 
@@ -23,6 +21,10 @@ class Cost(NamedTuple):
     calls: int
     nbytes: int
     seconds: float
+
+
+FLOOR = Cost(20_000, 4 * 2**20, 0.3)
+"""What nobody counts: a constant, and what the machine is busy with."""
 
 
 def cost_of(work: Callable[[], object]) -> Cost:
