@@ -178,6 +178,8 @@ class Arguments(MutableMapping[str, Any]):
 
     def __getattr__(self, name: str) -> Any:
         # Protocol probes (copy, pickle, IPython) ask for dunder names; no argument answers them.
+        if name in Arguments.__slots__:
+            raise AttributeError(name)  # of one whose constructor has not run
         item = None if name.startswith("__") else self.find(name)
         if item is None:
             raise self._missing(name)
@@ -202,6 +204,8 @@ class Arguments(MutableMapping[str, Any]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_values"):  # a debugger looks at one whose constructor has not run
+            return "<Arguments that were not made>"
         return f"<Arguments: {', '.join(self._names()) or 'none'}>"
 
     def __reduce__(self) -> tuple[type[Arguments], tuple[dict[str, object]]]:

@@ -37,6 +37,7 @@ from laila.futures import Future, GroupFuture
 from laila.identity import stem
 from laila.plugins import watch
 from laila.showing import shown
+from laila.tracebacks import given_secrets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         """How many bytes of snapshots may wait to be written before ``memorize`` holds its caller back."""
         return self._runner.pending.limit
 
+    @given_secrets
     @helpful
     def extend(
         self,

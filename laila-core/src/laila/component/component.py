@@ -17,6 +17,7 @@ from laila.futures.waiting import current_host
 from laila.identity import Identifiable, check_uuid, resolve_uuid
 from laila.locks import check_may_use
 from laila.showing import said
+from laila.tracebacks import empty_frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ _SECRET_NAME = re.compile(r"secret|passw|token|credential|(^|_)key(_|$)|^auth", 
 
 def _check_options(cls: type, given: Iterable[str]) -> None:
     """Refuse a keyword that the constructor of ``cls`` lacks, with a hint: Python's own error has none."""
-    code = getattr(getattr(cls, "__init__", None), "__code__", None)
+    init = getattr(cls, "__init__", None)
+    code = getattr(getattr(init, "__wrapped__", init), "__code__", None)
     if code is None or code.co_flags & _TAKES_ANY_KEYWORD:
         return
     names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
@@ -101,7 +103,12 @@ class Component(Identifiable):
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Note the constructor's arguments, so that a plain class needs no settings to be written down."""
         if kwargs:
-            _check_options(cls, kwargs)
+            try:
+                _check_options(cls, kwargs)
+            except BaseException as error:
+                del args, kwargs
+                empty_frames(error)
+                raise
         if _asked.get() is cls:
             raise _Asked(args, kwargs)
         self = super().__new__(cls)
@@ -207,5 +214,7 @@ class Component(Identifiable):
         self.close()
 
     def __repr__(self) -> str:
+        if "_close_lock" not in vars(self):  # a debugger looks at one whose constructor has failed
+            return f"<{type(self).__name__} that was not made>"
         name = f"nickname={self._nickname!r}" if self._nickname else self._uuid
         return f"<{type(self).__name__} {name}{' closed' if self._closed else ''}>"

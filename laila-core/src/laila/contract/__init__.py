@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from laila.offload.worker import Shipment, leave_signals_to_the_submitter, perform
     from laila.settings import Settings, option
     from laila.showing import logger, said, shown, shown_url
+    from laila.tracebacks import empty_frames, given_secrets
     from laila.transform import Transformation, TransformationSequence
 
 __all__ = [
@@ -70,6 +71,8 @@ __all__ = [
     "counts_evolution",
     "current_host",
     "directory",
+    "empty_frames",
+    "given_secrets",
     "head_nbytes",
     "hookimpl",
     "is_policy_id",
@@ -132,6 +135,8 @@ _HOMES = {
     "counts_evolution": "laila.keys",
     "current_host": "laila.contract.taskforce",
     "directory": "laila.directories",
+    "empty_frames": "laila.tracebacks",
+    "given_secrets": "laila.tracebacks",
     "head_nbytes": "laila.blob.head",
     "hookimpl": "laila.contract.hookspecs",
     "is_policy_id": "laila.contract.protocol",

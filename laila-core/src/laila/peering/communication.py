@@ -18,6 +18,7 @@ from laila.errors import (
 from laila.forks import Renewed
 from laila.locks import long_lock, mutex
 from laila.showing import shown
+from laila.tracebacks import given_secrets
 from laila.trying import do_all
 
 TYPE_CHECKING = False
@@ -172,6 +173,7 @@ class DefaultCentralCommunication(Component):
             with mutex:
                 self._peers.clear()
 
+    @given_secrets
     def add_peer(self, uri: str, secret: str) -> str:
         """Connect to the policy at ``uri`` and return its global id.
 

@@ -17,6 +17,7 @@ from laila.identity import universal_namespace
 from laila.locks import check_may_wait
 from laila.policy.policy import local_policies, open_policies
 from laila.showing import shown
+from laila.tracebacks import given_secrets
 from laila.trying import do_all
 
 TYPE_CHECKING = False
@@ -279,6 +280,7 @@ def history(
     )
 
 
+@given_secrets
 @helpful
 def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float | None = None) -> Pool:
     """Chain ``pools``, the fastest first, into one store, register it, and return its first pool.
@@ -479,12 +481,14 @@ def repair(
     return spawn(partial(repair_pool, _check_pool(pool, "repair"), source, keys=wanted, keep=keep))
 
 
+@given_secrets
 def add_peer(uri: str, secret: str) -> str:
     """Connect to the policy at ``uri`` and return its global id, as the active policy."""
     peer: str = get_active_policy().central.communication.add_peer(uri, secret)
     return peer
 
 
+@given_secrets
 def add_tcpip_peer(host: str, port: int, secret: str) -> str:
     """Connect to the policy at ``host`` and ``port``; see :meth:`DefaultCentralCommunication.add_peer`."""
     peer: str = get_active_policy().central.communication.add_tcpip_peer(host, port, secret)
@@ -504,6 +508,7 @@ def universe() -> Mapping[str, Any]:
     return {**remote_policies(), **local_policies()}
 
 
+@given_secrets
 def set_alpha_pool(pool: Pool | str) -> None:
     """Make ``pool``, or the pool of a URL, the alpha pool: verbs that name no pool use it."""
     from laila.ending import begin_anew

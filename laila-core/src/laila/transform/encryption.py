@@ -15,6 +15,7 @@ from os import urandom
 
 from laila.errors import SecretError
 from laila.showing import shown
+from laila.tracebacks import given_secrets
 from laila.transform.base import (
     Transformation,
     corrupt,
@@ -62,6 +63,7 @@ class AesGcm(Transformation):
     name: ClassVar[str] = "aes-gcm"
     secret_options: ClassVar[tuple[str, ...]] = ("key",)
 
+    @given_secrets
     def __init__(self, key: bytes | str | None = None, key_name: str | None = None) -> None:
         from laila.codec.trust import parse_key
 

@@ -6,6 +6,7 @@ from laila.blob.blob import Blob
 from laila.blob.buffer import Buffer, byte_view
 from laila.errors import TransformationError
 from laila.showing import shown
+from laila.tracebacks import given_secrets
 from laila.transform.base import Transformation, corrupt, make_transformation, shown_name, stated_size
 from laila.transform.limits import most_from
 
@@ -31,6 +32,7 @@ class TransformationSequence:
 
     __slots__ = ("_items",)
 
+    @given_secrets
     def __init__(self, items: Iterable[Item] | TransformationSequence = ()) -> None:
         if isinstance(items, str):
             name = shown_name(items)

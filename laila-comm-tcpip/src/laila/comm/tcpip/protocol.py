@@ -20,7 +20,7 @@ from laila.comm.tcpip.once import Once
 from laila.comm.tcpip.roster import Registry
 from laila.comm.tcpip.settings import TCPIPSettings, check
 from laila.comm.tcpip.tls import client_context, server_context
-from laila.contract import Invitation, Protocol, RemoteFuture, Renewed, locks
+from laila.contract import Invitation, Protocol, RemoteFuture, Renewed, given_secrets, locks
 from laila.errors import (
     EnvironmentSnapshotError,
     PayloadError,
@@ -64,6 +64,7 @@ class DefaultTCPIPProtocol(Protocol):
 
     settings: TCPIPSettings
 
+    @given_secrets
     def __init__(
         self,
         host: str | None = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 import redis.connection
-from laila.contract import Pool, directory
+from laila.contract import Pool, directory, given_secrets
 from laila.pool.redis.answers import AnswerParser
 from laila.pool.redis.connections import Connections
 from laila.pool.redis.layout import Names
@@ -55,6 +55,7 @@ class RedisPool(Pool):
 
     settings: RedisSettings
 
+    @given_secrets
     def __init__(
         self,
         url: str | None = None,

@@ -7,7 +7,7 @@ import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from laila.contract import shown
+from laila.contract import empty_frames, shown
 from laila.errors import LailaError, PoolClosedError, PoolError
 from laila.pool.redis.connections import ClosedError, TooManyCallsError
 from redis import exceptions
@@ -46,10 +46,8 @@ def reporting(what: str, where: str, label: str, settings: RedisSettings) -> Ite
         ) from None
     except (exceptions.RedisError, OSError) as error:
         number, text = _explain(error, where, settings)
-        secret = settings.password
-        leaks = bool(secret) and any(secret in str(cause) for cause in _chain(error))  # type: ignore[operator]
-        if secret and secret in text:
-            text = text.replace(secret, "…")
+        text, leaks = _covered(text, error, settings)
+        empty_frames(error)  # those of redis-py's that log in
         raise PoolError(f"cannot {what}: {text}", pool=label, errno=number) from (None if leaks else error)
     except LailaError:
         raise
@@ -58,6 +56,14 @@ def reporting(what: str, where: str, label: str, settings: RedisSettings) -> Ite
             f"cannot {what}: {where} answered what no Redis server does to such a command; what runs there?",
             pool=label,
         ) from error
+
+
+def _covered(text: str, error: Exception, settings: RedisSettings) -> tuple[str, bool]:
+    """Return ``text`` without the password, and whether ``error`` or a cause of it shows the password."""
+    secret = settings.password
+    if not secret:
+        return text, False
+    return text.replace(secret, "…"), any(secret in str(cause) for cause in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

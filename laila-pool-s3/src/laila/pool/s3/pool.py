@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from laila.contract import said, shown_url
+from laila.contract import given_secrets, said, shown_url
 from laila.errors import SettingsError
 from laila.pool.s3.credentials import Credentials, Profile, find_credentials, read_profile
 from laila.pool.s3.library import library
@@ -50,6 +50,7 @@ class S3Pool(ObjectPool):
 
     settings: S3Settings
 
+    @given_secrets
     def __init__(
         self,
         bucket_name: str | None = None,
