@@ -41,7 +41,7 @@ def cost_of(work: Callable[[], object]) -> Cost:
         began = time.thread_time()
         work()
         seconds = min(seconds, time.thread_time() - began)
-        if seconds < Seconds:
+        if seconds < FLOOR.seconds:
             break
     tracemalloc.start()
     sys.setprofile(count)
