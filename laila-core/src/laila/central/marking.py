@@ -61,12 +61,12 @@ def note_stored(
         if entry._state is _POOLING:
             entry._state = _POOLED
             if pool is not None:
-                entry._pool = pool._uuid
+                entry._pool = pool.uuid
 
 
 def came_from(entry: Entry, pool: Pool) -> bool:
     """Whether ``entry`` was given to ``pool`` by this process, or came from it."""
-    return getattr(entry, "_pool", None) == pool._uuid
+    return getattr(entry, "_pool", None) == pool.uuid
 
 
 def is_pooled(entry: Entry, pool: Pool) -> bool:

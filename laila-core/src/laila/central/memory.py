@@ -77,7 +77,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         max_pending_bytes: int = MAX_PENDING_BYTES,
     ) -> None:
         super().__init__()
-        self._runner = Runner(command, events, max_pending_bytes)
+        self.runner = Runner(command, events, max_pending_bytes)
         self.router = DefaultPoolRouter() if router is None else router
         self.pickle = pickle
 
@@ -109,12 +109,12 @@ class DefaultCentralMemory(Component, MemoryVerbs):
 
     def finish_submitting(self) -> None:
         """Submit the writes that wait for room, whatever the bound: the task force is about to end."""
-        self._runner.pending.finish()
+        self.runner.pending.finish()
 
     @property
     def max_pending_bytes(self) -> int:
         """How many bytes of snapshots may wait to be written before ``memorize`` holds its caller back."""
-        return self._runner.pending.limit
+        return self.runner.pending.limit
 
     @given_secrets
     @helpful
@@ -256,7 +256,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         def write() -> list[Any]:
             return store_entries(pool, items, keys, blobs, overwrite=overwrite, on_conflict=on_conflict)
 
-        return self._runner.run("memorize", pool, keys, write, single=single, entries=items, blobs=blobs)
+        return self.runner.run("memorize", pool, keys, write, single=single, entries=items, blobs=blobs)
 
     def _snapshots(
         self, pool: Pool, given: Sequence[Entry], *, copy: bool, overwrite: bool, verify: bool
@@ -309,7 +309,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
             def read() -> list[Any]:
                 return reading.remember(pool, keys, copy=copy, missing_ok=missing_ok, refresh=refresh)
 
-            return self._runner.run("remember", pool, keys, read, single=single)
+            return self.runner.run("remember", pool, keys, read, single=single)
         meant = candidates(names, scope)
 
         def read_named() -> list[Any]:
@@ -317,7 +317,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
                 pool, names, meant, copy=copy, missing_ok=missing_ok, refresh=refresh
             )
 
-        return self._runner.run("remember", pool, _flat(meant), read_named, single=single, count=len(names))
+        return self.runner.run("remember", pool, _flat(meant), read_named, single=single, count=len(names))
 
     @helpful
     def open(
@@ -389,13 +389,13 @@ class DefaultCentralMemory(Component, MemoryVerbs):
             def delete() -> list[Any]:
                 return reading.forget(pool, keys, missing_ok=missing_ok)
 
-            return self._runner.run("forget", pool, keys, delete, single=single)
+            return self.runner.run("forget", pool, keys, delete, single=single)
         meant = candidates(names, scope)
 
         def delete_named() -> list[Any]:
             return reading.forget_named(pool, names, meant, missing_ok=missing_ok)
 
-        return self._runner.run("forget", pool, _flat(meant), delete_named, single=single, count=len(names))
+        return self.runner.run("forget", pool, _flat(meant), delete_named, single=single, count=len(names))
 
     @helpful
     def history(
@@ -479,7 +479,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
             return outcomes if single else plan.of_given(outcomes)
 
         count = len(plan.keys) if single else len(given)
-        return self._runner.run(
+        return self.runner.run(
             "memorize", pool, plan.keys, write, count=count, entries=plan.entries, blobs=plan.blobs
         )
 
@@ -503,7 +503,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
                 keys, size, lambda part: reading.remember(pool, part, copy=copy, refresh=refresh)
             )
 
-        return self._runner.run("remember", pool, keys, read)
+        return self.runner.run("remember", pool, keys, read)
 
     def forget_manifest(
         self,
@@ -527,7 +527,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
             outcomes = dict(zip(every, gone, strict=True))
             return [*(outcomes[leaf] for leaf in leaves), *last]
 
-        return self._runner.run("forget", pool, [*leaves, manifest.global_id], delete)
+        return self.runner.run("forget", pool, [*leaves, manifest.global_id], delete)
 
     def _close(self) -> None:
         self.router.close()
@@ -545,7 +545,7 @@ def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:
     except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept in the future
         return Future.failed(error)
     entry._state = EntryState.POOLED
-    entry._pool = pool._uuid
+    entry._pool = pool.uuid
     return Future.completed(blob.key)
 
 

@@ -179,7 +179,7 @@ def entry_of(stored: Found, copy: bool, pool: Pool, *, consume: bool = False) ->
         return stored
     try:
         entry = from_blob(stored, copy=copy, consume=consume)
-        entry._pool = pool._uuid
+        entry._pool = pool.uuid
         return entry
     except CorruptEntryError as error:
         return pool.placed(error)

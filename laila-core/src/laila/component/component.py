@@ -172,8 +172,15 @@ class Component(Identifiable):
         """The constructor's arguments by name, as they were given."""
         return _by_name(type(self), *self._given)
 
-    def _restore_identity(self, uuid: str) -> None:
-        """Take back the uuid that an environment recorded."""
+    def restore_identity(self, uuid: str) -> None:
+        """Take back the uuid that an environment recorded.
+
+        Args:
+            uuid: The uuid.
+
+        Raises:
+            IdentityError: it is no uuid.
+        """
         self._uuid = check_uuid(uuid)
 
     @property

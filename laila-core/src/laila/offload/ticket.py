@@ -251,7 +251,7 @@ def policy_from_ticket(received: bytes, taskforce: TaskForce | None = None) -> D
         forces = build(model.taskforces, taskforces(), TaskForce, "taskforces", {}, built, problems)  # type: ignore[type-abstract]
         nested = taskforce or _local_taskforce()
         built.append(nested)
-        nested._restore_identity(ticket["taskforce"])
+        nested.restore_identity(ticket["taskforce"])
         forces[nested.uuid] = nested
         policy = assemble(DefaultPolicy, model, here, forces, nested)
         built.append(policy)
@@ -306,7 +306,7 @@ def _stand_in(model: PoolModel, reason: str, home: Home | None) -> Pool:
         pool = SubmittersPool(home, make_global_id((Pool.scope,), model.uuid), reason, nickname=named)
     else:
         pool = UnreachablePool(reason, nickname=named)
-    pool._restore_identity(model.uuid)
+    pool.restore_identity(model.uuid)
     return pool
 
 

@@ -106,13 +106,13 @@ class ServedMemory:
             return [[of_item[id(item)] for item in items]]
 
         keys = [blob.key for blob in blobs]
-        return self._memory._runner.run("memorize", pool, keys, write, single=True, count=1, blobs=blobs)
+        return self._memory.runner.run("memorize", pool, keys, write, single=True, count=1, blobs=blobs)
 
     def present(self, entry_ids: Sequence[str], **choice: Any) -> Any:
         """Return for each id whether it is there; one without evolution is, where any evolution is."""
         pool = self._pool("present", choice)
         _, keys, _ = wanted("look for", list(entry_ids), None)
-        return self._memory._runner.run(
+        return self._memory.runner.run(
             "remember", pool, keys, lambda: [pool.present(keys)], single=True, count=1
         )
 
@@ -124,7 +124,7 @@ class ServedMemory:
         except (TypeError, ValueError) as error:
             raise InvalidArgumentError("holds() takes pairs of an id and a digest as digits") from error
         keys = [key for key, _ in pairs]
-        return self._memory._runner.run(
+        return self._memory.runner.run(
             "remember", pool, keys, lambda: [has_contents(pool, pairs)], single=True, count=1
         )
 
@@ -154,7 +154,7 @@ class ServedMemory:
                     blobs = [by_key[key] for key in keys]
                 return blobs if single else [blobs]
 
-            return self._memory._runner.run("remember", pool, keys, read, single=True, count=1)
+            return self._memory.runner.run("remember", pool, keys, read, single=True, count=1)
         meant = candidates(names, scope, _namespace(namespace))
 
         def read_named() -> list[Any]:
@@ -164,7 +164,7 @@ class ServedMemory:
             return blobs if single else [blobs]
 
         keys = [key for variants in meant for key in variants]
-        return self._memory._runner.run("remember", pool, keys, read_named, single=True, count=1)
+        return self._memory.runner.run("remember", pool, keys, read_named, single=True, count=1)
 
     def open(
         self,
@@ -188,7 +188,7 @@ class ServedMemory:
         def read() -> list[Any]:
             return [open_buffers(pool, keys, None if names is None else names[0]).head_data()]
 
-        return self._memory._runner.run("remember", pool, keys, read, single=True, count=1)
+        return self._memory.runner.run("remember", pool, keys, read, single=True, count=1)
 
     def read_parts(self, entry_id: str, digest: bytes, number: int, runs: Any, **choice: Any) -> Any:
         """Return runs of the bytes of one buffer of an entry, whose plain content has this digest."""
@@ -198,7 +198,7 @@ class ServedMemory:
         def read() -> list[Any]:
             return [parts_of(open_buffers(pool, [key], None), digest, number, runs)]
 
-        return self._memory._runner.run("remember", pool, [key], read, single=True, count=1)
+        return self._memory.runner.run("remember", pool, [key], read, single=True, count=1)
 
     def forget(
         self,
@@ -220,7 +220,7 @@ class ServedMemory:
                 gone = reading.forget(pool, keys, missing_ok=missing_ok is True)
                 return gone if single else [gone]
 
-            return self._memory._runner.run("forget", pool, keys, delete, single=True, count=1)
+            return self._memory.runner.run("forget", pool, keys, delete, single=True, count=1)
         meant = candidates(names, scope, _namespace(namespace))
 
         def delete_named() -> list[Any]:
@@ -228,7 +228,7 @@ class ServedMemory:
             return gone if single else [gone]
 
         keys = [key for variants in meant for key in variants]
-        return self._memory._runner.run("forget", pool, keys, delete_named, single=True, count=1)
+        return self._memory.runner.run("forget", pool, keys, delete_named, single=True, count=1)
 
     def forget_manifest(self, manifest_id: str, leaves: Sequence[str], **choice: Any) -> Any:
         """Delete the manifest, and then its leaves: the outcomes of the leaves, and the manifest's last."""
@@ -241,7 +241,7 @@ class ServedMemory:
             gone = reading.forget(pool, keys, missing_ok=False)
             return [[*gone, *last]]
 
-        return self._memory._runner.run("forget", pool, [*keys, key], delete, single=True, count=1)
+        return self._memory.runner.run("forget", pool, [*keys, key], delete, single=True, count=1)
 
     def history(
         self,

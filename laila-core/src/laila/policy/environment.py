@@ -180,7 +180,7 @@ def build(
             problems.append(f"{name}[{i}] {model.plugin}: a secret is missing{hint}{_withheld(data)}")
             continue
         try:
-            component._restore_identity(model.uuid)
+            component.restore_identity(model.uuid)
         except IdentityError as error:
             problems.append(f"{name}[{i}].uuid: {error}")
             continue

@@ -33,6 +33,6 @@ def reopen(old: DefaultPolicy) -> DefaultPolicy:
 def _opened(pool: Pool) -> Pool:
     build: Callable[..., Pool] = type(pool)
     fresh = build(**pool.options(), **pool.secrets())
-    fresh._restore_identity(pool.uuid)
+    fresh.restore_identity(pool.uuid)
     fresh.known_as = pool.known_as
     return fresh

@@ -115,7 +115,7 @@ class DefaultPolicy(Component, LocalPolicy):
 
     def restore(self, uuid: str) -> None:
         """Take back the identity that an environment recorded; for rebuilding."""
-        self._restore_identity(uuid)
+        self.restore_identity(uuid)
         self.central.communication.policy_id = self.global_id
 
     @property
