@@ -201,7 +201,7 @@ def _lint_imports(src: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         f"sys.exit(lint_imports(config_filename={config!r}, cache_dir=None, no_cache=True))"
     )
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=280, check=False
     )
 
 

@@ -45,7 +45,7 @@ def test_a_copy_under_load_is_whole_and_can_be_used(kind: str, place: Place, tmp
     try:
         assert written.wait(60)
         source, copy = (tmp_path / PLACES[kind].format(name) for name in ("busy", "copy"))
-        subprocess.run([*PROGRAMS[kind], source, copy], check=False, capture_output=True, timeout=120)
+        subprocess.run([*PROGRAMS[kind], source, copy], check=False, capture_output=True, timeout=280)
     finally:
         stop.set()
         writer.join()

@@ -297,7 +297,7 @@ def test_memory_is_flat_in_the_number_of_entries(here: str, there: str, tmp_path
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=280,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         )
         assert done.returncode == 0, done.stderr

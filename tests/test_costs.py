@@ -29,7 +29,7 @@ def test_hot_paths_cost_what_they_did(path: str) -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=280,
         ).stdout
     )
     known = COSTS[path]

@@ -26,7 +26,7 @@ def run(script: str, home: Path, *arguments: str | Path) -> subprocess.Completed
         env=clean_environment(home, COLUMNS="120"),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
 

@@ -21,7 +21,7 @@ def with_s3(home: Path, *command: str, **variables: str) -> subprocess.Completed
         env=clean_environment(home, COLUMNS="120", **variables),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
 

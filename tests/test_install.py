@@ -43,7 +43,7 @@ def pip(environment: Environment, *arguments: str) -> subprocess.CompletedProces
         env=clean_environment(environment.home, PIP_NO_INDEX="1", PIP_DISABLE_PIP_VERSION_CHECK="1"),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
 

@@ -139,7 +139,7 @@ def test_an_empty_pool_is_a_pool(place: Place) -> None:
 def command(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "laila", "ls", *words],
-        env={**os.environ, **variables}, capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, **variables}, capture_output=True, text=True, check=False, timeout=280,
     )  # fmt: skip
 
 

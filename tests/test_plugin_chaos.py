@@ -14,13 +14,13 @@ from workspace import CORE, ROOT, Distribution, Environment
 
 BAD = {
     "raising": "RuntimeError: this plugin is broken on purpose",
-    "hanging": "was still being imported after 1 s",
+    "hanging": "was still being imported after 4 s",
     "newer": "was built for version 99 of laila's plugin contract",
     "s3": "belongs to laila-pool-s3",
     "lacking": "LackingPool lacks _empty",
 }
 HOOKS = {
-    "a_hanging": "was still being imported after 1 s",
+    "a_hanging": "was still being imported after 4 s",
     "b_raising": "laila_fixture_that_is_not_there",
     "h_future": "was built for version 2 of laila's plugin contract",
 }
@@ -42,7 +42,7 @@ def environment(
 
 CHAOS = """
 import json, os, sys, time
-os.environ["LAILA_PLUGINS_DEADLINE"] = "1"
+os.environ["LAILA_PLUGINS_DEADLINE"] = "4"
 import logging
 records = []
 class Keep(logging.Handler):
@@ -84,14 +84,14 @@ print(json.dumps(shown))
 
 
 def test_the_policy_starts_each_is_named_once_and_the_rest_works(environment: Environment) -> None:
-    """With a deadline of one second for each of the two that hang."""
+    """With a deadline of some seconds for each of the two that hang."""
     shown = json.loads(environment.check(CHAOS, *BAD))
-    assert shown["start"] < 10
+    assert shown["start"] < 100
     assert set(shown["refused"]) == set(BAD)
     for name, reason in BAD.items():
         message, seconds = shown["refused"][name]
         assert reason in message, name
-        assert seconds < 0.95, "the second use is refused at once"
+        assert seconds < 3.9, "the second use is refused at once"
         logged = [line for line in shown["log"] if f"the pool plugin {name!r}" in line]
         assert len(logged) == 1, (name, shown["log"])
         assert reason in logged[0]
@@ -108,7 +108,7 @@ def test_the_policy_starts_each_is_named_once_and_the_rest_works(environment: En
 def test_laila_plugins_names_each_once(environment: Environment) -> None:
     """`--check` takes the time of those that hang, and says of each what is wrong."""
     code = (
-        "import os, sys; os.environ['LAILA_PLUGINS_DEADLINE'] = '1'\n"
+        "import os, sys; os.environ['LAILA_PLUGINS_DEADLINE'] = '4'\n"
         "from laila.cli import main; sys.exit(main(['plugins', '--check']))"
     )
     done = environment.run(code)

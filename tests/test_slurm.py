@@ -74,7 +74,7 @@ def test_the_how_to_for_slurm(tmp_path: Path) -> None:
             assert program.stdout.readline() == "in mid-run\n"
             slurm.kill(slurm.jobs()[0])
             (home / "killed").touch()
-            printed = program.communicate(timeout=110)[0]
+            printed = program.communicate(timeout=280)[0]
         finally:
             program.kill()
             program.wait()

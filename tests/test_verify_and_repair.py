@@ -183,7 +183,7 @@ def test_what_cannot_be_read_is_not_called_whole() -> None:
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "laila", *words], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "laila", *words], capture_output=True, text=True, check=False, timeout=280
     )
 
 

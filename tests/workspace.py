@@ -164,7 +164,7 @@ class Environment:
             env=clean_environment(self.home),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=280,
             check=False,
         )
 

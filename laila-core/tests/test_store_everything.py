@@ -42,7 +42,7 @@ def store(*arguments: str, cwd: Path, timeout: float) -> dict[str, object]:
 
 
 def test_a_sample_comes_back_or_is_refused_with_its_place(tmp_path: Path) -> None:
-    found = store("20", "300", *SAMPLE.split(), cwd=tmp_path, timeout=120)
+    found = store("20", "300", *SAMPLE.split(), cwd=tmp_path, timeout=280)
     assert found["faults"] == []
     assert int(str(found["tried"])) >= 300
 

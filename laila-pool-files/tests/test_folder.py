@@ -255,7 +255,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_an_error_and_not_the_end(tmp_pat
         array = np.random.default_rng(1).normal(size=500_000)
         key = policy.central.memory.memorize(laila.constant(array), pool_nickname="p").wait(150)
     command = [sys.executable, "-c", CUT, f"{kind}:{place}", str(place), str(key)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.strip("[]\n").replace("'", "").split(", ")) <= {
         "CorruptEntryError",

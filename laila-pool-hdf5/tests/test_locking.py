@@ -125,7 +125,7 @@ for _ in range(40):
 def test_stopped_waiter_holds_nobody_up_for_long(path: str, start: Start) -> None:
     lock = LockFile(path)
     with lock.held(0):
-        stopped = start(WAITER, path, 60)
+        stopped = start(WAITER, path, 280)
         until(lambda: waiting(path))
         stopped.send_signal(signal.SIGSTOP)
     with lock.held(60):
@@ -144,7 +144,7 @@ def test_stopped_waiter_holds_nobody_up_for_long(path: str, start: Start) -> Non
 def test_killed_waiter_is_not_waited_for(path: str, start: Start) -> None:
     lock = LockFile(path)
     with lock.held(0):
-        victim = start(WAITER, path, 60)
+        victim = start(WAITER, path, 280)
         until(lambda: waiting(path))
         victim.kill()
         victim.wait(150)

@@ -230,7 +230,7 @@ def test_classes_of_a_script_are_the_same_in_tasks(kind: str, tmp_path: Path) ->
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -128,7 +128,7 @@ class S3Server:
         self._process = start(
             command, self._log, folder=self.folder, environment={"GOMEMLIMIT": "400MiB", "GOGC": "50"}
         )
-        wait_until(self._answers, self.name, self._log, self._process, 40)
+        wait_until(self._answers, self.name, self._log, self._process, 150)
 
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
