@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from laila.policy.verbs import tiers as tiers
     from laila.policy.verbs import variable as variable
     from laila.policy.verbs import verify as verify
+    from laila.policy.verbs import write_array as write_array
     from laila.pool.memory import MemoryPool as MemoryPool
     from laila.taskforce.threads import PythonThreadPoolTaskForce as PythonThreadPoolTaskForce
     from laila.transform import Transformation as Transformation
@@ -194,6 +195,7 @@ else:
         "variable": "laila.policy.verbs",
         "verify": "laila.policy.verbs",
         "wait": "laila.futures",
+        "write_array": "laila.policy.verbs",
     }
 
     def _import(name):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from laila.tiering.repairing import RepairReport
     from laila.tiering.verifying import VerifyReport
     from laila.views import View
+    from laila.views.writing import ArrayWriter
 else:
 
     def overload(fn):
@@ -60,6 +61,7 @@ __all__ = [
     "universe",
     "variable",
     "verify",
+    "write_array",
 ]
 
 constant = helpful(Entry.constant)
@@ -219,6 +221,66 @@ def open(  # noqa: A001 - laila.open
         pool_nickname=pool_nickname,
         affinity=affinity,
     )
+
+
+@helpful
+def write_array(
+    *,
+    nickname: str | None = None,
+    shape: tuple[int, ...],
+    dtype: Any,
+    metadata: Mapping[str, object] | None = None,
+    overwrite: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+    pool_id: str | None = None,
+    pool_nickname: str | None = None,
+    affinity: float | None = None,
+) -> ArrayWriter:
+    """Write an array that is larger than memory, row by row, and store it whole or not at all.
+
+    ``with laila.write_array(nickname="x", shape=(n, 4), dtype="f4") as writer: writer.append(rows)``, or
+    ``writer[a:b] = rows``, in order. At the end of ``with`` the array is a constant, as if it had been
+    memorized. Until then the rows lie in a temporary file. Pools of files and HDF5 files take them from there
+    a piece at a time; one that sends, compresses or encrypts may need room for all of it in the end.
+
+    Args:
+        nickname: The nickname of the entry; without one it has an id of its own.
+        shape: The shape of the whole array; the first length counts its rows.
+        dtype: The numpy dtype.
+        metadata: Plain data to store beside the array.
+        overwrite: Replace a constant of that nickname.
+        folder: Where the temporary file is made; by default where the system keeps such files.
+        pool_id: The global id of the pool.
+        pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is meant.
+        affinity: The pool with this affinity, or the next lower one.
+
+    Returns:
+        The writer, a context manager; its ``global_id`` is the entry's, once that is stored.
+
+    Raises:
+        InvalidArgumentError: shape or dtype are those of no array (a ``TypeError``).
+        InvalidValueError: rows of such a shape or dtype cannot be written (a ``ValueError``).
+        PoolError: the temporary file cannot be made.
+    """
+    from laila.views.writing import ArrayWriter  # what few programs use
+
+    memory = get_active_policy().central.memory
+    if pool_nickname is not None:
+        memory.check_pool(pool_nickname)
+
+    def store(array: Any) -> str:
+        entry = Entry.constant(array, nickname=nickname, metadata=metadata)
+        future = memory.memorize(
+            entry,
+            pool_id=pool_id,
+            pool_nickname=pool_nickname,
+            affinity=affinity,
+            overwrite=overwrite,
+            copy=False,
+        )
+        return str(future.wait())
+
+    return ArrayWriter(shape, dtype, store, folder)
 
 
 @overload
