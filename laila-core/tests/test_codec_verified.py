@@ -228,6 +228,33 @@ def test_constants_that_are_told_apart_by_identity_come_back_as_themselves() -> 
     assert field.default_factory is missing
 
 
+class Guarded:
+    """Its code holds what cannot be pickled, as the classes of some libraries do."""
+
+    lock = threading.Lock()
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __reduce__(self) -> Any:
+        return Guarded, (self.value,)
+
+
+def test_classes_whose_code_cannot_be_pickled_go_by_their_names() -> None:
+    """As classes of a script do, which are pickled by value otherwise."""
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        blob = encode([Guarded(3)], key=KEY)
+        found: Any = decode(blob)
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert b"_make_skeleton_class" not in bytes(blob.tree)
+    assert type(found[0]) is Guarded
+    assert found[0].value == 3
+
+
 def test_reducers_that_copyreg_knows() -> None:
     class Registered:
         pass

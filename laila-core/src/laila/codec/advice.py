@@ -37,6 +37,8 @@ _INSTEAD: dict[str, str] = {
     "numpy.nditer": "store the array",
     "numpy.flatiter": "store the array, iterator.base",
     "random.SystemRandom": "it has no state; leave it out",
+    "h5py._hl.dataset.Dataset": "store what it holds, dataset[()]",
+    **dict.fromkeys(("h5py._hl.files.File", "h5py._hl.group.Group"), "store the path of its file"),
     "posix.DirEntry": "store entry.path or entry.stat()",
     "functools._lru_cache_wrapper": "store the function that it wraps, function.__wrapped__",
     "_queue.SimpleQueue": "store a list of what is in it",

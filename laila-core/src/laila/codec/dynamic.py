@@ -71,8 +71,11 @@ def reduce_class(obj: object) -> Reduced | None:
     return make, (*args[:3], given, *args[4:]), (attributes, more), *rest
 
 
-def reduce_steadily(obj: object) -> Reduced | None:
-    """:func:`reduce_class`, also of a type variable, with an id that is the same in every process."""
+def reduce_steadily(obj: object) -> Reduced | str | None:
+    """:func:`reduce_class`, also of a type variable, with an id that is the same in every process.
+
+    A class whose code cannot be pickled goes by its name: libraries keep weak references in some.
+    """
     if isinstance(obj, type):
         reduced = reduce_class(obj)
     elif type(obj) is TypeVar and (theirs := sys.modules.get(_MODULE)) is not None:
@@ -83,11 +86,22 @@ def reduce_steadily(obj: object) -> Reduced | None:
     if reduced is None or place is None:
         return None
     args = reduced[1]
-    return reduced[0], (*args[:place], _steady(obj, reduced), *args[place + 1 :]), *reduced[2:]
+    number = _steady(obj, reduced)
+    if number is None and isinstance(obj, type) and _is_named(obj):
+        return obj.__qualname__
+    return reduced[0], (*args[:place], number or args[place], *args[place + 1 :]), *reduced[2:]
+
+
+def _is_named(kind: type) -> bool:
+    """Whether the module of a class has it under its name."""
+    found: object = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
 
 
 def _steady(kind: Any, reduced: Reduced | None = None) -> str | None:
-    """The id that follows from the definition of ``kind``; None for what is not pickled by value."""
+    """The id that follows from the definition of ``kind``; None where that is not, or cannot be, pickled."""
     number = _ids.get(kind)
     if number is not None:
         return number
@@ -103,9 +117,9 @@ def _steady(kind: Any, reduced: Reduced | None = None) -> str | None:
         _pickler(sys.modules[_MODULE])(stream, protocol=_PROTOCOL).dump(
             (args[:place], args[place + 1 :], held)
         )
-    except Exception:  # noqa: BLE001 - it is told when the class itself is pickled
+    except Exception:  # noqa: BLE001 - whatever keeps code from being pickled
         del _ids[kind]
-        return str(args[place])
+        return None
     _ids[kind] = number = blake2b(stream.getvalue(), digest_size=16).hexdigest()
     _kinds[number] = kind  # of two that are the same, as where a cell is run again, the newer one
     return number
