@@ -50,6 +50,9 @@ def get_active_policy() -> PolicyVerbs:
 
     Raises :class:`NoActivePolicyError` where there is none and ``laila.AUTO_INITIALIZE_POLICY`` is false,
     :class:`PolicyClosedError` where the program ends and the policy ended before.
+
+    Returns:
+        The policy, or the peer.
     """
     here = _here.get()
     if here is not None:
@@ -87,6 +90,9 @@ def activate_policy(policy: PolicyVerbs) -> None:
 
     It may be a peer, ``laila.peers[id]``: the verbs run over there then. Raises ``TypeError`` for what is no
     policy, ``RuntimeError`` for a closed one. Thread-safe.
+
+    Args:
+        policy: The policy, or a peer.
     """
     begin_anew()
     _activate(policy)

@@ -42,6 +42,12 @@ def set_default_directory(directory: str | os.PathLike[str]) -> None:
     """Move the root, and the three directories in it, to ``directory``; ``~`` stands for the home.
 
     Files that are already in the old place stay there. Nothing is made yet.
+
+    Args:
+        directory: The folder.
+
+    Raises:
+        SettingsError: ``directory`` is not a path.
     """
     root = os.fspath(directory) if isinstance(directory, (str, os.PathLike)) else None
     if not isinstance(root, str) or not root or "\0" in root:
@@ -54,6 +60,12 @@ def directory(name: str) -> Path:
 
     Raises :class:`~laila.errors.DirectoryError` (an ``OSError``) when it cannot be made. Safe to call
     from several threads and processes at once.
+
+    Args:
+        name: The name of the directory.
+
+    Returns:
+        Its path.
     """
     from pathlib import Path
 
@@ -90,6 +102,12 @@ def private_folder(path: str | os.PathLike[str]) -> int:
 
     Raises :class:`~laila.errors.DirectoryError` that says who else may be in it, and ``OSError`` where it
     cannot be made or opened.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The file descriptor.
     """
     path = os.path.abspath(path)
     try:

@@ -163,7 +163,11 @@ def universal_namespace() -> UUID:
 
 
 def get_active_namespace() -> UUID:
-    """Return the namespace under which nicknames become uuids."""
+    """Return the namespace under which nicknames become uuids.
+
+    Returns:
+        The namespace.
+    """
     global _namespace
     if _namespace is None:
         _namespace = universal_namespace()
@@ -175,6 +179,12 @@ def set_active_namespace(namespace_key: str) -> None:
 
     Raises :class:`IdentityError` when the key is no text or empty. Not retroactive: ids already made keep
     theirs.
+
+    Args:
+        namespace_key: Any text.
+
+    Raises:
+        IdentityError: the key is not text, or empty.
     """
     global _namespace
     if not isinstance(namespace_key, str) or not namespace_key:

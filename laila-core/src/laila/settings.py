@@ -65,7 +65,7 @@ def option(
 ) -> Any:
     """Declare one option of a :class:`Settings` class.
 
-    Parameters:
+    Args:
         default: taken when nothing else gives a value; without it and ``factory`` the option is required.
         factory: called for a default that must be fresh each time, such as a list.
         help: one sentence for the documentation.
@@ -80,6 +80,9 @@ def option(
         env: environment variables in order of precedence, in place of ``LAILA_<PREFIX>_<NAME>``.
         arg: the name in ``laila.args``, in place of ``<prefix>.<name>``.
         validator: an attrs validator, called as ``validator(settings, attribute, value)``.
+
+    Returns:
+        The declaration, for the body of the class.
     """
     names = None if env is None else (env,) if isinstance(env, str) else tuple(env)
     metadata = {
@@ -177,6 +180,12 @@ class Settings:
         A value of ``None`` in ``given`` counts as not given; so does an empty environment variable. Raises
         :class:`~laila.errors.SettingsError` for an unknown option, a missing one or a value of a wrong type,
         naming the option, its argument and its variable (and never a secret's value).
+
+        Args:
+            given: Options from code, by name.
+
+        Raises:
+            SettingsError: an option is unknown, missing or of a wrong type.
         """
         given = given or {}
         fields = cls._fields()
@@ -225,7 +234,15 @@ class Settings:
 
     @classmethod
     def parse_text(cls, name: str, text: str) -> object:
-        """Convert ``text`` (of a URL's query, say) to the type of option ``name``."""
+        """Convert ``text`` (of a URL's query, say) to the type of option ``name``.
+
+        Args:
+            name: The name of the option.
+            text: The text.
+
+        Returns:
+            The value.
+        """
         fields = cls._fields()
         if name not in fields:
             _refuse_unknown(cls, name, fields)
@@ -235,13 +252,24 @@ class Settings:
 
     @classmethod
     def parse_query(cls, query: str) -> dict[str, object]:
-        """Convert a URL's query (``durable=process&lock=error``) to options, which :meth:`resolve` takes."""
+        """Convert a URL's query (``durable=process&lock=error``) to options, which :meth:`resolve` takes.
+
+        Args:
+            query: The query of a URL.
+
+        Returns:
+            Options and their values.
+        """
         from urllib.parse import parse_qsl
 
         return {name: cls.parse_text(name, text) for name, text in parse_qsl(query, keep_blank_values=True)}
 
     def public(self) -> dict[str, object]:
-        """Return the options that are no secrets as a JSON-able dict, which ``resolve`` takes."""
+        """Return the options that are no secrets as a JSON-able dict, which ``resolve`` takes.
+
+        Returns:
+            Names and values that JSON can hold.
+        """
         return {
             name: plain(getattr(self, name))
             for name, field in self._fields().items()
@@ -250,7 +278,11 @@ class Settings:
 
     @classmethod
     def secret_names(cls) -> list[str]:
-        """Return the names of the options that :meth:`public` leaves out."""
+        """Return the names of the options that :meth:`public` leaves out.
+
+        Returns:
+            The names.
+        """
         return [name for name, field in cls._fields().items() if field.metadata["secret"]]
 
     @classmethod

@@ -32,6 +32,13 @@ def shown(value: object, limit: int = MOST_CHARACTERS) -> str:
 
     Text, numbers and short flat containers look as their ``repr``; what is longer is cut, and what is nested
     is named by its type. Of other objects only laila's own are asked how they look.
+
+    Args:
+        value: Any object.
+        limit: The most characters.
+
+    Returns:
+        The text, on one line.
     """
     text = _shown(value, limit, inside=False)
     return text if len(text) <= limit + 20 else text[:limit] + "…"
@@ -96,9 +103,16 @@ def _name(kind: type) -> str:
 
 
 def said(error: BaseException, limit: int = _MOST_OF_ERROR) -> str:
-    """Return what ``error`` says, as ``str(error)`` does where that is short and harmless.
+    """Return the text of ``error``: ``str(error)`` if that is short and harmless.
 
     An error may hold any object, for example the missing key of a mapping: such an object is shown briefly.
+
+    Args:
+        error: The error.
+        limit: The most characters.
+
+    Returns:
+        The text, on one line.
     """
     kind = type(error)
     module = kind.__module__
@@ -138,7 +152,14 @@ def _one_line(record: logging.LogRecord) -> bool:
 
 
 def logger(name: str) -> logging.Logger:
-    """Return the logger of that name. Each message that it writes is one line, whatever the message shows."""
+    """Return the logger of that name. Each message that it writes is one line, whatever the message shows.
+
+    Args:
+        name: The name of the logger.
+
+    Returns:
+        The logger.
+    """
     from logging import getLogger  # imported late: most processes write no log
 
     log = getLogger(name)
@@ -147,7 +168,14 @@ def logger(name: str) -> logging.Logger:
 
 
 def shown_url(url: str) -> str:
-    """Return how a message shows ``url``: without what may be a password, or any option's value."""
+    """Return how a message shows ``url``: without what may be a password, or any option's value.
+
+    Args:
+        url: The URL.
+
+    Returns:
+        The text.
+    """
     scheme, colon, _ = url.partition(":")
     is_scheme = bool(colon) and scheme.isascii() and scheme.replace("+", "").isalnum() and len(scheme) < 20
     if "@" in url or (not is_scheme and set(url) & set(":?#")):

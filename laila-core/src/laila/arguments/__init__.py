@@ -61,5 +61,9 @@ def read_args(source: str | os.PathLike[str], *, terminal_args: Iterable[str] | 
     """Load a ``.toml``, ``.json``, ``.env`` or ``.xml`` file, or ``"terminal"``, into ``laila.args``.
 
     It calls :meth:`ArgReader.load` of ``laila.arg_reader``.
+
+    Args:
+        source: The path of the file, or ``"terminal"``.
+        terminal_args: The tokens for ``"terminal"``.
     """
     arg_reader.load(source, terminal_args=terminal_args)

@@ -85,7 +85,14 @@ class Arguments(MutableMapping[str, Any]):
                 ) from None
 
     def find(self, name: str) -> Found | None:
-        """Return the value of a plain, dotted or joined ``name`` with its text, or ``None``."""
+        """Return the value of a plain, dotted or joined ``name`` with its text, or ``None``.
+
+        Args:
+            name: The name.
+
+        Returns:
+            The value and its text; None if there is no such name.
+        """
         values = self._values
         if name in values:
             return Found(values[name], self._texts.get(name))
@@ -100,7 +107,11 @@ class Arguments(MutableMapping[str, Any]):
         return self.find(name.replace(".", "_")) if "." in name else None
 
     def merge(self, values: Mapping[str, object]) -> None:
-        """Set every item of ``values``; a nested mapping is merged into a table of the same name."""
+        """Set every item of ``values``; a nested mapping is merged into a table of the same name.
+
+        Args:
+            values: Names and values.
+        """
         with _writing:
             for name, value in values.items():
                 mine = self._values.get(name)
@@ -120,7 +131,11 @@ class Arguments(MutableMapping[str, Any]):
             object.__setattr__(self, "_texts", fresh._texts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain nested dicts of the values."""
+        """Return plain nested dicts of the values.
+
+        Returns:
+            A dict of plain dicts and values.
+        """
         return {name: v.to_dict() if isinstance(v, Arguments) else v for name, v in self._values.items()}
 
     def _tagged(self) -> dict[str, object]:

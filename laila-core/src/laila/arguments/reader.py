@@ -25,7 +25,7 @@ class ArgReader:
     A source is read whole before the target is touched: after an error it is as it was. Loading again adds
     to what is there, nested tables included; the later value of one name wins.
 
-    Parameters:
+    Args:
         target: an :class:`Arguments`, another mapping, or an object to set attributes on; ``laila.args`` if
             ``None``. In the latter two, which cannot look up joined names, these are set as well
             (``aws`` and ``aws_key``).
@@ -45,7 +45,15 @@ class ArgReader:
         self._names: list[str] = []
 
     def load(self, source: _Path, *, terminal_args: Iterable[str] | None = None) -> None:
-        """Load a file, whose suffix says which format it has, or ``"terminal"`` with ``terminal_args``."""
+        """Load a file, whose suffix says which format it has, or ``"terminal"`` with ``terminal_args``.
+
+        Args:
+            source: The path of the file, or ``"terminal"``.
+            terminal_args: The tokens for ``"terminal"``.
+
+        Raises:
+            ArgumentsError: the format is unknown, or the source cannot be read (a ``ValueError``).
+        """
         if source == "terminal":
             self.from_terminal(terminal_args)
             return
@@ -59,35 +67,55 @@ class ArgReader:
         self._update(parser_for(path)(path), path)
 
     def from_toml(self, path: _Path) -> None:
-        """Load a TOML file, types kept."""
+        """Load a TOML file, types kept.
+
+        Args:
+            path: The file.
+        """
         from laila.arguments.formats import read_toml
 
         path = _path(path)
         self._update(read_toml(path), path)
 
     def from_json(self, path: _Path) -> None:
-        """Load a JSON file, types kept; its outermost value is an object."""
+        """Load a JSON file, types kept; its outermost value is an object.
+
+        Args:
+            path: The file.
+        """
         from laila.arguments.formats import read_json
 
         path = _path(path)
         self._update(read_json(path), path)
 
     def from_env(self, path: _Path) -> None:
-        """Load a ``.env`` file: ``KEY=value`` lines, each value read as what it spells."""
+        """Load a ``.env`` file: ``KEY=value`` lines, each value read as what it spells.
+
+        Args:
+            path: The file.
+        """
         from laila.arguments.formats import read_env
 
         path = _path(path)
         self._update(read_env(path), path)
 
     def from_xml(self, path: _Path) -> None:
-        """Load an XML file: elements are names, nested elements nested tables; entities are refused."""
+        """Load an XML file: elements are names, nested elements nested tables; entities are refused.
+
+        Args:
+            path: The file.
+        """
         from laila.arguments.formats import read_xml
 
         path = _path(path)
         self._update(read_xml(path), path)
 
     def from_terminal(self, args: Iterable[str] | None = None) -> None:
-        """Load ``key=value`` and ``--key=value`` tokens, of ``sys.argv`` if ``None``; dotted keys nest."""
+        """Load ``key=value`` and ``--key=value`` tokens, of ``sys.argv`` if ``None``; dotted keys nest.
+
+        Args:
+            args: The tokens; None takes them from the command line.
+        """
         from laila.arguments.formats import read_terminal
 
         self._update(read_terminal(sys.argv[1:] if args is None else args), "terminal")

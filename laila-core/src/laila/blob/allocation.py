@@ -23,6 +23,12 @@ _LARGE = 4 << 20
 def allocate(nbytes: int) -> memoryview:
     """Return ``nbytes`` bytes of zeros that nobody else has, writable.
 
+    Args:
+        nbytes: The number of bytes.
+
+    Returns:
+        The memory.
+
     Raises:
         PoolError: there is not so much memory (``errno`` is ``ENOMEM``). A file with holes says that it is
             larger than any machine, and takes no space.

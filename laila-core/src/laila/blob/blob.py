@@ -147,9 +147,15 @@ class Blob:
         return self._digest
 
     def has_content_of(self, other: Blob) -> bool:
-        """Whether both, as plain blobs, are of one content byte by byte, whatever their metadata.
+        """Whether both, as plain blobs, have the same content byte by byte; metadata do not count.
 
-        What :attr:`digest` cannot say where somebody made two contents collide.
+        :attr:`digest` cannot say that if somebody made two contents collide.
+
+        Args:
+            other: The other blob.
+
+        Returns:
+            True if the contents are equal.
         """
         return (
             self.tree == other.tree
@@ -254,6 +260,12 @@ class Blob:
         """Return the parts that a signature covers, each after its length.
 
         Key id, global id, header with its notes, tree, all buffers.
+
+        Args:
+            key_id: The id of the signing key.
+
+        Returns:
+            The parts, to be signed one after the other.
         """
         table = [[b.nbytes, b.dtype, b.shape, b.order] for b in self.buffers]
         described: list[object] = [key_id, self.key, self.nickname, self._meta, table]
@@ -283,6 +295,13 @@ class Blob:
         ``owned=True`` gives writable ``data`` away: an array may keep this memory, instead of a copy.
         ``deferred=True`` leaves the checksums of large buffers to :func:`laila.codec.decode`, which verifies
         them while it copies.
+
+        Args:
+            data: All bytes of the blob.
+            key: The key that it was read under.
+            verify: Whether to check the checksums.
+            owned: Whether an array may keep writable ``data``.
+            deferred: Whether the decoder checks large buffers.
 
         Raises:
             CorruptEntryError: for anything that is not exactly what was written.
@@ -329,6 +348,16 @@ class Blob:
         ``[head, *buffers]`` (unpadded; any contiguous buffers, numpy arrays too) and :attr:`parts` as it
         stands are taken without copying; any other split is joined first. Options and errors are those of
         :meth:`from_bytes`.
+
+        Args:
+            parts: The head and the buffers, or other pieces of the blob.
+            key: The key that it was read under.
+            verify: Whether to check the checksums.
+            owned: Whether an array may keep a writable piece.
+            deferred: Whether the decoder checks large buffers.
+
+        Raises:
+            CorruptEntryError: the pieces are not a blob that was written.
         """
         if not parts:
             raise corrupt(key, "it has no parts")
@@ -352,9 +381,16 @@ class Blob:
 
     @classmethod
     def read_head(cls, head: BytesLike, *, key: str | None = None) -> BlobHead:
-        """Read and verify the head alone; whatever follows it in ``head`` is left alone.
+        """Read and verify the head alone; bytes that follow it in ``head`` are ignored.
 
         Raises :class:`CorruptEntryError`.
+
+        Args:
+            head: The first bytes of the blob, with at least its head.
+            key: The key that it was read under.
+
+        Returns:
+            The head.
         """
         return parse_head(byte_view(head), key, True)
 

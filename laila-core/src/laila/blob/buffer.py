@@ -73,6 +73,13 @@ class Buffer:
         """Verify the checksum, unless that was done; ``found`` has those of its pieces, if made on the way.
 
         Raises :class:`CorruptEntryError` about the blob of ``key``.
+
+        Args:
+            key: The key of the blob.
+            found: Checksums of the pieces, if they are computed already.
+
+        Raises:
+            CorruptEntryError: a checksum is wrong.
         """
         if not self.checked:
             number = first_damaged(

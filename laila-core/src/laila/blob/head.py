@@ -166,7 +166,11 @@ class BlobHead:
         return metadata_of(self._meta, self.key)
 
     def offsets(self) -> list[int]:
-        """Where each buffer starts, counted from the first byte of the blob."""
+        """Return where each buffer starts, counted from the first byte of the blob.
+
+        Returns:
+            The offset of each buffer, in bytes.
+        """
         found, offset = [], self.head_nbytes
         for nbytes, *_ in self.table:
             offset += gap(offset)

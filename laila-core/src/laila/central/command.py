@@ -71,7 +71,11 @@ class DefaultCentralCommand(Component, CommandVerbs):
             self.add_taskforce(taskforce)
 
     def belong_to(self, policy: LocalPolicy) -> None:
-        """Let the task forces know whose they are."""
+        """Tell the task forces which policy they belong to.
+
+        Args:
+            policy: The policy of this command.
+        """
         with self._lock:
             self._policy = ref(policy)
             for taskforce in self._taskforces.values():
@@ -89,6 +93,13 @@ class DefaultCentralCommand(Component, CommandVerbs):
 
         The first one, or one given with ``alpha=True``, is the alpha. One of the same nickname as another
         takes the place of that, which does what it was given and takes no more.
+
+        Args:
+            taskforce: The task force.
+            alpha: Whether work that names no task force goes there.
+
+        Returns:
+            The global id of the task force.
 
         Raises:
             TypeError: For what is no task force.

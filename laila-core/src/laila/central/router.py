@@ -75,7 +75,11 @@ class DefaultPoolRouter(Component):
         self._guard = None
 
     def guard(self, check: Callable[[], object]) -> None:
-        """Have ``check()`` raise for who may not use the alpha pool, until one is assigned."""
+        """Call ``check()`` before each use of the alpha pool, until one is assigned.
+
+        Args:
+            check: Raises if the caller may not use the alpha pool.
+        """
         self._guard = check
 
     @property
@@ -97,6 +101,13 @@ class DefaultPoolRouter(Component):
         """Return the open pool of this nickname that was made from the same arguments, if any.
 
         Without a nickname it is the alpha pool, or a pool that lasts: two pools in memory are always two.
+
+        Args:
+            nickname: The nickname of the pool, or None.
+            made_of: The arguments of the pool.
+
+        Returns:
+            The pool, or None.
         """
         if nickname is not None:
             named = self._nicknames.get(nickname)
@@ -110,7 +121,12 @@ class DefaultPoolRouter(Component):
         return None
 
     def note_made(self, pool: Pool, made_of: object) -> None:
-        """Note the arguments of ``pool``, for :meth:`made_before`. None: no pool is ever the same."""
+        """Note the arguments of ``pool``, for :meth:`made_before`. None: no pool is ever the same.
+
+        Args:
+            pool: The pool.
+            made_of: Its arguments, or None.
+        """
         if made_of is not None:
             self._made[pool.global_id] = made_of
 
@@ -153,7 +169,15 @@ class DefaultPoolRouter(Component):
         return None if holder is None or holder.closed else holder
 
     def check_free(self, nickname: str | None, pool: Pool | None = None) -> None:
-        """Raise :class:`SettingsError` (a ``ValueError``) where another pool has this nickname here."""
+        """Raise :class:`SettingsError` (a ``ValueError``) where another pool has this nickname here.
+
+        Args:
+            nickname: The nickname.
+            pool: The pool that may have it.
+
+        Raises:
+            SettingsError: another pool has it (a ``ValueError``).
+        """
         holder = self._holder(nickname)
         if holder is not None and holder is not pool:
             raise SettingsError(
@@ -175,9 +199,14 @@ class DefaultPoolRouter(Component):
     def extend(self, pool: Pool, *, affinity: float | None = None, pool_nickname: str | None = None) -> None:
         """Register ``pool``; ``affinity`` is its priority (higher is preferred, 0 by default).
 
-        ``pool_nickname`` names it here, by default its own nickname. Raises ``TypeError`` for what is no
-        pool, :class:`SettingsError` (a ``ValueError``) for a nickname that another pool has or a bad
-        affinity.
+        Args:
+            pool: The pool.
+            affinity: Its priority; higher is preferred, 0 by default.
+            pool_nickname: Its name here; by default its own nickname.
+
+        Raises:
+            InvalidArgumentError: ``pool`` is not a pool (a ``TypeError``).
+            SettingsError: another pool has the nickname, or the affinity is wrong (a ``ValueError``).
         """
         if not isinstance(pool, Pool):
             raise InvalidArgumentError(
@@ -206,7 +235,12 @@ class DefaultPoolRouter(Component):
                 self._affinities[pool.global_id] = affinity or 0.0
 
     def adopt(self, pools: Iterable[tuple[Pool, float, Sequence[str]]], alpha_pool: Pool) -> None:
-        """Replace all that is registered: pools, affinities and nicknames; for rebuilding."""
+        """Replace all that is registered: pools, affinities and nicknames; for rebuilding.
+
+        Args:
+            pools: Each pool, its affinity and its nicknames.
+            alpha_pool: The pool for verbs that name none.
+        """
         with mutex:
             self._pools, self._nicknames, self._affinities, self._made = {}, {}, {}, {}
             for pool, affinity, nicknames in pools:
@@ -217,7 +251,11 @@ class DefaultPoolRouter(Component):
             self._alpha = alpha_pool
 
     def by_affinity(self) -> list[Pool]:
-        """Return the pools by falling affinity."""
+        """Return the pools by falling affinity.
+
+        Returns:
+            The pools.
+        """
         with mutex:
             return sorted(self._pools.values(), key=lambda pool: -self._affinities[pool.global_id])
 
@@ -233,6 +271,9 @@ class DefaultPoolRouter(Component):
             hint: The nickname or id of a pool, or the pool.
             pool_subset: Nicknames, ids or pools, or a dict with them as keys or values.
             everywhere: Whether every pool is asked where there is no subset.
+
+        Returns:
+            The pools, in the order of looking.
 
         Raises:
             PoolNotFoundError: a pool is not registered here.

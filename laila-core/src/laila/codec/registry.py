@@ -251,6 +251,9 @@ def register_type(
             functions
             without arguments that make them.
 
+    Returns:
+        The class itself.
+
     Raises:
         TypeError: ``cls`` is no class, or one that cannot be rebuilt from its fields.
         ValueError: another class was registered under that name; or a field is called renamed or given a

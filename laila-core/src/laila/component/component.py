@@ -129,6 +129,9 @@ class Component(Identifiable):
 
         Secrets are left out; :meth:`missing_secrets` names them. Raises
         :class:`~laila.errors.EnvironmentSnapshotError` for an argument that JSON cannot hold.
+
+        Returns:
+            Names and values that JSON can hold.
         """
         if self.settings is not None:
             options = dict(self.settings.public())
@@ -155,13 +158,21 @@ class Component(Identifiable):
         return options
 
     def missing_secrets(self) -> list[str]:
-        """Name the options that were given but are left out of :meth:`options` because they are secret."""
+        """Name the options that were given but are left out of :meth:`options` because they are secret.
+
+        Returns:
+            The names of the options.
+        """
         if self.settings is not None:
             return [name for name in self.settings.secret_names() if getattr(self.settings, name) is not None]
         return sorted(k for k, v in self._arguments().items() if v is not None and _SECRET_NAME.search(k))
 
     def secrets(self) -> dict[str, object]:
-        """Return the values of the options that :meth:`missing_secrets` names. Show them to nobody."""
+        """Return the values of the options that :meth:`missing_secrets` names. Show them to nobody.
+
+        Returns:
+            Names and values.
+        """
         arguments = self._arguments() if self.settings is None else {}
         return {
             name: arguments[name] if arguments else getattr(self.settings, name)

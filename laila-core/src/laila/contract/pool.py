@@ -228,9 +228,15 @@ class Pool(Authored, Tier):
     # -- what takes one step; everything else goes the way of `store` and `load` -----------------------------
 
     def file_new(self, blob: Blob) -> bool:
-        """File ``blob`` where that is one step: the pool never blocks, stands alone, and keeps it as it is.
+        """Store ``blob`` if that is one step: the pool never blocks, has no origin, and transforms nothing.
 
-        False where it is not, or the key is taken; then nothing was done. Raises what the backend raises.
+        Does nothing if it is not one step, or if the key is taken. Raises the errors of the backend.
+
+        Args:
+            blob: The blob.
+
+        Returns:
+            True if it was stored.
         """
         return not (
             self.blocking
@@ -241,9 +247,15 @@ class Pool(Authored, Tier):
         ) and answer(self, "_create", self._create(blob.key, blob), bool)
 
     def find(self, keys: Sequence[str]) -> Sequence[Blob] | None:
-        """Return the plain blobs of ``keys`` where that is one step: all are here, and the pool never blocks.
+        """Return the plain blobs of ``keys`` if that is one step: all are here, and the pool never blocks.
 
-        None where one of them is not, or is transformed. Raises what the backend raises.
+        None if one of them is missing or transformed. Raises the errors of the backend.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            The blobs, or None.
         """
         if self.blocking or self._closed:
             return None
@@ -338,9 +350,15 @@ class Pool(Authored, Tier):
             raise self._not_found(key)
 
     def read_head(self, key: str) -> BlobHead | None:
-        """Return the head of what this pool alone holds under ``key``: digest, sizes, transformations.
+        """Return the head of the blob that this pool alone has: digest, sizes, transformations. Blocks.
 
         Raises :class:`~laila.errors.CorruptEntryError` where it is damaged.
+
+        Args:
+            key: The key.
+
+        Returns:
+            The head, or None if this pool lacks the key.
         """
         (head,) = self.heads_here([check_key(key)])
         if isinstance(head, LailaError):
@@ -348,7 +366,14 @@ class Pool(Authored, Tier):
         return Blob.read_head(head.head) if isinstance(head, Blob) else head
 
     def exists(self, key: str) -> bool:
-        """Return whether this pool alone holds ``key``."""
+        """Return whether this pool alone holds ``key``.
+
+        Args:
+            key: The key.
+
+        Returns:
+            True if this pool has it.
+        """
         self._check_open()
         return answer(self, "_exists", self._exists(check_key(key)), bool)
 
@@ -356,7 +381,14 @@ class Pool(Authored, Tier):
         return isinstance(key, str) and self.exists(key)
 
     def keys(self, as_generator: bool = False) -> Iterable[str]:
-        """Return this pool's keys as a list, or as a generator that streams them."""
+        """Return this pool's keys as a list, or as a generator that streams them.
+
+        Args:
+            as_generator: Whether to stream the keys.
+
+        Returns:
+            The keys.
+        """
         self._check_open()
         keys = keys_of(self, self._keys())
         return keys if as_generator else list(keys)
@@ -377,7 +409,11 @@ class Pool(Authored, Tier):
         self._empty()
 
     def sync(self) -> None:
-        """Flush delayed writes. Raises ``NotImplementedError`` where the pool has none to flush."""
+        """Flush delayed writes. Blocks.
+
+        Raises:
+            NotSupportedError: the pool delays no writes (a ``NotImplementedError``).
+        """
         self._check_open()
         if type(self).flush is Pool.flush:
             raise NotSupportedError(f"{type(self).__name__} writes at once: there is nothing to sync")

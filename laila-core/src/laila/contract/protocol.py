@@ -101,25 +101,53 @@ class Node(TypingProtocol):
         """Raise :class:`~laila.errors.PeerRefusedError` where the peer may not call the method at all.
 
         For use before the arguments are read: ``request`` has only plain text among its arguments.
+
+        Args:
+            peer: The global id of the peer.
+            request: The call.
         """
 
     def dispatch(self, peer: str, request: Request) -> object:
         """Run an exported method for an authenticated peer and return its result, or raise its error.
 
         A :class:`~laila.futures.Future` or group that it returns is the result once it has settled.
+
+        Args:
+            peer: The global id of the peer.
+            request: The call.
+
+        Returns:
+            The result of the method.
         """
 
     def non_blocking(self, request: Request) -> bool:
-        """Whether dispatching ``request`` never waits, so that an event loop may do it itself."""
+        """Whether dispatching ``request`` never waits, so that an event loop may do it itself.
+
+        Args:
+            request: The call.
+
+        Returns:
+            True if it never waits.
+        """
 
     def peer_joined(self, peer: str, protocol: Protocol) -> None:
         """The policy with this global id is connected and authenticated; ``protocol`` reaches it.
 
         Again for a peer that is known: nothing new.
+
+        Args:
+            peer: The global id of the peer.
+            protocol: The protocol that reaches it.
         """
 
     def peer_left(self, peer: str, protocol: Protocol, error: BaseException | None = None) -> None:
-        """``protocol`` reaches the peer no more: ``error`` says why, None where it was closed on purpose."""
+        """``protocol`` reaches the peer no more: ``error`` says why, None where it was closed on purpose.
+
+        Args:
+            peer: The global id of the peer.
+            protocol: The protocol that reached it.
+            error: Why the connection ended; None if it was closed on purpose.
+        """
 
 
 class Protocol(Authored, Component, ABC):
@@ -149,10 +177,13 @@ class Protocol(Authored, Component, ABC):
 
     @classmethod
     def outbound(cls, **options: object) -> Self:
-        """Return a protocol that only connects and serves no address: what ``add_peer`` makes at need.
+        """Return a protocol that only connects and serves no address; ``add_peer`` uses it.
 
-        ``options`` are those of an :class:`Invitation`. Raises :class:`~laila.errors.NotSupportedError` where
-        there is no such thing.
+        Args:
+            **options: The options of an :class:`Invitation`.
+
+        Raises:
+            NotSupportedError: the protocol cannot do it.
         """
         raise NotSupportedError(f"a {cls.__name__} must be told how to connect")
 
@@ -170,6 +201,9 @@ class Protocol(Authored, Component, ABC):
         """Say how the workers of this policy's tasks reach it; None where they cannot, as by default.
 
         They come as callers that are no policy: by a protocol whose node's ``policy_id`` is "".
+
+        Returns:
+            The invitation, or None.
         """
         return None
 
@@ -177,11 +211,17 @@ class Protocol(Authored, Component, ABC):
         """Return the secret with which workers connect, if possible the one for the role ``write``.
 
         Returns None if the protocol has no secret. Show it to nobody.
+
+        Returns:
+            The secret, or None.
         """
         return None
 
     def start(self, node: Node | None = None) -> None:
         """Begin to serve ``node``, by default the last one. A second start without a stop is a no-op.
+
+        Args:
+            node: The side of the policy that peers call.
 
         Raises:
             NotSupportedError: (a ``NotImplementedError``) there is no node: it was never added to a policy.
@@ -206,7 +246,15 @@ class Protocol(Authored, Component, ABC):
                 self._stop()
 
     def add_peer(self, uri: str, secret: str) -> str:
-        """Connect to the policy at ``uri`` and return its global id."""
+        """Connect to the policy at ``uri`` and return its global id.
+
+        Args:
+            uri: The address of the peer.
+            secret: A secret that the peer knows.
+
+        Returns:
+            The global id of the peer.
+        """
         return self._connect(uri, secret)
 
     def send_rpc(
@@ -216,13 +264,28 @@ class Protocol(Authored, Component, ABC):
         args: Sequence[object] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
-        """Call an exported method of a peer and return its result. Blocks."""
+        """Call an exported method of a peer and return its result. Blocks.
+
+        Args:
+            peer_id: The global id of the peer.
+            path: The names of the method's path.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+
+        Returns:
+            The result of the method.
+        """
         return self._call(peer_id, Request(path, args, kwargs))
 
     def send(self, peer: str, request: Request, future: RemoteFuture[Any]) -> None:
         """Send ``request``; its outcome settles ``future``. Does not wait for it.
 
         The default has :meth:`_call` done by the task force, which takes a worker for each call under way.
+
+        Args:
+            peer: The global id of the peer.
+            request: The call.
+            future: The future of its outcome.
         """
         from laila.futures import spawn
 

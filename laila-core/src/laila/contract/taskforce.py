@@ -176,7 +176,11 @@ class TaskForce(Authored, Component):
             del future  # this frame is in the traceback of an error that the future holds
 
     def serve(self, policy: Any) -> None:
-        """Called when this is added to ``policy``, for a task force that takes it along with its tasks."""
+        """Learn the policy, for a task force that sends it along with its tasks. Called by the policy.
+
+        Args:
+            policy: The policy.
+        """
 
     def _future_of(
         self, tasks: Callable[[], Any] | Iterable[Callable[[], Any]], memorize_to: str | None = None
@@ -197,7 +201,11 @@ class TaskForce(Authored, Component):
 
     @final
     def dispatch(self, tasks: Sequence[Task]) -> None:
-        """Run tasks that were made elsewhere, such as by :func:`laila.futures.spawn`."""
+        """Run tasks that were made elsewhere, such as by :func:`laila.futures.spawn`.
+
+        Args:
+            tasks: The tasks.
+        """
         self._ensure_started()
         self._submit(tasks)
 
@@ -208,6 +216,12 @@ class TaskForce(Authored, Component):
         A bounded number of tasks (:attr:`look_ahead`) is in progress at any time: the iterator blocks if the
         caller does not wait for the futures. When ``tasks`` raises, the futures of submitted tasks come
         first, then the error. Giving up early cancels tasks that were not given out and have not started.
+
+        Args:
+            tasks: Callables without arguments.
+
+        Returns:
+            An iterator over the futures.
         """
         self._refuse_if_shut_down()
         return self._imap(_each(tasks))
@@ -244,7 +258,14 @@ class TaskForce(Authored, Component):
 
     @final
     def map(self, tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
-        """Give what ``tasks`` return, in order and as lazily as :meth:`imap`; raises what they raise."""
+        """Give the results of ``tasks``, in order and as lazily as :meth:`imap`; raises their errors.
+
+        Args:
+            tasks: Callables without arguments.
+
+        Returns:
+            An iterator over the values.
+        """
         return (future.wait() for future in self.imap(tasks))
 
     @final

@@ -158,18 +158,37 @@ class RemoteTaskForce(TaskForce):
     @staticmethod
     @abstractmethod
     def dumps(value: object) -> bytes | memoryview:
-        """Serialize as the engine does. Raises anything for what cannot be."""
+        """Serialize as the engine does. Raises anything for what cannot be.
+
+        Args:
+            value: Any object.
+
+        Returns:
+            The bytes.
+        """
 
     @staticmethod
     @abstractmethod
     def loads(data: Any) -> Any:
-        """The inverse of :meth:`dumps`, for what this task force's own workers have sent."""
+        """The inverse of :meth:`dumps`, for what this task force's own workers have sent.
+
+        Args:
+            data: Bytes that :meth:`dumps` made.
+
+        Returns:
+            The value.
+        """
 
     # ------------------------------------------------------------------------ what an author's engine calls
 
     @final
     def returned(self, parcel: Parcel, outcome: bytes | memoryview) -> None:
-        """A worker has done a task; ``outcome`` is what :func:`laila.offload.worker.perform` gave it."""
+        """A worker has done a task; ``outcome`` is what :func:`laila.offload.worker.perform` gave it.
+
+        Args:
+            parcel: The task.
+            outcome: The bytes of the outcome.
+        """
         self._callbacks.call(partial(self._returned, parcel, outcome))
 
     @final
@@ -178,12 +197,22 @@ class RemoteTaskForce(TaskForce):
 
         A task that had not started is handed over again. A task that may have started fails, unless the task
         force has ``retries``.
+
+        Args:
+            parcel: The task.
+            how: How the worker ended.
+            started: Whether the task may have started.
         """
         self._callbacks.call(partial(self._lost, parcel, how, started))
 
     @final
     def refused(self, parcel: Parcel, error: BaseException) -> None:
-        """The engine cannot do a task, and says why."""
+        """Note that the engine cannot do a task.
+
+        Args:
+            parcel: The task.
+            error: The reason.
+        """
         self._callbacks.call(partial(self._settle, parcel, FAILED, Failure(error, parcel.name)))
 
     # ------------------------------------------------------------------------------------------- submitting
@@ -399,7 +428,11 @@ class RemoteTaskForce(TaskForce):
 
     @final
     def under_way(self) -> list[Parcel]:
-        """The submitted tasks that have not settled."""
+        """Return the submitted tasks that have not settled.
+
+        Returns:
+            The tasks.
+        """
         with self._lock:
             every = [*self._queue, *self._out]
         return [parcel for parcel in every if not parcel.task.future._is_settled()]
@@ -421,14 +454,21 @@ class RemoteTaskForce(TaskForce):
 
     @final
     def shipped(self) -> list[Parcel]:
-        """The tasks that the engine has."""
+        """Return the tasks that the engine has.
+
+        Returns:
+            The tasks.
+        """
         with self._lock:
             return list(self._there)
 
     def give_up(self) -> tuple[int, int]:
-        """End the engine at an exit that was interrupted; how many tasks were dropped and broken off.
+        """End the engine at an exit that was interrupted.
 
         Tasks that had not started are cancelled, the others fail.
+
+        Returns:
+            The number of dropped tasks, and of failed ones.
         """
         with self._lock:
             self._over = self._held = True

@@ -129,7 +129,7 @@ class RemoteCommand(CommandVerbs):
         return "central.command.submit", {"function": task.name, "args": task.args, "kwargs": task.kwargs}
 
     def dispatch(self, tasks: Sequence[Task]) -> None:
-        """Have tasks that are not the peer's run by the task force of the policy here."""
+        """Let the task force of the policy here run tasks that are not the peer's."""
         self._peer.run_here(tasks)
 
     def _send(

@@ -99,7 +99,11 @@ class DefaultCentralCommunication(Component):
         self._peers: dict[str, RemotePolicyProxy] = {}
 
     def serve(self, policy: LocalPolicy) -> None:
-        """Say whose communication this is: peers reach the methods that ``policy`` exports."""
+        """Set the policy of this communication: peers reach the methods that ``policy`` exports.
+
+        Args:
+            policy: The policy.
+        """
         self._policy = policy
 
     @property
@@ -134,6 +138,9 @@ class DefaultCentralCommunication(Component):
         """Register ``protocol`` and start it: it is live when this returns. Again: a no-op.
 
         A protocol with the same port and options replaces the older one.
+
+        Args:
+            protocol: The protocol.
         """
         if not isinstance(protocol, Protocol):
             raise InvalidArgumentError(
@@ -155,7 +162,11 @@ class DefaultCentralCommunication(Component):
             raise
 
     def remove_connection(self, protocol: Protocol) -> None:
-        """Stop ``protocol`` and forget it. Unknown protocols are stopped, too."""
+        """Stop ``protocol`` and forget it. Unknown protocols are stopped, too.
+
+        Args:
+            protocol: The protocol.
+        """
         with mutex:
             self._connections.pop(protocol.global_id, None)
         protocol.stop()
@@ -177,10 +188,20 @@ class DefaultCentralCommunication(Component):
     def add_peer(self, uri: str, secret: str) -> str:
         """Connect to the policy at ``uri`` and return its global id.
 
-        Where no protocol for it was added, one that only connects is. Raises ``ValueError`` for what is no
-        URI, :class:`~laila.errors.MissingPluginError` where the scheme's plugin is not installed,
-        :class:`~laila.errors.PeerError` (a ``ConnectionError``) where the peer cannot be reached, and its
-        kind :class:`~laila.errors.PeerRefusedError` for a wrong secret.
+        Blocks. If no protocol for the scheme was added, this adds one that only connects.
+
+        Args:
+            uri: The address of the peer, such as ``ws://host:8765``.
+            secret: A secret that the peer knows.
+
+        Returns:
+            The global id of the peer.
+
+        Raises:
+            SettingsError: ``uri`` is not a URI (a ``ValueError``).
+            MissingPluginError: the plugin of the scheme is not installed.
+            PeerRefusedError: the secret is wrong.
+            PeerError: the peer cannot be reached (a ``ConnectionError``).
         """
         scheme, separator, _ = uri.partition("://") if isinstance(uri, str) else ("", "", "")
         if not separator:
@@ -210,13 +231,27 @@ class DefaultCentralCommunication(Component):
             return made
 
     def add_tcpip_peer(self, host: str, port: int, secret: str) -> str:
-        """Connect to the policy at ``host`` and ``port`` over WebSockets; see :meth:`add_peer`."""
+        """Connect to the policy at ``host`` and ``port`` over WebSockets; see :meth:`add_peer`.
+
+        Args:
+            host: The host.
+            port: The TCP port.
+            secret: A secret that the peer knows.
+
+        Returns:
+            The global id of the peer.
+        """
         return self.add_peer(f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}", secret)
 
     # -- for protocols ---------------------------------------------------------------------------------------
 
     def peer_joined(self, peer: str, protocol: Protocol) -> None:
-        """A peer is connected and authenticated; see :class:`~laila.contract.protocol.Node`."""
+        """A peer is connected and authenticated; see :class:`~laila.contract.protocol.Node`.
+
+        Args:
+            peer: The global id of the peer.
+            protocol: The protocol that reaches it.
+        """
         from laila.peering.proxy import RemotePolicyProxy
 
         with mutex:
@@ -228,7 +263,13 @@ class DefaultCentralCommunication(Component):
         self._events.tell("laila_peer_joined", peer=peer)
 
     def peer_left(self, peer: str, protocol: Protocol, error: BaseException | None = None) -> None:
-        """A protocol reaches a peer no more; see :class:`~laila.contract.protocol.Node`."""
+        """A protocol reaches a peer no more; see :class:`~laila.contract.protocol.Node`.
+
+        Args:
+            peer: The global id of the peer.
+            protocol: The protocol that reached it.
+            error: Why the connection ended; None if it was closed on purpose.
+        """
         with mutex:
             proxy = self._peers.get(peer)
             if proxy is None or proxy.remove_way(protocol):
@@ -240,15 +281,34 @@ class DefaultCentralCommunication(Component):
         """Run an exported method for an authenticated peer.
 
         Raises :class:`PeerRefusedError` for a path that is not exported, or needs another role.
+
+        Args:
+            peer: The global id of the peer.
+            request: The call.
+
+        Returns:
+            The result of the method.
         """
         return self._exported(peer).dispatch(peer, request)
 
     def check(self, peer: str, request: Request) -> None:
-        """Raise :class:`PeerRefusedError` where the peer may not call this, before its arguments are read."""
+        """Raise :class:`PeerRefusedError` where the peer may not call this, before its arguments are read.
+
+        Args:
+            peer: The global id of the peer.
+            request: The call.
+        """
         self._exported(peer).check(peer, request)
 
     def non_blocking(self, request: Request) -> bool:
-        """Whether :meth:`dispatch` answers without waiting."""
+        """Whether :meth:`dispatch` answers without waiting.
+
+        Args:
+            request: The call.
+
+        Returns:
+            True if it never waits.
+        """
         return self._exported("").non_blocking(request)
 
     def _exported(self, peer: str) -> ExportedMethods:

@@ -57,6 +57,18 @@ def export(function: Any = None, *, name: str | None = None, role: Role = "write
 
     Raises ``TypeError`` for what is no plain function, ``ValueError`` for a name that is no identifier,
     begins with an underscore, or belongs to another function, and for an unknown role.
+
+    Args:
+        function: The function; without it this returns a decorator.
+        name: Its name for peers; by default its own.
+        role: The least role that a peer needs.
+
+    Returns:
+        The function itself, or the decorator.
+
+    Raises:
+        InvalidArgumentError: ``function`` is not a plain function (a ``TypeError``).
+        SettingsError: the name or the role is wrong, or the name is taken (a ``ValueError``).
     """
     if function is None:
         return lambda decorated: export(decorated, name=name, role=role)

@@ -75,12 +75,23 @@ class RemotePolicyProxy(Identifiable, PolicyVerbs):
         return self._last
 
     def add_way(self, protocol: Protocol) -> None:
-        """Another protocol reaches the peer, and is used from now on; for the communication."""
+        """Use another protocol that reaches the peer from now on; for the communication.
+
+        Args:
+            protocol: The protocol.
+        """
         self._ways = [*(way for way in self._ways if way is not protocol), protocol]
         self._last = protocol
 
     def remove_way(self, protocol: Protocol) -> bool:
-        """A protocol reaches the peer no more; whether another does."""
+        """Stop using a protocol that no longer reaches the peer.
+
+        Args:
+            protocol: The protocol.
+
+        Returns:
+            True if another protocol reaches the peer.
+        """
         self._ways = [way for way in self._ways if way is not protocol]
         if self._ways:
             self._last = self._ways[-1]
@@ -95,7 +106,18 @@ class RemotePolicyProxy(Identifiable, PolicyVerbs):
         convert: Callable[[Any], Any] | None = None,
         repeatable: bool = False,
     ) -> RemoteFuture[Any]:
-        """Call an exported method by its dotted path; gives the future of what ``convert`` makes of it."""
+        """Call an exported method by its dotted path. Does not block.
+
+        Args:
+            path: The dotted path of the method.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            convert: Takes the answer and gives the result.
+            repeatable: Whether the call may be sent again after a lost connection.
+
+        Returns:
+            The future of the result.
+        """
         future: RemoteFuture[Any] = RemoteFuture(convert)
         request = Request(path.split("."), args, kwargs, repeatable=repeatable, timeout=self.timeout)
         self.protocol.send(self._peer, request, future)
@@ -104,11 +126,22 @@ class RemotePolicyProxy(Identifiable, PolicyVerbs):
     # -- the policy ------------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
-        """Say what the peer offers: its pools, the functions it exports, and the role it granted. Blocks."""
+        """Say what the peer offers: its pools, the functions it exports, and the role it granted. Blocks.
+
+        Returns:
+            The description, as plain data.
+        """
         return _an_object(self.call("describe", repeatable=True).wait())
 
     def find(self, global_id: str) -> Entry | None:
-        """Return an entry of any pool over there, or None where there is none. Blocks."""
+        """Return an entry of any pool of the peer. Blocks.
+
+        Args:
+            global_id: The id of the entry.
+
+        Returns:
+            The entry, or None.
+        """
         return self._find(global_id, {"everywhere": True})
 
     def remember(
@@ -191,7 +224,11 @@ class RemotePolicyProxy(Identifiable, PolicyVerbs):
         return self._here.closed
 
     def run_here(self, tasks: Sequence[Any]) -> None:
-        """Have tasks that are not the peer's run by the task force of the policy here."""
+        """Let the task force of the policy here run tasks that are not the peer's.
+
+        Args:
+            tasks: The tasks.
+        """
         self._here.policy.central.command.dispatch(tasks)
 
     def __repr__(self) -> str:

@@ -182,7 +182,7 @@ def rescan() -> None:
 def report(*, check: bool = False, missing: bool = False) -> list[PluginReport]:
     """Say what is known about every plugin that was found.
 
-    Parameters:
+    Args:
         check: import each one to see whether it can be used; otherwise nothing is imported.
         missing: name the first-party plugins that are not installed too.
     """

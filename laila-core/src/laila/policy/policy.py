@@ -114,7 +114,11 @@ class DefaultPolicy(Component, LocalPolicy):
         self._events.tell("laila_policy_initialized")
 
     def restore(self, uuid: str) -> None:
-        """Take back the identity that an environment recorded; for rebuilding."""
+        """Take back the identity that an environment recorded; for rebuilding.
+
+        Args:
+            uuid: The uuid.
+        """
         self.restore_identity(uuid)
         self.central.communication.policy_id = self.global_id
 
@@ -142,6 +146,10 @@ class DefaultPolicy(Component, LocalPolicy):
         looked for in ``laila.args`` and ``LAILA_*`` as always. Raises
         :class:`~laila.errors.EnvironmentSnapshotError` (a ``ValueError``) that lists every fault, missing
         plugin and missing secret; nothing is left open then.
+
+        Args:
+            environment: The dict.
+            secrets: The values of secret options, by the names that the dict lists.
         """
         from laila.policy.assembly import rebuild
 

@@ -100,7 +100,15 @@ def memorize(
     provenance: Mapping[str, object] | None = ...,
 ) -> GroupFuture[Any]: ...
 def memorize(entries: Any, **kwargs: Any) -> Any:
-    """Store entries in a pool of the active policy; see :meth:`DefaultCentralMemory.memorize`."""
+    """Store entries in a pool of the active policy; see :meth:`DefaultCentralMemory.memorize`.
+
+    Args:
+        entries: An entry, a manifest, or an iterable of them.
+        **kwargs: The keywords of :meth:`DefaultCentralMemory.memorize`.
+
+    Returns:
+        A future, or a group of futures for an iterable.
+    """
     memory = get_active_policy().central.memory
     return memory.memorize(entries) if not kwargs else call(memory.memorize, entries, kwargs)
 
@@ -170,7 +178,15 @@ def remember(
     refresh: bool = ...,
 ) -> GroupFuture[Any]: ...
 def remember(entry_ids: Any = None, **kwargs: Any) -> Any:
-    """Fetch entries from a pool of the active policy; see :meth:`DefaultCentralMemory.remember`."""
+    """Fetch entries from a pool of the active policy; see :meth:`DefaultCentralMemory.remember`.
+
+    Args:
+        entry_ids: A global id, an entry, or an iterable of them.
+        **kwargs: The keywords of :meth:`DefaultCentralMemory.remember`.
+
+    Returns:
+        A future, or a group of futures for an iterable.
+    """
     memory = get_active_policy().central.memory
     return memory.remember(entry_ids) if not kwargs else call(memory.remember, entry_ids, kwargs)
 
@@ -322,7 +338,15 @@ def forget(
     missing_ok: bool = ...,
 ) -> GroupFuture[Any]: ...
 def forget(entry_ids: Any = None, **kwargs: Any) -> Any:
-    """Delete entries from a pool of the active policy; see :meth:`DefaultCentralMemory.forget`."""
+    """Delete entries from a pool of the active policy; see :meth:`DefaultCentralMemory.forget`.
+
+    Args:
+        entry_ids: A global id, an entry, or an iterable of them.
+        **kwargs: The keywords of :meth:`DefaultCentralMemory.forget`.
+
+    Returns:
+        A future, or a group of futures for an iterable.
+    """
     memory = get_active_policy().central.memory
     return memory.forget(entry_ids) if not kwargs else call(memory.forget, entry_ids, kwargs)
 
@@ -336,7 +360,18 @@ def history(
     pool_nickname: str | None = None,
     affinity: float | None = None,
 ) -> list[int]:
-    """Return the stored evolutions of a variable, ascending. Blocks."""
+    """Return the stored evolutions of a variable, ascending. Blocks.
+
+    Args:
+        entry_id: An id of the variable, or its entry.
+        nickname: Its nickname, in place of an id.
+        pool_id: The global id of the pool.
+        pool_nickname: The name of the pool in this policy.
+        affinity: The least affinity of the pool.
+
+    Returns:
+        The numbers.
+    """
     return get_active_policy().central.memory.history(
         entry_id, nickname=nickname, pool_id=pool_id, pool_nickname=pool_nickname, affinity=affinity
     )
@@ -353,6 +388,14 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
     same places under the same ``pool_nickname`` again give back the chain that is registered; without a
     nickname so do the same URLs. Raises
     ``ValueError`` for fewer than one pool, or for one that comes twice.
+
+    Args:
+        *pools: Pools or URLs.
+        pool_nickname: The name of the store in this policy.
+        affinity: Its priority, 0 by default.
+
+    Returns:
+        The first pool of the chain.
     """
     if not pools:
         raise SettingsError("tiers() chains at least one pool: laila.tiers(memory, hdf5)", option="pools")
@@ -545,14 +588,31 @@ def repair(
 
 @given_secrets
 def add_peer(uri: str, secret: str) -> str:
-    """Connect to the policy at ``uri`` and return its global id, as the active policy."""
+    """Connect to the policy at ``uri`` and return its global id, as the active policy.
+
+    Args:
+        uri: The address of the peer.
+        secret: A secret that the peer knows.
+
+    Returns:
+        The global id of the peer.
+    """
     peer: str = get_active_policy().central.communication.add_peer(uri, secret)
     return peer
 
 
 @given_secrets
 def add_tcpip_peer(host: str, port: int, secret: str) -> str:
-    """Connect to the policy at ``host`` and ``port``; see :meth:`DefaultCentralCommunication.add_peer`."""
+    """Connect to the policy at ``host`` and ``port``; see :meth:`DefaultCentralCommunication.add_peer`.
+
+    Args:
+        host: The host.
+        port: The TCP port.
+        secret: A secret that the peer knows.
+
+    Returns:
+        The global id of the peer.
+    """
     peer: str = get_active_policy().central.communication.add_tcpip_peer(host, port, secret)
     return peer
 

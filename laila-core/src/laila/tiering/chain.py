@@ -66,19 +66,50 @@ class TierMixin(LinkMixin, ABC):
 
     @abstractmethod
     def load_here(self, keys: Sequence[str], *, deferred: bool = False, views: bool = False) -> list[Found]:
-        """Read plain blobs from this pool alone."""
+        """Read plain blobs from this pool alone.
+
+        Args:
+            keys: The keys.
+            deferred: Let the decoder check large buffers.
+            views: Allow views of the stored bytes.
+
+        Returns:
+            A blob, None or an error for each key.
+        """
 
     @abstractmethod
     def store_here(self, blobs: Sequence[Blob], *, replace: bool = False) -> list[StoreOutcome | LailaError]:
-        """Store plain blobs in this pool alone."""
+        """Store plain blobs in this pool alone.
+
+        Args:
+            blobs: Plain blobs.
+            replace: Replace other contents.
+
+        Returns:
+            An outcome for each blob.
+        """
 
     @abstractmethod
     def store_together_here(self, blobs: Sequence[Blob]) -> bool:
-        """Store plain blobs in this pool alone, all in one commit or none of them."""
+        """Store plain blobs in this pool alone, all in one commit or none of them.
+
+        Args:
+            blobs: Plain blobs.
+
+        Returns:
+            True if all were stored.
+        """
 
     @abstractmethod
     def delete_here(self, keys: Sequence[str]) -> list[bool]:
-        """Delete in this pool alone."""
+        """Delete in this pool alone.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            Whether each key was there.
+        """
 
     def _init_tiers(self, *, write_through: bool) -> None:
         self._origin = None
@@ -129,6 +160,15 @@ class TierMixin(LinkMixin, ABC):
         store; otherwise they may be a cache's own, and stay. It changes nothing in a pool without origin.
         ``deferred`` and ``views`` have the meaning that they have in :meth:`load_here`, but only for a pool
         without origin: a chain must verify what it read, and keeps it.
+
+        Args:
+            keys: The keys.
+            refresh: Read the last tier alone, and renew the caches.
+            deferred: Let the decoder check large buffers.
+            views: Allow views of the stored bytes.
+
+        Returns:
+            A blob, None or an error for each key.
         """
         origin = self._origin
         if origin is None:
@@ -160,6 +200,13 @@ class TierMixin(LinkMixin, ABC):
         Says of each what became of it; the error of one that cannot be compared with what is there is its
         own. A cache that can neither hold what replaces its copy nor delete that is an error when the other
         tiers are done.
+
+        Args:
+            blobs: Plain blobs.
+            replace: Replace other contents.
+
+        Returns:
+            An outcome for each blob.
         """
         if self._origin is None or not self._write_through:
             return self.store_here(blobs, replace=replace)
@@ -176,6 +223,12 @@ class TierMixin(LinkMixin, ABC):
         It is impossible if a blob is there already, is too large or comes twice, or if the deciding pool has
         no such commits. A reader that sees one of the blobs sees those before it. The error of a cache is the
         same as in :meth:`store`: all blobs are in the last tier then.
+
+        Args:
+            blobs: Plain blobs.
+
+        Returns:
+            True if all were stored.
         """
         *caches, last = self.store_tiers()
         if not last.store_together_here(blobs):
@@ -188,6 +241,12 @@ class TierMixin(LinkMixin, ABC):
 
         If the last tier fails, nothing was deleted. A cache that fails is an error too, since it may still
         have the entries; the other caches still delete theirs.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            Whether each key was there.
         """
         if self._origin is None or not self._write_through:
             return self._delete_tier(keys)
@@ -200,6 +259,13 @@ class TierMixin(LinkMixin, ABC):
         """Return for each of ``stems`` the key of its newest evolution, or None.
 
         ``refresh`` asks the last tier alone.
+
+        Args:
+            stems: Ids of variables without evolutions.
+            refresh: Ask the last tier alone.
+
+        Returns:
+            A key or None for each stem.
         """
         if refresh:
             return self.chain()[-1].newest_here(stems)
@@ -219,13 +285,26 @@ class TierMixin(LinkMixin, ABC):
 
         The last tier is asked; its failure is raised. If the chain is not one store, caches may have
         evolutions of their own, and are asked too.
+
+        Args:
+            stems: Ids of variables without evolutions.
+
+        Returns:
+            Numbers for each stem.
         """
         nothing: list[list[int]] = [[] for _ in stems]
         answers = self._asked(lambda tier: tier.histories_here(stems), nothing)
         return [sorted(set().union(*numbers)) for numbers in zip(*answers, strict=True)]
 
     def deletable(self, stems: Sequence[str]) -> list[list[int]]:
-        """Return for each of ``stems`` the evolutions that :meth:`delete` reaches, ascending."""
+        """Return for each of ``stems`` the evolutions that :meth:`delete` reaches, ascending.
+
+        Args:
+            stems: Ids of variables without evolutions.
+
+        Returns:
+            Numbers for each stem.
+        """
         answers = [tier.histories_here(stems) for tier in self.store_tiers()]
         return [sorted(set().union(*numbers)) for numbers in zip(*answers, strict=True)]
 

@@ -75,7 +75,11 @@ class LinkMixin:
         return other
 
     def chain(self) -> list[Pool]:
-        """Return this pool and its origins, nearest first."""
+        """Return this pool and its origins, nearest first.
+
+        Returns:
+            The pools.
+        """
         tiers = [self._me]
         while (origin := tiers[-1].proxy_to) is not None:
             tiers.append(origin)

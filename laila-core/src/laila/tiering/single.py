@@ -60,7 +60,14 @@ class SingleTier(Component, Backend):
         return self._transformations.apply(blob)
 
     def would_make(self, blob: Blob) -> bool:
-        """Whether ``blob`` has this pool's transformations, under the keys that it uses now."""
+        """Whether ``blob`` has this pool's transformations, under the keys that it uses now.
+
+        Args:
+            blob: A stored blob.
+
+        Returns:
+            True if this pool would transform it alike.
+        """
         steps = blob.transformations
         if not steps or self._transformations is None or len(steps) != len(self._transformations):
             return False
@@ -121,6 +128,12 @@ class SingleTier(Component, Backend):
 
         A digest says what was stored once; only the bytes say what is stored now. Returns SAME or CONFLICT,
         None for a missing key, and the error of a blob that cannot be read. Raises the errors of the backend.
+
+        Args:
+            blobs: Plain blobs.
+
+        Returns:
+            One outcome for each blob.
         """
         outcomes: list[StoreOutcome | LailaError | None] = []
         for batch in groups([(blob, blob.content_nbytes) for blob in blobs], _COMPARED_BYTES):
@@ -137,7 +150,14 @@ class SingleTier(Component, Backend):
         return outcomes
 
     def whole_here(self, keys: Sequence[str]) -> list[bool]:
-        """Return for each key whether it is here and undamaged; reads the blobs."""
+        """Return for each key whether it is here and undamaged; reads the blobs.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            A bool for each key.
+        """
         sizes = self.sizes_here(keys)
         # A blob of unknown size is read alone.
         sized = [
@@ -226,6 +246,13 @@ class SingleTier(Component, Backend):
         """Return the digest of a content with the plain ``digest`` after the steps of ``head``.
 
         Raises :class:`~laila.errors.TransformationError` if a key or a transformation is missing.
+
+        Args:
+            head: The head with the steps.
+            digest: The digest of the plain content.
+
+        Returns:
+            The digest.
         """
         return self._sequence().digest_as(head.transformations, digest, key=head.key)
 
@@ -233,6 +260,12 @@ class SingleTier(Component, Backend):
         """Return the content's own digest, or None if ``head`` has a keyed digest.
 
         Raises :class:`~laila.errors.TransformationError` if a transformation is missing.
+
+        Args:
+            head: The head of a stored blob.
+
+        Returns:
+            The digest, or None.
         """
         return None if self._sequence().is_keyed(head.transformations) else head.digest
 
@@ -273,14 +306,28 @@ class SingleTier(Component, Backend):
         return loaded
 
     def opened(self, blob: Blob) -> Blob | LailaError:
-        """Return ``blob``, which was read here, without its transformations; or its error."""
+        """Return ``blob``, which was read here, without its transformations; or its error.
+
+        Args:
+            blob: The stored blob.
+
+        Returns:
+            The plain blob, or the error.
+        """
         try:
             return self._outward(blob)
         except (CorruptEntryError, TransformationError) as error:
             return self.placed(error)
 
     def sizes_here(self, keys: Sequence[str]) -> list[int | None]:
-        """Return the stored size of each key in bytes; None if it is missing or its size is unknown."""
+        """Return the stored size of each key in bytes; None if it is missing or its size is unknown.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            A size or None for each key.
+        """
         self._check_open()
         try:
             return list(self._sizes(keys))
@@ -288,7 +335,14 @@ class SingleTier(Component, Backend):
             return [None] * len(keys)
 
     def heads_here(self, keys: Sequence[str]) -> list[Blob | BlobHead | LailaError | None]:
-        """Return for each key its head, None if this pool alone lacks it, or its error."""
+        """Return for each key its head, None if this pool alone lacks it, or its error.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            One head, None or error for each key.
+        """
         self._check_open()
         try:
             return [
@@ -370,7 +424,14 @@ class SingleTier(Component, Backend):
         return self._sequence().reader(head, read)
 
     def placed(self, error: LailaError) -> LailaError:
-        """Write this pool's name into an error, and return the error."""
+        """Write this pool's name into an error, and return the error.
+
+        Args:
+            error: The error.
+
+        Returns:
+            The same error.
+        """
         error.args = (f"{error} (in pool {shown(self.label)})",)
         error.pool = self.label  # type: ignore[attr-defined]  # parts of an error are attributes
         return error
@@ -392,18 +453,39 @@ class SingleTier(Component, Backend):
         return [before if answer is None else answer for before, answer in zip(known, deleted, strict=True)]
 
     def history_here(self, stem: str) -> list[int]:
-        """Return the stored evolutions of ``stem`` in this pool alone, ascending."""
+        """Return the stored evolutions of ``stem`` in this pool alone, ascending.
+
+        Args:
+            stem: The id of a variable without its evolution.
+
+        Returns:
+            The numbers.
+        """
         return self.histories_here([stem])[0]
 
     def histories_here(self, stems: Sequence[str]) -> list[list[int]]:
-        """Return for each of ``stems`` its stored evolutions in this pool alone, ascending."""
+        """Return for each of ``stems`` its stored evolutions in this pool alone, ascending.
+
+        Args:
+            stems: Ids of variables without evolutions.
+
+        Returns:
+            Numbers for each stem.
+        """
         self._check_open()
         if type(self)._evolutions is Backend._evolutions:
             return self._scan_evolutions(stems) if stems else []
         return [numbers_of(self, self._evolutions(stem)) for stem in stems]
 
     def newest_here(self, stems: Sequence[str]) -> list[str | None]:
-        """Return for each of ``stems`` the key of its newest evolution in this pool alone, or None."""
+        """Return for each of ``stems`` the key of its newest evolution in this pool alone, or None.
+
+        Args:
+            stems: Ids of variables without evolutions.
+
+        Returns:
+            A key or None for each stem.
+        """
         self._check_open()
         if type(self)._newest is not Backend._newest:
             return [newest_of(self, stem, self._newest(stem)) for stem in stems]

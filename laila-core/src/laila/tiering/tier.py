@@ -27,14 +27,27 @@ class Tier(SingleTier, TierMixin):
     """
 
     def exist_here(self, keys: Sequence[str]) -> list[bool]:
-        """Return for each of ``keys`` whether this pool alone holds it, asked as one batch."""
+        """Return for each of ``keys`` whether this pool alone holds it, asked as one batch.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            A bool for each key.
+        """
         self._check_open()
         return list(answers(self, "_exist_many", self._exist_many(keys), len(keys), bool)) if keys else []
 
     def present(self, keys: Sequence[str]) -> list[bool]:
-        """Return for each of ``keys`` whether it is there; one without evolution, where any evolution is.
+        """Return for each of ``keys`` whether it is there; without evolution, whether any evolution is.
 
         Raises what the last tier's backend raises.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            A bool for each key.
         """
         existing = dict(zip(keys, _exist(self, keys), strict=True))
         absent = [key for key, exists in existing.items() if not exists and may_evolve(key)]
@@ -63,6 +76,12 @@ class Tier(SingleTier, TierMixin):
         For an evolution that is the constant; for a constant the newest evolution, or evolution 0 where the
         backend would have to look at every key to find the newest. Raises what the last tier's backend
         raises.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            A key or None for each of them.
         """
         namesakes: dict[str, str | None] = dict.fromkeys(keys)
         constants = [key for key in namesakes if may_evolve(key)]
