@@ -12,6 +12,7 @@ by :meth:`RemoteTaskForce.lost`.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections import deque
 from functools import partial
@@ -85,6 +86,15 @@ class Parcel:
 
     def __repr__(self) -> str:
         return f"<Parcel {self.name} {self.task.future.status}>"
+
+
+def _advice() -> str:
+    """Say what to do where no process can start, because the current folder was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "; the current folder was deleted, and no process starts there: change to another (os.chdir)"
+    return ""
 
 
 class RemoteTaskForce(TaskForce):
@@ -294,7 +304,7 @@ class RemoteTaskForce(TaskForce):
             except Exception as error:  # noqa: BLE001 - an engine may fail in any way: it is the tasks' outcome
                 for parcel in ready:
                     refusal = TaskForceError(
-                        f"{self!r} could not hand over the task {parcel.name}: {said(error)}"
+                        f"{self!r} could not hand over the task {parcel.name}: {said(error)}{_advice()}"
                     )
                     refusal.__cause__ = error
                     self._settle(parcel, FAILED, Failure(refusal, parcel.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copyreg
+import os
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic, sleep
@@ -173,6 +174,7 @@ class DaskTaskForce(RemoteTaskForce):
         if self.settings.address is not None:
             return self._client_of(self.settings.address)
         if self._cluster is None:
+            os.getcwd()  # raises where that folder was deleted: no process of the cluster could start
             self._cluster = local_cluster(self.settings.workers, self._local_gone)
         return self._client_of(self._cluster)
 
