@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import importlib
 import os
 import subprocess
 import sys
@@ -221,7 +222,7 @@ def test_threads_share_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found[1] == [sums_of(part) for part in parts]
     for part in parts:
         blobs = [Blob(KEY, b"", (Buffer(part),)) for _ in range(3)]
-        hashing.fill_checksums(blobs[0])
+        hashing.fill_checksums(blobs[:1])
         hashing.content_hash(blobs[1], bytes(16))
         heads = [blob.head for blob in blobs]
         assert heads[0] == heads[1] == heads[2]
@@ -304,8 +305,14 @@ def test_one_object_in_two_places_is_read_once(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(hashing, "hash_in_pieces", counted)
     tied = np.arange(3)
-    laila.Manifest({"in": tied, "out": tied}, nickname="tied", by="content")
-    assert read == [2]
+    other = np.arange(4)
+    laila.Manifest({"in": tied, "out": tied, "more": [other, 5]}, nickname="tied", by="content")
+    assert read == [4]  # two trees and two buffers, all at once
+    content = importlib.import_module("laila.entry.content")
+    monkeypatch.setattr(content, "_TOGETHER_BYTES", 1)
+    manifest = laila.Manifest({"in": tied, "more": [other, 5]}, nickname="tied", by="content")
+    assert read == [4, 2, 2, 0]
+    assert manifest["in"] == laila.constant(tied, by="content").global_id
 
 
 def test_torch_tensors_by_content(tmp_path: Path) -> None:

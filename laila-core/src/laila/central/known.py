@@ -7,7 +7,7 @@ stored is told from what is to be by its head: its id and its content digest. Th
 from __future__ import annotations
 
 from laila.entry import Manifest
-from laila.entry.content import digest_now
+from laila.entry.content import digests_now
 from laila.errors import LailaError
 
 TYPE_CHECKING = False
@@ -48,7 +48,8 @@ def known_where(
         return set()
     there = [i for i, known in zip(asked, found, strict=True) if known]
     # What was changed since its id was made is no content that is there: taking its snapshot tells of it.
-    return {i for i in there if digest_now(entries[i]._payload) == asked[i]}
+    digests = digests_now(entries[i]._payload for i in there)
+    return {i for i, digest in zip(there, digests, strict=True) if digest == asked[i]}
 
 
 def is_asked_for(entry: Entry) -> bool:

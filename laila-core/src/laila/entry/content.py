@@ -17,14 +17,26 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from laila.blob.blob import Blob
     from laila.entry.entry import Entry
     from laila.entry.leaves import Leaf
 
-__all__ = ["Content", "check_by", "check_unchanged", "content_of", "digest_now", "encoded", "with_entries"]
+__all__ = [
+    "Content",
+    "check_by",
+    "check_unchanged",
+    "content_of",
+    "digest_now",
+    "digests_now",
+    "encoded",
+    "with_entries",
+]
 
 _LEAF_SCOPES = ("ENTRY", "MANIFEST")
 _MAX_DEPTH = 200
+_TOGETHER_BYTES = 64 << 20
 
 
 class Content(NamedTuple):
@@ -60,21 +72,48 @@ def content_of(payload: object) -> Content:
     Raises:
         PayloadError: the payload cannot be stored, or has no canonical form; the message names the place.
     """
-    from laila.blob.content import content_hash
+    return _contents([encoded(payload)])[0]
+
+
+def _contents(blobs: Sequence[Blob]) -> list[Content]:
+    from laila.blob.content import content_hashes
     from laila.entry.leaves import leaf_of
 
-    blob = encoded(payload)
-    uuid = content_uuid(content_hash(blob, get_active_namespace().bytes))
-    return Content(uuid, blob.digest, blob.content_nbytes, leaf_of(blob))
+    hashes = content_hashes(blobs, get_active_namespace().bytes)
+    return [
+        Content(content_uuid(hashed), blob.digest, blob.content_nbytes, leaf_of(blob))
+        for blob, hashed in zip(blobs, hashes, strict=True)
+    ]
 
 
 def digest_now(payload: object) -> bytes:
     """Return the content digest that ``payload`` has now. Reads all of it, and copies no array."""
+    return digests_now([payload])[0]
+
+
+def digests_now(payloads: Iterable[object]) -> list[bytes]:
+    """Return the content digests that ``payloads`` have now. Reads all of them, and copies no array."""
     from laila.blob.content import fill_checksums
 
-    blob = encoded(payload)
-    fill_checksums(blob)
-    return blob.digest
+    digests: list[bytes] = []
+    for blobs in _together(map(encoded, payloads)):
+        fill_checksums(blobs)
+        digests += [blob.digest for blob in blobs]
+    return digests
+
+
+def _together(blobs: Iterable[Blob]) -> Iterator[list[Blob]]:
+    """Group blobs, of which some are copies of what they encode: some MiB, or one blob, at a time."""
+    some: list[Blob] = []
+    size = 0
+    for blob in blobs:
+        some.append(blob)
+        size += blob.content_nbytes
+        if size >= _TOGETHER_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def encoded(payload: object) -> Blob:
@@ -115,7 +154,8 @@ def with_entries(tree: object) -> dict[str, object]:
     """
     from laila.entry.entry import Entry
 
-    made: dict[int, tuple[object, Entry]] = {}
+    made: dict[int, Entry] = {}
+    queue: list[tuple[Entry, tuple[str | int, ...]]] = []
 
     def leaf(value: object, path: tuple[str | int, ...]) -> Entry:
         if isinstance(value, Entry):
@@ -128,12 +168,9 @@ def with_entries(tree: object) -> dict[str, object]:
             )
         known = made.get(id(value))
         if known is None:
-            try:
-                known = made[id(value)] = value, Entry.constant(value, by="content")
-            except PayloadError as error:
-                error.args = (f"the leaf {_place(path)}: {error}",)
-                raise
-        return known[1]
+            known = made[id(value)] = Entry.constant(value)  # its id comes later, with those of others
+            queue.append((known, path))
+        return known
 
     def branch(value: object, path: tuple[str | int, ...]) -> object:
         if isinstance(value, dict):
@@ -149,7 +186,22 @@ def with_entries(tree: object) -> dict[str, object]:
 
     if not isinstance(tree, dict):
         raise ManifestError(f"a manifest is made of a dict, not {type(tree).__name__}", path="$")
-    return {key: branch(child, (key,)) for key, child in tree.items()}
+    found = {key: branch(child, (key,)) for key, child in tree.items()}
+
+    def blobs() -> Iterator[Blob]:
+        for entry, path in queue:
+            try:
+                yield encoded(entry._payload)
+            except PayloadError as error:
+                error.args = (f"the leaf {_place(path)}: {error}",)
+                raise
+
+    entries = iter(queue)
+    for some in _together(blobs()):
+        for content in _contents(some):
+            entry, _ = next(entries)
+            entry._uuid, entry._content = content.uuid, content
+    return found
 
 
 def _is_leaf_id(text: str) -> bool:
