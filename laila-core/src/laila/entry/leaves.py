@@ -136,9 +136,23 @@ class Leaves:
         return self._table.nbytes(leaf) if added is None else added.nbytes
 
     def unknown(self, leaves: Iterable[str]) -> list[str]:
-        """Return the unknown ones among ``leaves``, each once."""
+        """Return those of ``leaves``, each once, of which nothing is known."""
+        every = dict.fromkeys(leaves)
         added, table = self._added, self._table
-        return [leaf for leaf in dict.fromkeys(leaves) if leaf not in added and not table.has(leaf)]
+        if not added and table.is_whole and every.keys() <= table.places.keys():
+            return []
+        return [leaf for leaf in every if leaf not in added and not table.has(leaf)]
+
+    def total(self, leaves: Sequence[str]) -> tuple[int, bool]:
+        """Return the bytes of ``leaves`` together, and whether each of them is known."""
+        table = self._table
+        if not self._added and table.is_whole:
+            try:
+                places = map(table.places.__getitem__, leaves)
+                return sum(map(table.columns["nbytes"].__getitem__, places)), True
+            except KeyError:
+                pass
+        return sum(map(self.nbytes, leaves)), not self.unknown(leaves)
 
     def add(self, found: Mapping[str, Leaf]) -> None:
         """Note what is known of leaves now, in place of what was known before."""
@@ -173,7 +187,8 @@ class Leaves:
             ManifestError: they are not what :meth:`stored` gives (a ``ValueError``).
         """
         self = cls()
-        places = {leaf: place for place, leaf in enumerate(dict.fromkeys(leaves))}
+        every = dict.fromkeys(leaves)
+        places = dict(zip(every, range(len(every)), strict=True))
         columns = _checked(stored, len(places))
         self._table = _Table(places, columns, stored)  # type: ignore[arg-type]  # checked
         return self
@@ -182,7 +197,7 @@ class Leaves:
 class _Table:
     """Columns, and the place in them of each leaf."""
 
-    __slots__ = ("columns", "digests", "places", "stored")
+    __slots__ = ("columns", "digests", "is_whole", "places", "stored")
 
     def __init__(
         self, places: dict[str, int], columns: dict[str, Sequence[int]], stored: dict[str, Any]
@@ -191,6 +206,7 @@ class _Table:
         self.columns = columns
         self.stored = stored
         self.digests: bytes = stored.get("digest", b"")
+        self.is_whole = bool(places) and _UNKNOWN not in self.digests
 
     def _digest(self, place: int) -> bytes:
         return self.digests[place * _DIGEST_BYTES : (place + 1) * _DIGEST_BYTES]

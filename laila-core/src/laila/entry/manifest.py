@@ -12,7 +12,7 @@ from laila.entry.comparing import compare, rows_of_pending
 from laila.entry.content import check_by, with_entries
 from laila.entry.entry import Entry, EntryState
 from laila.entry.leaves import Leaves
-from laila.entry.outline import html_of, lines_of
+from laila.entry.outline import Outline, html_of, lines_of
 from laila.entry.paths import places_of
 from laila.entry.patterns import select
 from laila.entry.tree import leaves_of, map_leaves, read_tree
@@ -321,7 +321,10 @@ class Manifest(Entry):
             file: Where to; standard output by default.
         """
         name = self._nickname or self.global_id
-        lines = lines_of(self.blueprint, self._rows().get, depth, limit)
+        outline = Outline(self.blueprint, self._leaves)
+        if self._pending or not outline.is_known:
+            outline = Outline(self.blueprint, self._rows())
+        lines = lines_of(self.blueprint, outline, depth, limit)
         print(f"{escaped(name, 200)}  {next(lines)}", *lines, sep="\n", file=file)
 
     def diff(self, other: Manifest) -> ManifestDiff:
@@ -342,15 +345,12 @@ class Manifest(Entry):
             raise InvalidArgumentError(f"a manifest is compared with a manifest, not {type(other).__name__}")
         return compare(self, self._rows(), other, other._rows())
 
-    def _known_now(self, leaf: str) -> Leaf | str | None:
-        known = self._leaves.get(leaf)
-        if known is None and leaf in self._pending:
-            return type(self._pending[leaf].data).__name__
-        return known
+    def _word_for(self, leaf: str) -> str | None:
+        return type(self._pending[leaf].data).__name__ if leaf in self._pending else None
 
     def _repr_html_(self) -> str:
         """The tree, for notebooks. Asks no pool."""
-        return html_of(self._nickname or self.global_id, self.blueprint, self._known_now)
+        return html_of(self._nickname or self.global_id, self.blueprint, self._leaves, self._word_for)
 
     # -- the verbs, through the active policy ----------------------------------------------------------------
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from html import escape
 
-from laila.entry.leaves import Leaf
 from laila.showing import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from laila.entry.leaves import Leaves
     from laila.entry.tree import Node
 
-    Look = Callable[[str], Leaf | str | None]
+    Word = Callable[[str], str | None]
 
-__all__ = ["html_of", "lines_of", "size_text"]
+__all__ = ["Outline", "html_of", "lines_of", "size_text"]
 
 _LONGEST = 100
 """How many characters of a key or a type are shown."""
@@ -41,22 +41,31 @@ def size_text(nbytes: int) -> str:
 
 
 class Outline:
-    """The outline of each node of a tree. ``look`` gives a leaf, a word for it, or None."""
+    """What is said of each node of a tree."""
 
-    def __init__(self, tree: Node, look: Look) -> None:
-        self._look = look
+    def __init__(self, tree: Node, rows: Leaves, word: Word | None = None) -> None:
+        self._rows = rows
+        self._word = word
         self._totals: dict[int, tuple[int, int, bool]] = {}
         self.total = self._count(tree)
 
     def _count(self, node: Node) -> tuple[int, int, bool]:
         """Count leaves and bytes below a node, and say whether all of them are known."""
-        if isinstance(node, str):
-            leaf = self._look(node)
-            return (1, leaf.nbytes, True) if isinstance(leaf, Leaf) else (1, 0, False)
-        parts = [self._count(child) for child in (node if isinstance(node, list) else node.values())]
+        if isinstance(node, dict):
+            leaves = [child for child in node.values() if isinstance(child, str)]
+            parts = [self._count(child) for child in node.values() if not isinstance(child, str)]
+        else:
+            leaves, parts = [node] if isinstance(node, str) else node, []
+        nbytes, is_known = self._rows.total(leaves)
+        parts.append((len(leaves), nbytes, is_known))
         total = sum(n for n, _, _ in parts), sum(n for _, n, _ in parts), all(known for *_, known in parts)
         self._totals[id(node)] = total
         return total
+
+    @property
+    def is_known(self) -> bool:
+        """Whether every leaf is known."""
+        return self.total[2]
 
     def leaves(self, node: Node) -> int:
         """Return the number of leaves below a node."""
@@ -66,9 +75,9 @@ class Outline:
         """Say what a node is."""
         if not isinstance(node, str):
             return said_of(self._totals[id(node)])
-        leaf = self._look(node)
-        if not isinstance(leaf, Leaf):
-            return escaped(leaf, _LONGEST) if leaf else "?"
+        leaf = self._rows.get(node)
+        if leaf is None:
+            return escaped((self._word and self._word(node)) or "?", _LONGEST)
         words = [escaped(leaf.type or "?", _LONGEST)]
         if leaf.dtype is not None:
             words.append(escaped(leaf.dtype, _LONGEST))
@@ -93,16 +102,15 @@ def _children(node: Node) -> Iterator[tuple[str, Node]]:
             yield str(i), leaf
 
 
-def lines_of(tree: Node, look: Look, depth: int | None, limit: int | None) -> Iterator[str]:
+def lines_of(tree: Node, outline: Outline, depth: int | None, limit: int | None) -> Iterator[str]:
     """Yield the tree line by line, below a first line about all of it.
 
     Args:
         tree: The tree.
-        look: Gives what is known of a leaf, a word for it, or None.
+        outline: What is said of its nodes.
         depth: How many levels are opened; None for all.
         limit: How many lines there are below the first; None for all.
     """
-    outline = Outline(tree, look)
     yield said_of(outline.total)
     room = -1 if limit is None else limit
     shown = 0
@@ -133,18 +141,19 @@ def _with_last(children: Iterator[tuple[str, Node]]) -> Iterator[tuple[tuple[str
         yield (before, True)
 
 
-def html_of(title: str, tree: Node, look: Look) -> str:
+def html_of(title: str, tree: Node, rows: Leaves, word: Word) -> str:
     """Return the tree as HTML that opens and closes, with a bounded number of nodes.
 
     Args:
         title: What stands before the tree.
         tree: The tree.
-        look: Gives what is known of a leaf, a word for it, or None.
+        rows: What is known of the leaves.
+        word: Gives a word for a leaf that is not known, or None.
 
     Returns:
         The HTML, with all texts escaped.
     """
-    outline = Outline(tree, look)
+    outline = Outline(tree, rows, word)
     parts = [
         "<details open><summary><b>",
         escape(escaped(title, 2 * _LONGEST)),
