@@ -14,9 +14,10 @@ import pandas as pd
 from pandas.core.internals.managers import BlockManager, SingleBlockManager
 
 from laila.codec import objects, registry, tags
+from laila.codec.columntypes import is_column_dtype, numpy_text
 from laila.codec.containers import only
 from laila.codec.decoder import WORK_OF_ATTRIBUTE, Decoder, expect
-from laila.codec.extension import Held, is_column_dtype, numpy_text, take_once
+from laila.codec.heldarrays import Held, take_once
 from laila.codec.indexes import check_name, one_of
 from laila.codec.registry import DECODERS, ENCODERS, FAMILIES
 from laila.codec.signed import encode_pickled

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from laila.codec import tags
+from laila.codec.columntypes import is_column_dtype
 from laila.codec.decoder import Decoder, expect
-from laila.codec.extension import check_codes, held_once, is_column_dtype, whose
+from laila.codec.extension import check_codes
+from laila.codec.heldarrays import held_once, whose
 from laila.codec.plain import ATOMS
 from laila.codec.registry import DECODERS, ENCODERS
 from laila.showing import shown
