@@ -189,7 +189,8 @@ class ReadBuffers(PartialBuffers):
                     check_piece(self.head, number, at, piece)
                     memory[at : at + piece.nbytes] = piece
                     if few:
-                        self._keep((number, at), bytes(piece))
+                        whole = type(data) is bytes and len(data) == piece.nbytes
+                        self._keep((number, at), data if whole else bytes(piece))  # type: ignore[arg-type]
         return memory
 
     def _keep(self, place: tuple[int, int], piece: bytes) -> None:

@@ -174,7 +174,8 @@ class PoolFile:
                 spans.append((place, place + length, moved))
             else:
                 spans.append((place, place + length, offset))
-        return [b"".join(self._gathered(spans, low, min(high, head.nbytes))) for low, high in ranges]
+        found = [list(self._gathered(spans, low, min(high, head.nbytes))) for low, high in ranges]
+        return [bytes(parts[0]) if len(parts) == 1 else b"".join(parts) for parts in found]
 
     def _gathered(
         self, spans: Sequence[tuple[int, int, BytesLike | int]], low: int, high: int
