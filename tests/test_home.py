@@ -518,6 +518,6 @@ def test_another_policy_at_the_same_address(variables: None) -> None:
         listen(another, port=port)
         with (
             policy_from_ticket(ticket) as there,
-            pytest.raises(PoolUnreachableError, match="there is another policy"),
+            pytest.raises(PoolUnreachableError, match="another policy answers"),
         ):
             there.central.memory.remember(nickname="x").wait()
