@@ -49,7 +49,7 @@ def spans_of(layout: Layout, array: Array, index: Any) -> list[Span]:
         index: What numpy takes as an index.
 
     Raises:
-        IndexError: the index is none of such an array.
+        IndexError: the index does not fit the array.
     """
     import numpy as np
 

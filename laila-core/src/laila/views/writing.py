@@ -50,7 +50,7 @@ class ArrayWriter:
             raise InvalidArgumentError(f"shape is a tuple of ints, not {shown(shape)}")
         try:
             lengths = tuple(n.__index__() for n in shape)
-            kind = np.dtype(dtype)  # type: ignore[call-overload]  # what is none is told here
+            kind = np.dtype(dtype)  # type: ignore[call-overload]  # raises for other types
         except (TypeError, AttributeError) as error:
             raise InvalidArgumentError(
                 f"shape={shown(shape)} and dtype={shown(dtype)} are those of no array: {said(error)}"
