@@ -39,7 +39,10 @@ def damage(pool: laila.Pool, key: str, *, head: bool = False) -> None:
     elif buffers:
         last = buffers[-1]
         data = memoryview(flipped(last.data))
-        buffers = (*buffers[:-1], Buffer(data, last.dtype, last.shape, last.order, checksum=last.checksum))
+        broken_last = Buffer(data, last.dtype, last.shape, last.order, checksum=last.checksum)
+        if last.pieces:
+            broken_last.give_sums(last.pieces)
+        buffers = (*buffers[:-1], broken_last)
     else:
         tree = flipped(tree)
     broken = Blob(key, tree, buffers, transformations=blob.transformations, digest=digest)
