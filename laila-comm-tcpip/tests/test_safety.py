@@ -320,6 +320,8 @@ ROLES = {
     "central.memory.describe": "read",
     "central.memory.present": "read",
     "central.memory.holds": "read",
+    "central.memory.open": "read",
+    "central.memory.read_parts": "read",
     "central.command.submit": "read",
     "central.memory.memorize": "write",
     "central.memory.forget": "write",

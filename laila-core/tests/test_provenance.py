@@ -23,6 +23,8 @@ from laila.errors import (
     UntrustedPayloadError,
 )
 
+pytestmark = pytest.mark.usefixtures("policy")
+
 
 def train(rate: float) -> float:
     return rate

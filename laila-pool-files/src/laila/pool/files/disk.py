@@ -380,9 +380,9 @@ def _map(fd: int, size: int) -> memoryview | None:
 @_looked_up_again
 def read_start(path: str, length: int) -> bytes:
     """Return the first ``length`` bytes of a file, or all of a shorter one."""
-    fd, _ = _open(path)
+    fd, size = _open(path)
     try:
-        return os.read(fd, length)
+        return os.read(fd, min(length, size))  # the length may be what a damaged blob says
     finally:
         os.close(fd)
 
