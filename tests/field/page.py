@@ -15,8 +15,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "supported-t
 HEAD = """\
 # Supported types
 
-A payload comes back as it was, or `memorize` refuses it and names the place. The way it is stored decides who can
-read it:
+A payload comes back as it was, or `memorize` refuses it and names the place. The way it is stored decides
+who can read it:
 
 - **As data**: everybody who can read the pool. No code runs, and no key is needed.
 - **Signed**: only where the key is known that signed it (`laila keys`, see
