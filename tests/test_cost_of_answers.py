@@ -191,7 +191,7 @@ REDIS: dict[str, Callable[[int], bytes]] = {
     "an error": lambda n: b"-ERR " + b"x" * n + b"\r\n",
     "an error of many words": lambda n: b"-" + b"NOAUTH WRONGPASS " * (n // 16) + b"\r\n",
     "a line": lambda n: b"+" + b"x" * n + b"\r\n",
-    "many values": lambda n: b"*%d\r\n" % (n // 4) + b":1\r\n" * (n // 4),
+    "many values": lambda n: b"*%d\r\n" % (n // 16) + b":1\r\n" * (n // 16),
     "arrays in arrays": lambda n: b"*1\r\n" * 200 + b"*%d\r\n" % (n // 5) + b"$-1\r\n" * (n // 5),
     "a large number": lambda n: b":" + b"9" * min(n, 4000) + b"\r\n",
     "what it does not have": lambda n: b"$3000000000\r\n" + b"x" * n,

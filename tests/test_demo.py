@@ -106,6 +106,7 @@ def test_another_run_under_the_same_name_is_refused(
     assert all(json.loads(done.stdout)["checks"].values())
 
 
+@pytest.mark.long
 def test_the_demo_runs_on_a_private_redis_server(tmp_path: Path) -> None:
     """`make demo POOL=redis://`: the second process finds what the first one's server has written down."""
     done = run("demo.py", tmp_path / "home", "--pool", "redis://", "--output", tmp_path, "--epochs", "2")

@@ -27,9 +27,6 @@ TURNS = re.compile(
 )
 """Turns of phrase that name the thing too late, or not at all."""
 
-TOLERATED = 20
-"""So many findings are a reminder; more of them fail the test. Better none."""
-
 STYLE = "docs/contributing/style.md"
 """The page that quotes what it forbids."""
 
@@ -80,7 +77,7 @@ def test_docstrings_and_comments_are_plain() -> None:
         for path in SOURCES
         for line in findings(path.read_text(encoding="utf-8"))
     ]
-    assert wrong[TOLERATED:] == [], f"{wrong}; see {STYLE}"
+    assert wrong == [], f"{wrong}; see {STYLE}"
 
 
 def test_pages_are_plain() -> None:
@@ -89,7 +86,7 @@ def test_pages_are_plain() -> None:
         for page in PAGES
         for match in TURNS.finditer(page.read_text(encoding="utf-8"))
     ]
-    assert wrong[TOLERATED:] == [], f"{wrong}; see {STYLE}"
+    assert wrong == [], f"{wrong}; see {STYLE}"
 
 
 def test_the_search_looks_at_something() -> None:
