@@ -297,6 +297,7 @@ def test_a_cancelled_call_is_not_begun_over_there(
     assert not second.cancel()
     with pytest.raises(FutureCancelledError):
         second.wait()
+    assert peer.describe()  # the cancellation came before this call
     node.run("gate.set()")
     assert first.wait(60) == 1
     assert peer.central.command.submit("how_many", wait=True) == 1
