@@ -27,6 +27,7 @@ KINDS = {"Lock", "RLock", "allocate_lock", "Condition", "Semaphore", "BoundedSem
 OTHERS = {
     "laila-core/src/laila/locks.py": (2, "the mutex, and what long_lock() makes"),
     "laila-core/src/laila/futures/future.py": (1, "the gate of one waiting thread: nobody else takes it"),
+    "laila-core/src/laila/threads.py": (1, "the end of one start, which nobody else waits for"),
     "laila-core/src/laila/codec/visiting.py": (
         2,
         "reentrant, of looking at a payload; no task is waited for",
@@ -158,6 +159,48 @@ def test_a_signal_each_millisecond_that_saves_something(url: str, tmp_path: obje
     """
     done = run(program)
     assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("error", ["RuntimeError", "KeyError", "laila.errors.ReentryError", "Stop"])
+def test_what_a_handler_raises_arrives_and_later_tasks_run(error: str) -> None:
+    """It comes in the midst of the start of a thread, mostly: no such start may stay half done."""
+    program = f"""
+    import random, signal
+    import laila
+    from laila.taskforce.threads import PythonThreadPoolTaskForce
+
+    class Stop(BaseException):
+        pass
+
+    raised = 0
+
+    def stop(signum, frame):
+        global raised
+        raised += 1
+        raise {error}("stop")
+
+    laila.command.submit(int).wait()
+    signal.signal(signal.SIGALRM, stop)
+    rng = random.Random(3)
+    caught = 0
+    for n in range(300):
+        force = PythonThreadPoolTaskForce(2)
+        force.start()
+        before = raised
+        try:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0001, 0.0006))
+            while raised == before:
+                force.submit(int)
+        except {error}:
+            caught += 1
+        while raised == before:
+            pass
+        assert force.submit(lambda n=n: n).wait(20) == n
+        force.shutdown()
+    print(raised - caught)
+    """
+    done = run(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 
 REMOTE = """

@@ -59,6 +59,40 @@ def test_damage_is_found_and_mended(kind: str, made: str, place: Place, tmp_path
     assert is_sound(pool, *keys)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])
+def test_the_damaged_bytes_of_a_large_entry_are_kept(kind: str, place: Place, tmp_path: Path) -> None:
+    pool, copy = place.open(kind, "d"), place.open("memory", "s")
+    entry = laila.constant(np.arange(400_000))
+    pool[entry.global_id] = entry
+    (copy <= pool).wait()
+    damage(pool, entry.global_id)
+    report = laila.repair(pool, copy, keep=tmp_path / "kept").wait()
+    assert report.repaired == [entry.global_id]
+    assert report.kept[entry.global_id].stat().st_size > 3_200_000
+
+
+def test_a_repair_does_not_call_whole_what_it_could_not_read() -> None:
+    with Sick() as pool, laila.MemoryPool() as copy:
+        keys = fill(pool, 10)
+        (copy <= pool).wait()
+        pool.sick = frozenset(keys[3:5])
+        report = laila.repair(pool, copy).wait()
+        assert not report.whole
+        assert set(report.failed) == set(keys[3:5])
+
+
+def test_a_state_of_another_pool_skips_nothing(place: Place, tmp_path: Path) -> None:
+    first, second = place.open("files", "a"), place.open("files", "b")
+    keys = fill(first)
+    (second <= first).wait()
+    damage(first, keys[3])
+    damage(second, keys[4])
+    state = tmp_path / "state"
+    assert set(laila.verify(first, state=state).wait().damaged) == {keys[3]}
+    report = laila.verify(second, state=state).wait()
+    assert (set(report.damaged), report.skipped) == ({keys[4]}, 0)
+
+
 def test_a_tier_is_repaired_from_the_next(place: Place) -> None:
     cache, store = place.open("files", "c"), place.open("files", "s")
     keys = fill(store)

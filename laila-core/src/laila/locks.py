@@ -24,14 +24,16 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import RLock, _local
+from _thread import RLock, _local, get_ident
 from _weakrefset import WeakSet
+from contextlib import contextmanager
 
 from laila.errors import ReentryError
 from laila.forks import after_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
     from typing import NoReturn
 
@@ -42,6 +44,7 @@ __all__ = [
     "check_may_wait",
     "long_lock",
     "mutex",
+    "no_reentry",
     "refuse_reentry",
     "serve_others",
     "starting",
@@ -68,6 +71,17 @@ starting = long_lock()
 Nothing else is taken under it, but the mutex."""
 
 _here = _local()
+_closed: set[int] = set()  # threads in which laila may not be used now
+
+
+@contextmanager
+def no_reentry() -> Iterator[None]:
+    """Refuse what a destructor does with laila in this thread, which the holder of a lock waits for."""
+    _closed.add(get_ident())
+    try:
+        yield
+    finally:
+        _closed.discard(get_ident())
 
 
 def serve_others() -> None:
@@ -86,7 +100,7 @@ def check_may_sleep() -> None:
 
 def check_may_use() -> None:
     """Raise :class:`ReentryError` where the calling thread was interrupted inside the mutex, or an import."""
-    if inside() or (_imports and _is_importing()):
+    if inside() or (_imports and _is_importing()) or get_ident() in _closed:
         refuse_reentry()
 
 
@@ -131,7 +145,7 @@ def _is_users_module(frame: FrameType | None) -> bool:
 
 def check_free(lock: RLock) -> None:
     """Raise :class:`ReentryError` where the calling thread is inside ``lock``, which is not entered twice."""
-    if lock._is_owned():  # type: ignore[attr-defined]
+    if lock._is_owned() or get_ident() in _closed:  # type: ignore[attr-defined]
         refuse_reentry()
 
 
@@ -148,6 +162,7 @@ def refuse_reentry() -> NoReturn:
 def _free_all() -> None:
     # Another thread may have held them at the moment of the fork, and that thread is not in the child.
     # The forking thread releases its own locks, in both processes.
+    _closed.intersection_update((get_ident(),))
     for lock in (mutex, *_long):
         if not lock._is_owned():  # type: ignore[attr-defined]
             lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own

@@ -138,11 +138,11 @@ def _for_each(work: Callable[[int], None], count: int) -> None:
     if count > 1:
         from threading import Thread
 
+        from laila.threads import start_thread
+
         for _ in range(min(count, _MOST_THREADS, _processors()) - 1):
             helper = Thread(target=run, name="laila-hash", daemon=True)
-            try:
-                helper.start()
-            except RuntimeError:  # the interpreter is about to end, or the system has no thread left
+            if not start_thread(helper):
                 break
             helpers.append(helper)
     try:

@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from laila.offload.worker import Shipment, leave_signals_to_the_submitter, perform
     from laila.settings import Settings, option
     from laila.showing import logger, said, shown, shown_url
+    from laila.threads import NO_THREAD, start_thread
     from laila.tracebacks import empty_frames, given_secrets
     from laila.transform import Transformation, TransformationSequence
 
 __all__ = [
     "CONTRACT_VERSION",
     "MAX_KEY_BYTES",
+    "NO_THREAD",
     "ROLES",
     "Blob",
     "BlobHead",
@@ -91,6 +93,7 @@ __all__ = [
     "shown",
     "shown_url",
     "split_evolution",
+    "start_thread",
     "wire",
 ]
 
@@ -110,6 +113,7 @@ _HOMES = {
     "Invitation": "laila.contract.protocol",
     "MAX_KEY_BYTES": "laila.contract.pool",
     "Manifest": "laila.entry",
+    "NO_THREAD": "laila.threads",
     "Node": "laila.contract.protocol",
     "Parcel": "laila.offload.taskforce",
     "Pool": "laila.contract.pool",
@@ -154,6 +158,7 @@ _HOMES = {
     "shown": "laila.showing",
     "shown_url": "laila.showing",
     "split_evolution": "laila.keys",
+    "start_thread": "laila.threads",
     "wire": "laila.contract.wire",
 }
 

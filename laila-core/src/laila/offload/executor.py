@@ -14,6 +14,7 @@ from threading import Thread
 from laila.futures.failure import log_error
 from laila.futures.waiting import set_host
 from laila.locks import check_free, mutex, starting
+from laila.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,9 +86,7 @@ class CallbackExecutor:
             if self._free > 0:
                 return True
             thread = Thread(target=self._live, name=f"{self._name}-hand", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
+            if not start_thread(thread):
                 return False
             with mutex:
                 self._free += 1

@@ -7,6 +7,7 @@ still tells. The damaged bytes are kept aside first, and each repaired entry is 
 from __future__ import annotations
 
 import os
+from itertools import count
 from pathlib import Path
 from time import strftime
 from urllib.parse import quote
@@ -26,8 +27,9 @@ from laila.tiering.verifying import verify_pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from laila.blob.blob import BytesLike
     from laila.contract.pool import Pool
     from laila.tiering.verifying import VerifyReport
 
@@ -42,7 +44,7 @@ class RepairReport:
     Attributes:
         pool: The name of the pool, as messages show it.
         repaired: The keys that are whole again.
-        failed: The error of each damaged entry that was left as it was, by key.
+        failed: The error of each entry that is still damaged, or that could not be read, by key.
         kept: Where the damaged bytes of an entry are now, by key. An entry is missing here if its backend
             could not read a byte of it, or if the caller wanted nothing kept.
     """
@@ -55,7 +57,7 @@ class RepairReport:
 
     @property
     def whole(self) -> bool:
-        """Whether no damaged entry is left."""
+        """Whether no damaged entry is left, and every entry could be read."""
         return not self.failed
 
     def __repr__(self) -> str:
@@ -101,8 +103,11 @@ def repair_pool(
         raise InvalidArgumentError(f"pool {shown(pool.label)} cannot be repaired from itself")
     folder = None if keep is False else directory("root") / "damaged" if keep is True else Path(keep)
     report = RepairReport(pool.label)
-    damaged = verify_pool(pool, on_progress=on_progress).damaged if keys is None else keys
-    for key in dict.fromkeys(damaged):
+    if keys is None:
+        verified = verify_pool(pool, on_progress=on_progress)
+        keys = verified.damaged
+        report.failed.update(verified.unread)  # nobody knows whether they are whole
+    for key in dict.fromkeys(keys):
         try:
             if _repair(pool, source, key, folder, report):
                 report.repaired.append(key)
@@ -158,24 +163,38 @@ def _check_same(pool: Pool, key: str, copy: Blob) -> None:
 
 def _keep(pool: Pool, key: str, folder: Path, report: RepairReport) -> None:
     """Write the stored bytes of an entry to a new file. Raises ``OSError`` where that fails."""
-    try:
-        stored = pool._read(key)
-    except (LailaError, OSError):
-        return  # the backend itself refuses them
-    if stored is None:
+    parts = _stored_parts(pool, key)
+    if parts is None:
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = f"{quote(key, safe='')[:_LONGEST_NAME]}.{strftime('%Y%m%dT%H%M%S')}"
-    for number in range(1000):
+    for number in count():
         path = folder / (f"{name}.{number}" if number else name)
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             continue
-        with os.fdopen(fd, "wb") as file:
-            for part in [stored] if isinstance(stored, (Blob, bytes, bytearray, memoryview)) else stored:
-                file.write(bytes(part) if isinstance(part, Blob) else part)
-            file.flush()
-            os.fsync(fd)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.writelines(parts)
+                file.flush()
+                os.fsync(fd)
+        except BaseException:
+            path.unlink()  # half of it is no copy
+            raise
         report.kept[key] = path
         return
+
+
+def _stored_parts(pool: Pool, key: str) -> Sequence[BytesLike] | None:
+    """Read the bytes of a damaged entry as they are stored; None where the backend gives none of them."""
+    for read in (pool._read_views, pool._read_many):  # the first does not look at what it reads
+        try:
+            (stored,) = read([key])
+        except (LailaError, OSError):
+            continue
+        if isinstance(stored, Blob):
+            return stored.parts
+        if stored is not None:
+            return [stored] if isinstance(stored, (bytes, bytearray, memoryview)) else stored
+    return None

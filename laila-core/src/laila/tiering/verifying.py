@@ -14,7 +14,13 @@ from itertools import islice
 from time import monotonic
 
 from laila.blob.blob import Blob
-from laila.errors import CorruptEntryError, InvalidArgumentError, PoolKeyError, SettingsError
+from laila.errors import (
+    CorruptEntryError,
+    EnvironmentSnapshotError,
+    InvalidArgumentError,
+    PoolKeyError,
+    SettingsError,
+)
 from laila.showing import shown
 from laila.tiering.single import groups
 
@@ -162,7 +168,10 @@ def verify_pool(
     keys: Iterable[str] = pool.keys(as_generator=True)
     if selection is not None:
         keys = (key for key in keys if key in selection)
-    with _State(state) as whole, ThreadPoolExecutor(workers, thread_name_prefix="laila-verify") as executor:
+    with (
+        _State(state, pool) as whole,
+        ThreadPoolExecutor(workers, thread_name_prefix="laila-verify") as executor,
+    ):
         running: deque[Future[list[_Outcome]]] = deque()
 
         def finish_group() -> None:
@@ -219,11 +228,24 @@ def _mark(key: str, seed: bytes = b"") -> bytes:
     return blake2b(seed + key.encode("utf-8", "surrogatepass"), digest_size=_MARK_BYTES).digest()
 
 
+def _identity(pool: Pool) -> bytes:
+    """What tells the pool from others, in each process that opens it."""
+    try:
+        options: object = pool.options()
+    except EnvironmentSnapshotError:  # it is another pool in each process
+        options = str(pool.uuid)
+    from json import dumps
+
+    return dumps((type(pool).__qualname__, options), sort_keys=True).encode()
+
+
 class _State:
     """The entries that earlier runs found whole: a file of marks, which grows with each group."""
 
-    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None, pool: Pool) -> None:
         self._path = path
+        # What is whole in one pool says nothing about another pool that has the same keys.
+        self._seed = b"" if path is None else _identity(pool)
         self._marks: set[bytes] = set()
         self._fd = -1
 
@@ -262,7 +284,7 @@ class _State:
     def without(self, keys: Iterable[str], report: VerifyReport) -> Iterator[str]:
         """Give the keys that no earlier run found whole; count the others in ``report``."""
         for key in keys:
-            if self._marks and _mark(key) in self._marks:
+            if self._marks and _mark(key, self._seed) in self._marks:
                 report.skipped += 1
             else:
                 yield key
@@ -270,7 +292,7 @@ class _State:
     def add(self, key: str) -> None:
         """Remember that the entry is whole."""
         if self._fd >= 0:
-            os.write(self._fd, _mark(key))
+            os.write(self._fd, _mark(key, self._seed))
 
     def delete(self) -> None:
         """Delete the file: there is nothing left to go on with."""

@@ -8,7 +8,7 @@ from concurrent.futures import TimeoutError as WaitTimeoutError
 from weakref import WeakValueDictionary
 
 from laila.comm.tcpip.workers import Workers
-from laila.contract import after_fork, locks
+from laila.contract import NO_THREAD, after_fork, locks, start_thread
 from laila.errors import PeerError
 
 TYPE_CHECKING = False
@@ -33,8 +33,8 @@ class Background:
         self.readers = Workers(_READERS)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="laila-peers", daemon=True)
-        with locks.starting:
-            self._thread.start()
+        if not start_thread(self._thread):
+            raise PeerError(NO_THREAD)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

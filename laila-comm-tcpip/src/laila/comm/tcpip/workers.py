@@ -9,7 +9,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from laila.contract import locks
+from laila.contract import NO_THREAD, locks, start_thread
+from laila.errors import PeerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Workers:
                 return
             self._threads += 1
         try:
-            with locks.starting:
-                Thread(target=self._run, name="laila-peers-worker", daemon=True).start()
+            if not start_thread(Thread(target=self._run, name="laila-peers-worker", daemon=True)):
+                raise PeerError(NO_THREAD)
         except BaseException:
             with locks.mutex:
                 self._threads -= 1

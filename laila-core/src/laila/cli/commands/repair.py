@@ -56,5 +56,5 @@ def run(options: Namespace) -> int:
         say(f"repaired  {key}{f'  (damaged bytes: {kept})' if kept else ''}")
     for key, reason in report.failed.items():
         say(f"left  {key}  {said(reason)}")
-    say(f"{len(report.repaired)} repaired, {len(report.failed)} damaged entries left")
+    say(f"{len(report.repaired)} repaired, {len(report.failed)} left that are damaged or could not be read")
     return 0 if report.whole else 1

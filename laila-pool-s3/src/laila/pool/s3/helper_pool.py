@@ -18,7 +18,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from laila.contract import Renewed, locks
+from laila.contract import Renewed, locks, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,11 +99,9 @@ class HelperPool:
         started = 0
         try:
             for helper in hired:
-                with locks.starting:
-                    helper.start()
+                if not start_thread(helper):
+                    break
                 started += 1
-        except RuntimeError:
-            pass  # no more threads: the system's limit, or the interpreter is ending
         finally:
             with self._lock:
                 self._threads.difference_update(hired[started:])

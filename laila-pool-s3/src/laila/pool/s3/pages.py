@@ -11,7 +11,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from laila.contract import locks
+from laila.contract import NO_THREAD, start_thread
+from laila.errors import PoolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +43,8 @@ def next_page(pages: Pages, seconds: float) -> Page:
             answers.append(error)
 
     waiting = threading.Thread(target=work, name="laila-s3-list", daemon=True)
-    with locks.starting:
-        waiting.start()
+    if not start_thread(waiting):
+        raise PoolError(NO_THREAD)
     waiting.join()
     (answer,) = answers
     if isinstance(answer, BaseException):

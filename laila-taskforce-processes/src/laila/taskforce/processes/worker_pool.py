@@ -18,7 +18,7 @@ from threading import RLock, Thread
 from loky.backend import resource_tracker as loky_tracker
 from loky.backend.context import get_context
 
-from laila.contract import locks, shown
+from laila.contract import NO_THREAD, locks, shown, start_thread
 from laila.errors import TaskForceError
 from laila.taskforce.processes.child import SAFE_PATH, STARTED, main
 from laila.taskforce.processes.packing import dumps
@@ -154,8 +154,8 @@ class WorkerPool:
         self._ring: Connection
         self._bell, self._ring = context.Pipe(duplex=False)
         self._thread = Thread(target=self._listen, name=f"{name}-listener", daemon=True)
-        with locks.starting:
-            self._thread.start()
+        if not start_thread(self._thread):
+            raise TaskForceError(NO_THREAD)
 
     def give(self, parcels: Sequence[Parcel]) -> None:
         """Give each of ``parcels`` to an idle worker; enough are idle or may be started."""

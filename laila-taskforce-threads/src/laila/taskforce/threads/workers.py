@@ -18,8 +18,8 @@ from collections import deque
 from contextlib import suppress
 from threading import Lock, Thread, current_thread
 
-from laila.contract import blocked, current_host, locks, run_here, set_host, shown
-from laila.errors import ReentryError, TaskForceError
+from laila.contract import blocked, current_host, locks, run_here, set_host, shown, start_thread
+from laila.errors import TaskForceError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,25 +175,17 @@ class WorkerPool:
         while wanted > 0 and len(self.workers) - self.blocked < self.size:
             self._count += 1
             worker = _Worker(self, f"{self.name}-{self._count}")
+            self.workers.add(worker)
             try:
-                self.workers.add(worker)
-                worker.thread.start()
-            except ReentryError:
-                # The exception of a signal handler that interrupted the start.
-                if worker.thread.ident is None:
+                runs = start_thread(worker.thread)
+            except BaseException:
+                # The exception of a signal handler. The worker may start yet, and adds itself again then.
+                if worker.thread.ident is None:  # to join it would fail
                     self.workers.discard(worker)
                 raise
-            except RuntimeError:
-                # The system, or an interpreter that is shutting down, starts no more threads.
+            if not runs:
                 self.workers.discard(worker)
                 return len(self.workers) > self.blocked
-            except BaseException as error:
-                # An interrupt. Joining a thread that was never started would fail.
-                if worker.thread.ident is None:
-                    self.workers.discard(worker)
-                if type(error) is KeyError and error.__context__ is not None:
-                    raise error.__context__ from None  # Thread.start() failed because of it
-                raise
             wanted -= 1
         return True
 
