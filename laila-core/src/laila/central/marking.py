@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from laila.contract.pool import Pool
     from laila.entry import Entry
     from laila.entry.leaves import Leaf
+    from laila.entry.manifest_tree import ManifestTree
 
     Outcome = str | BaseException
     Known = Callable[[Sequence[Entry]], Collection[int]]
@@ -139,7 +140,7 @@ class EntryPlan(Plan):
         ``known`` says of entries at which places are those that are there already: they have no snapshots.
         """
         plain: dict[int, Entry] = {}
-        manifests: dict[int, tuple[Manifest, list[Entry]]] = {}
+        manifests: dict[int, tuple[ManifestTree, list[Entry]]] = {}
         given = list(given)
         for entry in given:
             if not isinstance(entry, Manifest):
