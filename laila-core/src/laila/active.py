@@ -6,6 +6,7 @@ without knowing how one is built.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from laila.ending import (
@@ -22,7 +23,7 @@ from laila.locks import mutex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from laila.central.interface import PolicyVerbs
     from laila.policy import DefaultPolicy
@@ -32,6 +33,7 @@ __all__ = [
     "clear_policy",
     "get_active_policy",
     "local_policy",
+    "only_here",
     "peek_policy",
     "set_policy_here",
 ]
@@ -136,6 +138,20 @@ def peek_policy() -> PolicyVerbs | None:
 def set_policy_here(give: Callable[[], DefaultPolicy]) -> None:
     """Have ``give()`` say what the active policy is in this context (:mod:`contextvars`) alone."""
     _here.set(give)
+
+
+@contextmanager
+def only_here(policy: DefaultPolicy) -> Iterator[None]:
+    """Have ``policy`` be the active one within the block, in this context (:mod:`contextvars`) alone.
+
+    Args:
+        policy: The policy.
+    """
+    token = _here.set(lambda: policy)
+    try:
+        yield
+    finally:
+        _here.reset(token)
 
 
 def local_policy(global_id: str) -> DefaultPolicy | None:

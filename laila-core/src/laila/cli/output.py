@@ -64,9 +64,9 @@ def show_fields(fields: Iterable[tuple[str, object]]) -> None:
     console.print(table)
 
 
-def count_text(count: int) -> str:
-    """Return a number of entries as text: ``1 entry``, ``3 entries``."""
-    return f"{count} {'entry' if count == 1 else 'entries'}"
+def count_text(count: int, one: str = "entry", many: str = "entries") -> str:
+    """Return a number of things as text: ``1 entry``, ``3 entries``."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def size_text(nbytes: int) -> str:

@@ -23,6 +23,7 @@ class Progress:
         self.total = total
         self._shown = sys.stderr.isatty()
         self._next = 0.0
+        self._begun = monotonic()
 
     @property
     def is_shown(self) -> bool:
@@ -35,6 +36,16 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def show_files(self, files: int, nbytes: int) -> None:
+        """Show how many files and bytes are done, five times a second at most."""
+        now = monotonic()
+        if not self._shown or now < self._next:
+            return
+        self._next = now + _EVERY_SECONDS
+        rate = nbytes / max(now - self._begun, 0.001)
+        words = f"{files} files, {size_text(nbytes)}, {size_text(int(rate))}/s"
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
 
     def show(self, report: VerifyReport) -> None:
         """Show how far ``report`` is, five times a second at most."""

@@ -6,10 +6,9 @@ names the pool.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import open_to_look
+from laila.cli.opening import add_pool_option, open_to_look
 from laila.cli.output import count_text, say, show_table, size_text, time_text
 from laila.showing import said
 
@@ -24,14 +23,7 @@ __all__ = ["configure", "run"]
 def configure(parser: ArgumentParser) -> None:
     """Add the pattern, the pool, and what is searched for."""
     parser.add_argument("pattern", metavar="PATTERN", nargs="?", help="such as 'run-*'")
-    pool = os.environ.get("LAILA_POOL") or None
-    parser.add_argument(
-        "--pool",
-        metavar="POOL_URL",
-        default=pool,
-        required=pool is None,
-        help="such as hdf5:///data/run.h5 (default: the variable LAILA_POOL)",
-    )
+    add_pool_option(parser)
     parser.add_argument(
         "--where",
         metavar="CONDITION",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import open_to_look
+from laila.cli.opening import find_key, open_to_look
 from laila.cli.output import clean, count_text, say, show_fields, show_table, size_text, time_text
 from laila.contract.pool import MAX_KEY_BYTES
 from laila.showing import said, shown
@@ -52,7 +52,7 @@ def run(options: Namespace) -> int:
     with open_to_look(options.pool) as pool:
         if options.entry is None:
             return _list(pool, options.limit)
-        return _detail(pool, _find(pool, options.entry))
+        return _detail(pool, find_key(pool, options.entry))
 
 
 def _count(text: str) -> int:
@@ -85,25 +85,6 @@ def _row(entry: Listed) -> tuple[object, ...]:
     kind = " + ".join(entry.transformations) or entry.type  # a transformation hides the type
     size = size_text(entry.size)
     return (entry.key, entry.kind, kind, size, time_text(entry.created), entry.nickname or "")
-
-
-def _find(pool: Pool, name: str) -> str:
-    """Return the key that an id or a nickname means in this pool."""
-    from laila.errors import EntryNotFoundError
-    from laila.identity import make_global_id, nickname_uuid
-
-    if name.startswith("LAILA:") or pool.exists(name):
-        stems = [name]
-    else:
-        uuid = nickname_uuid(name)
-        stems = [make_global_id((scope,), uuid) for scope in ("ENTRY", "MANIFEST")]
-    for stem in stems:
-        if pool.exists(stem):
-            return stem
-        evolutions = pool.history_here(stem)
-        if evolutions:
-            return f"{stem}-{evolutions[-1]}"
-    raise EntryNotFoundError(f"no entry {shown(name)} in this pool", key=name, pool=pool.label)
 
 
 def _detail(pool: Pool, key: str) -> int:

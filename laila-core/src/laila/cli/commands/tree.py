@@ -1,0 +1,39 @@
+"""Print the tree of a manifest: of each leaf type, shape and bytes. No leaf is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from laila.cli.opening import add_pool_option, find_key, open_to_look, verbs_on
+from laila.cli.output import clean
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the manifest, the pool, and how much is printed."""
+    parser.add_argument("name", metavar="NAME|ID", help="the nickname or global id of a manifest")
+    add_pool_option(parser)
+    parser.add_argument("--depth", type=int, metavar="N", help="open N levels (default: all)")
+    parser.add_argument("--limit", type=int, default=1000, metavar="N", help="print N lines, 0 for all")
+
+
+def run(options: Namespace) -> int:
+    """Print the tree."""
+    from io import StringIO
+
+    from laila.entry import Manifest
+    from laila.errors import InvalidArgumentError
+    from laila.showing import shown
+
+    with open_to_look(options.pool) as pool, verbs_on(pool) as policy:
+        entry = policy.central.memory.remember(find_key(pool, options.name)).wait()
+        if not isinstance(entry, Manifest):
+            raise InvalidArgumentError(f"{shown(options.name)} is no manifest; laila show shows an entry")
+        text = StringIO()
+        entry.tree(depth=options.depth, limit=options.limit or None, file=text)
+    print("\n".join(map(clean, text.getvalue().splitlines())))
+    return 0
