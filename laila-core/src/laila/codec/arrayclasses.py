@@ -186,7 +186,7 @@ def _encode_instance(value: Any, kind: type, encoder: Encoder) -> Row:
 
 def _name_of(kind: type, encoder: Encoder) -> object:
     """The class as its row has it: its name, or itself where it cannot be imported by that."""
-    from laila.codec.objects import class_of_row
+    from laila.codec.classnames import class_of_row
 
     return class_of_row(kind, encoder)
 
@@ -223,7 +223,7 @@ def _record(base: Any, attributes: object, decoder: Decoder) -> object:
 
 
 def _decode_subclass(row: Row, decoder: Decoder) -> object:
-    from laila.codec.objects import class_from_row
+    from laila.codec.classnames import class_from_row
 
     name, array, attributes = only(row, 3)
     kind: Any = class_from_row(name, decoder, is_plain_subclass)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from itertools import chain, islice
 
 from laila.codec import plainruns, registry, tags
+from laila.codec.classkinds import is_plain_class
+from laila.codec.classnames import class_named, name_of
 from laila.codec.decoder import WORK_OF_ATTRIBUTE
 from laila.codec.exceptions import (
     ARGUMENTS,
@@ -23,7 +25,7 @@ from laila.codec.exceptions import (
     tell_of_traceback,
 )
 from laila.codec.fields import shape_of
-from laila.codec.objects import class_named, encode_object, is_plain_class, name_of
+from laila.codec.objects import encode_object
 from laila.codec.runs import Columns
 from laila.codec.subclasses import base_of, encode_subclass, has_base
 

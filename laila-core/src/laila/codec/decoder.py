@@ -183,7 +183,7 @@ class Decoder:
 
     def _budget(self) -> KeyBudget:
         if self._keys is None:
-            from laila.codec.objects import registered_fields
+            from laila.codec.instances import registered_fields
 
             self._keys = KeyBudget(registered_fields, work_allowed(self.blob.content_nbytes))
         return self._keys

@@ -12,9 +12,11 @@ import builtins
 from functools import lru_cache
 
 from laila.codec import tags
+from laila.codec.classkinds import copies_by_default
+from laila.codec.classnames import class_named, name_of
 from laila.codec.decoder import Decoder, expect
 from laila.codec.fields import shape_of
-from laila.codec.objects import class_named, copies_by_default, fields_of, name_of, set_fields
+from laila.codec.instances import fields_of, set_fields
 from laila.codec.registry import DECODERS, QUICK
 from laila.showing import shown
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pandas.core.internals.managers import BlockManager, SingleBlockManager
 
-from laila.codec import objects, registry, tags
+from laila.codec import classnames, registry, tags
 from laila.codec.columntypes import is_column_dtype, numpy_text
 from laila.codec.containers import only
 from laila.codec.decoder import WORK_OF_ATTRIBUTE, Decoder, expect
@@ -298,7 +298,7 @@ def _may_set(name: object, kind: Any) -> bool:
 
 def _encode_derived(value: Any, encoder: Encoder) -> Row:
     kind: Any = type(value)
-    if not _is_derived(kind) or not (registry.known_name(kind) or objects.is_importable(kind)):
+    if not _is_derived(kind) or not (registry.known_name(kind) or classnames.is_importable(kind)):
         return encode_pickled(value, encoder)
     own = {
         name: held
@@ -306,7 +306,7 @@ def _encode_derived(value: Any, encoder: Encoder) -> Row:
         if name in kind._metadata and name not in _INTERNAL
     }
     own |= _own_attributes(value)
-    name = objects.name_of(kind, encoder)
+    name = classnames.name_of(kind, encoder)
     odd = next((name for name in own if not _may_set(name, kind)), None)
     if odd is not None and kind not in encoder.signed_types:
         encoder.sign(
@@ -320,7 +320,7 @@ def _encode_derived(value: Any, encoder: Encoder) -> Row:
 
 def _decode_derived(row: Row, decoder: Decoder) -> object:
     name, base, own = only(row, 3)
-    kind: Any = objects.class_named(name, decoder, _is_derived)
+    kind: Any = classnames.class_named(name, decoder, _is_derived)
     if type(base) not in (pd.DataFrame, pd.Series) or not issubclass(kind, type(base)):
         raise TypeError("an instance of a class of another base")
     names = list(expect(own, dict))

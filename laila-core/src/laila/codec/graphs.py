@@ -207,7 +207,7 @@ def _is_array(obj: object) -> bool:
 @lru_cache(maxsize=4096)
 def _is_default(kind: Any) -> bool:
     """Whether copies of a ``kind`` are its attributes and contents, with no word of the class's own."""
-    from laila.codec.objects import copies_by_default
+    from laila.codec.classkinds import copies_by_default
 
     return copies_by_default(kind, new_args=True)
 

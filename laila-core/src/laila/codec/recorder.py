@@ -252,7 +252,7 @@ class Recorder:
     def check_each(self, rows: Sequence[Sequence[object]]) -> None:
         """:meth:`check_keys` of many mappings and sets."""
         if self._keys is None:
-            from laila.codec.objects import registered_fields
+            from laila.codec.instances import registered_fields
 
             self._keys = KeyBudget(registered_fields)
         try:

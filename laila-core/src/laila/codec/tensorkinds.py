@@ -216,7 +216,7 @@ def is_plain_tensor_class(kind: type) -> bool:
 
 def encode_tensor_class(value: torch.Tensor, encoder: Encoder) -> Row:
     """The rows of an instance of a subclass of tensors."""
-    from laila.codec.objects import class_of_row
+    from laila.codec.classnames import class_of_row
 
     kind = type(value)
     if not is_plain_tensor_class(kind) or value.layout != torch.strided:
@@ -238,7 +238,7 @@ def encode_tensor_class(value: torch.Tensor, encoder: Encoder) -> Row:
 
 
 def _tensor_of_class(row: Row, decoder: Decoder) -> object:
-    from laila.codec.objects import class_from_row
+    from laila.codec.classnames import class_from_row
 
     flags, grad, attributes, name, bare = row[2:]
     kind: Any = class_from_row(name, decoder, is_plain_tensor_class)
