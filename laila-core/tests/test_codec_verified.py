@@ -23,7 +23,8 @@ import pytest
 
 import laila
 from laila.codec import decode, encode, register_codec, register_type, registry, tags
-from laila.codec.graphs import difference, path_to
+from laila.codec.graphs import difference
+from laila.codec.parts import path_to
 from laila.errors import CorruptEntryError, PayloadError
 
 KEY = "LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-3c235d037ee7"

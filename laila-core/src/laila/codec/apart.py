@@ -42,7 +42,7 @@ def tell(root: object, one: object, other: object, what: str) -> None:
     if what in _told:
         return
     _told.add(what)
-    from laila.codec.graphs import path_to
+    from laila.codec.parts import path_to
     from laila.showing import logger
 
     logger("laila.codec").warning(

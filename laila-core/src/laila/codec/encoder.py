@@ -89,7 +89,7 @@ class Encoder(Lookahead):
             from laila.codec.advice import INSTEAD
 
             if not self._stack and self.taken is not None:
-                from laila.codec.graphs import path_to
+                from laila.codec.parts import path_to
 
                 below = (path_to(root, self.taken) or "payload").removeprefix("payload")
                 name = registry.type_name(type(self.taken))

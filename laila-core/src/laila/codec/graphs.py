@@ -8,69 +8,31 @@ encoder's own code, so that a fault of one is not a fault of both. Where a class
 
 from __future__ import annotations
 
-import sys
-from collections import Counter, OrderedDict, defaultdict, deque
-from fractions import Fraction
-from functools import lru_cache
+from collections import OrderedDict, defaultdict, deque
 from gc import get_referents
 from itertools import chain
-from operator import is_
-from types import (
-    BuiltinFunctionType,
-    CodeType,
-    FunctionType,
-    GetSetDescriptorType,
-    MappingProxyType,
-    MemberDescriptorType,
-    MethodType,
-    ModuleType,
-    SimpleNamespace,
-)
 
-from laila.codec.leftout import is_of_standard, may_be_left_out, parts_of_copy
-from laila.codec.plain import ATOMS, pack_object
+from laila.codec.equality import different_tensors, equal_arrays, equal_flat, equal_sets, is_other_memory
+from laila.codec.leftout import may_be_left_out, parts_of_copy
+from laila.codec.matching import MERGED, NOTHING, VALUES, plan_of
+from laila.codec.parts import FLAT, attributes_of, dict_of, hidden_dict, items_of, shown_trail, slots_of
+from laila.codec.plain import ATOMS
 from laila.codec.registry import PARTS
 from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from typing import Any
 
     Trail = tuple["Trail | None", object] | None
 
-__all__ = [
-    "SHARED_ATTRIBUTES",
-    "Comparison",
-    "dict_of",
-    "difference",
-    "equal_flat",
-    "parts_of",
-    "path_to",
-    "plan_of",
-    "slots_of",
-]
+__all__ = ["SHARED_ATTRIBUTES", "Comparison", "difference"]
 
-FLAT = ATOMS - {bytes}
-_getstate_of_object = object.__getstate__
-_EXACT = frozenset({str, type(None)})  # equal values of these types are interchangeable
 _FEW = 8
-_BY_NAME = (type, BuiltinFunctionType, ModuleType)
-_UNSHARED = (tuple, frozenset, FunctionType, MethodType, CodeType, *_BY_NAME)
-MERGED = frozenset({list, dict, set, bytearray, deque})
-_WITH_ATTRIBUTES = frozenset({SimpleNamespace, OrderedDict, Counter})
 MISSING = object()
 SHARED_ATTRIBUTES = "its __dict__ is shared with something else, and came back apart"
 """What :func:`difference` says of an object whose ``__dict__`` something else has, too."""
 _BY_ITSELF = "the class says by a method how it is copied, and that does not keep it"
-NOTHING = (None, None, False, False)
-_VALUES: tuple[Any, ...] = (str, bytes, bytearray, int, float, complex)
-_CONTENTS: tuple[tuple[Any, str], ...] = (
-    (dict, "_mapping"),
-    ((list, tuple, deque), "_sequence"),
-    ((set, frozenset), "_members"),
-    (_VALUES, "_values"),
-)
 
 
 def difference(given: object, read: object, *, deep: bool = False) -> tuple[str, str] | None:
@@ -79,201 +41,6 @@ def difference(given: object, read: object, *, deep: bool = False) -> tuple[str,
     ``deep`` compares the contents of arrays and tensors too, which their codecs are otherwise trusted with.
     """
     return Comparison(deep).run(given, read)
-
-
-def path_to(root: object, wanted: object) -> str | None:
-    """The place of ``wanted`` inside ``root``, such as ``payload['a'].b``; None where it is not found."""
-    seen = {id(root)}
-    todo: deque[tuple[object, Trail]] = deque([(root, None)])
-    while todo:
-        obj, trail = todo.popleft()
-        if obj is wanted:
-            return _shown(trail)
-        try:
-            parts = list(parts_of(obj))
-        except Exception:  # noqa: BLE001, S112 - what cannot be looked into holds nothing that can be found
-            continue
-        for step, part in parts:
-            if id(part) not in seen and type(part) not in FLAT:
-                seen.add(id(part))
-                todo.append((part, (trail, step)))
-    return None
-
-
-def _shown(trail: Trail) -> str:
-    steps: list[str] = []
-    while trail is not None:
-        trail, step = trail
-        if type(step) is tuple:
-            several, number = step
-            step = several % number if type(several) is str else _key(several[number])
-        steps.append(str(step))
-    return "payload" + "".join(reversed(steps))
-
-
-def _key(key: object) -> str:
-    return f"[{shown(key, 80)}]"
-
-
-def parts_of(obj: Any) -> Iterator[tuple[str, object]]:
-    """The steps into ``obj``, and what is there."""
-    if isinstance(obj, dict):
-        for number, (key, value) in enumerate(list(dict.items(obj))):
-            yield f".keys()[{number}]", key
-            yield _key(key), value
-    elif isinstance(obj, (list, tuple, deque)):
-        for number, item in enumerate(list(_items(obj))):
-            yield f"[{number}]", item
-    elif isinstance(obj, (set, frozenset)):
-        for item in list(_items(obj)):
-            yield ".{member}", item
-    elif type(obj) is MethodType:
-        yield ".__self__", obj.__self__
-    elif type(obj) is FunctionType:
-        for number, cell in enumerate(obj.__closure__ or ()):
-            yield f".__closure__[{number}]", cell.cell_contents
-    elif _is_array(obj) and obj.dtype.hasobject and obj.dtype.names is None:
-        for number, item in enumerate(obj.ravel().tolist()):
-            yield f".flat[{number}]", item
-    if not isinstance(obj, _BY_NAME):
-        for name, value in _attributes(obj).items():
-            yield f".{name}", value
-
-
-def _items(obj: Any) -> Iterable[object]:
-    """The items of a container, past what a subclass makes of ``__iter__``."""
-    bases: tuple[Any, ...] = (list, tuple, deque, set, frozenset)
-    for base in bases:
-        if isinstance(obj, base):
-            items: Iterable[object] = base.__iter__(obj)
-            return items
-    return ()
-
-
-@lru_cache(maxsize=4096)
-def slots_of(kind: Any) -> tuple[tuple[str, Any], ...]:
-    """The slots of a class and its bases, each under a name of its own: two may have the same."""
-    found: dict[str, Any] = {}
-    for base in kind.__mro__:
-        if "__slots__" in base.__dict__:
-            for name, slot in base.__dict__.items():
-                if type(slot) is MemberDescriptorType:
-                    found[name if name not in found else f"{name} of {base.__qualname__}"] = slot
-    return tuple(found.items())
-
-
-@lru_cache(maxsize=4096)
-def dict_of(kind: type) -> Any:
-    """Return the ``__dict__`` descriptor of a class, past a property of that name; None if it has none."""
-    for base in kind.__mro__:
-        held = base.__dict__.get("__dict__")
-        if isinstance(held, (GetSetDescriptorType, MemberDescriptorType)):
-            return held.__get__
-    return _hidden_dict if kind.__dictoffset__ else None
-
-
-def _hidden_dict(obj: Any) -> dict[str, object]:
-    """A copy of the ``__dict__`` of an instance whose class has put something else in that place."""
-    state: Any = _getstate_of_object(obj)
-    found = state[0] if type(state) is tuple else state
-    return {} if found is None else dict(found)
-
-
-def _attributes(obj: object) -> dict[str, object]:
-    """The attributes of an instance: its ``__dict__`` and the slots that are set."""
-    kind: Any = type(obj)
-    give = dict_of(kind)
-    try:
-        found: dict[str, object] = {} if give is None else give(obj)
-    except AttributeError:
-        found = {}
-    slots = slots_of(kind)
-    if not slots:
-        return found
-    found = dict(found)
-    for name, slot in slots:
-        try:
-            found[name] = slot.__get__(obj)
-        except AttributeError:
-            continue
-    return found
-
-
-def _is_array(obj: object) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and hasattr(numpy, "ndarray") and isinstance(obj, numpy.ndarray)
-
-
-@lru_cache(maxsize=4096)
-def _is_default(kind: Any) -> bool:
-    """Whether copies of a ``kind`` are its attributes and contents, with no word of the class's own."""
-    from laila.codec.classkinds import copies_by_default
-
-    return copies_by_default(kind, new_args=True)
-
-
-@lru_cache(maxsize=4096)
-def _is_pickled(kind: Any) -> bool:
-    """Whether a ``kind`` has attributes, and says itself how it is copied."""
-    if not kind.__dictoffset__ and not slots_of(kind):
-        return False
-    from laila.codec.objects import encoder_of_class
-    from laila.codec.registry import ENCODERS, codec_of
-
-    return kind not in ENCODERS and (
-        codec_of(kind) is not None or encoder_of_class(kind).__name__ == "encode_pickled"
-    )
-
-
-@lru_cache(maxsize=4096)
-def plan_of(kind: Any) -> tuple[str | None, str | None, bool, bool]:
-    """How a ``kind`` is compared: methods for its contents and its state, and what its identity is worth.
-
-    The last two: whether one object that became two would be missed, and whether it is looked at once alone.
-    """
-    shared = not issubclass(kind, _UNSHARED)
-    if kind in PARTS:
-        return "_rebuilt", None, False, shared
-    if kind is FunctionType:
-        return "_functions", None, False, shared
-    if kind is MethodType:
-        return "_methods", None, False, shared
-    if issubclass(kind, _BY_NAME):
-        return "_names", None, False, shared
-    content = next((name for base, name in _CONTENTS if issubclass(kind, base)), None)
-    state: str | None = None
-    counts = kind in MERGED or kind in _WITH_ATTRIBUTES
-    if issubclass(kind, BaseException):
-        content, state = "_exceptions", "_fields"
-    elif content is None and _is_library_type(kind, "numpy", "ndarray"):
-        content, state = "_arrays", None if kind.__module__ == "numpy" else "_kept"
-    elif content is None and _is_library_type(kind, "torch", "Tensor"):
-        content = "_tensors"
-    elif kind is Fraction:
-        content = "_parts_of_fraction"
-    elif kind is MappingProxyType:
-        content = "_behind"
-    elif kind is slice or is_of_standard(kind):
-        content = "_copied"
-        state = "_kept" if kind.__module__ != "builtins" and _is_pickled(kind) else None
-    elif kind.__module__ != "builtins" and not _is_of_tables(kind):
-        if kind in _WITH_ATTRIBUTES or _is_default(kind):
-            state, counts = "_fields", True
-        elif _is_pickled(kind):
-            state = "_kept"
-    return (content, state, counts, shared) if content or state else NOTHING
-
-
-def _is_of_tables(kind: type) -> bool:
-    """Whether a ``kind`` is pandas' or Arrow's own: they keep caches among their attributes."""
-    from laila.codec.registry import ENCODERS
-
-    return kind.__module__.partition(".")[0] in ("pandas", "pyarrow") and kind in ENCODERS
-
-
-def _is_library_type(kind: type, library: str, name: str) -> bool:
-    base = getattr(sys.modules.get(library), name, None)
-    return isinstance(base, type) and issubclass(kind, base)
 
 
 class Comparison:
@@ -300,7 +67,7 @@ class Comparison:
         while place is None and self._doubtful:
             value, other, trail, owner, copy, name = self._doubtful.pop()
             if other is MISSING:
-                place = _shown(trail), f"its attribute {shown(name)} did not come back: {_BY_ITSELF}"
+                place = shown_trail(trail), f"its attribute {shown(name)} did not come back: {_BY_ITSELF}"
             else:
                 place = self._walk(value, other, (trail, f".{name}"))
                 self._todo.clear()
@@ -322,7 +89,7 @@ class Comparison:
                 continue
             reason = self._compare(a, b, kind, plan, trail)
             if reason is not None:
-                return _shown(trail), reason
+                return shown_trail(trail), reason
         return None
 
     def _compare(
@@ -357,7 +124,7 @@ class Comparison:
         return reason
 
     def _values(self, a: Any, b: Any, trail: Trail) -> str | None:
-        base = next(base for base in _VALUES if isinstance(a, base))
+        base = next(base for base in VALUES if isinstance(a, base))
         # The repr of a float tells its sign, and a NaN from a number.
         same = base.__repr__(a) == base.__repr__(b) if base in (float, complex) else base.__eq__(a, b)
         return None if same else f"{_short(a)} came back as {_short(b)}"
@@ -370,7 +137,7 @@ class Comparison:
             return self._kept(a, b, trail) if mine is its else "more, or less, came back than its class keeps"
         self._todo += [(part, its[number], (trail, f".<{number}>")) for number, part in enumerate(mine)]
         # The library may have computed them anew from what was read.
-        changed = any(_is_other_memory(part, other) for part, other in zip(mine, its, strict=True))
+        changed = any(is_other_memory(part, other) for part, other in zip(mine, its, strict=True))
         return "the numbers in it came back changed" if changed else None
 
     def _methods(self, a: Any, b: Any, trail: Trail) -> str | None:
@@ -406,7 +173,7 @@ class Comparison:
 
     def _kept(self, a: Any, b: Any, trail: Trail) -> str | None:
         """Attributes of an object whose class says itself how it is copied."""
-        mine, there = _attributes(a), _attributes(b)
+        mine, there = attributes_of(a), attributes_of(b)
         if not mine or mine is a:
             return None
         for name, value in mine.items():
@@ -420,11 +187,11 @@ class Comparison:
         return None
 
     def _fields(self, a: Any, b: Any, trail: Trail) -> str | None:
-        mine, its = _attributes(a), _attributes(b)
+        mine, its = attributes_of(a), attributes_of(b)
         if not mine and not its:
             return None
         kind: Any = type(a)
-        if type(mine) is dict and not slots_of(kind) and mine is not a and dict_of(kind) is not _hidden_dict:
+        if type(mine) is dict and not slots_of(kind) and mine is not a and dict_of(kind) is not hidden_dict:
             self._dicts.add(id(mine))
             known = self._there.setdefault(id(mine), its)
             if known is not its or self._back.setdefault(id(its), mine) is not mine:
@@ -470,7 +237,7 @@ class Comparison:
         return None
 
     def _sequence(self, a: Any, b: Any, trail: Trail) -> str | None:
-        mine, its = [*_items(a)], [*_items(b)]
+        mine, its = [*items_of(a)], [*items_of(b)]
         if len(mine) != len(its):
             return f"{len(mine)} items came back as {len(its)}"
         if isinstance(a, deque) and a.maxlen != b.maxlen:
@@ -503,7 +270,7 @@ class Comparison:
         )
 
     def _members(self, a: Any, b: Any, trail: Trail) -> str | None:
-        mine, its = [*_items(a)], [*_items(b)]
+        mine, its = [*items_of(a)], [*items_of(b)]
         if len(mine) != len(its):
             return (
                 f"{len(mine)} members came back as {len(its)}; did some become equal after they were put in?"
@@ -519,7 +286,7 @@ class Comparison:
             if kind in ATOMS or len(same) > 1:
                 continue  # which of several is the same one, only their class could say
             self._todo.append((item, same[0], (trail, ".{member}")))
-        if all(type(item) in FLAT for item in mine) and not _equal_sets(mine, its):
+        if all(type(item) in FLAT for item in mine) and not equal_sets(mine, its):
             return "its members came back changed"
         return None
 
@@ -529,12 +296,12 @@ class Comparison:
         if a.dtype.hasobject:
             if a.dtype.names is None:
                 self._several(a.ravel().tolist(), b.ravel().tolist(), trail, ".flat[%d]")
-        elif self._deep and not _equal_arrays(a, b):
+        elif self._deep and not equal_arrays(a, b):
             return "the items of an array came back changed"
         return None
 
     def _tensors(self, a: Any, b: Any, trail: Trail) -> str | None:
-        return _different_tensors(a, b) if self._deep else None
+        return different_tensors(a, b) if self._deep else None
 
     def _functions(self, a: Any, b: Any, trail: Trail) -> str | None:
         if a.__code__ != b.__code__ or a.__name__ != b.__name__:
@@ -558,63 +325,9 @@ def _name(kind: type) -> str:
 
 
 def _short(value: object) -> str:
-    kind = next((base for base in _VALUES if isinstance(value, base)), None)
+    kind = next((base for base in VALUES if isinstance(value, base)), None)
     if kind is None:
         return f"<{type(value).__name__}>"
     if kind is int and int.bit_length(value) > 64:  # type: ignore[arg-type]
         return "<a large int>"
     return str(kind.__repr__(value[:40] if kind in (str, bytes) else value))[:80]  # type: ignore[index]
-
-
-def equal_flat(mine: list[Any], its: list[Any]) -> bool:
-    """Whether both are the same atoms, bit by bit; False says nothing."""
-    kinds = set(map(type, mine))
-    if kinds <= _EXACT:
-        return mine == its and set(map(type, its)) == kinds
-    if not kinds <= FLAT or not FLAT.issuperset(map(type, its)):
-        # Members of enums, types and their like are the very same objects.
-        same = list(map(is_, mine, its))
-        if all(same):
-            return True
-        if kinds.isdisjoint(FLAT):
-            return False
-        mine = [a for a, known in zip(mine, same, strict=True) if not known]
-        its = [b for b, known in zip(its, same, strict=True) if not known]
-        if not FLAT.issuperset(map(type, mine)) or not FLAT.issuperset(map(type, its)):
-            return False
-    try:
-        return pack_object(mine) == pack_object(its)
-    except (OverflowError, ValueError):
-        return False
-
-
-def _equal_sets(mine: list[Any], its: list[Any]) -> bool:
-    nans = [sum(item != item for item in items) for items in (mine, its)]
-    return nans[0] == nans[1] and {x for x in mine if x == x} == {y for y in its if y == y}
-
-
-def _is_other_memory(a: Any, b: Any) -> bool:
-    """Whether two arrays hold different numbers, each in memory of its own."""
-    if not _is_array(a) or not _is_array(b) or a.dtype.hasobject or a.ctypes.data == b.ctypes.data:
-        return False
-    return a.dtype == b.dtype and a.shape == b.shape and not _equal_arrays(a, b)
-
-
-def _equal_arrays(a: Any, b: Any) -> bool:
-    numpy = sys.modules["numpy"]
-    a, b = numpy.ma.getdata(a).view(numpy.ndarray), numpy.ma.getdata(b).view(numpy.ndarray)
-    if a.dtype.names is not None:
-        return all(_equal_arrays(a[name], b[name]) for name in a.dtype.names)
-    return bool(a.tobytes() == b.tobytes())
-
-
-def _different_tensors(a: Any, b: Any) -> str | None:
-    torch = sys.modules["torch"]
-    if a.shape != b.shape or a.dtype != b.dtype or a.requires_grad != b.requires_grad:
-        mine, its = (f"{t.dtype} and shape {tuple(t.shape)}" for t in (a, b))
-        return f"a tensor of {mine} came back as one of {its}"
-    if a.layout != torch.strided or a.is_quantized or a.is_meta:
-        return None
-    mine, its = (t.detach().cpu().resolve_conj().resolve_neg().contiguous() for t in (a, b))
-    same = mine.view(-1).view(torch.uint8).equal(its.view(-1).view(torch.uint8)) if mine.numel() else True
-    return None if same else "the items of a tensor came back changed"

@@ -13,17 +13,10 @@ from functools import lru_cache
 from itertools import chain, repeat
 from operator import is_
 
-from laila.codec.graphs import (
-    FLAT,
-    MERGED,
-    MISSING,
-    NOTHING,
-    Comparison,
-    dict_of,
-    equal_flat,
-    plan_of,
-    slots_of,
-)
+from laila.codec.equality import equal_flat
+from laila.codec.graphs import MISSING, Comparison
+from laila.codec.matching import MERGED, NOTHING, plan_of
+from laila.codec.parts import FLAT, dict_of, slots_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from laila.codec.advice import IN_CYCLE, PICKLED, instead_of
 from laila.codec.constants import reduce_constant
 from laila.codec.decoder import Decoder, expect
 from laila.codec.dynamic import Classes, reduce_code, reduce_steadily
-from laila.codec.graphs import parts_of, path_to
+from laila.codec.parts import parts_of, path_to
 from laila.codec.plain import INLINE_BYTES
 from laila.codec.registry import DECODERS
 from laila.codec.walking import Cycle, Known, NotALeaf

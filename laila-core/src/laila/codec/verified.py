@@ -11,9 +11,10 @@ from laila.blob.blob import unpack_checked
 from laila.codec import registry, tags
 from laila.codec.advice import INSTEAD, instead_of
 from laila.codec.decoder import Decoder, read_rows
-from laila.codec.graphs import SHARED_ATTRIBUTES, Comparison, difference, path_to
+from laila.codec.graphs import SHARED_ATTRIBUTES, Comparison, difference
 from laila.codec.leftout import tell
 from laila.codec.levels import alike
+from laila.codec.parts import path_to
 from laila.errors import PayloadError
 from laila.showing import said
 
