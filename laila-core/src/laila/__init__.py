@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from laila.policy import DefaultPolicy as DefaultPolicy
     from laila.policy import DefaultPoolRouter as DefaultPoolRouter
     from laila.policy import RemotePolicyProxy as RemotePolicyProxy
+    from laila.policy.upkeep import du as du
     from laila.policy.verbs import add_peer as add_peer
     from laila.policy.verbs import add_tcpip_peer as add_tcpip_peer
     from laila.policy.verbs import constant as constant
@@ -168,6 +169,7 @@ else:
         "as_completed": "laila.futures",
         "constant": "laila.policy.verbs",
         "contingent": "laila.policy.verbs",
+        "du": "laila.policy.upkeep",
         "errors": ("laila.errors", None),
         "export": "laila.peering.exports",
         "find": "laila.policy.verbs",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["clean", "count_text", "say", "show_fields", "show_table", "size_text", "time_text"]
+__all__ = ["clean", "count_text", "print_json", "say", "show_fields", "show_table", "size_text", "time_text"]
 
 _GAP = "  "
 
@@ -27,6 +27,13 @@ def clean(text: object) -> str:
 def say(text: str) -> None:
     """Print one line."""
     print(clean(text))
+
+
+def print_json(fields: object) -> None:
+    """Print one JSON object on a line."""
+    import json
+
+    print(json.dumps(fields, default=repr))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -410,7 +410,7 @@ def tiers(*pools: Pool | str, pool_nickname: str | None = None, affinity: float 
     before: list[tuple[Pool, Pool | None, bool]] = []
     try:
         for pool in pools:
-            chain.append(open_pool(pool) if isinstance(pool, str) else _check_pool(pool, "tiers"))  # noqa: PERF401 - closed below, should one fail
+            chain.append(open_pool(pool) if isinstance(pool, str) else check_pool(pool, "tiers"))  # noqa: PERF401 - closed below, should one fail
         if len({id(pool) for pool in chain}) != len(chain):
             raise SettingsError("a pool comes twice in tiers(): a chain has each pool once", option="pools")
         before = [(pool, pool.proxy_to, pool.write_through) for pool in chain]
@@ -440,7 +440,7 @@ def _own_memory() -> DefaultCentralMemory:
     return memory
 
 
-def _check_pool(pool: object, verb: str) -> Pool:
+def check_pool(pool: object, verb: str) -> Pool:
     from laila.contract.pool import Pool
 
     if not isinstance(pool, Pool):
@@ -481,7 +481,7 @@ def ls(
 
     if sort not in SORTS:
         raise SettingsError(f"there is no sort {shown(sort)}; there are {', '.join(SORTS)}", option="sort")
-    chosen = _own_memory().alpha_pool if pool is None else _check_pool(pool, "ls")
+    chosen = _own_memory().alpha_pool if pool is None else check_pool(pool, "ls")
     return sorted(list_pool(chosen.deciding_tier, pattern, where=where, named=named), key=SORTS[sort])
 
 
@@ -546,7 +546,7 @@ def verify(
     return spawn(
         partial(
             verify_pool,
-            _check_pool(pool, "verify"),
+            check_pool(pool, "verify"),
             selection=selection,
             state=state,
             on_progress=on_progress,
@@ -581,9 +581,9 @@ def repair(
     from laila.tiering.repairing import repair_pool
 
     if source is not None:
-        _check_pool(source, "repair")
+        check_pool(source, "repair")
     wanted = None if keys is None else list(keys)
-    return spawn(partial(repair_pool, _check_pool(pool, "repair"), source, keys=wanted, keep=keep))
+    return spawn(partial(repair_pool, check_pool(pool, "repair"), source, keys=wanted, keep=keep))
 
 
 @given_secrets
