@@ -590,6 +590,31 @@ def test_an_index_that_is_shared_is_stored_once() -> None:
     assert found[1][1].index.name is None or pd.__version__ < "3"
 
 
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index(["a", "b"], name="x"),
+        pd.date_range("2020", periods=2, freq="D"),
+        pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["x", "y"]),
+        pd.RangeIndex(2),
+    ],
+    ids=["text", "days", "levels", "range"],
+)
+def test_one_index_stays_one_and_its_views_stay_views(index: Any) -> None:
+    frame, series, view = (
+        pd.DataFrame({"a": [1, 2]}, index=index),
+        pd.Series([1, 2], index=index),
+        index.view(),
+    )
+    given = [frame, series, index, pd.Series([3, 4], index=view), view]
+    held = [part if isinstance(part, pd.Index) else part.index for part in given]
+    found = [part if isinstance(part, pd.Index) else part.index for part in again(given)]
+    assert [[a is b for a in found] for b in found] == [[a is b for a in held] for b in held]
+    assert found[-1].equals(index)
+    assert found[-1].names == index.names
+    assert getattr(found[-1], "freq", None) == getattr(view, "freq", None)
+
+
 def test_columns_share_no_memory_with_anything() -> None:
     values = np.arange(3.0)
     series = pd.Series(values, copy=False)

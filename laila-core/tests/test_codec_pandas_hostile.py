@@ -92,6 +92,8 @@ FORGED: dict[str, tuple[tuple[Any, ...], Rows]] = {
     "index of a list": ((), [[tags.LIST, 1], [tags.INDEX, "index", None, ref(0), None]]),
     "name that is a list": ((), [[tags.LIST, 1], [tags.INDEX, "range", ref(0), 0, 1, 1]]),
     "range beyond": ((), [[tags.INDEX, "range", None, 0, 1 << 63, 1]]),
+    "view of a range": ((), [[tags.INDEX, "range", None, 0, 1, 1], [tags.INDEX, "view", ref(0)]]),
+    "view of text": ((), [[tags.INDEX, "view", "a"]]),
     "range without a step": ((), [[tags.INDEX, "range", None, 0, 1, 0]]),
     "frequency of numbers": (
         (INTS,),

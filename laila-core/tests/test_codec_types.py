@@ -511,6 +511,21 @@ def test_classes_defined_in_a_function_are_pickled_by_value() -> None:
     assert found[1](1) == 2
 
 
+def test_classes_that_name_no_module() -> None:
+    class Nowhere:
+        def __init__(self) -> None:
+            self.a = 1
+
+    class Items(list[int]):
+        pass
+
+    for kind in (Nowhere, Items):
+        kind.__module__ = None  # type: ignore[assignment]
+    found = again([Nowhere(), Items([1])])
+    assert found[0].a == 1
+    assert list(found[1]) == [1]
+
+
 def test_registered_classes_need_no_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     @register_type
     @dataclasses.dataclass

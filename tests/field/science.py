@@ -65,6 +65,7 @@ def astropy() -> dict[str, Any]:
         "TimeDelta": time.TimeDelta([1.5, 2.5], format="sec"),
         "galactic": coordinates.SkyCoord(l=1 * units.deg, b=2 * units.deg, frame="galactic"),
         "masked column": table.Table({"a": table.MaskedColumn([1, 2], mask=[True, False])}, meta={"k": [1]}),
+        "masked table": table.Table({"a": [1, 2]}, masked=True),
         "table of times": table.QTable({"t": time.Time(["2024-01-01", "2024-01-02"])}),
         "SkyCoord": coordinates.SkyCoord([1, 2] * units.deg, [3, 4] * units.deg),
         "Table": table.Table({"a": [1, 2], "b": ["x", "y"]}),
@@ -100,6 +101,7 @@ def sympy() -> dict[str, Any]:
         "rational": sympy.Rational(3, 7),
         "integral": sympy.Integral(sympy.exp(-(x**2)), (x, 0, sympy.oo)),
         "set": sympy.Interval(0, 1),
+        "function": sympy.Function("f")(x).diff(x),
     }
 
 

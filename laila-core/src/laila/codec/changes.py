@@ -112,8 +112,7 @@ def _registered_default(cls: type, name: str) -> object:
 def _gone(cls: type, name: str, text: str, decoder: Decoder) -> NoReturn:
     raise PayloadError(
         f"the payload of {decoder.blob.key} holds a {shown(text)} with the field {shown(name)}, which is "
-        f"no field of "
-        f"the class (any more). If it was renamed: laila.register_type({cls.__name__}, "
+        f"no field of the class (any more). If it was renamed: laila.register_type({cls.__name__}, "
         f"renamed_from={{'NEW': {shown(name)}}}); to drop such values: removed=[{shown(name)}]",
         path=name,
     )
@@ -122,9 +121,7 @@ def _gone(cls: type, name: str, text: str, decoder: Decoder) -> NoReturn:
 def _without_default(cls: type, name: str, text: str, decoder: Decoder) -> NoReturn:
     raise PayloadError(
         f"the payload of {decoder.blob.key} holds a {shown(text)} without the field {shown(name)}, which "
-        "is no "
-        f"field of "
-        f"has had only since, and for which it has no default. Give it one, or laila.register_type("
+        "the class has had only since, and for which it has no default. Give it one, or laila.register_type("
         f"{cls.__name__}, defaults={{{shown(name)}: …}})",
         path=name,
     )

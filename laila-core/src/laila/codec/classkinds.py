@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from laila.codec.fields import shape_of
 from laila.codec.known import name_of_known
+from laila.codec.registry import module_of
 
 __all__ = ["copies_by_default", "is_enum", "is_metaclass", "is_named_tuple", "is_plain_class"]
 
@@ -42,7 +43,7 @@ def copies_by_default(kind: type, base: type = object, *, new_args: bool = False
         return False
     reducer = copyreg.dispatch_table.get(kind)
     # Importing `distributed` has tblib register all exceptions; it adds what laila stores anyway.
-    if reducer is not None and getattr(reducer, "__module__", "").partition(".")[0] != "tblib":
+    if reducer is not None and module_of(reducer).partition(".")[0] != "tblib":
         return False
     if not new_args and any(map(_has_own_new_args, kind.__mro__)):
         return False

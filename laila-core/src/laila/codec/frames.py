@@ -18,7 +18,7 @@ from laila.codec.columntypes import is_column_dtype, numpy_text
 from laila.codec.containers import only
 from laila.codec.decoder import WORK_OF_ATTRIBUTE, Decoder, expect
 from laila.codec.heldarrays import Held, take_once
-from laila.codec.indexes import check_name, one_of
+from laila.codec.indexes import check_name
 from laila.codec.registry import DECODERS, ENCODERS, FAMILIES
 from laila.codec.signed import encode_pickled
 from laila.showing import said, shown
@@ -35,7 +35,6 @@ __all__: list[str] = []
 
 _MAX_EMPTY = 1_000_000
 """How many columns without a row the frames of one payload have together: they take no bytes."""
-_SHARES_INDEX = int(pd.__version__.partition(".")[0]) < 3  # a frame and its columns have one Index object
 _INTERNAL = frozenset(pd.DataFrame().__dict__) | frozenset(pd.Series(dtype=float).__dict__)
 _INTERNAL |= pd.DataFrame._internal_names_set | pd.Series._internal_names_set
 _INTERNAL |= {"_item_cache", "_is_copy", "_cacher"}
@@ -87,13 +86,9 @@ def _restore(found: Any, attrs: object, flag: object, extras: object, decoder: D
     return found
 
 
-def _axis(index: object, decoder: Decoder) -> Any:
+def _axis(index: object) -> Any:
     if not isinstance(index, pd.Index):
         raise TypeError("an axis that is no index")
-    used: Any = decoder.shared.setdefault(("pandas", "axes"), set())
-    if id(index) in used and not _SHARES_INDEX:
-        return index.view()
-    used.add(id(index))
     return index
 
 
@@ -124,7 +119,7 @@ def _series_row(value: Any, encoder: Encoder, extras: dict[str, object] | None) 
     values = value._mgr.blocks[0].values
     if not _is_column(values):
         return encode_pickled(value, encoder)
-    index = one_of(value._mgr.axes[0], encoder)
+    index = value._mgr.axes[0]
     held = Held(values, ".iloc[{}]".format)
     return [tags.SERIES, value._name, index, *_common(value), extras, held]
 
@@ -132,7 +127,7 @@ def _series_row(value: Any, encoder: Encoder, extras: dict[str, object] | None) 
 def _decode_series(row: Row, decoder: Decoder) -> object:
     name, index, attrs, flag, extras, values = only(row, 6)
     check_name(name, decoder)
-    axis = _axis(index, decoder)
+    axis = _axis(index)
     _check_column(values, decoder)
     if values.ndim != 1 or len(values) != len(axis):  # type: ignore[attr-defined, arg-type]
         raise ValueError("values that do not fit their index")
@@ -167,7 +162,7 @@ def _frame_row(value: Any, encoder: Encoder, extras: dict[str, object] | None) -
             parts += (Held(values, _labels(block)), where.start, where.step)
         else:
             parts += (Held(values, _labels(block)), Held(places.as_array.astype(np.int64)), None)
-    return [tags.FRAME, one_of(columns, encoder), one_of(index, encoder), *_common(value), extras, *parts]
+    return [tags.FRAME, columns, index, *_common(value), extras, *parts]
 
 
 def _labels(block: Any) -> Any:
@@ -189,7 +184,7 @@ def _count_empty(count: int, notes: dict[object, Any]) -> None:
 
 
 def _decode_frame(row: Row, decoder: Decoder) -> object:
-    columns, index = _axis(row[1], decoder), _axis(row[2], decoder)
+    columns, index = _axis(row[1]), _axis(row[2])
     attrs, flag, extras = row[3:6]
     parts = row[6:]
     count, length = len(columns), len(index)

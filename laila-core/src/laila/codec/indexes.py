@@ -1,7 +1,7 @@
 """Rows of pandas' indexes: values, name and frequency; of a MultiIndex its levels and codes as they are.
 
-An index is never changed, so what several indexes hold together (the rows of a frame and of its columns) is
-written once and shared again.
+What several indexes hold together (the rows of a frame and of its columns) is written once and shared again.
+An index that was made as a view of another one comes back as a view of it: the two have names of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Row = list[object]
 
-__all__ = ["check_name", "one_of"]
+__all__ = ["check_name"]
 
 _CLASSES: dict[type, Any] = {
     pd.Categorical: pd.CategoricalIndex,
@@ -37,6 +37,7 @@ _CLASSES: dict[type, Any] = {
 }
 _WITH_FREQUENCY = (pd.DatetimeIndex, pd.TimedeltaIndex)
 _KEPT = frozenset({"sortorder"})
+_WORK_OF_LEVEL = 200
 
 
 def check_name(name: object, walk: Encoder | Decoder) -> None:
@@ -46,7 +47,7 @@ def check_name(name: object, walk: Encoder | Decoder) -> None:
         hash(name)
 
 
-def one_of(index: Any, encoder: Encoder) -> Any:
+def _first_of(index: Any, encoder: Encoder) -> Any:
     """The first index met that holds the same as this one: pandas makes a new view each time it is asked."""
     kind = type(index)
     if kind is pd.MultiIndex:
@@ -57,11 +58,9 @@ def one_of(index: Any, encoder: Encoder) -> Any:
             len(index),
             index.sortorder,
         )
-    elif kind in ENCODERS and kind is not pd.RangeIndex:
+    else:
         freq = index.freq if kind in _WITH_FREQUENCY else None
         key = (id(index._data), id(index._name), id(freq))
-    else:
-        return index
     return encoder.notes.setdefault((kind, key), index)
 
 
@@ -81,6 +80,9 @@ def _no_attributes(index: Any, encoder: Encoder) -> None:
 def _encode_index(index: Any, encoder: Encoder) -> Row:
     _no_attributes(index, encoder)
     check_name(index._name, encoder)
+    first = _first_of(index, encoder)
+    if first is not index:
+        return [tags.INDEX, "view", first]
     data: Any = index._data
     if type(data) is np.ndarray:
         data = held_once(data, encoder)
@@ -129,7 +131,10 @@ def _encode_multi(index: Any, encoder: Encoder) -> Row:
     _no_attributes(index, encoder)
     for name in index._names:
         check_name(name, encoder)
-    names, levels = list(index._names), [one_of(level, encoder) for level in index._levels]
+    first = _first_of(index, encoder)
+    if first is not index:
+        return [tags.INDEX, "view", first]
+    names, levels = list(index._names), list(index._levels)
     codes = [held_once(np.asarray(code), encoder) for code in index._codes]
     parts = [part for three in zip(names, levels, codes, strict=True) for part in three]
     return [tags.INDEX, "multi", index.sortorder, *parts]
@@ -151,7 +156,19 @@ def _decode_multi(decoder: Decoder, sortorder: object, *parts: object) -> object
     return pd.MultiIndex(levels=levels, codes=codes, names=names, sortorder=sortorder, verify_integrity=False)
 
 
-_DECODERS: dict[str, Any] = {"index": _decode_index, "range": _decode_range, "multi": _decode_multi}
+def _decode_view(decoder: Decoder, index: object) -> object:
+    if not isinstance(index, pd.Index) or isinstance(index, pd.RangeIndex):
+        raise TypeError("a view of what is no index with values")
+    decoder.again("views", index, _WORK_OF_LEVEL * index.nlevels)
+    return index.view()
+
+
+_DECODERS: dict[str, Any] = {
+    "index": _decode_index,
+    "range": _decode_range,
+    "multi": _decode_multi,
+    "view": _decode_view,
+}
 
 
 def _decode(row: Row, decoder: Decoder) -> object:

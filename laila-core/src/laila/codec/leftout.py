@@ -86,7 +86,9 @@ def parts_of_copy(obj: Any) -> list[Any] | None:
 
 
 def _package(kind: type) -> str:
-    return kind.__module__.partition(".")[0]
+    from laila.codec.registry import module_of
+
+    return module_of(kind).partition(".")[0]
 
 
 def _owner(kind: type, *names: str) -> tuple[type, str]:

@@ -93,9 +93,9 @@ def plan_of(kind: Any) -> tuple[str | None, str | None, bool, bool]:
 
 def _is_of_tables(kind: type) -> bool:
     """Whether a ``kind`` is pandas' or Arrow's own: they keep caches among their attributes."""
-    from laila.codec.registry import ENCODERS
+    from laila.codec.registry import ENCODERS, module_of
 
-    return kind.__module__.partition(".")[0] in ("pandas", "pyarrow") and kind in ENCODERS
+    return module_of(kind).partition(".")[0] in ("pandas", "pyarrow") and kind in ENCODERS
 
 
 def _is_library_type(kind: type, library: str, name: str) -> bool:

@@ -112,6 +112,12 @@ def type_name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def module_of(kind: object) -> str:
+    """The module that a class or function says it is of; empty where it does not say so by a text."""
+    name: object = getattr(kind, "__module__", None)
+    return name if type(name) is str else ""
+
+
 def class_path(kind: type) -> str:
     """How a class is written in a blob: ``module:qualname``."""
     return f"{kind.__module__}:{kind.__qualname__}"
@@ -126,7 +132,7 @@ def _load(module: str) -> None:
 def family_of(kind: type) -> EncodeFunction | None:
     """The function for classes that derive from one of a library's, or None."""
     for base in kind.__mro__[:-1]:
-        module = _MODULES.get(base.__module__.partition(".")[0])
+        module = _MODULES.get(module_of(base).partition(".")[0])
         if module is not None and base not in ENCODERS:
             try:
                 _load(module)
@@ -149,7 +155,7 @@ def encoder_for(obj: object) -> EncodeFunction:
     kind = type(obj)
     found = ENCODERS.get(kind)
     if found is None:
-        package = kind.__module__.split(".")
+        package = module_of(kind).split(".")
         module = _MODULES.get(".".join(package[:2])) or _MODULES.get(package[0])
         if module is not None:
             # Also when it is imported already: another thread may be in the middle of that,

@@ -309,21 +309,23 @@ def _take_table(value: Any) -> tuple[object, ...] | None:
     simple = all(
         type(held) in _COLUMNS and RECIPES[type(held)].take(held) is not None for held in columns.values()
     )
-    return (columns, dict(value.meta)) if simple else None
+    return (columns, dict(value.meta), bool(value.masked)) if simple else None
 
 
 def _table(kind: Any) -> Recipe:
-    def build(decoder: Decoder, columns: dict[Any, Any], meta: dict[Any, Any]) -> object:
+    def build(decoder: Decoder, columns: dict[Any, Any], meta: dict[Any, Any], masked: bool) -> object:
         decoder.again("table", columns, _WORK * len(columns))
         for name, held in columns.items():
             expect(name, str)
             if type(held) not in _COLUMNS:
                 raise TypeError("not a column")
-        found = kind(list(columns.values()), names=list(columns), copy=False)
+        found = kind(list(columns.values()), masked=masked or None, names=list(columns), copy=False)
         found.meta.update(meta)
         return found
 
-    return Recipe(f"astropy.{kind.__name__}", kind, _take_table, build, columns=_DICT, meta=_DICT)
+    return Recipe(
+        f"astropy.{kind.__name__}", kind, _take_table, build, columns=_DICT, meta=_DICT, masked=(bool,)
+    )
 
 
 _COLUMNS = frozenset({table.Column, table.MaskedColumn, units.Quantity, time.Time, coordinates.SkyCoord})
