@@ -11,7 +11,7 @@ PY := .venv/bin/python
 PINNED := $(PY) tools/pinned.py install
 
 .PHONY: help install demo test test-again test-long test-full test-matrix coverage bench dist release changelog fuzz test-field test-lowest \
-  audit pins lint lint-style lint-types lint-arrows lint-names format clean moved
+  audit pins lint lint-style lint-types lint-arrows lint-names format facade clean moved
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -153,6 +153,9 @@ lint-names: install
 format: install ## let ruff format, and sort imports
 	@$(PY) -m ruff check --quiet --select I --fix .
 	@$(PY) -m ruff format .
+
+facade: install ## write the stub of laila/__init__.py for type checkers, after a change of its names
+	@$(PY) tools/facade.py
 
 clean: ## remove what make and the tools have put into the tree
 	@rm -rf .venv .venv-* .fuzz .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache examples/digits/out

@@ -12,7 +12,7 @@ import pytest
 import laila
 from laila import errors
 from laila.contract import Component
-from laila.policy import DefaultCentralMemory, verbs
+from laila.policy import DefaultCentralMemory
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="the documentation is in the repository only")
@@ -76,7 +76,7 @@ def test_the_signatures_are_those_of_the_code(verb: str) -> None:
     assert block[1] == verb
     shown = ast.parse(f"def {verb}{block[2]}: ...").body[0]
     assert isinstance(shown, ast.FunctionDef)
-    owner: object = DefaultCentralMemory if verb in VERBS else verbs
+    owner: object = DefaultCentralMemory if verb in VERBS else laila
     real = inspect.signature(getattr(owner, verb))
     bare = [
         one.replace(annotation=inspect.Parameter.empty)

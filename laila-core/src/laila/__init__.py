@@ -43,309 +43,231 @@ for _folder in __path__[1:]:
             path=_folder,
         )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-    from uuid import UUID
+# Where each name lives, and what it is called there where that differs.
+_HOMES = {
+    "ArgReader": "laila.arguments",
+    "Arguments": "laila.arguments",
+    "Blob": "laila.blob.blob",
+    "DefaultCentralCommand": "laila.policy",
+    "DefaultCentralCommunication": "laila.policy",
+    "DefaultCentralMemory": "laila.policy",
+    "DefaultPolicy": "laila.policy",
+    "DefaultPool": ("laila.contract.pool", "Pool"),
+    "DefaultPoolRouter": "laila.policy",
+    "DefaultTCPIPProtocol": "laila.comm",
+    "DefaultTaskForce": ("laila.taskforce", "PythonThreadPoolTaskForce"),
+    "Entry": "laila.entry",
+    "EntryState": "laila.entry",
+    "Future": "laila.futures",
+    "FutureStatus": "laila.futures",
+    "GroupFuture": "laila.futures",
+    "LAILA_DEFAULT_DIRECTORIES": "laila.directories",
+    "LAILA_UNIVERSAL_NAMESPACE": "laila.policy.process",
+    "LailaError": "laila.errors",
+    "Manifest": "laila.entry",
+    "MemoryPool": "laila.pool.memory",
+    "Pool": "laila.contract.pool",
+    "PythonThreadPoolTaskForce": "laila.taskforce",
+    "RemoteFuture": "laila.futures",
+    "RemotePolicyProxy": "laila.policy",
+    "Transformation": "laila.transform",
+    "TransformationSequence": "laila.transform",
+    "__version__": "laila.policy.process",
+    "activate_policy": "laila.active",
+    "add_peer": "laila.policy.process",
+    "add_tcpip_peer": "laila.policy.process",
+    "arg_reader": "laila.arguments",
+    "as_completed": "laila.futures",
+    "constant": "laila.policy.verbs",
+    "contingent": "laila.policy.verbs",
+    "du": "laila.policy.upkeep",
+    "errors": ("laila.errors", None),
+    "export": "laila.peering.exports",
+    "find": "laila.policy.stores",
+    "forget": "laila.policy.verbs",
+    "future": ("laila.futures", "Future"),
+    "get_active_namespace": "laila.identity",
+    "get_active_policy": "laila.active",
+    "guarantee": "laila.futures",
+    "guarantee_async": "laila.futures",
+    "history": "laila.policy.verbs",
+    "ls": "laila.policy.stores",
+    "manifest": ("laila.entry", "Manifest"),
+    "memorize": "laila.policy.verbs",
+    "open": "laila.policy.verbs",
+    "read_args": "laila.arguments",
+    "register_type": "laila.codec",
+    "remember": "laila.policy.verbs",
+    "repair": "laila.policy.stores",
+    "runtime": "laila.futures",
+    "set_active_namespace": "laila.identity",
+    "set_default_directory": "laila.directories",
+    "status": "laila.futures",
+    "terminate": "laila.policy.process",
+    "tiers": "laila.policy.stores",
+    "variable": "laila.policy.verbs",
+    "verify": "laila.policy.stores",
+    "wait": "laila.futures",
+    "write_array": "laila.policy.verbs",
+}
 
-    from laila import errors as errors
-    from laila.active import activate_policy as activate_policy
-    from laila.active import get_active_policy as get_active_policy
-    from laila.arguments import ArgReader as ArgReader
-    from laila.arguments import Arguments as Arguments
-    from laila.arguments import arg_reader as arg_reader
-    from laila.arguments import args as args
-    from laila.arguments import read_args as read_args
-    from laila.codec import register_type as register_type
-    from laila.contract import Blob as Blob
-    from laila.contract.pool import Pool as Pool
-    from laila.directories import LAILA_DEFAULT_DIRECTORIES as LAILA_DEFAULT_DIRECTORIES
-    from laila.directories import set_default_directory as set_default_directory
-    from laila.entry import Entry as Entry
-    from laila.entry import EntryState as EntryState
-    from laila.entry import Manifest as Manifest
-    from laila.errors import LailaError as LailaError
-    from laila.futures import Future as Future
-    from laila.futures import FutureStatus as FutureStatus
-    from laila.futures import GroupFuture as GroupFuture
-    from laila.futures import RemoteFuture as RemoteFuture
-    from laila.futures import as_completed as as_completed
-    from laila.futures import guarantee as guarantee
-    from laila.futures import guarantee_async as guarantee_async
-    from laila.futures import runtime as runtime
-    from laila.futures import status as status
-    from laila.futures import wait as wait
-    from laila.identity import get_active_namespace as get_active_namespace
-    from laila.identity import set_active_namespace as set_active_namespace
-    from laila.peering.exports import export as export
-    from laila.policy import DefaultCentralCommand as DefaultCentralCommand
-    from laila.policy import DefaultCentralCommunication as DefaultCentralCommunication
-    from laila.policy import DefaultCentralMemory as DefaultCentralMemory
-    from laila.policy import DefaultPolicy as DefaultPolicy
-    from laila.policy import DefaultPoolRouter as DefaultPoolRouter
-    from laila.policy import RemotePolicyProxy as RemotePolicyProxy
-    from laila.policy.upkeep import du as du
-    from laila.policy.verbs import add_peer as add_peer
-    from laila.policy.verbs import add_tcpip_peer as add_tcpip_peer
-    from laila.policy.verbs import constant as constant
-    from laila.policy.verbs import contingent as contingent
-    from laila.policy.verbs import find as find
-    from laila.policy.verbs import forget as forget
-    from laila.policy.verbs import history as history
-    from laila.policy.verbs import ls as ls
-    from laila.policy.verbs import memorize as memorize
-    from laila.policy.verbs import open as open  # noqa: A004 - laila.open
-    from laila.policy.verbs import remember as remember
-    from laila.policy.verbs import repair as repair
-    from laila.policy.verbs import terminate as terminate
-    from laila.policy.verbs import tiers as tiers
-    from laila.policy.verbs import variable as variable
-    from laila.policy.verbs import verify as verify
-    from laila.policy.verbs import write_array as write_array
-    from laila.pool.memory import MemoryPool as MemoryPool
-    from laila.taskforce.threads import PythonThreadPoolTaskForce as PythonThreadPoolTaskForce
-    from laila.transform import Transformation as Transformation
-    from laila.transform import TransformationSequence as TransformationSequence
 
-    # Second names. An import under another name is not exported to a strict type checker.
-    DefaultPool = Pool
-    DefaultTaskForce = PythonThreadPoolTaskForce
-    future = Future
-    manifest = Manifest
+def _import(name):
+    """Import a module of laila's; say what is the matter where the interpreter goes down."""
+    try:
+        return import_module(name)
+    except ImportError:
+        if sys.meta_path is not None:
+            raise
+    errors = _errors[0] if _errors else None
+    raise (RuntimeError if errors is None else errors.PolicyClosedError)(
+        "the program ends, and laila with it: nothing was done. Use laila before that, or in an exit "
+        "handler (atexit) of the main thread, not in a destructor of what lives as long as the program"
+    ) from None
 
-    DefaultTCPIPProtocol: type[Any]  # its distribution need not be there for laila to be checked
 
-    AUTO_INITIALIZE_POLICY: bool
-    LAILA_UNIVERSAL_NAMESPACE: UUID
-    __all__: list[str]
-    __version__: str
+_errors = []  # the module, which an import no longer finds in the end
 
-    active_policy: DefaultPolicy
-    memory: DefaultCentralMemory
-    command: DefaultCentralCommand
-    communication: DefaultCentralCommunication
-    peers: Mapping[str, RemotePolicyProxy]
-    alpha_pool: Pool
-    environment: dict[str, Any]
-    local_policies: Mapping[str, DefaultPolicy]
-    remote_policies: Mapping[str, RemotePolicyProxy]
-    universe: Mapping[str, Any]
-else:
-    # Where each name lives, and what it is called there where that differs.
-    _HOMES = {
-        "ArgReader": "laila.arguments",
-        "Arguments": "laila.arguments",
-        "Blob": "laila.blob.blob",
-        "DefaultCentralCommand": "laila.policy",
-        "DefaultCentralCommunication": "laila.policy",
-        "DefaultCentralMemory": "laila.policy",
-        "DefaultPolicy": "laila.policy",
-        "DefaultPool": ("laila.contract.pool", "Pool"),
-        "DefaultPoolRouter": "laila.policy",
-        "DefaultTCPIPProtocol": "laila.comm",
-        "DefaultTaskForce": ("laila.taskforce", "PythonThreadPoolTaskForce"),
-        "Entry": "laila.entry",
-        "EntryState": "laila.entry",
-        "Future": "laila.futures",
-        "FutureStatus": "laila.futures",
-        "GroupFuture": "laila.futures",
-        "LAILA_DEFAULT_DIRECTORIES": "laila.directories",
-        "LAILA_UNIVERSAL_NAMESPACE": "laila.policy.verbs",
-        "LailaError": "laila.errors",
-        "Manifest": "laila.entry",
-        "MemoryPool": "laila.pool.memory",
-        "Pool": "laila.contract.pool",
-        "PythonThreadPoolTaskForce": "laila.taskforce",
-        "RemoteFuture": "laila.futures",
-        "RemotePolicyProxy": "laila.policy",
-        "Transformation": "laila.transform",
-        "TransformationSequence": "laila.transform",
-        "__version__": "laila.policy.verbs",
-        "activate_policy": "laila.active",
-        "add_peer": "laila.policy.verbs",
-        "add_tcpip_peer": "laila.policy.verbs",
-        "arg_reader": "laila.arguments",
-        "as_completed": "laila.futures",
-        "constant": "laila.policy.verbs",
-        "contingent": "laila.policy.verbs",
-        "du": "laila.policy.upkeep",
-        "errors": ("laila.errors", None),
-        "export": "laila.peering.exports",
-        "find": "laila.policy.verbs",
-        "forget": "laila.policy.verbs",
-        "future": ("laila.futures", "Future"),
-        "get_active_namespace": "laila.identity",
-        "get_active_policy": "laila.active",
-        "guarantee": "laila.futures",
-        "guarantee_async": "laila.futures",
-        "history": "laila.policy.verbs",
-        "ls": "laila.policy.verbs",
-        "manifest": ("laila.entry", "Manifest"),
-        "memorize": "laila.policy.verbs",
-        "open": "laila.policy.verbs",
-        "read_args": "laila.arguments",
-        "register_type": "laila.codec",
-        "remember": "laila.policy.verbs",
-        "repair": "laila.policy.verbs",
-        "runtime": "laila.futures",
-        "set_active_namespace": "laila.identity",
-        "set_default_directory": "laila.directories",
-        "status": "laila.futures",
-        "terminate": "laila.policy.verbs",
-        "tiers": "laila.policy.verbs",
-        "variable": "laila.policy.verbs",
-        "verify": "laila.policy.verbs",
-        "wait": "laila.futures",
-        "write_array": "laila.policy.verbs",
-    }
 
-    def _import(name):
-        """Import a module of laila's; say what is the matter where the interpreter goes down."""
-        try:
-            return import_module(name)
-        except ImportError:
-            if sys.meta_path is not None:
-                raise
-        errors = _errors[0] if _errors else None
-        raise (RuntimeError if errors is None else errors.PolicyClosedError)(
-            "the program ends, and laila with it: nothing was done. Use laila before that, or in an exit "
-            "handler (atexit) of the main thread, not in a destructor of what lives as long as the program"
-        ) from None
+class _Live:
+    """A name that is read anew at each use.
 
-    _errors = []  # the module, which an import no longer finds in the end
+    Assigning to a settable name sets what it stands for. For other names the assigned value is shown
+    until it is deleted. A settable name that was deleted is absent until it is assigned again, so that
+    mock.patch assigns the value that it found; ``restore`` is for a name that can do that itself.
+    """
 
-    class _Live:
-        """A name that is read anew at each use.
+    def __init__(self, read, assign=None, restore=None):
+        self.read = read
+        self.assign = assign
+        self.restore = restore
+        self.absent = False
 
-        Assigning to a settable name sets what it stands for. For other names the assigned value is shown
-        until it is deleted. A settable name that was deleted is absent until it is assigned again, so that
-        mock.patch assigns the value that it found; ``restore`` is for a name that can do that itself.
-        """
+    def __set_name__(self, owner, name):
+        self.name = name
 
-        def __init__(self, read, assign=None, restore=None):
-            self.read = read
-            self.assign = assign
-            self.restore = restore
+    def __get__(self, module, owner):
+        if self.absent:
+            raise AttributeError(f"laila.{self.name} was deleted: assign it", name=self.name, obj=module)
+        shown = module.__dict__
+        return shown[self.name] if self.name in shown else self.read()
+
+    def __set__(self, module, value):
+        if self.assign is None:
+            module.__dict__[self.name] = value
+        else:
+            self.assign(value)
             self.absent = False
 
-        def __set_name__(self, owner, name):
-            self.name = name
+    def __delete__(self, module):
+        if self.assign is None:
+            module.__dict__.pop(self.name, None)
+        elif self.restore is not None:
+            self.restore()
+        else:
+            self.absent = True
 
-        def __get__(self, module, owner):
-            if self.absent:
-                raise AttributeError(f"laila.{self.name} was deleted: assign it", name=self.name, obj=module)
-            shown = module.__dict__
-            return shown[self.name] if self.name in shown else self.read()
 
-        def __set__(self, module, value):
-            if self.assign is None:
-                module.__dict__[self.name] = value
-            else:
-                self.assign(value)
-                self.absent = False
+def _active():
+    return _import("laila.active")
 
-        def __delete__(self, module):
-            if self.assign is None:
-                module.__dict__.pop(self.name, None)
-            elif self.restore is not None:
-                self.restore()
-            else:
-                self.absent = True
 
-    def _active():
-        return _import("laila.active")
+def _of_policy(path):
+    def read():
+        attribute = _active().get_active_policy()
+        for name in filter(None, path.split(".")):
+            attribute = getattr(attribute, name)
+        return attribute
 
-    def _of_policy(path):
-        def read():
-            attribute = _active().get_active_policy()
-            for name in filter(None, path.split(".")):
-                attribute = getattr(attribute, name)
-            return attribute
+    return read
 
-        return read
 
-    def _of_process(name):
-        def read():
-            return getattr(_import("laila.policy.verbs"), name)()
+def _of_process(name):
+    def read():
+        return getattr(_import("laila.policy.process"), name)()
 
-        return read
+    return read
 
-    def _activate(policy):
-        _active().activate_policy(policy)
 
-    def _set_alpha(pool):
-        _import("laila.policy.verbs").set_alpha_pool(pool)
+def _activate(policy):
+    _active().activate_policy(policy)
 
-    def _args():
-        return _import("laila.arguments").args
 
-    def _set_args(values):
-        _import("laila.arguments").set_args(values)
+def _set_alpha(pool):
+    _import("laila.policy.stores").set_alpha_pool(pool)
 
-    def _set_auto(value):
-        _active().AUTO_INITIALIZE_POLICY = bool(value)
 
-    class _Facade(type(sys)):
-        active_policy = _Live(_of_policy(""), _activate)
-        memory = _Live(_of_policy("central.memory"))
-        command = _Live(_of_policy("central.command"))
-        communication = _Live(_of_policy("central.communication"))
-        peers = _Live(_of_policy("central.communication.peers"))
-        alpha_pool = _Live(_of_policy("central.memory.alpha_pool"), _set_alpha)
-        environment = _Live(_of_policy("environment"))
-        args = _Live(_args, _set_args, lambda: _import("laila.arguments").restore_args())
-        local_policies = _Live(_of_process("local_policies"))
-        remote_policies = _Live(_of_process("remote_policies"))
-        universe = _Live(_of_process("universe"))
-        AUTO_INITIALIZE_POLICY = _Live(lambda: _active().AUTO_INITIALIZE_POLICY, _set_auto)
+def _args():
+    return _import("laila.arguments").args
 
-        def __getattr__(self, name):
-            live = vars(_Facade).get(name)
-            if isinstance(live, _Live):  # it failed with an AttributeError of its own: show that one
-                return live.__get__(self, _Facade)
-            home = _HOMES.get(name)
-            if home is None:
-                from laila.calling import no_name
 
-                no_name(name, __all__)
-            module, attribute = home if type(home) is tuple else (home, name)
-            try:
-                value = _import(module)
-            except ImportError as error:
-                if "partially initialized" not in str(error):
-                    raise
-                # A signal handler or destructor interrupts the very import.
-                from laila.locks import refuse_reentry
+def _set_args(values):
+    _import("laila.arguments").set_args(values)
 
-                refuse_reentry()
-            if attribute is not None:
-                value = getattr(value, attribute)
-            self.__dict__[name] = value
-            if not _errors and "laila.errors" in sys.modules:
-                _errors.append(sys.modules["laila.errors"])
-            return value
 
-        def __setattr__(self, name, value):
-            if name[0] != "_" and type(value) is not type(sys) and name not in self.__dict__:
-                if name not in _HOMES and name not in vars(_Facade):
-                    from laila.calling import check_assigned
+def _set_auto(value):
+    _active().AUTO_INITIALIZE_POLICY = bool(value)
 
-                    settable = [
-                        key for key, member in vars(_Facade).items() if getattr(member, "assign", None)
-                    ]
-                    check_assigned(name, settable)
-            super().__setattr__(name, value)
 
-        def __reduce_ex__(self, protocol):
-            # As a module is to those who pickle functions: by its name.
-            return import_module, (__name__,)
+class _Facade(type(sys)):
+    active_policy: DefaultPolicy = _Live(_of_policy(""), _activate)
+    memory: DefaultCentralMemory = _Live(_of_policy("central.memory"))
+    command: DefaultCentralCommand = _Live(_of_policy("central.command"))
+    communication: DefaultCentralCommunication = _Live(_of_policy("central.communication"))
+    peers: Mapping[str, RemotePolicyProxy] = _Live(_of_policy("central.communication.peers"))
+    alpha_pool: Pool = _Live(_of_policy("central.memory.alpha_pool"), _set_alpha)
+    environment: dict[str, Any] = _Live(_of_policy("environment"))
+    args = _Live(_args, _set_args, lambda: _import("laila.arguments").restore_args())
+    local_policies: Mapping[str, DefaultPolicy] = _Live(_of_process("local_policies"))
+    remote_policies: Mapping[str, RemotePolicyProxy] = _Live(_of_process("remote_policies"))
+    universe: Mapping[str, Any] = _Live(_of_process("universe"))
+    AUTO_INITIALIZE_POLICY: bool = _Live(lambda: _active().AUTO_INITIALIZE_POLICY, _set_auto)
 
-        def __dir__(self):
-            return sorted({*self.__dict__, *__all__})
+    def __getattr__(self, name):
+        live = vars(_Facade).get(name)
+        if isinstance(live, _Live):  # it failed with an AttributeError of its own: show that one
+            return live.__get__(self, _Facade)
+        home = _HOMES.get(name)
+        if home is None:
+            from laila.calling import no_name
 
-    __all__ = sorted(
-        [name for name in _HOMES if not name.startswith("__")]
-        + [name for name, value in vars(_Facade).items() if isinstance(value, _Live)]
-    )
-    sys.modules[__name__].__class__ = _Facade
+            no_name(name, __all__)
+        module, attribute = home if type(home) is tuple else (home, name)
+        try:
+            value = _import(module)
+        except ImportError as error:
+            if "partially initialized" not in str(error):
+                raise
+            # A signal handler or destructor interrupts the very import.
+            from laila.locks import refuse_reentry
+
+            refuse_reentry()
+        if attribute is not None:
+            value = getattr(value, attribute)
+        self.__dict__[name] = value
+        if not _errors and "laila.errors" in sys.modules:
+            _errors.append(sys.modules["laila.errors"])
+        return value
+
+    def __setattr__(self, name, value):
+        if name[0] != "_" and type(value) is not type(sys) and name not in self.__dict__:
+            if name not in _HOMES and name not in vars(_Facade):
+                from laila.calling import check_assigned
+
+                settable = [key for key, member in vars(_Facade).items() if getattr(member, "assign", None)]
+                check_assigned(name, settable)
+        super().__setattr__(name, value)
+
+    def __reduce_ex__(self, protocol):
+        # As a module is to those who pickle functions: by its name.
+        return import_module, (__name__,)
+
+    def __dir__(self):
+        return sorted({*self.__dict__, *__all__})
+
+
+__all__ = sorted(
+    [name for name in _HOMES if not name.startswith("__")]
+    + [name for name, value in vars(_Facade).items() if isinstance(value, _Live)]
+)
+sys.modules[__name__].__class__ = _Facade

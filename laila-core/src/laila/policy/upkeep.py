@@ -9,7 +9,7 @@ from functools import partial
 
 from laila.calling import helpful
 from laila.futures.task import spawn
-from laila.policy.verbs import check_pool
+from laila.policy.stores import check_pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
