@@ -185,6 +185,22 @@ def test_a_file_of_something_else_is_no_state(place: Place, tmp_path: Path) -> N
     assert notes.read_text() == "what I must not lose"
 
 
+@pytest.mark.parametrize("kind", ["a link", "a pipe", "writable by others"])
+def test_a_state_that_others_may_have_written_is_refused(place: Place, tmp_path: Path, kind: str) -> None:
+    state = tmp_path / "state"
+    if kind == "a link":
+        state.symlink_to(tmp_path / "elsewhere")
+    elif kind == "a pipe":
+        os.mkfifo(state)
+    else:
+        state.touch()
+        state.chmod(0o666)
+    with pytest.raises(SettingsError, match="left as it is") as refused:
+        laila.verify(place.open("memory", "d"), state=state).wait()
+    assert refused.value.option == "state"
+    assert not (tmp_path / "elsewhere").exists()
+
+
 class Sick(laila.MemoryPool):
     """A disk that cannot read some entries."""
 

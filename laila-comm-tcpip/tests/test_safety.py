@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from websockets.sync.server import serve
 
 import laila
 from laila.codec import encode
-from laila.comm.tcpip.identity import Identity
+from laila.comm.tcpip.identity import Identity, _identities, identity_of
 from laila.comm.tcpip.limits import Limits, Offer
 from laila.comm.tcpip.messages import BadMessage
 from laila.comm.tcpip.once import Once
@@ -34,6 +35,7 @@ from laila.errors import (
     PeerError,
     PeerRefusedError,
     PeerTimeoutError,
+    SecretError,
     SettingsError,
     UntrustedPayloadError,
 )
@@ -245,6 +247,29 @@ print(policy.global_id, identity_of(policy.global_id).public.hex())
     assert len(said) == 1
     (path,) = (tmp_path / "secrets" / "peers").iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("wrong", ["a link", "readable by others", "a folder that others write to"])
+def test_an_identity_that_others_may_know_is_refused(tmp_path: Path, wrong: str) -> None:
+    home = dict(laila.LAILA_DEFAULT_DIRECTORIES)
+    laila.set_default_directory(tmp_path)
+    try:
+        name = laila.DefaultPolicy(nickname=f"who: {wrong}").global_id
+        identity_of(name)
+        (path,) = (tmp_path / "secrets" / "peers").iterdir()
+        _identities.pop(name)
+        if wrong == "a link":
+            path.rename(tmp_path / "theirs")
+            path.symlink_to(tmp_path / "theirs")
+        elif wrong == "readable by others":
+            path.chmod(0o644)
+        else:
+            path.parent.chmod(0o777)
+        with pytest.raises(SecretError, match="the file and its rights"):
+            identity_of(name)
+        assert len(list(path.parent.iterdir())) == 1
+    finally:
+        laila.LAILA_DEFAULT_DIRECTORIES.update(home)
 
 
 # -- the address ---------------------------------------------------------------------------------------------
@@ -624,6 +649,47 @@ def test_silent_connections_lock_nobody_out(
                 assert honest.role == "write"
     for one in silent:
         one.close()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_connections_that_have_gone_take_no_memory(
+    listener: Callable[..., Any], tmp_path: Path, secure: bool
+) -> None:
+    """Not until the time is up that they had to speak: a flood of them would fill it."""
+    certificate, key = certify(tmp_path, "node")
+    tls = {"certificate": certificate, "private_key": key} if secure else {}
+    protocol = listener(connect_timeout=600.0, **tls)
+
+    def timers() -> int:
+        return sum(not timer.cancelled() for timer in list(protocol._background.loop._scheduled))
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    before = timers()
+    with ExitStack() as opened:
+        for _ in range(20):
+            one = opened.enter_context(socket.create_connection(("127.0.0.1", protocol.bound_port)))
+            one.sendall(b"\x16\x03\x01\x02" if secure else b"GET / HTTP/1.1\r\n")
+        wait(lambda: timers() >= before + 20)
+    wait(lambda: timers() <= before)
+
+
+def test_who_waits_is_sent_away_at_the_end(listener: Callable[..., Any], tmp_path: Path) -> None:
+    certificate, key = certify(tmp_path, "node")
+    for tls in ({}, {"certificate": certificate, "private_key": key}):
+        protocol = listener(**tls)
+        with socket.create_connection(("127.0.0.1", protocol.bound_port)) as silent:
+            silent.settimeout(60)
+            silent.sendall(b"\x16" if tls else b"GET")
+            deadline = time.monotonic() + 60
+            while not len(protocol._listener._silent) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            protocol.stop()
+            assert gone(silent)
 
 
 def test_a_stranger_has_little_to_say(node: Node) -> None:

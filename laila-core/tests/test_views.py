@@ -26,8 +26,11 @@ from laila.errors import (
     TransformationError,
     UntrustedPayloadError,
 )
+from laila.peering.parts import parts_of
 from laila.testing.payloads import assert_same
 from laila.views import ArrayView, BytesView, GroupView, ObjectView
+from laila.views.memory import scratch
+from laila.views.places import Layout, spans_of
 from laila.views.sources import open_tier
 from laila.views.view import view_of
 
@@ -526,3 +529,39 @@ def test_zarr_takes_a_view(pool: Counting) -> None:
     target = zarr.create_array(store={}, shape=array.shape, chunks=(10, 100), dtype=array.dtype)
     target[:] = opened(nickname="x")
     np.testing.assert_array_equal(target[:], array)
+
+
+# -- what somebody made so -----------------------------------------------------------------------------------
+
+
+def test_parts_that_lie_over_one_another_are_one_span() -> None:
+    axes = 40
+    layout = Layout(np.dtype("u1"), (2,) * axes, tuple(2 * MIB + n for n in range(axes)))
+    memory = scratch(layout.bounds()[1])
+    assert spans_of(layout, layout.over(memory), ...) == [layout.bounds()]
+    apart = Layout(np.dtype("u1"), (3, 2), (8 * MIB, 2 * MIB))
+    assert len(spans_of(apart, apart.over(memory), ...)) == 6
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_head_that_says_it_is_long_is_read_as_far_as_it_is_there(pool: Counting, plain: bool) -> None:
+    blob = bytes(encode([1], key=KEY))
+    long = (1 << 62).to_bytes(8, "little")
+    pool.files[KEY] = b"x" * 100_000 if plain else blob[:16] + long + long + blob[32:] + bytes(100_000)
+    with pytest.raises(CorruptEntryError):
+        open_tier(pool, KEY)
+    assert len(pool.asked) == 2
+    assert bytes_read(pool) < 32 * MIB
+
+
+def test_a_peer_that_asks_for_a_byte_of_each_piece_has_none_read(pool: Counting) -> None:
+    stored(pool, np.zeros(20 * MIB, "u1"))
+    key = next(iter(pool.files))
+    buffers = open_tier(pool, key)
+    assert buffers is not None
+    pool.asked.clear()
+    with pytest.raises(InvalidArgumentError, match="in whole pieces"):
+        parts_of(buffers, buffers.digest, 0, [[n * MIB, n * MIB + 1] for n in range(20)])
+    assert pool.asked == []
+    assert parts_of(buffers, buffers.digest, 0, [[0, 1], [5 * MIB, 5 * MIB]]) == [b"\0", b""]
+    assert bytes_read(pool) == MIB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from laila.blob.head import parse_head
+from laila.blob.pieces import covering
 from laila.errors import EntryNotFoundError, InvalidArgumentError
 from laila.peering.answers import is_meant, not_meant, wrong
 from laila.showing import shown
@@ -107,7 +108,11 @@ def parts_of(buffers: PartialBuffers, digest: object, number: object, runs: obje
         spans.append((start, stop))
         end = stop
         total += stop - start
+    # Whole pieces are read: a byte here and there would have a node read all of a large entry.
+    total = max(total, sum(stop - start for start, stop in covering(spans, size)))
     if total > _AT_ONCE:
-        raise InvalidArgumentError(f"{total} bytes are more than the {_AT_ONCE} of one answer")
+        raise InvalidArgumentError(
+            f"{total} bytes, in whole pieces, are more than the {_AT_ONCE} of one answer"
+        )
     window = buffers.window(number, spans)
     return [bytes(window[start:stop]) for start, stop in spans]

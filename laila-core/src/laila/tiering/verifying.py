@@ -7,8 +7,10 @@ encrypted. One tier is looked at: a chain would answer from a cache what its las
 from __future__ import annotations
 
 import os
+import stat
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from errno import ELOOP, ENXIO
 from hashlib import blake2b
 from itertools import islice
 from time import monotonic
@@ -239,6 +241,12 @@ def _identity(pool: Pool) -> bytes:
     return dumps((type(pool).__qualname__, options), sort_keys=True).encode()
 
 
+def _no_state(path: str | os.PathLike[str] | None, what: str) -> SettingsError:
+    return SettingsError(
+        f"{shown(os.fspath(path or ''))} {what}: it was left as it is; name another file", option="state"
+    )
+
+
 class _State:
     """The entries that earlier runs found whole: a file of marks, which grows with each group."""
 
@@ -251,8 +259,9 @@ class _State:
 
     def __enter__(self) -> Self:
         if self._path is not None:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._fd = self._open(self._path)
             try:
+                self._check_own(self._path)
                 self._load()
             except BaseException:
                 os.close(self._fd)
@@ -265,17 +274,31 @@ class _State:
         if self._fd >= 0:
             os.close(self._fd)
 
+    @staticmethod
+    def _open(path: str | os.PathLike[str]) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            return os.open(path, flags, 0o600)
+        except OSError as error:
+            if error.errno in (ELOOP, ENXIO):
+                raise _no_state(path, "is a link, or no file") from error
+            raise
+
+    def _check_own(self, path: str | os.PathLike[str]) -> None:
+        """Refuse a file that others wrote: what it says is whole would not be read."""
+        found = os.fstat(self._fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise _no_state(path, "is no file")
+        if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise _no_state(path, "belongs to another user, or others may write to it")
+
     def _load(self) -> None:
         with open(self._fd, "rb", closefd=False) as file:
             begin = file.read(_MARK_BYTES)
             if not begin:
                 os.write(self._fd, _STATE_BEGINS)
             elif begin != _STATE_BEGINS:
-                raise SettingsError(
-                    f"{shown(os.fspath(self._path or ''))} is not the state of a verification: it was left "
-                    "as it is; name another file",
-                    option="state",
-                )
+                raise _no_state(self._path, "is not the state of a verification")
             while len(mark := file.read(_MARK_BYTES)) == _MARK_BYTES:
                 self._marks.add(mark)
         if mark:  # the program was killed while it wrote this one

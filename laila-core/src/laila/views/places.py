@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from laila.blob.pieces import PIECE
 
 TYPE_CHECKING = False
@@ -126,6 +128,8 @@ def _spans(offset: int, shape: tuple[int, ...], strides: tuple[int, ...], itemsi
     axes = [(count, step) for count, step in axes if count > 1 and step]
     if not axes or abs(axes[0][1]) <= PIECE:
         return [(low, high)]
+    if prod(count for count, step in axes if abs(step) > PIECE) > (high - low) // PIECE + 1:
+        return [(low, high)]  # its parts lie over one another: somebody made it so
     (count, step), *rest = axes
     inner = tuple(n for n, _ in rest), tuple(step for _, step in rest)
     starts = range(offset, offset + count * step, step)

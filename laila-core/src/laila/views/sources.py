@@ -21,6 +21,8 @@ __all__ = ["open_chain", "open_tier"]
 
 _START = 64 * 1024
 """The bytes of a blob that are read first: most heads are shorter."""
+_AT_ONCE = 16 << 20
+"""The bytes of a longer head that are read at a time."""
 
 
 def open_chain(pool: Pool, key: str) -> PartialBuffers | None:
@@ -162,6 +164,8 @@ def _start(first: memoryview, read: Read) -> memoryview:
         return first  # which is told by who parses it
     total = int.from_bytes(first[24:32], "little")
     size = min(head_nbytes(first), total)
-    if size <= first.nbytes:
-        return first
-    return memoryview(b"".join((first, *read([(first.nbytes, size)]))))
+    parts: list[bytes | bytearray | memoryview] = [first]
+    # The writer chose the number, and may have chosen any: what is not there ends this soon.
+    for at in range(first.nbytes, size, _AT_ONCE):
+        parts += read([(at, min(at + _AT_ONCE, size))])
+    return first if len(parts) == 1 else memoryview(b"".join(parts))

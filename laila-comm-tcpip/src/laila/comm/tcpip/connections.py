@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
         self.reading = False
         """Whether messages are being handled: their answers are sent together at the end."""
         self._over = False
+        self._timer: asyncio.TimerHandle | None = None
         self.last_received = monotonic()
         self.given_up = False
         self.reason = ""
@@ -116,6 +117,16 @@ class Connection(asyncio.Protocol):
         early, self._early = self._early, []
         for data in early:
             self.data_received(data)
+
+    def watch(self, seconds: float, then: Callable[[Connection], object]) -> None:
+        """Call ``then`` after so many seconds, unless the connection is over by then."""
+        self._timer = self._loop.call_later(seconds, then, self)
+
+    def unwatch(self) -> None:
+        """Stop the timer, which would keep all of this connection in memory until its time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def door_opened(self, door: asyncio.Transport) -> None:
         """There is a TCP connection, and the TLS handshake begins."""
@@ -168,6 +179,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over, for any reason."""
         self._over = True
+        self.unwatch()
         if self._protocol.state is not State.CLOSED:
             self._protocol.receive_eof()
         self._wake()
@@ -457,6 +469,7 @@ class TlsDoor(asyncio.Protocol):
             )
         except (OSError, EOFError):  # no TLS: nobody was let in
             door.abort()
+            self._connection.unwatch()
             return
         if transport is not None:
             self._connection.connection_made(transport)

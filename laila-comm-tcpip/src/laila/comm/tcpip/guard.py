@@ -6,6 +6,10 @@ from collections import OrderedDict
 from ipaddress import IPv6Address
 from typing import Generic, TypeVar
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = ["Guard", "Rate", "Waiting", "place_of"]
 
 T = TypeVar("T")
@@ -67,6 +71,9 @@ class Waiting(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._address)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(list(self._address))
 
 
 class Guard:

@@ -8,11 +8,14 @@ every process, so its key is kept in the ``secrets`` directory. Any other key li
 from __future__ import annotations
 
 import os
+import secrets
+import stat
+from contextlib import suppress
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from laila.contract import ROLES, directory, locks, said
+from laila.contract import ROLES, directory, locks, private_folder, said
 from laila.errors import SecretError
 
 TYPE_CHECKING = False
@@ -70,31 +73,41 @@ def identity_of(policy: str) -> Identity:
 
 
 def _kept(uuid: str) -> Identity:
-    folder = directory("secrets") / "peers"
-    path = folder / f"{uuid}.key"
+    folder, name = directory("secrets") / "peers", f"{uuid}.key"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = Identity()
-        # The file appears whole or not at all, and is private from the first moment. The first of several
-        # processes makes it.
-        fresh = folder / f".{uuid}.{os.getpid()}"
-        number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(number, "w", encoding="ascii") as file:
-            file.write(made.private().hex() + "\n")
+        within = private_folder(folder)
         try:
-            os.link(fresh, path)
-        except FileExistsError:
-            pass
+            # The file appears whole or not at all, and is private from the first moment. The first of several
+            # processes makes it.
+            fresh = f".{uuid}.{secrets.token_hex(8)}"
+            number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=within)
+            try:
+                with os.fdopen(number, "w", encoding="ascii") as file:
+                    file.write(Identity().private().hex() + "\n")
+                with suppress(FileExistsError):
+                    os.link(fresh, name, src_dir_fd=within, dst_dir_fd=within)
+            finally:
+                os.unlink(fresh, dir_fd=within)
+            return Identity(_read(name, within))
         finally:
-            os.unlink(fresh)
-        return Identity(bytes.fromhex(path.read_text("ascii")))
+            os.close(within)
     except (OSError, ValueError) as error:
         raise SecretError(
-            f"the identity of the policy cannot be read from {path}, or made there: {said(error)}; "
-            "restore the "
-            "file, or remove it to begin with a new identity",
+            f"the identity of the policy cannot be read from {folder / name}, or made there: {said(error)}; "
+            "restore the file and its rights, or remove it to begin with a new identity",
             name="peers",
         ) from error
+
+
+def _read(name: str, within: int) -> bytes:
+    """Return the key in a file of the folder ``within``; ValueError where others own or may read the file."""
+    number = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)
+    with os.fdopen(number, encoding="ascii") as file:
+        found = os.fstat(number)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            mode = stat.S_IMODE(found.st_mode)
+            raise ValueError(f"it is no file of this user alone (uid {found.st_uid}, mode {mode:04o})")
+        return bytes.fromhex(file.read(1 << 10))
 
 
 class KnownPeers:

@@ -118,7 +118,7 @@ class Listener:
         protocol = ServerProtocol(origins=origins, max_size=MAX_SIZE, logger=quiet_logger)
         connection = Connection(protocol, opened=self._opened, admit=self._admit, made=self._waits)
         # A fixed time until the connection is let in: bytes that trickle in gain none.
-        self._background.loop.call_later(self._settings.connect_timeout, self._end_waiting, connection)
+        connection.watch(self._settings.connect_timeout, self._end_waiting)
         return connection
 
     def _waits(self, connection: Connection, *, shaking: bool = False) -> None:
@@ -246,6 +246,8 @@ class Listener:
         """End connections that were not let in yet."""
         for task in self._tasks:
             task.cancel()
+        for connection in (*self._silent, *self._shaking):
+            connection.abort()
 
     def drop_sockets(self) -> None:
         """In a forked child: give up the copy of the listening socket."""
