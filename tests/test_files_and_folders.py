@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def facts(root: Path) -> dict[str, tuple[object, ...]]:
     """The content, mode and time of all that lies in a folder, and of the folder."""
-    every = {}
+    every: dict[str, tuple[object, ...]] = {}
     for path in (root, *sorted(root.rglob("*"))):
         status = path.lstat()
         content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from laila.active import get_active_policy
 from laila.errors import InvalidArgumentError
 from laila.exchange.record import RECORD, FolderRecord, check_name
-from laila.showing import shown
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _walk(root: Path, record: FolderRecord) -> Iterator[str]:
             try:
                 check_name(entry.name)
             except ValueError as error:
-                raise InvalidArgumentError(f"{shown(path)} cannot be stored: {error}") from error
+                raise InvalidArgumentError(f"{shown(path)} cannot be stored: {said(error)}") from error
             if entry.is_symlink():
                 record.links[path] = os.readlink(entry.path)
             elif entry.is_dir(follow_symlinks=False):
