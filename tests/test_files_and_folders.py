@@ -113,7 +113,7 @@ def test_what_cannot_be_stored_is_said_before_anything_is(folder: Path, kind: st
     else:
         os.close(os.open(os.fsencode(folder) + b"/\xff\xfe", os.O_CREAT))
     with laila.memory.extend("file:pool", pool_nickname="odd") as pool:
-        with pytest.raises(laila.errors.InvalidArgumentError):
+        with pytest.raises(laila.errors.InvalidValueError):
             put_path(folder, pool_nickname="odd")
         assert len(pool) == 0
 
@@ -191,10 +191,10 @@ def test_links_that_lead_out_are_left_out(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_is_no_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     laila.memorize(laila.constant([1], nickname="numbers of a list")).wait()
-    with pytest.raises(laila.errors.InvalidArgumentError, match="holds a list"):
+    with pytest.raises(laila.errors.InvalidValueError, match="holds a list"):
         get_path("numbers of a list", "dest")
     with pytest.raises(FileNotFoundError):
         put_path("nowhere")
-    with pytest.raises(laila.errors.InvalidArgumentError):
+    with pytest.raises(laila.errors.InvalidValueError):
         put_path("/dev/zero")
     assert os.listdir() == []

@@ -80,6 +80,7 @@ __all__ = [
     "EntryTypeError",
     "EnvironmentSnapshotError",
     "EvolutionConflictError",
+    "FileFormatError",
     "FutureCancelledError",
     "FutureNotFoundError",
     "FutureResultError",
@@ -267,6 +268,12 @@ class TransformationError(LailaError, ValueError):
 
 class SecretError(TransformationError, PermissionError):
     """A wrong or missing key."""
+
+
+class FileFormatError(LailaError, ValueError):
+    """A file that cannot be imported, or data that a format of files cannot hold; ``file`` names the file."""
+
+    file: str
 
 
 class PoolError(LailaError, OSError):

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         text = (command.__doc__ or "").strip()
         summary = text.partition("\n")[0]
         subparser = subparsers.add_parser(
-            info.name.replace("_", "-"),
+            info.name.rstrip("_").replace("_", "-"),  # import_: a keyword names no module
             help=summary[:1].lower() + summary[1:].removesuffix("."),
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -12,7 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from laila.active import get_active_policy
-from laila.errors import CorruptEntryError, EntryNotFoundError, InvalidArgumentError
+from laila.errors import CorruptEntryError, EntryNotFoundError, InvalidValueError
 from laila.exchange.record import RECORD, FolderRecord, check_name, leaves_folder
 from laila.showing import shown
 
@@ -73,7 +73,7 @@ def get_path(
     Raises:
         EntryNotFoundError: There is nothing of that name (a ``KeyError``).
         FileExistsError: The destination exists.
-        InvalidArgumentError: What is stored under the name is no file or folder (a ``ValueError``).
+        InvalidValueError: What is stored under the name is no file or folder (a ``ValueError``).
         CorruptEntryError: The manifest has names that no file can have, or a file is damaged.
     """
     from laila.entry import Manifest
@@ -119,7 +119,7 @@ def _target(destination: str | os.PathLike[str] | None, name: str) -> Path:
 
 def _content(entry: Entry, name: str) -> bytes:
     if not isinstance(entry.data, (bytes, bytearray, memoryview)):
-        raise InvalidArgumentError(
+        raise InvalidValueError(
             f"{shown(name)} is no file: it holds a {type(entry.data).__name__}; laila.remember reads it"
         )
     return bytes(entry.data)
@@ -228,6 +228,6 @@ def _files(tree: Mapping[str, object]) -> Iterator[tuple[str, str]]:
             elif isinstance(child, dict):
                 pending.append((path, child))
             else:
-                raise InvalidArgumentError(
+                raise InvalidValueError(
                     f"{shown(path)} is a list: this manifest is no folder; see laila export"
                 )

@@ -11,8 +11,9 @@ import stat
 from pathlib import Path
 
 from laila.active import get_active_policy
-from laila.errors import InvalidArgumentError
+from laila.errors import InvalidValueError
 from laila.exchange.record import RECORD, FolderRecord, check_name
+from laila.exchange.trees import TreeWriter
 from laila.showing import said, shown
 
 TYPE_CHECKING = False
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from laila.central.memory_verbs import MemoryVerbs
 
 __all__ = ["put_path"]
-
-_BATCH_BYTES = 64 * 2**20
-_BATCH_FILES = 512
 
 
 def put_path(
@@ -52,7 +50,7 @@ def put_path(
 
     Raises:
         OSError: A file could not be read.
-        InvalidArgumentError: Something in the folder is no file, folder or link, or has a name that is no
+        InvalidValueError: Something in the folder is no file, folder or link, or has a name that is no
             text (a ``ValueError``). Nothing was stored.
         ImmutableEntryError: The name is taken by other content (a ``RuntimeError``).
     """
@@ -61,25 +59,22 @@ def put_path(
     root = Path(os.path.abspath(path))
     name = nickname if nickname is not None else root.name
     if not name:
-        raise InvalidArgumentError(f"{shown(str(path))} has no name of its own: give a nickname")
+        raise InvalidValueError(f"{shown(str(path))} has no name of its own: give a nickname")
     options: dict[str, Any] = {"pool_nickname": pool_nickname, "overwrite": overwrite}
     if not root.is_dir():
         return _put_file(root, memory, name, options, on_progress)
-    from laila.entry import Entry, Manifest
+    from laila.entry import Manifest
 
     record = FolderRecord()
     files = list(_walk(root, record))  # whole, so that nothing is stored of a folder that is refused
-    tree: dict[str, object] = {}
-    ids = _put_files(root, files, memory, pool_nickname, on_progress)
-    for file, global_id in zip(files, ids, strict=True):
-        *folders, last = file.split("/")
-        node = tree
-        for folder in folders:
-            node = node.setdefault(folder, {})  # type: ignore[assignment]
-        node[last] = global_id
-    attributes = Entry.constant(record.to_data(), by="content")
-    memory.memorize(attributes, pool_nickname=pool_nickname).wait()
-    manifest = Manifest({RECORD: attributes.global_id, **tree}, nickname=name)
+    writer = TreeWriter(memory, pool_nickname)
+    for file in files:
+        content, _ = _read(root / file)
+        if writer.add(file.split("/"), content) and on_progress is not None:
+            on_progress(writer.leaves, writer.nbytes)
+    writer.add([RECORD], record.to_data())
+    writer.flush()
+    manifest = Manifest(writer.tree, nickname=name)
     memory.memorize_manifest(manifest, **options).wait()
     return manifest.global_id
 
@@ -117,7 +112,7 @@ def _walk(root: Path, record: FolderRecord) -> Iterator[str]:
             try:
                 check_name(entry.name)
             except ValueError as error:
-                raise InvalidArgumentError(f"{shown(path)} cannot be stored: {said(error)}") from error
+                raise InvalidValueError(f"{shown(path)} cannot be stored: {said(error)}") from error
             if entry.is_symlink():
                 record.links[path] = os.readlink(entry.path)
             elif entry.is_dir(follow_symlinks=False):
@@ -127,7 +122,7 @@ def _walk(root: Path, record: FolderRecord) -> Iterator[str]:
                 record.files[path] = (stat.S_IMODE(status.st_mode), status.st_mtime_ns)
                 files.append(path)
             else:
-                raise InvalidArgumentError(
+                raise InvalidValueError(
                     f"{shown(path)} is no file, folder or link: move it away, or name files"
                 )
         yield from reversed(files)
@@ -139,42 +134,5 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
     with os.fdopen(fd, "rb") as file:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise InvalidArgumentError(f"{shown(str(path))} is no file or folder")
+            raise InvalidValueError(f"{shown(str(path))} is no file or folder")
         return file.read(), status
-
-
-def _put_files(
-    root: Path,
-    files: list[str],
-    memory: MemoryVerbs,
-    pool_nickname: str | None,
-    on_progress: Callable[[int, int], None] | None,
-) -> list[str]:
-    """Store the files, a batch at a time, and return their ids."""
-    from laila.entry import Entry
-
-    ids: list[str] = []
-    batch: list[Entry] = []
-    nbytes = total = 0
-
-    def store() -> None:
-        nonlocal nbytes
-        unique = {entry.global_id: entry for entry in batch}
-        memory.memorize(list(unique.values()), pool_nickname=pool_nickname, copy=False).wait()
-        batch.clear()
-        nbytes = 0
-        if on_progress is not None:
-            on_progress(len(ids), total)
-
-    for file in files:
-        content, _ = _read(root / file)
-        entry = Entry.constant(content, by="content")
-        batch.append(entry)
-        ids.append(entry.global_id)
-        nbytes += len(content)
-        total += len(content)
-        if nbytes >= _BATCH_BYTES or len(batch) >= _BATCH_FILES:
-            store()
-    if batch:
-        store()
-    return ids

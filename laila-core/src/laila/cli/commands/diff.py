@@ -30,7 +30,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Print the paths that were added, removed and changed; return 0, 1 or 2."""
     from laila.entry import Manifest
-    from laila.errors import InvalidArgumentError, LailaError
+    from laila.errors import InvalidValueError, LailaError
 
     try:
         with open_to_look(options.pool) as pool, verbs_on(pool) as policy:
@@ -38,7 +38,7 @@ def run(options: Namespace) -> int:
             entries = policy.central.memory.remember([find_key(pool, name) for name in names]).wait()
             for name, entry in zip(names, entries, strict=True):
                 if not isinstance(entry, Manifest):
-                    raise InvalidArgumentError(f"{shown(name)} is no manifest")
+                    raise InvalidValueError(f"{shown(name)} is no manifest")
             difference = entries[0].diff(entries[1])
     except (LailaError, OSError) as error:
         if options.traceback:

@@ -29,11 +29,11 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Copy, delete what was copied, and name what could not be; 1 if there is any."""
-    from laila.errors import InvalidArgumentError
+    from laila.errors import InvalidValueError
 
     with open_to_change(options.source) as source, open_to_change(options.dest) as dest:
         if (type(source), source.options()) == (type(dest), dest.options()):
-            raise InvalidArgumentError("the two pools are one: nothing was moved")
+            raise InvalidValueError("the two pools are one: nothing was moved")
         with verbs_on(dest):
             copied, failed = copy_named(source, dest, options.name)
         if failed:

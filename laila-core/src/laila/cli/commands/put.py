@@ -31,11 +31,11 @@ def run(options: Namespace) -> int:
     """Store each of them and print its id and name."""
     from pathlib import Path
 
-    from laila.errors import ImmutableEntryError, InvalidArgumentError
+    from laila.errors import ImmutableEntryError, InvalidValueError
     from laila.exchange import put_path
 
     if options.name is not None and len(options.path) > 1:
-        raise InvalidArgumentError("--name is for one file or folder, and there are several")
+        raise InvalidValueError("--name is for one file or folder, and there are several")
     with open_to_change(options.pool) as pool, verbs_on(pool) as policy, Progress() as progress:
         for path in options.path:
             name = options.name or Path(path).resolve().name

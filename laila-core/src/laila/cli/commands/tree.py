@@ -26,13 +26,13 @@ def run(options: Namespace) -> int:
     from io import StringIO
 
     from laila.entry import Manifest
-    from laila.errors import InvalidArgumentError
+    from laila.errors import InvalidValueError
     from laila.showing import shown
 
     with open_to_look(options.pool) as pool, verbs_on(pool) as policy:
         entry = policy.central.memory.remember(find_key(pool, options.name)).wait()
         if not isinstance(entry, Manifest):
-            raise InvalidArgumentError(f"{shown(options.name)} is no manifest; laila show shows an entry")
+            raise InvalidValueError(f"{shown(options.name)} is no manifest; laila show shows an entry")
         text = StringIO()
         entry.tree(depth=options.depth, limit=options.limit or None, file=text)
     print("\n".join(map(clean, text.getvalue().splitlines())))
