@@ -23,6 +23,7 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── UntrustedPayloadError (PermissionError)   a payload that needs code, without a valid signature
     ├── TransformationError (ValueError)          an unknown, failing or unavailable transformation
     │   └── SecretError (PermissionError)         a wrong or missing key
+    ├── FileFormatError (ValueError)              a file that cannot be imported, or cannot hold the data
     ├── PoolError (OSError)                       a backend that failed to read or write
     │   ├── PoolFormatError (ValueError)          a file that is not this pool's
     │   ├── PoolLockedError (TimeoutError)        a file that another process holds

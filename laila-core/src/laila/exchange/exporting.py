@@ -186,7 +186,7 @@ def _zarr(target: Path, leaves: Leaves) -> None:
 
 
 def _table(value: Any) -> Any:
-    """Return an Arrow table of a table or frame; None for what is none."""
+    """Return an Arrow table of a table or frame; None for anything else."""
     arrow = needed("pyarrow", "pyarrow")
     if isinstance(value, arrow.Table):
         return value
