@@ -141,7 +141,6 @@ lint-types: install
 	@MYPYPATH=examples/digits $(PY) -m mypy examples/digits
 	@$(PY) -m mypy examples/peers
 	@$(PY) -m mypy -p benchmarks
-	@MYPYPATH=examples/laila-pool-sqlite/src $(PY) -m mypy examples/laila-pool-sqlite/src examples/laila-pool-sqlite/tests
 	@for part in conftest.py $(DISTS:%=%/tests); do $(PY) -m mypy "$$part" || exit 1; done
 
 lint-arrows: install

@@ -13,8 +13,10 @@ import pytest
 
 import laila
 from kinds import Place
+from laila.cli import main as laila_command
 from servers.redis import RedisServer
 from servers.s3 import S3Server
+from test_docs import FILE, blocks_of
 from workspace import CORE, DISTRIBUTIONS, ROOT, Distribution, Environment, build, needs, top_level
 
 
@@ -82,9 +84,16 @@ def installed(
 
 
 @pytest.fixture(scope="session")
-def sqlite_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the plugin in ``examples``, with its sdist beside it."""
-    return build(ROOT / "examples" / "laila-pool-sqlite", tmp_path_factory.mktemp("laila-pool-sqlite"))
+def shelf_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the plugin that docs/how-to/write-a-pool.md makes, with its sdist beside it."""
+    folder = tmp_path_factory.mktemp("third-party")
+    assert laila_command(["new-pool", "shelf", "--folder", str(folder)]) == 0
+    for block in blocks_of((ROOT / "docs" / "how-to" / "write-a-pool.md").read_text()):
+        file = FILE.match(block.body)
+        if file is not None:
+            with (folder / file["path"]).open("w" if file["how"] == "file" else "a") as target:
+                target.write(block.body[file.end() :])
+    return build(folder / "laila-pool-shelf", folder / "dist")
 
 
 @pytest.fixture(scope="session")

@@ -86,10 +86,7 @@ def sources(distribution: Distribution) -> list[Path]:
     return sorted((distribution.folder / "src").rglob("*.py"))
 
 
-PLUGINS = [
-    *((sibling.name, sibling.folder / "src", sibling.package) for sibling in SIBLINGS),
-    ("laila-pool-sqlite", ROOT / "examples/laila-pool-sqlite/src", "laila_pool_sqlite"),
-]
+PLUGINS = [(sibling.name, sibling.folder / "src", sibling.package) for sibling in SIBLINGS]
 
 
 @pytest.mark.parametrize(

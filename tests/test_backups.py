@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,8 +16,13 @@ from laila.entry import from_blob
 
 pytestmark = pytest.mark.usefixtures("policy")
 
-PROGRAMS = {"files": ["cp", "-r"], "hdf5": ["cp"]}
-PLACES = {"files": "{}", "hdf5": "{}.h5"}
+BACKUP = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).backup(sqlite3.connect(sys.argv[2]))"
+PROGRAMS = {
+    "files": ["cp", "-r"],
+    "hdf5": ["cp"],
+    "sqlite": [sys.executable, "-c", BACKUP],  # as `sqlite3 FILE ".backup COPY"` does
+}
+PLACES = {"files": "{}", "hdf5": "{}.h5", "sqlite": "{}.db"}
 
 
 @pytest.mark.parametrize("kind", PROGRAMS)

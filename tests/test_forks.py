@@ -132,6 +132,7 @@ KINDS = (
     "redis",
     "private redis",
     "s3",
+    "sqlite",
     "memory, files",
     "memory, s3",
     "redis, s3",

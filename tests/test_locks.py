@@ -119,7 +119,13 @@ WORK = {
 
 
 @pytest.mark.parametrize(
-    "url", ["memory://", "file:{tmp}/f?durable=process", "hdf5:{tmp}/h.h5?durable=process"]
+    "url",
+    [
+        "memory://",
+        "file:{tmp}/f?durable=process",
+        "hdf5:{tmp}/h.h5?durable=process",
+        "sqlite:{tmp}/s.db?durable=process",
+    ],
 )
 def test_a_signal_each_millisecond_that_saves_something(url: str, tmp_path: object) -> None:
     """A handler that memorizes and waits ends or raises, wherever it comes."""
@@ -295,7 +301,13 @@ def test_what_servers_peers_and_processes_hold(
 
 
 @pytest.mark.parametrize(
-    "url", ["memory://", "file:{tmp}/f?durable=process", "hdf5:{tmp}/h.h5?durable=process"]
+    "url",
+    [
+        "memory://",
+        "file:{tmp}/f?durable=process",
+        "hdf5:{tmp}/h.h5?durable=process",
+        "sqlite:{tmp}/s.db?durable=process",
+    ],
 )
 def test_a_handler_that_interrupts_a_first_use(url: str, tmp_path: Path) -> None:
     """What laila imports at first use is half there then; another thread that needs it would wait for it."""

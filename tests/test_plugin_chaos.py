@@ -29,11 +29,11 @@ HOOKS = {
 @pytest.fixture(scope="module")
 def environment(
     wheels: dict[str, Path],
-    sqlite_wheel: Path,
+    shelf_wheel: Path,
     make_environment: Callable[[Sequence[Path | Distribution]], Environment],
 ) -> Environment:
     """The core, threads and a good plugin as wheels; the bad ones as pip would have left them."""
-    made = make_environment([wheels[CORE], wheels["laila-taskforce-threads"], sqlite_wheel])
+    made = make_environment([wheels[CORE], wheels["laila-taskforce-threads"], shelf_wheel])
     site_packages = made.check("import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     for bad in ("chaos", "badhooks"):
         shutil.copytree(ROOT / CORE / "tests" / "plugin_fixtures" / bad, site_packages, dirs_exist_ok=True)
@@ -59,7 +59,7 @@ shown = {"start": time.monotonic() - started}
 import threading
 from laila.plugins import pools
 assert laila.command.submit(threading.get_ident, wait=True) != threading.get_ident()
-laila.memory.extend("sqlite:notes.db", pool_nickname="notes")
+laila.memory.extend("shelf:notes", pool_nickname="notes")
 entries = [laila.constant({"n": n}) for n in range(50)]
 for nickname in (None, "notes"):
     ids = laila.memorize(entries, pool_nickname=nickname).wait(150)
@@ -102,7 +102,7 @@ def test_the_policy_starts_each_is_named_once_and_the_rest_works(environment: En
     assert len(rows) == len(shown["report"])
     assert {rows["pool", name]["status"] for name in BAD} == {"failed", "conflict"}
     assert {rows["hooks", name]["status"] for name in HOOKS} == {"failed"}
-    assert rows["pool", "sqlite"]["status"] == rows["task force", "threads"]["status"] == "loaded"
+    assert rows["pool", "shelf"]["status"] == rows["task force", "threads"]["status"] == "loaded"
 
 
 def test_laila_plugins_names_each_once(environment: Environment) -> None:
@@ -118,6 +118,6 @@ def test_laila_plugins_names_each_once(environment: Environment) -> None:
             assert len(re.findall(rf"^{kind} +{name} .*(?:failed|conflict)$", done.stdout, re.MULTILINE)) == 1
             (line,) = re.findall(rf"^{kind} {name} of .*$", done.stdout, re.MULTILINE)
             assert reason in line
-    assert re.search(r"^pool +sqlite .* 1 +loaded$", done.stdout, re.MULTILINE)
+    assert re.search(r"^pool +shelf .* 1 +loaded$", done.stdout, re.MULTILINE)
     assert re.search(r"^pool +newer .* 99 +failed$", done.stdout, re.MULTILINE)
     assert re.search(r"^task force +threads .* loaded$", done.stdout, re.MULTILINE)

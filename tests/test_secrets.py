@@ -22,6 +22,7 @@ from laila.pool.redis import RedisPool
 from laila.pool.redis.settings import RedisSettings
 from laila.pool.s3 import S3Pool
 from laila.pool.s3.settings import S3Settings
+from laila.pool.sqlite import SQLitePool, SQLiteSettings
 from laila.transform import AesGcm, TransformationSequence
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ KINDS: dict[type[Settings], tuple[Callable[..., Any], dict[str, Any]]] = {
     S3Settings: (S3Pool, {"bucket_name": "b", "access_key_id": "A" * 20, "secret_access_key": "S" * 20}),
     TCPIPSettings: (DefaultTCPIPProtocol, {"peer_secret_key": "p" * 40}),
     HDF5Settings: (HDF5Pool, {}),
+    SQLiteSettings: (SQLitePool, {}),
 }
 OPTIONS = [
     pytest.param(make, {**others, name: value}, name, id=f"{settings.__name__}.{name} {kind}")
@@ -169,7 +171,7 @@ def test_no_traceback_with_local_variables_shows_a_secret(what: str, tmp_path: P
 
 def test_what_was_not_made_can_be_looked_at() -> None:
     """A debugger, and a traceback with local variables, ask what the constructor has left."""
-    for kind in (RedisPool, S3Pool, HDF5Pool, DefaultTCPIPProtocol, laila.Arguments):
+    for kind in (RedisPool, S3Pool, HDF5Pool, SQLitePool, DefaultTCPIPProtocol, laila.Arguments):
         assert repr(object.__new__(kind))
 
 

@@ -1,4 +1,4 @@
-"""A third party's plugin, seen from outside: its wheel beside the core's, and hardly anything else."""
+"""A third party's plugin, the one of the how-to, from outside: its wheel beside that of the core alone."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 @pytest.fixture(scope="module")
 def environment(
     wheels: dict[str, Path],
-    sqlite_wheel: Path,
+    shelf_wheel: Path,
     few_libraries: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Environment:
-    """What `pip install laila-core[testing] laila-pool-sqlite` leaves."""
+    """What `pip install laila-core[testing] laila-pool-shelf` leaves."""
     made = Environment.create(tmp_path_factory.mktemp("third-party"), few_libraries)
     made.install(wheels[CORE])
-    made.install(sqlite_wheel)
+    made.install(shelf_wheel)
     return made
 
 
@@ -40,17 +40,17 @@ print(*sorted({each.name for each in importlib.metadata.distributions() if "lail
 for name in ("numpy", "h5py", "redis", "obstore", "rich", "cryptography", "laila.pool.hdf5"):
     assert importlib.util.find_spec(name) is None, name
 """
-    assert environment.check(code).split() == ["laila-core", "laila-pool-sqlite"]
+    assert environment.check(code).split() == ["laila-core", "laila-pool-shelf"]
 
 
 def test_it_is_listed(environment: Environment) -> None:
     """Before it was imported and, with `--check`, after."""
     before = environment.check(LAILA, "plugins")
     assert re.search(
-        r"^pool +sqlite +sqlite:// +laila-pool-sqlite +0\.1\.0 +- +available$", before, re.MULTILINE
+        r"^pool +shelf +shelf:// +laila-pool-shelf +0\.1\.0 +- +available$", before, re.MULTILINE
     )
     after = environment.check(LAILA, "plugins", "--check")
-    assert re.search(r"^pool +sqlite +sqlite:// +laila-pool-sqlite +0\.1\.0 +1 +loaded$", after, re.MULTILINE)
+    assert re.search(r"^pool +shelf +shelf:// +laila-pool-shelf +0\.1\.0 +1 +loaded$", after, re.MULTILINE)
 
 
 def test_a_url_opens_it(environment: Environment, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_url_opens_it(environment: Environment, tmp_path: Path) -> None:
     write = """
 import sys
 import laila
-laila.memory.extend(f"sqlite://{sys.argv[1]}", pool_nickname="notes")
+laila.memory.extend(f"shelf://{sys.argv[1]}", pool_nickname="notes")
 entries = [laila.constant({"n": n}, nickname=f"note {n}") for n in range(10)]
 laila.memorize(entries, pool_nickname="notes").wait(150)
 import json
@@ -67,41 +67,27 @@ print(json.dumps(laila.environment))
     read = """
 import json, sys
 import laila
-from laila.pool import SQLitePool
-import laila_pool_sqlite
-assert SQLitePool is laila_pool_sqlite.SQLitePool
+from laila.pool import ShelfPool
+import laila_pool_shelf
+assert ShelfPool is laila_pool_shelf.ShelfPool
 policy = laila.DefaultPolicy.from_environment(json.loads(sys.argv[1]))
 laila.activate_policy(policy)
 assert laila.remember(nickname="note 7", pool_nickname="notes").data == {"n": 7}
 """
-    snapshot = environment.check(write, f"{tmp_path}/notes.db")
+    snapshot = environment.check(write, f"{tmp_path}/notes")
     environment.check(read, snapshot)
-    shown = environment.check(LAILA, "show", f"sqlite://{tmp_path}/notes.db")
+    shown = environment.check(LAILA, "show", f"shelf://{tmp_path}/notes")
     assert "note 9" in shown
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.db"]
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 
-def test_its_readme_holds(environment: Environment, sqlite_wheel: Path) -> None:
-    """Its example runs; its table of options and its schema are those of the code."""
-    readme = (_unpacked(sqlite_wheel, environment.folder / "readme") / "README.md").read_text()
-    environment.check(script_of(readme, "README.md"))
-    code = """
-from laila.settings import settings_table
-from laila_pool_sqlite import SQLiteSettings
-from laila_pool_sqlite.database import SCHEMA
-print(settings_table(SQLiteSettings), SCHEMA.partition("PRAGMA")[0], sep="=====")
-"""
-    for part in environment.check(code).split("====="):
-        assert part.strip() in readme
-
-
-def test_its_own_tests_pass(environment: Environment, sqlite_wheel: Path) -> None:
+def test_its_own_tests_pass(environment: Environment, shelf_wheel: Path) -> None:
     """The conformance suite too, as they come in its sdist."""
-    project = _unpacked(sqlite_wheel, environment.folder / "tests")
+    project = _unpacked(shelf_wheel, environment.folder / "tests")
     printed = environment.check(PYTEST, "-q", "-p", "no:cacheprovider", "-rs", str(project))
     passed = re.search(r"^(\d+) passed", printed, re.MULTILINE)
     assert passed is not None, printed
-    assert int(passed[1]) > 80
+    assert int(passed[1]) > 60
     assert "failed" not in printed
 
 

@@ -33,6 +33,7 @@ FIRST_PARTY = (
     FirstParty("laila.pools", "hdf5", "laila-pool-hdf5", "HDF5Pool", ("hdf5",)),
     FirstParty("laila.pools", "redis", "laila-pool-redis", "RedisPool", ("redis", "rediss", "unix")),
     FirstParty("laila.pools", "s3", "laila-pool-s3", "S3Pool", ("s3",)),
+    FirstParty("laila.pools", "sqlite", "laila-pool-sqlite", "SQLitePool", ("sqlite",)),
     FirstParty("laila.taskforces", "inline", CORE, "InlineTaskForce"),
     FirstParty("laila.taskforces", "threads", "laila-taskforce-threads", "PythonThreadPoolTaskForce"),
     FirstParty("laila.taskforces", "processes", "laila-taskforce-processes", "ProcessTaskForce"),
@@ -45,7 +46,6 @@ FORMER = {
     "CloudflarePool": "Cloudflare R2 speaks S3: S3Pool(bucket, endpoint_url='https://<account>.r2.…')",
     "BackblazePool": "Backblaze B2 speaks S3: S3Pool(bucket, endpoint_url='https://s3.<region>.backblazeb2.com')",
     "GCSPool": "Google Cloud Storage speaks S3 with HMAC keys: S3Pool(bucket, endpoint_url=…)",
-    "SQLitePool": "laila's repository has one as an example of a plugin: examples/laila-pool-sqlite",
 }
 """Pools of the older package that are no plugins here: what serves in their place."""
 
@@ -53,7 +53,7 @@ ELSEWHERE = {
     **dict.fromkeys(("gs", "gcs"), "Google Cloud Storage"),
     **dict.fromkeys(("az", "abfs", "abfss", "adl", "azure", "wasb", "wasbs"), "Azure"),
     **dict.fromkeys(("http", "https", "ftp", "sftp", "ssh"), "web and file servers"),
-    **dict.fromkeys(("sqlite", "postgres", "postgresql", "mysql", "mongodb"), "databases"),
+    **dict.fromkeys(("postgres", "postgresql", "mysql", "mongodb"), "databases"),
     **dict.fromkeys(("hdfs", "webhdfs", "hf", "b2", "swift", "oss"), "this store"),
 }
 """URL schemes that people try, and whose they are: told what there is instead."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from laila.contract import Pool
+from laila.pool.sqlite import SQLitePool
 from laila.testing import PoolConformance
-from laila_pool_sqlite import SQLitePool
 
 
 class TestSQLitePool(PoolConformance):

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, Self
+import sqlite3
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from weakref import finalize
 
-from laila.contract import Pool, Settings, directory, option, split_evolution
-from laila.errors import SettingsError
-from laila_pool_sqlite.database import Database
+from laila.contract import (
+    MAX_KEY_BYTES,
+    Pool,
+    Settings,
+    counts_evolution,
+    directory,
+    option,
+    said,
+    shown,
+    shown_url,
+)
+from laila.errors import CorruptEntryError, PoolFormatError, SettingsError
+from laila.pool.sqlite import layout
+from laila.pool.sqlite.database import Database
+from laila.pool.sqlite.reporting import is_damage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from laila.contract import Blob, Transformation
+    from laila.contract import Blob, Transformation, TransformationSequence
 
 __all__ = ["SQLitePool", "SQLiteSettings"]
 
-_INSERT = "INSERT INTO entries (key, stem, evolution, head, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) "
-_CREATE = f"{_INSERT} DO NOTHING"
-_REPLACE = f"{_INSERT} DO UPDATE SET head = excluded.head, body = excluded.body"
-_READ = "SELECT head, body FROM entries WHERE key = ?"
-_READ_HEAD = "SELECT head FROM entries WHERE key = ?"
-_SIZE = "SELECT length(head) + length(body) FROM entries WHERE key = ?"
+_SIZE = "SELECT size FROM entries WHERE key = ?"
 _EXISTS = "SELECT 1 FROM entries WHERE key = ?"
 _KEYS = "SELECT key FROM entries WHERE key > ? ORDER BY key LIMIT 1000"
 _EVOLUTIONS = "SELECT evolution FROM entries WHERE stem = ? ORDER BY evolution"
 _NEWEST = f"{_EVOLUTIONS} DESC LIMIT 1"
+
+T = TypeVar("T")
 
 
 class SQLiteSettings(Settings):
@@ -68,8 +78,7 @@ class SQLitePool(Pool):
     creation = "host"
     batches = "batch"
     listing = "sorted"
-    # SQLite takes 1,000,000,000 bytes a row (https://www.sqlite.org/limits.html), keys and all.
-    max_blob_bytes = 999_998_000
+    max_blob_bytes = layout.MOST_BYTES
 
     settings: SQLiteSettings
 
@@ -78,7 +87,7 @@ class SQLitePool(Pool):
         path: str | os.PathLike[str] | None = None,
         nickname: str | None = None,
         *,
-        transformations: Iterable[str | Transformation] = (),
+        transformations: Iterable[str | Transformation] | TransformationSequence = (),
         write: Literal["through"] | None = None,
         durable: Literal["power", "process"] | None = None,
         lock_timeout: float | None = None,
@@ -94,13 +103,15 @@ class SQLitePool(Pool):
         )
         if not 0 <= settings.lock_timeout <= 1e6:
             raise SettingsError(
-                f"lock_timeout={settings.lock_timeout!r} is no number of seconds from 0 to a million",
+                f"lock_timeout={shown(settings.lock_timeout)} is no number of seconds from 0 to a million",
                 option="lock_timeout",
             )
+        if settings.path is not None and (not settings.path or "\0" in settings.path):
+            raise SettingsError(f"path={shown(settings.path)} is no name of a file", option="path")
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
         self.durability = settings.durable  # this pool's, in place of the class's
         self._database = Database(
-            os.path.abspath(os.path.expanduser(settings.path or _default_path(nickname))),
+            _default_path(nickname) if settings.path is None else os.path.expanduser(settings.path),
             durable=settings.durable == "power",
             timeout=settings.lock_timeout,
             read_only=settings.read_only,
@@ -118,11 +129,12 @@ class SQLitePool(Pool):
         parts = urlsplit(url)
         if parts.scheme != "sqlite" or parts.netloc or parts.fragment:
             raise SettingsError(
-                f"{url!r} is no URL of a SQLite pool: write sqlite:///absolute/path.db or sqlite:relative.db",
+                f"{shown_url(url)} is no URL of a SQLite pool: write sqlite:///absolute/path.db or "
+                "sqlite:relative.db",
                 option="url",
             )
         settings = SQLiteSettings.parse_query(parts.query)
-        if parts.path:
+        if parts.path and not (url.startswith("sqlite://") and parts.path == "/"):
             settings["path"] = unquote(parts.path)
         return cls(**{**settings, **options})  # type: ignore[arg-type]  # checked by SQLiteSettings
 
@@ -141,34 +153,49 @@ class SQLitePool(Pool):
     def _place(self) -> str:
         return os.path.basename(self.path)
 
+    def _facts(self) -> Mapping[str, object]:
+        return {"journal": self._database.journal}
+
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def _rows(self, query: str, keys: Sequence[str]) -> list[tuple[Any, ...] | None]:
-        """The row that each key has, or None; all of the same state of the file."""
+    def _look(self, function: Callable[[sqlite3.Connection, str], T], keys: Sequence[str]) -> list[T]:
+        """Return what ``function`` finds of each key; all of the same state of the file."""
+        results = []
         with self._database.reading() as connection:
-            results = [connection.execute(query, (key,)).fetchall() for key in keys]
-        return [rows[0] if rows else None for rows in results]
+            for key in keys:
+                try:
+                    results.append(function(connection, key))
+                except sqlite3.Error as error:
+                    if not is_damage(error):
+                        raise
+                    raise CorruptEntryError(
+                        f"what is filed under {shown(key)} in {self.path} is damaged: {said(error)}", key=key
+                    ) from error
+        return results
 
-    def _read(self, key: str) -> list[bytes] | None:
-        return self._read_many([key])[0]
+    def _read(self, key: str) -> bytes | Blob | None:
+        return self._look(layout.read, [key])[0]
 
-    def _read_many(self, keys: Sequence[str]) -> list[list[bytes] | None]:
-        return [[part for part in row if part] if row else None for row in self._rows(_READ, keys)]
+    def _read_many(self, keys: Sequence[str]) -> list[bytes | Blob | None]:
+        return self._look(layout.read, keys)
 
     def _read_head(self, key: str) -> bytes | None:
-        return self._read_heads([key])[0]
+        return self._look(layout.read_head, [key])[0]
 
     def _read_heads(self, keys: Sequence[str]) -> list[bytes | None]:
-        return [row[0] if row else None for row in self._rows(_READ_HEAD, keys)]
+        return self._look(layout.read_head, keys)
+
+    def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        return self._look(lambda connection, key: layout.read_ranges(connection, key, ranges), [key])[0]
 
     def _sizes(self, keys: Sequence[str]) -> list[int | None]:
-        return [row[0] if row else None for row in self._rows(_SIZE, keys)]
+        return self._look(_size, keys)
 
     def _exists(self, key: str) -> bool:
-        return self._exist_many([key])[0]
+        return self._look(_is_there, [key])[0]
 
     def _exist_many(self, keys: Sequence[str]) -> list[bool]:
-        return [row is not None for row in self._rows(_EXISTS, keys)]
+        return self._look(_is_there, keys)
 
     def _keys(self) -> Iterator[str]:
         # In pieces: a read transaction that stays open for long lets the write-ahead log grow. In the order
@@ -177,19 +204,36 @@ class SQLitePool(Pool):
         while True:
             with self._database.reading() as connection:
                 keys = [key for (key,) in connection.execute(_KEYS, (last,)).fetchall()]
-            yield from keys
+            for key in keys:
+                if type(key) is not str or key <= last:  # a forged index could lead in a circle
+                    raise self._forged("its index of keys")
+                last = key
+                yield key
             if not keys:
                 return
-            last = keys[-1]
 
     def _evolutions(self, stem: str) -> list[int]:
         with self._database.reading() as connection:
             rows = connection.execute(_EVOLUTIONS, (stem,)).fetchall()
-        return [int(evolution[3:]) for (evolution,) in rows]
+        return [int(self._number(evolution)) for (evolution,) in rows]
 
     def _newest(self, stem: str) -> str | None:
-        (row,) = self._rows(_NEWEST, [stem])
-        return f"{stem}-{row[0][3:]}" if row else None
+        with self._database.reading() as connection:
+            row = connection.execute(_NEWEST, (stem,)).fetchone()
+        return None if row is None else f"{stem}-{self._number(row[0])}"
+
+    def _number(self, evolution: object) -> str:
+        """The number of an evolution, as its row tells."""
+        if type(evolution) is str and len(evolution) <= MAX_KEY_BYTES and counts_evolution(evolution[3:]):
+            return evolution[3:]
+        raise self._forged("its index of evolutions")
+
+    def _forged(self, what: str) -> PoolFormatError:
+        return PoolFormatError(
+            f"{self.path} is damaged: {what} is not what was written; restore it from a backup, or save what "
+            "is left with `sqlite3 FILE .recover`",
+            pool=self.path,
+        )
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -198,52 +242,59 @@ class SQLitePool(Pool):
 
     def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
         with self._database.writing() as connection:
-            connection.executemany(_REPLACE, (_row(key, blob) for key, blob in items))
+            for key, blob in items:
+                layout.remove(connection, key)
+                layout.store(connection, key, blob)
 
     def _create(self, key: str, blob: Blob) -> bool:
         return self._create_many([(key, blob)])[0]
 
     def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
         with self._database.writing() as connection:
-            return [connection.execute(_CREATE, _row(key, blob)).rowcount == 1 for key, blob in items]
+            return [layout.store(connection, key, blob) is not None for key, blob in items]
 
     def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
         keys = {key for key, _ in items}
         with self._database.writing() as connection:
-            free = not any(connection.execute(_EXISTS, (key,)).fetchall() for key in keys)
-            if free and len(keys) == len(items):
-                connection.executemany(_CREATE, (_row(key, blob) for key, blob in items))
-                return True
-            return False
+            if len(keys) < len(items) or any(_is_there(connection, key) for key in keys):
+                return False
+            for key, blob in items:
+                layout.store(connection, key, blob)
+        return True
 
     def _delete(self, key: str) -> bool:
         return self._delete_many([key])[0]
 
     def _delete_many(self, keys: Sequence[str]) -> list[bool]:
         with self._database.writing() as connection:
-            return [
-                connection.execute("DELETE FROM entries WHERE key = ?", (key,)).rowcount == 1 for key in keys
-            ]
+            return [layout.remove(connection, key) for key in keys]
 
     def _empty(self) -> None:
         with self._database.writing() as connection:
-            connection.execute("DELETE FROM entries")
+            layout.remove_all(connection)
+
+    def compact(self) -> int:
+        """Give back the space of deleted and replaced entries. Blocks; others wait, up to ``lock_timeout``.
+
+        SQLite writes the file anew, in one transaction; it needs free space of twice the result.
+
+        Returns:
+            The bytes by which the file shrank.
+        """
+        self._check_open()
+        return self._database.compact()
 
     def _close(self) -> None:
         self._close_database()
 
 
-def _row(key: str, blob: Blob) -> tuple[str, str | None, str | None, object, object]:
-    """The columns of an entry. A blob of one buffer, as an array is, passes without being copied."""
-    split = split_evolution(key)
-    head, *rest = blob.parts
-    return (
-        key,
-        None if split is None else split[0],
-        None if split is None else f"{len(split[1]):03}{split[1]}",
-        head,
-        rest[0] if len(rest) == 1 else b"".join(rest),
-    )
+def _is_there(connection: sqlite3.Connection, key: str) -> bool:
+    return connection.execute(_EXISTS, (key,)).fetchone() is not None
+
+
+def _size(connection: sqlite3.Connection, key: str) -> int | None:
+    row = connection.execute(_SIZE, (key,)).fetchone()
+    return row[0] if row is not None and type(row[0]) is int else None
 
 
 def _default_path(nickname: str | None) -> str:
