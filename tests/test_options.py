@@ -37,7 +37,7 @@ DECISIONS: dict[str, dict[str, str]] = {
     },
     "FilesystemSettings": {"path": PLACE, "durable read_only": FREE},
     "HDF5Settings": {"path": PLACE, "durable lock lock_timeout read_only compact": FREE},
-    "SQLiteSettings": {"path": PLACE, "durable lock_timeout read_only": FREE},
+    "SQLiteSettings": {"path": PLACE, "durable lock_timeout read_only max_bytes": FREE},
     "RedisSettings": {
         "server tls_cert tls_key": CODE,
         "url tls_ca tls_verify": OWN_PLACE,

@@ -38,7 +38,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("profile_name", "region_name", "retries", "secret_access_key", "session_token", "timeout"),
         "virtual_hosted",
     ),
-    "sqlite": ("durable", "lock_timeout", "path", "read_only"),
+    "sqlite": ("durable", "lock_timeout", "max_bytes", "path", "read_only"),
     "tcpip": (
         *("allow_plaintext", "authorities", "certificate", "channel_binding", "connect_timeout", "grants"),
         *("heartbeat", "heartbeat_timeout", "host", "listen", "max_buffered_bytes", "max_calls_per_second"),

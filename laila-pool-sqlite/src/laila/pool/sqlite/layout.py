@@ -116,8 +116,8 @@ def check_tables(connection: sqlite3.Connection, path: str) -> bool:
 # -- writing -------------------------------------------------------------------------------------------------
 
 
-def store(connection: sqlite3.Connection, key: str, blob: Blob) -> int | None:
-    """Add the rows of an entry; return its number, or None if the key is there."""
+def store(connection: sqlite3.Connection, key: str, blob: Blob) -> bool:
+    """Add the rows of an entry, unless the key is there; return whether they were added."""
     split = split_evolution(key)
     head, *rest = blob.parts
     size = len(head) + sum(memoryview(part).nbytes for part in rest)
@@ -137,7 +137,7 @@ def store(connection: sqlite3.Connection, key: str, blob: Blob) -> int | None:
         ),
     )
     if cursor.rowcount != 1:
-        return None
+        return False
     number = cursor.lastrowid or 0
     first, last = _chunks_of(number)
     if not first:
@@ -146,7 +146,7 @@ def store(connection: sqlite3.Connection, key: str, blob: Blob) -> int | None:
         connection.execute(_REMOVE_CHUNKS, (first, last))  # nothing, unless somebody forged the file
         rows = ((first + n, chunk) for n, chunk in enumerate(_cut(rest)))
         connection.executemany("INSERT INTO chunks (id, data) VALUES (?, ?)", rows)
-    return number
+    return True
 
 
 def _cut(parts: Iterable[BytesLike]) -> Iterator[BytesLike]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from weakref import finalize
@@ -14,13 +15,15 @@ from laila.contract import (
     Settings,
     counts_evolution,
     directory,
+    logger,
     option,
     said,
     shown,
     shown_url,
 )
-from laila.errors import CorruptEntryError, PoolFormatError, SettingsError
+from laila.errors import CorruptEntryError, PoolError, PoolFormatError, ReentryError, SettingsError
 from laila.pool.sqlite import layout
+from laila.pool.sqlite.bound import LEAST_BYTES, Bound, largest_blob
 from laila.pool.sqlite.database import Database
 from laila.pool.sqlite.reporting import is_damage
 
@@ -38,6 +41,8 @@ _EVOLUTIONS = "SELECT evolution FROM entries WHERE stem = ? ORDER BY evolution"
 _NEWEST = f"{_EVOLUTIONS} DESC LIMIT 1"
 
 T = TypeVar("T")
+
+_log = logger(__name__)
 
 
 class SQLiteSettings(Settings):
@@ -58,6 +63,11 @@ class SQLiteSettings(Settings):
         printed=True, default=30.0, help="seconds to wait for other threads and processes that write"
     )
     read_only: bool = option(printed=True, default=False, help="never write, and make no file")
+    max_bytes: int | None = option(
+        printed=True,
+        default=None,
+        help="makes it a cache: above this size, what was used least recently goes; unset: nothing goes",
+    )
 
 
 class SQLitePool(Pool):
@@ -92,6 +102,7 @@ class SQLitePool(Pool):
         durable: Literal["power", "process"] | None = None,
         lock_timeout: float | None = None,
         read_only: bool | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         settings = SQLiteSettings.resolve(
             {
@@ -99,12 +110,19 @@ class SQLitePool(Pool):
                 "durable": durable,
                 "lock_timeout": lock_timeout,
                 "read_only": read_only,
+                "max_bytes": max_bytes,
             }
         )
         if not 0 <= settings.lock_timeout <= 1e6:
             raise SettingsError(
                 f"lock_timeout={shown(settings.lock_timeout)} is no number of seconds from 0 to a million",
                 option="lock_timeout",
+            )
+        if settings.max_bytes is not None and settings.max_bytes < LEAST_BYTES:
+            raise SettingsError(
+                f"max_bytes={shown(settings.max_bytes)}: give a number of bytes from {LEAST_BYTES}, such as "
+                "1000000000",
+                option="max_bytes",
             )
         if settings.path is not None and (not settings.path or "\0" in settings.path):
             raise SettingsError(f"path={shown(settings.path)} is no name of a file", option="path")
@@ -116,6 +134,13 @@ class SQLitePool(Pool):
             timeout=settings.lock_timeout,
             read_only=settings.read_only,
         )
+        self.evictions = 0
+        """How many entries this pool has let go of, to keep to ``max_bytes``."""
+        self._warned = False
+        self._bound = None
+        if settings.max_bytes is not None:
+            self._bound = Bound(settings.max_bytes)
+            self.max_blob_bytes = largest_blob(settings.max_bytes)  # type: ignore[misc]  # this pool's, not the class's
         # A pool gives its connections back even if nobody closes it.
         self._close_database = finalize(self, self._database.close)
 
@@ -154,7 +179,8 @@ class SQLitePool(Pool):
         return os.path.basename(self.path)
 
     def _facts(self) -> Mapping[str, object]:
-        return {"journal": self._database.journal}
+        facts: dict[str, object] = {"journal": self._database.journal}
+        return facts if self._bound is None else {**facts, "max_bytes": self._bound.max_bytes}
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -174,10 +200,12 @@ class SQLitePool(Pool):
         return results
 
     def _read(self, key: str) -> bytes | Blob | None:
-        return self._look(layout.read, [key])[0]
+        return self._read_many([key])[0]
 
     def _read_many(self, keys: Sequence[str]) -> list[bytes | Blob | None]:
-        return self._look(layout.read, keys)
+        found = self._look(layout.read, keys)
+        self._note(keys)
+        return found
 
     def _read_head(self, key: str) -> bytes | None:
         return self._look(layout.read_head, [key])[0]
@@ -186,7 +214,9 @@ class SQLitePool(Pool):
         return self._look(layout.read_head, keys)
 
     def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
-        return self._look(lambda connection, key: layout.read_ranges(connection, key, ranges), [key])[0]
+        found = self._look(lambda connection, key: layout.read_ranges(connection, key, ranges), [key])[0]
+        self._note([key])
+        return found
 
     def _sizes(self, keys: Sequence[str]) -> list[int | None]:
         return self._look(_size, keys)
@@ -235,6 +265,40 @@ class SQLitePool(Pool):
             pool=self.path,
         )
 
+    # -- a cache of bounded size -----------------------------------------------------------------------------
+
+    def _note(self, keys: Sequence[str]) -> None:
+        """Note what was read, where that says what goes last."""
+        if self._bound is None or self.settings.read_only or not self._bound.note(keys):
+            return
+        with suppress(PoolError, ReentryError), self._database.writing(timeout=0.0) as connection:
+            self._bound.settle(connection)  # else with the next write
+
+    def _store(self, connection: sqlite3.Connection, key: str, blob: Blob) -> bool:
+        """Add an entry, unless its key is there; return whether it was added."""
+        if self._bound is None:
+            return layout.store(connection, key, blob)
+        if _is_there(connection, key):
+            return False
+        self._bound.settle(connection)
+        gone = self._bound.make_room(connection, blob.nbytes)
+        layout.store(connection, key, blob)
+        self._bound.use(connection, key)
+        if gone:
+            self.evictions += gone
+            self._warn()
+        return True
+
+    def _warn(self) -> None:
+        if self.proxy_to is None and not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s holds at most %s bytes and lets go of entries, the least recently used, which no tier "
+                "behind it has; give it a larger max_bytes, or an origin: laila.tiers(pool, origin)",
+                self.label,
+                self.settings.max_bytes,
+            )
+
     # -- writing ---------------------------------------------------------------------------------------------
 
     def _write(self, key: str, blob: Blob) -> None:
@@ -244,14 +308,14 @@ class SQLitePool(Pool):
         with self._database.writing() as connection:
             for key, blob in items:
                 layout.remove(connection, key)
-                layout.store(connection, key, blob)
+                self._store(connection, key, blob)
 
     def _create(self, key: str, blob: Blob) -> bool:
         return self._create_many([(key, blob)])[0]
 
     def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
         with self._database.writing() as connection:
-            return [layout.store(connection, key, blob) is not None for key, blob in items]
+            return [self._store(connection, key, blob) for key, blob in items]
 
     def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
         keys = {key for key, _ in items}
@@ -259,7 +323,7 @@ class SQLitePool(Pool):
             if len(keys) < len(items) or any(_is_there(connection, key) for key in keys):
                 return False
             for key, blob in items:
-                layout.store(connection, key, blob)
+                self._store(connection, key, blob)
         return True
 
     def _delete(self, key: str) -> bool:
@@ -285,6 +349,9 @@ class SQLitePool(Pool):
         return self._database.compact()
 
     def _close(self) -> None:
+        if self._bound is not None and not self.settings.read_only:
+            with suppress(PoolError, ReentryError), self._database.writing(timeout=0.0) as connection:
+                self._bound.settle(connection)
         self._close_database()
 
 
