@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from laila.contract import Blob, allocate, head_nbytes, shown, split_evolution
+from laila.contract import allocate, head_nbytes, shown, split_evolution
 from laila.errors import CorruptEntryError, PoolFormatError
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from laila.contract import BytesLike
+    from laila.contract import Blob, BytesLike
 
 __all__ = [
     "APPLICATION_ID",
@@ -198,8 +198,8 @@ def remove_all(connection: sqlite3.Connection) -> None:
 # -- reading -------------------------------------------------------------------------------------------------
 
 
-def read(connection: sqlite3.Connection, key: str) -> bytes | Blob | None:
-    """Return all bytes of an entry, or the blob made from them; None if the key is not there."""
+def read(connection: sqlite3.Connection, key: str) -> bytes | memoryview | None:
+    """Return all bytes of an entry, of a large one in memory of its own; None if it is not there."""
     row = connection.execute(_READ, (key,)).fetchone()
     if row is None:
         return None
@@ -222,7 +222,7 @@ def read(connection: sqlite3.Connection, key: str) -> bytes | Blob | None:
         end += len(data)
     if end != size:
         raise _damaged(key, "its last chunks are missing")
-    return Blob.from_bytes(memory, key=key, owned=True)
+    return memory
 
 
 def read_head(connection: sqlite3.Connection, key: str) -> bytes | None:

@@ -11,6 +11,7 @@ from weakref import finalize
 
 from laila.contract import (
     MAX_KEY_BYTES,
+    Blob,
     Pool,
     Settings,
     counts_evolution,
@@ -30,7 +31,7 @@ from laila.pool.sqlite.reporting import is_damage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from laila.contract import Blob, Transformation, TransformationSequence
+    from laila.contract import Transformation, TransformationSequence
 
 __all__ = ["SQLitePool", "SQLiteSettings"]
 
@@ -106,7 +107,7 @@ class SQLitePool(Pool):
     ) -> None:
         settings = SQLiteSettings.resolve(
             {
-                "path": None if path is None else os.fspath(path),
+                "path": os.fspath(path) if isinstance(path, os.PathLike) else path,
                 "durable": durable,
                 "lock_timeout": lock_timeout,
                 "read_only": read_only,
@@ -203,6 +204,12 @@ class SQLitePool(Pool):
         return self._read_many([key])[0]
 
     def _read_many(self, keys: Sequence[str]) -> list[bytes | Blob | None]:
+        return [
+            Blob.from_bytes(found, key=key, owned=True) if isinstance(found, memoryview) else found
+            for key, found in zip(keys, self._read_views(keys), strict=True)
+        ]
+
+    def _read_views(self, keys: Sequence[str]) -> list[bytes | memoryview | None]:
         found = self._look(layout.read, keys)
         self._note(keys)
         return found
