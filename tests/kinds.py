@@ -15,6 +15,7 @@ from laila.pool.files import FilesystemPool
 from laila.pool.hdf5 import HDF5Pool
 from laila.pool.redis import RedisPool
 from laila.pool.s3 import S3Pool
+from laila.pool.sqlite import SQLitePool
 from laila.transform import AesGcm
 
 
@@ -50,7 +51,7 @@ KINDS: dict[str, Callable[[Place, str, dict[str, Any]], laila.Pool]] = {
         **place.request.getfixturevalue("s3_server").options(),
         **options,
     ),
-    "sqlite": lambda place, name, options: laila.pool.SQLitePool(
+    "sqlite": lambda place, name, options: SQLitePool(
         place.folder / f"{name}.db", durable="process", **options
     ),
 }
