@@ -24,7 +24,7 @@ from laila.codec.lookahead import Lookahead
 from laila.codec.plain import ATOMS, pack_object
 from laila.codec.references import MANY, compact_known
 from laila.codec.rows import has_nan, pack_row, reference, referred
-from laila.codec.shortcuts import SHORT, SMALL
+from laila.codec.shortcuts import FEW, SHORT, SMALL
 from laila.codec.walking import Boxed, Cycle, Frame, KeepRows, Known, NotALeaf, is_long
 from laila.errors import LailaError, PayloadCycleError
 from laila.showing import said
@@ -277,11 +277,23 @@ class Encoder(Lookahead):
         else:
             known = self.write_many(row, unique=unique)
         frame.widen(known, unique)
+        frame.left, frame.pickled = len(frame.todo) - 1, len(self.pickled)
         frame.depth = max(frame.depth, *map(self._rows.depths.__getitem__, known.values()), 0)
+
+    def _try_again(self, frame: Frame, known: dict[int, int]) -> None:
+        """Write together what is left of a wide row: it may hold only what was pickled in the meantime."""
+        row, todo = frame.row, frame.todo
+        if not self._leaves:
+            known.update(self.write_many([row[position] for position in reversed(todo)]))
+            todo[:] = [position for position in todo if id(row[position]) not in known]
+            frame.depth = max(frame.depth, *map(self._rows.depths.__getitem__, known.values()), 0)
+        frame.left, frame.pickled = len(todo) // 2, len(self.pickled)
 
     def _next_of_wide(self, frame: Frame, known: dict[int, int]) -> object | None:
         """:meth:`_next` of a wide row, whose fields stay what they are until it is packed."""
         row, todo, memo, pickled, depths = frame.row, frame.todo, self.memo, self.pickled, self._rows.depths
+        if FEW < len(todo) <= frame.left and len(pickled) > frame.pickled:
+            self._try_again(frame, known)
         while todo:
             position = todo[-1]
             field = row[position]

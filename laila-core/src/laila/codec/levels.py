@@ -111,7 +111,11 @@ class _Levels(Comparison):
         if count < _FEW or others != {kind} or not _has_columns(kind):
             if count >= _FEW and all(map(is_, mine, its)):
                 return True
-            return all(a is b or self._same(a, b, kind, plan) for a, b in zip(mine, its, strict=True))
+            several: Any = zip(mine, its, strict=True)
+            if count > _FEW:  # each pair once, however often it comes
+                pairs = zip(map(id, mine), map(id, its), strict=True)
+                several = dict(zip(pairs, several, strict=True)).values()
+            return all(a is b or self._same(a, b, kind, plan) for a, b in several)
         if all(map(is_, mine, its)):
             return True
         mine, its, new = self._unseen(kind, mine, its, counts=plan[2])

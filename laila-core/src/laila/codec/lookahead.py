@@ -21,6 +21,7 @@ __all__ = ["Lookahead"]
 _SHORT_OR_KNOWN = SHORT | {Known}
 _AHEAD = 4000
 _FIRST = 200
+_MORE = 1000
 
 
 class Lookahead(Shortcuts):
@@ -99,7 +100,7 @@ class Lookahead(Shortcuts):
                         count += 1
                 else:
                     count, left = 0, 0
-                if left <= 0 and not count:
+                if left <= 0 and (not count or (count < FEW and left < -_MORE)):
                     self._mixed.add(id(container))
                     self._alive.append(container)
                     return None

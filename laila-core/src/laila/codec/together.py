@@ -95,8 +95,10 @@ class Together(Recorder):
             return {}
         encoder: Any = self
         pickled, active, memo = encoder.pickled, encoder.active, encoder.memo
-        if pickled:
+        if pickled and not pickled.keys().isdisjoint(group):
+            held = self._held([value for number, value in group.items() if number in pickled])
             group = {number: value for number, value in group.items() if number not in pickled}
+            return held | self._write_group(kind, group, level) if group else held
         if not active.keys().isdisjoint(group):
             group = {number: value for number, value in group.items() if number not in active}
         if not group:
@@ -122,6 +124,17 @@ class Together(Recorder):
             raise
         except Exception:  # noqa: BLE001 - the walk meets it again, and knows the place
             return {}
+
+    def _held(self, objects: Iterable[Any]) -> dict[int, int]:
+        """The rows of objects that pickles hold, by their ids."""
+        found = {}
+        for value in objects:
+            index = self.memo.get(id(value))
+            if index is None:
+                index = self.part_row(value)
+            if index is not None:
+                found[id(value)] = index
+        return found
 
     def _merges(self, kind: type, encode: EncodeFunction, group: dict[int, Any]) -> bool:
         """Whether equal values of a ``kind`` are one row."""

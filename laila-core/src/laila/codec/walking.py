@@ -56,7 +56,7 @@ class NotALeaf(Exception):
 class Frame:
     """One object that is being encoded: its row, as far as that is."""
 
-    __slots__ = ("careful", "depth", "known", "numbers", "obj", "position", "row", "todo")
+    __slots__ = ("careful", "depth", "known", "left", "numbers", "obj", "pickled", "position", "row", "todo")
 
     def __init__(self, obj: object, row: Row, position: int) -> None:
         self.obj = obj
@@ -67,6 +67,8 @@ class Frame:
         # Of a wide row: the rows of its fields, by id; and the positions not looked at yet, last first.
         self.known: dict[int, int] | None = None
         self.todo: list[int] = []
+        self.left = 0  # where so many positions are left, those may be tried together again
+        self.pickled = 0  # how many objects pickles held when they were tried last
         self.numbers: list[int] | None = None
         """The ids of the fields of a wide row."""
 
