@@ -11,7 +11,7 @@ PY := .venv/bin/python
 PINNED := $(PY) tools/pinned.py install
 
 .PHONY: help install demo test test-again test-long test-full test-matrix coverage bench dist release changelog fuzz test-field test-lowest \
-  audit pins lint lint-style lint-types lint-arrows lint-names format facade clean moved
+  audit pins lint lint-style lint-types lint-arrows lint-names format facade clean moved docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -116,6 +116,15 @@ fuzz: .venv-fuzz/.installed ## install a fuzzer into .venv-fuzz and feed all tha
 test-field: .venv-field/.installed ## run the tests that need torch and many other libraries; CASES=folder: its scripts too
 	@.venv-field/bin/python -m pytest -m "torch or field" $(ARGS)
 	@$(if $(CASES),.venv-field/bin/python tools/run_scripts.py "$(CASES)")
+
+.venv-docs/.installed: .venv/.installed
+	@echo "making .venv-docs"
+	@$(PY) -m venv --without-pip .venv-docs
+	@$(PINNED) .venv-docs/bin/python --group docs
+	@touch $@
+
+docs: .venv-docs/.installed ## build the documentation as a site into build/docs, without warnings; it is read without a server
+	@.venv-docs/bin/python tools/build_site.py build/docs
 
 # No layer: nothing newer may be found. These versions are not pinned, so their hashes are not checked.
 .venv-lowest/.installed: .venv/.installed

@@ -26,7 +26,7 @@ __all__ = ["GROUPS", "main", "pins", "requirements"]
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
-GROUPS = ("install", "dev", "bench", "field", "fuzz")
+GROUPS = ("install", "dev", "bench", "docs", "field", "fuzz")
 EXTRAS = ("all", "testing")
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 
