@@ -1,9 +1,9 @@
-"""Build the documentation as a site: the pages of docs/, the README, and a reference made from the docstrings.
+"""Build the documentation as a site: the pages of docs/, the README, and a reference made of the docstrings.
 
 usage: python tools/build_site.py FOLDER
 
-The order of the pages is that of docs/index.md, so a page that the index lacks fails the build. What a page links
-to outside docs/ becomes a page, too. ``llms.txt`` lists all pages for programs that read.
+The order of the pages is that of docs/index.md, so a page that the index lacks fails the build. What a page
+links to outside docs/ becomes a page, too. ``llms.txt`` lists all pages for programs that read.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ PACKAGES = [
     "laila.pool.hdf5",
     "laila.pool.redis",
     "laila.pool.s3",
+    "laila.pool.sqlite",
     "laila.taskforce.threads",
     "laila.taskforce.processes",
     "laila.taskforce.dask",
@@ -53,7 +54,7 @@ def staged_name(file: Path) -> str:
 
 
 def stage(folder: Path) -> list[str]:
-    """Write all pages to the folder, with links that are right there. Return the names of those outside docs/."""
+    """Write all pages to the folder, with links that are right there. Return the names of those outside."""
     pending = [*DOCS.rglob("*.md"), ROOT / "README.md"]
     done: set[Path] = set()
     others = []
