@@ -19,11 +19,12 @@ import atheris
 with atheris.instrument_imports(include=["laila"]):
     from laila.blob import Blob
     from laila.comm.tcpip.codec import error_of, split
+    from laila.comm.tcpip.events import Answered, Called, Unread
     from laila.comm.tcpip.handshake import ClientHandshake, Refused, ServerHandshake
     from laila.comm.tcpip.identity import Identity
     from laila.comm.tcpip.limits import CHUNK_BYTES, Limits, Offer
     from laila.comm.tcpip.messages import BadMessage, chunk_header
-    from laila.comm.tcpip.session import Answered, Called, Session, Unread
+    from laila.comm.tcpip.session import Session
     from laila.contract.wire import unpack, unpack_call
     from laila.errors import LailaError, PeerError
     from laila.peering.answers import forgotten, opened_all, stored

@@ -17,11 +17,12 @@ from websockets.frames import Frame, Opcode
 import laila
 from laila.codec import encode
 from laila.comm.tcpip import messages
+from laila.comm.tcpip.events import Called, Unread
 from laila.comm.tcpip.guard import place_of
 from laila.comm.tcpip.limits import Limits, Offer
 from laila.comm.tcpip.messages import SMALL_TEXT, BadMessage
 from laila.comm.tcpip.once import Once
-from laila.comm.tcpip.session import Called, Session, Unread
+from laila.comm.tcpip.session import Session
 from servers.peers import SECRET, Node
 from servers.plain import CHUNK, Plain
 

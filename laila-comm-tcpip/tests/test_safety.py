@@ -27,7 +27,8 @@ from laila.comm.tcpip.identity import Identity, _identities, identity_of
 from laila.comm.tcpip.limits import Limits, Offer
 from laila.comm.tcpip.messages import BadMessage
 from laila.comm.tcpip.once import Once
-from laila.comm.tcpip.session import Session, TooLong
+from laila.comm.tcpip.outgoing import TooLong
+from laila.comm.tcpip.session import Session
 from laila.contract import Request
 from laila.errors import (
     CorruptEntryError,

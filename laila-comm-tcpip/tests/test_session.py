@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laila.comm.tcpip import room as room_module
+from laila.comm.tcpip.events import Answered, Called, Cancelled, Unread
 from laila.comm.tcpip.limits import CHUNK_BYTES, HEADER_BYTES, Limits, Offer
 from laila.comm.tcpip.messages import BLOBS, JSON, BadMessage, chunk_header
 from laila.comm.tcpip.room import Room
-from laila.comm.tcpip.session import Answered, Called, Cancelled, Session, Unread
+from laila.comm.tcpip.session import Session
 from laila.comm.tcpip.settings import TCPIPSettings
 
 

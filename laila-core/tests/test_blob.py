@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from laila.blob.blob import MAGIC, Blob, unpack_checked
 from laila.blob.buffer import Buffer, byte_view
-from laila.blob.head import read_plain
+from laila.blob.parsing import read_plain
 from laila.codec import decode, encode
 from laila.errors import CorruptEntryError
 from laila.testing.payloads import assert_same, payloads

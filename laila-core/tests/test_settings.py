@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from laila.arguments import args
-from laila.central.router import open_pool
+from laila.central.naming import open_pool
 from laila.errors import LailaError, SettingsError
 from laila.provenance import options_from_data
 from laila.settings import Settings, describe, option, settings_table

@@ -9,14 +9,14 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import CodeType
     from typing import Any, NoReturn, ParamSpec, TypeVar
 
     P = ParamSpec("P")
     T = TypeVar("T")
 
-__all__ = ["call", "check_assigned", "helpful", "no_attribute", "no_name"]
+__all__ = ["call", "check_assigned", "helpful", "no_attribute", "no_name", "unknown_option"]
 
 _MEANT = {
     "pool": ("pool_nickname",),
@@ -48,6 +48,18 @@ _VERBS = {
     **dict.fromkeys(("var",), "variable"),
 }
 """Names that people look for in ``laila``, and their names here."""
+
+_RENAMED_OPTIONS = {
+    **dict.fromkeys(("file_path", "filename", "file", "folder", "directory", "root"), "path"),
+    "image_dir": "path",
+    "num_workers": "workers",
+    "max_workers": "workers",
+    "redis_password": "password",
+    "max_pool_connections": "concurrency",
+    "pool": "pool_nickname",
+    "name": "nickname",
+}
+"""Options of the older package, and of others that people know, with their names here."""
 
 _VARIADIC, _KEYWORDS = 0x04, 0x08  # flags of a code object: *args, **kwargs
 _OWN = ("self", "cls")
@@ -164,3 +176,26 @@ def _refuse(what: str, option: str, known: Sequence[str], listed: Sequence[str],
     close = close or get_close_matches(option, options, n=1)
     meant = f"; did you mean {close[0]}=?" if close else f"; {tip}." if tip else "."
     raise UnknownOptionError(f"{what}{meant} Options are: {', '.join(listed)}", option=option) from None
+
+
+def unknown_option(owner: str, name: object, options: Iterable[str]) -> UnknownOptionError:
+    """Build the error for an option that ``owner`` does not have.
+
+    Args:
+        owner: Who was given the option, such as the name of a class.
+        name: The option that is not known.
+        options: The options that there are.
+
+    Returns:
+        The error, which names the nearest option and lists all of them.
+    """
+    from difflib import get_close_matches
+
+    known = list(options)
+    renamed = _RENAMED_OPTIONS.get(str(name))
+    close = [renamed] if renamed in known else get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {shown(close[0])}?" if close else ""
+    listed = ", ".join(known) or "none"
+    return UnknownOptionError(
+        f"{owner} has no option {shown(name)}{hint} (options: {listed})", option=str(name)
+    )

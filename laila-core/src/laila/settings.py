@@ -38,15 +38,16 @@ from typing import (
 
 import attrs
 
+from laila.calling import unknown_option
 from laila.conversion import Mismatch, check_value, parse_text, plain, type_name
-from laila.errors import SettingsError, UnknownOptionError
+from laila.errors import SettingsError
 from laila.provenance import Data, current_data
 from laila.showing import said, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["OptionRow", "Settings", "describe", "option", "settings_table", "unknown_option"]
+__all__ = ["OptionRow", "Settings", "describe", "option", "settings_table"]
 
 
 def option(
@@ -445,42 +446,6 @@ def _source(field: attrs.Attribute[Any]) -> str:
 
 def _refuse_unknown(cls: type[Settings], name: str, fields: Mapping[str, object]) -> NoReturn:
     raise unknown_option(_title(cls), name, fields)
-
-
-_RENAMED = {
-    **dict.fromkeys(("file_path", "filename", "file", "folder", "directory", "root"), "path"),
-    "image_dir": "path",
-    "num_workers": "workers",
-    "max_workers": "workers",
-    "redis_password": "password",
-    "max_pool_connections": "concurrency",
-    "pool": "pool_nickname",
-    "name": "nickname",
-}
-"""Options of the older package, and of others that people know, with their names here."""
-
-
-def unknown_option(owner: str, name: object, options: Iterable[str]) -> UnknownOptionError:
-    """Build the error for an option that ``owner`` does not have.
-
-    Args:
-        owner: Who was given the option, such as the name of a class.
-        name: The option that is not known.
-        options: The options that there are.
-
-    Returns:
-        The error, which names the nearest option and lists all of them.
-    """
-    from difflib import get_close_matches
-
-    known = list(options)
-    renamed = _RENAMED.get(str(name))
-    close = [renamed] if renamed in known else get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {shown(close[0])}?" if close else ""
-    listed = ", ".join(known) or "none"
-    return UnknownOptionError(
-        f"{owner} has no option {shown(name)}{hint} (options: {listed})", option=str(name)
-    )
 
 
 def _title(cls: type[Settings]) -> str:

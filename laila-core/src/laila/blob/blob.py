@@ -11,10 +11,8 @@ This module knows the form, not the meaning: what a tree says is the business of
 
 from __future__ import annotations
 
-import msgpack
-from xxhash import xxh3_128, xxh3_128_digest
-
 from laila.blob.buffer import Buffer, byte_view
+from laila.blob.buffers import content_digest, cut, is_same_buffer, pack_table, table_of, without_padding
 from laila.blob.head import (
     CHECKSUM,
     FIXED,
@@ -27,12 +25,10 @@ from laila.blob.head import (
     corrupt,
     gap,
     head_checksum,
-    head_nbytes,
     metadata_of,
-    parse_head,
-    read_plain,
     unpack_checked,
 )
+from laila.blob.parsing import head_nbytes, parse_head, read_plain
 from laila.blob.pieces import DIGEST_BYTES, PIECE, count_of
 
 TYPE_CHECKING = False
@@ -42,34 +38,16 @@ if TYPE_CHECKING:
 
     from laila.blob.head import Meta
 
-BytesLike = bytes | bytearray | memoryview
+__all__ = ["FORMAT_VERSION", "MAGIC", "Blob", "BlobHead", "BytesLike", "metadata_of", "unpack_checked"]
 
-__all__ = [
-    "FORMAT_VERSION",
-    "MAGIC",
-    "Blob",
-    "BlobHead",
-    "BytesLike",
-    "cut",
-    "metadata_of",
-    "unpack_checked",
-]
+
+BytesLike = bytes | bytearray | memoryview
 
 _NO_HASH = bytes(DIGEST_BYTES)
 SHORT_BYTES = 64 * 1024
 """Up to this size a blob of the most common kind is read in one go: copying it costs less than views."""
 # From this size on a buffer does not stay in the processor's cache between being verified and being copied.
 _LARGE = PIECE
-_COMPARED = 256 * 1024
-
-
-def _pack(value: object) -> bytes:
-    packed: bytes
-    try:
-        packed = msgpack.packb(value)
-    except UnicodeEncodeError:
-        packed = msgpack.packb(value, unicode_errors="surrogatepass")
-    return packed
 
 
 class Blob:
@@ -143,7 +121,7 @@ class Blob:
         encrypts. It tells contents apart, it does not resist somebody who makes two contents collide.
         """
         if self._digest is None:
-            self._digest = _content_digest(self.tree, _table(self.buffers))
+            self._digest = content_digest(self.tree, table_of(self.buffers))
         return self._digest
 
     def has_content_of(self, other: Blob) -> bool:
@@ -160,7 +138,7 @@ class Blob:
         return (
             self.tree == other.tree
             and len(self.buffers) == len(other.buffers)
-            and all(map(_is_same_buffer, self.buffers, other.buffers))
+            and all(map(is_same_buffer, self.buffers, other.buffers))
         )
 
     def _header(self, digest: bytes, table: list[list[object]], pieces: list[bytes]) -> bytes:
@@ -179,7 +157,7 @@ class Blob:
             header["sig"] = self.signature
         if self.notes:
             header.update(self.notes)
-        return _pack(header)
+        return pack_table(header)
 
     def _sizes(self, header_bytes: int) -> tuple[int, int]:
         """The bytes of padding after the tree, and of the whole blob."""
@@ -215,7 +193,7 @@ class Blob:
         """
         tree = self.tree
         pieces = [b.pieces for b in self.buffers if b.data.nbytes > PIECE] if self.buffers else []
-        header = self._header(self.digest, _table(self.buffers), pieces)
+        header = self._header(self.digest, table_of(self.buffers), pieces)
         padding, total = self._sizes(len(header))
         fixed = FIXED.pack(MAGIC, FORMAT_VERSION, 0, len(header), len(tree), total)
         rest = b"".join((header, tree, ZEROS[:padding])) if padding else header + tree
@@ -271,7 +249,7 @@ class Blob:
         described: list[object] = [key_id, self.key, self.nickname, self._meta, table]
         if self.notes:
             described.append(dict(self.notes))
-        header = _pack(described)
+        header = pack_table(described)
         parts: list[memoryview | bytes] = []
         covered: list[memoryview | bytes] = [header, self.tree, *(b.data for b in self.buffers)]
         for part in covered:
@@ -374,7 +352,7 @@ class Blob:
                     if owned and isinstance(part, memoryview) and not part.readonly:
                         buffer.owned = part
                 return blob
-            pieces = _without_padding(head, views[1:])
+            pieces = without_padding(head, views[1:])
             if pieces is not None:
                 return cls._assemble(head, views[0], pieces, key, verify, deferred)
         return cls.from_bytes(b"".join(views), key=key, verify=verify)
@@ -417,7 +395,7 @@ class Blob:
         start, stop = head.tree_span
         tree = bytes(view[start:stop])
         if verify and not head.transformations:
-            if _content_digest(tree, _table(buffers) if buffers else []) != head.digest:
+            if content_digest(tree, table_of(buffers) if buffers else []) != head.digest:
                 raise corrupt(key or head.key, "its content does not match its digest")
         return cls(
             head.key,
@@ -430,61 +408,3 @@ class Blob:
             head.digest,
             head.notes or None,
         )
-
-
-def cut(parts: Sequence[BytesLike], ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """The bytes of some ranges of what ``parts`` are together; see :meth:`Blob.ranges`."""
-    views = [memoryview(part).cast("B") for part in parts]
-    found = []
-    for start, stop in ranges:
-        pieces, at = [], 0
-        for view in views:
-            if at < stop and start < at + view.nbytes:
-                pieces.append(view[max(start - at, 0) : stop - at])
-            at += view.nbytes
-        found.append(b"".join(pieces))
-    return found
-
-
-def _is_same_buffer(one: Buffer, other: Buffer) -> bool:
-    described = one.dtype == other.dtype and tuple(one.shape) == tuple(other.shape)
-    if not described or one.order != other.order or one.nbytes != other.nbytes:
-        return False
-    if one.data is other.data or not one.nbytes:
-        return True
-    # A memoryview compares item by item; copies of what fits a processor's cache take a twentieth of that.
-    return all(
-        bytes(one.data[i : i + _COMPARED]) == bytes(other.data[i : i + _COMPARED])
-        for i in range(0, one.nbytes, _COMPARED)
-    )
-
-
-def _table(buffers: Sequence[Buffer]) -> list[list[object]]:
-    return [[b.data.nbytes, b.dtype, b.shape, b.order, b.checksum] for b in buffers]
-
-
-def _content_digest(tree: bytes, table: list[list[object]]) -> bytes:
-    if not table:
-        return xxh3_128_digest(b"\x90" + tree)
-    state = xxh3_128(_pack(table))
-    state.update(tree)
-    return state.digest()
-
-
-def _without_padding(head: BlobHead, views: list[memoryview]) -> list[memoryview] | None:
-    """Pick the buffers out of ``blob.parts[1:]``, or None where the views are another split."""
-    pieces = []
-    rest = iter(views)
-    offset = head.head_nbytes
-    for nbytes, *_ in head.table:
-        padding = gap(offset)
-        if padding:
-            view = next(rest, None)
-            if view is None or view.nbytes != padding or view.tobytes().strip(b"\0"):
-                return None
-        view = next(rest, None)
-        if view is None or view.nbytes != nbytes:
-            return None
-        pieces.append(view)
-        offset += padding + nbytes
-    return pieces if next(rest, None) is None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laila.entry import Entry
-from laila.entry.entry import check_evolution
+from laila.entry.construction import check_evolution
 from laila.errors import IdentityConflictError, IdentityError, InvalidArgumentError, SettingsError
 from laila.futures.base import FutureBase
 from laila.identity import are_constants, last_scope, make_global_id, nickname_uuid, parse_global_id

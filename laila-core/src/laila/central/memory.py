@@ -25,8 +25,9 @@ from laila.central.ids import (
 from laila.central.interface import MemoryVerbs
 from laila.central.known import known_in
 from laila.central.marking import EntryPlan, came_from, mark, store_entries
+from laila.central.naming import open_pool
 from laila.central.pending import MAX_PENDING_BYTES
-from laila.central.router import DefaultPoolRouter, open_pool
+from laila.central.router import DefaultPoolRouter
 from laila.central.running import Runner
 from laila.central.writing import ON_CONFLICT
 from laila.component.component import Component

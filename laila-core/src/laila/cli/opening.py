@@ -77,7 +77,7 @@ def open_to_look(url: str) -> Pool:
     """Open the pool, read-only if its class can: looking must not make a file or hold a lock."""
     from inspect import signature
 
-    from laila.central.router import open_pool
+    from laila.central.naming import open_pool
     from laila.plugins import pools
     from laila.provenance import options_from_data
 
@@ -94,7 +94,7 @@ def open_to_look(url: str) -> Pool:
 
 def open_to_change(url: str) -> Pool:
     """Open the pool to write to it. Somebody else may have sent the URL: it cannot set every option."""
-    from laila.central.router import open_pool
+    from laila.central.naming import open_pool
     from laila.provenance import options_from_data
 
     with options_from_data({}):

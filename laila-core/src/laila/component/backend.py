@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from laila.blob.blob import SHORT_BYTES, Blob, BlobHead, cut
-from laila.blob.head import read_plain
+from laila.blob.blob import SHORT_BYTES, Blob, BlobHead
+from laila.blob.buffers import cut
+from laila.blob.parsing import read_plain
 from laila.component.authored import answer, keys_of, numbers_of
 from laila.errors import ContractError, CorruptEntryError
 from laila.keys import split_evolution

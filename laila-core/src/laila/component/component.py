@@ -44,7 +44,7 @@ def _check_options(cls: type, given: Iterable[str]) -> None:
     names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
     for name in given:
         if name not in names:
-            from laila.settings import unknown_option
+            from laila.calling import unknown_option
 
             raise unknown_option(cls.__name__, name, [name for name in names if name[:1] != "_"])
 

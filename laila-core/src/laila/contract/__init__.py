@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from laila.blob.allocation import allocate, memory_limit
     from laila.blob.blob import Blob, BlobHead, BytesLike
     from laila.blob.buffer import Buffer
-    from laila.blob.head import head_nbytes
+    from laila.blob.parsing import head_nbytes
     from laila.codec.dynamic import reduce_class
     from laila.component.component import Component
     from laila.contract import locks, wire
@@ -141,7 +141,7 @@ _HOMES = {
     "directory": "laila.directories",
     "empty_frames": "laila.tracebacks",
     "given_secrets": "laila.tracebacks",
-    "head_nbytes": "laila.blob.head",
+    "head_nbytes": "laila.blob.parsing",
     "hookimpl": "laila.contract.hookspecs",
     "is_policy_id": "laila.contract.protocol",
     "lazily": "laila.lazy",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from laila.entry.entry import Entry, EntryState
+from laila.entry.construction import EntryState
+from laila.entry.entry import Entry
 from laila.entry.manifest import Manifest
 from laila.entry.stored import as_blob, from_blob, to_blob
 

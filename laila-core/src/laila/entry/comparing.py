@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from laila.codec import encode
-from laila.entry.entry import EntryState
+from laila.entry.construction import EntryState
 from laila.entry.leaves import leaf_of
 from laila.entry.paths import places_of
 

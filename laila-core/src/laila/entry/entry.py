@@ -7,26 +7,25 @@ up, and every evolution has a global id, and so a place in a pool, of its own.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from enum import Enum
 from time import time
 
 from laila.calling import helpful, no_attribute
+from laila.entry.construction import (
+    EntryState,
+    check_constitution,
+    check_evolution,
+    check_state,
+    checked_metadata,
+    identity_of,
+)
 from laila.entry.content import check_by, content_of
 from laila.errors import (
     IdentityConflictError,
     IdentityError,
     ImmutableEntryError,
     InvalidArgumentError,
-    NotSupportedError,
 )
-from laila.identity import (
-    Identifiable,
-    check_uuid,
-    make_global_id,
-    new_uuid,
-    nickname_uuid,
-    parse_global_id,
-)
+from laila.identity import Identifiable, make_global_id, new_uuid, nickname_uuid, parse_global_id
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -38,56 +37,7 @@ if TYPE_CHECKING:
     from laila.entry.content import Content
     from laila.transform import Transformation, TransformationSequence
 
-__all__ = ["Entry", "EntryState"]
-
-
-class EntryState(Enum):
-    """Where an entry is in its life."""
-
-    STAGED = "staged"
-    """Built without checks (:meth:`Entry.contingent`)."""
-    READY = "ready"
-    """Created, evolved or recovered, and not on its way to a pool."""
-    POOLING = "pooling"
-    """On its way to a pool."""
-    POOLED = "pooled"
-    """Stored as it is."""
-    STALE = "stale"
-    """Marked as out of date by its user."""
-
-
-def _identity(
-    scope: str, *, uuid: str | None, nickname: str | None, global_id: str | None
-) -> tuple[tuple[str, ...], str, int | None]:
-    """Resolve identity arguments, at most one of them, to scopes, uuid and evolution."""
-    arguments = [
-        f"{name}={shown(value)}"
-        for name, value in (("uuid", uuid), ("nickname", nickname), ("global_id", global_id))
-        if value is not None
-    ]
-    if len(arguments) > 1:
-        raise IdentityConflictError(f"{' and '.join(arguments)} exclude each other: give one of them")
-    if nickname is not None:
-        return (scope,), nickname_uuid(nickname), None
-    if uuid is not None:
-        return (scope,), check_uuid(uuid), None
-    if global_id is not None:
-        parsed = parse_global_id(global_id)
-        if parsed.scopes[-1] != scope:
-            raise IdentityError(
-                f"{shown(global_id)} is the id of a {parsed.scopes[-1]}, not of a {scope}", value=global_id
-            )
-        return parsed
-    return (scope,), new_uuid(), None
-
-
-def check_evolution(evolution: int | None) -> int | None:
-    """Return ``evolution`` where it is None or a whole number from 0 to 10**18 - 1; else raise."""
-    if evolution is None or (type(evolution) is int and 0 <= evolution < 10**18):
-        return evolution
-    raise IdentityError(
-        f"an evolution is a whole number from 0 to 10**18 - 1, not {shown(evolution)}", value=evolution
-    )
+__all__ = ["Entry"]
 
 
 _NOT_IN_DICT = frozenset(("_local_lock", "_payload", "_state"))
@@ -151,7 +101,7 @@ class Entry(Identifiable):
         ):
             self._content = content_of(self._payload)
             uuid = self._content.uuid
-        found_scopes, found_uuid, found_evolution = _identity(
+        found_scopes, found_uuid, found_evolution = identity_of(
             self._scope, uuid=uuid, nickname=nickname, global_id=global_id
         )
         if evolution is not None and found_evolution is not None and evolution != found_evolution:
@@ -160,10 +110,10 @@ class Entry(Identifiable):
         self._uuid = found_uuid
         self._evolution = found_evolution if evolution is None else check_evolution(evolution)
         self._nickname = nickname
-        self._state = EntryState.READY if state is None else _check_state(state)
+        self._state = EntryState.READY if state is None else check_state(state)
         self._created = time()
         self._stored = None
-        self._user_metadata = _check_metadata(metadata)
+        self._user_metadata = checked_metadata(metadata)
 
     @classmethod
     def _check_scopes(cls, scopes: Iterable[str], global_id: str | None) -> tuple[str, ...]:
@@ -233,7 +183,7 @@ class Entry(Identifiable):
             self._scopes = (cls._scope,)
             self._uuid = new_uuid()
         else:
-            self._scopes, self._uuid, evolution = _identity(
+            self._scopes, self._uuid, evolution = identity_of(
                 cls._scope, uuid=uuid, nickname=nickname, global_id=global_id
             )
             if evolution is not None:
@@ -246,7 +196,7 @@ class Entry(Identifiable):
         self._state = EntryState.READY
         self._created = time()
         self._stored = None
-        self._user_metadata = _check_metadata(metadata)
+        self._user_metadata = checked_metadata(metadata)
         return self
 
     @classmethod
@@ -282,7 +232,7 @@ class Entry(Identifiable):
             IdentityError: a name is malformed (a ``ValueError``).
             NotImplementedError: a constitution was given; together with data, ``RuntimeError``.
         """
-        _check_constitution(constitution, data)
+        check_constitution(constitution, data)
         self = cls(
             data=data,
             uuid=uuid,
@@ -366,7 +316,7 @@ class Entry(Identifiable):
 
     @state.setter
     def state(self, state: EntryState) -> None:
-        self._state = _check_state(state)
+        self._state = check_state(state)
 
     @property
     def metadata(self) -> Mapping[str, object]:
@@ -441,7 +391,7 @@ class Entry(Identifiable):
                 f"{self.global_id} is a constant and cannot evolve; make a variable(…) of it",
                 key=self.global_id,
             )
-        _check_constitution(constitution, data)
+        check_constitution(constitution, data)
         self.user_metadata()  # kept from evolution to evolution
         self._payload = data
         self._evolution += 1
@@ -530,30 +480,3 @@ class Entry(Identifiable):
 # While a task is packed: gives what is pickled in place of an entry, or None for the entry itself.
 _stand_in: ContextVar[Callable[[Entry], tuple[Any, ...] | None] | None]
 _stand_in = ContextVar("laila_entry_stand_in", default=None)
-
-
-def _check_metadata(metadata: object) -> dict[str, object] | None:
-    if metadata is None:
-        return None
-    if not hasattr(metadata, "keys"):
-        raise InvalidArgumentError(
-            f"metadata= is a dict from names to plain values, not a {type(metadata).__name__}"
-        )
-    fields: dict[str, object] = dict(metadata)  # type: ignore[call-overload]  # as good as a mapping
-    return fields
-
-
-def _check_state(state: object) -> EntryState:
-    if not isinstance(state, EntryState):
-        raise InvalidArgumentError(f"a state is an EntryState such as EntryState.READY, not {shown(state)}")
-    return state
-
-
-def _check_constitution(constitution: object, data: object) -> None:
-    if constitution is None:
-        return
-    if data is not None:
-        raise IdentityConflictError(
-            "constitution= and data= exclude each other: a constitution computes the data"
-        )
-    raise NotSupportedError("constitutions are not supported yet: compute the payload and pass it as data=")

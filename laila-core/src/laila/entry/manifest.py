@@ -8,7 +8,7 @@ that a stored manifest never refers to what was not written.
 from __future__ import annotations
 
 from laila.entry.comparing import compare, rows_of_pending
-from laila.entry.entry import EntryState
+from laila.entry.construction import EntryState
 from laila.entry.manifest_tree import ManifestTree
 from laila.entry.outline import Outline, html_of, lines_of
 from laila.entry.paths import places_of

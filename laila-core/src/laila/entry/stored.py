@@ -7,8 +7,9 @@ from types import MappingProxyType
 from laila.blob.blob import MAGIC, Blob, metadata_of
 from laila.blob.buffer import Buffer
 from laila.codec import decode, encode
+from laila.entry.construction import EntryState
 from laila.entry.content import Content, check_unchanged, digest_now
-from laila.entry.entry import Entry, EntryState
+from laila.entry.entry import Entry
 from laila.entry.leaves import leaf_of
 from laila.entry.manifest import Manifest
 from laila.errors import CorruptEntryError, EntryDictError, EntryTypeError, InvalidArgumentError

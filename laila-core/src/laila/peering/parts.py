@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laila.blob.head import parse_head
+from laila.blob.parsing import parse_head
 from laila.blob.pieces import covering
 from laila.errors import EntryNotFoundError, InvalidArgumentError
 from laila.peering.answers import is_meant, not_meant, wrong

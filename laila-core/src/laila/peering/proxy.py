@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from laila.central.ids import as_key
 from laila.central.interface import PolicyVerbs
-from laila.central.router import subset_names
+from laila.central.naming import subset_names
 from laila.contract.protocol import Request
 from laila.errors import NotSupportedError, PeerError
 from laila.futures.remote import RemoteFuture
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, NoReturn
 
-    from laila.central.router import PoolSubset
+    from laila.central.naming import PoolSubset
     from laila.contract.pool import Pool
     from laila.contract.protocol import Protocol
     from laila.entry import Entry

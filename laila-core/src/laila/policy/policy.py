@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, ClassVar, Self
 
-    from laila.central.router import PoolSubset
+    from laila.central.naming import PoolSubset
     from laila.contract.pool import Pool
     from laila.contract.taskforce import TaskForce
     from laila.entry import Entry

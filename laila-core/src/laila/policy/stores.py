@@ -9,7 +9,7 @@ from laila.active import get_active_policy
 from laila.calling import helpful
 from laila.central.again import current_folder
 from laila.central.memory import DefaultCentralMemory
-from laila.central.router import open_pool
+from laila.central.naming import open_pool
 from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError
 from laila.showing import shown
 from laila.tracebacks import given_secrets

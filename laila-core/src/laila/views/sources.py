@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from laila.blob.blob import Blob
-from laila.blob.head import PREFIX_BYTES, corrupt, head_nbytes, parse_head
+from laila.blob.head import PREFIX_BYTES, corrupt
+from laila.blob.parsing import head_nbytes, parse_head
 from laila.errors import CorruptEntryError, EntryNotFoundError, LailaError
 from laila.showing import shown
 from laila.views.memory import HeldBuffers, MappedBuffers, PartialBuffers, ReadBuffers

@@ -7,9 +7,10 @@ from collections import deque
 from laila.comm.tcpip.codec import Packed, pack_failure, pack_value, split
 from laila.comm.tcpip.deadlines import Deadlines
 from laila.comm.tcpip.messages import Code, dump
-from laila.comm.tcpip.session import TooLong
-from laila.contract import Blob, Future, GroupFuture, Request, logger, said, wire
-from laila.errors import InvalidArgumentError, LailaError, PeerError, PeerRefusedError
+from laila.comm.tcpip.outgoing import TooLong
+from laila.comm.tcpip.params import SMALL, BadParamsError, failure, first_text, is_flat, weight
+from laila.contract import Future, GroupFuture, Request, logger, said, wire
+from laila.errors import LailaError, PeerError, PeerRefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,17 +18,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from laila.comm.tcpip.background import Background
+    from laila.comm.tcpip.events import Called
     from laila.comm.tcpip.messages import Message
     from laila.comm.tcpip.once import Once
-    from laila.comm.tcpip.session import Called, Data, Session
+    from laila.comm.tcpip.session import Data, Session
     from laila.contract import Node, Role
 
     Outcome = Future[Any] | GroupFuture[Any]
 
 __all__ = ["Server"]
 
-_SMALL = 64 * 1024
-_SMALL_NUMBER = 16  # of blobs, or of items at the top level, in calls that are read on the loop
 _MOST_AT_WORK = 64  # workers that one connection may use at a time, so that the others find some, too
 _NOTHING = memoryview(b"")
 
@@ -95,7 +95,7 @@ class Server:
 
     def _check(self, message: Message) -> None:
         assert message.method is not None
-        request = Request(message.method.split("."), _first_text(message.params), role=self._role)
+        request = Request(message.method.split("."), first_text(message.params), role=self._role)
         self._node.check(self._peer, request)
 
     def called(self, event: Called) -> None:
@@ -168,11 +168,11 @@ class Server:
         # The loop only does calls that are small, need no decoding and never wait; the node says which never
         # wait.
         request: Request | None = None
-        if len(served.data) <= _SMALL and _is_flat(served.message.params):
+        if len(served.data) <= SMALL and is_flat(served.message.params):
             try:
                 request = self._request(served)
             except Exception as error:  # noqa: BLE001 - the peer's bytes cannot be read: that is the answer
-                self._finish(served, _failure(error))
+                self._finish(served, failure(error))
                 return
             if self._node.non_blocking(request):
                 served.begun = True
@@ -211,7 +211,7 @@ class Server:
             if request is None:
                 request = self._request(served)
         except Exception as error:  # noqa: BLE001 - the peer's bytes cannot be read: that is the answer
-            self._later(served, _failure(error))
+            self._later(served, failure(error))
             return
         self._dispatch(served, request)
 
@@ -222,7 +222,7 @@ class Server:
         except LailaError:
             raise
         except ValueError as error:
-            raise _BadParamsError(f"{message.method}: {said(error)}") from error
+            raise BadParamsError(f"{message.method}: {said(error)}") from error
         assert message.method is not None
         return Request(message.method.split("."), args, kwargs, role=self._role, timeout=message.timeout)
 
@@ -256,7 +256,7 @@ class Server:
         """Pack the value in the calling thread, and answer on the loop."""
         if served.is_over:
             return
-        if self._background.here and _weight(value) > _SMALL:
+        if self._background.here and weight(value) > SMALL:
             self._submit(served, lambda: self._reply(served, value))
             return
         try:
@@ -294,7 +294,7 @@ class Server:
     def _finish(self, served: _Served, packed: Packed) -> None:
         if served.key is not None:
             kept, size = packed, packed.nbytes + len(dump({"result": packed.tree, "error": packed.error}))
-            if size > _SMALL:
+            if size > SMALL:
                 size = 0
                 kept = pack_failure(
                     PeerError("it was done, and its answer was too large to keep", peer=self._peer)
@@ -378,57 +378,3 @@ class Server:
             if not served.is_over:
                 self._begin(served)
         self._deadlines.end()
-
-
-class _BadParamsError(InvalidArgumentError):
-    """The params of a call are not valid."""
-
-
-_BadParamsError.__name__ = InvalidArgumentError.__name__  # the name that the peer sees
-
-
-def _failure(error: Exception) -> Packed:
-    packed = pack_failure(error)
-    if not isinstance(error, _BadParamsError) or packed.error is None:
-        return packed
-    _, message, data = packed.error
-    return packed._replace(error=(Code.INVALID_PARAMS, message, data))
-
-
-def _first_text(params: object) -> tuple[str, ...]:
-    """Return the first argument if it is text: the name of a function, whose role is checked, too."""
-    names = params
-    if type(params) is dict:
-        names = params.get("*") or [params.get("function")]
-    first = names[0] if type(names) is list and names else None
-    return (first,) if type(first) is str else ()
-
-
-def _is_flat(params: object) -> bool:
-    """Whether the params of a call are few, and need no decoding: then the loop reads them."""
-    if type(params) is dict:
-        top = [item for value in params.values() for item in (value if type(value) is list else (value,))]
-    else:
-        top = params if type(params) is list else []
-    if len(top) > _SMALL_NUMBER:
-        return False
-    for item in top:
-        if type(item) is dict and item.keys() != {"$blob"}:
-            return False
-        if type(item) is list and (len(item) > 64 or any(type(element) in (list, dict) for element in item)):
-            return False
-    return True
-
-
-def _weight(value: object) -> int:
-    """Return the bytes of the buffers in a value, as far as a quick look shows them."""
-    if isinstance(value, list):
-        if len(value) > _SMALL_NUMBER:
-            return _SMALL + 1
-        return sum(
-            item.content_nbytes if isinstance(item, Blob) else _SMALL * isinstance(item, (list, dict, tuple))
-            for item in value
-        )
-    if isinstance(value, Blob):
-        return value.content_nbytes
-    return 0 if value is None or isinstance(value, (str, int, float)) else _SMALL + 1

@@ -11,9 +11,11 @@ from laila.comm.tcpip.answering import Server
 from laila.comm.tcpip.codec import error_of, split
 from laila.comm.tcpip.connections import drop
 from laila.comm.tcpip.deadlines import Deadlines
+from laila.comm.tcpip.events import Answered, Called, Cancelled, Unread
 from laila.comm.tcpip.guard import Rate
 from laila.comm.tcpip.messages import BadMessage
-from laila.comm.tcpip.session import Answered, Called, Cancelled, Session, TooLong, Unread
+from laila.comm.tcpip.outgoing import TooLong
+from laila.comm.tcpip.session import Session
 from laila.contract import logger, wire
 from laila.errors import PayloadError, PeerDisconnectedError, PeerTimeoutError
 

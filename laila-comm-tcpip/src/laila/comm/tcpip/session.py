@@ -10,8 +10,8 @@ event loop.
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
 
+from laila.comm.tcpip.events import Answered, Called, Cancelled, Unread
 from laila.comm.tcpip.limits import CHUNK_BYTES
 from laila.comm.tcpip.messages import (
     BLOBS,
@@ -25,6 +25,7 @@ from laila.comm.tcpip.messages import (
     parse,
     parse_chunk,
 )
+from laila.comm.tcpip.outgoing import SURELY_SHORT, Outgoing, TooLong, length_of, may_be_long
 from laila.comm.tcpip.room import room
 from laila.comm.tcpip.streams import InStream, OutStream
 
@@ -38,73 +39,16 @@ if TYPE_CHECKING:
 
     Data = bytearray | memoryview
 
-__all__ = ["Answered", "Called", "Cancelled", "Session", "TooLong", "Unread"]
+__all__ = ["Session"]
+
 
 CREDIT, CANCEL = "laila.credit", "laila.cancel"
 _MAX_FAULTS = 16
-_SURELY_SHORT = SMALL_TEXT
 _SPARE = 100  # bytes that the member `laila` adds to a message with a stream, without the sizes of its blobs
 _A_SIZE = 12  # bytes that one such size adds, about
 _TEXTS_TAKEN, _TEXTS_SENT = 4, 2
 """The bound for long texts of unanswered calls, in longest JSON texts: both those taken and those sent."""
 _NOTHING = memoryview(b"")
-
-
-class Called(NamedTuple):
-    """The other side calls; without an id it wants no answer. ``data`` is the blobs, one after the other."""
-
-    message: Message
-    data: Data
-
-
-class Answered(NamedTuple):
-    """A call of this side has an outcome."""
-
-    number: int
-    message: Message
-    data: Data
-
-
-class Cancelled(NamedTuple):
-    """The other side no longer waits for this answer."""
-
-    id: int | str
-
-
-class Unread(NamedTuple):
-    """A long text has arrived; reading it takes a while.
-
-    Nothing may be received before :meth:`Session.receive_read` has got the result of :meth:`read`.
-    """
-
-    text: str | bytes
-    max_depth: int
-
-    def read(self) -> Message | BadMessage:
-        """Return the message, or its fault. May be called in any thread."""
-        try:
-            text = self.text if isinstance(self.text, str) else self.text.decode()
-            return parse(text, self.max_depth)
-        except UnicodeDecodeError:
-            return BadMessage("JSON is text in UTF-8", Code.PARSE)
-        except BadMessage as bad:
-            return bad
-        except MemoryError:
-            return BadMessage("there is no memory to read it", fatal=True)
-
-
-class TooLong(Exception):
-    """The text of a message is longer than the other side allows."""
-
-
-class _Outgoing(NamedTuple):
-    """A message that waits to be sent: its text, and the parts of its blobs."""
-
-    head: dict[str, object]
-    parts: Sequence[Part]
-    sizes: Sequence[int]
-    answers: int | str | None
-    nbytes: int = 0
 
 
 class Session:
@@ -137,14 +81,14 @@ class Session:
         self._streams: dict[int, OutStream] = {}
         self._follow: dict[int, OutStream] = {}
         self._answered: dict[int, tuple[int | str, int]] = {}  # by its last stream: the call, and its bytes
-        self._waiting: deque[_Outgoing] = deque()
+        self._waiting: deque[Outgoing] = deque()
         self._open = 0  # messages that are being sent as streams
         self._next_stream = 0
         # Calls of this side.
         self._next_call = 0
         self._calls: dict[int, int] = {}  # with the bytes of its text, if that is long
         self._texts_sent = 0  # the sum of these bytes
-        self._held: deque[tuple[int, _Outgoing]] = deque()
+        self._held: deque[tuple[int, Outgoing]] = deque()
         # Calls of the other side. A call counts until the last byte of its answer is on its way; a call that
         # wants no answer counts until it is done.
         self._serving: dict[int | str, int] = {}  # with the bytes of its text, if that is long
@@ -179,7 +123,7 @@ class Session:
         head: dict[str, object] = {"id": number, "method": method, "params": params}
         if extension:
             head[EXTENSION] = extension
-        self._held.append((number, _Outgoing(head, parts, sizes, None, self._check_length(head, sizes))))
+        self._held.append((number, Outgoing(head, parts, sizes, None, self._check_length(head, sizes))))
         self._release_calls()
         return number
 
@@ -197,7 +141,7 @@ class Session:
     def cancel(self, number: int) -> None:
         """Tell the other side that nobody waits for this call. The call ends when the other side answers."""
         if number in self._calls:
-            self._post(_Outgoing({"method": CANCEL, "params": {"id": number}}, (), (), None))
+            self._post(Outgoing({"method": CANCEL, "params": {"id": number}}, (), (), None))
         else:
             self._held = deque(held for held in self._held if held[0] != number)
 
@@ -210,11 +154,11 @@ class Session:
         head: dict[str, object] = {"id": to, "result": result}
         self._check_length(head, sizes)
         self._was_read(to)
-        self._post(_Outgoing(head, parts, sizes, to))
+        self._post(Outgoing(head, parts, sizes, to))
 
     def _check_length(self, head: dict[str, object], sizes: Sequence[int]) -> int:
         # A text that is short by far is not written twice to find that out.
-        if len(sizes) * _A_SIZE < _SURELY_SHORT and not _may_be_long(head):
+        if len(sizes) * _A_SIZE < SURELY_SHORT and not may_be_long(head):
             return 0
         size = len(dump(head)) + len(sizes) * _A_SIZE
         if size > self.offer.max_json_bytes - _SPARE:
@@ -238,7 +182,7 @@ class Session:
         if data is not None:
             error["data"] = data
         self._was_read(to)
-        self._post(_Outgoing({"id": to, "error": error}, (), (), to))
+        self._post(Outgoing({"id": to, "error": error}, (), (), to))
 
     def done(self, data: Data) -> None:
         """Say that a message was handled: its blobs take no more room here."""
@@ -259,7 +203,7 @@ class Session:
 
     # -- out -------------------------------------------------------------------------------------------------
 
-    def _post(self, message: _Outgoing) -> None:
+    def _post(self, message: Outgoing) -> None:
         if not message.sizes:
             text = dump(message.head)
             if len(text) <= CHUNK_BYTES:
@@ -268,14 +212,14 @@ class Session:
                 self._texts.append((text, message.answers))
                 return
         if message.answers is not None:
-            message = message._replace(nbytes=_length(message))
+            message = message._replace(nbytes=length_of(message))
             self.outgoing += message.nbytes
         if self._waiting or self._open >= self.offer.max_streams:
             self._waiting.append(message)
         else:
             self._begin(message)
 
-    def _begin(self, message: _Outgoing) -> None:
+    def _begin(self, message: Outgoing) -> None:
         self._open += 1
         blobs: OutStream | None = None
         head = message.head
@@ -485,32 +429,3 @@ class Session:
         if self._held:
             self._release_calls()
         self.events.append(Answered(message.id, message, data))
-
-
-def _length(message: _Outgoing) -> int:
-    """Return the bytes of a message: of its blobs, and of its text if that is long."""
-    text = len(dump(message.head)) if _may_be_long(message.head) else 0
-    return sum(message.sizes) + text
-
-
-def _may_be_long(value: object) -> bool:
-    """Whether the JSON of ``value`` may be long; False if it is certainly short."""
-    budget = _SURELY_SHORT
-    stack = [value]
-    while stack:
-        node = stack.pop()
-        kind = type(node)
-        if kind is str:
-            budget -= 6 * len(node) + 2  # type: ignore[arg-type]  # each character may be an escape
-        elif kind is list or kind is dict:
-            budget -= 2 + 3 * len(node)  # type: ignore[arg-type]  # it has a length
-            if budget < 0:
-                return True
-            stack += node  # type: ignore[arg-type]  # the items, or the names
-            if kind is dict:
-                stack += node.values()  # type: ignore[attr-defined]  # a dict
-        else:
-            budget -= 24
-        if budget < 0:
-            return True
-    return False
