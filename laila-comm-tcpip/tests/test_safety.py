@@ -348,6 +348,7 @@ ROLES = {
     "central.memory.holds": "read",
     "central.memory.open": "read",
     "central.memory.read_parts": "read",
+    "central.memory.remember_leaves": "read",
     "central.command.submit": "read",
     "central.memory.memorize": "write",
     "central.memory.forget": "write",

@@ -18,6 +18,7 @@ BROKEN = {
     "LosesAKey": (["a_large_batch", "listing_streams_and_may_be_left"], "reads a thousand keys"),
     "ServesStaleData": (["a_write_replaces"], "_write replaces what is there"),
     "MisplacesRanges": (["ranges_are_those_of_the_whole"], "_read_ranges gives the bytes of each range"),
+    "MixesUpKeysOfRanges": (["ranges_of_many_keys_are_those_of_each"], "in the order of the keys"),
     "PadsRanges": (["ranges_beyond_the_end_are_refused"], "a range that ends beyond the end is refused"),
     "IgnoresCreateIfAbsent": (
         ["create_files_what_is_not_there"],

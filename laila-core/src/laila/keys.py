@@ -55,7 +55,7 @@ def is_manifest(key: str) -> bool:
 
 def may_evolve(key: str) -> bool:
     """Whether a valid id is an entry's without evolution: a constant, or all evolutions of a variable."""
-    return key[-37] == ":" and ":MANIFEST:" not in key
+    return key[-37] == ":" and ":MANIFEST:" not in key and ":PACK:" not in key
 
 
 def stem_of(key: str) -> str:

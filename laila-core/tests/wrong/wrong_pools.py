@@ -113,6 +113,11 @@ class MisplacesRanges(Right):
         return None if found is None else list(reversed(found))
 
 
+class MixesUpKeysOfRanges(Right):
+    def _read_ranges_many(self, asked: Sequence[tuple[str, Sequence[tuple[int, int]]]]) -> Any:
+        return list(reversed(super()._read_ranges_many(asked)))
+
+
 class PadsRanges(Right):
     def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Any:
         found = super()._read_ranges(key, ranges)

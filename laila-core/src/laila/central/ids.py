@@ -30,6 +30,7 @@ __all__ = [
 READ_SIZE = 128
 """How many leaves of a manifest are read at a time: each is in memory twice while it is decoded."""
 _SCOPES = ("ENTRY", "MANIFEST")
+_STORED_SCOPES = (*_SCOPES, "PACK")
 
 
 def as_key(named: object) -> str:
@@ -45,7 +46,7 @@ def as_key(named: object) -> str:
             f"an entry is named by its global id or the Entry itself, not by a {type(named).__name__}"
         )
     scope = last_scope(named)
-    if scope not in _SCOPES:
+    if scope not in _STORED_SCOPES:
         raise IdentityError(
             f"{shown(named)} is the id of a {scope}; pools hold entries and manifests", value=named
         )

@@ -24,8 +24,18 @@ from laila.central.ids import (
 )
 from laila.central.interface import MemoryVerbs
 from laila.central.known import known_in
+from laila.central.leaves import (
+    forgotten_leaves,
+    leaf_reader,
+    own_references,
+    packer_for,
+    stored_manifest,
+    wanted_leaves,
+    with_places,
+)
 from laila.central.marking import EntryPlan, came_from, mark, store_entries
 from laila.central.naming import open_pool
+from laila.central.packing import pack_bytes
 from laila.central.pending import MAX_PENDING_BYTES
 from laila.central.router import DefaultPoolRouter
 from laila.central.running import Runner
@@ -442,13 +452,22 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         verify: bool = False,
         missing_ok: bool = False,
         provenance: Mapping[str, object] | None = None,
+        pack: int | str | None = None,
     ) -> GroupFuture[Any]:
         """Store a manifest with its new leaves, for :meth:`laila.Manifest.memorize`."""
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
         size = None if batch_size is None else check_batch_size(batch_size, 0)
+        pack_size = None if pack is None else pack_bytes(pack)
         note_provenance([manifest], provenance)
         group: GroupFuture[Any] = self._memorize_manifests(
-            [manifest], pool, size, single=True, overwrite=overwrite, verify=verify, missing_ok=missing_ok
+            [manifest],
+            pool,
+            size,
+            single=True,
+            overwrite=overwrite,
+            verify=verify,
+            missing_ok=missing_ok,
+            pack=pack_size,
         )
         return group
 
@@ -464,6 +483,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         copy: bool = True,
         verify: bool = False,
         missing_ok: bool = False,
+        pack: int | None = None,
     ) -> GroupFuture[Any]:
         """Store one manifest (a child for each thing stored), or many items (a child for each)."""
         if on_conflict is not None:
@@ -472,16 +492,20 @@ class DefaultCentralMemory(Component, MemoryVerbs):
                 option="on_conflict",
             )
         known = None if overwrite or verify else partial(known_in, pool)
-        plan = EntryPlan(given, pool, pickle=self.pickle, copy=copy, verify=verify, known=known)
+        packer = packer_for(pool, pack, renew=overwrite, verify=verify)
+        plan = EntryPlan(
+            given, pool, pickle=self.pickle, copy=copy, verify=verify, known=known, packer=packer
+        )
         plan.mark()
 
         def write() -> list[Any]:
             outcomes = plan.store(pool, size, overwrite=overwrite, missing_ok=missing_ok)
             return outcomes if single else plan.of_given(outcomes)
 
-        count = len(plan.keys) if single else len(given)
+        keys = plan.entry_keys
+        count = len(keys) if single else len(given)
         return self.runner.run(
-            "memorize", pool, plan.keys, write, count=count, entries=plan.entries, blobs=plan.blobs
+            "memorize", pool, keys, write, count=count, entries=plan.entries, blobs=plan.blobs
         )
 
     def remember_manifest(
@@ -493,16 +517,16 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         batch_size: int | None = None,
         copy: bool = True,
         refresh: bool = False,
+        leaves: Iterable[Entry | str] | None = None,
     ) -> GroupFuture[Any]:
-        """Fetch every leaf of a manifest, for :meth:`laila.Manifest.remember`."""
+        """Fetch leaves of a manifest, for :meth:`laila.Manifest.remember`."""
         manifest.check_not_empty("remember")
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
-        size, keys = check_batch_size(batch_size, READ_SIZE), list(manifest)
+        size, keys = check_batch_size(batch_size, READ_SIZE), wanted_leaves(manifest, leaves)
 
         def read() -> list[Any]:
-            return reading.in_slices(
-                keys, size, lambda part: reading.remember(pool, part, copy=copy, refresh=refresh)
-            )
+            fetch = leaf_reader(pool, manifest, copy=copy, refresh=refresh)
+            return reading.in_slices(keys, size, fetch)
 
         return self.runner.run("remember", pool, keys, read)
 
@@ -521,12 +545,12 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         size = check_batch_size(batch_size, len(leaves))
 
         def delete() -> list[Any]:
+            known = with_places(manifest, lambda: stored_manifest(pool, manifest.global_id))
             # The manifest goes first, so a stored manifest never refers to leaves that this call deleted.
             last = reading.forget(pool, [manifest.global_id], missing_ok=False)
-            every = list(dict.fromkeys(leaves))
+            every = own_references(known)
             gone = reading.in_slices(every, size, lambda part: reading.forget(pool, part, missing_ok=False))
-            outcomes = dict(zip(every, gone, strict=True))
-            return [*(outcomes[leaf] for leaf in leaves), *last]
+            return [*forgotten_leaves(known, dict(zip(every, gone, strict=True))), *last]
 
         return self.runner.run("forget", pool, [*leaves, manifest.global_id], delete)
 

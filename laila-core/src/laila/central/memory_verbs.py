@@ -244,6 +244,7 @@ class MemoryVerbs(ABC):
         verify: bool = False,
         missing_ok: bool = False,
         provenance: Mapping[str, object] | None = None,
+        pack: int | str | None = None,
     ) -> GroupFuture[Any]:
         """Store a manifest with the entries that wait in it.
 
@@ -257,6 +258,7 @@ class MemoryVerbs(ABC):
             verify: Read each snapshot again and compare it before anything is stored.
             missing_ok: Do not look for the leaves that were given as ids.
             provenance: Where the manifest came from; see :meth:`memorize`.
+            pack: How many bytes of small leaves are stored together; None stores each by itself.
 
         Returns:
             A group of futures: one for each thing that is stored, the manifest last.
@@ -272,6 +274,7 @@ class MemoryVerbs(ABC):
         batch_size: int | None = None,
         copy: bool = True,
         refresh: bool = False,
+        leaves: Iterable[Entry | str] | None = None,
     ) -> GroupFuture[Any]:
         """Fetch the leaves of a manifest.
 
@@ -283,9 +286,13 @@ class MemoryVerbs(ABC):
             batch_size: How many leaves are fetched at a time.
             copy: False gives read-only views without copying, where the pool can.
             refresh: Ask the last tier of a chain alone, and renew the caches before it.
+            leaves: Which leaves are fetched, in this order; all by default.
 
         Returns:
             A group of futures of the entries, in the order of the leaves.
+
+        Raises:
+            ManifestKeyError: one of ``leaves`` is no leaf of the manifest.
         """
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from laila.entry import from_blob
+from laila.entry.manifest_tree import holder_of
 from laila.errors import CorruptEntryError, EntryNotFoundError, IdentityError, LailaError
 from laila.keys import may_evolve
 from laila.showing import shown
@@ -190,8 +191,14 @@ def entry_of(stored: Found, copy: bool, pool: Pool, *, consume: bool = False) ->
 def missing(key: str, pool: Pool) -> EntryNotFoundError:
     """The error for a key that is nowhere in the chain of ``pool``."""
     chain = " << ".join(tier.label for tier in pool.chain())
+    manifest = holder_of(key)
+    why = (
+        "was it memorized there, and its future waited for? A packed leaf is read through its manifest"
+        if manifest is None
+        else f"it is packed with the manifest {manifest}: read it through that, manifest.remember([…])"
+    )
     return EntryNotFoundError(
-        f"no entry {key} in pool {shown(chain)}; was it memorized there, and its future waited for?",
+        f"no entry {key} in pool {shown(chain)}; {why}",
         key=key,
         pool=pool.label,
     )

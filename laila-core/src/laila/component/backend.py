@@ -169,6 +169,21 @@ class Backend(ABC):
         whole = parts if len(parts) == 1 else Blob.from_parts(parts, key=key, verify=False).parts
         return cut(whole, ranges)
 
+    def _read_ranges_many(
+        self, asked: Sequence[tuple[str, Sequence[tuple[int, int]]]]
+    ) -> Sequence[Sequence[BytesLike] | None]:
+        """Return ranges of several keys; one answer a key, each as :meth:`_read_ranges` gives it.
+
+        The default asks for one key after the other. A pool that waits for a server asks for many at once.
+
+        Args:
+            asked: Pairs of a key and its ranges.
+
+        Returns:
+            The answers, in their order.
+        """
+        return [self._read_ranges(key, ranges) for key, ranges in asked]
+
     def _read_map(self, key: str) -> BytesLike | None:
         """Return a map of what is filed under ``key``, all of it, as it is stored.
 

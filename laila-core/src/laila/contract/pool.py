@@ -288,7 +288,7 @@ class Pool(Authored, Tier):
                 raise InvalidArgumentError(f"pool[…] takes a key or a manifest, not {type(key).__name__}")
             from laila.tiering.wrapper import PoolWrapper
 
-            return PoolWrapper(self, key.blueprint, key.global_id)
+            return PoolWrapper(self, key.blueprint, key, key.global_id)
         blob = self.load([check_key(key)])[0]
         if isinstance(blob, BaseException):
             raise blob

@@ -95,5 +95,5 @@ def _row_of(entry: Entry, rows: dict[str, Leaf]) -> Leaf | None:
     if isinstance(entry, Manifest):
         known = entry._leaves.copy()
         known.add({leaf: rows[leaf] for leaf in entry if leaf in rows})
-        payload = Manifest._payload_of(entry.blueprint, known)
+        payload = Manifest._payload_of(entry.blueprint, known, entry._packs)
     return leaf_of(encode(payload, key=entry.global_id, borrow=True, created=0.0))

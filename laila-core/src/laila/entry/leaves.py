@@ -7,15 +7,12 @@ has a digest of zeros: one that was not there, or the id of a variable without e
 
 from __future__ import annotations
 
-import sys
-from array import array
 from typing import NamedTuple
 
 from laila.blob.head import BlobHead
 from laila.codec.outline import shape_of_tensor
-from laila.errors import ManifestError
+from laila.entry.columns import column_of, numbers_of, wrong_table
 from laila.keys import is_manifest
-from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +30,6 @@ _MAX_DIMENSIONS = 64
 _MAX_SIZE = 1 << 62
 _LISTS = (("types", "type"), ("dtypes", "dtype"), ("shapes", "shape"))
 _FIELDS = frozenset(name for pair in _LISTS for name in pair) | {"nbytes", "digest"}
-_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _HEX = frozenset("0123456789abcdef")
 _NONE = type(None)
 _SENT = frozenset((str, shape, dtype, int, str) for shape in (list, _NONE) for dtype in (str, _NONE))
@@ -129,6 +125,10 @@ class Leaves:
     def get(self, leaf: str) -> Leaf | None:
         """Return what is known of a leaf, or None."""
         return self._added.get(leaf) or self._table.get(leaf)  # a Leaf is never empty
+
+    def has_place(self, leaf: str) -> bool:
+        """Return whether the table has a row for ``leaf``, known or not."""
+        return leaf in self._table.places
 
     def nbytes(self, leaf: str) -> int:
         """Return the bytes of a leaf; 0 where nobody knows."""
@@ -243,51 +243,32 @@ def _packed(rows: Sequence[Leaf]) -> dict[str, object]:
         column = [numbers.setdefault(row[i], len(numbers) - 1) for row in rows]
         values = list(numbers)[2:]
         table[every] = [list(value) for value in values] if i == 1 else values  # type: ignore[call-overload]
-        table[one] = _column(column)
-    table["nbytes"] = _column([row.nbytes for row in rows])
+        table[one] = column_of(column)
+    table["nbytes"] = column_of([row.nbytes for row in rows])
     table["digest"] = b"".join([row.digest for row in rows])
     return table
 
 
-def _column(numbers: Sequence[int]) -> bytes:
-    """Return numbers in as few bytes each as the largest takes: 1, 2, 4 or 8, the least significant first."""
-    largest = max(numbers)
-    width = next(width for width in _CODES if largest < 1 << (8 * width))
-    column = array(_CODES[width], numbers)
-    if sys.byteorder == "big":
-        column.byteswap()
-    return column.tobytes()
-
-
 def _checked(stored: object, count: int) -> dict[str, Sequence[int]]:
     if type(stored) is not dict or stored.keys() != _FIELDS:
-        raise _wrong("it has other columns")
+        raise wrong_table("it has other columns")
     digests = stored["digest"]
     if type(digests) is not bytes or len(digests) != count * _DIGEST_BYTES:
-        raise _wrong(f"its digests are not those of {count} leaves")
-    columns = {name: _numbers(name, stored[name], count) for name in ("nbytes", "type", "dtype", "shape")}
+        raise wrong_table(f"its digests are not those of {count} leaves")
+    columns = {name: numbers_of(name, stored[name], count) for name in ("nbytes", "type", "dtype", "shape")}
     for every, one in _LISTS:
         values = stored[every]
         if type(values) is not list or len(values) > count or max(columns[one], default=0) > len(values):
-            raise _wrong(f"its {every} are not those that its leaves have")
+            raise wrong_table(f"its {every} are not those that its leaves have")
         if every == "shapes":
             valid = all(map(_is_shape, values))
         else:
             valid = all(type(value) is str and 0 < len(value) <= _LONGEST_TEXT for value in values)
         if not valid:
-            raise _wrong(f"its {every} have a wrong one")
+            raise wrong_table(f"its {every} have a wrong one")
     if max(columns["nbytes"], default=0) > _MAX_SIZE:
-        raise _wrong("it has a leaf of an impossible size")
+        raise wrong_table("it has a leaf of an impossible size")
     return columns
-
-
-def _numbers(name: str, column: object, count: int) -> Sequence[int]:
-    if type(column) is not bytes or not count or len(column) % count or len(column) // count not in _CODES:
-        raise _wrong(f"its column {shown(name)} is not one of {count} numbers")
-    numbers = array(_CODES[len(column) // count], column)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers
 
 
 def _is_shape(value: object) -> bool:
@@ -296,7 +277,3 @@ def _is_shape(value: object) -> bool:
         and len(value) <= _MAX_DIMENSIONS
         and all(type(n) is int and 0 <= n <= _MAX_SIZE for n in value)
     )
-
-
-def _wrong(what: str) -> ManifestError:
-    return ManifestError(f"the table of the leaves is damaged: {what}", path="$")

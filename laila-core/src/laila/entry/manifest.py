@@ -19,10 +19,11 @@ from laila.showing import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import IO, Any, Self
 
     from laila.entry.comparing import ManifestDiff
+    from laila.entry.entry import Entry
     from laila.entry.leaves import Leaf, Leaves
     from laila.entry.patterns import Patterns
     from laila.entry.tree import Node
@@ -73,6 +74,7 @@ class Manifest(ManifestTree):
         part = Manifest(tree)
         part._pending = {leaf: self._pending[leaf] for leaf in part if leaf in self._pending}
         part._leaves.add({leaf: row for leaf in part if (row := self._leaves.get(leaf)) is not None})
+        part.note_packed(self.places_lent(part))
         return part
 
     def extend(self, other: Manifest, *, overwrite: bool = False) -> None:
@@ -102,6 +104,7 @@ class Manifest(ManifestTree):
         copied, _ = read_tree(other.blueprint)
         self.blueprint.update(copied)
         self._leaves.add_all(other._leaves)
+        self.note_packed(other.places_lent(other))
         self._pending.update(other._pending)
         self._pending = {leaf: self._pending[leaf] for leaf in self if leaf in self._pending}
         self.user_metadata()  # kept, though what is known of the stored form is not
@@ -120,6 +123,7 @@ class Manifest(ManifestTree):
         total = Manifest(self.blueprint)
         total._pending = dict(self._pending)
         total._leaves.add_all(self._leaves)
+        total.note_packed(self.places_lent(self))
         total.extend(other)
         return total
 
@@ -310,6 +314,7 @@ class Manifest(ManifestTree):
         verify: bool = False,
         missing_ok: bool = False,
         provenance: Mapping[str, object] | None = None,
+        pack: int | str | None = None,
     ) -> GroupFuture[Any]:
         """Store the entries that wait here, and then the manifest. Does not block.
 
@@ -329,6 +334,8 @@ class Manifest(ManifestTree):
             verify: Read each snapshot again before it is stored, as :func:`laila.memorize` does.
             missing_ok: Store the manifest without looking for leaves that were given as ids.
             provenance: Where the manifest came from, as for :func:`laila.memorize`. Its leaves are not told.
+            pack: How many bytes of small leaves are stored together in one entry, such as ``"16 MiB"``. That
+                packs constants below 64 KiB without a nickname, which are read through the manifest then.
 
         Returns:
             A group. Its children are the entries, each once, in the order of the leaves, then the manifests
@@ -347,38 +354,53 @@ class Manifest(ManifestTree):
             verify=verify,
             missing_ok=missing_ok,
             provenance=provenance,
+            pack=pack,
         )
 
     def remember(
         self,
+        leaves: Iterable[Entry | str] | None = None,
         *,
         pool_nickname: str | None = None,
         pool_id: str | None = None,
         batch_size: int | None = None,
         refresh: bool = False,
     ) -> GroupFuture[Any]:
-        """Fetch every leaf. Does not block.
+        """Fetch every leaf, or some of them. Does not block.
 
         Args:
+            leaves: The ids of the leaves to fetch, or their entries, in any order; all by default.
             pool_nickname: The pool, by nickname.
             pool_id: The pool, by id.
             batch_size: How many leaves are read at a time; 128 by default.
             refresh: Read past the caches of a chain and renew them.
 
         Returns:
-            A group with one child for each leaf, in the order of iteration; each resolves to its Entry.
+            A group with one child for each leaf, in the order of iteration, or of ``leaves``. Each resolves
+            to its Entry.
+
+        Raises:
+            ManifestKeyError: one of ``leaves`` is no leaf of this manifest (a ``KeyError``).
         """
         from laila.active import get_active_policy
 
         memory = get_active_policy().central.memory
         return memory.remember_manifest(
-            self, pool_nickname=pool_nickname, pool_id=pool_id, batch_size=batch_size, refresh=refresh
+            self,
+            pool_nickname=pool_nickname,
+            pool_id=pool_id,
+            batch_size=batch_size,
+            refresh=refresh,
+            leaves=leaves,
         )
 
     def forget(
         self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int | None = None
     ) -> GroupFuture[Any]:
         """Delete the manifest first, and then every leaf. Does not block.
+
+        The packs that were made with the manifest go, too. A leaf in a pack of another manifest stays, and
+        its child says so with a :class:`ManifestError`.
 
         Args:
             pool_nickname: The pool, by nickname.

@@ -6,10 +6,13 @@ types, sizes and digests.
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 from laila.calling import helpful
 from laila.entry.content import check_by, with_entries
 from laila.entry.entry import Entry
 from laila.entry.leaves import Leaves
+from laila.entry.packs import Packs, Wanted
 from laila.entry.tree import leaves_of, read_tree
 from laila.errors import (
     EmptyManifestError,
@@ -23,13 +26,26 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+    from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
     from typing import Any, ClassVar, Literal, Self
 
     from laila.entry.leaves import Leaf
+    from laila.entry.packs import Place
     from laila.entry.tree import Node
 
-__all__ = ["ManifestTree"]
+__all__ = ["ManifestTree", "holder_of"]
+
+
+_packing: WeakValueDictionary[int, ManifestTree] = WeakValueDictionary()
+
+
+def holder_of(leaf: str) -> str | None:
+    """Return the id of a manifest of this process in whose packs a leaf lies, if there is one."""
+    for known in _packing.valuerefs():
+        manifest = known()
+        if manifest is not None and manifest._packs.get(leaf) is not None:
+            return manifest.global_id
+    return None
 
 
 class ManifestTree(Entry):
@@ -38,13 +54,14 @@ class ManifestTree(Entry):
     Thread-safety: reading is safe.
     """
 
-    __slots__ = ("_leaves", "_pending")
+    __slots__ = ("_leaves", "_packs", "_pending")
 
     _ask = "its branches are its items, manifest[…]; its entries are in manifest.resolved"
 
     _scope: ClassVar[str] = "MANIFEST"
     _pending: dict[str, Entry]
     _leaves: Leaves  # what is known of them
+    _packs: Packs  # where those are that are packed
 
     @helpful
     def __init__(
@@ -75,6 +92,7 @@ class ManifestTree(Entry):
         )
         self._pending = pending
         self._leaves = Leaves()
+        self._packs = Packs()
         contents = [(gid, entry._content) for gid, entry in pending.items() if entry._content is not None]
         self._leaves.add({gid: content.leaf for gid, content in contents if content.leaf is not None})
 
@@ -102,6 +120,7 @@ class ManifestTree(Entry):
         """Return a manifest made of ``kwargs`` in the state STAGED. The tree is checked, too."""
         self = super().contingent(**kwargs)
         self._leaves = Leaves()
+        self._packs = Packs()
         self._payload, self._pending = read_tree({} if self._payload is None else self._payload)
         return self
 
@@ -192,6 +211,101 @@ class ManifestTree(Entry):
         """
         return self._leaves.unknown(self)
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the id was made from a name or from the content, and is the same when it is made again."""
+        return self._uuid[14] in "58"
+
+    def note_packed(self, places: Mapping[str, Place]) -> None:
+        """Note where leaves lie that are packed.
+
+        Args:
+            places: Their places, by global id.
+        """
+        if places:
+            self._packs.add(places)
+            _packing[id(self)] = self
+
+    def place_of(self, leaf: str) -> Place | None:
+        """Say where a leaf lies.
+
+        Args:
+            leaf: Its global id.
+
+        Returns:
+            Its place in a pack; None if it is not packed.
+        """
+        return self._packs.get(leaf)
+
+    def places_lent(self, leaves: Iterable[str]) -> dict[str, Place]:
+        """List the places of packed leaves, for another manifest.
+
+        Args:
+            leaves: Global ids.
+
+        Returns:
+            The places by global id. Their packs belong to this manifest, or to the one that it has them from.
+        """
+        return self._packs.lent(leaves, self.global_id)
+
+    def drop_places(self, leaves: Iterable[str]) -> None:
+        """Forget where leaves lie.
+
+        Args:
+            leaves: Their global ids.
+        """
+        self._packs.drop(leaves)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether some leaves are known to lie in packs."""
+        return bool(self._packs)
+
+    def is_leaf(self, global_id: str) -> bool:
+        """Say whether an id is known to be that of a leaf, without walking the tree.
+
+        Args:
+            global_id: The id.
+
+        Returns:
+            False where only the tree can tell.
+        """
+        return self._leaves.has_place(global_id)
+
+    @property
+    def packs(self) -> list[str]:
+        """The ids of the packs that leaves lie in, each once."""
+        if not self._packs:
+            return []
+        places = map(self._packs.get, self)
+        return list(dict.fromkeys(place.pack for place in places if place is not None))
+
+    def references(self) -> list[str]:
+        """List what a pool must hold for the manifest to be whole, except the manifest itself.
+
+        Returns:
+            The ids of leaves with entries of their own, and of packs, each once, in the order of the leaves.
+        """
+        if not self._packs:
+            return list(dict.fromkeys(self))
+        places = ((leaf, self._packs.get(leaf)) for leaf in self)
+        return list(dict.fromkeys(leaf if place is None else place.pack for leaf, place in places))
+
+    def wanted(self, leaf: str) -> Wanted | None:
+        """Say what is to be read for a leaf.
+
+        Args:
+            leaf: The global id of a leaf.
+
+        Returns:
+            Its place in a pack, and its digest; None for a leaf with an entry of its own.
+        """
+        place = self._packs.get(leaf)
+        if place is None:
+            return None
+        row = self._leaves.get(leaf)
+        return Wanted(leaf, place, None if row is None else row.digest)
+
     def agrees_with(self, other: ManifestTree) -> bool:
         """Compare tree and table, as far as both manifests know their leaves.
 
@@ -255,23 +369,27 @@ class ManifestTree(Entry):
 
     def _to_store(self) -> object:
         """Return the tree, and what is known of its leaves."""
-        return self._payload_of(self.blueprint, self._leaves)
+        return self._payload_of(self.blueprint, self._leaves, self._packs)
 
     @staticmethod
-    def _payload_of(tree: dict[str, Node], known: Leaves) -> dict[str, object]:
-        """Return what is stored of a tree: itself, and the table of leaves if anything is known of them."""
-        table = known.stored(leaves_of(tree))
-        return {"tree": tree} if table is None else {"tree": tree, "leaves": table}
+    def _payload_of(tree: dict[str, Node], known: Leaves, packs: Packs) -> dict[str, object]:
+        """Return what is stored of a tree: itself, what is known of its leaves, and where packed ones are."""
+        tables = {"leaves": known.stored(leaves_of(tree)), "packs": packs.stored(leaves_of(tree))}
+        return {"tree": tree, **{name: table for name, table in tables.items() if table is not None}}
 
     @classmethod
     def _recovered(cls, stored: object) -> Self:
         """Build from what was stored, which is checked like any other input."""
-        if type(stored) is not dict or not {"tree"} <= stored.keys() <= {"tree", "leaves"}:
-            raise ManifestError("a stored manifest is a tree, and a table of its leaves", path="$")
+        if type(stored) is not dict or not {"tree"} <= stored.keys() <= {"tree", "leaves", "packs"}:
+            raise ManifestError("a stored manifest is a tree, and tables of its leaves", path="$")
         self = cls.__new__(cls)
         self._payload, pending = read_tree(stored["tree"], stored=True)
         if pending:
             raise ManifestError("a stored manifest holds ids, not entries", path="$")
         self._pending = {}
         self._leaves = Leaves.read(stored["leaves"], self) if "leaves" in stored else Leaves()
+        self._packs = Packs()
+        if "packs" in stored:
+            self._packs = Packs.read(stored["packs"], self)
+            _packing[id(self)] = self
         return self

@@ -13,10 +13,11 @@ from laila.showing import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from laila.entry import Entry
+    from laila.entry.packs import Wanted
 
 __all__ = [
     "checked",
@@ -27,7 +28,9 @@ __all__ = [
     "only",
     "opened",
     "opened_all",
+    "opened_leaves",
     "stored",
+    "stored_keys",
     "wrong",
 ]
 
@@ -85,6 +88,25 @@ def opened_all(
     ]
 
 
+def opened_leaves(
+    outcomes: Any, keys: Sequence[str], packed: Mapping[str, Wanted], *, copy: bool
+) -> list[Any]:
+    """Decode the blobs of leaves. Each has the id that was asked for, and a packed one its digest."""
+    found: list[Any] = []
+    for answer, key in zip(checked(outcomes, len(keys)), keys, strict=True):
+        one = packed.get(key)
+        is_other = isinstance(answer, Blob) and one is not None and one.digest not in (None, answer.digest)
+        if is_other:
+            found.append(
+                CorruptEntryError(
+                    f"the peer answered with another content of {key} than the manifest says", key=key
+                )
+            )
+        else:
+            found.append(opened(answer, [key], copy=copy))
+    return found
+
+
 def opened(answer: object, keys: Sequence[str], *, copy: bool = True, missing_ok: bool = False) -> Any:
     """Return the entry that a peer gave for one of ``keys``; None where that may be, or an error."""
     if isinstance(answer, Exception) or (answer is None and missing_ok):
@@ -101,13 +123,19 @@ def opened(answer: object, keys: Sequence[str], *, copy: bool = True, missing_ok
 
 def stored(entries: Sequence[Entry], blobs: Sequence[Blob], keys: Any) -> list[Any]:
     """Note what was stored, each under the id that the peer says."""
+    outcomes = stored_keys(blobs, keys)
+    note_stored(entries, [blob.key for blob in blobs], outcomes, None)
+    return outcomes
+
+
+def stored_keys(blobs: Sequence[Blob], keys: Any) -> list[Any]:
+    """Return under which id each blob was stored, as the peer says, or its error."""
     outcomes: list[Any] = checked(keys, len(blobs)).copy()
     for i, (blob, key) in enumerate(zip(blobs, outcomes, strict=True)):
         if isinstance(key, Exception):
             continue
         if not isinstance(key, str) or (key != blob.key and not _is_later(key, blob.key)):
             outcomes[i] = wrong(f"that {blob.key} was stored as {shown(key)}")
-    note_stored(entries, [blob.key for blob in blobs], outcomes, None)
     return outcomes
 
 

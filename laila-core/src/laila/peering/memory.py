@@ -16,12 +16,21 @@ from laila.central.ids import (
 )
 from laila.central.interface import MemoryVerbs
 from laila.central.known import known_where
+from laila.central.leaves import (
+    forgotten_leaves,
+    own_references,
+    packed_among,
+    wanted_leaves,
+    with_places,
+)
 from laila.central.marking import EntryPlan, mark, note_stored, unmark
+from laila.central.packing import Packer, pack_bytes
 from laila.central.writing import ON_CONFLICT
 from laila.entry import Entry, Manifest, to_blob
 from laila.entry.provenance import note_provenance
 from laila.errors import (
     InvalidArgumentError,
+    LailaError,
     NotSupportedError,
     SettingsError,
 )
@@ -30,7 +39,17 @@ from laila.futures.batch import Batch
 from laila.futures.outcomes import outcomes
 from laila.futures.scope import register
 from laila.identity import get_active_namespace
-from laila.peering.answers import checked, described, forgotten, only, opened_all, stored, wrong
+from laila.peering.answers import (
+    checked,
+    described,
+    forgotten,
+    only,
+    opened_all,
+    opened_leaves,
+    stored,
+    stored_keys,
+    wrong,
+)
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -174,23 +193,24 @@ class RemoteMemory(MemoryVerbs):
         single: bool,
         copy: bool,
         verify: bool,
+        packer: Packer | None = None,
     ) -> GroupFuture[Any]:
         """Send what a plan has to store as single batch: entries, then manifests, inner ones first."""
         pickle = self._peer._here.policy.central.memory.pickle
-        plan = EntryPlan(items, None, pickle=pickle, copy=copy, verify=verify, known=known)
+        plan = EntryPlan(items, None, pickle=pickle, copy=copy, verify=verify, known=known, packer=packer)
         plan.mark()
         sent = [i for i, blob in enumerate(plan.blobs) if blob is not None]
-        some = [plan.entries[i] for i in sent]
         blobs = [blob for blob in plan.blobs if blob is not None]
 
         def convert(keys: list[Any]) -> list[Any]:
             every: list[Any] = list(plan.keys)
-            for i, outcome in zip(sent, stored(some, blobs, keys), strict=True):
+            for i, outcome in zip(sent, stored_keys(blobs, keys), strict=True):
                 every[i] = outcome
-            note_stored(plan.entries, plan.keys, every, None)
-            return every if single else plan.of_given(every)
+            outcomes = plan.of_entries(every)
+            note_stored(plan.entries, plan.entry_keys, outcomes, None)
+            return outcomes if single else plan.of_given(outcomes)
 
-        count = len(plan.keys) if single else len(items)
+        count = len(plan.entries) if single else len(items)
         options |= _namespace_of(blobs)
         return self._send_batch(f"{_MEMORY}memorize", [blobs], options, convert, count, plan.entries)
 
@@ -385,14 +405,24 @@ class RemoteMemory(MemoryVerbs):
         verify: bool = False,
         missing_ok: bool = False,
         provenance: Mapping[str, object] | None = None,
+        pack: int | str | None = None,
     ) -> GroupFuture[Any]:
         """Store a manifest with its new leaves in the peer's pool, as one batch."""
         check_batch_size(batch_size, READ_SIZE)
+        pack_size = None if pack is None else pack_bytes(pack)
         note_provenance([manifest], provenance)
         choice = PoolChoice(pool_id, pool_nickname)
         options = _given(choice, overwrite=overwrite or None, missing_ok=missing_ok or None)
         known = None if overwrite or verify else partial(self._known, _given(choice))
-        return self._memorize_plan([manifest], options, known, single=True, copy=True, verify=verify)
+        packer = Packer(
+            pack_size,
+            partial(self._present, _given(choice)),
+            lambda key: None if verify else self._stored(key, choice),
+            renew=overwrite,
+        )
+        return self._memorize_plan(
+            [manifest], options, known, single=True, copy=True, verify=verify, packer=packer
+        )
 
     def remember_manifest(
         self,
@@ -403,22 +433,40 @@ class RemoteMemory(MemoryVerbs):
         batch_size: int | None = None,
         copy: bool = True,
         refresh: bool = False,
+        leaves: Iterable[Entry | str] | None = None,
     ) -> GroupFuture[Any]:
-        """Fetch every leaf of a manifest from the peer, with one request for ``batch_size`` leaves."""
+        """Fetch leaves of a manifest from the peer, with one request for ``batch_size`` leaves."""
         manifest.check_not_empty("remember")
-        size, keys = check_batch_size(batch_size, READ_SIZE), list(manifest)
-        options = _given(PoolChoice(pool_id, pool_nickname), refresh=refresh or None)
-        return GroupFuture.of(
-            self._send_batch(
-                f"{_MEMORY}remember",
-                [part],
+        size, keys = check_batch_size(batch_size, READ_SIZE), wanted_leaves(manifest, leaves)
+        choice = PoolChoice(pool_id, pool_nickname)
+        options = _given(choice, refresh=refresh or None)
+        known = with_places(manifest, lambda: self._stored(manifest.global_id, choice))
+
+        def send(part: list[str]) -> GroupFuture[Any]:
+            packed = packed_among(known, part)
+            asked = [packed[key].to_send() if key in packed else key for key in part]
+            return self._send_batch(
+                f"{_MEMORY}{'remember_leaves' if packed else 'remember'}",
+                [asked],
                 options,
-                partial(opened_all, meant=[[key] for key in part], copy=copy),
+                lambda answer: opened_leaves(answer, part, packed, copy=copy),
                 len(part),
                 repeatable=True,
             )
-            for part in (keys[start : start + size] for start in range(0, len(keys), size))
-        )
+
+        return GroupFuture.of(send(keys[start : start + size]) for start in range(0, len(keys), size))
+
+    def _present(self, choice: dict[str, object], keys: Sequence[str]) -> Sequence[bool]:
+        found = self._peer.call(f"{_MEMORY}present", [list(keys)], choice, repeatable=True).wait()
+        return [answer is True for answer in checked(found, len(keys))]
+
+    def _stored(self, key: str, choice: PoolChoice) -> Manifest | None:
+        """Return the manifest that the peer has under an id, if it has one that can be read."""
+        try:
+            (found,) = self.remember([key], missing_ok=True, **choice.options()).result
+        except LailaError:
+            return None
+        return found if isinstance(found, Manifest) else None
 
     def forget_manifest(
         self,
@@ -431,13 +479,16 @@ class RemoteMemory(MemoryVerbs):
         """Delete a manifest and its leaves, for :meth:`laila.Manifest.forget`."""
         manifest.check_not_empty("forget")
         check_batch_size(batch_size, READ_SIZE)
-        leaves = list(manifest)
-        options = _given(PoolChoice(pool_id, pool_nickname))
-        path = f"{_MEMORY}forget_manifest"
-        meant = [*([leaf] for leaf in leaves), [manifest.global_id]]
-        return self._send_batch(
-            path, [manifest.global_id, leaves], options, lambda answer: forgotten(answer, meant), len(meant)
-        )
+        choice = PoolChoice(pool_id, pool_nickname)
+        known = with_places(manifest, lambda: self._stored(manifest.global_id, choice))
+        references = own_references(known)
+
+        def convert(answer: Any) -> list[Any]:
+            *gone, last = forgotten(answer, [*references, manifest.global_id])
+            return [*forgotten_leaves(known, dict(zip(references, gone, strict=True))), last]
+
+        path, count = f"{_MEMORY}forget_manifest", sum(1 for _ in manifest) + 1
+        return self._send_batch(path, [manifest.global_id, references], _given(choice), convert, count)
 
     # -- what stays over there -------------------------------------------------------------------------------
 

@@ -62,6 +62,9 @@ class ExportedMethods:
             ("describe",): Method("read", self._describe, with_request=True),
             ("find",): Method("read", served.find),
             ("central", "memory", "remember"): Method("read", served.remember, non_blocking=non_blocking),
+            ("central", "memory", "remember_leaves"): Method(
+                "read", served.remember_leaves, non_blocking=non_blocking
+            ),
             ("central", "memory", "open"): Method("read", served.open, non_blocking=non_blocking),
             ("central", "memory", "read_parts"): Method("read", served.read_parts, non_blocking=non_blocking),
             ("central", "memory", "present"): Method("read", served.present, non_blocking=non_blocking),

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from laila.blob.parsing import parse_head
 from laila.blob.pieces import covering
+from laila.central import reading
+from laila.central.ids import as_key
+from laila.entry.packs import Wanted
 from laila.errors import EntryNotFoundError, InvalidArgumentError
 from laila.peering.answers import is_meant, not_meant, wrong
 from laila.showing import shown
+from laila.tiering.packed import PackReader
 from laila.views.memory import ReadBuffers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from laila.contract.pool import Pool
     from laila.peering.proxy import RemotePolicyProxy
     from laila.views.memory import PartialBuffers
 
     Spans = Sequence[tuple[int, int]]
 
-__all__ = ["open_remote", "parts_of"]
+__all__ = ["leaves_sent", "open_remote", "packed_blobs", "parts_of"]
 
 _AT_ONCE = 8 << 20
 """The bytes that one answer may have."""
+_LEAVES_AT_ONCE = 1 << 16
 
 
 class _RemoteBuffers(ReadBuffers):
@@ -116,3 +122,43 @@ def parts_of(buffers: PartialBuffers, digest: object, number: object, runs: obje
         )
     window = buffers.window(number, spans)
     return [bytes(window[start:stop]) for start, stop in spans]
+
+
+def leaves_sent(leaves: object) -> tuple[dict[str, Wanted], list[str]]:
+    """Return what a peer asked for: the packed leaves, and the ids of all.
+
+    Raises:
+        InvalidArgumentError: it asked for what no manifest has, or for more than one answer may have.
+    """
+    if not isinstance(leaves, (list, tuple)):
+        raise InvalidArgumentError(f"leaves are a list, not a {type(leaves).__name__}")
+    packed: dict[str, Wanted] = {}
+    keys: list[str] = []
+    for leaf in leaves:
+        if isinstance(leaf, str):
+            keys.append(as_key(leaf))
+            continue
+        wanted = Wanted.sent(list(leaf) if isinstance(leaf, tuple) else leaf)
+        if wanted is None:
+            raise InvalidArgumentError("a packed leaf is said by its id, its pack and three numbers")
+        keys.append(as_key(wanted.leaf))
+        packed[wanted.leaf] = wanted
+    if len(keys) > _LEAVES_AT_ONCE:
+        raise InvalidArgumentError(f"{len(keys)} leaves are more than the {_LEAVES_AT_ONCE} of one answer")
+    return packed, keys
+
+
+def packed_blobs(
+    pool: Pool, keys: Sequence[str], packed: Mapping[str, Wanted], *, refresh: bool
+) -> list[object]:
+    """Return the blob of each leaf, or its error."""
+    once = list(packed.values())
+    found: dict[str, object] = {
+        wanted.leaf: blob
+        for wanted, blob in zip(once, PackReader(pool, refresh=refresh).read(once), strict=True)
+        if blob is not None
+    }
+    rest = [key for key in dict.fromkeys(keys) if key not in found]
+    if rest:
+        found.update(zip(rest, reading.fetch(pool, rest, refresh=refresh), strict=True))
+    return [found[key] for key in keys]

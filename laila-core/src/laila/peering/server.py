@@ -23,7 +23,7 @@ from laila.errors import (
     SettingsError,
 )
 from laila.keys import is_manifest
-from laila.peering.parts import parts_of
+from laila.peering.parts import leaves_sent, packed_blobs, parts_of
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -165,6 +165,16 @@ class ServedMemory:
 
         keys = [key for variants in meant for key in variants]
         return self._memory.runner.run("remember", pool, keys, read_named, single=True, count=1)
+
+    def remember_leaves(self, leaves: Sequence[Any], *, refresh: bool = False, **choice: Any) -> Any:
+        """Fetch the blobs of leaves of a manifest: each is an id, or the id of a packed one and its place."""
+        pool = self._pool("remember_leaves", choice)
+        wanted_, keys = leaves_sent(leaves)
+
+        def read() -> list[Any]:
+            return [packed_blobs(pool, keys, wanted_, refresh=refresh is True)]
+
+        return self._memory.runner.run("remember", pool, keys, read, single=True, count=1)
 
     def open(
         self,
@@ -345,7 +355,7 @@ def _plan(blobs: Sequence[Blob], manifests: int) -> Plan:
             refused[i] = error
             continue
         if isinstance(manifest, Manifest):
-            trees[i] = [*dict.fromkeys(manifest)]
+            trees[i] = manifest.references()
             if absent := manifest.unknown_leaves():
                 unknown[i] = absent
     keys = [blob.key for blob in blobs]

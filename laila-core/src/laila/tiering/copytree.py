@@ -23,6 +23,7 @@ from laila.identity import last_scope
 from laila.keys import may_evolve
 from laila.tiering.chain import StoreOutcome
 from laila.tiering.copying import Copy
+from laila.tiering.packed import PackReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,14 +37,21 @@ if TYPE_CHECKING:
 
 __all__ = ["copy_manifest"]
 
+_UNPACKED_TOGETHER = 128
 
-def copy_manifest(dest: Pool, source: Pool, tree: Node, manifest: str | None) -> GroupFuture[str]:
+
+def copy_manifest(
+    dest: Pool, source: Pool, tree: Node, manifest: str | None, of: Manifest
+) -> GroupFuture[str]:
     """Copy the leaves of ``tree``, then ``manifest`` where it is one's, in the active policy's task force.
 
     Returns a group with one child a leaf, in the order of the tree, and the manifest's last; each resolves to
     the key under which it is in ``dest``. A leaf without evolution means what ``remember`` would give: the
     constant, else the newest evolution. The leaves of a manifest among the leaves are copied with it. A
     manifest of which something could not be copied is not copied either (:class:`ManifestError`).
+
+    With a manifest its packs are copied whole. Packed leaves of a branch become entries of their own; ``of``
+    is the manifest that knows where they are.
 
     A source with an origin is read tier by tier, as its entries would be; no cache is filled by it.
     """
@@ -55,7 +63,9 @@ def copy_manifest(dest: Pool, source: Pool, tree: Node, manifest: str | None) ->
 
     def run() -> list[object]:
         copy = _TreeCopy(dest, source)
-        copy.run(wanted)
+        if manifest is None:
+            copy.unpack(wanted, of)
+        copy.run([key for key in wanted if key not in copy.outcomes])
         return [copy.outcomes[key] for key in wanted]
 
     return GroupFuture.batch(len(wanted), run)
@@ -72,15 +82,39 @@ class _TreeCopy:
         self._tiers = source.chain()[-1:] if source.write_through else source.chain()
         self._manifests: dict[str, Blob] = {}
         self._inner: dict[str, list[str]] = {}
+        self._packed: dict[str, str] = {}
+
+    def unpack(self, keys: Sequence[str], of: Manifest) -> None:
+        """Copy the packed leaves among ``keys``, each as an entry of its own. Raises as ``run`` does."""
+        wanted = [one for key in dict.fromkeys(keys) if (one := of.wanted(key)) is not None]
+        reader = PackReader(self._source)
+        for start in range(0, len(wanted), _UNPACKED_TOGETHER):
+            some = wanted[start : start + _UNPACKED_TOGETHER]
+            found = dict(zip((one.leaf for one in some), reader.read(some), strict=True))
+            blobs = [blob for blob in found.values() if isinstance(blob, Blob)]
+            answers = iter(self._dest.store(blobs) if blobs else ())
+            for leaf, blob in found.items():
+                outcome = next(answers) if isinstance(blob, Blob) else blob
+                if outcome is StoreOutcome.CONFLICT or (
+                    isinstance(outcome, CorruptEntryError) and blob is not outcome
+                ):
+                    (outcome,) = self._dest.store([blob], replace=True)  # type: ignore[list-item]  # it is one
+                if outcome is not None:
+                    self.outcomes[leaf] = outcome if isinstance(outcome, BaseException) else leaf
 
     def run(self, keys: Sequence[str]) -> None:
         """Copy leaves and manifests, with all that is in these."""
         self._read_manifests([key for key in keys if _is_manifest(key)])
-        every = dict.fromkeys(leaf for batch in (keys, *self._inner.values()) for leaf in batch)
+        every = dict.fromkeys(
+            self._packed.get(leaf, leaf) for batch in (keys, *self._inner.values()) for leaf in batch
+        )
         self._copy_leaves([leaf for leaf in every if not _is_manifest(leaf)])
         for key in self._inner_ones_first():
             if key not in self.outcomes:
                 self._copy_manifest(key, self._manifests[key])
+        for leaf, pack in self._packed.items():
+            outcome = self.outcomes[pack]
+            self.outcomes.setdefault(leaf, outcome if isinstance(outcome, BaseException) else leaf)
 
     def _read_manifests(self, keys: Sequence[str]) -> None:
         while keys:
@@ -111,7 +145,12 @@ class _TreeCopy:
             self.outcomes[key] = error
             return []
         self._manifests[key] = blob
-        return list(manifest) if isinstance(manifest, Manifest) else []
+        if not isinstance(manifest, Manifest):
+            return []
+        if manifest.packs:
+            wanted = (manifest.wanted(leaf) for leaf in manifest)
+            self._packed.update((one.leaf, one.place.pack) for one in wanted if one is not None)
+        return manifest.references()
 
     def _copy_leaves(self, keys: Sequence[str]) -> None:
         todo = list(keys)

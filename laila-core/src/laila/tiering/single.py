@@ -397,6 +397,30 @@ class SingleTier(Component, Backend):
                 )
         return list(every)
 
+    def ranges_of_many(
+        self, asked: Sequence[tuple[str, Sequence[tuple[int, int]]]]
+    ) -> list[Sequence[BytesLike] | CorruptEntryError | None]:
+        """Return ranges of several keys of this pool alone, as they are stored; nothing is verified.
+
+        Args:
+            asked: Pairs of a key and its ranges, which ascend and do not overlap.
+
+        Returns:
+            For each key the bytes of its ranges, fewer where the blob ends before, None where the key is not
+            here, or the error of a blob that is damaged.
+        """
+        self._check_open()
+        try:
+            found = answers(self, "_read_ranges_many", self._read_ranges_many(asked), len(asked))
+        except CorruptEntryError as error:
+            if len(asked) == 1:
+                return [error]
+            return [self.ranges_of_many([one])[0] for one in asked]  # the other blobs are not damaged
+        return [
+            None if parts is None else answers(self, "_read_ranges_many", parts, len(ranges))
+            for (_, ranges), parts in zip(asked, found, strict=True)
+        ]
+
     def map_here(self, key: str) -> memoryview | None:
         """Return a map of what this pool alone holds under ``key``.
 

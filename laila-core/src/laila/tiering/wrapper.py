@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from laila.contract.pool import Pool
+    from laila.entry import Manifest
     from laila.futures import GroupFuture
 
 __all__ = ["PoolWrapper"]
@@ -22,17 +23,29 @@ class PoolWrapper:
     ``manifest`` is the global id of the manifest that the tree is all of, None for a branch of one.
     """
 
-    __slots__ = ("_manifest", "_pool", "_tree")
+    __slots__ = ("_manifest", "_of", "_pool", "_tree")
 
-    def __init__(self, pool: Pool, tree: Any, manifest: str | None = None) -> None:
+    def __init__(self, pool: Pool, tree: Any, of: Manifest, manifest: str | None = None) -> None:
         self._pool = pool
         self._tree = tree
+        self._of = of  # knows where packed leaves are
         self._manifest = manifest
 
     def __getitem__(self, key: object) -> object:
         """Go one step down the tree: a PoolWrapper for a branch, the plain blob for a leaf."""
         node = self._tree[key]
-        return self._pool[node] if isinstance(node, str) else PoolWrapper(self._pool, node)
+        if not isinstance(node, str):
+            return PoolWrapper(self._pool, node, self._of)
+        wanted = self._of.wanted(node)
+        if wanted is not None:
+            from laila.tiering.packed import PackReader
+
+            (blob,) = PackReader(self._pool).read([wanted])
+            if isinstance(blob, BaseException):
+                raise blob
+            if blob is not None:
+                return blob
+        return self._pool[node]
 
     def __iter__(self) -> Iterator[object]:
         return iter(self._tree)
@@ -58,7 +71,7 @@ class PoolWrapper:
             )
         from laila.tiering.copytree import copy_manifest
 
-        return copy_manifest(self._pool, other._pool, self._tree, self._manifest)
+        return copy_manifest(self._pool, other._pool, self._tree, self._manifest, other._of)
 
     def __ge__(self, other: object) -> NoReturn:
         # Python comes here for `pool <= wrapper`, after the pool did not know what to do.

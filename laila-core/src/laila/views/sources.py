@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from laila.blob.blob import Blob
-from laila.blob.head import PREFIX_BYTES, corrupt
-from laila.blob.parsing import head_nbytes, parse_head
+from laila.blob.head import corrupt
+from laila.blob.parsing import parse_head
 from laila.errors import CorruptEntryError, EntryNotFoundError, LailaError
 from laila.showing import shown
+from laila.tiering.packed import whole_head
 from laila.views.memory import HeldBuffers, MappedBuffers, PartialBuffers, ReadBuffers
 
 TYPE_CHECKING = False
@@ -22,8 +23,6 @@ __all__ = ["open_chain", "open_tier"]
 
 _START = 64 * 1024
 """The bytes of a blob that are read first: most heads are shorter."""
-_AT_ONCE = 16 << 20
-"""The bytes of a longer head that are read at a time."""
 
 
 def open_chain(pool: Pool, key: str) -> PartialBuffers | None:
@@ -122,12 +121,12 @@ class _TierBuffers(ReadBuffers):
         first = pool.ranges_here(key, [(0, _START)], short=True)
         if first is None:
             return None
-        start = _start(memoryview(first[0]), read)
+        start = whole_head(memoryview(first[0]), read)
         head = parse_head(start, key, True)
         if not head.transformations:
             return cls(pool, key, head.digest, start, read)
         inner, size = pool.reader_of(head, read)
-        start = _start(memoryview(inner([(0, min(_START, size))])[0]), inner)
+        start = whole_head(memoryview(inner([(0, min(_START, size))])[0]), inner)
         found = cls(pool, key, head.digest, start, inner)
         if found.head.nbytes != size or found.head.transformations:
             raise corrupt(key, "what was transformed is not what its head says")
@@ -157,16 +156,3 @@ def _gone(key: str, pool: Pool) -> EntryNotFoundError:
         key=key,
         pool=pool.label,
     )
-
-
-def _start(first: memoryview, read: Read) -> memoryview:
-    """The bytes of a head, of which ``first`` is the beginning; the rest of it is read."""
-    if first.nbytes < PREFIX_BYTES:
-        return first  # which is told by who parses it
-    total = int.from_bytes(first[24:32], "little")
-    size = min(head_nbytes(first), total)
-    parts: list[bytes | bytearray | memoryview] = [first]
-    # The writer chose the number, and may have chosen any: what is not there ends this soon.
-    for at in range(first.nbytes, size, _AT_ONCE):
-        parts += read([(at, min(at + _AT_ONCE, size))])
-    return first if len(parts) == 1 else memoryview(b"".join(parts))

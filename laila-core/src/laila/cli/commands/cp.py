@@ -69,7 +69,7 @@ def copy_named(source: Pool, dest: Pool, names: list[str]) -> tuple[list[str], i
     for key in filter(is_manifest, keys):
         manifest = from_blob(source[key])
         assert isinstance(manifest, Manifest)
-        groups.append(copy_manifest(dest, source, manifest.blueprint, key))
+        groups.append(copy_manifest(dest, source, manifest.blueprint, key, manifest))
     copied: list[str] = []
     failed = 0
     for future in (future for group in groups for future in group.futures()):

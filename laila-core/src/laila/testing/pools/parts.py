@@ -7,12 +7,15 @@ from random import Random
 
 import pytest
 
+from laila.central.packing import packs_of
 from laila.codec import encode
 from laila.contract import Blob, Buffer, Pool
+from laila.entry.packs import Wanted
 from laila.errors import CorruptEntryError, InvalidValueError
 from laila.testing.pools.base import PoolSuite
 from laila.testing.promises import broken, promise
 from laila.testing.samples import entry_key, make_blob
+from laila.tiering.packed import PackReader
 from laila.views.sources import open_tier
 from laila.views.view import view_of
 
@@ -101,6 +104,47 @@ class Parts(PoolSuite):
             except CorruptEntryError:
                 continue
             broken(f"damage is a CorruptEntryError for who reads its piece; bytes {low} to {high} were read")
+
+    def test_ranges_of_many_keys_are_those_of_each(self, pool: Pool) -> None:
+        """In the order of the keys, which are asked for together; a key that is not there is None."""
+        keys = [entry_key(i) for i in range(4)]
+        blobs = {key: make_blob(key, 1000 * (i + 1)) for i, key in enumerate(keys[:3])}
+        for key, blob in blobs.items():
+            pool._write(key, blob)
+        asked = [(keys[i], [(i, 10 + i), (100, 300)]) for i in (2, 3, 0, 1)]
+        found = pool._read_ranges_many(asked)
+        promise(len(found) == len(asked), "_read_ranges_many gives one answer for each key")
+        for (key, ranges), answer in zip(asked, found, strict=True):
+            raw = bytes(blobs[key]) if key in blobs else None
+            wanted = None if raw is None else [raw[low:high] for low, high in ranges]
+            given = None if answer is None else list(map(bytes, answer))
+            promise(
+                given == wanted, "_read_ranges_many answers in the order of the keys, as _read_ranges does"
+            )
+        promise(list(pool._read_ranges_many([])) == [], "_read_ranges_many of no keys gives no answers")
+
+    def test_packed_leaves_are_found_by_their_ranges(self, pool: Pool) -> None:
+        """Damage in a pack fails the leaf that it hits."""
+        leaves = [(entry_key(i), bytes(encode("x" * i, key=entry_key(i)))) for i in range(2, 40)]
+        made = list(packs_of(KEY, leaves, 4096))
+        places = {leaf: place for _, found in made for leaf, place in found.items()}
+        for blob, _ in made:
+            raw = bytearray(bytes(blob))
+            hit = places[entry_key(9)]
+            if blob.key == hit.pack:
+                raw[hit.start + hit.offset + hit.length - 2] ^= 1
+            pool._write(blob.key, Blob.from_bytes(bytes(raw), verify=False))
+        wanted = [Wanted(leaf, places[leaf], None) for leaf, _ in reversed(leaves)]
+        found = PackReader(pool).read(wanted)
+        for one, outcome in zip(wanted, found, strict=True):
+            if one.leaf == entry_key(9):
+                damaged = isinstance(outcome, CorruptEntryError)
+                promise(damaged, "a damaged leaf of a pack is a CorruptEntryError")
+            else:
+                whole = isinstance(outcome, Blob) and bytes(outcome) == dict(leaves)[one.leaf]
+                promise(whole, "a leaf of a pack is read beside a damaged one")
+        gone = Wanted(KEY, places[entry_key(9)]._replace(pack=entry_key(99)), None)
+        promise(PackReader(pool).read([gone]) == [None], "a leaf of a pack that is not there is None")
 
     def test_a_view_reads_parts(self, pool: Pool) -> None:
         """A view of a dict reads parts of an array and of bytes."""

@@ -146,6 +146,28 @@ class ObjectPool(Pool):
                 return answered(ranges, asked, [piece.data or memoryview(b"") for piece in pieces])
         raise self._replaced(name, key)
 
+    def _read_ranges_many(
+        self, asked: Sequence[tuple[str, Sequence[tuple[int, int]]]]
+    ) -> list[list[bytes | memoryview] | None]:
+        """Read ranges of several objects, all of them in parallel."""
+        spans = [requests(ranges, self.settings.part_bytes) for _, ranges in asked]
+        flat = [
+            (self._name(key), key, span) for (key, _), some in zip(asked, spans, strict=True) for span in some
+        ]
+        found = iter(self._helper_pool.map(lambda one: self._get_range(*one), flat))
+        answers: list[list[bytes | memoryview] | None] = []
+        for (key, ranges), some in zip(asked, spans, strict=True):
+            pieces = [next(found) for _ in some]
+            there = [piece for piece in pieces if piece is not None]
+            versions = {piece.version for piece in there if piece.data is not None}
+            if not some or (len(versions) > 1 and len(some) > 1):
+                answers.append(self._read_ranges(key, ranges))  # it was replaced meanwhile
+            elif len(there) < len(some):
+                answers.append(None)
+            else:
+                answers.append(answered(ranges, some, [piece.data or memoryview(b"") for piece in there]))
+        return answers
+
     def _get_range(self, name: str, key: str, span: tuple[int, int]) -> Piece | None:
         try:
             return self._client.get_part(name, key, *span)
