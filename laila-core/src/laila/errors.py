@@ -46,6 +46,9 @@ pickle, attributes included, because task forces and peers carry them from one p
     ├── FutureResultError (RuntimeError)          the payload of a result that is no Entry
     ├── FutureCancelledError (RuntimeError)       the result of a cancelled future
     ├── FutureTimeoutError (TimeoutError)         a wait that ended before the work
+    ├── LeaseError (RuntimeError)                 an entry that cannot be borrowed, or not any more
+    │   ├── LeaseTimeoutError (TimeoutError)      … because another borrower did not give it back in time
+    │   └── LeaseLostError                        … because the lease ran out, or is another borrower's now
     ├── ArgumentsError (ValueError)               an arguments file that cannot be read
     │   └── ArgumentsNotFoundError (FileNotFoundError)  … because it is not there
     ├── MissingArgumentError (AttributeError, KeyError)  a name that laila.args does not have
@@ -95,6 +98,9 @@ __all__ = [
     "InvalidTaskError",
     "InvalidValueError",
     "LailaError",
+    "LeaseError",
+    "LeaseLostError",
+    "LeaseTimeoutError",
     "ManifestError",
     "ManifestKeyError",
     "MissingArgumentError",
@@ -384,6 +390,28 @@ class FutureCancelledError(LailaError, RuntimeError):
 
 class FutureTimeoutError(LailaError, TimeoutError):
     """A wait that ended before the work did; the work goes on."""
+
+
+class LeaseError(LailaError, RuntimeError):
+    """An entry that cannot be borrowed, or that is borrowed no more; ``key`` names it."""
+
+    key: str
+
+
+class LeaseTimeoutError(LeaseError, TimeoutError):
+    """Another borrower did not give an entry back in time: process ``pid`` on ``host``.
+
+    ``since`` is the time at which the other began to borrow, in seconds since the epoch. All three are None
+    if the holder is unknown.
+    """
+
+    host: str | None
+    pid: int | None
+    since: float | None
+
+
+class LeaseLostError(LeaseError):
+    """A lease ran out, or is another borrower's by now. Nothing was written."""
 
 
 class ArgumentsError(LailaError, ValueError):

@@ -8,13 +8,14 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from laila.contract import Blob, Pool, Settings, option
+from laila.leasing.tables import MemoryLeases
 from laila.testing import PoolConformance
 
 
@@ -307,6 +308,54 @@ class TogetherInPieces(OnDisk):
             time.sleep(0.2 if number else 0)
             self._write(key, blob)
         return True
+
+
+class _SwapsAnything(MemoryLeases):
+    def swap(self, changes: Sequence[tuple[str, bytes | None, bytes]]) -> list[bool]:
+        """Make every change."""
+        current = self.read([key for key, _, _ in changes])
+        return super().swap([(key, old, new) for old, (key, _, new) in zip(current, changes, strict=True)])
+
+
+class LendsToEverybody(Right):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.table = _SwapsAnything()
+
+    def _lease_table(self) -> MemoryLeases:
+        return self.table
+
+
+class ListsItsLeases(Right):
+    def _keys(self) -> Iterator[str]:
+        yield from [*self.files, *(self._lease_table() or MemoryLeases()).keys()]
+
+
+class LendsNothing(Right):
+    def _lease_table(self) -> None:
+        return None
+
+
+class StoresForAnybody(Right):
+    def _create_leased(self, items: Sequence[tuple[str, Blob]], tokens: Mapping[str, bytes]) -> bool:
+        return not any(key in self.files for key, _ in items) and all(self._create_many(items))
+
+
+class StoresWhatIsNew(Right):
+    def _create_leased(self, items: Sequence[tuple[str, Blob]], tokens: Mapping[str, bytes]) -> bool:
+        super()._create_leased((), tokens)
+        return all(self._create_many(items))
+
+
+class FencesInTwoSteps(Right):
+    """It looks at the leases, and writes a while later."""
+
+    fences = True
+
+    def _create_leased(self, items: Sequence[tuple[str, Blob]], tokens: Mapping[str, bytes]) -> bool:
+        super()._create_leased((), tokens)
+        time.sleep(0.02)
+        return super()._create_many(items) == [True] * len(items)
 
 
 class ClaimsSortedKeys(Right):

@@ -56,10 +56,12 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Literal
 
     from laila.blob.blob import Blob
+    from laila.central.borrowing import Borrow
     from laila.central.command import DefaultCentralCommand
     from laila.central.events import Events
     from laila.contract.pool import Pool
     from laila.entry.leaves import Leaf
+    from laila.leasing.tables import LeaseTable
     from laila.views import View
 
 __all__ = ["DefaultCentralMemory"]
@@ -181,9 +183,49 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         """Raise :class:`~laila.errors.PoolNotFoundError` where no pool has this nickname."""
         self.router.choose(PoolChoice(pool_nickname=pool_nickname))
 
-    def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> None:
-        """Reserved for exclusive leases. Raises ``NotImplementedError``."""
-        raise NotSupportedError("exclusive leases are not supported yet")
+    @helpful
+    def borrow(
+        self,
+        keys: Entry | str | Iterable[Entry | str],
+        global_borrow: bool = False,
+        *,
+        timeout: float | None = 60.0,
+        ttl: float = 30.0,
+        missing_ok: bool = False,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> Borrow:
+        """Borrow entries: ``with memory.borrow([…]) as entries`` has them for itself until the end.
+
+        Borrowers exclude each other: threads, processes and, where the pool is shared, hosts. At a clean end
+        the variables that evolved are stored. ``docs/how-to/borrow.md`` says what is promised when a holder
+        is stopped. :meth:`MemoryVerbs.borrow` lists arguments and errors.
+        """
+        from laila.central.borrowing import Borrow, named_keys  # what few programs use
+        from laila.central.lending import PoolLender
+
+        pool = self.router.choose(PoolChoice(pool_id, pool_nickname, affinity))
+        return Borrow(
+            PoolLender(pool),
+            named_keys(keys),
+            timeout=timeout,
+            ttl=ttl,
+            missing_ok=missing_ok,
+            pickle=self.pickle,
+            grantor=self.grantor if global_borrow else None,
+        )
+
+    def grantor(self) -> tuple[LeaseTable, str]:
+        """Return the table that lends among this policy and its peers.
+
+        Returns:
+            The table, and the words that name it in messages.
+
+        Raises:
+            NotSupportedError: Always, for now.
+        """
+        raise NotSupportedError("global_borrow needs a policy with peers")
 
     # -- the verbs -------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any, Literal
 
+    from laila.central.borrowing import Borrow
     from laila.contract.pool import Pool
     from laila.entry import Entry, Manifest
     from laila.entry.leaves import Leaf
@@ -353,13 +354,50 @@ class MemoryVerbs(ABC):
         """
 
     @abstractmethod
-    def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> None:
-        """Reserved for exclusive leases.
+    def borrow(
+        self,
+        keys: Entry | str | Iterable[Entry | str],
+        global_borrow: bool = False,
+        *,
+        timeout: float | None = 60.0,
+        ttl: float = 30.0,
+        missing_ok: bool = False,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> Borrow:
+        """Borrow entries: ``with memory.borrow([…]) as entries`` has them for itself until the end.
+
+        Borrowers exclude each other: threads, processes and, where the pool is shared, hosts. Who does not
+        borrow is not kept out. A variable is lent in its newest evolution. At a clean end the variables that
+        evolved in the body are stored as one new evolution each, in one step where the pool has one. After an
+        exception nothing is stored. A thread of this process renews the lease. If the lease is over all the
+        same, because the process was stopped, the end raises and stores nothing.
 
         Args:
-            keys: The ids to lend.
-            global_borrow: Whether the lease holds for peers too.
+            keys: Global ids, Entries or nicknames.
+            global_borrow: Exclude the borrowers of all connected peers, too. The policy with the smallest
+                global id among this one and its peers grants that.
+            timeout: Seconds to wait for other borrowers; None waits for ever.
+            ttl: Seconds after which a lease is over that is not renewed, at most a day.
+            missing_ok: Lend ids under which nothing is stored; the entry is None.
+            pool_id: The global id of the pool.
+            pool_nickname: The nickname of the pool. Without id, nickname and affinity the alpha pool is
+                meant.
+            affinity: The pool with this affinity, or the next lower one.
+
+        Returns:
+            A context for one ``with``, which gives the entries as a
+            :class:`~laila.central.borrowing.Borrowed`.
 
         Raises:
-            NotSupportedError: Always, for now (a ``NotImplementedError``).
+            InvalidArgumentError: Something in ``keys`` names nothing (a ``TypeError``).
+            InvalidValueError: ``timeout`` or ``ttl`` is wrong.
+            PoolNotFoundError: No such pool is known.
+            LeaseTimeoutError: At the beginning: another borrower did not give an entry back in time.
+            LeaseError: At the beginning: this thread has borrowed one of the entries already.
+            EntryNotFoundError: At the beginning: there is no such entry.
+            NotSupportedError: At the beginning: the pool cannot lend.
+            LeaseLostError: At the end: the lease was over before. Nothing was stored.
+            EvolutionConflictError: At the end: somebody who did not borrow stored the same evolution.
         """

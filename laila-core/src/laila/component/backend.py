@@ -20,9 +20,11 @@ from laila.showing import shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import RLock
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import ClassVar
 
     from laila.blob.blob import BytesLike
+    from laila.leasing.tables import LeaseTable, MemoryLeases
 
 __all__ = ["Backend", "checked_blob"]
 
@@ -66,6 +68,8 @@ class Backend(ABC):
     """The author's side of a pool. Six methods are required; the others have defaults that work."""
 
     _create_lock: RLock
+    _leases: MemoryLeases
+    writers: ClassVar[str]
 
     @abstractmethod
     def _read(self, key: str) -> Blob | BytesLike | Sequence[BytesLike] | None:
@@ -228,6 +232,42 @@ class Backend(ABC):
             if split is not None and split[0] in numbers:
                 numbers[split[0]].append(int(split[1]))
         return [sorted(numbers[stem]) for stem in stems]
+
+    # -- leases ------------------------------------------------------------------------------------------
+
+    def _lease_table(self) -> LeaseTable | None:
+        """Return the table that says which entries are lent; one object for the whole life of the pool.
+
+        Everybody who uses the store must see the same table. The default is a table in the memory of this
+        process, for a pool whose store one process uses. For any other pool it is None: nothing can be lent.
+        """
+        return self._leases if self.writers == "process" else None
+
+    def _create_leased(self, items: Sequence[tuple[str, Blob]], tokens: Mapping[str, bytes]) -> bool:
+        """Create all of ``items`` for a borrower, if its leases are its own; return whether they were stored.
+
+        The default looks at the table, and then creates. A pool that does both in one step promises
+        ``fences = True``.
+
+        Args:
+            items: Keys and blobs, no key twice.
+            tokens: For each key of the lease its token in the table.
+
+        Returns:
+            False if one of the keys is there.
+
+        Raises:
+            LeaseLostError: a lease is another borrower's by now. Nothing was stored.
+        """
+        from laila.leasing.tables import check_tokens
+
+        table = self._lease_table()
+        if table is not None:
+            check_tokens(table, tokens)
+        if type(self)._create_together is not Backend._create_together:
+            return self._create_together(items)
+        keys = [key for key, _ in items]
+        return not any(self._exist_many(keys)) and all(self._create_many(items))
 
     def flush(self) -> None:  # noqa: B027 - a pool that delays nothing has nothing to flush
         """Return when all acknowledged writes are as durable as promised. The default delays nothing."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from laila.forks import Renewed, after_fork
     from laila.futures import Future, GroupFuture, RemoteFuture
     from laila.keys import counts_evolution, split_evolution
+    from laila.leasing.tables import KEPT_SECONDS, LeaseFile, LeaseTable
     from laila.offload.taskforce import Parcel, RemoteSettings, RemoteTaskForce
     from laila.offload.worker import Shipment, leave_signals_to_the_submitter, perform
     from laila.settings import Settings, option
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTRACT_VERSION",
+    "KEPT_SECONDS",
     "MAX_KEY_BYTES",
     "NO_THREAD",
     "ROLES",
@@ -49,6 +51,8 @@ __all__ = [
     "Future",
     "GroupFuture",
     "Invitation",
+    "LeaseFile",
+    "LeaseTable",
     "Manifest",
     "Node",
     "Parcel",
@@ -111,6 +115,9 @@ _HOMES = {
     "Future": "laila.futures",
     "GroupFuture": "laila.futures",
     "Invitation": "laila.contract.protocol",
+    "KEPT_SECONDS": "laila.leasing.tables",
+    "LeaseFile": "laila.leasing.tables",
+    "LeaseTable": "laila.leasing.tables",
     "MAX_KEY_BYTES": "laila.contract.pool",
     "Manifest": "laila.entry",
     "NO_THREAD": "laila.threads",

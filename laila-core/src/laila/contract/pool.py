@@ -19,6 +19,7 @@ from laila.errors import (
     SettingsError,
     UnknownOptionError,
 )
+from laila.leasing.tables import MemoryLeases
 from laila.showing import shown
 from laila.tiering.chain import StoreOutcome
 from laila.tiering.tier import Tier
@@ -83,14 +84,15 @@ class Pool(Authored, Tier):
         name for name in vars(Backend) if name[:1] == "_" and name[:2] != "__" and name != "_scan_evolutions"
     ) | {"_close", "_facts", "_place", "_repr_html_"}
     keeps = frozenset(
-        ("_counter", "_create_lock", "_failures", "_fill_lock", "_flights", "_origin", "_tells_deletes")
-    ) | {"_transformations", "_write_through"}
+        ("_counter", "_create_lock", "_failures", "_fill_lock", "_flights", "_leases", "_origin")
+    ) | {"_tells_deletes", "_transformations", "_write_through"}
     promises: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "durability": ("none", "process", "power"),
         "writers": ("process", "host", "network"),
         "creation": ("process", "host", "network"),
         "batches": ("entry", "batch"),
         "listing": ("any", "sorted"),
+        "fences": (True, False),
         "blocking": (True, False),
     }
 
@@ -113,6 +115,9 @@ class Pool(Authored, Tier):
     max_blob_bytes: ClassVar[int | None] = None
     """The largest blob that can be filed; None where only space limits it. A larger one is refused before
     anything of it is written."""
+    fences: ClassVar[bool] = False
+    """Whether ``_create_leased`` looks at the leases and stores in one step, so that a borrower never writes
+    after another one has the lease, however long it was stopped."""
     listing: ClassVar[Literal["any", "sorted"]] = "any"
     """The order of ``keys()``: any, or that of their UTF-8 bytes."""
 
@@ -146,6 +151,7 @@ class Pool(Authored, Tier):
             self._transformations = TransformationSequence(transformations)
         self._init_tiers(write_through=write == "through")
         self._tells_deletes: bool | None = None
+        self._leases = MemoryLeases()
         self.known_as: str | None = None  # what the policy that it was registered with calls it
 
     @classmethod

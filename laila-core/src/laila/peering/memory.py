@@ -519,9 +519,23 @@ class RemoteMemory(MemoryVerbs):
             f"the alpha pool of {self._peer.global_id} is set in its own process, not by a peer"
         )
 
-    def borrow(self, keys: Iterable[str] = (), global_borrow: bool = False) -> NoReturn:
-        """Reserved for exclusive leases. Raises ``NotImplementedError``."""
-        raise NotSupportedError("exclusive leases are not supported yet")
+    def borrow(
+        self,
+        keys: Entry | str | Iterable[Entry | str],
+        global_borrow: bool = False,
+        *,
+        timeout: float | None = 60.0,
+        ttl: float = 30.0,
+        missing_ok: bool = False,
+        pool_id: str | None = None,
+        pool_nickname: str | None = None,
+        affinity: float | None = None,
+    ) -> NoReturn:
+        """Raise :class:`NotSupportedError`: entries are borrowed by the policy that has the pool."""
+        raise NotSupportedError(
+            "the entries of a peer's pools are borrowed in its own process, or by a pool of this process on "
+            "the same store"
+        )
 
 
 def _given(choice: PoolChoice, **options: object) -> dict[str, object]:

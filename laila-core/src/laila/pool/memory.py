@@ -40,6 +40,7 @@ class MemoryPool(Pool):
 
     blocking: ClassVar[bool] = False
     durability = "none"
+    fences = True
 
     def __init__(
         self,
@@ -124,6 +125,14 @@ class MemoryPool(Pool):
         if key in self._blobs or self._blobs.setdefault(key, blob) is not blob:
             return False
         self._index(key)
+        return True
+
+    def _create_leased(self, items: Sequence[tuple[str, Blob]], tokens: Mapping[str, bytes]) -> bool:
+        with self._leases.held(tokens):
+            if any(key in self._blobs for key, _ in items):
+                return False
+            for key, blob in items:
+                self._write(key, blob)
         return True
 
     def _delete(self, key: str) -> bool:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from laila.contract import Blob, Pool
 
-__all__ = ["Writer", "leave_open", "race", "read", "writing"]
+__all__ = ["Writer", "leave_open", "race", "race_leases", "read", "writing"]
 
 
 # -- the side of the test ----------------------------------------------------------------------------
@@ -79,6 +79,23 @@ def race(pool: Pool, keys: Sequence[str], racers: int, *, together: bool = False
             process.stdin.write("go\n")
             process.stdin.flush()
         return [json.loads(_finish(process, "_create")) for process in processes]
+    finally:
+        for process in processes:
+            _end(process)
+
+
+def race_leases(pool: Pool, key: str, racers: int, turns: int) -> list[list[bool]]:
+    """Let several processes make the record of ``key-<turn>`` at a time; return what each was told."""
+    __tracebackhide__ = True
+    processes = [_start(pool, "race_leases", key=key, turns=turns, seed=seed) for seed in range(racers)]
+    try:
+        for process in processes:
+            _expect_line(process, "ready")
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        return [json.loads(_finish(process, "swap")) for process in processes]
     finally:
         for process in processes:
             _end(process)
@@ -258,6 +275,15 @@ def _race_together(pool: Pool, keys: list[str], seed: int) -> None:
     sys.stdout.write(json.dumps(answers))
 
 
+def _race_leases(pool: Pool, key: str, turns: int, seed: int) -> None:
+    table = pool.lease_table_here()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    answers = [table.swap([(f"{key}-{turn}", None, b"%d" % seed)])[0] for turn in range(turns)]
+    sys.stdout.write(json.dumps(answers))
+
+
 def _read(pool: Pool, keys: list[str]) -> None:
     found = stored_many(pool, keys)
     sys.stdout.write(json.dumps([None if one is None else one.hex() for one in found]))
@@ -271,6 +297,7 @@ _ACTIONS: dict[str, Callable[..., None]] = {
     "write": _write,
     "race": _race,
     "race_together": _race_together,
+    "race_leases": _race_leases,
     "read": _read,
     "leave_open": _leave_open,
 }

@@ -18,6 +18,7 @@ from laila.errors import (
     CorruptEntryError,
     InvalidValueError,
     LailaError,
+    NotSupportedError,
     PoolClosedError,
     PoolError,
     TransformationError,
@@ -28,10 +29,11 @@ from laila.tiering.chain import StoreOutcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import ClassVar, TypeVar
 
     from laila.blob.blob import BytesLike
+    from laila.leasing.tables import LeaseTable
     from laila.transform import TransformationSequence
     from laila.transform.base import Read
 
@@ -189,6 +191,44 @@ class SingleTier(Component, Backend):
             return False  # before time is spent on compression
         items = [(blob.key, self._inward(blob)) for blob in blobs]
         return not self._too_large(items) and self._create_together(items)
+
+    def lease_table_here(self) -> LeaseTable:
+        """Return the table of what this pool alone lends.
+
+        Returns:
+            The table.
+
+        Raises:
+            NotSupportedError: the pool cannot lend.
+        """
+        self._check_open()
+        table = self._lease_table()
+        if table is None:
+            raise NotSupportedError(
+                f"pool {shown(self.label)} cannot lend entries: a {type(self).__name__} has no table of "
+                "leases that all processes see. Borrow from a pool of files, HDF5, Redis or S3; the author "
+                "of a pool implements _lease_table (docs/how-to/write-a-pool.md)"
+            )
+        return table
+
+    def store_leased_here(self, blobs: Sequence[Blob], tokens: Mapping[str, bytes]) -> bool:
+        """Store plain ``blobs`` here alone for a borrower, all or none where the pool can.
+
+        Args:
+            blobs: The blobs.
+            tokens: The token of each key that is lent.
+
+        Returns:
+            Whether they were stored.
+
+        Raises:
+            LeaseLostError: a lease is another borrower's by now.
+        """
+        self._check_open()
+        items = [(blob.key, self._inward(blob)) for blob in blobs]
+        for error in self._too_large(items).values():
+            raise error
+        return answer(self, "_create_leased", self._create_leased(items, tokens), bool)
 
     def _too_large(self, items: Sequence[tuple[str, Blob]]) -> dict[int, LailaError]:
         """Return by place the errors of the blobs that are too large for this pool."""

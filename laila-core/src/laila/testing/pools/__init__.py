@@ -11,6 +11,7 @@ from laila.testing.pools.base import PoolSuite
 from laila.testing.pools.contents import Contents
 from laila.testing.pools.creation import Creation
 from laila.testing.pools.faults import Faults
+from laila.testing.pools.leases import Leases
 from laila.testing.pools.lifecycle import Lifecycle
 from laila.testing.pools.machine import Machine
 from laila.testing.pools.parts import Parts
@@ -21,5 +22,7 @@ __all__ = ["PoolConformance"]
 
 
 @pytest.mark.conformance
-class PoolConformance(Contents, Parts, Creation, Verbs, Sharing, Lifecycle, Faults, Machine, PoolSuite):
+class PoolConformance(
+    Contents, Parts, Creation, Leases, Verbs, Sharing, Lifecycle, Faults, Machine, PoolSuite
+):
     """Holds a pool to its contract. Subclass it, and define ``open_pool``; see :class:`PoolSuite`."""

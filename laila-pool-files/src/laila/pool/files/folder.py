@@ -5,6 +5,7 @@
     laila.json                           what this is, and the version of the layout
     entries/9c/ENTRY-3c78a603-….laila    one entry: its blob, byte for byte; see laila.pool.files.names
     tmp/                                 files that are being written
+    leases.db                            what is lent, once something was lent
 
 An entry is written under a temporary name in ``tmp``, and then gets its own name in one step. So a reader
 finds the whole entry or nothing, and the file of an entry never changes. Nobody takes a lock.
@@ -22,7 +23,7 @@ import os
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from laila.contract import Blob, counts_evolution, head_nbytes, logger, shown, split_evolution
+from laila.contract import Blob, LeaseFile, counts_evolution, head_nbytes, logger, shown, split_evolution
 from laila.errors import CorruptEntryError, PoolError, PoolFormatError
 from laila.pool.files import disk
 from laila.pool.files.names import (
@@ -40,6 +41,7 @@ from laila.pool.files.temporary import clean, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from laila.contract import BlobHead
 
@@ -48,6 +50,7 @@ __all__ = ["Folder"]
 _log = logger(__name__)
 
 MARKER = "laila.json"
+LEASES = "leases.db"
 FORMAT = "laila-pool-files"
 VERSION = 1
 _ABOUT = "A laila pool. Each file under entries/ is one entry; tmp/ holds what is being written."
@@ -320,12 +323,35 @@ class Folder:
             self._reachable |= touched
             return written
 
+    def leases(self) -> LeaseFile:
+        """Return the table of what is lent, a file beside the marker."""
+        return LeaseFile(os.path.join(self.path, LEASES), like=self.path, read_only=self._read_only)
+
+    def put_leased(self, items: Sequence[tuple[str, Blob]], held: AbstractContextManager[None]) -> bool:
+        """Write blobs if none of them is there; return whether they were written.
+
+        The content is written and synced first. In ``held``, which no other borrower passes, the files only
+        get their names.
+        """
+        self._check_writable()
+        with reporting("write to", self.path), self._tmp_folder() as tmp:
+            touched: set[str] = set()
+            made = self._put_by(tmp, items, False, touched, held)
+            self._sync(touched)
+            self._reachable |= touched
+            return all(made)
+
     def _put_some(self, items: Sequence[tuple[str, Blob]], replace: bool, touched: set[str]) -> list[bool]:
         with self._tmp_folder() as tmp:
             return self._put_by(tmp, items, replace, touched)
 
     def _put_by(
-        self, tmp: int, items: Sequence[tuple[str, Blob]], replace: bool, touched: set[str]
+        self,
+        tmp: int,
+        items: Sequence[tuple[str, Blob]],
+        replace: bool,
+        touched: set[str],
+        held: AbstractContextManager[None] | None = None,
     ) -> list[bool]:
         files: list[tuple[str, disk.NewFile | None]] = []
         try:
@@ -341,7 +367,12 @@ class Folder:
             else:
                 for file in written:
                     file.finish()
-            return [self._publish(file, path, replace, touched) for path, file in files]
+            if held is None:
+                return [self._publish(file, path, replace, touched) for path, file in files]
+            with held:
+                if any(file is None or disk.exists(path) for path, file in files):
+                    return [False] * len(files)
+                return [self._publish(file, path, replace, touched) for path, file in files]
         finally:
             for _, file in files:
                 if file is not None:

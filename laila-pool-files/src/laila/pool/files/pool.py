@@ -11,9 +11,9 @@ from laila.errors import SettingsError
 from laila.pool.files.folder import Folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from laila.contract import BlobHead, Transformation, TransformationSequence
+    from laila.contract import BlobHead, LeaseFile, Transformation, TransformationSequence
 
 __all__ = ["FilesystemPool", "FilesystemSettings"]
 
@@ -56,6 +56,7 @@ class FilesystemPool(Pool):
     schemes = ("file",)
     writers = "network"
     creation = "network"
+    fences = True
     durability: Literal["none", "process", "power"] = "power"  # unless the settings say otherwise
 
     settings: FilesystemSettings
@@ -86,6 +87,7 @@ class FilesystemPool(Pool):
             durable=settings.durable == "power",
             read_only=settings.read_only,
         )
+        self._lent = self._folder.leases()
 
     @classmethod
     def from_url(cls, url: str, **options: object) -> Self:
@@ -179,6 +181,12 @@ class FilesystemPool(Pool):
 
     def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
         return self._folder.put(items, replace=False)
+
+    def _lease_table(self) -> LeaseFile:
+        return self._lent
+
+    def _create_leased(self, items: Sequence[tuple[str, Blob]], tokens: Mapping[str, bytes]) -> bool:
+        return self._folder.put_leased(items, self._lent.held(tokens))
 
     def _delete(self, key: str) -> bool:
         return self._folder.delete([key])[0]

@@ -6,13 +6,13 @@ import os
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from laila.contract import Blob, Pool, Settings, option, shown, shown_url
+from laila.contract import Blob, LeaseFile, Pool, Settings, option, shown, shown_url
 from laila.errors import SettingsError
 from laila.pool.hdf5.locking import NO_LOCKS
 from laila.pool.hdf5.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from laila.contract import BytesLike, Transformation, TransformationSequence
     from laila.pool.hdf5.poolfile import Transaction
@@ -73,6 +73,7 @@ class HDF5Pool(Pool):
     writers = "host"
     creation = "host"
     batches = "batch"
+    fences = True
     durability: Literal["none", "process", "power"] = "power"  # unless the settings say otherwise
 
     settings: HDF5Settings
@@ -113,6 +114,7 @@ class HDF5Pool(Pool):
             read_only=settings.read_only,
             compact=settings.compact == "auto",
         )
+        self._lent = LeaseFile(f"{self.path}.leases", like=self.path, read_only=settings.read_only)
 
     @classmethod
     def from_url(cls, url: str, **options: object) -> Self:
@@ -236,6 +238,13 @@ class HDF5Pool(Pool):
             return True
 
         return self._store.transact(change, keys)
+
+    def _lease_table(self) -> LeaseFile:
+        return self._lent
+
+    def _create_leased(self, items: Sequence[tuple[str, Blob]], tokens: Mapping[str, bytes]) -> bool:
+        with self._lent.held(tokens):
+            return self._create_together(items)
 
     def _delete(self, key: str) -> bool:
         return self._delete_many([key])[0]

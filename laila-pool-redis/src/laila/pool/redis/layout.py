@@ -36,8 +36,10 @@ class Names:
         self._entry = base + b"e/"
         self._index = base + b"i/"
         self._piece = base + b"p/"
+        self._lease = base + b"l/"
         # No character that a prefix may contain has a meaning in a pattern.
         self.every_entry = self._entry + b"*"
+        self.every_lease = self._lease + b"*"
 
     def entry(self, key: str) -> bytes:
         """Return the name of the blob of ``key``, or of the record of its pieces."""
@@ -55,6 +57,14 @@ class Names:
     def index(self, stem: str) -> bytes:
         """Return the name of the sorted set of the evolutions of ``stem``."""
         return self._index + stem.encode()
+
+    def lease(self, key: str) -> bytes:
+        """Return the name of the lease of ``key``."""
+        return self._lease + key.encode()
+
+    def leased(self, lease: bytes) -> str:
+        """Return the key whose lease has this name."""
+        return lease[len(self._lease) :].decode()
 
     def piece(self, record: Record, number: int) -> bytes:
         """Return the name of one piece of a record, counted from 0."""

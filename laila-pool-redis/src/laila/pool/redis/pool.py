@@ -11,13 +11,14 @@ from laila.contract import Pool, directory, given_secrets
 from laila.pool.redis.answers import AnswerParser
 from laila.pool.redis.connections import Connections
 from laila.pool.redis.layout import Names
+from laila.pool.redis.leases import RedisLeases
 from laila.pool.redis.reporting import reporting
 from laila.pool.redis.server import PrivateServer, reachable, refuse_stranger
 from laila.pool.redis.settings import RedisSettings
 from laila.pool.redis.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from socket import socket
     from typing import Unpack
@@ -52,6 +53,7 @@ class RedisPool(Pool):
     laila_contract = 1
     writers = "network"
     creation = "network"
+    fences = True
 
     settings: RedisSettings
 
@@ -97,6 +99,7 @@ class RedisPool(Pool):
             chunk_count=settings.chunk_count,
             piece_bytes=settings.piece_bytes,
         )
+        self._lent = RedisLeases(self._store, self._reporting)
         try:
             with self._reporting("open the pool"):
                 self._store.exist([""])  # a wrong host or password is an error now
@@ -239,6 +242,13 @@ class RedisPool(Pool):
     def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
         with self._reporting(f"store {_these([key for key, _ in items])}"):
             return self._store.store(items, replace=False)
+
+    def _lease_table(self) -> RedisLeases:
+        return self._lent
+
+    def _create_leased(self, items: Sequence[tuple[str, Blob]], tokens: Mapping[str, bytes]) -> bool:
+        with self._reporting(f"store {_these([key for key, _ in items])}"):
+            return self._store.store_leased(items, tokens)
 
     def _delete(self, key: str) -> bool:
         return self._delete_many([key])[0]

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["CREATE", "CREATE_AGAIN", "DELETE", "NEWEST", "REPLACE", "STORE", "Script"]
+__all__ = [
+    "CREATE",
+    "CREATE_AGAIN",
+    "DELETE",
+    "NEWEST",
+    "REPLACE",
+    "STORE",
+    "STORE_LEASED",
+    "SWAP_LEASES",
+    "Script",
+]
 
 
 class Script:
@@ -64,11 +74,7 @@ local function entry(index, member)
 end
 """
 
-# ARGV: n, milliseconds to live or 0, how, n values, then as `indexes` says.
-# Answers: 1 written, 0 it was there, -1 a piece is gone.
-STORE = Script(
-    _COMMON
-    + r"""
+_STORE_ONE = r"""
 local n, ttl, how = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local index = indexes(n, 3 + n)
 
@@ -120,6 +126,14 @@ local function store(i)
   return 1
 end
 
+"""
+
+# ARGV: n, milliseconds to live or 0, how, n values, then as `indexes` says.
+# Answers: 1 written, 0 it was there, -1 a piece is gone.
+STORE = Script(
+    _COMMON
+    + _STORE_ONE
+    + r"""
 local answers = {}
 for i = 1, n do
   answers[i] = store(i)
@@ -128,6 +142,52 @@ end
 return answers
 """
 )
+
+# Stores all or nothing, for the holder of leases. After the keys of STORE come those of the leases, and after
+# its arguments a token for each lease, and the number of leases.
+# Answers: 1 all are written, 0 one was there, -1 a piece is gone, -2 a lease is another's.
+STORE_LEASED = Script(
+    _COMMON
+    + r"""
+for i = 1, tonumber(table.remove(ARGV)) do
+  local token, record = table.remove(ARGV), redis.call('GET', table.remove(KEYS))
+  if not record or string.sub(record, 15, 46) ~= token then return -2 end
+end
+"""
+    + _STORE_ONE
+    + r"""
+for i = 1, n do
+  local value = ARGV[3 + i]
+  if redis.call('EXISTS', KEYS[i]) == 1 and not (how == 'again' and redis.call('GET', KEYS[i]) == value) then
+    return 0
+  end
+  local id, count = record(value)
+  if id and not each(redis.call, 'EXISTS', KEYS[i], id, count) then return -1 end
+end
+for i = 1, n do
+  local done = store(i)
+  if type(done) == 'table' then return done end
+end
+return 1
+"""
+)
+
+# ARGV: milliseconds that a record is kept; for each key whether there was a record, the record, the new one.
+# Answers: for each whether it was changed.
+SWAP_LEASES = Script(r"""
+local answers = {}
+for i, key in ipairs(KEYS) do
+  local at = 3 * i - 1
+  local was, old = redis.call('GET', key), ARGV[at + 1]
+  if (ARGV[at] == '0' and not was) or (ARGV[at] == '1' and was == old) then
+    redis.call('SET', key, ARGV[at + 2], 'PX', ARGV[1])
+    answers[i] = 1
+  else
+    answers[i] = 0
+  end
+end
+return answers
+""")
 
 # ARGV: n, then as `indexes` says. Answers: for each whether it was there.
 DELETE = Script(

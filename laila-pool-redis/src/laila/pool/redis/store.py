@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from laila.contract import Blob, check_key, head_nbytes
-from laila.errors import CorruptEntryError, PoolError, PoolKeyError
+from laila.errors import CorruptEntryError, LeaseLostError, PoolError, PoolKeyError
 from laila.pool.redis.layout import LINE_BYTES, MARK, MARK_BYTES, Names, Record, cut, evolution, number_of
-from laila.pool.redis.scripts import CREATE, CREATE_AGAIN, DELETE, NEWEST, REPLACE, STORE
+from laila.pool.redis.scripts import CREATE, CREATE_AGAIN, DELETE, NEWEST, REPLACE, STORE, STORE_LEASED
 from laila.pool.redis.seen import Seen
 from laila.pool.redis.wire import Command, call
 from redis.exceptions import RedisError, ResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from laila.pool.redis.connections import Connections
     from laila.pool.redis.wire import Argument, Bytes
@@ -60,7 +60,7 @@ class Store:
         piece_bytes: int,
     ) -> None:
         self._connections = connections
-        self._names = names
+        self.names = names
         self._ttl = 0 if ttl is None else max(1, round(ttl * 1000))
         self._chunk_bytes = chunk_bytes
         self._chunk_count = chunk_count
@@ -80,8 +80,8 @@ class Store:
         """Return for each key at least the head of its blob, or None."""
         starts: list[bytes] = []
         for batch in _slices(keys, self._chunk_count):
-            starts += self._ask(
-                [Command(b"GETRANGE", self._names.entry(key), 0, _HEAD_RANGE - 1) for key in batch]
+            starts += self.ask(
+                [Command(b"GETRANGE", self.names.entry(key), 0, _HEAD_RANGE - 1) for key in batch]
             )
         heads: list[bytes | None] = []
         for key, start in zip(keys, map(_text, starts), strict=True):
@@ -109,9 +109,9 @@ class Store:
         """Return for each key how many bytes its blob has, or None."""
         blob_lengths: list[int | None] = []
         for batch in _slices(keys, self._chunk_count):
-            names = [self._names.entry(key) for key in batch]
-            lengths = self._ask([Command(b"STRLEN", name) for name in names])
-            starts = self._ask([Command(b"GETRANGE", name, 0, LINE_BYTES - 1) for name in names])
+            names = [self.names.entry(key) for key in batch]
+            lengths = self.ask([Command(b"STRLEN", name) for name in names])
+            starts = self.ask([Command(b"GETRANGE", name, 0, LINE_BYTES - 1) for name in names])
             for key, length, start in zip(batch, lengths, starts, strict=True):
                 record = Record.parse(key, start)
                 line = 0 if record is None else len(start) - len(record.head)
@@ -122,15 +122,15 @@ class Store:
         """Return for each key whether it is there."""
         answers: list[int] = []
         for batch in _slices(keys, self._chunk_count):
-            answers += self._ask([Command(b"EXISTS", self._names.entry(key)) for key in batch])
+            answers += self.ask([Command(b"EXISTS", self.names.entry(key)) for key in batch])
         return [answer == 1 for answer in answers]
 
     def _values(self, keys: Sequence[str]) -> Iterator[bytes | None]:
         """Yield the stored value of each key, none of them large; a round trip brings about a chunk."""
         start, count = 0, min(_FIRST_KEYS, self._chunk_count)
         while start < len(keys):
-            names = self._names.entries(keys[start : start + count])
-            (values,) = self._ask([Command(b"MGET", *names)])
+            names = self.names.entries(keys[start : start + count])
+            (values,) = self.ask([Command(b"MGET", *names)])
             yield from map(_text, values)
             start += count
             # The weight of this page decides the size of the next one.
@@ -157,7 +157,7 @@ class Store:
         count = max(1, min(self._chunk_count, self._chunk_bytes * record.pieces // record.nbytes))
         for start in range(0, record.pieces, count):
             numbers = range(start, min(start + count, record.pieces))
-            pieces = self._ask([Command(b"GET", self._names.piece(record, n)) for n in numbers])
+            pieces = self.ask([Command(b"GET", self.names.piece(record, n)) for n in numbers])
             if None in pieces:
                 return None
             # Grows with the bytes that came, because the size in the record is not checked yet.
@@ -188,8 +188,8 @@ class Store:
 
     def _ranges_of(self, record: Record, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
         """Ranges of what a record stands for; None where a piece is gone."""
-        names = self._names
-        (size,) = self._ask([Command(b"STRLEN", names.piece(record, 0))])
+        names = self.names
+        (size,) = self.ask([Command(b"STRLEN", names.piece(record, 0))])
         if not size or -(-record.nbytes // size) != record.pieces:
             return None
         head, before = record.head, len(record.head)
@@ -204,7 +204,7 @@ class Store:
         pieces: list[bytes] = []
         count = max(1, min(self._chunk_count, self._chunk_bytes // size))
         for at in range(0, len(wanted), count):
-            pieces += self._ask(
+            pieces += self.ask(
                 [
                     Command(b"GETRANGE", names.piece(record, number), first, stop - 1)
                     for number, first, stop in wanted[at : at + count]
@@ -251,18 +251,29 @@ class Store:
         def build(again: bool) -> list[Command]:
             how = REPLACE if replace else CREATE_AGAIN if again else CREATE
             indexes, places = self._indexes(keys)
-            names = [*map(self._names.entry, keys), *indexes]
+            names = [*map(self.names.entry, keys), *indexes]
             return [call(STORE, names, len(keys), self._ttl, how, *values, *places)]
 
         (made,) = _checked(self._connections.run(build))
         return list(made)
 
     def _store_large(self, key: str, parts: Sequence[Bytes], *, replace: bool) -> bool:
+        record, names = self._send_pieces(parts)
+        # If this fails, the pieces stay: it may have been done, and only its answer was lost.
+        (made,) = self._file([(key, bytes(record))], replace=replace)
+        if made != 1:
+            self._discard(names)
+        if made < 0:
+            raise _evicted(key)
+        return made == 1
+
+    def _send_pieces(self, parts: Sequence[Bytes]) -> tuple[Record, list[bytes]]:
+        """Store the pieces of a blob; return their record, which is not stored, and their names."""
         head = bytes(parts[0]) if len(parts) > 1 and len(parts[0]) <= _HEAD_BYTES else b""
         pieces = list(cut(parts[1:] if head else parts, self._piece_bytes))
         nbytes = sum(view.nbytes for piece in pieces for view in piece)
         record = Record(uuid4().hex, len(pieces), nbytes, head)
-        names = [self._names.piece(record, number) for number in range(record.pieces)]
+        names = [self.names.piece(record, number) for number in range(record.pieces)]
         refreshed = monotonic()
         try:
             for number, piece in enumerate(pieces):
@@ -270,26 +281,83 @@ class Store:
                 if monotonic() - refreshed > _REFRESH_SECONDS:
                     refreshed = monotonic()
                     commands += [Command(b"EXPIRE", name, _PIECE_SECONDS) for name in names[:number]]
-                self._ask(commands)
+                self.ask(commands)
         except ResponseError:
             self._discard(names)
             raise
-        # If this fails, the pieces stay: it may have been done, and only its answer was lost.
-        (made,) = self._file([(key, bytes(record))], replace=replace)
+        return record, names
+
+    # -- leases ----------------------------------------------------------------------------------------------
+
+    def store_leased(self, items: Sequence[tuple[str, Blob]], tokens: Mapping[str, bytes]) -> bool:
+        """Store all blobs in one step if the leases have these tokens, and none of the blobs is there.
+
+        Raises :class:`LeaseLostError`.
+        """
+        values: list[Argument] = []
+        sent: list[bytes] = []
+        room = INLINE_BYTES
+        for _, blob in items:
+            parts = blob.parts
+            nbytes = sum(len(part) for part in parts)
+            if nbytes <= room:
+                room -= nbytes
+                values.append(parts)
+            else:
+                record, names = self._send_pieces(parts)
+                sent += names
+                values.append(bytes(record))
+        keys = [key for key, _ in items]
+
+        def build(again: bool) -> list[Command]:
+            indexes, places = self._indexes(keys)
+            names = [*map(self.names.entry, keys), *indexes, *map(self.names.lease, tokens)]
+            how = CREATE_AGAIN if again else CREATE
+            return [
+                call(
+                    STORE_LEASED,
+                    names,
+                    len(keys),
+                    self._ttl,
+                    how,
+                    *values,
+                    *places,
+                    *tokens.values(),
+                    len(tokens),
+                )
+            ]
+
+        (made,) = _checked(self._connections.run(build))
         if made != 1:
-            self._discard(names)
-        if made < 0:
-            raise PoolError(
-                f"pieces of {key} went away before all of it was there, so it was not stored: does the "
-                "server evict keys (maxmemory-policy)? Try again",
-                pool="redis",
+            self._discard(sent)
+        if made == -2:
+            some = next(iter(tokens))
+            raise LeaseLostError(
+                f"the lease of {some}, or of another entry that was lent with it, is over, and another "
+                "borrower has had it since: nothing was written. Borrow the entries again, and repeat the "
+                "work",
+                key=some,
             )
-        return made == 1
+        if made < 0:
+            raise _evicted(keys[0])
+        return bool(made == 1)
+
+    def leased(self) -> list[str]:
+        """Return the keys that have a record of a lease."""
+        pattern = self.names.every_lease
+        found: set[str] = set()
+        for names in self._connections.pages(
+            lambda cursor: Command(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCAN_COUNT)
+        ):
+            for name in names:
+                with suppress(UnicodeDecodeError):
+                    found.add(self.names.leased(name))
+        return sorted(found)
 
     def _discard(self, names: Sequence[bytes]) -> None:
         """Delete pieces that nothing refers to. If that fails, the server deletes them later."""
         with suppress(RedisError, OSError):
-            self._ask([Command(b"UNLINK", name) for name in names])
+            self.ask([Command(b"UNLINK", name) for name in names])
 
     def delete(self, keys: Sequence[str]) -> list[bool]:
         """Delete keys, and say for each whether it was there."""
@@ -305,7 +373,7 @@ class Store:
             nonlocal repeated
             repeated = again
             indexes, places = self._indexes(keys)
-            return [call(DELETE, [*map(self._names.entry, keys), *indexes], len(keys), *places)]
+            return [call(DELETE, [*map(self.names.entry, keys), *indexes], len(keys), *places)]
 
         (answer,) = _checked(self._connections.run(build))
         # An earlier try, whose answer was lost, deleted the keys that a repeated call does not find.
@@ -317,7 +385,7 @@ class Store:
         """Return for each stem the key of its newest evolution, or None."""
         answers: list[bytes | None] = []
         for batch in _slices(stems, self._chunk_count):
-            answers += self._ask([call(NEWEST, [self._names.index(stem)]) for stem in batch])
+            answers += self.ask([call(NEWEST, [self.names.index(stem)]) for stem in batch])
         return [
             None if member is None else f"{stem}-{number_of(member)}"
             for stem, member in zip(stems, answers, strict=True)
@@ -325,7 +393,7 @@ class Store:
 
     def evolutions(self, stem: str) -> list[int]:
         """Return the numbers of a stem's evolutions, ascending."""
-        (members,) = self._ask([Command(b"ZRANGE", self._names.index(stem), 0, -1)])
+        (members,) = self.ask([Command(b"ZRANGE", self.names.index(stem), 0, -1)])
         numbers = [number_of(member) for member in members]
         # The server does not update the index when an entry expires or is evicted.
         existing = self.exist([f"{stem}-{number}" for number in numbers])
@@ -338,11 +406,11 @@ class Store:
             for name in names:
                 if seen.add(name):
                     with suppress(UnicodeDecodeError, PoolKeyError):  # another program wrote that
-                        yield check_key(self._names.key(name))
+                        yield check_key(self.names.key(name))
 
     def _pages(self) -> Iterator[list[bytes]]:
         """Yield the names of all entries, some at a time; a name may come twice."""
-        pattern = self._names.every_entry
+        pattern = self.names.every_entry
         return self._connections.pages(
             lambda cursor: Command(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCAN_COUNT)
         )
@@ -353,7 +421,7 @@ class Store:
         for names in self._pages():
             for name in names:
                 with suppress(UnicodeDecodeError):
-                    batch.append(self._names.key(name))
+                    batch.append(self.names.key(name))
             if len(batch) >= self._chunk_count:
                 self.delete(batch)
                 batch.clear()
@@ -366,11 +434,11 @@ class Store:
         for place, key in enumerate(keys, 1):
             split = evolution(key)
             if split is not None:
-                indexes.append(self._names.index(split[0]))
+                indexes.append(self.names.index(split[0]))
                 places += (place, split[1])
         return indexes, places
 
-    def _ask(self, commands: Sequence[Command]) -> list[Any]:
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands that may be run twice."""
         return _checked(self._connections.run(lambda again: commands))
 
@@ -380,6 +448,14 @@ def _text(value: object) -> bytes | None:
     if value is not None and not isinstance(value, (bytes, bytearray)):
         raise TypeError(f"a {type(value).__name__} where bytes belong")
     return value  # type: ignore[return-value]  # the callers treat a bytearray like bytes
+
+
+def _evicted(key: str) -> PoolError:
+    return PoolError(
+        f"pieces of {key} went away before all of it was there, so it was not stored: does the "
+        "server evict keys (maxmemory-policy)? Try again",
+        pool="redis",
+    )
 
 
 def _gone(key: str) -> CorruptEntryError:

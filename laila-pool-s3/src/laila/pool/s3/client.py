@@ -171,6 +171,22 @@ class Client:
             return False
         return True
 
+    def put_over(self, name: str, key: str, body: bytes, version: str) -> bool:
+        """Replace one version of an object; return whether it did: False if another version is there.
+
+        False may also mean that an earlier try of this call wrote it, and its answer was lost.
+        """
+
+        def ask(store: ObjectStoreMethods) -> None:
+            store.put(name, body, mode={"e_tag": version}, use_multipart=False)
+
+        no = (Kind.EXISTS, Kind.MISSING, Kind.UNSAID)
+        try:
+            self._call("lend", key, ask, self._stores.sending(len(body)), expected=no)
+        except Failed:
+            return False
+        return True
+
     def put_in_parts(self, name: str, key: str, parts: Sequence[memoryview | bytes]) -> None:
         """Write a large object in several parallel requests, whole or not at all; clean up failures."""
         size = self._settings.part_bytes

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 
 from laila.contract import MAX_KEY_BYTES, counts_evolution, split_evolution
 
-__all__ = ["FOLDER", "Named", "evolutions_folder", "name_of", "parse_name"]
+__all__ = ["FOLDER", "Named", "evolutions_folder", "label", "name_of", "parse_name"]
 
 FOLDER = "laila"
 """The pool's objects are in this folder, below the pool's prefix."""
@@ -49,12 +49,12 @@ def name_of(key: str) -> str:
     split = split_evolution(key)
     if split is not None and len(split[1]) <= _DIGITS and not _WHOLE_ID.search(key):
         return f"{evolutions_folder(split[0])}/{split[1]}{_SUFFIX}"
-    return f"{FOLDER}/{_label(key)}{_SUFFIX}"
+    return f"{FOLDER}/{label(key)}{_SUFFIX}"
 
 
 def evolutions_folder(stem: str) -> str:
     """Return the folder of the objects that hold ``<stem>-<n>``."""
-    return f"{FOLDER}/{_label(stem)}{_EVOLUTIONS}"
+    return f"{FOLDER}/{label(stem)}{_EVOLUTIONS}"
 
 
 def parse_name(name: str) -> Named | None:
@@ -62,15 +62,15 @@ def parse_name(name: str) -> Named | None:
     folder, _, rest = name.partition("/")
     if folder != FOLDER or not rest.endswith(_SUFFIX):
         return None
-    label, slash, number = rest.removesuffix(_SUFFIX).partition("/")
+    part, slash, number = rest.removesuffix(_SUFFIX).partition("/")
     if slash:
-        if not label.endswith(_EVOLUTIONS) or not counts_evolution(number) or len(number) > _DIGITS:
+        if not part.endswith(_EVOLUTIONS) or not counts_evolution(number) or len(number) > _DIGITS:
             return None
-        label = label.removesuffix(_EVOLUTIONS)
-    if _HASHED.fullmatch(label):
+        part = part.removesuffix(_EVOLUTIONS)
+    if _HASHED.fullmatch(part):
         return Named(None, int(number) if slash else None)
     try:
-        text = unquote(label, errors="strict")
+        text = unquote(part, errors="strict")
     except UnicodeDecodeError:
         return None
     key = f"{text}-{number}" if slash else text
@@ -79,6 +79,7 @@ def parse_name(name: str) -> Named | None:
     return Named(key, int(number) if slash else None)
 
 
-def _label(text: str) -> str:
+def label(text: str) -> str:
+    """Return a part of an object's name that stands for a key, or for a key without its evolution."""
     quoted = quote(text, safe=":").replace("~", "%7E")
     return quoted if len(quoted) <= _LONGEST else f"~{sha256(text.encode()).hexdigest()}"

@@ -13,6 +13,7 @@ from laila.errors import CorruptEntryError
 from laila.pool.s3.client import DELETED_AT_ONCE, Client, Failed, Piece
 from laila.pool.s3.errors import AccessDeniedError, ObjectStoreError
 from laila.pool.s3.helper_pool import HelperPool
+from laila.pool.s3.leases import S3Leases
 from laila.pool.s3.names import FOLDER, evolutions_folder, name_of, parse_name
 from laila.pool.s3.ranges import answered, requests
 from laila.pool.s3.settings import MIB, S3Settings
@@ -327,6 +328,11 @@ class ObjectPool(Pool):
         made = self._helper_pool.map(lambda place: self._create(*items[place]), list(first.values()))
         created = dict(zip(first.values(), made, strict=True))
         return [created.get(place, False) for place in range(len(items))]
+
+    def _lease_table(self) -> S3Leases | None:
+        if self.creation == "process":  # the service does not compare before it writes
+            return None
+        return S3Leases(self._client, self._helper_pool, self._root)
 
     def _delete(self, key: str) -> bool:
         return self._delete_many([key])[0]

@@ -12,6 +12,7 @@ from weakref import finalize
 from laila.contract import (
     MAX_KEY_BYTES,
     Blob,
+    LeaseFile,
     Pool,
     Settings,
     counts_evolution,
@@ -88,6 +89,7 @@ class SQLitePool(Pool):
     writers = "host"
     creation = "host"
     batches = "batch"
+    fences = True
     listing = "sorted"
     max_blob_bytes = layout.MOST_BYTES
 
@@ -135,6 +137,7 @@ class SQLitePool(Pool):
             timeout=settings.lock_timeout,
             read_only=settings.read_only,
         )
+        self._lent = LeaseFile(f"{self.path}.leases", like=self.path, read_only=settings.read_only)
         self.evictions = 0
         """How many entries this pool has let go of, to keep to ``max_bytes``."""
         self._warned = False
@@ -323,6 +326,13 @@ class SQLitePool(Pool):
     def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
         with self._database.writing() as connection:
             return [self._store(connection, key, blob) for key, blob in items]
+
+    def _lease_table(self) -> LeaseFile:
+        return self._lent
+
+    def _create_leased(self, items: Sequence[tuple[str, Blob]], tokens: Mapping[str, bytes]) -> bool:
+        with self._lent.held(tokens):
+            return self._create_together(items)
 
     def _create_together(self, items: Sequence[tuple[str, Blob]]) -> bool:
         keys = {key for key, _ in items}
