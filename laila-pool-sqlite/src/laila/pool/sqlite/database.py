@@ -22,7 +22,7 @@ from laila.contract import Renewed, locks, logger
 from laila.errors import LailaError, PoolClosedError, PoolError
 from laila.pool.sqlite.layout import APPLICATION_ID, FORMAT_VERSION, LONGEST_ROW, SCHEMA, check_tables
 from laila.pool.sqlite.place import is_remote, look, make
-from laila.pool.sqlite.reporting import is_busy, locked, translated
+from laila.pool.sqlite.reporting import is_busy, locked, moved, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -229,7 +229,7 @@ class Database:
     def _check_tables(self, connection: sqlite3.Connection) -> None:
         with _one_state(connection):
             if not check_tables(connection, self.path) and self._file is not None:
-                raise self._gone()
+                raise moved(self.path)
 
     def _check_place(self, writes: bool) -> None:
         """Refuse to go on with a file that is not at its place any more: what is written there is lost."""
@@ -240,7 +240,7 @@ class Database:
         except OSError:
             status = None
         if status is None or (status.st_dev, status.st_ino) != self._file:
-            raise self._gone()
+            raise moved(self.path)
         if writes and status.st_nlink > 1:
             raise PoolError(
                 f"{self.path} has {status.st_nlink} names (hard links), and SQLite's log goes by the name: "
@@ -248,13 +248,6 @@ class Database:
                 pool=self.path,
                 errno=errno.EMLINK,
             )
-
-    def _gone(self) -> PoolError:
-        return PoolError(
-            f"{self.path} was moved, deleted or replaced while the pool was open; open it again",
-            pool=self.path,
-            errno=errno.ESTALE,
-        )
 
     def _close_idle(self) -> None:
         with suppress(IndexError):

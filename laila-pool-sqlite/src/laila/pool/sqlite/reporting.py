@@ -9,7 +9,7 @@ import sqlite3
 from laila.contract import said
 from laila.errors import PoolError, PoolFormatError, PoolLockedError
 
-__all__ = ["is_busy", "is_damage", "locked", "translated"]
+__all__ = ["is_busy", "is_damage", "locked", "moved", "translated"]
 
 _ERRNO = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -33,7 +33,8 @@ _NO_LOCKS = {
     sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
     sqlite3.SQLITE_IOERR_SHMLOCK,
 }
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+# PROTOCOL: others were always quicker when this one began to read the log.
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH}
 
 
@@ -65,6 +66,15 @@ def locked(path: str, timeout: float) -> PoolLockedError:
     )
 
 
+def moved(path: str) -> PoolError:
+    """Make the error for a file that is not at its place any more."""
+    return PoolError(
+        f"{path} was moved, deleted or replaced while the pool was open; open it again",
+        pool=path,
+        errno=errno.ESTALE,
+    )
+
+
 def translated(error: sqlite3.Error, path: str, timeout: float) -> PoolError:
     """Say in laila's terms what SQLite reports of the file at ``path``."""
     if is_busy(error):
@@ -87,6 +97,8 @@ def translated(error: sqlite3.Error, path: str, timeout: float) -> PoolError:
             pool=path,
             errno=errno.ENOLCK,
         )
+    if code == sqlite3.SQLITE_READONLY_DBMOVED:
+        return moved(path)
     number = _why_not_opened(path) if code & 0xFF == sqlite3.SQLITE_CANTOPEN else _ERRNO.get(code & 0xFF)
     reason = os.strerror(number) if number else "SQLite failed"
     return PoolError(
