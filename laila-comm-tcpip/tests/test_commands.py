@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,3 +119,35 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path: Path) -> None:
         assert said in errors
         assert len(errors.splitlines()) == 1
         assert SECRET not in errors
+
+
+def test_health_metrics_and_who_came_and_went(tmp_path: Path, policy: laila.DefaultPolicy) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    served = Served(
+        tmp_path, "--pool", "main=memory://", "--secret-file", "secret", "--health-port", "0",
+        "--log-level", "info", "--log-json", "--read-only",
+    )  # fmt: skip
+    assert served.process.stderr is not None
+    url = re.findall(r"http://127\.0\.0\.1:\d+", served.process.stderr.readline())[0]
+    with urllib.request.urlopen(f"{url}/health") as answer:
+        assert answer.read() == b"ok\n"
+    gid = laila.add_peer(served.uri, SECRET)
+    with pytest.raises(PermissionError):
+        laila.peers[gid].central.memory.memorize(laila.constant(1)).wait()
+    with pytest.raises(KeyError):
+        laila.peers[gid].central.memory.remember(nickname="nothing").wait()
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    assert "laila_peers 1" in lines
+    assert any(line.startswith('laila_pool_misses_total{pool="main"') and line[-2:] != " 0" for line in lines)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{url}/secret")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(urllib.request.Request(f"{url}/metrics", headers={"Host": "evil.example:80"}))
+    policy.close()
+    code, errors = served.end()
+    records = [json.loads(line) for line in errors.splitlines()]
+    texts = [record["message"] for record in records]
+    assert (code, SECRET in errors) == (0, False)
+    assert any("connected from 127.0.0.1 with the role read" in text for text in texts)
+    assert any(" left: " in text for text in texts)

@@ -12,7 +12,7 @@ from laila.comm.tcpip.guard import Waiting, place_of
 from laila.comm.tcpip.handshake import Refused, ServerHandshake, stretch
 from laila.comm.tcpip.link import Link
 from laila.comm.tcpip.tls import channel_of_server
-from laila.contract import logger
+from laila.contract import logger, said
 from laila.errors import PeerError
 
 TYPE_CHECKING = False
@@ -199,6 +199,9 @@ class Listener:
         self._registry.add(link)
         if verified.policy is not None:
             await self._registry.wait_until_announced(verified.policy)
+        logger("laila.comm.tcpip").info(
+            "%s connected from %s with the role %s", link.peer, address, verified.role
+        )
         try:
             await connection.send(verified.answer)
         finally:
@@ -231,6 +234,7 @@ class Listener:
         def ended(link: Link, calls: list[Any]) -> None:
             self._registry.remove(link)
             assert link.ended is not None
+            logger("laila.comm.tcpip").info("%s left: %s", link.peer, said(link.ended))
             for call in calls:
                 link.fail(call, link.ended)
 

@@ -1,7 +1,7 @@
 """Serve pools and functions to other policies, until a signal stops it.
 
 Prints one line, the URI and the policy's id, when others can connect. Peers that know the secret get the role
-`write`. Ctrl-C and SIGTERM finish the queued work and end it.
+`write`, with --read-only the role `read`. Ctrl-C and SIGTERM finish the queued work and end it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import importlib
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from threading import Event
 from typing import TYPE_CHECKING
 
+from laila.cli.health import HealthServer
+from laila.cli.logs import add_log_options, log_to_stderr
 from laila.cli.output import say
 from laila.cli.secret import add_secret, read_secret
 from laila.showing import logger
@@ -50,6 +53,16 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--allow-plaintext", action="store_true", help="let other machines connect without TLS"
     )
+    parser.add_argument(
+        "--read-only", action="store_true", help="let peers that know the secret read, and nothing else"
+    )
+    parser.add_argument(
+        "--health-port",
+        type=int,
+        metavar="PORT",
+        help="answer /health and /metrics by HTTP at 127.0.0.1 (0: a free port, which is logged)",
+    )
+    add_log_options(parser)
     add_secret(parser)
 
 
@@ -62,10 +75,10 @@ def run(options: Namespace) -> int:
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    _tell_of_refusals()
+    log_to_stderr(options)
     secret = read_secret(options)
     kind = protocols().get("tcpip")
-    with DefaultPolicy(nickname=options.nickname) as policy:
+    with DefaultPolicy(nickname=options.nickname) as policy, ExitStack() as stack:
         activate_policy(policy)
         for i, pool in enumerate(options.pool):
             nickname, equals, url = pool.partition("=")
@@ -81,25 +94,18 @@ def run(options: Namespace) -> int:
         protocol = kind(
             options.host,
             options.port,
-            secret,
+            None if options.read_only else secret,
+            secrets={secret: "read"} if options.read_only else None,
             certificate=options.certificate,
             private_key=options.private_key,
             allow_plaintext=options.allow_plaintext or None,
         )
         policy.central.communication.add_connection(protocol)
+        if options.health_port is not None:
+            health = stack.enter_context(HealthServer(policy, options.health_port))
+            logger("laila.cli").info("%s/health and /metrics are answered", health.url)
         say(f"{protocol.uri} {policy.global_id}")
         sys.stdout.flush()
         while not stop.wait(3600):
             pass
     return 0
-
-
-def _tell_of_refusals() -> None:
-    """Print on stderr which peers were refused and why, and other warnings for the operator."""
-    import logging
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log = logger("laila.comm.tcpip")
-    log.addHandler(handler)
-    log.setLevel(logging.WARNING)
