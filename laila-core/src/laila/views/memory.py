@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["HeldBuffers", "MappedBuffers", "PartialBuffers", "ReadBuffers", "check_piece", "scratch"]
 
 _KEPT_PIECES = 16
+_SMALL_PART = 4 << 20
 _SMALL = 64 * 1024
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # mmap.MAP_NORESERVE, which Python names since 3.13
 
@@ -91,6 +92,14 @@ class PartialBuffers(ABC):
         Raises:
             CorruptEntryError: a piece that has some of these bytes is damaged.
         """
+
+    def part(self, number: int, low: int, high: int) -> tuple[memoryview, int]:
+        """The bytes ``low`` to ``high`` of buffer ``number`` and some around them, and where those begin.
+
+        Raises:
+            CorruptEntryError: a piece that has some of these bytes is damaged.
+        """
+        return self.window(number, [(low, high)]), 0
 
 
 class HeldBuffers(PartialBuffers):
@@ -192,6 +201,26 @@ class ReadBuffers(PartialBuffers):
                         whole = type(data) is bytes and len(data) == piece.nbytes
                         self._keep((number, at), data if whole else bytes(piece))  # type: ignore[arg-type]
         return memory
+
+    def part(self, number: int, low: int, high: int) -> tuple[memoryview, int]:
+        """Return some bytes of buffer ``number`` in memory of their size, where they are not many."""
+        ((start, stop),) = covering([(low, high)], self.head.table[number][0])
+        if stop - start > _SMALL_PART:
+            return super().part(number, low, high)
+        with mutex:
+            kept = [self._kept.get((number, at)) for at in range(start, stop, PIECE)]
+        if len(kept) == 1 and kept[0] is not None:
+            return memoryview(kept[0]).toreadonly(), start
+        if kept.count(None) < len(kept):
+            return super().part(number, low, high)
+        (data,) = self.fetch(number, [(start, stop)])
+        view = memoryview(data).toreadonly()
+        for at in range(start, stop, PIECE):
+            piece = view[at - start : min(at + PIECE, stop) - start]
+            check_piece(self.head, number, at, piece)
+            whole = type(data) is bytes and len(data) == piece.nbytes
+            self._keep((number, at), data if whole else bytes(piece))  # type: ignore[arg-type]
+        return view, start
 
     def _keep(self, place: tuple[int, int], piece: bytes) -> None:
         with mutex:

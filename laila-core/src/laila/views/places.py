@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
     Span = tuple[int, int]
 
-__all__ = ["Layout", "spans_of"]
+__all__ = ["Layout", "basic_view", "spans_of", "spans_of_view"]
 
 
 class Layout:
@@ -42,6 +42,27 @@ class Layout:
         return _bounds(self.offset, self.shape, self.strides, self.dtype.itemsize)
 
 
+def basic_view(array: Array, index: Any) -> Array | None:
+    """The view that numpy gives for an index, of no dimensions for a single item; None for other indexes.
+
+    Raises:
+        IndexError: the index does not fit the array.
+    """
+    given = index if type(index) is tuple else (index,)
+    if any(isinstance(item, str) for item in given) or any(map(_names_fields, given)):
+        return None
+    if any(map(_is_picking, given)):
+        return None
+    open_end = () if any(item is Ellipsis for item in given) else (Ellipsis,)
+    return array[(*given, *open_end)]  # type: ignore[no-any-return]
+
+
+def spans_of_view(layout: Layout, array: Array, view: Array) -> tuple[int, list[Span]]:
+    """Where in the buffer a view of ``array`` begins, and the spans of bytes that it needs."""
+    start = view.__array_interface__["data"][0] - array.__array_interface__["data"][0] + layout.offset
+    return start, _spans(start, view.shape, view.strides, layout.dtype.itemsize)
+
+
 def spans_of(layout: Layout, array: Array, index: Any) -> list[Span]:
     """The spans of bytes that ``array[index]`` reads: all that it needs, and less than a piece between them.
 
@@ -63,9 +84,7 @@ def spans_of(layout: Layout, array: Array, index: Any) -> list[Span]:
     picks = [place for place, item in enumerate(given) if _is_picking(item)]
     base = array.__array_interface__["data"][0] - layout.offset
     if not picks:
-        found = array[(*given, *open_end)]  # a view, without dimensions where it is a single item
-        start = found.__array_interface__["data"][0] - base
-        return _spans(start, found.shape, found.strides, layout.dtype.itemsize)
+        return spans_of_view(layout, array, array[(*given, *open_end)])[1]  # a view, also of a single item
     np.broadcast_to(np.int8(0), layout.shape)[index]  # raises what numpy raises for this index
     if picks != [0]:
         return [layout.bounds()] if 0 not in layout.shape else []

@@ -77,6 +77,13 @@ class _Chained(PartialBuffers):
                     return data
             raise
 
+    def part(self, number: int, low: int, high: int) -> tuple[memoryview, int]:
+        """Return some bytes of buffer ``number``."""
+        try:
+            return self._now.part(number, low, high)
+        except (LailaError, OSError):
+            return self.window(number, [(low, high)]), 0  # from the next tier
+
 
 def open_tier(pool: Pool, key: str) -> PartialBuffers | None:
     """Open what this pool alone has under ``key``, or give None; raises as :func:`open_chain` does."""
@@ -144,10 +151,21 @@ class _TierBuffers(ReadBuffers):
         try:
             return super().window(number, spans)
         except CorruptEntryError as error:
-            (now,) = self._pool.heads_here([self.head.key])
-            if now is None or (not isinstance(now, LailaError) and now.digest != self._outer):
-                raise _gone(self.head.key, self._pool) from error
-            raise self._pool.placed(error) from None
+            raise self._why(error) from error
+
+    def part(self, number: int, low: int, high: int) -> tuple[memoryview, int]:
+        """Return some bytes of buffer ``number``; tells damaged bytes from replaced ones."""
+        try:
+            return super().part(number, low, high)
+        except CorruptEntryError as error:
+            raise self._why(error) from error
+
+    def _why(self, error: CorruptEntryError) -> LailaError:
+        """Return the error of bytes that are not those that the head names."""
+        (now,) = self._pool.heads_here([self.head.key])
+        if now is None or (not isinstance(now, LailaError) and now.digest != self._outer):
+            return _gone(self.head.key, self._pool)
+        return self._pool.placed(error)
 
 
 def _gone(key: str, pool: Pool) -> EntryNotFoundError:

@@ -20,11 +20,11 @@ from laila.errors import (
 from laila.showing import said, shown
 from laila.views.fetched import FetchedBuffer
 from laila.views.leaves import is_tensor, layout_of
-from laila.views.places import spans_of
+from laila.views.places import basic_view, spans_of, spans_of_view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, NoReturn
 
     import numpy as np
@@ -302,6 +302,7 @@ class ArrayView(View):
     def __init__(self, opened: Opened, part: Leaf, layout: Layout) -> None:
         super().__init__(opened, part)
         self._layout = layout
+        self._probe: Array | None = None
 
     @property
     def type(self) -> str:
@@ -363,24 +364,54 @@ class ArrayView(View):
         """
         import numpy as np
 
-        from laila.views.memory import scratch
-
-        layout, buffers = self._layout, self._opened.buffers
-        size = buffers.head.table[self._part.buffer][0]
+        layout, number = self._layout, self._part.buffer
         try:
-            spans = spans_of(layout, layout.over(scratch(size)), index)
+            probe = self._over_nothing()
+            view = basic_view(probe, index)
+            picked = spans_of(layout, probe, index) if view is None else []
         except (IndexError, TypeError, ValueError) as error:
             _refuse(self, index, error)
-        window = buffers.window(self._part.buffer, spans)
-        found = layout.over(window)[index]
+        if view is None:
+            return self._read_picked(picked, index, copy)
+        start, spans = spans_of_view(layout, probe, view)
+        if not spans:
+            return view.copy()
+        if len(spans) == 1:
+            memory, first = self._opened.buffers.part(number, *spans[0])
+        else:
+            memory, first = self._opened.buffers.window(number, spans), 0
+        found: Array = np.ndarray(view.shape, layout.dtype, memory, start - first, view.strides)
+        if not found.ndim and not _has_ellipsis(index):
+            return found[()]
+        read = sum(stop - start for start, stop in spans)
+        return found.copy(order="K") if self._is_copied(memory, copy, read, found.nbytes) else found
+
+    def _read_picked(self, spans: Sequence[tuple[int, int]], index: Any, copy: bool) -> Any:
+        """Read what an index gives that picks items one by one, or fields."""
+        import numpy as np
+
+        window = self._opened.buffers.window(self._part.buffer, spans)
+        found = self._layout.over(window)[index]
         if not isinstance(found, np.ndarray) or not np.may_share_memory(
             found, np.frombuffer(window, np.uint8)
         ):
             return found
         read = sum(stop - start for start, stop in spans)
-        if (window.readonly and copy) or (not window.readonly and read > 2 * found.nbytes):
-            return found.copy(order="K")
-        return found
+        return found.copy(order="K") if self._is_copied(window, copy, read, found.nbytes) else found
+
+    @staticmethod
+    def _is_copied(memory: memoryview, copy: bool, read: int, nbytes: int) -> bool:
+        """Whether an array gets memory of its own: what is not the caller's, or holds more than the array."""
+        return copy if memory.readonly else read > 2 * nbytes
+
+    def _over_nothing(self) -> Array:
+        """The whole array over memory that nobody fills, to find out what an index means."""
+        if self._probe is None:
+            from laila.views.memory import scratch
+
+            size = self._opened.buffers.head.table[self._part.buffer][0]
+            self._probe = self._layout.over(scratch(size))
+        return self._probe
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """All of it, for ``numpy.asarray``."""
@@ -403,6 +434,10 @@ class ArrayView(View):
 
     def _said(self) -> str:
         return f"{self.type} {self.shape} {self.dtype}"
+
+
+def _has_ellipsis(index: object) -> bool:
+    return any(item is Ellipsis for item in (index if type(index) is tuple else (index,)))
 
 
 def _checked_block(nbytes: object) -> int:
