@@ -28,6 +28,10 @@ OTHERS = {
     "laila-core/src/laila/locks.py": (2, "the mutex, and what long_lock() makes"),
     "laila-core/src/laila/futures/future.py": (1, "the gate of one waiting thread: nobody else takes it"),
     "laila-core/src/laila/threads.py": (1, "the end of one start, which nobody else waits for"),
+    "laila-core/src/laila/leasing/lease.py": (
+        1,
+        "of one lease: its borrower and the thread that renews it take turns, and may wait for a peer",
+    ),
     "laila-core/src/laila/codec/visiting.py": (
         2,
         "reentrant, of looking at a payload; no task is waited for",

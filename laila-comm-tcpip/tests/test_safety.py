@@ -343,6 +343,7 @@ ROLES = {
     "find": "read",
     "central.memory.remember": "read",
     "central.memory.history": "read",
+    "central.memory.leases": "write",
     "central.memory.describe": "read",
     "central.memory.present": "read",
     "central.memory.holds": "read",

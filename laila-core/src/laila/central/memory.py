@@ -43,16 +43,17 @@ from laila.central.writing import ON_CONFLICT
 from laila.component.component import Component
 from laila.entry import Entry, EntryState, Manifest, to_blob
 from laila.entry.provenance import note_provenance
-from laila.errors import InvalidArgumentError, NotSupportedError, SettingsError, UnknownOptionError
+from laila.errors import InvalidArgumentError, SettingsError, UnknownOptionError
 from laila.futures import Future, GroupFuture
 from laila.identity import stem
+from laila.leasing.tables import MemoryLeases
 from laila.plugins import watch
 from laila.showing import shown
 from laila.tracebacks import given_secrets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, ClassVar, Literal
 
     from laila.blob.blob import Blob
@@ -93,6 +94,10 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         self.runner = Runner(command, events, max_pending_bytes)
         self.router = DefaultPoolRouter() if router is None else router
         self.pickle = pickle
+        self.grants: LeaseTable = MemoryLeases()
+        """What is lent among this policy and its peers, where this one grants."""
+        self.grantor: Callable[[], tuple[LeaseTable, str]] = lambda: (self.grants, "this policy")
+        """Gives the table that lends among this policy and its peers, and the words that name it."""
 
     @property
     def pool_router(self) -> DefaultPoolRouter:
@@ -215,17 +220,6 @@ class DefaultCentralMemory(Component, MemoryVerbs):
             pickle=self.pickle,
             grantor=self.grantor if global_borrow else None,
         )
-
-    def grantor(self) -> tuple[LeaseTable, str]:
-        """Return the table that lends among this policy and its peers.
-
-        Returns:
-            The table, and the words that name it in messages.
-
-        Raises:
-            NotSupportedError: Always, for now.
-        """
-        raise NotSupportedError("global_borrow needs a policy with peers")
 
     # -- the verbs -------------------------------------------------------------------------------------------
 

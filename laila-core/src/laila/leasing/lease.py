@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import random
 import time
-from threading import get_ident
+from threading import RLock, get_ident
 from weakref import WeakValueDictionary
 
 from laila.errors import LailaError, LeaseError, LeaseLostError, LeaseTimeoutError
 from laila.leasing.records import boot_time, free_record, make_record, parse_record
-from laila.locks import check_may_wait, long_lock
+from laila.locks import check_may_wait
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ class Lease:
         self._keys = sorted(set(keys))
         self._where = where
         self._records: dict[str, bytes] = {}
-        self._lock = long_lock()
+        self._lock = RLock()
         self._pid = os.getpid()
         self._since = time.time()
         self._deadline = float("inf")

@@ -8,9 +8,12 @@ both said so.
 
 from __future__ import annotations
 
+from functools import partial
+
 from laila.contract.protocol import ROLES
 from laila.errors import InvalidArgumentError, PeerRefusedError, RemoteError
 from laila.peering.exports import exported_functions
+from laila.peering.granting import serve_leases
 from laila.peering.server import ServedMemory
 from laila.showing import said, shown
 
@@ -72,6 +75,9 @@ class ExportedMethods:
             ("central", "memory", "history"): Method("read", served.history, non_blocking=non_blocking),
             ("central", "memory", "describe"): Method("read", served.describe),
             ("central", "memory", "memorize"): Method("write", served.memorize, non_blocking=non_blocking),
+            ("central", "memory", "leases"): Method(
+                "write", partial(serve_leases, central.memory.grants), non_blocking=True
+            ),
             ("central", "memory", "forget"): Method("write", served.forget, non_blocking=non_blocking),
             ("central", "memory", "forget_manifest"): Method("write", served.forget_manifest),
             # Each function has a role of its own, which is looked at too.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from functools import partial
 from weakref import WeakValueDictionary
 
 from laila.central.command import DefaultCentralCommand
@@ -16,6 +17,7 @@ from laila.central.router import DefaultPoolRouter
 from laila.component.component import Component
 from laila.errors import EntryNotFoundError, LailaError
 from laila.peering.communication import DefaultCentralCommunication
+from laila.peering.granting import find_grantor
 from laila.trying import do_all
 
 TYPE_CHECKING = False
@@ -99,6 +101,7 @@ class DefaultPolicy(Component, LocalPolicy):
         )
         communication = DefaultCentralCommunication(self.global_id, self._events)
         communication.serve(self)
+        memory.grantor = partial(find_grantor, communication)
         self.central = self.Central(memory, command, communication)
         command.belong_to(self)
         self._before_close: list[Callable[[], object]] = []
