@@ -214,6 +214,13 @@ def test_results_of_scipy_are_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found[0].x.tolist() == result.x.tolist()
     assert found[1].ub.tolist() == [1.0]
     assert found[2] == stats.describe([1.0, 2.0, 4.0])
+    numbers = ([1.0, 2.0, 4.0], [2.0, 3.0, 3.5])
+    for test in (stats.ttest_ind, stats.linregress, stats.pearsonr, stats.spearmanr, stats.wilcoxon):
+        given = test(*numbers)
+        other = decode(encode(given, key=KEY, pickle=False))
+        assert type(other) is type(given)
+        assert [*other] == [*given]
+        assert list(vars(other)) == list(vars(given))
     steps = back(integrate.solve_ivp(lambda t, y: -y, (0, 1), [1.0]))
     assert steps.success
     blob = encode(result, key=KEY, pickle=False)

@@ -91,7 +91,7 @@ def _compare(one: Any, two: Any) -> str | list[tuple[str, Any, Any]]:
         return [(".real", one.real, two.real), (".imag", one.imag, two.imag)]
     if isinstance(one, _NAMED):
         return [] if one is two or _name(one) == _name(two) else f"{_name(one)} became {_name(two)}"
-    seen = _LOOKS.get(kind.__module__.partition(".")[0], {}).get(kind.__name__)
+    seen = _LOOKS.get(str(kind.__module__).partition(".")[0], {}).get(kind.__name__)
     if seen is not None:
         return [(".look", seen(one), seen(two))]
     for compare in (_numpy, _pandas, _torch, _pillow, _arrow):
@@ -334,7 +334,7 @@ def _pillow(one: Any, two: Any) -> str | list[tuple[str, Any, Any]] | None:
 
 
 def _arrow(one: Any, two: Any) -> str | list[tuple[str, Any, Any]] | None:
-    module = type(one).__module__
+    module = str(type(one).__module__)
     if module.startswith("pyarrow"):
         pa = _module("pyarrow")
         if isinstance(one, (pa.Table, pa.RecordBatch, pa.Schema)):

@@ -59,6 +59,9 @@ class Shape:
         """Whether there is nothing in C beside slots, ``__dict__`` and what ``base`` holds."""
         self.declared = _declared(kind)
         """The fields that a dataclass, an attrs class or a pydantic model declares; else None."""
+        behind = getattr(kind, "_extra_fields", ()) if issubclass(kind, tuple) else ()
+        self.behind: tuple[str, ...] = behind if type(behind) is tuple else ()
+        """The fields of scipy's results, each of which is read by a property of its name."""
         self.expected: tuple[str, ...] = tuple(
             self.declared if self.declared is not None else dict.fromkeys([*self.slots, *_annotated(kind)])
         )
@@ -71,12 +74,13 @@ class Shape:
 
         The fields that the class declares; of a class that declares none its slots, and what stands in the
         way
-        of nothing that the class defines. What a cached property keeps is a field, too.
+        of nothing that the class defines. What a cached property keeps is a field, too; so is what a result
+        of scipy keeps behind a property.
         """
         if name in self.slots or (self.declared is not None and name in self.declared):
             return True
         held = next((vars(owner)[name] for owner in self.kind.__mro__ if name in vars(owner)), None)
-        if isinstance(held, cached_property):
+        if isinstance(held, cached_property) or name in self.behind:
             return True
         if self.declared is not None or (name[:2] == "__" and name[-2:] == "__"):
             return False

@@ -58,20 +58,35 @@ _LIBRARIES: dict[str, tuple[str, ...]] = {
     "scipy.stats._binned_statistic": (
         *("BinnedStatisticResult", "BinnedStatistic2dResult", "BinnedStatisticddResult"),
     ),
+    "scipy.stats._binomtest": ("BinomTestResult",),
     "scipy.stats._common": ("ConfidenceInterval",),
+    "scipy.stats._crosstab": ("CrosstabResult",),
     "scipy.stats._fit": ("GoodnessOfFitResult",),
-    "scipy.stats._hypotests": ("Epps_Singleton_2sampResult",),
-    "scipy.stats._mannwhitneyu": ("MannwhitneyuResult",),
-    "scipy.stats._morestats": (
-        *("AnsariResult", "BartlettResult", "FlignerResult", "LeveneResult", "Mean", "ShapiroResult"),
-        *("Std_dev", "Variance"),
+    "scipy.stats._hypotests": (
+        *("BarnardExactResult", "BoschlooExactResult", "CramerVonMisesResult", "Epps_Singleton_2sampResult"),
+        *("SomersDResult", "TukeyHSDResult"),
     ),
+    "scipy.stats._mannwhitneyu": ("MannwhitneyuResult",),
+    "scipy.stats._mgc": ("MGCResult",),
+    "scipy.stats._morestats": (
+        *("AnsariResult", "BartlettResult", "FlignerResult", "LeveneResult", "Mean", "MedianTestResult"),
+        *("ShapiroResult", "Std_dev", "Variance", "WilcoxonResult"),
+    ),
+    "scipy.stats._multicomp": ("DunnettResult",),
+    "scipy.stats._odds_ratio": ("OddsRatioResult",),
+    "scipy.stats._page_trend_test": ("PageTrendTestResult",),
+    "scipy.stats._relative_risk": ("RelativeRiskResult",),
+    "scipy.stats._resampling": ("BootstrapResult", "MonteCarloTestResult", "PermutationTestResult"),
+    "scipy.stats._stats_mstats_common": ("SiegelslopesResult", "TheilslopesResult"),
     "scipy.stats._stats_py": (
+        *("AlexanderGovernResult", "KstestResult", "LinregressResult", "PearsonRResult"),
+        *("QuantileTestResult", "SignificanceResult", "TtestResult"),
         *("BrunnerMunzelResult", "ConfidenceInterval", "CumfreqResult", "DescribeResult", "F_onewayResult"),
         *("FriedmanchisquareResult", "HistogramResult", "KruskalResult", "KurtosistestResult", "ModeResult"),
         *("NormaltestResult", "Power_divergenceResult", "RanksumsResult", "RelfreqResult"),
         *("SigmaclipResult", "SkewtestResult", "Ttest_indResult"),
     ),
+    "scipy.stats.contingency": ("Chi2ContingencyResult",),
 }
 """By module, which must be importable where a blob with such a row is read."""
 _CLASSES |= _LIBRARIES

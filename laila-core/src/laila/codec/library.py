@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import ipaddress
 import os
+import sys
 import time
 from gc import get_referents
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 from laila.codec import tags
 from laila.codec.containers import only
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Row = list[object]
 
-__all__: list[str] = []
+__all__ = ["NAMESPACES"]
 
 _NETS: tuple[Any, ...] = (
     *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network),
@@ -88,6 +89,19 @@ def _decode_record(row: Row, decoder: Decoder) -> object:
     if kind is None:
         raise ValueError("an unknown kind of record")
     return kind(expect(items, tuple), expect(named, dict))
+
+
+NAMESPACES = frozenset({"numpy", "scipy._lib.array_api_compat.numpy"})
+"""The modules that results of scipy hold: the functions for their arrays."""
+
+
+def _encode_module(value: ModuleType, encoder: Encoder) -> Row:
+    name = value.__name__
+    if name in NAMESPACES and value is sys.modules.get(name):
+        return [tags.REBUILT, "numpy.module", name]
+    from laila.codec.signed import encode_pickled
+
+    return encode_pickled(value, encoder)
 
 
 _LINE_ENDS = ("\n", "\r", "\r\n")
@@ -157,6 +171,7 @@ ENCODERS.update(
         **dict.fromkeys(_NETS[2:], _encode_net),
         MappingProxyType: _encode_proxy,
         **dict.fromkeys(_RECORD_NAMES, _encode_record),
+        ModuleType: _encode_module,
         io.BytesIO: _encode_memory_file,
         io.StringIO: _encode_memory_file,
     }

@@ -79,8 +79,11 @@ class Recipe:
         """The names of the parts in errors."""
 
 
-def add_recipe(recipe: Recipe) -> None:
-    """Put a recipe into the table."""
+def add_recipe(recipe: Recipe, *, encodes: bool = True) -> None:
+    """Put a recipe into the table; ``encodes=False`` where something else writes its rows."""
+    if not encodes:
+        _NAMES[recipe.name] = recipe
+        return
     RECIPES[recipe.kind] = _NAMES[recipe.name] = recipe
     PARTS[recipe.kind] = recipe.take
     ENCODERS[recipe.kind] = _encode

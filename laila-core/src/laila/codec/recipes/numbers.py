@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+
 import numpy as np
 
 from laila.codec.decoder import one_of
+from laila.codec.library import NAMESPACES
 from laila.codec.recipes import Recipe, add_recipe
 
 TYPE_CHECKING = False
@@ -92,11 +96,21 @@ def _limits(kind: Any, choices: str) -> Recipe:
     return Recipe(f"numpy.{kind.__name__}", kind, _take_limits, build, dtype=(str,))
 
 
+def _build_module(decoder: Decoder, name: str) -> object:
+    if name not in NAMESPACES:
+        raise ValueError("a module that is no namespace of arrays")
+    return importlib.import_module(name)
+
+
 add_recipe(Recipe("numpy.ufunc", np.ufunc, _take_ufunc, _build_ufunc, name=(str,)))
 add_recipe(
     Recipe("numpy.poly1d", np.poly1d, _take_poly1d, _build_poly1d, coeffs=(np.ndarray,), variable=(str,))
 )
 add_recipe(_limits(np.finfo, "efdg"))
+add_recipe(
+    Recipe("numpy.module", ModuleType, lambda value: (value.__name__,), _build_module, name=(str,)),
+    encodes=False,
+)
 add_recipe(_limits(np.iinfo, "bhilqBHILQ"))
 for _name in ("Polynomial", "Chebyshev", "Legendre", "Laguerre", "Hermite", "HermiteE"):
     add_recipe(_series(getattr(np.polynomial, _name)))
