@@ -48,7 +48,13 @@ from laila.policy.stores import ls as ls
 from laila.policy.stores import repair as repair
 from laila.policy.stores import tiers as tiers
 from laila.policy.stores import verify as verify
+from laila.policy.upkeep import compact as compact
 from laila.policy.upkeep import du as du
+from laila.policy.upkeep import expire as expire
+from laila.policy.upkeep import gc as gc
+from laila.policy.upkeep import pin as pin
+from laila.policy.upkeep import pins as pins
+from laila.policy.upkeep import unpin as unpin
 from laila.policy.verbs import constant as constant
 from laila.policy.verbs import contingent as contingent
 from laila.policy.verbs import forget as forget

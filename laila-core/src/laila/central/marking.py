@@ -107,6 +107,10 @@ def store_entries(
         raise
     for i, outcome in zip(sent, stored, strict=True):
         outcomes[i] = outcome
+    if len(sent) < len(blobs):
+        from laila.upkeep.notes import note_use
+
+        note_use(pool, [key for key, blob in zip(keys, blobs, strict=True) if blob is None])
     note_stored(entries, keys, outcomes, pool)
     return outcomes
 

@@ -13,6 +13,7 @@ from laila.central.again import current_folder
 from laila.central.checking import taken_names
 from laila.central.choice import ALPHA, PoolChoice
 from laila.central.describing import describe
+from laila.central.forgetting import forget_tree
 from laila.central.ids import (
     READ_SIZE,
     as_entries,
@@ -574,7 +575,7 @@ class DefaultCentralMemory(Component, MemoryVerbs):
         pool_nickname: str | None = None,
         batch_size: int | None = None,
     ) -> GroupFuture[Any]:
-        """Delete a manifest and its leaves, for :meth:`laila.Manifest.forget`."""
+        """Delete a manifest and the leaves that nothing else has, for :meth:`laila.Manifest.forget`."""
         manifest.check_not_empty("forget")
         pool = self.router.choose(PoolChoice(pool_id, pool_nickname))
         leaves = list(manifest)
@@ -582,11 +583,9 @@ class DefaultCentralMemory(Component, MemoryVerbs):
 
         def delete() -> list[Any]:
             known = with_places(manifest, lambda: stored_manifest(pool, manifest.global_id))
-            # The manifest goes first, so a stored manifest never refers to leaves that this call deleted.
-            last = reading.forget(pool, [manifest.global_id], missing_ok=False)
             every = own_references(known)
-            gone = reading.in_slices(every, size, lambda part: reading.forget(pool, part, missing_ok=False))
-            return [*forgotten_leaves(known, dict(zip(every, gone, strict=True))), *last]
+            *gone, last = forget_tree(pool, manifest.global_id, every, size)
+            return [*forgotten_leaves(known, dict(zip(every, gone, strict=True))), last]
 
         return self.runner.run("forget", pool, [*leaves, manifest.global_id], delete)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from laila.central.checking import missing_leaves, taken_names
 from laila.central.describing import complete, learn
+from laila.central.relying import look_again
 from laila.central.writing import store_free
 from laila.errors import ManifestError
 from laila.keys import is_evolution, stem_of
@@ -113,11 +114,18 @@ def store_plan(
     first = len(plan.keys) - plan.manifests
     outcomes: dict[int, Outcome] = dict(plan.refused)
 
+    same: list[str] = []  # what was in the pool already, so that somebody may be about to delete it
+    digests: dict[str, bytes] = {}
+
     def store_some(places: Sequence[int]) -> None:
         blobs = [plan.blobs[i] or plan.snapshot(i) for i in places]
         for i in places:
             plan.blobs[i] = None  # stored blobs need not wait in memory for the rest
-        outcomes.update(zip(places, store_free(pool, blobs, overwrite), strict=True))
+        before = len(same)
+        outcomes.update(zip(places, store_free(pool, blobs, overwrite, same=same), strict=True))
+        if len(same) > before:
+            relied = set(same[before:])
+            digests.update((blob.key, blob.digest) for blob in blobs if blob.key in relied)
 
     def stored_together(places: Sequence[int]) -> bool:
         blobs = [plan.blobs[i] or plan.snapshot(i) for i in places]
@@ -145,6 +153,7 @@ def store_plan(
         again = bool(before) and all(last.exist_here(plan.keys[first:]))
         stored = last.whole_here(keys) if again else last.exist_here(keys)
         outcomes.update((i, plan.keys[i]) for i, exists in zip(before, stored, strict=True) if exists)
+        same += (plan.keys[i] for i, exists in zip(before, stored, strict=True) if exists)
         *slices, final = [*_slices(plan, [i for i in range(first) if i not in outcomes], size)] or [[]]
         for batch in slices:
             store_some(batch)
@@ -169,6 +178,8 @@ def store_plan(
                 outcomes[i] = error
         else:
             outcomes[i] = _refused(plan.keys[i], failed[0])
+    relied = {plan.keys[i] for i in plan.known}.union(same)
+    look_again(pool, plan, outcomes, relied, digests, overwrite=overwrite, missing_ok=missing_ok)
     return [outcomes[i] for i in range(len(plan.keys))]
 
 

@@ -61,18 +61,30 @@ def store(
     """
     taken: dict[int, Outcome] = {**taken_names(pool, blobs, held)}
     next_blob = renumber if on_conflict == "next" else None
-    if not taken:
-        return store_free(pool, blobs, overwrite, next_blob)
+    same: list[str] = []
     free = [i for i in range(len(blobs)) if i not in taken]
-    stored = store_free(pool, [blobs[i] for i in free], overwrite, next_blob)
+    stored = store_free(pool, [blobs[i] for i in free] if taken else blobs, overwrite, next_blob, same)
+    if same:
+        from laila.upkeep.notes import note_use
+
+        note_use(pool, same)
+    if not taken:
+        return stored
     taken.update(zip(free, stored, strict=True))
     return [taken[i] for i in range(len(blobs))]
 
 
 def store_free(
-    pool: Pool, blobs: Sequence[Blob], overwrite: bool = False, next_blob: Renumber | None = None
+    pool: Pool,
+    blobs: Sequence[Blob],
+    overwrite: bool = False,
+    next_blob: Renumber | None = None,
+    same: list[str] | None = None,
 ) -> list[Outcome]:
-    """Store blobs whose names are known to be free. ``next_blob`` renumbers those whose key is taken."""
+    """Store blobs whose names are known to be free. ``next_blob`` renumbers those whose key is taken.
+
+    ``same`` takes the keys of those that were there already.
+    """
     if not blobs:
         return []
     answers = store_over(pool, blobs) if overwrite else pool.store(blobs)
@@ -80,10 +92,14 @@ def store_free(
     for blob, answer in zip(blobs, answers, strict=True):
         if answer is _CREATED or answer is _SAME:
             outcomes.append(blob.key)
+            if answer is _SAME and same is not None:
+                same.append(blob.key)
         elif isinstance(answer, BaseException):
             outcomes.append(answer)
         elif is_manifest(blob.key) and is_same_manifest(pool, blob):
             outcomes.append(blob.key)
+            if same is not None:
+                same.append(blob.key)
         elif next_blob is not None and is_evolution(blob.key):
             outcomes.append(_store_next(pool, blob, next_blob))
         else:

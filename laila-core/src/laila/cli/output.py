@@ -9,12 +9,24 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from laila.showing import said
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
-__all__ = ["clean", "count_text", "print_json", "say", "show_fields", "show_table", "size_text", "time_text"]
+__all__ = [
+    "clean",
+    "count_text",
+    "fail",
+    "print_json",
+    "say",
+    "show_fields",
+    "show_table",
+    "size_text",
+    "time_text",
+]
 
 _GAP = "  "
 
@@ -27,6 +39,14 @@ def clean(text: object) -> str:
 def say(text: str) -> None:
     """Print one line."""
     print(clean(text))
+
+
+def fail(error: Exception, code: int, *, traceback: bool) -> int:
+    """Print an error on stderr and return ``code``; raise it if the user wants to see where it is from."""
+    if traceback:
+        raise error
+    print(f"laila: {clean(said(error))}", file=sys.stderr)
+    return code
 
 
 def print_json(fields: object) -> None:

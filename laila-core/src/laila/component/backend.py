@@ -215,6 +215,16 @@ class Backend(ABC):
             return [None] * len(keys)
         return [_size(head) for head in self._read_heads(keys)]
 
+    def _ages(self, keys: Sequence[str]) -> Sequence[float | None]:
+        """Return for each key how many seconds ago it was stored, or renewed, by the clock of the store.
+
+        None for a missing key, and for a pool that keeps no such times, which is the default.
+        """
+        return [None] * len(keys)
+
+    def _touch(self, keys: Sequence[str]) -> None:  # noqa: B027 - a pool without ages has nothing to renew
+        """Make the age of ``keys`` 0, in a pool that keeps ages. A missing key is no error."""
+
     def _newest(self, stem: str) -> str | None:
         """Return the key ``<stem>-<n>`` with the greatest ``n``, or None."""
         numbers = numbers_of(self, self._evolutions(stem))

@@ -397,7 +397,11 @@ class Manifest(ManifestTree):
     def forget(
         self, *, pool_nickname: str | None = None, pool_id: str | None = None, batch_size: int | None = None
     ) -> GroupFuture[Any]:
-        """Delete the manifest first, and then every leaf. Does not block.
+        """Delete the manifest first, and then the leaves that no other manifest has. Does not block.
+
+        A leaf that another manifest of the pool, or a pin, refers to stays. Each manifest of the pool is read
+        for that, and its keys are listed: the cost is linear in both. If another manifest, or a pin, refers
+        to this manifest, nothing is deleted, and the group fails with :class:`ManifestError`.
 
         The packs that were made with the manifest go, too. A leaf in a pack of another manifest stays, and
         its child says so with a :class:`ManifestError`.
@@ -408,7 +412,8 @@ class Manifest(ManifestTree):
             batch_size: How many leaves are deleted at a time; all of them by default.
 
         Returns:
-            A group with one child for each leaf; the last child is that of the manifest.
+            A group with one child for each leaf; the last child is that of the manifest. Each becomes None,
+            also that of a leaf that stays.
         """
         from laila.active import get_active_policy
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from laila.blob.blob import Blob
 from laila.central import reading
 from laila.central.choice import PoolChoice
+from laila.central.forgetting import forget_tree
 from laila.central.ids import as_key, as_keys, candidates, check_nickname, check_no_scope, wanted
 from laila.central.known import has_contents
 from laila.central.opening import open_buffers
@@ -241,15 +242,13 @@ class ServedMemory:
         return self._memory.runner.run("forget", pool, keys, delete_named, single=True, count=1)
 
     def forget_manifest(self, manifest_id: str, leaves: Sequence[str], **choice: Any) -> Any:
-        """Delete the manifest, and then its leaves: the outcomes of the leaves, and the manifest's last."""
+        """Delete the manifest, and the leaves that nothing else has; its own outcome is the last."""
         pool = self._pool("forget_manifest", choice)
         _, (key,), _ = wanted("forget", manifest_id, None)
         _, keys, _ = wanted("forget", list(leaves), None)
 
         def delete() -> list[Any]:
-            last = reading.forget(pool, [key], missing_ok=False)
-            gone = reading.forget(pool, keys, missing_ok=False)
-            return [[*gone, *last]]
+            return [forget_tree(pool, key, keys)]
 
         return self._memory.runner.run("forget", pool, [*keys, key], delete, single=True, count=1)
 

@@ -374,6 +374,27 @@ class SingleTier(Component, Backend):
         except CorruptEntryError:  # reading the blobs will show which one is damaged
             return [None] * len(keys)
 
+    def ages_here(self, keys: Sequence[str]) -> list[float | None]:
+        """Return for each key how many seconds ago it was stored here; None where nobody knows.
+
+        Args:
+            keys: The keys.
+
+        Returns:
+            Seconds or None for each key.
+        """
+        self._check_open()
+        return list(answers(self, "_ages", self._ages(keys), len(keys)))
+
+    def touch_here(self, keys: Sequence[str]) -> None:
+        """Make the age of keys 0, if this pool keeps ages.
+
+        Args:
+            keys: The keys.
+        """
+        self._check_open()
+        self._touch(keys)
+
     def heads_here(self, keys: Sequence[str]) -> list[Blob | BlobHead | LailaError | None]:
         """Return for each key its head, None if this pool alone lacks it, or its error.
 

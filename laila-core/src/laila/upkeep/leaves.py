@@ -6,6 +6,7 @@ from collections import deque
 from itertools import islice
 
 from laila.entry import Manifest, from_blob
+from laila.entry.packs import PACK_SCOPE
 from laila.entry.provenance import NOTE, read_provenance
 from laila.errors import CorruptEntryError, IdentityError, LailaError
 from laila.identity import parse_global_id
@@ -24,7 +25,7 @@ __all__ = ["BATCH", "References", "batches", "is_entry", "is_kept_by_its_key", "
 BATCH = 512
 """How many keys are looked at in one call."""
 _GROUP_BYTES = 8 * 1024 * 1024
-_KEPT_SCOPES = ("ENTRY", "MANIFEST")
+_KEPT_SCOPES = ("ENTRY", "MANIFEST", PACK_SCOPE)
 
 
 def batches(keys: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
@@ -35,7 +36,7 @@ def batches(keys: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
 
 
 def is_entry(key: str) -> bool:
-    """Whether a key is the id of an entry or a manifest."""
+    """Whether a key is the id of an entry, a manifest or a pack of leaves."""
     try:
         return parse_global_id(key).scopes[-1] in _KEPT_SCOPES
     except IdentityError:
@@ -100,6 +101,7 @@ class References:
         self._inputs = inputs
         self.holders: dict[str, str] = {}
         self.unread: dict[str, Exception] = {}
+        self._followed: set[str] = set()
 
     def holder(self, key: str) -> str | None:
         """Return an id that refers to ``key``, or to all evolutions of it; None if there is none."""
@@ -108,21 +110,27 @@ class References:
             found = self.holders.get(stem_of(key))
         return found
 
-    def follow(self, keys: Iterable[str]) -> None:
+    def follow(self, keys: Iterable[str], *, again: bool = False) -> None:
         """Note what ``keys`` refer to, what that refers to, and so on. Reads each manifest once.
 
         Args:
             keys: Ids of entries and manifests, stored or not. They are not referred to by this.
+            again: Read ``keys`` again, if they were read before.
         """
-        rest = deque([list(keys)])
+        first = list(keys)
+        if again:
+            self._followed.difference_update(first)
+        rest = deque([first])
         while rest:
             found: list[str] = []
-            now = rest.popleft()
+            now = [key for key in rest.popleft() if key not in self._followed]
+            self._followed.update(now if self._inputs else filter(is_manifest, now))
             for key, manifest in manifests_in(self._pool, filter(is_manifest, now)):
+                self.unread.pop(key, None)
                 if isinstance(manifest, Exception):
                     self.unread[key] = manifest
                 elif manifest is not None:
-                    found += self._note(key, manifest)
+                    found += self._note(key, manifest.references())
             if self._inputs:
                 for key, ids in self._inputs_of(now):
                     found += self._note(key, ids)

@@ -111,7 +111,7 @@ def measure_pool(pool: Pool) -> UsageReport:
         if isinstance(manifest, Exception):
             report.unread[key] = manifest
         elif manifest is not None:
-            leaves = list(dict.fromkeys(key for leaf in manifest for key in stored(leaf)))
+            leaves = list(dict.fromkeys(key for leaf in manifest.references() for key in stored(leaf)))
             members.append((key, manifest.nickname or key, leaves))
             for leaf in leaves:
                 referred[leaf] = referred.get(leaf, 0) + 1

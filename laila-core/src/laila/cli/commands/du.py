@@ -6,11 +6,10 @@ manifests. The exit code is 0, 1 where an entry could not be read, and 2 where t
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from laila.cli.opening import open_to_look
-from laila.cli.output import clean, count_text, print_json, say, show_table, size_text
+from laila.cli.output import count_text, fail, print_json, say, show_table, size_text
 from laila.showing import said
 
 if TYPE_CHECKING:
@@ -37,10 +36,7 @@ def run(options: Namespace) -> int:
         with open_to_look(options.pool) as pool:
             report = measure_pool(pool)
     except (LailaError, OSError) as error:
-        if options.traceback:
-            raise
-        print(f"laila: {clean(said(error))}", file=sys.stderr)
-        return 2
+        return fail(error, 2, traceback=options.traceback)
     if options.json:
         _print_json(report, options.limit)
     else:

@@ -173,6 +173,10 @@ class NewFile:
         fd, self._fd = self._fd, -1
         os.close(fd)
 
+    def time(self) -> float:
+        """Return when the file was made, by the clock of its file system."""
+        return os.fstat(self._fd).st_mtime
+
     def publish(self, target: str, *, replace: bool) -> bool:
         """Give the file the name ``target`` in one step; return whether it did.
 
@@ -428,6 +432,29 @@ def exists(path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+@_looked_up_again
+def time_of(path: str) -> float | None:
+    """Return when a file was written or renewed, by the clock of its file system; None if it is missing."""
+    try:
+        folder, name = _enter(path)
+        try:
+            return os.lstat(name, dir_fd=folder).st_mtime
+        finally:
+            os.close(folder)
+    except FileNotFoundError:
+        return None
+
+
+@_looked_up_again
+def renew(path: str) -> None:
+    """Let a file have been written now."""
+    folder, name = _enter(path)
+    try:
+        os.utime(name, dir_fd=folder, follow_symlinks=False)
+    finally:
+        os.close(folder)
 
 
 @_looked_up_again

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -237,6 +238,30 @@ class Folder:
             if not exists:
                 self.check()
             return exists
+
+    def ages(self, keys: Sequence[str]) -> list[float | None]:
+        """Return for each key how many seconds ago its file was written or renewed; None if it is missing."""
+        with reporting("read from", self.path):
+            times = [disk.time_of(self.file_of(key)) for key in keys]
+            now = time.time() if self._read_only else self._now()
+            return [None if when is None else max(0.0, now - when) for when in times]
+
+    def _now(self) -> float:
+        """Return what the clock of the file system says, which may be another host's."""
+        with self._tmp_folder() as tmp:
+            file = self._new_file(tmp)
+            try:
+                return file.time()
+            finally:
+                file.discard()
+
+    def renew(self, keys: Sequence[str]) -> None:
+        """Make the files of ``keys`` as young as if they were written now."""
+        self._check_writable()
+        with reporting("write to", self.path):
+            for key in keys:
+                with suppress(FileNotFoundError):
+                    disk.renew(self.file_of(key))
 
     def keys(self) -> Iterator[str]:
         """Yield every key once. Holds the names of one of the 256 folders in memory at a time."""

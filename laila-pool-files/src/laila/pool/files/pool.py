@@ -164,6 +164,12 @@ class FilesystemPool(Pool):
     def _exists(self, key: str) -> bool:
         return self._folder.exists(key)
 
+    def _ages(self, keys: Sequence[str]) -> list[float | None]:
+        return self._folder.ages(keys)
+
+    def _touch(self, keys: Sequence[str]) -> None:
+        self._folder.renew(keys)
+
     def _keys(self) -> Iterator[str]:
         return self._folder.keys()
 
