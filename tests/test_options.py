@@ -35,7 +35,7 @@ DECISIONS: dict[str, dict[str, str]] = {
         "max_handshakes max_message_bytes max_json_bytes max_depth max_in_flight max_streams window_bytes "
         "max_buffered_bytes max_calls_per_second": FREE,
     },
-    "FilesystemSettings": {"path": PLACE, "durable read_only": FREE},
+    "FilesystemSettings": {"path": PLACE, "durable read_only max_bytes": FREE},
     "HDF5Settings": {"path": PLACE, "durable lock lock_timeout read_only compact": FREE},
     "SQLiteSettings": {"path": PLACE, "durable lock_timeout read_only max_bytes": FREE},
     "RedisSettings": {

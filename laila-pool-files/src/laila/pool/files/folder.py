@@ -164,6 +164,10 @@ class Folder:
                 file.discard()
         self._sync([self.path])
 
+    def folders(self) -> list[str]:
+        """Return the paths of the folders with entries."""
+        return [f"{self._entries}/{name}" for name in self._folders()]
+
     def check(self) -> None:
         """Raise unless the pool's folder is there; otherwise every entry would seem to be missing."""
         if not disk.exists(self._marker):

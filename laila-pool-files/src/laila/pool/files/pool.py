@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from laila.contract import Blob, Pool, Settings, directory, option, shown, shown_url
+from laila.contract import Blob, Pool, Settings, directory, logger, option, shown, shown_url
 from laila.errors import SettingsError
+from laila.pool.files.bound import LEAST_BYTES, Bound
 from laila.pool.files.folder import Folder
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class FilesystemSettings(Settings):
     )
     read_only: bool = option(
         printed=True, default=False, help="never make or change a file; the folder has to be there"
+    )
+    max_bytes: int | None = option(
+        printed=True,
+        default=None,
+        help="makes it a cache: above this size, what was used least recently goes; unset: nothing goes",
     )
 
 
@@ -70,16 +76,24 @@ class FilesystemPool(Pool):
         write: Literal["through"] | None = None,
         durable: Literal["power", "process"] | None = None,
         read_only: bool | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         settings = FilesystemSettings.resolve(
             {
                 "path": None if path is None else os.fspath(path),
                 "durable": durable,
                 "read_only": read_only,
+                "max_bytes": max_bytes,
             }
         )
         if settings.path is not None and (not settings.path or "\0" in settings.path):
             raise SettingsError(f"path={shown(settings.path)} is no name of a folder", option="path")
+        if settings.max_bytes is not None and settings.max_bytes < LEAST_BYTES:
+            raise SettingsError(
+                f"max_bytes={shown(settings.max_bytes)}: give a number of bytes from {LEAST_BYTES}, such as "
+                "10000000000",
+                option="max_bytes",
+            )
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
         self.durability = settings.durable
         self._folder = Folder(
@@ -88,6 +102,11 @@ class FilesystemPool(Pool):
             read_only=settings.read_only,
         )
         self._lent = self._folder.leases()
+        self._bound: Bound | None = None
+        self._warned = False
+        if settings.max_bytes is not None:
+            self._bound = Bound(settings.max_bytes)
+            self.max_blob_bytes = settings.max_bytes // 2  # type: ignore[misc]  # this pool's, not the class's
 
     @classmethod
     def from_url(cls, url: str, **options: object) -> Self:
@@ -120,6 +139,38 @@ class FilesystemPool(Pool):
         """The absolute path of the folder."""
         return self._folder.path
 
+    @property
+    def evictions(self) -> int:
+        """How many entries this pool has let go of, to keep to ``max_bytes``."""
+        return 0 if self._bound is None else self._bound.evictions
+
+    def _facts(self) -> Mapping[str, object]:
+        return {} if self._bound is None else {"max_bytes": self._bound.max_bytes}
+
+    def _used(self, keys: Iterable[str]) -> None:
+        """Note what was read, where that says what goes last."""
+        if self._bound is not None and not self.settings.read_only:
+            for key in keys:
+                self._bound.used(self._folder.file_of(key))
+
+    def _put(self, items: Sequence[tuple[str, Blob]], *, replace: bool) -> list[bool]:
+        """Write blobs; a cache of bounded size makes room for a part of them at a time."""
+        if self._bound is None:
+            return self._folder.put(items, replace=replace)
+        written: list[bool] = []
+        for part in self._bound.parts(items):
+            gone = self._bound.make_room(sum(blob.nbytes for _, blob in part), self._folder.folders)
+            if gone and self.proxy_to is None and not self._warned:
+                self._warned = True
+                logger("laila.pool").warning(
+                    "%s holds at most %s bytes and lets go of entries, the least recently used, that no tier "
+                    "behind it has; give it a larger max_bytes, or an origin: laila.tiers(pool, origin)",
+                    self.label,
+                    self._bound.max_bytes,
+                )
+            written += self._folder.put(part, replace=replace)
+        return written
+
     def file_of(self, key: str) -> str:
         """Say which file holds an entry, whether or not the entry is there.
 
@@ -145,20 +196,24 @@ class FilesystemPool(Pool):
 
     def _read(self, key: str) -> bytes | Blob | None:
         blob = self._folder.read(key)
+        self._used([key])
         if not isinstance(blob, memoryview):
             return blob
         return Blob.from_bytes(blob, key=key, owned=True)
 
     def _read_views(self, keys: Sequence[str]) -> list[bytes | memoryview | None]:
+        self._used(keys)
         return [self._folder.read(key, mapped=True) for key in keys]
 
     def _read_head(self, key: str) -> BlobHead | None:
         return self._folder.read_head(key)
 
     def _read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        self._used([key])
         return self._folder.read_ranges(key, ranges)
 
     def _read_map(self, key: str) -> bytes | memoryview | None:
+        self._used([key])
         return self._folder.map(key)
 
     def _exists(self, key: str) -> bool:
@@ -177,16 +232,16 @@ class FilesystemPool(Pool):
         return self._folder.evolutions(stem)
 
     def _write(self, key: str, blob: Blob) -> None:
-        self._folder.put([(key, blob)], replace=True)
+        self._write_many([(key, blob)])
 
     def _write_many(self, items: Sequence[tuple[str, Blob]]) -> None:
-        self._folder.put(items, replace=True)
+        self._put(items, replace=True)
 
     def _create(self, key: str, blob: Blob) -> bool:
-        return self._folder.put([(key, blob)], replace=False)[0]
+        return self._create_many([(key, blob)])[0]
 
     def _create_many(self, items: Sequence[tuple[str, Blob]]) -> list[bool]:
-        return self._folder.put(items, replace=False)
+        return self._put(items, replace=False)
 
     def _lease_table(self) -> LeaseFile:
         return self._lent
