@@ -410,3 +410,32 @@ def test_the_commands(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(json.loads(capsys.readouterr().out)["deleted"]) == 3
     assert keys_of(pool) == set()
     assert main(["gc", f"{url}-missing"]) == 2
+
+
+# -- packed leaves -------------------------------------------------------------------------------------------
+
+
+def small(nickname: str | None, *numbers: int) -> laila.Manifest:
+    """Store a manifest with leaves that are so small that they are packed."""
+    manifest = laila.Manifest(
+        {"w": [laila.constant({"number": number}) for number in numbers]}, nickname=nickname
+    )
+    manifest.memorize(pool_nickname="d", pack="1 MiB").wait()
+    return manifest
+
+
+def test_packs_are_kept_with_their_manifests(place: Place) -> None:
+    pool = opened(place, "files")
+    run = small("run", *range(40))
+    small(None, *range(40, 80))
+    assert any(":PACK:" in key for key in pool)
+    report = now(pool)
+    assert len(report.deleted) == 2
+    assert (
+        len(laila.remember(nickname="run", pool_nickname="d").result.remember(pool_nickname="d").result) == 40
+    )
+    assert laila.du(pool).wait().names[0].nbytes == laila.du(pool).wait().nbytes - sum(
+        row.nbytes for row in laila.ls(pool) if row.kind == "collection"
+    )
+    run.forget(pool_nickname="d").wait()
+    assert not [key for key in pool if key != COLLECTION]
