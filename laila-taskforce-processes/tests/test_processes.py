@@ -308,3 +308,20 @@ def test_a_worker_of_a_pool_is_told_that_it_may_start_no_process() -> None:
     with multiprocessing.get_context("fork").Pool(1) as pool:
         told = pool.apply(in_a_daemon)
     assert "laila's threads" in told
+
+
+def test_an_interrupt_does_not_end_a_worker_that_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C goes to all processes of a terminal: also to one that cannot ignore it yet."""
+    interrupted = tmp_path / "interrupted"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "if any('popen_loky' in word for word in sys.orig_argv):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        f"    open({str(interrupted)!r}, 'w').close()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with ProcessTaskForce(1) as taskforce:
+        assert taskforce.submit(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ())).wait(150) == set()
+    assert interrupted.exists()

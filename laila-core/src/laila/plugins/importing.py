@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from laila.plugins.first_party import CORE
+from laila.threads import start_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ def within(seconds: float, work: Callable[[], object], name: str) -> Outcome | N
             outcome.append((None, error))
 
     thread = Thread(target=run, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # no thread can start, for example while the interpreter exits
+    if not start_thread(thread):
         return _here(work)
     modules = -1
     while thread.is_alive() and modules != len(sys.modules):

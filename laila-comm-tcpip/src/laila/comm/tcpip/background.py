@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from weakref import WeakValueDictionary
 
@@ -23,6 +24,8 @@ __all__ = ["Background", "background"]
 _WORKERS = 256  # made when needed: so many waiting calls delay no other call
 _READERS = 4  # threads that read long texts, so that no waiting call delays that
 _JOIN_SECONDS = 2.0
+_LAST_TURNS = 100  # of a loop that ends; a task needs a turn for each step of its cleaning up
+_STOPPED = "the protocol was stopped meanwhile: nothing is connected; start it, or add it, again"
 
 
 class Background:
@@ -32,6 +35,8 @@ class Background:
         self.workers = Workers(_WORKERS)
         self.readers = Workers(_READERS)
         self.loop = asyncio.new_event_loop()
+        self._gate = locks.long_lock()  # between the last calls that are taken and the end
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="laila-peers", daemon=True)
         if not start_thread(self._thread):
             raise PeerError(NO_THREAD)
@@ -42,10 +47,21 @@ class Background:
         try:
             self.loop.run_forever()
         finally:
-            for task in asyncio.all_tasks(self.loop):
-                task.cancel()
-            self.loop.run_until_complete(asyncio.sleep(0))
+            with self._gate:
+                self._ended = True
+            self._finish_turns()
             self.loop.close()
+
+    def _finish_turns(self) -> None:
+        """Run what was taken before the end, and cancel all tasks. A task that refuses to end is left."""
+        cancelled: set[asyncio.Task[Any]] = set()  # once each: another time would break off its cleaning up
+        for _ in range(_LAST_TURNS):
+            for task in (left := asyncio.all_tasks(self.loop)) - cancelled:
+                task.cancel()
+            cancelled |= left
+            self.loop.run_until_complete(asyncio.sleep(0))
+            if not asyncio.all_tasks(self.loop):
+                break
 
     @property
     def here(self) -> bool:
@@ -53,15 +69,17 @@ class Background:
         return threading.get_ident() == self._thread.ident
 
     def soon(self, call: Callable[..., object], *args: object) -> bool:
-        """Call ``call`` on the loop soon; return False if the loop has ended."""
-        try:
-            self.loop.call_soon_threadsafe(call, *args)
-        except RuntimeError:  # closed
-            return False
-        return True
+        """Call ``call`` on the loop soon; return False, and do not call it, where the loop has ended."""
+        with self._gate:
+            if not self._ended:
+                self.loop.call_soon_threadsafe(call, *args)
+            return not self._ended
 
     def wait_for(self, work: Coroutine[Any, Any, T], timeout: float | None) -> T:
-        """Run a coroutine on the loop and wait for it. Raises its error, or ``TimeoutError``."""
+        """Run a coroutine on the loop and wait for it.
+
+        Raises its error, or ``TimeoutError``, or :class:`PeerError` where the loop ends before the coroutine.
+        """
         if self.here:
             work.close()
             raise PeerError(
@@ -69,12 +87,18 @@ class Background:
                 "from another thread",
                 peer="",
             )
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        with self._gate:
+            future = None if self._ended else asyncio.run_coroutine_threadsafe(work, self.loop)
+        if future is None:
+            work.close()
+            raise PeerError(_STOPPED, peer="")
         try:
             return future.result(timeout)
         except WaitTimeoutError:
             future.cancel()
             raise
+        except CancelledError:
+            raise PeerError(_STOPPED, peer="") from None
 
     def end(self) -> None:
         """End the loop and wait for its thread."""

@@ -250,7 +250,7 @@ class Dialer:
             link = self._registry.best(peer)
             if link is not None:
                 link.send(call)
-            elif target is not None:
+            elif target is not None and not self._stopping:
                 self._park(target, call, deadline, "")
             else:
                 call.future.fail(PeerDisconnectedError(f"{peer} is not connected", peer=peer))

@@ -9,6 +9,8 @@ from collections import deque
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
+from laila.contract import start_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -46,9 +48,7 @@ def for_each(function: Callable[[T], object], items: Iterable[T]) -> None:
     try:
         for _ in range(min(_AT_ONCE, len(left)) - 1):
             thread = Thread(target=work, name="laila-files-sync", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
+            if not start_thread(thread):
                 break
             threads.append(thread)
         work()

@@ -18,7 +18,17 @@ from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker
 
 import dask
-from laila.contract import Parcel, RemoteSettings, RemoteTaskForce, locks, logger, option, shown
+from laila.contract import (
+    NO_THREAD,
+    Parcel,
+    RemoteSettings,
+    RemoteTaskForce,
+    locks,
+    logger,
+    option,
+    shown,
+    start_thread,
+)
 from laila.errors import InvalidArgumentError, LailaError, TaskForceError
 from laila.taskforce.dask.local import LocalCluster, local_cluster
 from laila.taskforce.dask.scheduler import MARK, MarkLost
@@ -168,7 +178,9 @@ class DaskTaskForce(RemoteTaskForce):
             )
         self._client = self._client or self._connect()
         self._collector = Thread(target=self._collect, name="laila-dask-collector", daemon=True)
-        self._collector.start()
+        if not start_thread(self._collector):
+            self._collector = None
+            raise TaskForceError(NO_THREAD)
 
     def _connect(self) -> Client:
         if self.settings.address is not None:

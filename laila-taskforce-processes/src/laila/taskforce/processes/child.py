@@ -7,6 +7,7 @@ writer dies right after. So the submitter knows for each task of a dead worker w
 from __future__ import annotations
 
 import os
+import signal
 from threading import Thread
 from time import sleep
 
@@ -17,11 +18,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-__all__ = ["SAFE_PATH", "STARTED", "main"]
+__all__ = ["SAFE_PATH", "STARTED", "SUBMITTERS_SIGNALS", "main"]
 
 SAFE_PATH = "PYTHONSAFEPATH"
 
 _LOOK_SECONDS = 0.5
+
+SUBMITTERS_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Blocked until this process ignores them."""
 
 STARTED = b"\1"
 """Says that the task which was sent last has started. No outcome is a single byte."""
@@ -30,6 +34,8 @@ STARTED = b"\1"
 def main(pipe: Connection, safe_path: str | None) -> None:
     """Do tasks until an empty message, or the end of the process that sent them."""
     leave_signals_to_the_submitter()
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SUBMITTERS_SIGNALS)
     # It was set to start this process; programs that tasks start get the submitter's value.
     os.environ.pop(SAFE_PATH, None)
     if safe_path is not None:

@@ -11,7 +11,7 @@ import multiprocessing.process
 import multiprocessing.resource_tracker
 import os
 import signal
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from threading import RLock, Thread
 
@@ -20,12 +20,12 @@ from loky.backend.context import get_context
 
 from laila.contract import NO_THREAD, locks, shown, start_thread
 from laila.errors import TaskForceError
-from laila.taskforce.processes.child import SAFE_PATH, STARTED, main
+from laila.taskforce.processes.child import SAFE_PATH, STARTED, SUBMITTERS_SIGNALS, main
 from laila.taskforce.processes.packing import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.connection import Connection
     from typing import Any
 
@@ -83,6 +83,19 @@ def _disown(process: Any) -> None:
         multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
 
 
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Start a worker in it: it inherits that, so that a Ctrl-C does not end it before it can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SUBMITTERS_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Worker:
     """One process and its task. ``parcel`` is None while it is idle."""
 
@@ -95,7 +108,8 @@ class _Worker:
             with _starting:
                 _start_trackers()
                 self.process = context.Process(target=main, args=(theirs, before), name=name, env=_SAFE_PATH)
-                self.process.start()
+                with _signals_blocked():
+                    self.process.start()
             _disown(self.process)
         except BaseException:
             self.pipe.close()
