@@ -210,7 +210,11 @@ def test_what_a_handler_raises_arrives_and_later_tasks_run(error: str) -> None:
     print(raised - caught)
     """
     done = run(program)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+    # Where a handler comes in the midst of a callback of a weak reference, Python itself drops what it
+    # raises, and says so.
+    dropped = done.stderr.count("Exception ignored in: ")
+    assert (done.returncode, done.stdout) == (0, f"{dropped}\n"), done.stderr
+    assert dropped < 5 and done.stderr.count("Traceback") == dropped, done.stderr
 
 
 REMOTE = """
