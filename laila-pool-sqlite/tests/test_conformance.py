@@ -29,11 +29,18 @@ class TestSQLitePool(PoolConformance):
     def damage(self, tmp_path: Path) -> Callable[[str], None]:
         def change_a_byte(key: str) -> None:
             with closing(sqlite3.connect(tmp_path / "pool.db")) as file, file:
-                ((head, body),) = file.execute("SELECT head, body FROM entries WHERE key = ?", (key,))
-                changed = bytearray(body or head)
+                ((number, head, body),) = file.execute(
+                    "SELECT id, head, body FROM entries WHERE key = ?", (key,)
+                )
+                if body is None:
+                    place = "chunks SET data = ? WHERE id = ?"
+                    query = "SELECT id, data FROM chunks WHERE id >> 20 = ? ORDER BY id DESC LIMIT 1"
+                    ((number, old),) = file.execute(query, (number,))
+                else:
+                    place, old = f"entries SET {'body' if body else 'head'} = ? WHERE id = ?", body or head
+                changed = bytearray(old)
                 changed[-1] ^= 1
-                column = "body" if body else "head"
-                file.execute(f"UPDATE entries SET {column} = ? WHERE key = ?", (changed, key))
+                file.execute(f"UPDATE {place}", (changed, number))
 
         return change_a_byte
 
