@@ -410,7 +410,7 @@ def test_the_names_that_are_known_are_those_that_are_declared() -> None:
         "plugins.settings",
         "pool.files.pool",
         "pool.hdf5.pool",
-        "pool.sqlite.pool",
+        "pool.sqlite.settings",
         "taskforce.dask.taskforce",
         "taskforce.processes.taskforce",
         "taskforce.threads.taskforce",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from laila.pool.sqlite.pool import SQLitePool, SQLiteSettings
+from laila.pool.sqlite.pool import SQLitePool
+from laila.pool.sqlite.settings import SQLiteSettings
 
 __all__ = ["SQLitePool", "SQLiteSettings"]

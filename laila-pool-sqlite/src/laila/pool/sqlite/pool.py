@@ -6,7 +6,7 @@ import os
 import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 from weakref import finalize
 
 from laila.contract import (
@@ -14,27 +14,25 @@ from laila.contract import (
     Blob,
     LeaseFile,
     Pool,
-    Settings,
     counts_evolution,
-    directory,
     logger,
-    option,
     said,
     shown,
     shown_url,
 )
 from laila.errors import CorruptEntryError, PoolError, PoolFormatError, ReentryError, SettingsError
 from laila.pool.sqlite import layout
-from laila.pool.sqlite.bound import LEAST_BYTES, Bound, largest_blob
+from laila.pool.sqlite.bound import Bound, largest_blob
 from laila.pool.sqlite.database import Database
 from laila.pool.sqlite.reporting import is_damage
+from laila.pool.sqlite.settings import SQLiteSettings, default_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from laila.contract import Transformation, TransformationSequence
 
-__all__ = ["SQLitePool", "SQLiteSettings"]
+__all__ = ["SQLitePool"]
 
 _SIZE = "SELECT size FROM entries WHERE key = ?"
 _EXISTS = "SELECT 1 FROM entries WHERE key = ?"
@@ -47,37 +45,12 @@ T = TypeVar("T")
 _log = logger(__name__)
 
 
-class SQLiteSettings(Settings):
-    """The options of :class:`SQLitePool`."""
-
-    prefix = "sqlite"
-
-    path: str | None = option(
-        default=None,
-        help="the file, made if missing; by default `laila.db` or `<nickname>.db` in the `pools` directory",
-    )
-    durable: Literal["power", "process"] = option(
-        printed=True,
-        default="power",
-        help="what a finished write survives: a power failure, or (quicker) only the death of the process",
-    )
-    lock_timeout: float = option(
-        printed=True, default=30.0, help="seconds to wait for other threads and processes that write"
-    )
-    read_only: bool = option(printed=True, default=False, help="never write, and make no file")
-    max_bytes: int | None = option(
-        printed=True,
-        default=None,
-        help="makes it a cache: above this size, what was used least recently goes; unset: nothing goes",
-    )
-
-
 class SQLitePool(Pool):
     """A pool in one SQLite file, shared by the threads and processes of one host.
 
     ``path`` is the file; the other options are those of :class:`SQLiteSettings`. Thread-safe; readers wait
-    for nobody. May be used in a forked child. Not for network file systems, where SQLite's locks and shared
-    memory do not work.
+    for nobody. May be used in a forked child. The page ``docs/reference/pool-sqlite.md`` has the details, and
+    says what network file systems allow.
 
     Raises:
         PoolFormatError: the file is not this pool's; it was left as it is. Or it is damaged.
@@ -89,6 +62,7 @@ class SQLitePool(Pool):
     writers = "host"
     creation = "host"
     batches = "batch"
+    durability: Literal["none", "process", "power"] = "power"  # unless the settings say otherwise
     fences = True
     listing = "sorted"
     max_blob_bytes = layout.MOST_BYTES
@@ -116,23 +90,11 @@ class SQLitePool(Pool):
                 "max_bytes": max_bytes,
             }
         )
-        if not 0 <= settings.lock_timeout <= 1e6:
-            raise SettingsError(
-                f"lock_timeout={shown(settings.lock_timeout)} is no number of seconds from 0 to a million",
-                option="lock_timeout",
-            )
-        if settings.max_bytes is not None and settings.max_bytes < LEAST_BYTES:
-            raise SettingsError(
-                f"max_bytes={shown(settings.max_bytes)}: give a number of bytes from {LEAST_BYTES}, such as "
-                "1000000000",
-                option="max_bytes",
-            )
-        if settings.path is not None and (not settings.path or "\0" in settings.path):
-            raise SettingsError(f"path={shown(settings.path)} is no name of a file", option="path")
+        settings.check()
         super().__init__(nickname=nickname, transformations=transformations, write=write, settings=settings)
-        self.durability = settings.durable  # this pool's, in place of the class's
+        self.durability = settings.durable
         self._database = Database(
-            _default_path(nickname) if settings.path is None else os.path.expanduser(settings.path),
+            default_path(nickname) if settings.path is None else os.path.expanduser(settings.path),
             durable=settings.durable == "power",
             timeout=settings.lock_timeout,
             read_only=settings.read_only,
@@ -379,9 +341,3 @@ def _is_there(connection: sqlite3.Connection, key: str) -> bool:
 def _size(connection: sqlite3.Connection, key: str) -> int | None:
     row = connection.execute(_SIZE, (key,)).fetchone()
     return row[0] if row is not None and type(row[0]) is int else None
-
-
-def _default_path(nickname: str | None) -> str:
-    # Named pools each have a file of their own: what a path cannot hold is quoted.
-    name = "laila" if nickname is None else quote(nickname, safe=" !#$&'()+,;=@[]{}~").replace(".", "%2E")
-    return os.path.join(directory("pools"), f"{name}.db")
