@@ -24,8 +24,8 @@ def tell_of_memory(root: object, first: Iterable[Range], second: Iterable[Range]
     """
     if what in _told:
         return
-    ranges = [(*found, number) for number, several in enumerate((first, second)) for found in several]
-    ranges.sort(key=lambda found: found[:2])
+    ranges = [(*result, number) for number, several in enumerate((first, second)) for result in several]
+    ranges.sort(key=lambda result: result[:2])
     ends = [0, 0]
     latest: list[object] = [None, None]
     for low, high, obj, number in ranges:
@@ -37,7 +37,7 @@ def tell_of_memory(root: object, first: Iterable[Range], second: Iterable[Range]
             ends[number], latest[number] = high, obj
 
 
-def tell(root: object, one: object, other: object, what: str) -> None:
+def tell(root: object, first: object, other: object, what: str) -> None:
     """Say once of ``what`` that two objects come back apart."""
     if what in _told:
         return
@@ -48,7 +48,7 @@ def tell(root: object, one: object, other: object, what: str) -> None:
     logger("laila.codec").warning(
         "%s and %s share memory, and come back apart: %s are stored each by itself, and a write to one will "
         "not be seen in the other. Store one of them, and make the other from it anew.",
-        path_to(root, one) or "an object",
+        path_to(root, first) or "an object",
         path_to(root, other) or "another",
         what,
     )

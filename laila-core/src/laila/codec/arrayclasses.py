@@ -102,8 +102,8 @@ def _decode_masked(row: Row, decoder: Decoder) -> object:
         if value.shape != ():
             raise ValueError("a fill value that is no single value")
     with np.errstate(all="ignore"):  # numpy makes a fill value of a structure, which need not fit
-        found: Any = data.view(np.ma.MaskedArray)
-    state = found.__dict__
+        array: Any = data.view(np.ma.MaskedArray)
+    state = array.__dict__
     state.update(
         _mask=cover,
         _fill_value=value,
@@ -111,8 +111,8 @@ def _decode_masked(row: Row, decoder: Decoder) -> object:
         _sharedmask=mask is not None,
     )
     if attributes is not None:
-        set_attributes(found, attributes, decoder, known=("_optinfo", "_basedict"), own=_MASKED_STATE)
-    return found
+        set_attributes(array, attributes, decoder, known=("_optinfo", "_basedict"), own=_MASKED_STATE)
+    return array
 
 
 # -- subclasses
@@ -202,10 +202,10 @@ def _decode_class(row: Row, decoder: Decoder) -> object:
         raise ValueError("a matrix of another number of dimensions")
     if kind is np.char.chararray and base.dtype.kind not in "SU":
         raise ValueError("not an array of characters")
-    found = base.view(kind)
+    result = base.view(kind)
     if attributes is not None:
-        set_attributes(found, attributes, decoder)
-    return found
+        set_attributes(result, attributes, decoder)
+    return result
 
 
 def _record(base: Any, attributes: object, decoder: Decoder) -> object:
@@ -213,13 +213,13 @@ def _record(base: Any, attributes: object, decoder: Decoder) -> object:
     if base.shape != () or base.dtype.names is None:
         raise ValueError("not a record")
     state = dict(base.__dict__)
-    found: Any = base.view(np.ndarray).view(np.ma.core.mvoid)
+    array: Any = base.view(np.ndarray).view(np.ma.core.mvoid)
     if state["_mask"] is not np.ma.nomask:
         state["_mask"] = state["_mask"][()]
-    found.__dict__.update(state)
+    array.__dict__.update(state)
     if attributes is not None:
-        set_attributes(found, attributes, decoder)
-    return found
+        set_attributes(array, attributes, decoder)
+    return array
 
 
 def _decode_subclass(row: Row, decoder: Decoder) -> object:
@@ -229,37 +229,37 @@ def _decode_subclass(row: Row, decoder: Decoder) -> object:
     kind: Any = class_from_row(name, decoder, is_plain_subclass)
     if not isinstance(array, np.ndarray):
         raise TypeError("not an array of another class")
-    found = rebuild_subclass(kind, array)
+    result = rebuild_subclass(kind, array)
     if attributes is not None:
         decoder.again("attributes", attributes, WORK_OF_ATTRIBUTE * len(expect(attributes, dict)))
     for name, held in attributes.items() if attributes is not None else ():  # type: ignore[attr-defined]
-        if name in copyreg._slotnames(kind) or not hasattr(found, "__dict__"):  # type: ignore[attr-defined]
-            setattr(found, expect(name, str), held)
+        if name in copyreg._slotnames(kind) or not hasattr(result, "__dict__"):  # type: ignore[attr-defined]
+            setattr(result, expect(name, str), held)
         else:
-            set_attributes(found, {name: held}, decoder, own=_MASKED_STATE)
-    return found
+            set_attributes(result, {name: held}, decoder, own=_MASKED_STATE)
+    return result
 
 
 def rebuild_subclass(kind: Any, array: Any) -> Any:
     """A view of ``array`` as an instance of ``kind``, without attributes. Pickles call it by this name."""
     with np.errstate(all="ignore"):  # numpy makes a fill value of a structure, which need not fit
-        found = array.view(kind)
-    state = getattr(found, "__dict__", None)
+        result = array.view(kind)
+    state = getattr(result, "__dict__", None)
     if state is not None:
         # __array_finalize__ may have set attributes that the instance did not have.
         state.clear()
         state.update(array.__dict__ if isinstance(array, np.ma.MaskedArray) else {})
-    return found
+    return result
 
 
-def set_subclass_state(found: Any, attributes: dict[str, object]) -> None:
+def set_subclass_state(instance: Any, attributes: dict[str, object]) -> None:
     """Set what :func:`reduce_subclass` took apart. Pickles call it by this name."""
-    slots = copyreg._slotnames(type(found))  # type: ignore[attr-defined]
+    slots = copyreg._slotnames(type(instance))  # type: ignore[attr-defined]
     for name, held in attributes.items():
         if name in slots:
-            setattr(found, name, held)
+            setattr(instance, name, held)
         else:
-            found.__dict__[name] = held
+            instance.__dict__[name] = held
 
 
 def reduce_subclass(value: Any) -> tuple[object, ...] | None:
@@ -304,13 +304,13 @@ def _encode_scalar(value: Any, encoder: Encoder) -> Row:
 def _single(value: Any) -> Array:
     """A scalar as an array of its own, which has nothing of the memory around the value."""
     array: Array = np.array(value, dtype=value.dtype)
-    found: Array = np.zeros((), value.dtype)
+    result: Array = np.zeros((), value.dtype)
     if array.dtype.hasobject:
-        found[()] = array[()]
+        result[()] = array[()]
     else:
-        copy_values(found, array)
-    found.flags.writeable = False
-    return found
+        copy_values(result, array)
+    result.flags.writeable = False
+    return result
 
 
 def _decode_scalar(row: Row, decoder: Decoder) -> object:
@@ -322,8 +322,8 @@ def _scalar(dtype: np.dtype[Any], data: bytes, *, structured: bool) -> object:
     raw = bytearray(data)
     if (dtype.names is None) == structured or dtype.subdtype is not None or len(raw) != dtype.itemsize:
         raise ValueError("a scalar of another size than its type")
-    found: object = np.ndarray((), dtype, raw)[()]
-    return found
+    array: object = np.ndarray((), dtype, raw)[()]
+    return array
 
 
 def _decode_structured_scalar(row: Row, decoder: Decoder) -> object:
@@ -334,8 +334,8 @@ def _decode_structured_scalar(row: Row, decoder: Decoder) -> object:
     if base.shape != () or base.dtype.names is None:
         raise ValueError("not a structured scalar")
     decoder.again("scalar", memory_of(base), base.nbytes)
-    found: object = base[()]
-    return found
+    result: object = base[()]
+    return result
 
 
 def _decode_text(row: Row, decoder: Decoder) -> object:

@@ -106,15 +106,15 @@ class Memory:
         """The description of a dtype: of one structure always the same, so that it is one row."""
         if dtype.names is None:
             return describe(dtype)
-        found = self._dtypes.get(id(dtype))
-        if found is None:
-            found = self._dtypes[id(dtype)] = describe(dtype), solid(dtype), dtype
-        return found[0]
+        known = self._dtypes.get(id(dtype))
+        if known is None:
+            known = self._dtypes[id(dtype)] = describe(dtype), solid(dtype), dtype
+        return known[0]
 
     def is_solid(self, dtype: np.dtype[Any]) -> bool:
         """Whether every byte of an item is part of its value; see :func:`laila.codec.dtypes.solid`."""
-        found = self._dtypes.get(id(dtype))
-        return solid(dtype) if found is None else found[1]
+        known = self._dtypes.get(id(dtype))
+        return solid(dtype) if known is None else known[1]
 
     def add(self, array: Array, description: object, encoder: Encoder) -> int:
         """Note ``array``; return the number of the buffer that will hold it."""
@@ -267,10 +267,10 @@ def _decode_array(row: Row, decoder: Decoder) -> object:
     buffer = decoder.buffer(number, tags.NDARRAY, unchecked=True)
     dtype = dtype_from(expect(buffer.dtype, str))
     place = "numpy", number
-    found = decoder.shared.get(place)  # where a view of it came first
-    if found is None:
-        found = decoder.shared[place] = _read(decoder, buffer, dtype)
-    return found
+    known = decoder.shared.get(place)  # where a view of it came first
+    if known is None:
+        known = decoder.shared[place] = _read(decoder, buffer, dtype)
+    return known
 
 
 def _read(decoder: Decoder, buffer: Buffer, dtype: np.dtype[Any]) -> Array:
@@ -311,18 +311,18 @@ def _decode_view(row: Row, decoder: Decoder) -> object:
     if low < 0 or high > memory.nbytes:
         raise ValueError(f"a view of bytes {low} to {high} of {memory.nbytes}")
     octets: Any = (memory if memory.flags.c_contiguous else memory.T).reshape(-1).view(np.uint8)
-    found: Array = np.ndarray(shape, dtype, octets, offset, strides)  # type: ignore[arg-type]
+    array: Array = np.ndarray(shape, dtype, octets, offset, strides)  # type: ignore[arg-type]
     if expect(fixed, bool):
-        found.flags.writeable = False
-    return found
+        array.flags.writeable = False
+    return array
 
 
 def _memory(decoder: Decoder, number: object) -> Array:
     """The memory that views share: the array that buffer ``number`` is, made once."""
     buffer = decoder.buffer(number, None, unchecked=True)
-    found = decoder.shared.get(("numpy", number))
-    if isinstance(found, np.ndarray):
-        return found
+    known = decoder.shared.get(("numpy", number))
+    if isinstance(known, np.ndarray):
+        return known
     memory = _read(decoder, buffer, dtype_from(buffer.dtype or "|u1"))
     decoder.shared["numpy", number] = memory
     return memory
@@ -330,10 +330,10 @@ def _memory(decoder: Decoder, number: object) -> Array:
 
 def memory_of(array: Array) -> Array:
     """The array that owns the memory which ``array`` is a view of, for all views of it."""
-    found = array
-    while isinstance(found.base, np.ndarray):
-        found = found.base
-    return found
+    result = array
+    while isinstance(result.base, np.ndarray):
+        result = result.base
+    return result
 
 
 def plain_array(value: object) -> Array:
@@ -370,8 +370,8 @@ class _Objects:
         if self._views and len(self._arrays) > 1:
             spans = [_span(array, number) for number, array in enumerate(self._arrays) if array.nbytes]
             for first, second, *_ in groups(spans):
-                one, other = self._arrays[first.number], self._arrays[second.number]
-                apart.tell(encoder.root, one, other, "views of an array of Python objects")
+                first_array, other = self._arrays[first.number], self._arrays[second.number]
+                apart.tell(encoder.root, first_array, other, "views of an array of Python objects")
 
 
 def _encode_objects(value: Array, encoder: Encoder) -> Row:
@@ -411,9 +411,9 @@ def _leaf(array: Array) -> Array:
         copied = array.copy()
         copied.flags.writeable = False
         return copied
-    found: Array = np.empty(array.shape, object)
-    found[...] = array
-    return found
+    result: Array = np.empty(array.shape, object)
+    result[...] = array
+    return result
 
 
 def _decode_structured_objects(row: Row, decoder: Decoder) -> object:
@@ -427,10 +427,10 @@ def _decode_structured_objects(row: Row, decoder: Decoder) -> object:
         raise ValueError("a field of another shape than its array")
     if not all(shape) and any(leaf.size for leaf in leaves):
         raise ValueError("a field of another size than its array")
-    found: Array = np.zeros(shape, dtype, order)  # which takes no memory until it is used
-    if _is_sparse(found, leaves):
+    array: Array = np.zeros(shape, dtype, order)  # which takes no memory until it is used
+    if _is_sparse(array, leaves):
         raise ValueError("an array of more bytes than its fields have")
-    for field, leaf in zip(_fields_of(found), leaves, strict=True):
+    for field, leaf in zip(_fields_of(array), leaves, strict=True):
         decoder.again("leaf", memory_of(leaf), leaf.nbytes)
         wanted = object if field.dtype.hasobject else field.dtype
         if leaf.shape != field.shape or leaf.dtype != wanted:
@@ -438,7 +438,7 @@ def _decode_structured_objects(row: Row, decoder: Decoder) -> object:
         if field.dtype.kind == "T":
             _check_texts(field.dtype, leaf)
         field[...] = leaf
-    return found
+    return array
 
 
 def _check_texts(dtype: Any, texts: Array) -> None:
@@ -456,8 +456,8 @@ def _decode_objects(row: Row, decoder: Decoder) -> object:
         return np.empty(shape, object, order)
     # Assigning an item would unpack arrays and sequences; a ufunc's results are stored as they are.
     flat: Any = np.frompyfunc(items.__getitem__, 1, 1)(np.arange(len(items)))
-    found: object = flat.reshape(shape, order=order)
-    return found
+    result: object = flat.reshape(shape, order=order)
+    return result
 
 
 ENCODERS[np.ndarray] = _encode_array

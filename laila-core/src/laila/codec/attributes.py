@@ -41,23 +41,23 @@ def sign_attributes(kind: type, attributes: dict[Any, object], encoder: Encoder)
 
 
 def set_attributes(
-    found: Any,
+    instance: Any,
     attributes: Any,
     decoder: Decoder,
     *,
     known: Container[str] = (),
     own: Container[str] = (),
 ) -> None:
-    """Set ``attributes`` on ``found``; without a signature they hide nothing of its class.
+    """Set ``attributes`` on ``instance``; without a signature they hide nothing of its class.
 
     Args:
-        found: The instance, as the library made it.
+        instance: The instance, as the library made it.
         attributes: A dict with text for keys, out of a row.
         decoder: The reading that met them.
         known: Names that the class itself uses for dicts, and that may be set to one.
         own: Names that the library uses for state of its own, which need a signature, too.
     """
-    kind = type(found)
+    kind = type(instance)
     decoder.again("attributes", attributes, WORK_OF_ATTRIBUTE * len(expect(attributes, dict)))
     for name, held in attributes.items():
         text = expect(name, str)
@@ -68,4 +68,4 @@ def set_attributes(
                 f"an attribute of {registry.type_name(kind)} in the place of its own {shown(text)}",
                 registrable=False,
             )
-        found.__dict__[text] = held
+        instance.__dict__[text] = held

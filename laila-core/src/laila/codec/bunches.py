@@ -32,11 +32,11 @@ def _encode_bunch(value: Any, encoder: Encoder) -> Row:
 def _decode_bunch(row: Row, decoder: Decoder) -> object:
     if len(row) < 2:
         raise ValueError("a Bunch of too few fields")
-    found = Bunch()
-    dict.update(found, dict_of(row, 2, decoder))
+    result = Bunch()
+    dict.update(result, dict_of(row, 2, decoder))
     if row[1] is not None:
-        set_attributes(found, row[1], decoder, known=(_OWN,))
-    return found
+        set_attributes(result, row[1], decoder, known=(_OWN,))
+    return result
 
 
 ENCODERS[Bunch] = _encode_bunch

@@ -37,9 +37,9 @@ def conform(
     ``unset`` are fields that the stored instance did not have either, ``extra`` attributes that were no
     fields.
     """
-    given = _of_today(shape.kind, names, values)
+    present = _of_today(shape.kind, names, values)
     extra = set(extra)
-    for name in given:
+    for name in present:
         if name not in extra and not shape.is_field(name):
             _gone(shape.kind, name, text, decoder)
     renamed = registry.changes_of(shape.kind).renamed
@@ -47,9 +47,9 @@ def conform(
     later = [
         name
         for name in dict.fromkeys([*shape.expected, *registry.changes_of(shape.kind).defaults])
-        if name not in given and name not in without
+        if name not in present and name not in without
     ]
-    return tuple(given), list(given.values()), later
+    return tuple(present), list(present.values()), later
 
 
 def conform_tuple(
@@ -60,30 +60,30 @@ def conform_tuple(
         raise ValueError("a field twice, or one without a value")
     fields: tuple[str, ...] = cls._fields  # type: ignore[attr-defined]
     defaults = getattr(cls, "_field_defaults", {})
-    given = _of_today(cls, names, values)
-    for name in given:
+    present = _of_today(cls, names, values)
+    for name in present:
         if name not in fields:
             _gone(cls, name, text, decoder)
     for name in fields:
-        if name not in given:
+        if name not in present:
             value = _registered_default(cls, name)
-            given[name] = value if value is not MISSING else defaults.get(name, MISSING)
-            if given[name] is MISSING:
+            present[name] = value if value is not MISSING else defaults.get(name, MISSING)
+            if present[name] is MISSING:
                 _without_default(cls, name, text, decoder)
-    return [given[name] for name in fields]
+    return [present[name] for name in fields]
 
 
-def fill(found: object, shape: Shape, names: Iterable[str], text: str, decoder: Decoder) -> None:
-    """Give ``found`` the fields ``names``, which its class had not when it was stored."""
-    attributes = None if shape.dict is None else shape.dict.__get__(found)
+def fill(instance: object, shape: Shape, names: Iterable[str], text: str, decoder: Decoder) -> None:
+    """Give ``instance`` the fields ``names``, which its class had not when it was stored."""
+    attributes = None if shape.dict is None else shape.dict.__get__(instance)
     for name in names:
         value = _registered_default(shape.kind, name)
         if value is MISSING:
-            value = shape.default(name, found)
+            value = shape.default(name, instance)
         if value is MISSING:
             _without_default(shape.kind, name, text, decoder)
         if name in shape.slots:
-            shape.slots[name].__set__(found, value)
+            shape.slots[name].__set__(instance, value)
         elif attributes is not None:
             attributes[name] = value
 
@@ -91,11 +91,11 @@ def fill(found: object, shape: Shape, names: Iterable[str], text: str, decoder: 
 def _of_today(cls: type, names: Sequence[str], values: Sequence[object]) -> dict[str, object]:
     """The values by the names of today, without those that are to be dropped."""
     changes = registry.changes_of(cls)
-    given = dict(zip(names, values, strict=True))
+    present = dict(zip(names, values, strict=True))
     for old, new in changes.renamed.items():
-        if old in given and new not in given:
-            given = {new if name == old else name: value for name, value in given.items()}
-    return {name: value for name, value in given.items() if name not in changes.removed}
+        if old in present and new not in present:
+            present = {new if name == old else name: value for name, value in present.items()}
+    return {name: value for name, value in present.items() if name not in changes.removed}
 
 
 def _registered_default(cls: type, name: str) -> object:

@@ -25,10 +25,10 @@ __all__ = ["class_from_row", "class_named", "class_of_row", "is_importable", "na
 
 def is_importable(kind: type) -> bool:
     """Whether another process finds the class by its name."""
-    found: object = sys.modules.get(kind.__module__)
+    known: object = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is kind or (
+        known = getattr(known, name, None)
+    return known is kind or (
         kind.__module__ == "__main__" and _of_submitter(registry.class_path(kind)) is kind
     )
 
@@ -62,35 +62,35 @@ def class_of_row(kind: type, encoder: Encoder) -> object:
     return name_of(kind, encoder)
 
 
-def class_from_row(found: object, decoder: Decoder, check: Callable[[type], bool]) -> type:
+def class_from_row(named: object, decoder: Decoder, check: Callable[[type], bool]) -> type:
     """The class that :func:`class_of_row` put into a row; ``check`` says whether it is of the right kind."""
-    if not isinstance(found, type):
-        return class_named(found, decoder, check)
-    decoder.demand_trust(registry.type_name(found), registrable=False)
-    if not check(found):
-        raise TypeError(f"{shown(found)} where another kind of class belongs")
-    return found
+    if not isinstance(named, type):
+        return class_named(named, decoder, check)
+    decoder.demand_trust(registry.type_name(named), registrable=False)
+    if not check(named):
+        raise TypeError(f"{shown(named)} where another kind of class belongs")
+    return named
 
 
 def class_named(name: object, decoder: Decoder, check: Callable[[type], bool]) -> type:
     """The class that a blob names: a registered one, or one looked up because the signature verified."""
     text = expect(name, str)
-    found = decoder.classes.get((text, check))
-    if found is not None:
-        return found
-    found = registry.known_type(text)
-    if found is None:
+    known = decoder.classes.get((text, check))
+    if known is not None:
+        return known
+    known = registry.known_type(text)
+    if known is None:
         decoder.demand_trust(text, registrable=True)
-        found = _look_up(text, decoder)
-    if not check(found):
+        known = _look_up(text, decoder)
+    if not check(known):
         raise PayloadError(
             f"the payload of {decoder.blob.key} holds instances of {shown(text)}, which is another kind of "
             "class by now; "
             "register the class that takes its place: laila.register_type(cls, renamed_from=…)",
             path=text,
         )
-    decoder.classes[text, check] = found
-    return found
+    decoder.classes[text, check] = known
+    return known
 
 
 def _look_up(text: str, decoder: Decoder) -> type:
@@ -98,9 +98,9 @@ def _look_up(text: str, decoder: Decoder) -> type:
 
     module, _, qualname = text.partition(":")
     try:
-        found: object = import_module(module)
+        result: object = import_module(module)
         for part in qualname.split("."):
-            found = getattr(found, part)
+            result = getattr(result, part)
     except (ImportError, AttributeError, ValueError) as error:
         if module == "__main__":
             known = _of_submitter(text)
@@ -120,8 +120,8 @@ def _look_up(text: str, decoder: Decoder) -> type:
             f"renamed_from={shown(text)})",
             path=text,
         ) from error
-    if not isinstance(found, type):
+    if not isinstance(result, type):
         raise PayloadError(
             f"{text}, which the payload of {decoder.blob.key} names as a class, is none", path=text
         )
-    return found
+    return result

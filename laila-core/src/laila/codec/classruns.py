@@ -83,10 +83,10 @@ def _alike(
         if (every or shape.expected) and not shape.is_usual(every):
             continue
         whole = len(numbers) == len(values)
-        some = values if whole else list(map(values.__getitem__, numbers))
+        batch = values if whole else list(map(values.__getitem__, numbers))
         taken = columns if whole else [list(map(column.__getitem__, numbers)) for column in columns]
         held = copies if whole else list(map(copies.__getitem__, numbers))
-        yield every, some, [*taken, *map(list, zip(*map(dict.values, held), strict=True))]
+        yield every, batch, [*taken, *map(list, zip(*map(dict.values, held), strict=True))]
 
 
 def slots_apart(slots: tuple[str, ...], names: tuple[str, ...]) -> bool:
@@ -97,12 +97,12 @@ def slots_apart(slots: tuple[str, ...], names: tuple[str, ...]) -> bool:
 def _columns_of_objects(kind: type, values: list[Any], encoder: Encoder) -> list[Columns]:
     return [
         Columns(
-            some,
+            batch,
             (0, 1, *range(2, 2 + 2 * len(names), 2)),
             [tags.OBJECT, name_of(kind, encoder), *names],
             columns,
         )
-        for names, some, columns in _alike(kind, object, values, encoder)
+        for names, batch, columns in _alike(kind, object, values, encoder)
     ]
 
 
@@ -112,12 +112,12 @@ def _columns_of_subclasses(kind: type, values: list[Any], encoder: Encoder) -> l
         return []
     return [
         Columns(
-            some,
+            batch,
             (0, 1, 2, *range(4, 4 + 2 * len(names), 2)),
             [tags.SUBCLASS, name_of(kind, encoder), None, *names],
-            [list(map(base.take, some)), *columns],
+            [list(map(base.take, batch)), *columns],
         )
-        for names, some, columns in _alike(kind, base.kind, values, encoder)
+        for names, batch, columns in _alike(kind, base.kind, values, encoder)
     ]
 
 
@@ -130,10 +130,10 @@ def _columns_of_exceptions(kind: Any, values: list[Any], encoder: Encoder) -> li
         return []
     for value in plain:
         tell_of_traceback(value)
-    found = []
-    for names, some, columns in _alike(kind, base, plain, encoder):
-        arguments = list(map(ARGUMENTS.__get__, some))
-        states = [state_of(base, value) for value in some]
+    result = []
+    for names, batch, columns in _alike(kind, base, plain, encoder):
+        arguments = list(map(ARGUMENTS.__get__, batch))
+        states = [state_of(base, value) for value in batch]
         attributes = range(8, 8 + 2 * len(names), 2)
         head: Row = [tags.EXCEPTION, name_of(kind, encoder), None]
         if not all(state is None or is_safe(base, state) for state in states):
@@ -145,8 +145,8 @@ def _columns_of_exceptions(kind: Any, values: list[Any], encoder: Encoder) -> li
             places = (0, 1, 2, 4, 5, 6, 7, *attributes)
             head.append(None)
             columns = [arguments, *columns]
-        found.append(Columns(some, places, [*head, None, None, False, *names], columns))
-    return found
+        result.append(Columns(batch, places, [*head, None, None, False, *names], columns))
+    return result
 
 
 COLUMNS: dict[registry.EncodeFunction, ColumnsOf] = {
@@ -174,9 +174,9 @@ def _names_of(run: Run, first: int, beside: int) -> tuple[Any, ...] | None:
 
 
 def _set_all(
-    found: list[Any], shape: Shape, names: tuple[Any, ...], run: Run, beside: int, decoder: Decoder
+    instances: list[Any], shape: Shape, names: tuple[Any, ...], run: Run, beside: int, decoder: Decoder
 ) -> bool:
-    """Give all of ``found`` their attributes; False where it takes more than that."""
+    """Give all of ``instances`` their attributes; False where it takes more than that."""
     known = ready(shape, names)
     if known is None:
         return False
@@ -189,9 +189,9 @@ def _set_all(
         return False
     for name, column in zip(known, columns, strict=True):
         if name in slots:
-            list(map(slots[name].__set__, found, column))
+            list(map(slots[name].__set__, instances, column))
     if plain and shape.dict is not None:
-        own = map(shape.dict.__get__, found)
+        own = map(shape.dict.__get__, instances)
         left = [column for name, column in zip(known, columns, strict=True) if name not in slots]
         for attributes, values in zip(own, zip(*left, strict=True), strict=True):
             attributes.update(zip(plain, values, strict=True))
@@ -213,8 +213,8 @@ def _objects(run: Run, decoder: Decoder) -> list[Any] | None:
         return None
     cls: Any = class_named(run.constants[1], decoder, is_plain_class)
     new = object.__new__
-    found = [new(cls) for _ in range(run.count)]
-    return found if _set_all(found, shape_of(cls), names, run, 0, decoder) else None
+    result = [new(cls) for _ in range(run.count)]
+    return result if _set_all(result, shape_of(cls), names, run, 0, decoder) else None
 
 
 def _subclasses(run: Run, decoder: Decoder) -> list[Any] | None:
@@ -234,8 +234,8 @@ def _subclasses(run: Run, decoder: Decoder) -> list[Any] | None:
     if hasattr(base.of, "__len__"):
         decoder.each_again("base", values, WORK_OF_ATTRIBUTE)
     give = base.give
-    found = [give(cls, value) for value in values]
-    return found if _set_all(found, shape, names, run, 1, decoder) else None
+    result = [give(cls, value) for value in values]
+    return result if _set_all(result, shape, names, run, 1, decoder) else None
 
 
 def _exceptions(run: Run, decoder: Decoder) -> list[Any] | None:
@@ -256,11 +256,11 @@ def _exceptions(run: Run, decoder: Decoder) -> list[Any] | None:
     if {tuple} != set(map(type, arguments)):
         raise TypeError("arguments that are no tuple")
     new = base.__new__
-    found = [new(cls) for _ in range(run.count)]
+    result = [new(cls) for _ in range(run.count)]
     if beside > 1:
-        give_states(base, found, run.columns[1])
-    list(map(ARGUMENTS.__set__, found, arguments))
-    return found if _set_all(found, shape_of(cls, base), names, run, beside, decoder) else None
+        give_states(base, result, run.columns[1])
+    list(map(ARGUMENTS.__set__, result, arguments))
+    return result if _set_all(result, shape_of(cls, base), names, run, beside, decoder) else None
 
 
 RUNS: dict[int, ReadRun] = {

@@ -95,7 +95,7 @@ def _decode_dtype(row: Row, decoder: Decoder) -> object:
     if kind == "category":
         return _category(decoder, *row[2:])
     try:
-        found: object = _DTYPES[kind](*row[2:])
+        result: object = _DTYPES[kind](*row[2:])
     except ImportError as error:
         raise MissingPluginError(
             f"the payload of {decoder.blob.key} has columns that Arrow holds, and pyarrow cannot be imported "
@@ -103,7 +103,7 @@ def _decode_dtype(row: Row, decoder: Decoder) -> object:
             plugin="pyarrow",
             distribution="laila-core[arrow]",
         ) from error
-    return found
+    return result
 
 
 def _category(decoder: Decoder, categories: object, ordered: object) -> object:
@@ -148,10 +148,10 @@ def _zoned(unit: object, zone: object) -> object:
         raise TypeError("not a time zone")
     if not one_of(unit, *UNITS):
         raise ValueError("an unknown unit")
-    found = pd.DatetimeTZDtype(unit, zone)
-    if found.tz is not zone:
-        found._tz = zone  # pandas takes another object of the same zone, for zones of pytz
-    return found
+    result = pd.DatetimeTZDtype(unit, zone)
+    if result.tz is not zone:
+        result._tz = zone  # pandas takes another object of the same zone, for zones of pytz
+    return result
 
 
 def _period(freq: object) -> object:
@@ -174,9 +174,9 @@ def _sparse(text: object, fill: object) -> object:
         raise ValueError("a sparse array of an impossible type")
     if not _is_fill(fill):
         raise TypeError("not a fill value")
-    found = pd.SparseDtype(dtype)
-    found._fill_value = fill
-    return found
+    result = pd.SparseDtype(dtype)
+    result._fill_value = fill
+    return result
 
 
 def _is_fill(value: object) -> bool:

@@ -45,19 +45,19 @@ def dict_of(row: Row, start: int, decoder: Decoder) -> dict[object, object]:
         decoder.check_keys(keys)
     if len(keys) != len(values):
         raise ValueError("a key without a value")
-    found = dict(zip(keys, values, strict=True))
-    if len(found) != len(keys):
+    result = dict(zip(keys, values, strict=True))
+    if len(result) != len(keys):
         raise ValueError("a key twice")
-    return found
+    return result
 
 
 def members_of(row: Row, decoder: Decoder) -> frozenset[object]:
     """The members of a set's row."""
     decoder.check_keys(row[1:])
-    found = frozenset(row[1:])
-    if len(found) != len(row) - 1:
+    result = frozenset(row[1:])
+    if len(result) != len(row) - 1:
         raise ValueError("a member twice")
-    return found
+    return result
 
 
 def only(row: Row, count: int) -> Row:

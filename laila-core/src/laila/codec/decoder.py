@@ -114,17 +114,17 @@ class Decoder:
         if tag is not None and use in self._used:
             raise ValueError(f"two rows that copy buffer {shown(number)}")
         self._used.add(use)
-        found = self.blob.buffers[number]
+        result = self.blob.buffers[number]
         if not unchecked:
-            found.check(self.blob.key)
-        return found
+            result.check(self.blob.key)
+        return result
 
     def plain_buffer(self, number: object, tag: object) -> memoryview:
         """The bytes of buffer ``number``, which must be plain bytes; see :meth:`buffer`."""
-        found = self.buffer(number, tag)
-        if found.dtype is not None:
+        result = self.buffer(number, tag)
+        if result.dtype is not None:
             raise ValueError(f"buffer {shown(number)} is an array")
-        return found.data
+        return result.data
 
     def check_keys(self, keys: Sequence[object]) -> None:
         """Raise ``ValueError`` for keys or members that would take too long to hash."""
@@ -168,12 +168,12 @@ class Decoder:
 
         Raises ``ValueError`` when more is copied than the blob has.
         """
-        found = expect(data, bytes)
-        if len(found) > _SHORT:
-            self._copied += len(found)
+        result = expect(data, bytes)
+        if len(result) > _SHORT:
+            self._copied += len(result)
             if self._copied > self.blob.content_nbytes:
                 raise ValueError("rows that copy the same bytes")
-        return found
+        return result
 
     def each_copied(self, column: list[Any]) -> list[bytes]:
         """:meth:`copied` of each item of a column."""
@@ -195,19 +195,19 @@ class Decoder:
 
             return dtype_from(description)
         place = "dtype", id(description)  # which the rows keep alive
-        found = self.shared.get(place)
-        if found is None:
-            found = self.shared[place] = self.new_dtype(description)
-        return found
+        known = self.shared.get(place)
+        if known is None:
+            known = self.shared[place] = self.new_dtype(description)
+        return known
 
     def new_dtype(self, description: object, *, objects: bool = False, empty: bool = False) -> Any:
         """The dtype of a description, whose parts are counted: descriptions may share them."""
         from laila.codec.dtypes import MAX_PARTS, dtype_from
 
         left = [MAX_PARTS]
-        found = dtype_from(description, objects=objects, empty=empty, left=left)
+        result = dtype_from(description, objects=objects, empty=empty, left=left)
         self.spend(_PART_WORK * (MAX_PARTS - left[0] - 1))
-        return found
+        return result
 
     def demand_trust(self, name: str, *, registrable: bool) -> None:
         """Raise :class:`UntrustedPayloadError` unless the blob's signature verified.
@@ -310,7 +310,7 @@ def read_rows(decoder: Decoder) -> object:
     unpacker.feed(rows)
     find = registry.DECODERS.get
     key = decoder.blob.key
-    given = decoder.given
+    supplied = decoder.given
     needed = decoder.needed
     for row in unpacker:
         decoder.row = count
@@ -324,15 +324,15 @@ def read_rows(decoder: Decoder) -> object:
                 depth = max(depth, *map(depths.__getitem__, set(indexes)))
             tag = row[0]
         if tag == tags.RUN:
-            found = read_run(row, decoder, key, find_value, needed)
+            result = read_run(row, decoder, key, find_value, needed)
             depth += row[2] not in tags.UNWOUND
             if depth > MAX_NESTING:
                 raise ValueError(f"it is nested more than {MAX_NESTING} deep")
-            values += found
-            depths += [depth] * len(found)
+            values += result
+            depths += [depth] * len(result)
             deepest = max(depth, deepest)
             depth = 0
-            count += len(found)
+            count += len(result)
             continue
         rebuild = (find(tag) if type(tag) is int else None) or registry.decoder_for(tag, key)
         if tag not in tags.UNWOUND:
@@ -342,7 +342,9 @@ def read_rows(decoder: Decoder) -> object:
         if needed is not None and count not in needed:
             values.append(None)
         else:
-            values.append(given[count] if given is not None and count in given else rebuild(row, decoder))
+            values.append(
+                supplied[count] if supplied is not None and count in supplied else rebuild(row, decoder)
+            )
         depths.append(depth)
         if depth:
             deepest = max(depth, deepest)

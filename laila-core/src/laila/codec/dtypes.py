@@ -69,12 +69,12 @@ def describe(dtype: Dtype, *, objects: bool = False, empty: bool = False) -> Any
     if simple and key in _described:
         return _described[key]
     try:
-        found = _describe(dtype, [MAX_PARTS])
+        result = _describe(dtype, [MAX_PARTS])
     except OverflowError:
         return None
     if simple and len(_described) < _MAX_KNOWN:
-        _described[key] = found
-    return found
+        _described[key] = result
+    return result
 
 
 def _describe(dtype: Dtype, left: list[int]) -> object:
@@ -168,10 +168,10 @@ def dtype_from(
 
     Raises ``ValueError``, ``TypeError`` or ``OverflowError`` for one that ``describe`` never gives.
     """
-    found = _dtype(description, 0, [MAX_PARTS] if left is None else left)
-    if (found.hasobject and not objects) or (found.itemsize == 0 and not empty):
+    result = _dtype(description, 0, [MAX_PARTS] if left is None else left)
+    if (result.hasobject and not objects) or (result.itemsize == 0 and not empty):
         raise ValueError("a dtype of objects, or of nothing")
-    return found
+    return result
 
 
 def _dtype(description: object, depth: int, left: list[int]) -> Dtype:
@@ -216,8 +216,8 @@ def _dtype(description: object, depth: int, left: list[int]) -> Dtype:
         return _text(expect(first, bool), expect(second, tuple))
     if kind == "m":
         metadata = _metadata(second, depth + 1, left)
-        found: Dtype = np.dtype(_dtype(first, depth + 1, left), metadata=expect(metadata, dict))
-        return found
+        result: Dtype = np.dtype(_dtype(first, depth + 1, left), metadata=expect(metadata, dict))
+        return result
     raise ValueError("an unknown kind of dtype")
 
 
@@ -227,7 +227,7 @@ def _small_number(name: str) -> Dtype:
     try:
         import ml_dtypes
 
-        found = getattr(ml_dtypes, name)
+        known = getattr(ml_dtypes, name)
     except (ImportError, AttributeError) as error:
         raise MissingPluginError(
             f"an array of {name} needs ml_dtypes, which is not installed here or is too old ({error}): "
@@ -235,7 +235,7 @@ def _small_number(name: str) -> Dtype:
             plugin="ml_dtypes",
             distribution="ml-dtypes",
         ) from error
-    dtype: Dtype = np.dtype(found)
+    dtype: Dtype = np.dtype(known)
     return dtype
 
 
@@ -281,8 +281,8 @@ def _structure(
     spec: dict[str, object] = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
     if any(title is not None for title in titles):
         spec["titles"] = titles
-    found: Dtype = np.dtype(spec, align=expect(aligned, bool))  # type: ignore[call-overload]
-    return np.dtype((np.record, found)) if expect(record, bool) else found
+    result: Dtype = np.dtype(spec, align=expect(aligned, bool))  # type: ignore[call-overload]
+    return np.dtype((np.record, result)) if expect(record, bool) else result
 
 
 def shape_from(value: object) -> tuple[int, ...]:

@@ -58,17 +58,17 @@ def reduce_class(obj: object) -> Reduced | None:
     if type(reduced) is not tuple or reduced[0].__name__ != "_make_skeleton_class":
         return reduced if type(reduced) is tuple and len(reduced) > 2 else None
     make, args, (attributes, more), *rest = reduced
-    given = {**args[3], "__qualname__": obj.__qualname__}
+    original = {**args[3], "__qualname__": obj.__qualname__}
     attributes.pop("__slotnames__", None)  # which copyreg notes when an instance is pickled
     slots = attributes.get("__slots__")
     if type(slots) in (str, tuple, list, dict) and NamedTuple not in args[2]:  # which makes its own
-        given["__slots__"] = slots
+        original["__slots__"] = slots
         attributes = {
             name: held
             for name, held in attributes.items()
             if name != "__slots__" and type(held) is not MemberDescriptorType
         }
-    return make, (*args[:3], given, *args[4:]), (attributes, more), *rest
+    return make, (*args[:3], original, *args[4:]), (attributes, more), *rest
 
 
 def reduce_steadily(obj: object) -> Reduced | str | None:
@@ -94,10 +94,10 @@ def reduce_steadily(obj: object) -> Reduced | str | None:
 
 def _is_named(kind: type) -> bool:
     """Whether the module of a class has it under its name."""
-    found: object = sys.modules.get(kind.__module__)
+    known: object = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is kind
+        known = getattr(known, name, None)
+    return known is kind
 
 
 def _steady(kind: Any, reduced: Reduced | None = None) -> str | None:
@@ -169,7 +169,7 @@ def reduce_code(obj: object) -> tuple[object, ...] | None:
         obj = obj.replace(co_filename="".join(cell.groups()))
     make, parts = reduce(obj)
     return make, tuple(
-        tuple(_InOrder(one) if type(one) is frozenset else one for one in part)
+        tuple(_InOrder(item) if type(item) is frozenset else item for item in part)
         if type(part) is tuple
         else part
         for part in parts

@@ -260,8 +260,8 @@ class Encoder(Lookahead):
                     index = self._small(field, kind, 1) if kind in SMALL else self._quick(field, kind)
                 if index is None:
                     frame.position = position
-                    found: object = field
-                    return found
+                    result: object = field
+                    return result
             row[position] = reference(index)
             if depths[index] > frame.depth:  # noqa: PLR1730 - met for every reference, and max is a call
                 frame.depth = depths[index]
@@ -306,8 +306,8 @@ class Encoder(Lookahead):
                 elif not self._leaves:
                     index = self._small(field, kind, 1) if kind in SMALL else self._quick(field, kind)
                 if index is None:
-                    found: object = field
-                    return found
+                    result: object = field
+                    return result
             known[id(field)] = index
             todo.pop()
             if depths[index] > frame.depth:  # noqa: PLR1730 - met for every reference, and max is a call

@@ -92,13 +92,13 @@ def state_of(base: type, value: object) -> tuple[object, ...] | None:
     names = _state_names(base)
     if not names:
         return None
-    found: list[object] = []
+    result: list[object] = []
     for name in names:
         try:
-            found.append(getattr(base, name).__get__(value))
+            result.append(getattr(base, name).__get__(value))
         except (AttributeError, TypeError):
-            found.append(None)  # not set
-    return tuple(found) if any(part is not None for part in found) else None
+            result.append(None)  # not set
+    return tuple(result) if any(part is not None for part in result) else None
 
 
 def is_safe(base: type, state: tuple[object, ...]) -> bool:
@@ -115,7 +115,7 @@ def is_safe(base: type, state: tuple[object, ...]) -> bool:
     )
 
 
-def give_states(base: Any, found: list[Any], states: list[Any]) -> None:
+def give_states(base: Any, errors: list[Any], states: list[Any]) -> None:
     """Give exceptions what :func:`state_of` took of others. Raises what is not such."""
     names = _state_names(base)
     for state in states:
@@ -123,7 +123,7 @@ def give_states(base: Any, found: list[Any], states: list[Any]) -> None:
             raise ValueError("not the state of such an exception")
     for place, name in enumerate(names):
         give = getattr(base, name).__set__
-        for error, state in zip(found, states, strict=True):
+        for error, state in zip(errors, states, strict=True):
             if state is not None and state[place] is not None:
                 give(error, state[place])
 
@@ -175,16 +175,16 @@ def _decode_exception(row: Row, decoder: Decoder) -> object:
     if issubclass(base, BaseExceptionGroup):
         message, exceptions = expect(state, tuple)
         decoder.again("exceptions", exceptions, len(expect(exceptions, tuple)))
-        found: Any = BaseExceptionGroup.__new__(cls, expect(message, str), expect(exceptions, tuple))
+        result: Any = BaseExceptionGroup.__new__(cls, expect(message, str), expect(exceptions, tuple))
     else:
-        found = base.__new__(cls)
-        give_states(base, [found], [state])
-    ARGUMENTS.__set__(found, expect(arguments, tuple))
+        result = base.__new__(cls)
+        give_states(base, [result], [state])
+    ARGUMENTS.__set__(result, expect(arguments, tuple))
     if cause is not None or context is not None or suppress is not False:
         for member, value in zip(_LINKS, (cause, context, expect(suppress, bool)), strict=True):
-            member.__set__(found, value)
-    set_fields(found, shape_of(cls, base), odd, pairs, str(name), decoder)
-    return found
+            member.__set__(result, value)
+    set_fields(result, shape_of(cls, base), odd, pairs, str(name), decoder)
+    return result
 
 
 QUICK.add(encode_exception)

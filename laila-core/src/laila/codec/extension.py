@@ -104,13 +104,13 @@ def _times(values: object, kind: str, decoder: Decoder) -> Array:
     return array
 
 
-def _with_freq(found: Any, freq: object) -> object:
+def _with_freq(array: Any, freq: object) -> object:
     if freq is not None:
         if not isinstance(freq, pd.offsets.BaseOffset):
             raise TypeError("not a frequency")
-        if hasattr(found, "_freq"):  # which arrays have in pandas 2 alone
-            found._freq = freq
-    return found
+        if hasattr(array, "_freq"):  # which arrays have in pandas 2 alone
+            array._freq = freq
+    return array
 
 
 def _encode_durations(value: Any, encoder: Encoder) -> Row:
@@ -220,10 +220,10 @@ def _decode_texts(decoder: Decoder, dtype: Any, values: Any) -> object:
 
 
 def _decode_texts_or_none(decoder: Decoder, dtype: Any, values: Any) -> object:
-    found: Any = _decode_texts(decoder, dtype, values)
-    items = found._ndarray
+    result: Any = _decode_texts(decoder, dtype, values)
+    items = result._ndarray
     items[[item is None for item in items.tolist()]] = pd.NA
-    return found
+    return result
 
 
 def _encode_arrow(value: Any, encoder: Encoder) -> Row:
@@ -240,9 +240,9 @@ def _decode_arrow(decoder: Decoder, dtype: Any, data: Any) -> object:
         raise TypeError("an Arrow column of another type")
     if not (pa.types.is_string(data.type) or pa.types.is_large_string(data.type)):
         raise TypeError("texts of another type")
-    found = dtype.construct_array_type()(data)
-    found._dtype = dtype
-    return found
+    array = dtype.construct_array_type()(data)
+    array._dtype = dtype
+    return array
 
 
 def _encode_numpy(value: Any, encoder: Encoder) -> Row:
@@ -272,8 +272,8 @@ _ARRAYS: dict[str, Any] = {
 
 
 def _decode_array(row: Row, decoder: Decoder) -> object:
-    found: object = _ARRAYS[expect(row[1], str)](decoder, *row[2:])
-    return found
+    result: object = _ARRAYS[expect(row[1], str)](decoder, *row[2:])
+    return result
 
 
 ENCODERS.update(

@@ -71,19 +71,19 @@ def _common(value: Any) -> Row:
     return [value.attrs or None, None if value.flags.allows_duplicate_labels else False]
 
 
-def _restore(found: Any, attrs: object, flag: object, extras: object, decoder: Decoder) -> Any:
+def _restore(table: Any, attrs: object, flag: object, extras: object, decoder: Decoder) -> Any:
     if attrs is not None:
-        object.__setattr__(found, "_attrs", expect(attrs, dict))
+        object.__setattr__(table, "_attrs", expect(attrs, dict))
     if flag is not None:
-        flags = pd.Flags(found, allows_duplicate_labels=expect(flag, bool))
-        object.__setattr__(found, "_flags", flags)
+        flags = pd.Flags(table, allows_duplicate_labels=expect(flag, bool))
+        object.__setattr__(table, "_flags", flags)
     if extras is not None:
         decoder.again("attributes", extras, WORK_OF_ATTRIBUTE * len(expect(extras, dict)))
         for name, held in extras.items():  # type: ignore[attr-defined]  # a dict, as was seen
-            if not _is_free(name, type(found)):
+            if not _is_free(name, type(table)):
                 raise ValueError("an attribute that hides one of pandas'")
-            object.__setattr__(found, name, held)
-    return found
+            object.__setattr__(table, name, held)
+    return table
 
 
 def _axis(index: object) -> Any:
@@ -132,9 +132,9 @@ def _decode_series(row: Row, decoder: Decoder) -> object:
     if values.ndim != 1 or len(values) != len(axis):  # type: ignore[attr-defined, arg-type]
         raise ValueError("values that do not fit their index")
     manager = SingleBlockManager.from_array(values, axis)
-    found: Any = pd.Series._from_mgr(manager, manager.axes)
-    found._name = name
-    return _restore(found, attrs, flag, extras, decoder)
+    result: Any = pd.Series._from_mgr(manager, manager.axes)
+    result._name = name
+    return _restore(result, attrs, flag, extras, decoder)
 
 
 # -- frames
@@ -211,8 +211,8 @@ def _decode_frame(row: Row, decoder: Decoder) -> object:
         seen[place] = True
     if not seen.all():
         raise ValueError("a name without a column")
-    found = _frame_of([(values, place) for values, place, _ in blocks], index, columns)
-    return _restore(found, attrs, flag, extras, decoder)
+    result = _frame_of([(values, place) for values, place, _ in blocks], index, columns)
+    return _restore(result, attrs, flag, extras, decoder)
 
 
 def _block(values: Any, start: Any, step: Any, length: int, decoder: Decoder) -> tuple[Any, Any, int]:
@@ -322,12 +322,12 @@ def _decode_derived(row: Row, decoder: Decoder) -> object:
     decoder.again("attributes", own, WORK_OF_ATTRIBUTE * len(names))
     if not decoder.trusted and not all(_may_set(name, kind) for name in names):
         decoder.demand_trust(f"attributes that are no metadata of {name}", registrable=False)
-    found: Any = object.__new__(kind)
-    found.__dict__.update(base.__dict__)
-    found.__dict__.update(own)
+    result: Any = object.__new__(kind)
+    result.__dict__.update(base.__dict__)
+    result.__dict__.update(own)
     flag = base.flags.allows_duplicate_labels  # type: ignore[attr-defined]
-    object.__setattr__(found, "_flags", pd.Flags(found, allows_duplicate_labels=flag))
-    return found
+    object.__setattr__(result, "_flags", pd.Flags(result, allows_duplicate_labels=flag))
+    return result
 
 
 ENCODERS.update({pd.DataFrame: _encode_frame, pd.Series: _encode_series, _Base: _encode_base})

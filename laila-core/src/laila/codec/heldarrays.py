@@ -40,10 +40,10 @@ def held_once(array: Array, encoder: Encoder) -> Held:
     """The one holder of an array that is never written to, such as an index's, for all views of it."""
     interface = array.__array_interface__
     key = ("pandas", interface["data"][0], array.dtype, array.shape, array.strides)
-    found = encoder.notes.get(key)
-    if found is None:
-        found = encoder.notes[key] = Held(array, "[{}]".format)
-    return found
+    known = encoder.notes.get(key)
+    if known is None:
+        known = encoder.notes[key] = Held(array, "[{}]".format)
+    return known
 
 
 def take_once(array: object, decoder: Decoder) -> None:

@@ -90,12 +90,12 @@ def _pixels(value: Image.Image) -> tuple[memoryview, tuple[str, bytes] | None] |
 
 def _encode_image(value: Image.Image, encoder: Encoder) -> Row:
     _check_closed(value, encoder)
-    found = _pixels(value)
-    if found is None:
+    result = _pixels(value)
+    if result is None:
         from laila.codec.signed import encode_pickled
 
         return encode_pickled(value, encoder)
-    data, palette = found
+    data, palette = result
     _check_exif(value, encoder)
     attributes = {name: held for name, held in vars(value).items() if name not in _OWN}
     sign_attributes(Image.Image, attributes, encoder)
@@ -221,16 +221,16 @@ def encode_opened(value: Any, encoder: Encoder) -> Row:
             "its tags would be lost; store image.copy() for what it shows, or the bytes of its file"
         )
     try:
-        found = _pixels(value)
+        result = _pixels(value)
     except (OSError, SyntaxError, ValueError) as error:
         encoder.refuse(
             f"an opened image whose pixels cannot be read ({type(error).__name__}: {said(error)}): its file "
             "is damaged; store the bytes of the file",
             error,
         )
-    if found is None:
+    if result is None:
         encoder.refuse(f"an opened image in mode {value.mode} whose file is gone; store image.copy()")
-    pixels, palette = found
+    pixels, palette = result
     sign_attributes(type(value), attributes, encoder)
     notes = {name: vars(value)[name] for name in sorted(_NOTES & vars(value).keys())}
     image = (value.mode, *value.size, palette, dict(value.info))

@@ -108,9 +108,9 @@ def _decode_index(decoder: Decoder, name: object, data: Any, freq: object) -> ob
         data = data.view()
         data._freq = freq
         return kind._simple_new(data, name=name)
-    found = kind._simple_new(data, name=name)
-    found._freq = freq
-    return found
+    result = kind._simple_new(data, name=name)
+    result._freq = freq
+    return result
 
 
 def _encode_range(index: Any, encoder: Encoder) -> Row:
@@ -172,8 +172,8 @@ _DECODERS: dict[str, Any] = {
 
 
 def _decode(row: Row, decoder: Decoder) -> object:
-    found: object = _DECODERS[expect(row[1], str)](decoder, *row[2:])
-    return found
+    result: object = _DECODERS[expect(row[1], str)](decoder, *row[2:])
+    return result
 
 
 ENCODERS.update(

@@ -42,14 +42,14 @@ def registered_fields(value: Any) -> Iterable[object] | None:
 
 
 def _slots_of(value: Any, shape: Shape) -> list[tuple[str, object]]:
-    found: list[tuple[str, object]] = []
+    result: list[tuple[str, object]] = []
     for name, slot in shape.slots.items():
         try:
             # Past __getattr__ and __getattribute__: a slot that is not set stays so.
-            found.append((name, slot.__get__(value)))
+            result.append((name, slot.__get__(value)))
         except AttributeError:
             continue
-    return found
+    return result
 
 
 def dict_of(value: object, shape: Shape) -> dict[Any, object]:
@@ -165,8 +165,8 @@ def _sign_attribute(kind: type, name: str, encoder: Encoder) -> None:
         )
 
 
-def set_fields(found: object, shape: Shape, odd: object, pairs: Row, name: str, decoder: Decoder) -> None:
-    """Give ``found`` the attributes that :func:`fields_of` took, as its class has them now."""
+def set_fields(instance: object, shape: Shape, odd: object, pairs: Row, name: str, decoder: Decoder) -> None:
+    """Give ``instance`` the attributes that :func:`fields_of` took, as its class has them now."""
     names: tuple[Any, ...] = tuple(pairs[::2])
     values = pairs[1::2]
     if len(names) != len(values):
@@ -190,16 +190,16 @@ def set_fields(found: object, shape: Shape, odd: object, pairs: Row, name: str, 
                     decoder.demand_trust(f"attributes that are no fields of {name}", registrable=False)
         known, values, later = conform(shape, names, values, unset, extra, name, decoder)
         if whole is not None:
-            _set_dict(found, shape, whole, name, decoder)
+            _set_dict(instance, shape, whole, name, decoder)
     if not names and not later:
         return
-    slots, attributes = shape.slots, None if shape.dict is None else shape.dict.__get__(found)
+    slots, attributes = shape.slots, None if shape.dict is None else shape.dict.__get__(instance)
     if not slots and attributes is not None:
         attributes.update(zip(known, values, strict=True))
     else:
         for text, value in zip(known, values, strict=True):
             if text in slots:
-                slots[text].__set__(found, value)
+                slots[text].__set__(instance, value)
             elif attributes is not None:
                 attributes[text] = value
             else:
@@ -210,7 +210,7 @@ def set_fields(found: object, shape: Shape, odd: object, pairs: Row, name: str, 
                     path=text,
                 )
     if later:
-        fill(found, shape, later, name, decoder)
+        fill(instance, shape, later, name, decoder)
 
 
 def _odd(odd: object, decoder: Decoder) -> tuple[tuple[str, ...], tuple[str, ...], object]:
@@ -224,13 +224,13 @@ def _odd(odd: object, decoder: Decoder) -> tuple[tuple[str, ...], tuple[str, ...
     return unset or (), extra or (), whole
 
 
-def _set_dict(found: object, shape: Shape, whole: object, name: str, decoder: Decoder) -> None:
+def _set_dict(instance: object, shape: Shape, whole: object, name: str, decoder: Decoder) -> None:
     if whole is not _ITSELF:
         decoder.demand_trust(f"a __dict__ of its own for {name}", registrable=False)
-    if shape.dict is None or not isinstance(found if whole is _ITSELF else whole, dict):
+    if shape.dict is None or not isinstance(instance if whole is _ITSELF else whole, dict):
         raise ValueError("a __dict__ where none belongs")
     if whole is _ITSELF and not decoder.trusted:
-        for key in found:  # type: ignore[attr-defined]  # a dict, as was seen
+        for key in instance:  # type: ignore[attr-defined]  # a dict, as was seen
             if type(key) is str and not shape.is_field(key):
                 decoder.demand_trust(f"attributes that are no fields of {name}", registrable=False)
-    shape.dict.__set__(found, found if whole is _ITSELF else whole)
+    shape.dict.__set__(instance, instance if whole is _ITSELF else whole)

@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 __all__ = ["check", "read"]
 
 
-def check(path: Path, found: os.stat_result, ring: str, *, private: bool = False) -> None:
+def check(path: Path, status: os.stat_result, ring: str, *, private: bool = False) -> None:
     """Raise :class:`SecretError` where others own ``path`` or may write to it.
 
     Args:
         path: The file or folder, for the message.
-        found: What the system says about it.
+        status: What the system says about it.
         ring: The name of the keyring, for the error.
         private: Whether a file of this user's must not be readable by others either.
     """
     if not hasattr(os, "getuid"):  # Windows keeps rights in another way
         return
     me = os.getuid()
-    if found.st_uid not in (me, 0):
+    if status.st_uid not in (me, 0):
         raise SecretError(
-            f"{path} belongs to another user (uid {found.st_uid}), who could put keys there, and is not "
+            f"{path} belongs to another user (uid {status.st_uid}), who could put keys there, and is not "
             "trusted with any. Use a folder of your own (LAILA_HOME, laila.set_default_directory), or "
             f"take it: chown {me} {path}",
             name=ring,
         )
-    mode = stat.S_IMODE(found.st_mode)
-    refused = 0o077 if private and found.st_uid == me else 0o022
+    mode = stat.S_IMODE(status.st_mode)
+    refused = 0o077 if private and status.st_uid == me else 0o022
     if mode & refused:
         do = "read or change it" if refused == 0o077 else "write to it"
         raise SecretError(

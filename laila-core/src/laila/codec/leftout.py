@@ -135,13 +135,13 @@ def _is_named(kind: type, name: str) -> bool:
 
 def _names_in(code: CodeType) -> set[object]:
     """The names and the constants in a function and the functions in it."""
-    found: set[object] = set(code.co_names)
+    result: set[object] = set(code.co_names)
     for held in code.co_consts:
         if type(held) is CodeType:
-            found |= _names_in(held)
+            result |= _names_in(held)
         else:
-            found.update(held if type(held) is tuple else (held,))
-    return found
+            result.update(held if type(held) is tuple else (held,))
+    return result
 
 
 def _is_computed(kind: type, name: str) -> bool:

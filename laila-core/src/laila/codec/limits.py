@@ -115,12 +115,12 @@ class KeyBudget:
         for key, value in zip(keys, hashes, strict=True):
             if counts[value] > 1:
                 same.setdefault(value, []).append(key)
-        for some in same.values():
-            self.spend(len(some) ** 2 // 2 * (1 + max(map(self._work_of, some))))
-            wide = [key for key in some if _holds_wide_numbers(key)]
+        for batch in same.values():
+            self.spend(len(batch) ** 2 // 2 * (1 + max(map(self._work_of, batch))))
+            wide = [key for key in batch if _holds_wide_numbers(key)]
             if wide:
                 limbs = max(_limbs(key) for key in wide)
-                self.spend(len(some) ** 2 // 2 * (limbs * limbs >> 4))
+                self.spend(len(batch) ** 2 // 2 * (limbs * limbs >> 4))
 
     def _work_of_all(self, keys: list[Any]) -> int:
         """The work of hashing many keys, each object looked at once; 0 where each key must be."""

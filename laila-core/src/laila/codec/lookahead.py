@@ -32,7 +32,7 @@ class Lookahead(Shortcuts):
 
         Looks at no more than a few thousand fields, a few levels down.
         """
-        found: list[object] = []
+        result: list[object] = []
         left = _AHEAD
         for frame in reversed(self._stack[:-1]):
             if frame.known is None:
@@ -40,7 +40,7 @@ class Lookahead(Shortcuts):
             else:
                 fields = map(frame.row.__getitem__, islice(reversed(frame.todo), 1, None))
             todo: list[Any] = [fields]
-            while todo and left > 0 and len(found) < most:
+            while todo and left > 0 and len(result) < most:
                 for field in todo[-1]:
                     left -= 1
                     kind = type(field)
@@ -53,16 +53,16 @@ class Lookahead(Shortcuts):
                     elif self._is_pickled(kind, field):
                         number = id(field)
                         if number not in self.memo and number not in self.pickled:
-                            found.append(field)
-                            if len(found) == most:
+                            result.append(field)
+                            if len(result) == most:
                                 break
                     if left <= 0:
                         break
                 else:
                     todo.pop()
-            if left <= 0 or len(found) >= most:
+            if left <= 0 or len(result) >= most:
                 break
-        return found
+        return result
 
     def _whole(self, container: Any) -> set[type] | None:
         """The types of what is pickled in ``container``, where it holds some of that and else only atoms.

@@ -52,14 +52,14 @@ def _decode_timestamp(row: Row, decoder: Decoder) -> object:
     number, unit, zone, fold = only(row, 4)
     if zone is not None and not isinstance(zone, tzinfo):
         raise TypeError("not a time zone")
-    found: Any = pd.Timestamp._from_value_and_reso(expect(number, int), UNITS[expect(unit, str)], zone)
-    if type(found) is not pd.Timestamp:
+    result: Any = pd.Timestamp._from_value_and_reso(expect(number, int), UNITS[expect(unit, str)], zone)
+    if type(result) is not pd.Timestamp:
         raise ValueError("not a timestamp")
-    if found.fold != expect(fold, int):
+    if result.fold != expect(fold, int):
         if fold not in (0, 1):
             raise ValueError("an impossible fold")
-        found = found.replace(fold=fold)
-    return found
+        result = result.replace(fold=fold)
+    return result
 
 
 def _encode_timedelta(value: Any, encoder: Encoder) -> Row:
@@ -69,10 +69,10 @@ def _encode_timedelta(value: Any, encoder: Encoder) -> Row:
 
 def _decode_timedelta(row: Row, decoder: Decoder) -> object:
     number, unit = only(row, 2)
-    found: object = pd.Timedelta._from_value_and_reso(expect(number, int), UNITS[expect(unit, str)])
-    if type(found) is not pd.Timedelta:
+    result: object = pd.Timedelta._from_value_and_reso(expect(number, int), UNITS[expect(unit, str)])
+    if type(result) is not pd.Timedelta:
         raise ValueError("not a duration")
-    return found
+    return result
 
 
 def _encode_period(value: Any, encoder: Encoder) -> Row:
@@ -84,10 +84,10 @@ def _decode_period(row: Row, decoder: Decoder) -> object:
     ordinal, freq = only(row, 2)
     if not isinstance(freq, pd.offsets.BaseOffset):
         raise TypeError("a period without a frequency")
-    found: object = pd.Period(ordinal=expect(ordinal, int), freq=freq)
-    if type(found) is not pd.Period:
+    result: object = pd.Period(ordinal=expect(ordinal, int), freq=freq)
+    if type(result) is not pd.Period:
         raise ValueError("not a period")
-    return found
+    return result
 
 
 def _encode_interval(value: Any, encoder: Encoder) -> Row:
@@ -104,8 +104,8 @@ def _decode_interval(row: Row, decoder: Decoder) -> object:
     left, right, closed = only(row, 3)
     if not (_is_endpoint(left) and _is_endpoint(right)) or not one_of(closed, *_CLOSED):
         raise ValueError("an interval of what is no number and no time")
-    found: object = pd.Interval(left, right, closed)
-    return found
+    result: object = pd.Interval(left, right, closed)
+    return result
 
 
 # -- offsets
@@ -177,8 +177,8 @@ def _decode_offset(row: Row, decoder: Decoder) -> object:
             if type(part) in (tuple, np.ndarray):
                 decoder.again("offset", part, 100 * len(part))
     arguments = _arguments(row[1], row[2:])
-    found: object = _OFFSETS[expect(row[1], str)](**arguments)
-    return found
+    result: object = _OFFSETS[expect(row[1], str)](**arguments)
+    return result
 
 
 def _arguments(name: object, fields: Row) -> dict[str, Any]:
@@ -203,21 +203,21 @@ def _arguments(name: object, fields: Row) -> dict[str, Any]:
     return values
 
 
-def _parts(given: dict[object, Any]) -> dict[str, Any]:
+def _parts(arguments: dict[object, Any]) -> dict[str, Any]:
     from dateutil.relativedelta import weekday
 
-    found: dict[str, Any] = {}
-    for name, part in given.items():
+    result: dict[str, Any] = {}
+    for name, part in arguments.items():
         if name not in _PARTS:
             raise ValueError("an unknown part of an offset")
         if type(part) is tuple and name == "weekday":
             day, n = part
-            found[name] = weekday(expect(day, int), None if n is None else expect(n, int))
+            result[name] = weekday(expect(day, int), None if n is None else expect(n, int))
         elif type(part) in (int, float):
-            found[str(name)] = part
+            result[str(name)] = part
         else:
             raise TypeError("a part of an offset that is no number")
-    return found
+    return result
 
 
 def _calendar(value: object) -> Any:

@@ -194,9 +194,9 @@ def _decode_odd_object(row: Row, decoder: Decoder) -> object:
 
 def _object(name: object, odd: object, pairs: Row, decoder: Decoder) -> object:
     cls: Any = class_named(name, decoder, is_plain_class)
-    found: object = object.__new__(cls)
-    set_fields(found, shape_of(cls), odd, pairs, expect(name, str), decoder)
-    return found
+    result: object = object.__new__(cls)
+    set_fields(result, shape_of(cls), odd, pairs, expect(name, str), decoder)
+    return result
 
 
 # -- named tuples

@@ -67,7 +67,7 @@ class Span:
 
 def groups(spans: Sequence[Span]) -> list[list[Span]]:
     """Return the groups of two or more arrays that share memory, each in the given order."""
-    found = []
+    result = []
     for cluster in _touching(spans):
         parts = [cluster]
         if not any(span.is_dense for span in cluster):
@@ -75,21 +75,21 @@ def groups(spans: Sequence[Span]) -> list[list[Span]]:
                 parts = [arc for part in parts for arc, _, _ in _arcs(part, modulus)]
         if len(parts) > 1:
             parts = [again for part in parts for again in _touching(part)]
-        found += [sorted(part, key=lambda span: span.number) for part in parts if len(part) > 1]
-    return found
+        result += [sorted(part, key=lambda span: span.number) for part in parts if len(part) > 1]
+    return result
 
 
 def _touching(spans: Sequence[Span]) -> list[list[Span]]:
     """Those whose ranges meet, together; each by itself that meets no other."""
-    found: list[list[Span]] = []
+    result: list[list[Span]] = []
     end = -1
     for span in sorted(spans, key=lambda span: (span.low, span.high)):
         if span.low < end:
-            found[-1].append(span)
+            result[-1].append(span)
         else:
-            found.append([span])
+            result.append([span])
         end = max(end, span.high)
-    return found
+    return result
 
 
 def _arcs(spans: list[Span], modulus: int) -> list[tuple[list[Span], int, int]]:
@@ -109,27 +109,27 @@ def _arcs(spans: list[Span], modulus: int) -> list[tuple[list[Span], int, int]]:
             return [(spans, 0, modulus)]
         starts.append((span.low % modulus, width, span))
     starts.sort(key=lambda each: each[:2])
-    found: list[tuple[list[Span], int, int]] = []
+    result: list[tuple[list[Span], int, int]] = []
     end = -1
     for first, width, span in starts:
         if first < end:
-            members, begin, _ = found[-1]
+            members, begin, _ = result[-1]
             members.append(span)
         else:
             begin = first
-            found.append(([span], first, 0))
+            result.append(([span], first, 0))
         end = max(end, first + width)
-        found[-1] = (found[-1][0], begin, end - begin)
-    members, begin, width = found[-1]
+        result[-1] = (result[-1][0], begin, end - begin)
+    members, begin, width = result[-1]
     passed = 0
-    while passed < len(found) - 1 and found[passed][1] + modulus < begin + width:
+    while passed < len(result) - 1 and result[passed][1] + modulus < begin + width:
         # The last one goes round the circle into the first ones.
-        others, first, following = found[passed]
+        others, first, following = result[passed]
         members += others
         width = max(width, first + modulus + following - begin)
         passed += 1
-    found[-1] = (members, begin, width)
-    return found[passed:]
+    result[-1] = (members, begin, width)
+    return result[passed:]
 
 
 class Layout:
@@ -157,8 +157,8 @@ class Layout:
 
     def _place(self, address: int) -> int:
         whole, rest = divmod(address - self._low, self._modulus)
-        found: int = whole * self._width + rest
-        return found
+        result: int = whole * self._width + rest
+        return result
 
     def place(self, span: Span) -> tuple[int, tuple[int, ...]]:
         """The offset of the first item of ``span``, and its strides."""

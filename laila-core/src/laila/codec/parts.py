@@ -119,13 +119,13 @@ def items_of(obj: Any) -> Iterable[object]:
 @lru_cache(maxsize=4096)
 def slots_of(kind: Any) -> tuple[tuple[str, Any], ...]:
     """The slots of a class and its bases, each under a name of its own: two may have the same."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for base in kind.__mro__:
         if "__slots__" in base.__dict__:
             for name, slot in base.__dict__.items():
                 if type(slot) is MemberDescriptorType:
-                    found[name if name not in found else f"{name} of {base.__qualname__}"] = slot
-    return tuple(found.items())
+                    result[name if name not in result else f"{name} of {base.__qualname__}"] = slot
+    return tuple(result.items())
 
 
 @lru_cache(maxsize=4096)
@@ -141,8 +141,8 @@ def dict_of(kind: type) -> Any:
 def hidden_dict(obj: Any) -> dict[str, object]:
     """A copy of the ``__dict__`` of an instance whose class has put something else in that place."""
     state: Any = _getstate_of_object(obj)
-    found = state[0] if type(state) is tuple else state
-    return {} if found is None else dict(found)
+    result = state[0] if type(state) is tuple else state
+    return {} if result is None else dict(result)
 
 
 def attributes_of(obj: object) -> dict[str, object]:
@@ -150,19 +150,19 @@ def attributes_of(obj: object) -> dict[str, object]:
     kind: Any = type(obj)
     give = dict_of(kind)
     try:
-        found: dict[str, object] = {} if give is None else give(obj)
+        result: dict[str, object] = {} if give is None else give(obj)
     except AttributeError:
-        found = {}
+        result = {}
     slots = slots_of(kind)
     if not slots:
-        return found
-    found = dict(found)
+        return result
+    result = dict(result)
     for name, slot in slots:
         try:
-            found[name] = slot.__get__(obj)
+            result[name] = slot.__get__(obj)
         except AttributeError:
             continue
-    return found
+    return result
 
 
 def is_array(obj: object) -> bool:

@@ -104,10 +104,10 @@ def check_unique_keys(tree: bytes) -> None:
 
 
 def _unique(pairs: list[tuple[object, object]]) -> dict[object, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    result = dict(pairs)
+    if len(result) != len(pairs):
         raise ValueError("a key twice")
-    return found
+    return result
 
 
 def is_plain(payload: object) -> bool:

@@ -49,8 +49,8 @@ def _across(parts: Iterable[Iterable[Any]]) -> list[Row]:
 
 def _columns_of_lists(kind: type, values: list[Any], encoder: Encoder) -> list[Columns]:
     return [
-        Columns(some, (0,), [tags.LIST], _across(parts))
-        for some, parts in _by_size(values, map(list.copy, values))
+        Columns(batch, (0,), [tags.LIST], _across(parts))
+        for batch, parts in _by_size(values, map(list.copy, values))
     ]
 
 
@@ -72,17 +72,17 @@ def _columns_of_dicts(kind: type, values: list[Any], encoder: Encoder) -> list[C
         if len(groups) * FEWEST <= len(values):
             return [
                 Columns(
-                    some,
+                    batch,
                     (0, *range(1, 2 * len(keys), 2)),
                     [tags.DICT, *keys],
                     _across(map(dict.values, parts)),
                 )
-                for keys, (some, parts) in groups.items()
+                for keys, (batch, parts) in groups.items()
             ]
     encoder.check_each(list(map(tuple, copies)))
     return [
-        Columns(some, (0,), [tags.DICT], _across(chain.from_iterable(part.items()) for part in parts))
-        for some, parts in _by_size(values, copies)
+        Columns(batch, (0,), [tags.DICT], _across(chain.from_iterable(part.items()) for part in parts))
+        for batch, parts in _by_size(values, copies)
     ]
 
 
@@ -99,7 +99,7 @@ def _columns_of_sets(kind: type, values: list[Any], encoder: Encoder) -> list[Co
     else:
         rows = encoder.members(members, every)
     return (
-        [Columns(some, (0,), [tags.SET], _across(parts)) for some, parts in _by_size(values, rows or [])]
+        [Columns(batch, (0,), [tags.SET], _across(parts)) for batch, parts in _by_size(values, rows or [])]
         if rows is not None
         else []
     )
@@ -137,10 +137,10 @@ def _sets(kind: type) -> ReadRun:
             return None
         members = list(run.each())
         decoder.check_each(members)
-        found = list(map(kind, members))
-        if {len(run.columns)} != set(map(len, found)):
+        result = list(map(kind, members))
+        if {len(run.columns)} != set(map(len, result)):
             raise ValueError("a member twice")
-        return found
+        return result
 
     return read
 
@@ -162,10 +162,10 @@ def _dicts(run: Run, decoder: Decoder) -> list[Any] | None:
         every = list(zip(*run.columns[::2], strict=True))
         decoder.check_each(every)
         values = zip(*run.columns[1::2], strict=True)
-    found = list(map(dict, map(zip, every, values)))
-    if {size} != set(map(len, found)):
+    result = list(map(dict, map(zip, every, values)))
+    if {size} != set(map(len, result)):
         raise ValueError("a key twice")
-    return found
+    return result
 
 
 def _bytearrays(run: Run, decoder: Decoder) -> list[Any] | None:

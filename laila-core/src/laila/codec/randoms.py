@@ -49,8 +49,8 @@ _RESTS = {
 }
 
 
-def _checked(found: object, wanted: dict[str, tuple[type[Any], int]]) -> dict[str, Any]:
-    state = expect(found, dict)
+def _checked(fields: object, wanted: dict[str, tuple[type[Any], int]]) -> dict[str, Any]:
+    state = expect(fields, dict)
     if state.keys() != wanted.keys():
         raise ValueError("a state of other fields")
     for name, (kind, bound) in wanted.items():
@@ -63,11 +63,11 @@ def _checked(found: object, wanted: dict[str, tuple[type[Any], int]]) -> dict[st
     return state
 
 
-def _state(name: str, found: object) -> dict[str, Any]:
+def _state(name: str, fields: object) -> dict[str, Any]:
     """The state of a bit generator called ``name``; raises ``ValueError`` for what it would not survive."""
-    if len(expect(found, dict)) > len(_RESTS[name]) + 2:
+    if len(expect(fields, dict)) > len(_RESTS[name]) + 2:
         raise ValueError("a state of other fields")
-    state = dict(found)  # type: ignore[call-overload]
+    state = dict(fields)  # type: ignore[call-overload]
     inner = _checked(state.pop("state", None), _STATES[name])
     if state.pop("bit_generator", None) != name:
         raise ValueError("the state of another generator")
@@ -142,11 +142,11 @@ def _decode_random(row: Row, decoder: Decoder) -> object:
     if name == "RandomState":
         _, bits, has_gauss, gauss = only(row, 4)
         held = _bit_generator(bits)
-        found: Any = np.random.RandomState(held)
-        found.set_state(
+        array: Any = np.random.RandomState(held)
+        array.set_state(
             {**held.state, "has_gauss": int(expect(has_gauss, bool)), "gauss": expect(gauss, float)}
         )
-        return found
+        return array
     if name == "SeedSequence":
         return _seed(row, decoder)
     _, seed, state = only(row, 3)
@@ -177,8 +177,8 @@ def _seed(row: Row, decoder: Decoder) -> object:
         decoder.again("seed", memory_of(plain_array(entropy)), 10 * entropy.size)
     elif entropy is not None and type(entropy) not in (int, list, tuple):
         raise TypeError("entropy of another type")
-    given: Any = entropy
-    return np.random.SeedSequence(given, spawn_key=keys, pool_size=size, n_children_spawned=count)
+    original: Any = entropy
+    return np.random.SeedSequence(original, spawn_key=keys, pool_size=size, n_children_spawned=count)
 
 
 ENCODERS.update(dict.fromkeys(_BITS.values(), _encode_bits))

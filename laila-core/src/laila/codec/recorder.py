@@ -144,15 +144,15 @@ class Recorder:
 
         Its ``finish`` is called with the encoder and the writer of the rows when the walk is over.
         """
-        found: C | None = self._collectors.get(kind)
-        if found is None:
-            found = self._collectors[kind] = kind()
-        return found
+        known: C | None = self._collectors.get(kind)
+        if known is None:
+            known = self._collectors[kind] = kind()
+        return known
 
     def ranges_of_arrays(self) -> list[tuple[int, int, object]]:
         """Where the numpy arrays that the walk met lie in memory, and each of them."""
-        found = next((kept for kept in self._collectors.values() if hasattr(kept, "ranges")), None)
-        return [] if found is None else found.ranges()
+        result = next((kept for kept in self._collectors.values() if hasattr(kept, "ranges")), None)
+        return [] if result is None else result.ranges()
 
     def row_of(self, obj: object) -> int:
         """The index of the row of ``obj``, which the walk has left."""

@@ -138,9 +138,9 @@ def family_of(kind: type) -> EncodeFunction | None:
                 _load(module)
             except Exception:  # noqa: BLE001, S112 - a library that is broken may raise anything
                 continue
-        found = FAMILIES.get(class_path(base))
-        if found is not None:
-            return found
+        known = FAMILIES.get(class_path(base))
+        if known is not None:
+            return known
     return None
 
 
@@ -153,8 +153,8 @@ def rebuilds(family: EncodeFunction, kind: type) -> bool:
 def encoder_for(obj: object) -> EncodeFunction:
     """The function that makes the row of ``obj``."""
     kind = type(obj)
-    found = ENCODERS.get(kind)
-    if found is None:
+    known = ENCODERS.get(kind)
+    if known is None:
         package = module_of(kind).split(".")
         module = _MODULES.get(".".join(package[:2])) or _MODULES.get(package[0])
         if module is not None:
@@ -164,22 +164,22 @@ def encoder_for(obj: object) -> EncodeFunction:
                 _load(module)
             except Exception:  # noqa: BLE001 - whatever a broken library raises
                 # A library that only looks like one of these, or is broken: what has no codec is pickled.
-                found = None
+                known = None
             else:
-                found = ENCODERS.get(kind)
-        if found is None:
+                known = ENCODERS.get(kind)
+        if known is None:
             from laila.codec.objects import encoder_of_class
 
-            found = encoder_of_class(kind)
-    return found
+            known = encoder_of_class(kind)
+    return known
 
 
 def decoder_for(tag: object, key: str) -> DecodeFunction:
     """The function that rebuilds rows of ``tag``, in the blob of ``key``."""
     if type(tag) is int:
-        found = DECODERS.get(tag)
-        if found is not None:
-            return found
+        known = DECODERS.get(tag)
+        if known is not None:
+            return known
         for span, module, library, requirement in _LIBRARIES:
             if tag in span:
                 try:
@@ -273,10 +273,10 @@ def register_type(
     check_registrable(cls)
     aliases: list[str] = []
     changes = changes_of(cls).copy()
-    given = (
+    original = (
         [renamed_from] if isinstance(renamed_from, str) or hasattr(renamed_from, "items") else renamed_from
     )
-    for former in given:
+    for former in original:
         if isinstance(former, str):
             aliases.append(former if ":" in former else f"{cls.__module__}:{former}")
             if ":" not in former:
@@ -306,10 +306,10 @@ def register_type(
 
 def changes_of(cls: type) -> Changes:
     """Return the registered changes of ``cls``."""
-    found = _changes.get(cls)
-    if found is None and (visitors := _elsewhere()) is not None:
-        found = visitors.changes_of(cls)
-    return found or _UNCHANGED
+    known = _changes.get(cls)
+    if known is None and (visitors := _elsewhere()) is not None:
+        known = visitors.changes_of(cls)
+    return known or _UNCHANGED
 
 
 def register_codec(
@@ -339,26 +339,26 @@ def register_codec(
 
 def known_name(cls: type) -> str | None:
     """How a blob names ``cls`` without a signature: as it was registered, or as laila knows it; or None."""
-    found = _names.get(cls)
-    if found is None and (visitors := _elsewhere()) is not None:
-        found = visitors.name_of(cls)
-    if found is None:
+    known = _names.get(cls)
+    if known is None and (visitors := _elsewhere()) is not None:
+        known = visitors.name_of(cls)
+    if known is None:
         from laila.codec.known import name_of_known
 
-        found = name_of_known(cls)
-    return found
+        known = name_of_known(cls)
+    return known
 
 
 def known_type(name: str) -> type | None:
     """The class that a blob may name so without a signature, or None."""
-    found = _types.get(name)
-    if found is None and (visitors := _elsewhere()) is not None:
-        found = visitors.type_named(name)
-    if found is None:
+    known = _types.get(name)
+    if known is None and (visitors := _elsewhere()) is not None:
+        known = visitors.type_named(name)
+    if known is None:
         from laila.codec.known import known_class
 
-        found = known_class(name)
-    return found
+        known = known_class(name)
+    return known
 
 
 def load_for(module: str) -> None:
@@ -373,18 +373,18 @@ def load_for(module: str) -> None:
 
 def codec_of(cls: type) -> tuple[str, Callable[[Any], object]] | None:
     """The name and encode function of the codec registered for ``cls``, or None."""
-    found = _codecs_by_type.get(cls)
-    if found is None and (visitors := _elsewhere()) is not None and (codec := visitors.codec_of(cls)):
-        found = codec[:2]
-    return found
+    known = _codecs_by_type.get(cls)
+    if known is None and (visitors := _elsewhere()) is not None and (codec := visitors.codec_of(cls)):
+        known = codec[:2]
+    return known
 
 
 def codec_named(name: str) -> Callable[[Any], object] | None:
     """The decode function of the codec registered under ``name``, or None."""
-    found = _codecs_by_name.get(name)
-    if found is None and (visitors := _elsewhere()) is not None and (codec := visitors.codec_named(name)):
-        found = codec[2]
-    return found
+    known = _codecs_by_name.get(name)
+    if known is None and (visitors := _elsewhere()) is not None and (codec := visitors.codec_named(name)):
+        known = codec[2]
+    return known
 
 
 # ---------------------------------------------------------------------------------------- for other processes
@@ -414,14 +414,14 @@ def registered() -> list[tuple[type, tuple[str, ...], Codec | None]]:
     names: dict[type, list[str]] = {cls: [] for cls in _codecs_by_type}
     for name, cls in list(_types.items()):
         names.setdefault(cls, []).append(name)
-    found: list[tuple[type, tuple[str, ...], Codec | None]] = []
+    result: list[tuple[type, tuple[str, ...], Codec | None]] = []
     for cls, every in names.items():
         written = [name for name in every if name == _names.get(cls)]
         codec = _codecs_by_type.get(cls)
-        found.append(
+        result.append(
             (cls, tuple(dict.fromkeys(written + every)), codec and (*codec, _codecs_by_name[codec[0]]))
         )
-    return found
+    return result
 
 
 def look_elsewhere(where: Callable[[], Visitors | None]) -> None:

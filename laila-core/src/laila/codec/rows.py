@@ -85,8 +85,8 @@ def _kept(depths: list[int], indexes: list[int], first: int, count: int) -> list
     """The depths of those ``count`` rows that are new, from index ``first`` on."""
     if count == len(depths) or not any(depths):
         return depths[:count]
-    found = dict(zip(reversed(indexes), reversed(depths), strict=True))
-    return [found[index] for index in range(first, first + count)]
+    result = dict(zip(reversed(indexes), reversed(depths), strict=True))
+    return [result[index] for index in range(first, first + count)]
 
 
 def referring(row: Row, known: dict[int, int]) -> Row:
@@ -104,10 +104,10 @@ def all_referring(rows: list[Row], known: dict[int, int]) -> list[Row]:
     references = dict(zip(known, map(reference, known.values()), strict=True))
     size = len(rows[0])
     fields = [*chain.from_iterable(rows)]
-    found = map(references.get, map(id, fields), fields)
+    result = map(references.get, map(id, fields), fields)
     if len(fields) == size * len(rows) and {size} == set(map(len, rows)):
-        return [*map(list, zip(*[found] * size, strict=True))]
-    return [[*islice(found, length)] for length in map(len, rows)]
+        return [*map(list, zip(*[result] * size, strict=True))]
+    return [[*islice(result, length)] for length in map(len, rows)]
 
 
 def content_hash(row: Row) -> bytes:
@@ -231,8 +231,8 @@ class RowWriter:
             self.depths += depths
             return
         start = 0
-        for size, some in groupby(map(len, rows)):
-            end = start + len(list(some))
+        for size, batch in groupby(map(len, rows)):
+            end = start + len(list(batch))
             if end - start < FEWEST or not 1 < size <= end - start:
                 self._packed += packed[start:end]
                 self.depths += depths[start:end]
@@ -284,7 +284,7 @@ class RowWriter:
 
 def _children_first(rows: list[Row], root: int) -> list[int]:
     """The indexes of all rows that ``root`` leads to, each after those that it refers to."""
-    found: list[int] = []
+    result: list[int] = []
     done: set[int] = set()
     opened: set[int] = set()
     todo = [root]
@@ -294,11 +294,11 @@ def _children_first(rows: list[Row], root: int) -> list[int]:
             todo.pop()
             if index not in done:
                 done.add(index)
-                found.append(index)
+                result.append(index)
             continue
         opened.add(index)
         todo += [child for child in map(referred, _references(rows[index])) if child not in opened]
-    return found
+    return result
 
 
 def _references(row: Row) -> list[ExtType]:

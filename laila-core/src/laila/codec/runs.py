@@ -185,11 +185,11 @@ def read_run(
         rows = enumerate(run.rows(), decoder.row)
         return [rebuild(each, decoder) if number in needed else None for number, each in rows]
     together = RUNS.get(tag)
-    found = None if together is None else together(run, decoder)
-    if found is None:
-        found = []
+    result = None if together is None else together(run, decoder)
+    if result is None:
+        result = []
         first = decoder.row
         for number, each in enumerate(run.rows()):
             decoder.row = first + number
-            found.append(rebuild(each, decoder))
-    return found
+            result.append(rebuild(each, decoder))
+    return result

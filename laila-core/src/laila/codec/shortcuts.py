@@ -40,23 +40,23 @@ class Shortcuts(Together):
         Returns their rows by id; None, and nothing is done, where one holds something else. This is what most
         tuples come to: they are taken at once, since a step in Python for each costs more than packing it.
         """
-        found = [field for field in row if type(field) is tuple]
-        unique = dict(zip(map(id, found), found, strict=True))
-        if len(unique) < len(found):
-            found = [*unique.values()]
-        elif len(found) < FEW:
+        result = [field for field in row if type(field) is tuple]
+        unique = dict(zip(map(id, result), result, strict=True))
+        if len(unique) < len(result):
+            result = [*unique.values()]
+        elif len(result) < FEW:
             return None
-        fields = set(map(type, chain.from_iterable(found)))
-        if not fields <= SHORT or (float in fields and any(x != x for x in chain.from_iterable(found))):
+        fields = set(map(type, chain.from_iterable(result)))
+        if not fields <= SHORT or (float in fields and any(x != x for x in chain.from_iterable(result))):
             return None
         try:
-            rows: list[Row] = [[tags.TUPLE, *value] for value in found]
+            rows: list[Row] = [[tags.TUPLE, *value] for value in result]
             indexes = self._rows.write_merged(rows, pack_each(rows), [True] * len(rows), [0] * len(rows), {})
             known = dict(zip(unique, indexes, strict=True))
         except OverflowError:
             return None
         self.memo.update(known)
-        self._alive.append(found)
+        self._alive.append(result)
         return known
 
     def _small(self, value: Any, kind: type, level: int) -> int | None:
@@ -188,10 +188,10 @@ class Shortcuts(Together):
         if len(others) > 1:
             if not self.keep:
                 self.check_keys(others)
-                found = self.members([others], others)
-                if found is None:
+                result = self.members([others], others)
+                if result is None:
                     raise KeepRows
-                others = found[0]
+                others = result[0]
             if self.ordered:
                 from laila.codec.signed import order_key
 

@@ -206,8 +206,8 @@ class Pickled:
         """The number of ``obj``, or None where the pickle cannot be asked for it."""
         if self._numbers is None:
             self._numbers = self._pickler.memo.copy()
-        found = self._numbers.get(id(obj))
-        return None if found is None else found[0]
+        known = self._numbers.get(id(obj))
+        return None if known is None else known[0]
 
 
 @lru_cache(maxsize=1)
@@ -371,16 +371,16 @@ def order_key(member: object) -> list[str]:
     """
     import cloudpickle
 
-    found: list[str] = []
+    result: list[str] = []
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         def persistent_id(self, obj: object) -> str | None:
-            if len(found) >= _ENOUGH:
+            if len(result) >= _ENOUGH:
                 raise _EnoughError
             kind = type(obj)
             simple = kind in _ATOMS or kind is bytes
             what = shown(obj, _ENOUGH) if simple else getattr(obj, "__qualname__", "")
-            found.append(f"{registry.class_path(kind)} {what}")
+            result.append(f"{registry.class_path(kind)} {what}")
             return "members" if isinstance(obj, (set, frozenset)) else None
 
     try:
@@ -389,7 +389,7 @@ def order_key(member: object) -> list[str]:
         raise
     except Exception:  # noqa: BLE001, S110 - what cannot be pickled is told where it is
         pass
-    return found
+    return result
 
 
 # -- reading

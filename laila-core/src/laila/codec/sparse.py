@@ -96,10 +96,10 @@ def _count(state: State, decoder: Decoder) -> None:
 
 
 def _check_indices(index: object, size: int) -> None:
-    found = plain_array(index)
-    if found.ndim != 1 or found.dtype not in (np.dtype(np.int32), np.dtype(np.int64)):
+    array = plain_array(index)
+    if array.ndim != 1 or array.dtype not in (np.dtype(np.int32), np.dtype(np.int64)):
         raise TypeError("indices that are no plain array of integers")
-    if len(found) and (found.min() < 0 or found.max() >= size):
+    if len(array) and (array.min() < 0 or array.max() >= size):
         raise ValueError("an index out of range")
 
 
@@ -179,11 +179,11 @@ def _decode_sparse(row: Row, decoder: Decoder) -> object:
         raise ValueError("a field twice")
     _check(name, shape, state, decoder)
     make: Any = kind.__new__
-    found = make(kind)
-    found.__dict__.update(_shape=shape, **state)
+    result = make(kind)
+    result.__dict__.update(_shape=shape, **state)
     if attributes is not None:
-        set_attributes(found, attributes, decoder, own={*found.__dict__, "_shape"})
-    return found
+        set_attributes(result, attributes, decoder, own={*result.__dict__, "_shape"})
+    return result
 
 
 ENCODERS.update(dict.fromkeys(_NAMES, _encode_sparse))

@@ -74,12 +74,12 @@ def _own_attributes(value: Any, encoder: Encoder) -> dict[str, object] | None:
     return attributes or None
 
 
-def _with_attributes(found: object, attributes: object, decoder: Decoder) -> object:
+def _with_attributes(instance: object, attributes: object, decoder: Decoder) -> object:
     if attributes is not None:
         decoder.again("attributes", attributes, WORK_OF_ATTRIBUTE * len(expect(attributes, dict)))
         for name, value in expect(attributes, dict).items():
-            found.__dict__[expect(name, str)] = value
-    return found
+            instance.__dict__[expect(name, str)] = value
+    return instance
 
 
 def _encode_default_dict(value: defaultdict[object, object], encoder: Encoder) -> Row:
@@ -113,10 +113,10 @@ def _decode_deque(row: Row, decoder: Decoder) -> object:
 
 
 def _decode_namespace(row: Row, decoder: Decoder) -> object:
-    found = SimpleNamespace()
+    result = SimpleNamespace()
     for name, value in dict_of(row, 1, decoder).items():
-        found.__dict__[expect(name, str)] = value
-    return found
+        result.__dict__[expect(name, str)] = value
+    return result
 
 
 def _encode_namespace(value: SimpleNamespace, encoder: Encoder) -> Row:
@@ -214,11 +214,11 @@ def _decimal_text(value: Decimal) -> str:
 
 def _decode_decimal(row: Row, decoder: Decoder) -> object:
     (text,) = fields_of_row(row)
-    found = Decimal(text)
-    if _decimal_text(found) != text:
+    result = Decimal(text)
+    if _decimal_text(result) != text:
         # Where the context does not trap it, Decimal makes a NaN of what is no number.
         raise ValueError("a decimal that is written otherwise")
-    return found
+    return result
 
 
 def is_integer(value: object) -> bool:
@@ -244,9 +244,9 @@ def _decode_fraction(row: Row, decoder: Decoder) -> object:
     if max(numerator.bit_length(), denominator.bit_length()) <= _SMALL and gcd(numerator, denominator) != 1:
         raise ValueError("a fraction that is not in lowest terms")
     # Not Fraction(n, d): it would look for a common factor, which takes minutes for hostile numbers.
-    found = Fraction()
-    found._numerator, found._denominator = parts  # type: ignore[attr-defined]
-    return found
+    result = Fraction()
+    result._numerator, result._denominator = parts  # type: ignore[attr-defined]
+    return result
 
 
 def _encode_uuid(value: UUID, encoder: Encoder) -> Row:
@@ -263,9 +263,9 @@ def _decode_uuid(row: Row, decoder: Decoder) -> object:
     data, safe = row[1:] if is_integer(row[1]) else fields_of_row(row)
     if type(data) is bytes:
         return UUID(bytes=data, is_safe=SafeUUID(safe))
-    found = UUID(int=int(data), is_safe=SafeUUID(safe))
-    object.__setattr__(found, "int", data)
-    return found
+    result = UUID(int=int(data), is_safe=SafeUUID(safe))
+    object.__setattr__(result, "int", data)
+    return result
 
 
 def _encode_path(value: PurePath, encoder: Encoder) -> Row:
@@ -298,13 +298,13 @@ def _decode_array(row: Row, decoder: Decoder) -> object:
     if len(code) != 1 or code not in "bBuwhHiIlLqQfd" or not one_of(byteorder, "little", "big"):
         raise ValueError("an unknown kind of array")
     text = code in "uw"
-    found = array("I" if text else code)
-    if found.itemsize != expect(itemsize, int):
-        raise ValueError(f"an array of another size of item than {found.itemsize}, which it is here")
-    found.frombytes(data)
+    result = array("I" if text else code)
+    if result.itemsize != expect(itemsize, int):
+        raise ValueError(f"an array of another size of item than {result.itemsize}, which it is here")
+    result.frombytes(data)
     if byteorder != sys.byteorder:
-        found.byteswap()
-    return array(code, "".join(map(chr, found))) if text else found
+        result.byteswap()
+    return array(code, "".join(map(chr, result))) if text else result
 
 
 ENCODERS.update(

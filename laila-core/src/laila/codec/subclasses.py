@@ -81,9 +81,9 @@ _BUILTINS = {
 
 
 def _filled(kind: Any, fill: Callable[[Any, Any], object], cls: type, value: object) -> object:
-    found = kind.__new__(cls)
-    fill(found, value)
-    return found
+    result = kind.__new__(cls)
+    fill(result, value)
+    return result
 
 
 def _standard_bases() -> dict[type, Base]:
@@ -96,21 +96,21 @@ def _standard_bases() -> dict[type, Base]:
     from uuid import UUID
 
     def ordered(cls: Any, value: Any) -> object:
-        found = OrderedDict.__new__(cls)
+        result = OrderedDict.__new__(cls)
         for key in value:
-            OrderedDict.__setitem__(found, key, value[key])
-        return found
+            OrderedDict.__setitem__(result, key, value[key])
+        return result
 
     def default(cls: Any, value: Any) -> object:
-        found: Any = defaultdict.__new__(cls)
-        found_factory.__set__(found, value.default_factory)
-        dict.update(found, value)
-        return found
+        result: Any = defaultdict.__new__(cls)
+        found_factory.__set__(result, value.default_factory)
+        dict.update(result, value)
+        return result
 
     def bounded(cls: Any, value: Any) -> object:
-        found = deque.__new__(cls)
-        deque.__init__(found, value, value.maxlen)
-        return found
+        result = deque.__new__(cls)
+        deque.__init__(result, value, value.maxlen)
+        return result
 
     def by_state(kind: Any) -> Base:
         return Base(
@@ -124,10 +124,10 @@ def _standard_bases() -> dict[type, Base]:
         slots = [vars(kind)[name] for name in names]
 
         def copy(cls: Any, value: Any) -> object:
-            found = object.__new__(cls)
+            result = object.__new__(cls)
             for slot in slots:
-                slot.__set__(found, slot.__get__(value))
-            return found
+                slot.__set__(result, slot.__get__(value))
+            return result
 
         return Base(kind, kind, lambda value: copy(kind, value), copy)
 
@@ -193,9 +193,9 @@ def _decode_subclass(row: Row, decoder: Decoder) -> object:
         from laila.codec.decoder import WORK_OF_ATTRIBUTE
 
         decoder.again("base", value, WORK_OF_ATTRIBUTE * len(value))
-    found: object = base.give(cls, value)
-    set_fields(found, shape_of(cls, base.kind), odd, pairs, str(name), decoder)
-    return found
+    result: object = base.give(cls, value)
+    set_fields(result, shape_of(cls, base.kind), odd, pairs, str(name), decoder)
+    return result
 
 
 QUICK.add(encode_subclass)

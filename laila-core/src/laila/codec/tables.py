@@ -173,10 +173,10 @@ def _extensions(kind: Any) -> tuple[str, ...] | None:
 
 
 def _row(value: Any, schema: Any, batches: list[Any], encoder: Encoder, tag: int, *kind: str) -> Row:
-    found = [_extensions(field.type) for field in schema]
-    if None in found:
+    result = [_extensions(field.type) for field in schema]
+    if None in result:
         return _pickled(value, encoder)
-    names = sorted({name for names in found for name in names or ()})
+    names = sorted({name for names in result for name in names or ()})
     try:
         for batch in batches:
             batch.validate(full=True)
@@ -193,7 +193,7 @@ def _row(value: Any, schema: Any, batches: list[Any], encoder: Encoder, tag: int
 def _compact(batch: Any) -> Any:
     """The batch over memory that holds nothing else: a slice may lie in the middle of what nobody gave."""
     columns = list(map(_cut, batch.columns))
-    if all(one is two for one, two in zip(columns, batch.columns, strict=True)):
+    if all(item is two for item, two in zip(columns, batch.columns, strict=True)):
         return batch
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
@@ -209,9 +209,9 @@ def _cut(array: Any) -> Any:
         return pa.ExtensionArray.from_storage(kind, _cut(array.storage))
     if _has_union(kind):
         return array.take(pa.array(range(len(array)), pa.int64()))
-    found = pa.concat_arrays([array, array.slice(0, 0)])
+    result = pa.concat_arrays([array, array.slice(0, 0)])
     plain = _without_views(kind)
-    return found if plain == kind else found.cast(plain).cast(kind)
+    return result if plain == kind else result.cast(plain).cast(kind)
 
 
 @_by_type
@@ -379,8 +379,8 @@ def _decode_arrow(row: Row, decoder: Decoder) -> object:
 
 def _classes(base: Any) -> set[Any]:
     """A class of pyarrow's and all that pyarrow derives from it."""
-    found = {base} if base.__module__ == "pyarrow.lib" else set()
-    return found.union(*map(_classes, base.__subclasses__()))
+    result = {base} if base.__module__ == "pyarrow.lib" else set()
+    return result.union(*map(_classes, base.__subclasses__()))
 
 
 ENCODERS.update(

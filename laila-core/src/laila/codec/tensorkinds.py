@@ -93,15 +93,15 @@ def _nested_parts(bare: Any, encoder: Encoder) -> tuple[str, Row]:
 
 
 def _coo(shape: object, coalesced: object, indices: object, values: object) -> torch.Tensor:
-    found = torch.sparse_coo_tensor(
+    tensor = torch.sparse_coo_tensor(
         plain_tensor(indices), plain_tensor(values), sizes(shape), check_invariants=True
     )
     if not expect(coalesced, bool):
-        return found._coalesced_(False)
-    ordered = found.coalesce()
-    if ordered._nnz() != found._nnz() or not torch.equal(ordered._indices(), found._indices()):
+        return tensor._coalesced_(False)
+    ordered = tensor.coalesce()
+    if ordered._nnz() != tensor._nnz() or not torch.equal(ordered._indices(), tensor._indices()):
         raise ValueError("indices that are not in order")
-    return found._coalesced_(True)
+    return tensor._coalesced_(True)
 
 
 def _compressed(name: str) -> Callable[..., torch.Tensor]:
@@ -159,8 +159,8 @@ def _jagged(values: object, offsets: object) -> torch.Tensor:
         raise ValueError("a nested tensor without its offsets")
     if ends[0] != 0 or ends[-1] != len(content) or bool((ends[1:] < ends[:-1]).any()):
         raise ValueError("offsets that are not in order")
-    found: torch.Tensor = torch.nested.nested_tensor_from_jagged(content, ends)
-    return found
+    tensor: torch.Tensor = torch.nested.nested_tensor_from_jagged(content, ends)
+    return tensor
 
 
 _BUILDERS: dict[str, Callable[..., torch.Tensor]] = {
@@ -183,17 +183,17 @@ def _decode_kind(row: Row, decoder: Decoder) -> object:
     for part in row[5:]:
         if isinstance(part, torch.Tensor):
             decoder.again("tensor", part.untyped_storage().data_ptr(), part.numel() * part.itemsize)
-    found = _BUILDERS[expect(kind, str)](*row[5:])
+    result = _BUILDERS[expect(kind, str)](*row[5:])
     if bits not in (0, 4, 8, 12):
         raise ValueError("a tensor that cannot be")
     if bits & 8:
-        found = torch.nn.Parameter(found, bool(bits & 4))
+        result = torch.nn.Parameter(result, bool(bits & 4))
     elif bits & 4:
-        found.requires_grad_()
-    check_gradient(found, grad)
+        result.requires_grad_()
+    check_gradient(result, grad)
     if attributes is not None:
-        set_attributes(found, attributes, decoder)
-    return found
+        set_attributes(result, attributes, decoder)
+    return result
 
 
 # -- subclasses
@@ -244,28 +244,28 @@ def _tensor_of_class(row: Row, decoder: Decoder) -> object:
     kind: Any = class_from_row(name, decoder, is_plain_tensor_class)
     if flags not in (0, 4):
         raise ValueError("a tensor that cannot be")
-    found: torch.Tensor = torch.Tensor._make_subclass(kind, expect(bare, torch.Tensor), bool(flags))
-    found.__dict__.clear()
-    check_gradient(found, grad)
+    tensor: torch.Tensor = torch.Tensor._make_subclass(kind, expect(bare, torch.Tensor), bool(flags))
+    tensor.__dict__.clear()
+    check_gradient(tensor, grad)
     if attributes is not None:
-        set_attributes(found, attributes, decoder)
-    return found
+        set_attributes(tensor, attributes, decoder)
+    return tensor
 
 
 def rebuild_tensor(kind: Any, bare: torch.Tensor, requires_grad: bool) -> torch.Tensor:
     """An instance of ``kind`` over ``bare``, without attributes. Pickles call it by this name."""
     if kind is torch.Tensor:
         return bare.requires_grad_(requires_grad)
-    found: torch.Tensor = torch.Tensor._make_subclass(kind, bare, requires_grad)
-    found.__dict__.clear()
-    return found
+    tensor: torch.Tensor = torch.Tensor._make_subclass(kind, bare, requires_grad)
+    tensor.__dict__.clear()
+    return tensor
 
 
-def set_tensor_state(found: torch.Tensor, state: tuple[torch.Tensor | None, dict[str, object]]) -> None:
+def set_tensor_state(tensor: torch.Tensor, state: tuple[torch.Tensor | None, dict[str, object]]) -> None:
     """Set what :func:`reduce_tensor` took apart. Pickles call it by this name."""
     grad, attributes = state
-    check_gradient(found, grad)
-    found.__dict__.update(attributes)
+    check_gradient(tensor, grad)
+    tensor.__dict__.update(attributes)
 
 
 def reduce_tensor(value: torch.Tensor) -> tuple[object, ...] | None:
@@ -292,11 +292,11 @@ def _encode_generator(value: torch.Generator, encoder: Encoder) -> Row:
 def _decode_generator(row: Row, decoder: Decoder) -> object:
     device, state = only(row, 2)
     place = torch.device(expect(device, str))
-    found = torch.Generator(place) if place.type == "cpu" or _is_here(place) else None
-    if found is None:
+    tensor = torch.Generator(place) if place.type == "cpu" or _is_here(place) else None
+    if tensor is None:
         raise ValueError(f"a random generator of {place.type}, which is not here")
-    found.set_state(plain_tensor(state))
-    return found
+    tensor.set_state(plain_tensor(state))
+    return tensor
 
 
 def _is_here(place: torch.device) -> bool:

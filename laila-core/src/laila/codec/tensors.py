@@ -95,12 +95,12 @@ def gradient_of(value: torch.Tensor, encoder: Encoder) -> torch.Tensor | None:
 
 def _has_long_chain(grad: torch.Tensor) -> bool:
     """Whether gradients of gradients go so deep that freeing them may overflow the C++ stack."""
-    found = grad
+    result = grad
     for _ in range(_MAX_GRADIENTS):
-        following = found.grad if found.is_leaf else None
+        following = result.grad if result.is_leaf else None
         if following is None:
             return False
-        found = following
+        result = following
     return True
 
 
@@ -168,12 +168,12 @@ class _Memory:
 
     def _ranges(self) -> list[tuple[int, int, object]]:
         """Where the tensors lie, as far as that is the memory of this process."""
-        found: list[tuple[int, int, object]] = []
+        result: list[tuple[int, int, object]] = []
         for value, storage, span in self._tensors:
             if span.nbytes and storage.device.type == "cpu":
                 start = storage.data_ptr()
-                found.append((start + span.low, start + span.high, value))
-        return found
+                result.append((start + span.low, start + span.high, value))
+        return result
 
     def _gathered(
         self, group: list[Span], places: list[tuple[int, tuple[int, ...]]], nbytes: int, copy: bool
@@ -218,8 +218,8 @@ def _words(
     steps = tuple(step // word for step in strides)
     if size > word:
         shape, steps = (*shape, size // word), (*steps, 1)
-    found = torch.empty(0, dtype=_WORDS[word], device=storage.device)
-    return found.set_(storage, start // word, shape, steps)
+    tensor = torch.empty(0, dtype=_WORDS[word], device=storage.device)
+    return tensor.set_(storage, start // word, shape, steps)
 
 
 def _octets(memory: torch.Tensor) -> memoryview:
@@ -230,11 +230,11 @@ def _octets(memory: torch.Tensor) -> memoryview:
 
 def sizes(value: object) -> tuple[int, ...]:
     """A shape or strides out of a row; raises ``ValueError`` for what no tensor has."""
-    given: tuple[Any, ...] = expect(value, tuple)
-    found = tuple(expect(n, int) for n in given[:65])
-    if len(found) > 64 or any(not 0 <= n < _MAX for n in found):
+    original: tuple[Any, ...] = expect(value, tuple)
+    result = tuple(expect(n, int) for n in original[:65])
+    if len(result) > 64 or any(not 0 <= n < _MAX for n in result):
         raise ValueError("an impossible shape")
-    return found
+    return result
 
 
 def plain_tensor(value: object) -> torch.Tensor:
@@ -243,12 +243,12 @@ def plain_tensor(value: object) -> torch.Tensor:
     Otherwise raises ``TypeError`` or ``ValueError``. Code that looks at all items of a blob's tensor calls
     this first: strides can make a few bytes look like many.
     """
-    found = expect(value, torch.Tensor)
-    if found.layout != torch.strided or found.is_meta or found.requires_grad:
+    tensor = expect(value, torch.Tensor)
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.requires_grad:
         raise TypeError("a tensor of another kind")
-    if found.numel() * found.itemsize > found.untyped_storage().nbytes():
+    if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
         raise ValueError("a tensor whose items lie on top of each other")
-    return found
+    return tensor
 
 
 def _decode_tensor(row: Row, decoder: Decoder) -> object:
@@ -260,34 +260,34 @@ def _decode_tensor(row: Row, decoder: Decoder) -> object:
     if len(lengths) != len(steps) or not 0 <= start < _MAX or not 0 <= bits < 16 or name in _QUANTIZED:
         raise ValueError("a tensor that cannot be")
     if number is None:
-        found = torch.empty_strided(lengths, steps, dtype=dtype, device="meta")
+        tensor = torch.empty_strided(lengths, steps, dtype=dtype, device="meta")
     else:
-        found = _over_storage(decoder, number, dtype, lengths, steps, start, expect(device, str))
+        tensor = _over_storage(decoder, number, dtype, lengths, steps, start, expect(device, str))
     if bits & 3 and not (dtype.is_complex or bits & 3 == 2):
         raise ValueError("a conjugate of real numbers")
     if bits & 1:
-        found = torch._conj(found)
+        tensor = torch._conj(tensor)
     if bits & 2:
-        found = torch._neg_view(found)
+        tensor = torch._neg_view(tensor)
     needs_grad = bool(bits & 4)
     if needs_grad and not (dtype.is_floating_point or dtype.is_complex):
         raise ValueError("a gradient of whole numbers")
     if bits & 8:
-        found = torch.nn.Parameter(found, needs_grad)
+        tensor = torch.nn.Parameter(tensor, needs_grad)
     elif needs_grad:
-        found.requires_grad_()
-    check_gradient(found, grad)
+        tensor.requires_grad_()
+    check_gradient(tensor, grad)
     if len(row) == 10:
-        set_attributes(found, row[9], decoder)
-    return found
+        set_attributes(tensor, row[9], decoder)
+    return tensor
 
 
-def check_gradient(found: torch.Tensor, grad: object) -> None:
-    """Give ``found`` its gradient; raises ``ValueError`` for what can be none."""
+def check_gradient(tensor: torch.Tensor, grad: object) -> None:
+    """Give ``tensor`` its gradient; raises ``ValueError`` for what can be none."""
     if grad is not None:
         if not isinstance(grad, torch.Tensor) or _has_long_chain(grad):
             raise ValueError("a gradient that cannot be")
-        found.grad = grad
+        tensor.grad = grad
 
 
 def _over_storage(
@@ -313,8 +313,8 @@ def _over_storage(
     if not isinstance(storage, torch.UntypedStorage):
         storage = _new_storage(data, place)
         decoder.shared["torch", number] = storage
-    found = torch.empty(0, dtype=dtype, device=storage.device)
-    return found.set_(storage, start, shape, strides)
+    tensor = torch.empty(0, dtype=dtype, device=storage.device)
+    return tensor.set_(storage, start, shape, strides)
 
 
 def _new_storage(data: memoryview, place: torch.device) -> torch.UntypedStorage:

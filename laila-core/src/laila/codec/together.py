@@ -60,10 +60,10 @@ class Together(Recorder):
         others = kinds - ATOMS
         if len(others) == 1:
             (kind,) = others
-            some = fields
+            batch = fields
             if len(kinds) > 1:
-                some = [*compress(fields, map(is_, map(type, fields), repeat(kind)))]
-            groups[kind] = dict(zip(map(id, some), some, strict=True))
+                batch = [*compress(fields, map(is_, map(type, fields), repeat(kind)))]
+            groups[kind] = dict(zip(map(id, batch), batch, strict=True))
         else:
             for field in fields:
                 kind = type(field)
@@ -79,13 +79,13 @@ class Together(Recorder):
 
     def _ints(self, fields: Iterable[Any]) -> dict[int, int]:
         """Write all ints that have more than 64 bits, but not those so long that they are buffers."""
-        found = [field for field in fields if type(field) is int and not _INT_MIN <= field <= _INT_MAX]
-        if max(map(int.bit_length, found), default=0) >= 8 * INLINE_BYTES - 8:
-            found = [value for value in found if value.bit_length() < 8 * INLINE_BYTES - 8]
-        unique = dict.fromkeys(found)
+        result = [field for field in fields if type(field) is int and not _INT_MIN <= field <= _INT_MAX]
+        if max(map(int.bit_length, result), default=0) >= 8 * INLINE_BYTES - 8:
+            result = [value for value in result if value.bit_length() < 8 * INLINE_BYTES - 8]
+        unique = dict.fromkeys(result)
         indexes = dict(zip(unique, self._rows.write_ints([*unique]), strict=True))
-        self.keep_alive(found)
-        return dict(zip(map(id, found), map(indexes.__getitem__, found), strict=True))
+        self.keep_alive(result)
+        return dict(zip(map(id, result), map(indexes.__getitem__, result), strict=True))
 
     def _write_group(self, kind: Any, group: dict[int, Any], level: int) -> dict[int, int]:
         """Write objects of one type, rows by their ids."""
@@ -127,14 +127,14 @@ class Together(Recorder):
 
     def _held(self, objects: Iterable[Any]) -> dict[int, int]:
         """The rows of objects that pickles hold, by their ids."""
-        found = {}
+        result = {}
         for value in objects:
             index = self.memo.get(id(value))
             if index is None:
                 index = self.part_row(value)
             if index is not None:
-                found[id(value)] = index
-        return found
+                result[id(value)] = index
+        return result
 
     def _merges(self, kind: type, encode: EncodeFunction, group: dict[int, Any]) -> bool:
         """Whether equal values of a ``kind`` are one row."""
@@ -193,13 +193,13 @@ class Together(Recorder):
         """The hashes of the content of values; None where one is not known before all rows are written."""
         if {tuple} == set(map(type, values)):
             return self._digests_of_tuples(values)
-        found = []
+        result = []
         for value in values:
             digest = self._digest(value, 0)
             if digest is None:
                 return None
-            found.append(digest)
-        return found
+            result.append(digest)
+        return result
 
     def _digests_of_tuples(self, values: list[Any]) -> list[bytes] | None:
         """:meth:`_digests` of tuples, which hash what they share once."""
@@ -258,12 +258,12 @@ class Together(Recorder):
                 encoder.check_each([row[start::2] for row in rows])
             sizes: dict[tuple[object, int], tuple[list[Any], list[Row]]] = {}
             for value, row in zip(values, rows, strict=True):
-                some = sizes.setdefault((row[0], len(row)), ([], []))
-                some[0].append(value)
-                some[1].append(row[1:])
+                batch = sizes.setdefault((row[0], len(row)), ([], []))
+                batch[0].append(value)
+                batch[1].append(row[1:])
             runs = [
-                Columns(some, (0,), [one], list(map(list, zip(*parts, strict=True))))
-                for (one, _), (some, parts) in sizes.items()
+                Columns(batch, (0,), [item], list(map(list, zip(*parts, strict=True))))
+                for (item, _), (batch, parts) in sizes.items()
             ]
         active = encoder.active
         active.update(dict.fromkeys(group, -1))  # what holds one of them cannot be written yet
@@ -368,13 +368,13 @@ class Together(Recorder):
         if float in kinds or tag in tags.WITH_NAN:
             merged = [not has_nan(row, value) for row, value in zip(rows, values, strict=True)]
         encoder.doubtful = encoder.doubtful or any_doubtful(tag, zip_longest(*rows), rows)
-        found: dict[int, int] = {}
+        result: dict[int, int] = {}
         memo = encoder.memo
         if not all(merged) and not memo.keys().isdisjoint(numbers):
             # One with a NaN is itself, however equal another is.
             again = [at for at, number in enumerate(numbers) if not merged[at] and number in memo]
-            found = {numbers[at]: memo[numbers[at]] for at in again}
-            left = [at for at, number in enumerate(numbers) if number not in found]
+            result = {numbers[at]: memo[numbers[at]] for at in again}
+            left = [at for at, number in enumerate(numbers) if number not in result]
             numbers, rows, packed = (
                 [numbers[at] for at in left],
                 [rows[at] for at in left],
@@ -384,22 +384,22 @@ class Together(Recorder):
         written = dict(zip(numbers, self._rows.write_merged(rows, packed, merged, below, known), strict=True))
         memo.update(written)
         encoder.keep_alive(values)
-        found.update(written)
-        return found
+        result.update(written)
+        return result
 
 
 def _lacking(fields: Sequence[Any], known: dict[int, int]) -> set[int]:
     """The ids of those fields that no row can have as they are."""
     kinds = set(map(type, fields))
-    found: set[int] = set()
+    result: set[int] = set()
     if not kinds <= ATOMS:
-        found.update(map(id, compress(fields, map(not_, map(ATOMS.__contains__, map(type, fields))))))
-        found.difference_update(known)
+        result.update(map(id, compress(fields, map(not_, map(ATOMS.__contains__, map(type, fields))))))
+        result.difference_update(known)
     if bytes in kinds:
         texts = [field for field in fields if type(field) is bytes]
         if max(map(len, texts)) >= INLINE_BYTES:
-            found.update(id(text) for text in texts if len(text) >= INLINE_BYTES)
-    return found
+            result.update(id(text) for text in texts if len(text) >= INLINE_BYTES)
+    return result
 
 
 def _without(columns: Columns, lacking: set[int]) -> Columns:

@@ -118,18 +118,21 @@ class Keyring:
 
         Raises :class:`SecretError` for an unreadable one.
         """
-        given = self._from_environment()
-        if given is not None and self.key_id(given) == key_id:
-            return given
+        from_environment = self._from_environment()
+        if from_environment is not None and self.key_id(from_environment) == key_id:
+            return from_environment
         if not _is_id(key_id):
             return None
         folder = self._folder()
         # A key whose file was taken away or replaced, in whichever process, is trusted no longer.
         try:
-            found = os.lstat(folder / f"{key_id}.key")
+            result = os.lstat(folder / f"{key_id}.key")
         except OSError:
             return None
-        place, version = (str(folder), key_id), (found.st_ino, found.st_mtime_ns, found.st_mode, found.st_uid)
+        place, version = (
+            (str(folder), key_id),
+            (result.st_ino, result.st_mtime_ns, result.st_mode, result.st_uid),
+        )
         known = self._known.get(place)
         if known is None or known[0] != version:
             key = self._read(folder, key_id)
@@ -159,9 +162,9 @@ class Keyring:
 
     def current(self) -> tuple[str, bytes]:
         """The id and the key to sign or encrypt with, made at first need. Raises :class:`SecretError`."""
-        given = self._from_environment()
-        if given is not None:
-            return self.key_id(given), given
+        from_environment = self._from_environment()
+        if from_environment is not None:
+            return self.key_id(from_environment), from_environment
         folder = self._folder()
         key_id = self._active(folder)
         if key_id is None:
@@ -241,19 +244,21 @@ class Keyring:
 
     def list(self) -> list[dict[str, object]]:
         """Every key as ``{"id", "active", "source", "name"}``, never the key itself."""
-        found: list[dict[str, object]] = []
-        given = self._from_environment()
-        if given is not None:
-            found.append({"id": self.key_id(given), "active": True, "source": self._variable, "name": None})
+        result: list[dict[str, object]] = []
+        from_environment = self._from_environment()
+        if from_environment is not None:
+            result.append(
+                {"id": self.key_id(from_environment), "active": True, "source": self._variable, "name": None}
+            )
         folder = self._folder()
         active = self._active(folder)
         for path in sorted(folder.glob("*.key")):
             if _is_id(path.stem):
                 label = path.with_suffix(".name")
                 name = label.read_text("utf-8").strip() if label.exists() else None
-                current = given is None and path.stem == active
-                found.append({"id": path.stem, "active": current, "source": str(path), "name": name})
-        return found
+                current = from_environment is None and path.stem == active
+                result.append({"id": path.stem, "active": current, "source": str(path), "name": name})
+        return result
 
     def new(self, name: str | None = None) -> str:
         """Make a key, use it from now on, and return its id. ``name`` is a note for people."""

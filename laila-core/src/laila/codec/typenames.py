@@ -69,11 +69,11 @@ def encode_type(value: type, encoder: Encoder) -> Row:
 def _decode_type(row: Row, decoder: Decoder) -> object:
     (name,) = only(row, 1)
     text = expect(name, str)
-    found = _type_named(text)
-    if found is None:
+    result = _type_named(text)
+    if result is None:
         decoder.demand_trust(text, registrable=True)
         raise ValueError("not a type")
-    return found
+    return result
 
 
 def _is_part(value: object) -> bool:
@@ -96,15 +96,15 @@ def _size_of(alias: object, left: int) -> int:
 def _parts_of(alias: Any) -> tuple[int, object, tuple[object, ...]] | None:
     kind = type(alias)
     if kind is types.GenericAlias:
-        found = (_BUILTIN, alias.__origin__, alias.__args__)
+        result = (_BUILTIN, alias.__origin__, alias.__args__)
     elif kind is types.UnionType:
-        found = (_UNION, None, alias.__args__)
+        result = (_UNION, None, alias.__args__)
     else:
         typing = sys.modules.get("typing")
         if typing is None or kind is not typing._GenericAlias or not _is_generic(alias.__origin__):
             return None
-        found = (_GENERIC, alias.__origin__, alias.__args__)
-    return found if all(map(_is_part, found[2])) and (found[1] is None or _is_part(found[1])) else None
+        result = (_GENERIC, alias.__origin__, alias.__args__)
+    return result if all(map(_is_part, result[2])) and (result[1] is None or _is_part(result[1])) else None
 
 
 def _is_generic(kind: object) -> bool:
@@ -138,21 +138,21 @@ def _decode_alias(row: Row, decoder: Decoder) -> object:
         raise ValueError(f"a generic alias of more than {_MOST_PARTS} parts")
     decoder.spend(size)
     if kind == _UNION and origin is None and args:
-        found: object = reduce(or_, args)
+        result: object = reduce(or_, args)
     elif kind == _BUILTIN and isinstance(origin, type):
-        found = types.GenericAlias(origin, tuple(args))
+        result = types.GenericAlias(origin, tuple(args))
     elif kind == _GENERIC and isinstance(origin, type):
         import typing  # noqa: F401 - what follows looks into it
 
         if not _is_generic(origin):
             raise TypeError("a generic alias of a class that is not generic")
-        found = origin[tuple(args)]  # type: ignore[index]
+        result = origin[tuple(args)]  # type: ignore[index]
     else:
         raise ValueError("an unknown kind of generic alias")
-    if type(found).__name__ not in _ALIASES or getattr(found, "__args__", None) != tuple(args):
+    if type(result).__name__ not in _ALIASES or getattr(result, "__args__", None) != tuple(args):
         raise ValueError("a generic alias that is another one")
-    sizes[id(found)] = size
-    return found
+    sizes[id(result)] = size
+    return result
 
 
 def _is_simple(value: object) -> bool:

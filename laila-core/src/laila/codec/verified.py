@@ -40,16 +40,16 @@ def verify(blob: Blob, payload: object, encoder: Encoder, *, deep: bool) -> tupl
     if not deep:
         decoder.given = encoder.leaves()
     try:
-        found = read_rows(decoder)
+        result = read_rows(decoder)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a class raises is told, with its place
         _refuse_row(payload, encoder, decoder.row, error)
     try:
-        if alike(payload, found, deep=deep):
+        if alike(payload, result, deep=deep):
             return None
         comparison = Comparison(deep, by_recipes=encoder.rebuild)
-        place = comparison.run(payload, found)
+        place = comparison.run(payload, result)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return None  # it cannot be looked into: another thread changes it, or its class forbids that
     if place is None:

@@ -52,7 +52,7 @@ def pack(dumps: Dumps) -> bytes:
     if _packed is not None and _packed[0] == registry.version() and _packed[1] == dumps:
         return _packed[2]
     version = registry.version()
-    rows = [row for one in registry.registered() if (row := _row(*one, dumps)) is not None]
+    rows = [row for item in registry.registered() if (row := _row(*item, dumps)) is not None]
     packed = b""
     if rows:
         from zlib import compress
@@ -74,10 +74,10 @@ def _row(cls: type, names: tuple[str, ...], codec: Codec | None, dumps: Dumps) -
 def _is_importable(cls: type) -> bool:
     if cls.__module__ == "__main__":
         return False
-    found: object = sys.modules.get(cls.__module__)
+    known: object = sys.modules.get(cls.__module__)
     for name in cls.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is cls
+        known = getattr(known, name, None)
+    return known is cls
 
 
 # --------------------------------------------------------------------------------------------- in the worker

@@ -54,14 +54,14 @@ def _pytz(name: object, *rule: object) -> object:
         return pytz.FixedOffset(name)
     if not is_zone(expect(name, str)):
         raise ValueError("no name of a zone")
-    found: Any = pytz.timezone(name)
+    result: Any = pytz.timezone(name)
     if rule:
         offset, saving, short = rule
         key = (expect(offset, timedelta), expect(saving, timedelta), expect(short, str))
-        found = found._tzinfos[key]
-    elif getattr(found, "_tzinfos", None) is not None:
+        result = result._tzinfos[key]
+    elif getattr(result, "_tzinfos", None) is not None:
         raise ValueError("a zone without the rule that holds")
-    return found
+    return result
 
 
 def _encode_dateutil(value: Any, encoder: Encoder) -> Row:
@@ -83,13 +83,13 @@ def _encode_dateutil(value: Any, encoder: Encoder) -> Row:
 
 def _relative(path: object) -> str | None:
     """The part of a path below the folder of zones."""
-    before, found, name = str(path).partition("/zoneinfo/")
-    return name if found and "/" not in before[-1:] else None
+    before, result, name = str(path).partition("/zoneinfo/")
+    return name if result and "/" not in before[-1:] else None
 
 
-def _same_zone(found: Any, value: Any) -> bool:
-    return found is value or (
-        type(found) is type(value) and found == value and found._filename == value._filename
+def _same_zone(zone: Any, value: Any) -> bool:
+    return zone is value or (
+        type(zone) is type(value) and zone == value and zone._filename == value._filename
     )
 
 
@@ -103,10 +103,10 @@ def _dateutil(*fields: object) -> object:
         return tz.tzoffset(name, expect(fields[1], timedelta))
     if len(fields) != 1 or name is None or not is_zone(name):
         raise ValueError("no name of a zone")
-    found: Any = tz.gettz(name)
-    if type(found) is not tz.tzfile:
+    result: Any = tz.gettz(name)
+    if type(result) is not tz.tzfile:
         raise LookupError(f"no zone of the name {name[:80]}")
-    return found
+    return result
 
 
 def _decode_zone(row: Row, decoder: Decoder) -> object:
@@ -115,8 +115,8 @@ def _decode_zone(row: Row, decoder: Decoder) -> object:
         raise ValueError("an unknown library of time zones")
     rebuild: Any = _pytz if library == "pytz" else _dateutil
     try:
-        found: object = rebuild(*row[2:])
-        return found
+        result: object = rebuild(*row[2:])
+        return result
     except ImportError as error:
         raise MissingPluginError(
             f"the payload of {decoder.blob.key} needs {library}, which cannot be imported here: "

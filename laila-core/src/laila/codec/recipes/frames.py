@@ -183,15 +183,15 @@ def _build_series(decoder: Decoder, name: str, dtype: Any, valid: Any, held: Any
         decoder.again("valid", valid, valid.size >> 3)
         if valid.dtype != bool or valid.ndim != 1:
             raise ValueError("not a mask")
-    found = _values(decoder, name, dtype, valid, held)
+    result = _values(decoder, name, dtype, valid, held)
     if valid is not None:
-        if len(found) != len(valid):
+        if len(result) != len(valid):
             raise ValueError("values of another number")
         mask = pl.Series(valid)
-        found = pl.select(pl.when(mask).then(found).otherwise(None).alias(name)).to_series()
-    if type(found.dtype) is not kind or found.dtype != dtype:
+        result = pl.select(pl.when(mask).then(result).otherwise(None).alias(name)).to_series()
+    if type(result.dtype) is not kind or result.dtype != dtype:
         raise TypeError("a series of another type")
-    return found
+    return result
 
 
 def _values(decoder: Decoder, name: str, dtype: Any, valid: Any, held: Any) -> Any:
@@ -207,15 +207,15 @@ def _values(decoder: Decoder, name: str, dtype: Any, valid: Any, held: Any) -> A
         decoder.again("items", held, _WORK * len(expect(held, list)))
         if not {item, type(None)}.issuperset(map(type, held)):
             raise TypeError("items of another type")
-        found = pl.Series(name, held, dtype=pl.String if kind in _CATEGORIES else dtype, strict=True)
-        return found.cast(dtype) if kind in _CATEGORIES else found
+        result = pl.Series(name, held, dtype=pl.String if kind in _CATEGORIES else dtype, strict=True)
+        return result.cast(dtype) if kind in _CATEGORIES else result
     transport = _TIMES.get(kind, kind)
     if transport in _NUMBERS:
         decoder.again("numbers", held, expect(held, np.ndarray).size >> 3)
         if held.ndim != 1 or held.dtype != np.dtype(_NUMBERS[transport]):
             raise TypeError("numbers of another type")
-        found = pl.Series(name, held, dtype=transport)
-        return found if transport is kind else found.cast(dtype)
+        result = pl.Series(name, held, dtype=transport)
+        return result if transport is kind else result.cast(dtype)
     if kind is pl.Struct:
         if held.schema != pl.Schema({field.name: field.dtype for field in dtype.fields}):
             raise TypeError("a struct of other fields")

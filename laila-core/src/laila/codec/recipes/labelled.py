@@ -43,11 +43,11 @@ def _variable(kind: Any) -> Recipe:
             raise TypeError("a variable of what is no array")
         if dtype is not None and not isinstance(dtype, np.dtype):
             raise TypeError("not a type")
-        found = kind(dims, np.empty((0,) * len(dims)), fastpath=True)
+        array = kind(dims, np.empty((0,) * len(dims)), fastpath=True)
         # Past the constructor, which makes times of objects.
-        found._data = data if type(data) is np.ndarray else PandasIndexingAdapter(data, dtype)
-        found._attrs, found._encoding = attrs, encoding
-        return found
+        array._data = data if type(data) is np.ndarray else PandasIndexingAdapter(data, dtype)
+        array._attrs, array._encoding = attrs, encoding
+        return array
 
     parts = {"dims": (tuple,), "values": None, "dtype": None, "attrs": _DICTS, "encoding": _DICTS}
     return Recipe(f"xarray.{kind.__name__}", kind, _take_variable, build, **parts)
@@ -119,9 +119,9 @@ def _take_array(value: Any) -> tuple[object, ...] | None:
 def _build_array(decoder: Decoder, variable: Any, plain: Any, indexes: Any, name: Any) -> object:
     decoder.check_keys([name])
     hash(name)
-    found = xr.DataArray(variable, _coords(decoder, plain, indexes), variable.dims, name)
-    found._variable = variable
-    return found
+    array = xr.DataArray(variable, _coords(decoder, plain, indexes), variable.dims, name)
+    array._variable = variable
+    return array
 
 
 def _take_set(value: Any) -> tuple[object, ...] | None:
@@ -139,17 +139,17 @@ def _build_set(
     decoder.again("set", variables, _WORK * len(variables))
     decoder.again("set", dims, _WORK * len(dims))
     decoder.check_keys(dims)
-    given = {name: variable for name, variable in variables.items() if variable is not None}
-    if not all(map(_is_variable, given.values())):
+    present = {name: variable for name, variable in variables.items() if variable is not None}
+    if not all(map(_is_variable, present.values())):
         raise TypeError("a data set of what is no variable")
-    found = xr.Dataset(given, _coords(decoder, plain, indexes))
-    if found._variables.keys() != variables.keys() or set(found.sizes) != set(dims):
+    result = xr.Dataset(present, _coords(decoder, plain, indexes))
+    if result._variables.keys() != variables.keys() or set(result.sizes) != set(dims):
         raise ValueError("a data set of other variables")
-    found._variables = {name: given.get(name, found._variables[name]) for name in variables}
-    sizes: Any = found.sizes
-    found._dims = {name: sizes[name] for name in dims}
-    found._attrs, found._encoding = attrs, encoding
-    return found
+    result._variables = {name: present.get(name, result._variables[name]) for name in variables}
+    sizes: Any = result.sizes
+    result._dims = {name: sizes[name] for name in dims}
+    result._attrs, result._encoding = attrs, encoding
+    return result
 
 
 def _take_tree(value: Any) -> tuple[object, ...] | None:

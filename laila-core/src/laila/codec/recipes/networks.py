@@ -56,12 +56,12 @@ def _recipe(kind: Any) -> Recipe:
         reverse: dict[Any, Any] | None = None,
     ) -> object:
         _check(decoder, nodes, edges)
-        found = kind()
-        found.graph, found._node, found._adj = graph, nodes, edges
+        result = kind()
+        result.graph, result._node, result._adj = graph, nodes, edges
         if reverse is not None:
             _check(decoder, nodes, reverse)
-            found._pred = reverse
-        return nx.freeze(found) if frozen else found
+            result._pred = reverse
+        return nx.freeze(result) if frozen else result
 
     parts = dict.fromkeys(("graph", "nodes", "adj", *(["pred"] * kind().is_directed())), (dict,))
     return Recipe(f"networkx.{kind.__name__}", kind, _take, build, frozen=(bool,), **parts)

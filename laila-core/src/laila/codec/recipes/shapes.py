@@ -32,17 +32,17 @@ def _take(value: Any) -> tuple[object, ...] | None:
     return (data,) if _is_same(_read(type(value), data), value) else None
 
 
-def _is_same(found: Any, value: Any) -> bool:
+def _is_same(result: Any, value: Any) -> bool:
     """Whether binary carried all: it has no place for the dimensions of what is empty."""
-    return type(found) is type(value) and shapely.to_wkt(found, -1) == shapely.to_wkt(value, -1)
+    return type(result) is type(value) and shapely.to_wkt(result, -1) == shapely.to_wkt(value, -1)
 
 
 def _read(kind: Any, data: bytes) -> Any:
-    found = shapely.from_wkb(data)
-    if kind is shapely.LinearRing and type(found) is shapely.LineString:  # which binary does not tell apart
-        ring = shapely.linearrings(shapely.get_coordinates(found, include_z=found.has_z))
-        return shapely.set_srid(ring, shapely.get_srid(found))
-    return found
+    result = shapely.from_wkb(data)
+    if kind is shapely.LinearRing and type(result) is shapely.LineString:  # which binary does not tell apart
+        ring = shapely.linearrings(shapely.get_coordinates(result, include_z=result.has_z))
+        return shapely.set_srid(ring, shapely.get_srid(result))
+    return result
 
 
 def _end_of(data: bytes, place: int, wanted: int | None = None) -> int:

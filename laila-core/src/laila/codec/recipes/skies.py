@@ -42,10 +42,10 @@ def _named(name: str) -> Any:
     """The unit of that name, which must be a plain one: no text is parsed for anything else."""
     if not _is_name(name):
         raise ValueError("a name of no unit")
-    found = units.Unit(name)
-    if type(found) not in _UNITS:
+    result = units.Unit(name)
+    if type(result) not in _UNITS:
         raise ValueError("another kind of unit")
-    return found
+    return result
 
 
 def _take_named(value: Any) -> tuple[object, ...] | None:
@@ -88,10 +88,10 @@ def _name_of(value: Any) -> tuple[str | None] | None:
     return None if notes.get("indices") else (notes.get("name"),)
 
 
-def _with_name(found: Any, name: str | None) -> Any:
+def _with_name(result: Any, name: str | None) -> Any:
     if name is not None:
-        found.info.name = name
-    return found
+        result.info.name = name
+    return result
 
 
 def _values(value: Any, *own: str) -> tuple[Any, ...] | None:
@@ -178,9 +178,9 @@ def _build_location(
     if ellipsoid is not None and ellipsoid not in coordinates.earth.ELLIPSOIDS:
         raise ValueError("an unknown ellipsoid")
     decoder.again("place", x, x.size)
-    found = coordinates.EarthLocation.from_geocentric(x, y, z, unit=unit)
-    found._ellipsoid = ellipsoid
-    return _with_name(found, name)
+    result = coordinates.EarthLocation.from_geocentric(x, y, z, unit=unit)
+    result._ellipsoid = ellipsoid
+    return _with_name(result, name)
 
 
 # -- times
@@ -213,10 +213,10 @@ def _time(kind: Any) -> Recipe:
             raise ValueError("a time of an unknown form")
         decoder.again("time", jd1, jd1.size)
         at = {} if location is None else {"location": location}
-        found = kind(jd1, jd2, format="jd", scale=scale, precision=precision, **at)
-        found._time._jd1, found._time._jd2 = jd1, jd2
-        found.format, found.in_subfmt, found.out_subfmt = form, within, out
-        return _with_name(found, name)
+        result = kind(jd1, jd2, format="jd", scale=scale, precision=precision, **at)
+        result._time._jd1, result._time._jd2 = jd1, jd2
+        result.format, result.in_subfmt, result.out_subfmt = form, within, out
+        return _with_name(result, name)
 
     return Recipe(
         f"astropy.{kind.__name__}",
@@ -284,9 +284,9 @@ def _column(kind: Any, data: type) -> Recipe:
         decoder: Decoder, values: Any, name: Any, unit: Any, form: Any, description: Any, meta: Any
     ) -> object:
         decoder.again("column", values, values.size >> 3)
-        found = kind(values, name=name, unit=unit, description=description, meta=meta, copy=False)
-        found._format = form
-        return found
+        result = kind(values, name=name, unit=unit, description=description, meta=meta, copy=False)
+        result._format = form
+        return result
 
     return Recipe(
         f"astropy.{kind.__name__}",
@@ -319,9 +319,9 @@ def _table(kind: Any) -> Recipe:
             expect(name, str)
             if type(held) not in _COLUMNS:
                 raise TypeError("not a column")
-        found = kind(list(columns.values()), masked=masked or None, names=list(columns), copy=False)
-        found.meta.update(meta)
-        return found
+        result = kind(list(columns.values()), masked=masked or None, names=list(columns), copy=False)
+        result.meta.update(meta)
+        return result
 
     return Recipe(
         f"astropy.{kind.__name__}", kind, _take_table, build, columns=_DICT, meta=_DICT, masked=(bool,)

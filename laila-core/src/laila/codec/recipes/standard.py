@@ -58,9 +58,9 @@ def _build_random(decoder: Decoder, version: int, words: tuple[Any, ...], gauss:
     if min(numbers) < 0 or max(numbers) >= 1 << 32 or not 0 <= place <= len(numbers):
         raise ValueError("a state that is out of range")
     decoder.again("random", words, 4 * len(words))
-    found = random.Random(0)  # noqa: S311 - what somebody stored, and no secret
-    found.setstate((version, words, gauss))
-    return found
+    result = random.Random(0)  # noqa: S311 - what somebody stored, and no secret
+    result.setstate((version, words, gauss))
+    return result
 
 
 add_recipe(
