@@ -55,7 +55,7 @@ class Text(NamedTuple):
 
 
 class Arguments(MutableMapping[str, Any]):
-    """A mapping from names to values in which ``args.x`` is ``args["x"]``.
+    """A mapping from names to values; ``args.x`` is ``args["x"]``.
 
     A nested mapping becomes Arguments too, and its values are also found under the joined and the dotted
     name: ``args.aws.key``, ``args.aws_key``, ``args["aws.key"]``. A name that is really there comes before a

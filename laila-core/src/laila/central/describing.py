@@ -62,7 +62,7 @@ def _by_heads(pool: Pool, keys: Sequence[str]) -> dict[str, Leaf]:
 def describe(pool: Pool, keys: Sequence[str]) -> list[Leaf | None]:
     """Return for each key what is stored under it; None where nothing is.
 
-    Reads heads alone, except of what is stored transformed: that says nothing of itself before it is read.
+    Reads heads alone. The head of a transformed blob does not describe its content, so that blob is read.
     """
     every = list(dict.fromkeys(keys))
     found = _by_heads(pool, every)

@@ -89,7 +89,7 @@ def store_entries(
 ) -> list[Outcome]:
     """Store the snapshots of entries, and note what became of them; options as for ``writing.store``.
 
-    What has no blob is known to be there, under its key.
+    An entry without a blob is known to be there, under its key.
     """
     sent = [i for i, blob in enumerate(blobs) if blob is not None]
     outcomes: list[Outcome] = list(keys)

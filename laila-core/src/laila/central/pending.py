@@ -9,6 +9,7 @@ from time import sleep
 
 from laila.errors import SettingsError
 from laila.forks import Renewed
+from laila.futures.base import wait_settled
 from laila.futures.loops import loop_is_held_up
 from laila.locks import mutex
 from laila.showing import shown
@@ -90,7 +91,7 @@ class PendingWrites:
             if oldest is None:
                 sleep(_BREATH)  # they are being submitted at this moment
             else:
-                oldest._block(_LOOK_SECONDS, note=False)
+                wait_settled(oldest, _LOOK_SECONDS)
         return True
 
     def _take(self, place: Place, *, force: bool = False) -> bool:

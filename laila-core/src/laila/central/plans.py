@@ -1,4 +1,4 @@
-"""Manifests with their entries: the order in which they are stored, and which fail with which.
+"""Manifests with their entries: in what order they are stored, and what fails together.
 
 A :class:`Plan` is made of blobs, whoever sends them; that of entries is in :mod:`laila.central.marking`.
 """

@@ -19,7 +19,7 @@ __all__ = ["add_pool_option", "find_key", "is_manifest", "open_to_change", "open
 
 
 def add_pool_option(parser: ArgumentParser) -> None:
-    """Add ``--pool``, for which the variable ``LAILA_POOL`` stands."""
+    """Add ``--pool``; the variable ``LAILA_POOL`` is its default."""
     pool = os.environ.get("LAILA_POOL") or None
     parser.add_argument(
         "--pool",

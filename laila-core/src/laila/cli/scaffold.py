@@ -31,7 +31,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
 def name_for(group: str, prefix: str) -> Callable[[str], str]:
-    """Return the function with which argparse checks a plugin's name; the distribution adds a prefix."""
+    """Return a function that checks a plugin's name for argparse; the distribution adds a prefix."""
 
     def check(text: str) -> str:
         if not _NAME.fullmatch(text.removeprefix(prefix)):
@@ -46,7 +46,7 @@ def name_for(group: str, prefix: str) -> Callable[[str], str]:
 
 
 def scheme_for(group: str) -> Callable[[str], str]:
-    """Return the function with which argparse checks a URL scheme."""
+    """Return a function that checks a URL scheme for argparse."""
 
     def check(text: str) -> str:
         if not _SCHEME.fullmatch(text):

@@ -1,4 +1,4 @@
-"""The rules for rows: one table, by which the encoder knows readable rows and the decoder checks them.
+"""The rules for rows: the encoder knows readable rows by this table, and the decoder checks them by it.
 
 A row of a scalar consists of atoms of certain types. A row of a plain container can be read whatever stands
 in it. The decoder refuses a row of a scalar that is otherwise. The encoder may make one, since values of the

@@ -1,4 +1,4 @@
-"""How two objects of one kind are compared: by which methods, and what their identity is worth."""
+"""Plans for comparing objects, by kind: the methods to use, and whether identity counts."""
 
 from __future__ import annotations
 

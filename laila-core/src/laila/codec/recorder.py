@@ -271,7 +271,7 @@ class Recorder:
 
 
 def _read_only(obj: Any) -> object:
-    """What nobody can change ``obj`` by, as far as its type allows."""
+    """Return ``obj`` in a form that nobody can change, as far as its type allows."""
     if type(obj).__module__ == "laila.codec.heldarrays":
         obj = obj.value  # an array that is held inside a pandas object
     if type(obj).__module__ == "numpy":

@@ -208,7 +208,7 @@ class Protocol(Authored, Component, ABC):
         return None
 
     def peer_secret(self) -> str | None:
-        """Return the secret with which workers connect, if possible the one for the role ``write``.
+        """Return the secret that workers connect with, if possible that for the role ``write``.
 
         Returns None if the protocol has no secret. Show it to nobody.
 

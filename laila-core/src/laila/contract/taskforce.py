@@ -18,6 +18,7 @@ import laila.futures.bank  # noqa: F401
 from laila.component.authored import Authored
 from laila.component.component import Component
 from laila.errors import InvalidTaskError, TaskForceError
+from laila.futures.base import wait_settled
 from laila.futures.group import GroupFuture
 from laila.futures.scope import register
 from laila.futures.task import Task, check_task, run_here
@@ -247,7 +248,7 @@ class TaskForce(Authored, Component):
                 if len(ahead) >= limit:
                     yield ahead.popleft()
                 while len(under_way) >= limit:
-                    under_way.popleft()._block(None)
+                    wait_settled(under_way.popleft(), note=True)
             while ahead:
                 yield ahead.popleft()
             if failure is not None:

@@ -103,7 +103,7 @@ def digests_now(payloads: Iterable[object]) -> list[bytes]:
 
 
 def _together(blobs: Iterable[Blob]) -> Iterator[list[Blob]]:
-    """Group blobs, of which some are copies of what they encode: some MiB, or one blob, at a time."""
+    """Group blobs: a few MiB, or one larger blob, at a time. Some blobs hold copies of what they encode."""
     some: list[Blob] = []
     size = 0
     for blob in blobs:

@@ -136,7 +136,7 @@ class Leaves:
         return self._table.nbytes(leaf) if added is None else added.nbytes
 
     def unknown(self, leaves: Iterable[str]) -> list[str]:
-        """Return those of ``leaves``, each once, of which nothing is known."""
+        """Return the ``leaves`` that the table does not describe, each once."""
         every = dict.fromkeys(leaves)
         added, table = self._added, self._table
         if not added and table.is_whole and every.keys() <= table.places.keys():

@@ -41,7 +41,7 @@ def size_text(nbytes: int) -> str:
 
 
 class Outline:
-    """What is said of each node of a tree."""
+    """A line of text for each node of a tree."""
 
     def __init__(self, tree: Node, rows: Leaves, word: Word | None = None) -> None:
         self._rows = rows
@@ -107,7 +107,7 @@ def lines_of(tree: Node, outline: Outline, depth: int | None, limit: int | None)
 
     Args:
         tree: The tree.
-        outline: What is said of its nodes.
+        outline: The lines for its nodes.
         depth: How many levels are opened; None for all.
         limit: How many lines there are below the first; None for all.
     """

@@ -174,7 +174,7 @@ _TREES = frozenset({".npz", ".safetensors", ".pt", ".pth", ".h5", ".hdf5", ".zar
 
 
 def is_tree(path: Path) -> bool:
-    """Whether a file has named parts, of which each becomes an entry; ``.json`` stays one."""
+    """Whether a file has named parts that become an entry each; ``.json`` stays one entry."""
     return format_of(path) in _TREES
 
 

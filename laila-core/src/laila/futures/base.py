@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from laila.futures.task import Task
     from laila.futures.waiting import Host
 
-__all__ = ["FutureBase"]
+__all__ = ["FutureBase", "wait_settled"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -88,7 +88,7 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
             timeout: Seconds to wait at most; None waits until it is done.
 
         Returns:
-            What the work gave.
+            The result of the work.
         """
 
     @abstractmethod
@@ -262,3 +262,17 @@ class FutureBase(Identifiable, ABC, Generic[T_co]):
     def _named(self) -> str:
         """The global id for messages, if anybody asked for it before."""
         return f" {make_global_id(self._scopes, self._id)}" if self._id else ""
+
+
+def wait_settled(future: FutureBase[Any], timeout: float | None = None, *, note: bool = False) -> bool:
+    """Wait until a future or a group has an outcome, which is not looked at: its error is not raised.
+
+    Args:
+        future: The future or the group.
+        timeout: Seconds to wait; None waits for ever.
+        note: Show in the status that a wait ended too early.
+
+    Returns:
+        Whether it has an outcome.
+    """
+    return future._block(timeout, note=note)

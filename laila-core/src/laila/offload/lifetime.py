@@ -15,6 +15,7 @@ import threading
 from contextlib import suppress
 
 from laila.forks import Renewed
+from laila.futures.base import wait_settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,14 +70,14 @@ def _wait_for(taskforce: RemoteTaskForce) -> None:
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
     patience: float | None = _PATIENCE_AFTER_INTERRUPT if interrupted else _PATIENCE
     for parcel in taskforce.under_way():
-        if not parcel.task.future._block(patience, note=False):
+        if not wait_settled(parcel.task.future, patience):
             _log(
                 "the program has ended, but %d tasks of %s have not: waiting for them (Ctrl-C to give up)",
                 len(taskforce.under_way()),
                 taskforce,
             )
             patience = None
-            parcel.task.future._block(None, note=False)
+            wait_settled(parcel.task.future)
 
 
 def _end() -> None:

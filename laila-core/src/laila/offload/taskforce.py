@@ -27,6 +27,7 @@ from laila.codec.visiting import pack
 from laila.contract.taskforce import Task, TaskForce
 from laila.entry.entry import _stand_in
 from laila.errors import InvalidTaskError, RemoteTraceback, TaskForceError, WorkerLostError
+from laila.futures.base import wait_settled
 from laila.futures.failure import Failure, log_error
 from laila.futures.states import FAILED, FINISHED
 from laila.locks import check_free, check_may_use, long_lock, starting
@@ -434,7 +435,7 @@ class RemoteTaskForce(TaskForce):
         """Wait until everything that was submitted has settled."""
         while pending := self.under_way():
             for parcel in pending:
-                parcel.task.future._block(None, note=False)
+                wait_settled(parcel.task.future)
 
     @final
     def under_way(self) -> list[Parcel]:

@@ -19,6 +19,7 @@ from laila.active import local_policy, set_policy_here
 from laila.codec.visiting import welcome
 from laila.errors import LailaError, NoActivePolicyError, TaskForceError
 from laila.forks import after_fork
+from laila.futures.base import wait_settled
 from laila.futures.batch import Batch
 from laila.futures.group import GroupFuture
 from laila.futures.scope import Scope, set_scope
@@ -261,7 +262,7 @@ def _do(shipment: Shipment, loads: Loads, policy: Callable[[], DefaultPolicy]) -
     if os.getpid() != process:
         _end_of_fork(outcome)
     while pending := scope.pending():
-        GroupFuture.of(pending)._block(None, note=False)
+        wait_settled(GroupFuture.of(pending))
     if outcome[0] and (failure := next(filter(None, map(_unseen, scope.snapshot())), None)) is not None:
         outcome = _failed(failure.look())
     return outcome

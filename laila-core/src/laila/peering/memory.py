@@ -137,7 +137,7 @@ class RemoteMemory(MemoryVerbs):
         )
 
     def _snapshot(self, entries: Sequence[Entry], *, copy: bool, verify: bool) -> list[Blob]:
-        pickle = self._peer._here.policy.central.memory.pickle
+        pickle = self._peer.pickle
         blobs = [to_blob(entry, pickle=pickle, copy=copy, verify=verify) for entry in entries]
         mark(entries)
         return blobs
@@ -196,7 +196,7 @@ class RemoteMemory(MemoryVerbs):
         packer: Packer | None = None,
     ) -> GroupFuture[Any]:
         """Send what a plan has to store as single batch: entries, then manifests, inner ones first."""
-        pickle = self._peer._here.policy.central.memory.pickle
+        pickle = self._peer.pickle
         plan = EntryPlan(items, None, pickle=pickle, copy=copy, verify=verify, known=known, packer=packer)
         plan.mark()
         sent = [i for i, blob in enumerate(plan.blobs) if blob is not None]

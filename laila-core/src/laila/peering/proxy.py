@@ -71,7 +71,7 @@ class RemotePolicyProxy(Identifiable, PolicyVerbs):
 
     @property
     def protocol(self) -> Protocol:
-        """The protocol that reaches the peer, or the last one that did."""
+        """The protocol that reaches the peer, or the last protocol that did."""
         return self._last
 
     def add_way(self, protocol: Protocol) -> None:
@@ -217,6 +217,11 @@ class RemotePolicyProxy(Identifiable, PolicyVerbs):
     def notify_entry(self, entry: Entry) -> None:
         """Tell observers of ``entry``: those here."""
         self._here.policy.notify_entry(entry)
+
+    @property
+    def pickle(self) -> bool:
+        """Whether payloads that need code to come back may be sent: the policy here says it."""
+        return self._here.policy.central.memory.pickle
 
     @property
     def closed(self) -> bool:

@@ -1,4 +1,4 @@
-"""Tests that end: what hangs fails, and says where it stands; a suite in which much hangs ends soon.
+"""Tests that end: a test that hangs fails, and says where it stands. A suite with many of them ends soon.
 
 What a suite waits for in vain is counted. After the first hang it waits for less, and when it has waited for
 long enough the tests that are left are skipped: what hangs is to be mended first, and is known by then.
@@ -80,7 +80,7 @@ def _bounded(test: Callable[..., None]) -> Callable[..., None]:
 def within(seconds: float, what: str, fn: Callable[[], T]) -> T:
     """Run ``fn`` in a thread of its own, and return or raise its outcome.
 
-    What has not ended after ``seconds`` breaks the promise ``what``.
+    Work that has not ended after ``seconds`` breaks the promise ``what``.
     """
     __tracebackhide__ = True
     results: list[T] = []

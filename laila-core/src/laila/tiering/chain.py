@@ -144,7 +144,7 @@ class TierMixin(LinkMixin, ABC):
 
     @property
     def failures(self) -> int:
-        """The number of items for which this tier was skipped, because it failed or its copy was damaged."""
+        """How often this tier was skipped, because it failed or its copy was damaged; counted by items."""
         return self._counter.failures
 
     # -- what the verbs call ---------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ class LinkMixin:
         return tiers
 
     def store_tiers(self) -> list[Pool]:
-        """Say in which tiers this pool stores.
+        """List the tiers that this pool stores in.
 
         Returns:
             The whole chain where it is one store, else this pool alone.

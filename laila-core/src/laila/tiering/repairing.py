@@ -145,7 +145,7 @@ def _repair(pool: Pool, source: Pool, key: str, folder: Path | None, report: Rep
 
 
 def _check_same(pool: Pool, key: str, copy: Blob) -> None:
-    """Refuse a copy whose content differs from the one that the damaged entry's head names."""
+    """Refuse a copy whose content differs from the content that the damaged entry's head names."""
     (head,) = pool.heads_here([key])
     if head is None or isinstance(head, LailaError):
         return  # the head is damaged too: the key is all that is known

@@ -231,7 +231,7 @@ def _mark(key: str, seed: bytes = b"") -> bytes:
 
 
 def _identity(pool: Pool) -> bytes:
-    """What tells the pool from others, in each process that opens it."""
+    """Return a text that tells the pool from others, in each process that opens it."""
     try:
         options: object = pool.options()
     except EnvironmentSnapshotError:  # it is another pool in each process
@@ -252,7 +252,7 @@ class _State:
 
     def __init__(self, path: str | os.PathLike[str] | None, pool: Pool) -> None:
         self._path = path
-        # What is whole in one pool says nothing about another pool that has the same keys.
+        # A whole entry says nothing about the entry of the same key in another pool.
         self._seed = b"" if path is None else _identity(pool)
         self._marks: set[bytes] = set()
         self._fd = -1

@@ -144,7 +144,7 @@ class TransformationSequence:
         return inner
 
     def _steps(self, blob: Blob | BlobHead) -> list[tuple[Transformation, Mapping[str, object]]]:
-        """What undoes each step of a transformed blob, and the step's parameters."""
+        """Return the functions that undo each step of a transformed blob, with the step's parameters."""
         names = [name for name, _ in blob.transformations]
         if len(set(names)) != len(names):
             # Decompressing what was decompressed makes anything out of nothing; no sequence does so.
@@ -162,12 +162,12 @@ class TransformationSequence:
             read: Reads ranges of it; see :meth:`Transformation.reader`.
 
         Returns:
-            What reads ranges of the plain blob, and how many bytes that has.
+            The function that reads ranges of the plain blob, and the size of that in bytes.
 
         Raises:
             CorruptEntryError: the blob is not what was written.
             SecretError: the key is not here.
-            TransformationError: a step has a form of which no part can be read alone.
+            TransformationError: a step has a form that cannot be read in part.
         """
         start, stop = head.tree_span
         if start != stop or len(head.table) != 1 or head.table[0][1] is not None:

@@ -1,4 +1,4 @@
-"""What manifests of a pool refer to, and which keys are names. Each manifest is read once."""
+"""The references of the manifests of a pool, and the keys that are names. Each manifest is read once."""
 
 from __future__ import annotations
 

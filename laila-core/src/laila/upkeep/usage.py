@@ -1,6 +1,6 @@
 """How many bytes a pool holds: by kind, by nickname and by manifest.
 
-What several manifests share is counted once, and shown as shared.
+Bytes that several manifests share are counted once, and shown as shared.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def is_tensor(leaf: Leaf) -> bool:
 
 
 def layout_of(leaf: Leaf, skeleton: Skeleton | None, head: BlobHead) -> Layout | None:
-    """How an array or a tensor lies in its buffer; None for one that numpy has no dtype for.
+    """Say how an array or a tensor lies in its buffer; None where numpy has no dtype for it.
 
     Raises:
         CorruptEntryError: its row is not what the codec writes.

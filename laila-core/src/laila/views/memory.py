@@ -54,7 +54,7 @@ def scratch(nbytes: int) -> memoryview:
 
 
 def check_piece(head: BlobHead, number: int, at: int, data: memoryview | bytes) -> None:
-    """Verify one piece of buffer ``number``, the one that begins at byte ``at``.
+    """Verify the piece of buffer ``number`` that begins at byte ``at``.
 
     Raises:
         CorruptEntryError: it is not what was written.
@@ -230,7 +230,7 @@ class ReadBuffers(PartialBuffers):
 
 
 def _groups(runs: Spans, most: int) -> Iterator[list[tuple[int, int]]]:
-    """The runs in groups of no more than ``most`` bytes, of which a longer run is several."""
+    """Divide runs into groups of ``most`` bytes at most; a longer run is cut."""
     group: list[tuple[int, int]] = []
     size = 0
     for start, stop in runs:

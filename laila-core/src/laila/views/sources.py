@@ -30,7 +30,7 @@ def open_chain(pool: Pool, key: str) -> PartialBuffers | None:
 
     Raises:
         CorruptEntryError: it is damaged in every tier that has it.
-        TransformationError: it is stored in a form of which no part can be read alone.
+        TransformationError: it is stored in a form that cannot be read in part.
     """
     *caches, last = pool.chain()
     for number, tier in enumerate(caches):

@@ -179,7 +179,7 @@ class View:
 
 
 class ObjectView(View):
-    """A value of which no part can be read alone: :attr:`data` reads all of it."""
+    """A value that cannot be read in part: :attr:`data` reads all of it."""
 
     @property
     def type(self) -> str:
@@ -247,7 +247,7 @@ class GroupView(View):
 
 
 class BytesView(View):
-    """Bytes, of which slices are read: ``view[10:20]``."""
+    """Bytes that are read by slices: ``view[10:20]``."""
 
     tags = frozenset({19, 20})
 
@@ -297,7 +297,7 @@ class BytesView(View):
 
 
 class ArrayView(View):
-    """An array or a tensor, of which parts are read: ``view[10:20, ::2]`` gives a numpy array."""
+    """An array or a tensor that is read in part: ``view[10:20, ::2]`` gives a numpy array."""
 
     def __init__(self, opened: Opened, part: Leaf, layout: Layout) -> None:
         super().__init__(opened, part)
@@ -340,7 +340,7 @@ class ArrayView(View):
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
-        """What numpy gives for this index, of the pieces that it needs; a copy, writable.
+        """Return what numpy gives for this index; reads the pieces that it needs. A copy, writable.
 
         Raises:
             PartNotFoundError: there is no such item (an ``IndexError``).

@@ -99,7 +99,7 @@ class DefaultTCPIPProtocol(Protocol):
         _every.add(self)
 
     def _begin(self) -> None:
-        """Set the state in which nothing runs; a forked child calls this again."""
+        """Set the state of a protocol that does not run. A forked child calls this again."""
         self._background: Background | None = None
         self._listener: Listener | None = None
         self._registry: Registry | None = None

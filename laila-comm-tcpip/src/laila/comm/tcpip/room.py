@@ -48,4 +48,4 @@ class Room:
 
 
 room = Room(max(memory_limit() // 2, 4 * _COUNTED_FROM))
-"""That of this process."""
+"""The room of this process."""

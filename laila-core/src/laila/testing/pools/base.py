@@ -48,7 +48,7 @@ class PoolSuite:
 
     @pytest.fixture
     def outage(self) -> Callable[[], AbstractContextManager[object]]:
-        """Give a callable whose context is a time in which the backend cannot be reached."""
+        """Give a callable; while its context is open, the backend cannot be reached."""
         pytest.skip("no fixture `outage`: nothing says how to take the backend away")
 
     @pytest.fixture

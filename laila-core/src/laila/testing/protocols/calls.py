@@ -36,7 +36,7 @@ VALUES: dict[str, object] = {
     ],
     "nested": {"a": [{"b": [{"c": [b"deep", {"d": None}]}]}]},
 }
-"""What passes exactly, by kind."""
+"""Values that pass exactly, by kind."""
 
 
 def exactly(found: object, sent: object) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Strangers"]
 
 PAUSE = 1.0
-"""Seconds in which a stranger's words are given the chance to have an effect."""
+"""Seconds to wait for an effect of a stranger's words."""
 
 
 @bounded

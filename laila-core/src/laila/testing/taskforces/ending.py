@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Ending"]
 
 LOOK = 0.05
-"""Seconds in which something that should not happen is given the chance to."""
+"""Seconds to wait for something that should not happen."""
 
 
 @bounded

@@ -1,4 +1,4 @@
-"""The pool itself: options, URL, and the contract's methods, each of which is one call of the folder."""
+"""The pool itself: options, URL, and the contract's methods. Each method is one call of the folder."""
 
 from __future__ import annotations
 

@@ -278,7 +278,7 @@ class HDF5Pool(Pool):
 
 
         Returns:
-            The bytes by which the file shrank.
+            How many bytes smaller the file is.
         """
         self._check_open()
         return self._store.compact()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["AnswerParser"]
 
 MOST_BYTES = 1 << 30
-"""What one answer may take in memory; a list counts its items too."""
+"""The most memory that one answer may take; a list counts its items too."""
 _MOST_OF_VALUE = 512 << 20  # what the protocol lets a value have, unless a server is told otherwise
 _MOST_OF_LINE = 32 << 10  # a number, a word, or the text of an error
 _MOST_NESTED = 8  # lists; SCAN has two

@@ -1,4 +1,4 @@
-"""The pool itself: the contract's methods, each of which is a call of the store."""
+"""The pool itself: the contract's methods. Each method is a call of the store."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ class Store:
         return answers
 
     def _file(self, items: Sequence[tuple[str, Argument]], *, replace: bool) -> list[int]:
-        """Store values in one step; say for each what the script did. None of them is large."""
+        """Store small values in one step; say for each what the script did."""
         if not items:
             return []
         keys = [key for key, _ in items]

@@ -322,7 +322,7 @@ class SQLitePool(Pool):
         SQLite writes the file anew, in one transaction; it needs free space of twice the result.
 
         Returns:
-            The bytes by which the file shrank.
+            How many bytes smaller the file is.
         """
         self._check_open()
         return self._database.compact()
