@@ -1,4 +1,4 @@
-"""The page about the architecture is right: its rooms, the arrows of its drawing, the places that it names."""
+"""The page about the architecture is right: its rooms, its drawing, the places that it names."""
 
 from __future__ import annotations
 

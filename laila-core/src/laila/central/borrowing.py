@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from laila.central.ids import as_key, candidates
-from laila.central.marking import mark, note_stored, unmark
 from laila.entry import Entry, EntryState, to_blob
+from laila.entry.states import mark, note_stored, unmark
 from laila.errors import EvolutionConflictError, IdentityError, InvalidArgumentError
 from laila.keys import stem_of
 from laila.leasing import renewing

@@ -6,9 +6,9 @@ from laila.central.known import is_asked_for
 from laila.central.packing import Kept, is_small, packs_of, stays_apart
 from laila.central.plans import Plan, store_plan
 from laila.central.writing import conflict, renumbered, store
-from laila.entry import EntryState, Manifest, from_blob, to_blob
+from laila.entry import Manifest, from_blob, to_blob
 from laila.entry.leaves import leaf_of
-from laila.keys import number_of
+from laila.entry.states import came_from, is_pooled, mark, note_stored, unmark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,57 +25,7 @@ if TYPE_CHECKING:
     Outcome = str | BaseException
     Known = Callable[[Sequence[Entry]], Collection[int]]
 
-__all__ = ["EntryPlan", "came_from", "is_pooled", "mark", "note_stored", "store_entries", "unmark"]
-
-_POOLING, _POOLED, _READY = EntryState.POOLING, EntryState.POOLED, EntryState.READY
-
-
-def mark(entries: Iterable[Entry]) -> None:
-    """Say of entries that they are on their way to a pool."""
-    for entry in entries:
-        entry._state = _POOLING
-
-
-def unmark(entries: Iterable[Entry]) -> None:
-    """Say of entries that are not on their way to a pool any more that they are ready for it."""
-    for entry in entries:
-        if entry._state is _POOLING:
-            entry._state = _READY
-
-
-def note_stored(
-    entries: Sequence[Entry], keys: Sequence[str], outcomes: Sequence[object], pool: Pool | None
-) -> None:
-    """Say of entries what became of their snapshots.
-
-    Args:
-        entries: The entries.
-        keys: The keys of their snapshots.
-        outcomes: For each the key under which it is stored, or its error.
-        pool: The pool; None for a peer's.
-    """
-    for entry, key, outcome in zip(entries, keys, outcomes, strict=True):
-        if not isinstance(outcome, str):
-            unmark((entry,))
-            continue
-        if entry._evolution is not None and entry.global_id != key:
-            continue  # it evolved since, and is not what was stored
-        if outcome != key:  # a later evolution
-            entry._evolution = number_of(outcome)
-        if entry._state is _POOLING:
-            entry._state = _POOLED
-            if pool is not None:
-                entry._pool = pool.uuid
-
-
-def came_from(entry: Entry, pool: Pool) -> bool:
-    """Whether ``entry`` was given to ``pool`` by this process, or came from it."""
-    return getattr(entry, "_pool", None) == pool.uuid
-
-
-def is_pooled(entry: Entry, pool: Pool) -> bool:
-    """Whether this process stored ``entry``, as it is, in ``pool``."""
-    return entry._state is _POOLED and came_from(entry, pool)
+__all__ = ["EntryPlan", "store_entries"]
 
 
 def store_entries(

@@ -34,7 +34,7 @@ from laila.central.leaves import (
     wanted_leaves,
     with_places,
 )
-from laila.central.marking import EntryPlan, came_from, mark, store_entries
+from laila.central.marking import EntryPlan, store_entries
 from laila.central.naming import open_pool
 from laila.central.packing import pack_bytes
 from laila.central.pending import MAX_PENDING_BYTES
@@ -42,8 +42,9 @@ from laila.central.router import DefaultPoolRouter
 from laila.central.running import Runner
 from laila.central.writing import ON_CONFLICT
 from laila.component.component import Component
-from laila.entry import Entry, EntryState, Manifest, to_blob
+from laila.entry import Entry, Manifest, to_blob
 from laila.entry.provenance import note_provenance
+from laila.entry.states import came_from, mark, note_filed
 from laila.errors import InvalidArgumentError, SettingsError, UnknownOptionError
 from laila.futures import Future, GroupFuture
 from laila.identity import stem
@@ -604,8 +605,7 @@ def _file_new(pool: Pool, entry: Entry, blob: Blob) -> Future[Any] | None:
             return None
     except Exception as error:  # noqa: BLE001 - the outcome of the verb, kept in the future
         return Future.failed(error)
-    entry._state = EntryState.POOLED
-    entry._pool = pool.uuid
+    note_filed(entry, pool)
     return Future.completed(blob.key)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from laila.entry import from_blob
 from laila.entry.manifest_tree import holder_of
+from laila.entry.states import note_origin
 from laila.errors import CorruptEntryError, EntryNotFoundError, IdentityError, LailaError
 from laila.keys import may_evolve
 from laila.showing import shown
@@ -180,7 +181,7 @@ def entry_of(stored: Found, copy: bool, pool: Pool, *, consume: bool = False) ->
         return stored
     try:
         entry = from_blob(stored, copy=copy, consume=consume)
-        entry._pool = pool.uuid
+        note_origin(entry, pool)
         return entry
     except CorruptEntryError as error:
         return pool.placed(error)

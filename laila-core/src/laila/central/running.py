@@ -6,8 +6,8 @@ answers in the caller with a finished future.
 
 from __future__ import annotations
 
-from laila.central.marking import unmark
 from laila.central.pending import PendingWrites
+from laila.entry.states import unmark
 from laila.errors import TaskForceError
 from laila.futures import Future, GroupFuture, spawn
 from laila.futures.task import run_here

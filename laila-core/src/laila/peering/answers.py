@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from laila.blob.blob import Blob
-from laila.central.marking import note_stored
 from laila.entry import from_blob
 from laila.entry.leaves import Leaf
+from laila.entry.states import note_stored
 from laila.errors import CorruptEntryError, IdentityError, LailaError, PeerError
 from laila.identity import parse_global_id, stem
 from laila.keys import may_evolve

@@ -23,11 +23,12 @@ from laila.central.leaves import (
     wanted_leaves,
     with_places,
 )
-from laila.central.marking import EntryPlan, mark, note_stored, unmark
+from laila.central.marking import EntryPlan
 from laila.central.packing import Packer, pack_bytes
 from laila.central.writing import ON_CONFLICT
 from laila.entry import Entry, Manifest, to_blob
 from laila.entry.provenance import note_provenance
+from laila.entry.states import mark, note_stored, unmark
 from laila.errors import (
     InvalidArgumentError,
     LailaError,
