@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from laila.errors import (
     ManifestError,
     ManifestKeyError,
 )
+from laila.testing.payloads import assert_same
 
 pytestmark = pytest.mark.usefixtures("policy")
 
@@ -566,6 +568,37 @@ def test_what_a_peer_asks_for_comes_over() -> None:
     wanted = Wanted(LEAVES[0], Place(PACKS[0], 192, 64, 50, None), None)
     assert Wanted.sent(wanted.to_send()) == wanted
     assert pickle.loads(pickle.dumps(wanted)) == wanted
+
+
+# -- as it was stored ----------------------------------------------------------------------------------------
+
+CORPUS = Path(__file__).parent / "corpus" / "packs"
+
+
+def golden() -> Manifest:
+    """A manifest of leaves with a table, of which three are packed."""
+    values = [
+        {"a": [1, 2.5, None]},
+        np.arange(6, dtype="<i4").reshape(2, 3),
+        b"x" * 100,
+        np.zeros(20_000, "<f4"),
+    ]
+    entries = [laila.constant(value, global_id=leaf) for value, leaf in zip(values, LEAVES, strict=True)]
+    return Manifest({"first": entries[0], "rest": {"list": entries[1:]}}, nickname="golden")
+
+
+def test_golden_packs(pool: Ranged) -> None:
+    """What an earlier version stored is read, by the tables in the manifest."""
+    for path in CORPUS.glob("*.laila"):
+        raw = path.read_bytes()
+        pool.files[Blob.read_head(raw).key] = raw
+    assert len(pool.files) == 3
+    manifest = stored("golden")
+    assert manifest.blueprint == golden().blueprint
+    assert [manifest.wanted(leaf) is not None for leaf in LEAVES] == [True, True, True, False]
+    for found, wanted in zip(manifest.remember().result, golden().pending(), strict=True):
+        assert_same(wanted.data, found.data)
+    assert manifest.describe()["rest/list/0"].shape == (2, 3)
 
 
 # -- sizes ---------------------------------------------------------------------------------------------------
