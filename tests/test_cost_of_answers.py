@@ -18,7 +18,8 @@ import pytest
 from xxhash import xxh3_64_intdigest
 
 import laila
-from laila.errors import LailaError
+from laila.codec import encode
+from laila.errors import LailaError, PoolError
 from laila.pool.hdf5.layout import decode_blocks
 from laila.pool.redis import RedisPool
 from laila.pool.redis.layout import MARK, Record, number_of
@@ -222,6 +223,20 @@ def test_cost_of_what_a_redis_server_answers(what: str) -> None:
             pool.close()
     assert_linear(costs[0], costs[1], costs[2], what)
     assert costs[2].nbytes < 100 * 4 * STEP + 16 * 2**20
+
+
+@pytest.mark.parametrize("answer", [b"$2\r\nxx\r\n", b"*2\r\n:1\r\n:1\r\n", b"*1\r\n$1\r\n1\r\n", b"+OK\r\n"])
+def test_an_answer_of_another_kind_is_an_error_of_the_pool(answer: bytes) -> None:
+    with answering(after_opening(answer)) as port:
+        pool = RedisPool(f"redis://127.0.0.1:{port}/0", timeout=30.0, retry_for=0.0)
+        for ask in (
+            lambda: pool.exists(KEY),
+            lambda: pool.delete([KEY]),
+            lambda: pool.store_here([encode([1], key=KEY)]),
+        ):
+            with pytest.raises(PoolError, match="what runs there"):
+                ask()
+        pool.close()
 
 
 def http(status: int, body: bytes, **headers: str) -> bytes:

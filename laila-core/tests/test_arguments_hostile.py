@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import tracemalloc
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import laila
 from laila.arguments import Arguments
+from laila.arguments.formats import parser_for
 from laila.arguments.reader import ArgReader
 from laila.errors import ArgumentsError, InvalidArgumentError, MissingArgumentError
 
@@ -55,6 +58,20 @@ def test_it_is_refused_in_a_few_words(name: str, tmp_path: Path) -> None:
         ArgReader(target).load(path)
     assert len(str(raised.value)) < 1000
     assert target.to_dict() == {"before": 1}
+
+
+@pytest.mark.parametrize("name", ["a.toml", "a.json", "a.env", "a.xml"])
+def test_a_small_file_takes_little_memory(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_text("=")
+    peak = 0
+    for _ in range(2):  # the first time imports the parser
+        tracemalloc.start()
+        with suppress(ArgumentsError):
+            parser_for(file)(file)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 4 << 20
 
 
 def test_what_is_large_and_plain_is_read(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ from laila.codec.trust import (
     parse_key,
     sign_blob,
     signing_keys,
+    verify_blob,
 )
 from laila.errors import CorruptEntryError, PayloadError, SecretError, UntrustedPayloadError
 
@@ -431,6 +433,48 @@ def test_what_is_no_file_of_a_key_is_not_waited_for(name: str) -> None:
         if place.is_dir():
             place.rmdir()
             place.touch()
+
+
+def access_list(*rights: tuple[int, int, int]) -> bytes:
+    """A POSIX access list as Linux keeps it: kind, rights and user of each line."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *line) for line in rights)
+
+
+def test_an_access_list_opens_no_key() -> None:
+    key_id = signing_keys.new()
+    folder = signing_keys._folder()
+    nobody = 2**32 - 1
+    places = [(folder, 7), (folder / f"{key_id}.key", 4)]
+    for path, more in places:
+        rights = access_list(
+            (1, 7, nobody), (2, more, 65534), (4, 0, nobody), (16, more, nobody), (32, 0, nobody)
+        )
+        try:
+            os.setxattr(path, "system.posix_acl_access", rights)
+        except (AttributeError, OSError):
+            pytest.skip("no access lists here")
+        with pytest.raises(SecretError, match="others may"):
+            signing_keys.find(key_id)
+        os.removexattr(path, "system.posix_acl_access")
+        path.chmod(0o700 if path == folder else 0o600)
+        assert signing_keys.find(key_id) is not None
+    umask = os.umask(0)
+    try:
+        second = signing_keys.new()
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((folder / f"{second}.key").stat().st_mode) == 0o600
+
+
+def test_a_signed_blob_is_of_one_id() -> None:
+    blob = encode(Point(1), key=KEY)
+    assert verify_blob(blob)
+    other = KEY.replace("3c78a603", "4c78a603")
+    moved = Blob(other, blob.tree, blob.buffers, None, blob._meta, (), blob.signature)
+    with pytest.raises(UntrustedPayloadError):
+        verify_blob(Blob.from_bytes(bytes(moved), key=other))
+    with pytest.raises(CorruptEntryError, match="bears the id"):
+        Blob.from_bytes(bytes(blob), key=other)
 
 
 def test_keys_that_others_may_write_to_are_not_trusted() -> None:

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
 import laila
 from dict_protocol import WIRES, DictProtocol
 from laila.blob.blob import Blob
-from laila.codec import encode
+from laila.blob.buffer import Buffer
+from laila.codec import encode, tags
 from laila.errors import (
     CorruptEntryError,
     EntryNotFoundError,
@@ -29,7 +31,7 @@ from laila.errors import (
 from laila.peering.parts import parts_of
 from laila.testing.payloads import assert_same
 from laila.views import ArrayView, BytesView, GroupView, ObjectView
-from laila.views.memory import scratch
+from laila.views.memory import HeldBuffers, scratch
 from laila.views.places import Layout, spans_of
 from laila.views.sources import open_tier
 from laila.views.view import view_of
@@ -552,6 +554,15 @@ def test_a_head_that_says_it_is_long_is_read_as_far_as_it_is_there(pool: Countin
         open_tier(pool, KEY)
     assert len(pool.asked) == 2
     assert bytes_read(pool) < 32 * MIB
+
+
+@pytest.mark.parametrize("number", [-1, 1, 1 << 40])
+@pytest.mark.parametrize("tag", [tags.BYTES, tags.BYTEARRAY, tags.NDARRAY])
+def test_a_buffer_that_is_not_there(tag: int, number: int) -> None:
+    tree = tags.ROWS_MARK + msgpack.packb([tag, number])
+    forged = Blob.from_bytes(bytes(Blob(KEY, tree, (Buffer(memoryview(b"x")),))))
+    with pytest.raises(CorruptEntryError):
+        view_of(HeldBuffers(forged))
 
 
 def test_a_peer_that_asks_for_a_byte_of_each_piece_has_none_read(pool: Counting) -> None:

@@ -11,6 +11,7 @@ import json
 import re
 import tomllib
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
 from laila.arguments.arguments import DEEPEST, Text
@@ -32,6 +33,7 @@ Table = dict[str, object]
 _QUOTED_VALUE = re.compile(r"""\s*(?:export\s+)?(?:'[^']*'|[^=#\s]+)[^\S\r\n]*=[^\S\r\n]*['"]""")
 
 _LARGEST = 64 << 20  # bytes; more is no configuration but a device, or an attempt to exhaust the memory
+_AT_ONCE = 1 << 20
 _WIDEST_GAP = 200  # blanks in a row; the parser of .env files takes quadratic time to look for comments
 _GAP = re.compile(rf"(?<![^\S\r\n])[^\S\r\n]{{{_WIDEST_GAP + 1}}}")
 _NAME = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
@@ -226,7 +228,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
+            # Python makes room for all that it is asked for, before a byte of it is there.
+            data = b"".join(islice(iter(lambda: file.read(_AT_ONCE), b""), _LARGEST // _AT_ONCE + 1))
     except FileNotFoundError as error:
         raise ArgumentsNotFoundError(
             f"there is no arguments file {shown(str(path))}", source=str(path), line=None

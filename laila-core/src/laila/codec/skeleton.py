@@ -168,6 +168,8 @@ class Skeleton:
         leaf = Leaf(count, tag, fields)
         if tag in tags.BUFFERED and len(fields) > 1 and fields[1] is not None:
             if type(fields[1]) is int:
+                if not 0 <= fields[1] < len(self.blob.buffers):
+                    raise ValueError("no such buffer")
                 self._buffers[count] = fields[1]
             return leaf
         if any(self._is_deep(self.values[index]) for index in found):

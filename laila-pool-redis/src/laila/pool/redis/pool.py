@@ -102,7 +102,7 @@ class RedisPool(Pool):
         self._lent = RedisLeases(self._store, self._reporting)
         try:
             with self._reporting("open the pool"):
-                self._store.exist([""])  # a wrong host or password is an error now
+                self._store.reach()  # a wrong host or password is an error now
         except BaseException:
             self.close()
             raise

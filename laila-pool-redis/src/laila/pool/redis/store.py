@@ -118,12 +118,16 @@ class Store:
                 blob_lengths.append((length - line + (0 if record is None else record.nbytes)) or None)
         return blob_lengths
 
+    def reach(self) -> None:
+        """Ask for a key that is not there; only an error is looked at."""
+        self.ask([Command(b"EXISTS", self.names.entry(""))])
+
     def exist(self, keys: Sequence[str]) -> list[bool]:
         """Return for each key whether it is there."""
         answers: list[int] = []
         for batch in _slices(keys, self._chunk_count):
             answers += self.ask([Command(b"EXISTS", self.names.entry(key)) for key in batch])
-        return [answer == 1 for answer in answers]
+        return [answer == 1 for answer in _numbers(answers, len(keys))]
 
     def _values(self, keys: Sequence[str]) -> Iterator[bytes | None]:
         """Yield the stored value of each key, none of them large; a round trip brings about a chunk."""
@@ -255,7 +259,7 @@ class Store:
             return [call(STORE, names, len(keys), self._ttl, how, *values, *places)]
 
         (made,) = _checked(self._connections.run(build))
-        return list(made)
+        return _numbers(made, len(keys))
 
     def _store_large(self, key: str, parts: Sequence[Bytes], *, replace: bool) -> bool:
         record, names = self._send_pieces(parts)
@@ -377,7 +381,7 @@ class Store:
 
         (answer,) = _checked(self._connections.run(build))
         # An earlier try, whose answer was lost, deleted the keys that a repeated call does not find.
-        return [existed == 1 or repeated for existed in answer]
+        return [existed == 1 or repeated for existed in _numbers(answer, len(keys))]
 
     # -- evolutions and listing ------------------------------------------------------------------------------
 
@@ -456,6 +460,13 @@ def _evicted(key: str) -> PoolError:
         "server evict keys (maxmemory-policy)? Try again",
         pool="redis",
     )
+
+
+def _numbers(answer: Any, count: int) -> list[int]:
+    """Return ``answer``, because a server may answer with anything in the place of so many numbers."""
+    if type(answer) is not list or len(answer) != count or any(type(number) is not int for number in answer):
+        raise TypeError(f"something other than {count} numbers")
+    return answer
 
 
 def _gone(key: str) -> CorruptEntryError:
