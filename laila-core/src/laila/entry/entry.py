@@ -476,6 +476,20 @@ class Entry(Identifiable):
         kind = type(self._payload).__name__
         return f"<{type(self).__name__} {self.global_id}{name} {self._state.name}: {kind}>"
 
+    def _repr_html_(self) -> str:
+        """Show in a notebook what the entry is, but not the payload."""
+        from laila.notebook import fields_html
+
+        fields = {"id": self.global_id, "state": self._state.name, "type": type(self._payload).__name__}
+        if type(self._payload).__module__.partition(".")[0] in {
+            "numpy",
+            "torch",
+        }:  # asking runs no other code
+            for name in ("dtype", "shape", "nbytes"):
+                if hasattr(self._payload, name):
+                    fields[name] = str(getattr(self._payload, name))
+        return fields_html(self._nickname or type(self).__name__, fields.items())
+
 
 # While a task is packed: gives what is pickled in place of an entry, or None for the entry itself.
 _stand_in: ContextVar[Callable[[Entry], tuple[Any, ...] | None] | None]

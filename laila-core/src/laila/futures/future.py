@@ -24,7 +24,7 @@ from laila.futures.failure import Failure
 from laila.futures.loops import running_trio, wait_in_trio
 from laila.futures.states import CANCELLED, FAILED, FINISHED, PENDING, RUNNING, STATUS, FutureStatus
 from laila.locks import mutex
-from laila.showing import shown
+from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -400,6 +400,14 @@ class Future(WithCallbacks[T]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status}{self._named()}>"
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook how far the future is, and what it failed with."""
+        from laila.notebook import fields_html
+
+        error = self.exception
+        failed = () if error is None else (("error", f"{type(error).__name__}: {said(error)}"),)
+        return fields_html(type(self).__name__, (("status", self.status), *failed))
 
 
 def entry_data(result: object) -> Any:

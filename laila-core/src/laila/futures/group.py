@@ -468,6 +468,14 @@ class GroupFuture(FutureBase[list[T]]):
         states = ", ".join(f"{percent:.0f} % {state}" for state, percent in shares if percent)
         return f"<GroupFuture of {self._count}: {states}{self._named()}>"
 
+    def _repr_html_(self) -> str:
+        """Show in a notebook how far the group is."""
+        from laila.notebook import progress_html
+
+        counts = self._counts()
+        done = counts[FINISHED] + counts[FAILED] + counts[CANCELLED]
+        return progress_html(done, self._count, repr(self)[1:-1])
+
 
 class _ForGroup:
     """A listener that is given the group, not the future that stands for the whole of it."""

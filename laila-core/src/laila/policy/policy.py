@@ -125,6 +125,21 @@ class DefaultPolicy(Component, LocalPolicy):
         self.restore_identity(uuid)
         self.central.communication.policy_id = self.global_id
 
+    def _repr_html_(self) -> str:
+        """Show in a notebook the pools with their counters, the task forces and the peers."""
+        from laila.notebook import fields_html
+        from laila.tiering.display import chain_html
+
+        central = self.central
+        fields = {
+            "id": self.global_id,
+            "task forces": ", ".join(central.command.taskforces) or "made at first use",
+            "peers": len(central.communication.peers),
+            "state": "closed" if self.closed else "open",
+        }
+        pools = central.memory.router.pools.values()
+        return fields_html(self.nickname or "policy", fields.items(), "".join(map(chain_html, pools)))
+
     @property
     def future_bank(self) -> FutureBank:
         """Where futures are found by id."""
