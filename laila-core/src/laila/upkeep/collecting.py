@@ -121,8 +121,9 @@ def collect(
     report.entries = watch.entries
     marks: dict[str, int] = {}
     for key, head, age in _heads(tier, watch, loose, report):
-        listed, mark = Listed(tier.label, key, head), mark_of(key, head)
+        listed = Listed(tier.label, key, head)
         if age is None:
+            mark = mark_of(key, head)
             marks[key] = mark
             noted.since[mark] = note.since.get(mark, now)
             age = now - noted.since[mark] if mark in note.since else None

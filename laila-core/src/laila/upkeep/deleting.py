@@ -51,7 +51,7 @@ class Watch:
             every: Whether each manifest holds its leaves, named or not.
         """
         keys, manifests, notes = self._listed()
-        self.entries = sum(map(is_entry, keys))
+        self.entries = len(keys)
         self._digests.update(self._changed(manifests))
         roots = [key for key in (manifests if every else keys) if every or is_kept_by_its_key(key)]
         self.references.follow(key for key in roots if key not in self._ignored)
@@ -91,7 +91,7 @@ class Watch:
 
     def _listed(self) -> tuple[list[str], list[str], list[str]]:
         keys = list(self._tier.keys(as_generator=True))
-        manifests = [key for key in keys if is_entry(key) and is_manifest(key) and key not in self._ignored]
+        manifests = [key for key in keys if is_manifest(key) and is_entry(key) and key not in self._ignored]
         return keys, manifests, [key for key in keys if is_pin(key) or is_use(key)]
 
     def _changed(self, manifests: Sequence[str]) -> dict[str, bytes | None]:

@@ -87,10 +87,13 @@ def mark_of(key: str, head: Blob | BlobHead) -> int:
 
     from laila.blob.blob import Blob
 
-    if isinstance(head, Blob):
-        head = Blob.read_head(head.head)
-    written = None if head._meta is None else head._meta[0]
-    parts = [key.encode("utf-8", "surrogatepass"), str(written).encode(), *(row[4] for row in head.table)]
+    parts = [key.encode("utf-8", "surrogatepass"), head.digest]
+    if head._meta is not None:
+        parts.append(str(head._meta[0]).encode())
+    if head.transformations:  # which hide when it was written, and change with that
+        if isinstance(head, Blob):
+            head = Blob.read_head(head.head)
+        parts += (row[4] for row in head.table)
     return int.from_bytes(blake2b(b"\0".join(parts), digest_size=8).digest(), "little")
 
 
