@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ def verbs(pool: laila.Pool) -> Iterator[tuple[str, Callable[[], object]]]:
     )
     same = laila.constant("one", global_id=one.global_id)
     ids = [entry.global_id for entry in many]
-    there = {"pool_nickname": "counted"}
+    there: dict[str, Any] = {"pool_nickname": "counted"}
     yield "memorize one", lambda: laila.memorize(one, **there).wait()
     yield "memorize 100", lambda: laila.memorize(many, **there).wait()
     yield (
@@ -97,7 +98,7 @@ def rows(pool: laila.Pool, wire: Recorder, count: Callable[[bytes], Counter[str]
 
 def test_the_page_says_what_s3_is_asked_for(s3_server: S3Server, s3_bucket: str, place: Place) -> None:
     with Recorder(int(s3_server.endpoint.rpartition(":")[2])) as wire:
-        options = {**s3_server.options(), "endpoint_url": f"http://127.0.0.1:{wire.port}"}
+        options: dict[str, Any] = {**s3_server.options(), "endpoint_url": f"http://127.0.0.1:{wire.port}"}
         with S3Pool(s3_bucket, prefix=place.prefix("counted"), **options) as pool:
             found = rows(pool, wire, of_s3)
     page = PAGE.read_text()
