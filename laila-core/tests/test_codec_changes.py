@@ -144,6 +144,18 @@ def test_plain_classes_that_change(write: Any) -> None:
         later("    pass\n", "@register_type\nclass Job:\n    def a(self): pass\n")
 
 
+def test_a_decorator_with_arguments() -> None:
+    @register_type(name="test:decorated", renamed_from={"b": "a"}, defaults={"c": 3})
+    @dataclasses.dataclass
+    class Decorated:
+        b: int
+        c: int
+
+    assert decode(encode(Decorated(1, 2), key=KEY, pickle=False)) == Decorated(1, 2)
+    with pytest.raises(TypeError, match="takes a class, not None"):
+        register_type(None)  # type: ignore[call-overload]
+
+
 def test_enums_that_change(write: Any) -> None:
     text = "@register_type\nclass Job(enum.Enum):\n    A = 1\n    B = 2\n"
     blob = encode([*write(text).Job], key=KEY, pickle=False)

@@ -216,8 +216,8 @@ def test_results_of_scipy_are_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found[2] == stats.describe([1.0, 2.0, 4.0])
     numbers = ([1.0, 2.0, 4.0], [2.0, 3.0, 3.5])
     for test in (stats.ttest_ind, stats.linregress, stats.pearsonr, stats.spearmanr, stats.wilcoxon):
-        given = test(*numbers)
-        other = decode(encode(given, key=KEY, pickle=False))
+        given: Any = test(*numbers)
+        other: Any = decode(encode(given, key=KEY, pickle=False))
         assert type(other) is type(given)
         assert [*other] == [*given]
         assert list(vars(other)) == list(vars(given))

@@ -561,7 +561,7 @@ def test_what_cannot_be_registered() -> None:
         with pytest.raises(TypeError, match=r"cannot be registered|takes a class"):
             register_type(cls)
     with pytest.raises(TypeError):
-        register_type(3)  # type: ignore[type-var]
+        register_type(3)  # type: ignore[call-overload]
 
 
 class Event(threading.Thread):

@@ -15,7 +15,7 @@ from laila.showing import said, shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, TypeVar
+    from typing import Any, TypeVar, overload
 
     from laila.codec.decoder import Decoder
     from laila.codec.encoder import Encoder
@@ -224,20 +224,44 @@ class Changes:
 _UNCHANGED = Changes()
 
 
+_LATER: Any = object()
+
+if TYPE_CHECKING:
+
+    @overload
+    def register_type(
+        cls: C,
+        *,
+        name: str | None = None,
+        renamed_from: str | Mapping[str, str] | Iterable[str | Mapping[str, str]] = (),
+        removed: Iterable[str] = (),
+        defaults: Mapping[str, object] | None = None,
+    ) -> C: ...
+    @overload
+    def register_type(
+        *,
+        name: str | None = None,
+        renamed_from: str | Mapping[str, str] | Iterable[str | Mapping[str, str]] = (),
+        removed: Iterable[str] = (),
+        defaults: Mapping[str, object] | None = None,
+    ) -> Callable[[C], C]: ...
+
+
 def register_type(
-    cls: C,
+    cls: Any = _LATER,
     *,
     name: str | None = None,
     renamed_from: str | Mapping[str, str] | Iterable[str | Mapping[str, str]] = (),
     removed: Iterable[str] = (),
     defaults: Mapping[str, object] | None = None,
-) -> C:
+) -> Any:
     """Let instances of ``cls`` be stored field by field without a signature, and be read without one.
 
-    Usable as a decorator. Fields are encoded like any payload and set again without running ``__init__``; who
-    can write to a pool can therefore make instances with any field values, which is why it is said class by
-    class. Works for attrs classes, dataclasses, pydantic models, enums, named tuples, exceptions, and other
-    classes that copy by their ``__dict__`` and slots, subclasses of builtins among them.
+    Usable as a decorator, also with arguments: ``@register_type(renamed_from="Old")``. Fields are encoded
+    like any payload and set again without running ``__init__``; who can write to a pool can therefore make
+    instances with any field values, which is why it is said class by class. Works for attrs classes,
+    dataclasses, pydantic models, enums, named tuples, exceptions, and other classes that copy by their
+    ``__dict__`` and slots, subclasses of builtins among them.
 
     What was stored before the class changed is read as the class is now. A field that was added gets its
     default; where it has none, and where a field is gone, remembering raises
@@ -245,7 +269,7 @@ def register_type(
     that names the field, unless it is said here what to do.
 
     Args:
-        cls: The class.
+        cls: The class. Left out where a decorator has arguments.
         name: What the blob says instead of ``module:qualname``, so that the class can move. Registering one
             class under several names is allowed; the first is written.
         renamed_from: What the class was called before, as ``"module:Name"`` or the ``name`` it was given; or
@@ -258,7 +282,7 @@ def register_type(
             without arguments that make them.
 
     Returns:
-        The class itself.
+        The class itself; the decorator, where no class is given.
 
     Raises:
         TypeError: ``cls`` is no class, or one that cannot be rebuilt from its fields.
@@ -266,6 +290,10 @@ def register_type(
             default
             that the class does not have, or removed although it has it.
     """
+    if cls is _LATER:
+        return lambda kind: register_type(
+            kind, name=name, renamed_from=renamed_from, removed=removed, defaults=defaults
+        )
     if not isinstance(cls, type):
         raise TypeError(f"register_type takes a class, not {shown(cls)}")
     from laila.codec.objects import check_changes, check_registrable
