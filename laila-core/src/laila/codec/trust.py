@@ -28,6 +28,7 @@ __all__ = [
     "encryption_keys",
     "export_key",
     "import_key",
+    "is_encryption_key",
     "list_keys",
     "new_key",
     "parse_key",
@@ -124,6 +125,13 @@ class Keyring:
         if not _is_id(key_id):
             return None
         folder = self._folder()
+        if self._is_revoked(folder, key_id):
+            raise SecretError(
+                f"the key {key_id} was revoked here: what it protects is refused. If that was a mistake: "
+                f"laila keys revoke --undo {key_id}",
+                name=self._ring,
+                key_id=key_id,
+            )
         # A key whose file was taken away or replaced, in whichever process, is trusted no longer.
         try:
             result = os.lstat(folder / f"{key_id}.key")
@@ -140,6 +148,44 @@ class Keyring:
                 return None
             known = self._known[place] = (version, key)
         return known[1]
+
+    def is_revoked(self, key_id: str) -> bool:
+        """Whether a key was revoked here. A key that the environment variable gives counts as not revoked."""
+        given = self._from_environment()
+        if not _is_id(key_id) or (given is not None and self.key_id(given) == key_id):
+            return False
+        return self._is_revoked(self._folder(), key_id)
+
+    @staticmethod
+    def _is_revoked(folder: Path, key_id: str) -> bool:
+        return os.path.lexists(folder / f"{key_id}.revoked")
+
+    def holds(self, key_id: str) -> bool:
+        """Whether the file of a key is here, revoked or not."""
+        return bool(_is_id(key_id)) and os.path.lexists(self._folder() / f"{key_id}.key")
+
+    def revoke(self, key_id: str) -> str | None:
+        """Refuse from now on what a key signed or encrypted. The key's file stays.
+
+        Returns the id of the key that was made in its place, if it was the active one. Raises
+        :class:`SecretError` for a key that is not here.
+        """
+        folder = self._folder()
+        if not self.holds(key_id):
+            raise self._unknown(key_id)
+        made = self.new() if self._active(folder) == key_id else None
+        if not self._is_revoked(folder, key_id):
+            self._create(folder / f"{key_id}.revoked", key_id)
+        return made
+
+    def restore(self, key_id: str) -> None:
+        """Take a revocation back. Raises :class:`SecretError` for a key that was not revoked."""
+        if not self.is_revoked(key_id):
+            raise SecretError(
+                f"{shown(key_id) if _is_id(key_id) else 'this'} is no key that was revoked here",
+                name=self._ring,
+            )
+        (self._folder() / f"{key_id}.revoked").unlink(missing_ok=True)
 
     def _read(self, folder: Path, key_id: str) -> bytes | None:
         try:
@@ -243,12 +289,18 @@ class Keyring:
         os.replace(scratch, folder / f"{key_id}.key")
 
     def list(self) -> list[dict[str, object]]:
-        """Every key as ``{"id", "active", "source", "name"}``, never the key itself."""
+        """Every key as ``{"id", "active", "revoked", "source", "name"}``, never the key itself."""
         result: list[dict[str, object]] = []
         from_environment = self._from_environment()
         if from_environment is not None:
             result.append(
-                {"id": self.key_id(from_environment), "active": True, "source": self._variable, "name": None}
+                {
+                    "id": self.key_id(from_environment),
+                    "active": True,
+                    "revoked": False,
+                    "source": self._variable,
+                    "name": None,
+                }
             )
         folder = self._folder()
         active = self._active(folder)
@@ -257,7 +309,15 @@ class Keyring:
                 label = path.with_suffix(".name")
                 name = label.read_text("utf-8").strip() if label.exists() else None
                 current = from_environment is None and path.stem == active
-                result.append({"id": path.stem, "active": current, "source": str(path), "name": name})
+                result.append(
+                    {
+                        "id": path.stem,
+                        "active": current,
+                        "revoked": self._is_revoked(folder, path.stem),
+                        "source": str(path),
+                        "name": name,
+                    }
+                )
         return result
 
     def new(self, name: str | None = None) -> str:
@@ -280,11 +340,14 @@ class Keyring:
         """
         key = self.find(key_id)
         if key is None:
-            here = ", ".join(str(entry["id"]) for entry in self.list()) or "none"
-            # A wrong id may be a key, given by mistake.
-            which = shown(key_id) if _is_id(key_id) else "of such an id"
-            raise SecretError(f"there is no key {which} here; known: {here}", name=self._ring)
+            raise self._unknown(key_id)
         return f"{_EXPORTED} {key_id} {key.hex()}"
+
+    def _unknown(self, key_id: str) -> SecretError:
+        here = ", ".join(str(entry["id"]) for entry in self.list()) or "none"
+        # A wrong id may be a key, given by mistake.
+        which = shown(key_id) if _is_id(key_id) else "of such an id"
+        return SecretError(f"there is no key {which} here; known: {here}", name=self._ring)
 
     def import_text(self, text: str) -> str:
         """Keep a key that :meth:`export` gave elsewhere, for verifying; return its id.
@@ -308,7 +371,12 @@ class Keyring:
                 "another purpose. Export it again. Nothing was imported",
                 name=self._ring,
             )
-        self._write(self._folder(), key_id, key)
+        folder = self._folder()
+        if self._is_revoked(folder, key_id):
+            raise SecretError(
+                f"the key {key_id} was revoked here. Nothing was imported", name=self._ring, key_id=key_id
+            )
+        self._write(folder, key_id, key)
         return key_id
 
 
@@ -316,6 +384,12 @@ signing_keys = Keyring("keys", "LAILA_SECRET_KEY", b"laila signing key")
 """The keys that sign payloads that need code."""
 encryption_keys = Keyring("encryption", "LAILA_ENCRYPTION_KEY", b"laila encryption key")
 """The keys that the aes-gcm transformation uses unless it gets a key."""
+
+
+def is_encryption_key(text: str) -> bool:
+    """Whether an exported key says that it is one that encrypts."""
+    exported = _is_exported(text.strip())
+    return exported is not None and encryption_keys.key_id(bytes.fromhex(exported[2])) == exported[1]
 
 
 def list_keys() -> list[dict[str, object]]:
@@ -382,11 +456,19 @@ def verify_blob(blob: Blob) -> bool:
     """Whether the signature of ``blob`` is by a key known here.
 
     Raises:
-        UntrustedPayloadError: the key is known and the signature is not its own: the blob was changed.
+        UntrustedPayloadError: the key was revoked; or it is known and the signature is not its own: the blob
+            was changed.
     """
     if blob.signature is None:
         return False
     key_id, mac = blob.signature
+    if signing_keys.is_revoked(key_id):
+        raise UntrustedPayloadError(
+            f"{blob.key} was signed with the key {key_id}, which was revoked here. Nothing was imported or "
+            "run",
+            key_id=key_id,
+            type_name=None,
+        )
     key = signing_keys.find(key_id)
     if key is None:
         return False
