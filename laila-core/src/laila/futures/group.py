@@ -474,7 +474,7 @@ class GroupFuture(FutureBase[list[T]]):
 
         counts = self._counts()
         done = counts[FINISHED] + counts[FAILED] + counts[CANCELLED]
-        return progress_html(done, self._count, repr(self)[1:-1])
+        return progress_html(done, self._count, str(self)[1:-1])
 
 
 class _ForGroup:
