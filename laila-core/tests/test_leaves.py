@@ -264,3 +264,15 @@ def test_a_table_that_lies_harms_nobody(policy: laila.DefaultPolicy) -> None:
     found = again(manifest)
     assert found.resolved["a"].data == [1]
     assert rows(found) == rows(manifest)
+
+
+def test_zeros_of_two_neighbours_are_no_unknown_leaf() -> None:
+    """Digests that end and begin with zeros lie side by side."""
+    ids = [f"LAILA:ENTRY:GLOBAL_ID:3c78a603-2d6f-58e2-a9f1-{i:012x}" for i in range(3)]
+    digests = [b"\x01" + bytes(15), bytes(15) + b"\x01", b"\x01" + bytes(15)]
+    for known, is_whole in ((digests, True), ([digests[0], bytes(16), digests[2]], False)):
+        leaves = Leaves()
+        leaves.add({key: Leaf("int", None, None, 1, digest) for key, digest in zip(ids, known, strict=True)})
+        again = Leaves.read(leaves.stored(ids), ids)
+        assert (again.unknown(ids) == []) is is_whole
+        assert again.total(ids)[1] is is_whole

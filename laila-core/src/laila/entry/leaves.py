@@ -206,7 +206,7 @@ class _Table:
         self.columns = columns
         self.stored = stored
         self.digests: bytes = stored.get("digest", b"")
-        self.is_whole = bool(places) and _UNKNOWN not in self.digests
+        self.is_whole = bool(places) and not _has_unknown(self.digests)
 
     def _digest(self, place: int) -> bytes:
         return self.digests[place * _DIGEST_BYTES : (place + 1) * _DIGEST_BYTES]
@@ -231,6 +231,14 @@ class _Table:
     def _value(self, every: str, one: str, place: int) -> Any:
         number = self.columns[one][place]
         return self.stored[every][number - 1] if number else None
+
+
+def _has_unknown(digests: bytes) -> bool:
+    """Whether one of the digests is that of nothing; zeros of two neighbours do not count."""
+    at = digests.find(_UNKNOWN)
+    while at >= 0 and at % _DIGEST_BYTES:
+        at = digests.find(_UNKNOWN, at - at % _DIGEST_BYTES + _DIGEST_BYTES)
+    return at >= 0
 
 
 _NOTHING = Leaf("", None, None, 0, _UNKNOWN)
