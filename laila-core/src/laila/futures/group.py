@@ -464,9 +464,12 @@ class GroupFuture(FutureBase[list[T]]):
         return self._join()._yield_until_settled()
 
     def __repr__(self) -> str:
+        return f"<{self._summary()}>"
+
+    def _summary(self) -> str:
         shares = self.status["percentages"].items()
         states = ", ".join(f"{percent:.0f} % {state}" for state, percent in shares if percent)
-        return f"<GroupFuture of {self._count}: {states}{self._named()}>"
+        return f"GroupFuture of {self._count}: {states}{self._named()}"
 
     def _repr_html_(self) -> str:
         """Show in a notebook how far the group is."""
@@ -474,7 +477,7 @@ class GroupFuture(FutureBase[list[T]]):
 
         counts = self._counts()
         done = counts[FINISHED] + counts[FAILED] + counts[CANCELLED]
-        return progress_html(done, self._count, str(self)[1:-1])
+        return progress_html(done, self._count, self._summary())
 
 
 class _ForGroup:
