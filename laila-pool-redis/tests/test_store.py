@@ -298,7 +298,7 @@ from laila.contract import Blob, Buffer
 from laila.pool.redis import RedisPool, store
 
 pool = RedisPool(sys.argv[1], prefix=sys.argv[2], piece_bytes=100_000)
-real = pool._store._ask
+real = pool._store.ask
 
 def ask(commands):
     answers = real(commands)
@@ -307,7 +307,7 @@ def ask(commands):
         sys.stdin.read()
     return answers
 
-pool._store._ask = ask
+pool._store.ask = ask
 pool._create("k", Blob("k", b"", (Buffer(memoryview(bytes(1_000_000))),)))
 """
 
@@ -335,7 +335,7 @@ def test_a_writer_that_is_killed_leaves_nothing_visible(
 def test_pieces_that_go_away_while_others_are_sent_are_told(
     cutting: RedisPool, server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, real = server.client(), cutting._store._ask
+    client, real = server.client(), cutting._store.ask
     victims: list[bytes] = []
 
     def ask(commands: Any) -> list[Any]:
@@ -345,7 +345,7 @@ def test_pieces_that_go_away_while_others_are_sent_are_told(
             client.delete(victims[0])  # as an eviction would
         return answers
 
-    monkeypatch.setattr(cutting._store, "_ask", ask)
+    monkeypatch.setattr(cutting._store, "ask", ask)
     with pytest.raises(PoolError, match="maxmemory-policy"):
         cutting._create("k", make("k", 500_000))
     monkeypatch.undo()
@@ -531,12 +531,12 @@ def test_names_that_no_pool_wrote_hide_nothing(pool: RedisPool, server: RedisSer
     pool._create("s-1", make("s-1"))
     client = server.client()
     for name in ("x" * 600, "", b"\xff\xfe"):
-        base = pool._store._names._entry
+        base = pool._store.names._entry
         client.set(base + (name if isinstance(name, bytes) else name.encode()), b"?")
     assert list(pool.keys()) == ["s-1"]
     for member in (b"abc", b"001x", b"002007", b"999" + b"9" * 5000, b"\xff\xff\xff"):
-        client.zadd(pool._store._names.index("t"), {member: 0.0})
+        client.zadd(pool._store.names.index("t"), {member: 0.0})
         with pytest.raises(CorruptEntryError, match="same prefix"):
             pool.history_here("t")
         assert pool.newest_here(["t"]) == [None]  # the script looks for the entry
-        client.delete(pool._store._names.index("t"))
+        client.delete(pool._store.names.index("t"))
