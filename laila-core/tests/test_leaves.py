@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 import laila
 from dict_protocol import WIRES, DictProtocol
 from laila import Manifest
+from laila.central import describing
 from laila.codec import encode
 from laila.contract import Blob
 from laila.entry import from_blob, to_blob
@@ -276,3 +277,23 @@ def test_zeros_of_two_neighbours_are_no_unknown_leaf() -> None:
         again = Leaves.read(leaves.stored(ids), ids)
         assert (again.unknown(ids) == []) is is_whole
         assert again.total(ids)[1] is is_whole
+
+
+def test_no_more_is_read_at_a_time_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that may only read asks what many large entries are, which say nothing of themselves unread."""
+    monkeypatch.setattr(describing, "_ROOM", 5000)
+    pool = laila.MemoryPool(transformations=["base64"])
+    blobs = [to_blob(laila.constant("x" * 1500)) for _ in range(9)]
+    pool.store(blobs)
+    read: list[int] = []
+    load = pool.load
+
+    def counted(keys: Sequence[str], **options: bool) -> Any:
+        read.append(len(keys))
+        return load(keys, **options)
+
+    monkeypatch.setattr(pool, "load", counted)
+    found = describing.describe(pool, [blob.key for blob in blobs])
+    assert all(leaf is not None and leaf.type == "str" for leaf in found)
+    assert sum(read) == 9
+    assert max(read) <= 3

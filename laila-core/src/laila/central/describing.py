@@ -9,6 +9,7 @@ from laila.component.backend import Backend
 from laila.entry import Manifest, from_blob, to_blob
 from laila.entry.leaves import leaf_of
 from laila.errors import LailaError
+from laila.tiering.single import groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = ["complete", "describe", "is_same_manifest", "learn"]
 
 _TOGETHER = 4096
 _READ_TOGETHER = 32
+_ROOM = 32 << 20  # bytes that are read at a time; of unknown size are as many blobs as above
 
 
 def learn(pool: Pool, keys: Sequence[str]) -> dict[str, Leaf]:
@@ -68,8 +70,10 @@ def describe(pool: Pool, keys: Sequence[str]) -> list[Leaf | None]:
     found = _by_heads(pool, every)
     rest = [key for key in every if key not in found]
     rest = [key for key, there in zip(rest, pool.present(rest), strict=True) if there] if rest else []
-    for start in range(0, len(rest), _READ_TOGETHER):
-        some = rest[start : start + _READ_TOGETHER]
+    # Others may ask for this: what is large is read alone.
+    sizes = pool.sizes_here(rest) if rest else []
+    sized = zip(rest, (_ROOM // _READ_TOGETHER if size is None else size for size in sizes), strict=True)
+    for some in groups(sized, _ROOM):
         for key, blob in zip(some, pool.load(some), strict=True):
             leaf = leaf_of(blob) if isinstance(blob, Blob) else None
             if leaf is not None:
