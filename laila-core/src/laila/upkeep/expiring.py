@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from time import time
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ExpireReport", "Policy", "expire_in"]
 
 _is_pattern = re.compile(r"[*?\[]").search
+_is_number = re.compile(r"[-_./ ]?\d+").fullmatch
 _read_best = re.compile(r"(.+?)(?::(min|max))?", re.DOTALL).fullmatch
 
 
@@ -225,12 +227,12 @@ def _items(tier: Pool, name: str, report: ExpireReport) -> tuple[list[Item], int
         keys = [f"{stem}-{number}" for number in tier.history_here(stem)]
         if keys:
             return [Item(key, d.name, d.created, d) for key, d in _described(tier, keys, report)], 1
-    if _is_pattern(name):
-        from fnmatch import translate
 
-        matches = re.compile(translate(name)).match
-    else:
-        matches = re.compile(rf"{re.escape(name)}[-_./ ]?\d+").fullmatch
+    def matches(nickname: str) -> bool:
+        if _is_pattern(name):
+            return fnmatchcase(nickname, name)
+        return nickname.startswith(name) and _is_number(nickname[len(name) :]) is not None
+
     named = [key for key in tier.keys(as_generator=True) if is_entry(key) and is_kept_by_its_key(key)]
     constants = (key for key in named if not is_evolution(key))
     items = [
