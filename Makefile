@@ -10,7 +10,7 @@ PY := .venv/bin/python
 # Installs what constraints.txt pins, and nothing whose hash is not there.
 PINNED := $(PY) tools/pinned.py install
 
-.PHONY: help install demo test test-again test-long test-full test-matrix coverage bench dist release changelog fuzz test-field test-lowest \
+.PHONY: help install demo test test-again test-slow test-long test-full test-matrix coverage bench dist release changelog fuzz test-field test-lowest \
   audit pins lint lint-style lint-types lint-arrows lint-names format facade clean moved docs
 
 help: ## list the targets
@@ -47,11 +47,14 @@ pins: .venv/.installed ## write constraints.txt anew: hashes, and what is new in
 # Files of tests run side by side: most tests wait for processes, servers and disks. conftest.py says which come first.
 SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 
-test: install ## run the tests, except those of test-long and test-field; one file: make test ARGS=tests/test_imports.py
+test: install ## run the tests, except those of test-slow, test-long and test-field; one file: make test ARGS=tests/test_imports.py
 	@$(PY) -m pytest $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
 
 test-again: install ## run each test that has just failed once more, alone; one that passes now is named: it is unsteady, and to be mended
 	@$(PY) tools/run_again.py
+
+test-slow: install ## run the tests of whole programs, installations and failing servers
+	@$(PY) -m pytest -m slow $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
 
 test-long: install ## run the tests that repeat others with more inputs
 	@$(PY) -m pytest -m long $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))

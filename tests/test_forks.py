@@ -228,7 +228,7 @@ def test_functions_are_called_in_order() -> None:
 
 
 def test_one_module_registers_what_a_child_renews() -> None:
-    """Others use it. A pool of workers must do something before the fork, too."""
+    """Others use it. A pool of workers and SQLite's connections must do something before the fork, too."""
     sources = ROOT.glob("laila-*/src/**/*.py")
     callers = {path.name for path in sources if "register_at_fork" in path.read_text()}
-    assert callers == {"forks.py", "worker_pool.py"}
+    assert callers == {"database.py", "forks.py", "worker_pool.py"}

@@ -250,7 +250,7 @@ def test_what_stays_over_there_says_so(peer: Any) -> None:
     with pytest.raises(NotSupportedError):
         _ = peer.central.memory.alpha_pool
     with pytest.raises(NotSupportedError):
-        peer.central.memory.borrow()
+        peer.central.memory.borrow([])
 
 
 def test_wrong_arguments_are_refused_before_anything_is_sent(peer: Any) -> None:

@@ -271,13 +271,13 @@ def test_a_leaf_that_is_a_variable_counts_where_any_evolution_is(pool: laila.Poo
 
 
 def test_what_leaves_cost() -> None:
-    """One question: the heads say that leaves are there, and what they are."""
+    """The heads say that leaves are there, and what they are. Afterwards they are looked for once more."""
     pool = laila.memory.alpha_pool = Asked()
     entries = [laila.constant(i) for i in range(50)]
     laila.memorize(entries).wait()
     manifest = Manifest({"all": [entry.global_id for entry in entries]})
     laila.memorize(manifest).wait()
-    assert pool.questions == [("heads", 50)]
+    assert pool.questions == [("heads", 50), ("exist", 50)]
     pool.questions.clear()
     laila.memorize(Manifest({"all": [laila.constant(i) for i in range(50)]})).wait()
     assert pool.questions == []
@@ -285,7 +285,7 @@ def test_what_leaves_cost() -> None:
     assert pool.questions == [("heads", 50)]
     pool.questions.clear()
     laila.memorize(laila.remember(manifest).result).wait()  # which says what they are
-    assert pool.questions == [("exist", 50), ("heads", 1)]
+    assert pool.questions == [("exist", 50), ("heads", 1), ("exist", 50)]
 
 
 class Failing(laila.MemoryPool):

@@ -46,7 +46,7 @@ def test_what_is_wrong_is_still_said(capsys: pytest.CaptureFixture[str]) -> None
         ("show --limt 3 memory://", "--limt"),
         ("shwo memory://", "'shwo'"),
         ("serve --port x", "--port"),
-        ("keys", "list|new|export|import"),
+        ("keys", "list|new|rotate|revoke|used|export|import"),
     ):
         with pytest.raises(SystemExit):
             main(line.split())

@@ -19,6 +19,7 @@ import laila
 from laila.contract import Pool
 from laila.ending import check_new_use
 from laila.errors import PolicyClosedError, PoolError
+from laila.futures.failure import tell_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -474,3 +475,16 @@ def test_a_destructor_at_the_very_end_is_told_that_the_program_ends() -> None:
     assert done.stdout.splitlines() == ["RuntimeError True"] * 5, done.stderr
     done = run("import laila\nlaila.memorize(laila.constant(1)).wait()" + DESTRUCTOR)
     assert done.stdout.splitlines() == ["PolicyClosedError True"] * 5, done.stderr
+
+
+def test_a_failure_that_is_collected_within_ast_parse_is_told_later(caplog: pytest.LogCaptureFixture) -> None:
+    """The text of a traceback needs ast.parse, too, which Python 3.11 cannot do twice at a time."""
+    future = laila.command.submit(lambda: 1 // 0)
+    while not future._is_settled():
+        pass
+    holder = [future]
+    del future
+    exec("clear()", {"__name__": "ast", "clear": holder.clear})  # as if the collector ran there
+    assert "nobody looked" not in caplog.text
+    tell_failures()
+    assert "nobody looked" in caplog.text

@@ -132,11 +132,6 @@ def test_urls(policy: laila.DefaultPolicy) -> None:
     assert len(laila.memory.router.pools) == count
 
 
-def test_borrow_is_for_later(policy: laila.DefaultPolicy) -> None:
-    with pytest.raises(NotImplementedError):
-        laila.memory.borrow([])
-
-
 @pytest.mark.usefixtures("uninstalled")
 def test_the_alpha_pool_may_be_given_by_its_url(router: laila.DefaultPoolRouter) -> None:
     laila.memory.alpha_pool = "memory://named"

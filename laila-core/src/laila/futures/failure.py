@@ -19,7 +19,7 @@ from laila.futures.strict import fail_at_the_end, fail_child, note_exits, strict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
     from typing import TypeAlias
 
     Telling: TypeAlias = tuple[str, BaseException, TracebackType | None]
@@ -136,10 +136,24 @@ def tell_failures(*, raising: bool = False) -> BaseException | None:
 def _tell(telling: Telling) -> None:
     _losses.count += 1
     logging = sys.modules.get("logging")
-    if logging is not None and not hasattr(logging, "getLogger") and not sys.is_finalizing():
-        _postponed.append(telling)  # the collector runs within its very import
+    half_imported = logging is not None and not hasattr(logging, "getLogger")
+    if not sys.is_finalizing() and (half_imported or _is_parsing()):
+        _postponed.append(telling)  # the collector runs within its very import, or within ast.parse
         return
     log_error(*telling)
+
+
+def _is_parsing() -> bool:
+    """Whether the caller interrupts ``ast.parse``, which the text of a traceback needs, too.
+
+    In Python 3.11 the interrupted one raises ``SystemError: AST constructor recursion depth mismatch`` then.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "ast":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def log_error(message: str, error: BaseException, traceback: TracebackType | None) -> None:

@@ -23,7 +23,7 @@ __all__ = ["OPTIONS", "OTHERS", "tell_unknown", "unknown"]
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "dask": ("address", "ahead", "retries", "share_secrets", "workers"),
-    "files": ("durable", "path", "read_only"),
+    "files": ("durable", "max_bytes", "path", "read_only"),
     "hdf5": ("compact", "durable", "lock", "lock_timeout", "path", "read_only"),
     "plugins": ("allow", "block", "deadline", "prefer"),
     "processes": ("retries", "share_secrets", "workers"),

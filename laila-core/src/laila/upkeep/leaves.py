@@ -106,7 +106,7 @@ class References:
     def holder(self, key: str) -> str | None:
         """Return an id that refers to ``key``, or to all evolutions of it; None if there is none."""
         found = self.holders.get(key)
-        if found is None and key[-37:-36] != ":" and is_entry(key) and is_evolution(key):
+        if found is None and is_entry(key) and is_evolution(key):
             found = self.holders.get(stem_of(key))
         return found
 

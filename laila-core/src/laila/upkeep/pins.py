@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from laila.errors import EntryNotFoundError, IdentityError, InvalidArgumentError
 from laila.identity import make_global_id, nickname_uuid, parse_global_id
-from laila.keys import is_evolution, may_evolve
+from laila.keys import is_evolution, is_manifest, may_evolve
 from laila.showing import shown
 from laila.tiering.listing import kind_of
 from laila.upkeep.leaves import batches
@@ -61,7 +61,7 @@ def ids_of(tier: Pool, name: str, evolution: int | None = None) -> list[str]:
             raise IdentityError(f"{name} is another evolution than {evolution}", value=name)
         ids = [name]
     if evolution is not None:
-        ids = [key if is_evolution(key) else f"{key}-{evolution}" for key in ids if ":MANIFEST:" not in key]
+        ids = [key if is_evolution(key) else f"{key}-{evolution}" for key in ids if not is_manifest(key)]
     existing = [key for key, exists in zip(ids, tier.exist_here(ids), strict=True) if exists]
     stems = [key for key in ids if key not in existing and may_evolve(key)]
     existing += [key for key, numbers in zip(stems, tier.histories_here(stems), strict=True) if numbers]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from threading import Lock
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
+from laila.contract import locks
 from laila.pool.files import disk
 from laila.pool.files.names import is_long, key_of
 
@@ -39,7 +39,7 @@ class Bound:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.evictions = 0
-        self._lock = Lock()
+        self._lock = locks.long_lock()
         self._nbytes: int | None = None  # as of the last look, and what this process wrote since
         self._written = 0
         self._uses: dict[str, float] = {}
