@@ -32,7 +32,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
-# What takes long, by the beginning of its id. `make test` leaves it out, so that it ends within ten minutes on two
+# What takes long, by the beginning of its id. `make test` leaves it out, and ends within ten minutes on two
 # processors; `make test-slow` and .ci/run run it.
 SLOW = (
     "laila-comm-tcpip/tests/test_failure.py",
