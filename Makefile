@@ -54,7 +54,7 @@ test-again: install ## run each test that has just failed once more, alone; one 
 	@$(PY) tools/run_again.py
 
 test-slow: install ## run the tests of whole programs, installations and failing servers
-	@$(PY) -m pytest -m slow $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
+	@$(PY) -m pytest -m "slow and not long and not field and not torch" $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
 
 test-long: install ## run the tests that repeat others with more inputs
 	@$(PY) -m pytest -m long $(if $(ARGS),$(ARGS),$(SIDE_BY_SIDE))
