@@ -68,6 +68,18 @@ def test_a_file_comes_back_with_its_name(folder: Path) -> None:
     )
 
 
+def test_a_file_system_without_hard_links_takes_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main(["put", "photos/run.sh"])
+
+    def link(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    assert main(["get", "run.sh"]) == 0
+    assert Path("run.sh").read_text() == "echo"
+    assert main(["get", "run.sh"]) == 1
+
+
 def test_other_content_under_the_name_is_replaced_when_told(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

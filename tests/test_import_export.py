@@ -66,12 +66,15 @@ def check_same(found: Any, expected: Any) -> None:
         assert found == expected
 
 
-def test_npz_and_npy() -> None:
+def test_npz_and_npy(capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("run.npz", **ARRAYS)  # type: ignore[arg-type]
     np.save("one.npy", ARRAYS["fortran"])
     assert main(["import", "run.npz", "one.npy"]) == 0
     check_same(value_of("run"), ARRAYS)
     check_same(value_of("one"), ARRAYS["fortran"])
+    np.save("one.npy", ARRAYS["w"])
+    assert main(["import", "one.npy"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
     assert main(["export", "run", "back.npz"]) == 0
     with np.load("back.npz", allow_pickle=False) as back:
         check_same(dict(back), ARRAYS)
@@ -121,6 +124,16 @@ def test_hdf5_with_groups_texts_and_links() -> None:
         file["away"] = h5py.ExternalLink("other.h5", "x")
     with pytest.raises(FileFormatError, match="another file"):
         import_file("away.h5")
+    Path("secret").write_bytes(b"12345678")
+    with h5py.File("raw.h5", "w") as file:
+        file.create_dataset("x", (8,), "u1", external=[("secret", 0, 8)])
+    layout = h5py.VirtualLayout((1,), "i8")
+    layout[:] = h5py.VirtualSource("other.h5", "x", (1,))
+    with h5py.File("virtual.h5", "w") as file:
+        file.create_virtual_dataset("x", layout)
+    for name in ("raw.h5", "virtual.h5"):
+        with pytest.raises(FileFormatError, match="other files"):
+            import_file(name)
     with h5py.File("loop.h5", "w") as file:
         file.create_group("a")["b"] = file["/"]
     with pytest.raises(FileFormatError, match="in itself"):
@@ -181,6 +194,11 @@ def test_folders_of_labelled_images_and_texts() -> None:
     ]
     with Image.open("back/dog/1.png") as image:
         assert image.getpixel((0, 0)) == (200, 1, 0)
+    Path("elsewhere.txt").write_text("mine")
+    Path("pets/cat/link.txt").symlink_to("../../elsewhere.txt")
+    with pytest.raises(FileFormatError, match="a link out of the folder"):
+        import_file("pets", nickname="other")
+    Path("pets/cat/link.txt").unlink()
     Path("pets/cat/model.bin").write_bytes(b"")
     with pytest.raises(InvalidValueError, match=r"cat/model\.bin"):
         import_file("pets", nickname="other")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import laila
+from laila.cli import health
 from servers.peers import SECRET
 
 VARIABLE = "LAILA_TCPIP_PEER_SECRET_KEY"
@@ -151,3 +153,23 @@ def test_health_metrics_and_who_came_and_went(tmp_path: Path, policy: laila.Defa
     assert (code, SECRET in errors) == (0, False)
     assert any("connected from 127.0.0.1 with the role read" in text for text in texts)
     assert any(" left: " in text for text in texts)
+
+
+def trickle(connection: socket.socket) -> None:
+    """Send a byte now and then, and never a whole request, until the server ends it."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        connection.sendall(b"a")
+        time.sleep(0.02)
+
+
+def test_a_client_that_trickles_is_cut_off(
+    policy: laila.DefaultPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_SECONDS", 0.2)
+    with health.HealthServer(policy, 0) as server:
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as connection, pytest.raises(ConnectionError):
+            trickle(connection)
+        with urllib.request.urlopen(f"{server.url}/health") as answer:
+            assert answer.read() == b"ok\n"

@@ -7,8 +7,10 @@ The text is Prometheus' exposition format, version 0.0.4.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from socket import SHUT_RDWR
+from threading import Thread, Timer
 from time import time
 from typing import TYPE_CHECKING
 
@@ -74,10 +76,25 @@ class _Server(HTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = _SECONDS
     server: _Server
     server_version = "laila"
     sys_version = ""
+
+    def setup(self) -> None:
+        """End the request after some seconds, also where bytes trickle in: the next client waits."""
+        super().setup()
+        self._deadline = Timer(_SECONDS, self._cut)
+        self._deadline.daemon = True
+        self._deadline.start()
+
+    def finish(self) -> None:
+        """The request is over."""
+        self._deadline.cancel()
+        super().finish()
+
+    def _cut(self) -> None:
+        with suppress(OSError):  # it went by itself
+            self.connection.shutdown(SHUT_RDWR)
 
     def do_GET(self) -> None:
         """Answer ``/health`` and ``/metrics``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +12,12 @@ from laila.active import get_active_policy
 from laila.errors import FileFormatError, InvalidValueError
 from laila.exchange.needs import needed
 from laila.exchange.record import RECORD, check_name
+from laila.exchange.whole import put_in_place
 from laila.showing import said, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
     from typing import Any
 
@@ -109,10 +110,7 @@ def _whole(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name[:200]}.{token_hex(4)}.part")
     try:
         yield temporary
-        if temporary.is_dir():
-            os.rename(temporary, target)
-        else:
-            os.link(temporary, target)  # unlike a rename it replaces nothing
+        put_in_place(temporary, target)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

@@ -127,6 +127,10 @@ def _hdf5_group(h5py: Any, group: Any, place: str, above: set[Any]) -> Tree:
         child = group[name]
         if isinstance(child, h5py.Group):
             tree[name] = _hdf5_group(h5py, child, path, above | {group.id.__hash__()})
+        elif child.external or child.is_virtual:
+            raise FileFormatError(
+                f"{shown(path)} takes its values out of other files: import those", file=path
+            )
         elif child.dtype.hasobject:
             text = h5py.check_string_dtype(child.dtype)
             if text is None:

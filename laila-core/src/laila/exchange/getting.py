@@ -14,6 +14,7 @@ from secrets import token_hex
 from laila.active import get_active_policy
 from laila.errors import CorruptEntryError, EntryNotFoundError, InvalidValueError
 from laila.exchange.record import RECORD, FolderRecord, check_name, leaves_folder
+from laila.exchange.whole import put_in_place
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -96,7 +97,7 @@ def get_path(
         _write(temporary, content)
         if isinstance(mode, int) and isinstance(mtime, int) and 0 <= mtime < 2**63:
             _finish(temporary, (mode & 0o777, mtime))
-        os.link(temporary, written.path)  # unlike a rename it replaces nothing
+        put_in_place(temporary, written.path)
     finally:
         temporary.unlink(missing_ok=True)
     written.files, written.nbytes = 1, len(content)
@@ -172,7 +173,7 @@ class _Folder:
             # The innermost folders first: a folder's time changes when something is written in it.
             for path in sorted(record.folders, key=lambda path: path.count("/") + bool(path), reverse=True):
                 _finish(self._root / path, record.folders[path])
-            os.rename(self._root, self._written.path)
+            put_in_place(self._root, self._written.path)
         except BaseException:
             for folder, _, _ in os.walk(self._root):
                 os.chmod(folder, 0o700)  # a folder that is read-only could not be emptied

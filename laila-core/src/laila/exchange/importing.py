@@ -101,7 +101,14 @@ def _parts(root: Path) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def _folder(root: Path) -> Iterator[tuple[tuple[str, ...], Any]]:
     files = sorted(path for path in root.rglob("*") if path.is_file() and not _is_hidden(path, root))
+    real = root.resolve()
     for path in files:
+        if not path.resolve().is_relative_to(real):
+            raise FileFormatError(
+                f"{shown(str(path.relative_to(root)))} is a link out of the folder: cp -rL makes files of "
+                "links",
+                file=str(path),
+            )
         if format_of(path) not in FORMATS:
             raise InvalidValueError(
                 f"{shown(str(path.relative_to(root)))} is of no format that can be imported; laila put "

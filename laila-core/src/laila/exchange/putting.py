@@ -69,7 +69,7 @@ def put_path(
     files = list(_walk(root, record))  # whole, so that nothing is stored of a folder that is refused
     writer = TreeWriter(memory, pool_nickname)
     for file in files:
-        content, _ = _read(root / file)
+        content, _ = _read(root / file, os.O_NOFOLLOW)  # it may be a link by now
         if writer.add(file.split("/"), content) and on_progress is not None:
             on_progress(writer.leaves, writer.nbytes)
     writer.add([RECORD], record.to_data())
@@ -128,9 +128,9 @@ def _walk(root: Path, record: FolderRecord) -> Iterator[str]:
         yield from reversed(files)
 
 
-def _read(path: Path) -> tuple[bytes, os.stat_result]:
+def _read(path: Path, flags: int = 0) -> tuple[bytes, os.stat_result]:
     """Read a regular file; a device or a pipe could be endless."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
     with os.fdopen(fd, "rb") as file:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
