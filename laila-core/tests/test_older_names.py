@@ -45,7 +45,45 @@ def test_a_constructor_that_takes_any_keyword_is_asked_itself() -> None:
     assert Any(anything=1).given == {"anything": 1}
 
 
-@pytest.mark.parametrize("name", ["CloudflarePool", "BackblazePool", "GCSPool"])
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("request", r"laila\.add_peer"),
+        ("DotMap", r"laila\.args"),
+        ("DefaultGRPCProtocol", "DefaultTCPIPProtocol"),
+        ("AzurePool", "S3Pool"),
+        ("PythonProcessPoolTaskForce", "ProcessTaskForce"),
+    ],
+)
+def test_a_name_that_laila_itself_had_says_what_serves_instead(name: str, advice: str) -> None:
+    with pytest.raises(AttributeError, match=advice):
+        getattr(laila, name)
+
+
+def test_a_task_force_that_was_renamed_says_its_name() -> None:
+    import laila.taskforce
+
+    with pytest.raises(MissingPluginError, match="its name is ProcessTaskForce"):
+        laila.taskforce.__getattr__("PythonProcessPoolTaskForce")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"), [("HDF5Pool", r"laila\.pool import HDF5Pool"), ("MongoPool", "S3Pool")]
+)
+def test_the_former_place_of_the_pools_says_where_they_are(name: str, advice: str) -> None:
+    with pytest.raises(ImportError, match=advice):
+        exec(f"from laila.data import {name}")
+
+
+@pytest.mark.parametrize("end", ["", "@evolution=3"])
+def test_an_id_of_the_older_form_is_told_apart(end: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"laila-core 1\.x wrote ids in that form; expected 'LAILA:<SCOPE>:GLOBAL_ID"
+    ):
+        laila.remember(f"LAILA:ENTRY:dd448e9c-a465-57c2-b3af-c783b86a4a06{end}").wait()
+
+
+@pytest.mark.parametrize("name", ["CloudflarePool", "BackblazePool", "GCSPool", "AzurePool", "MongoPool"])
 def test_a_pool_of_the_older_package_says_what_serves_instead(name: str) -> None:
     import laila.pool
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import wraps
 
 from laila.errors import InvalidArgumentError, UnknownOptionError
+from laila.former import replacement
 from laila.showing import shown
 
 TYPE_CHECKING = False
@@ -114,9 +115,12 @@ def no_name(name: str, names: Sequence[str]) -> NoReturn:
     """Raise the ``AttributeError`` of a name that ``laila`` does not have; ``names`` are those it has."""
     hint = ""
     if not name.startswith("_"):
+        advice = replacement(name)
         kind = next((kind for end, kind in _ELSEWHERE.items() if name.endswith(end)), None)
         lower = {known.lower(): known for known in names}
-        if kind is not None:
+        if advice is not None:
+            hint = f": {advice}"
+        elif kind is not None:
             hint = f"; import it from its place: from laila.{kind} import {name}"
         elif name.lower() in _VERBS or name.lower() in lower:
             hint = f"; did you mean laila.{_VERBS.get(name.lower()) or lower[name.lower()]}?"

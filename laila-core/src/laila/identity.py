@@ -47,6 +47,12 @@ _match = re.compile(
     rf"LAILA:((?:[A-Z][A-Z0-9_]{{0,63}}:){{1,4}})GLOBAL_ID:({_UUID})(?:-(0|[1-9][0-9]{{0,17}}))?", re.ASCII
 ).fullmatch
 
+# The ids of laila-core 1.x. A nickname has the same uuid there.
+_is_former = re.compile(
+    rf"LAILA:(?:[A-Z_]{{1,64}}:){{1,4}}{_UUID}(?:@evolution=\d{{1,18}})?", re.ASCII
+).fullmatch
+_FORMER_IDS = "laila-core 1.x wrote ids in that form; "
+
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # two bits are fixed, two are random
 _CONSTANT = "LAILA:ENTRY:GLOBAL_ID:"
 _BEFORE_UUID = len(_CONSTANT)
@@ -107,9 +113,11 @@ def parse_global_id(text: str) -> GlobalId:
     """Take a global id apart. Raises :class:`IdentityError` (a ``ValueError``) that quotes it."""
     match = _match(text) if isinstance(text, str) else None
     if match is None:
+        former = _FORMER_IDS if isinstance(text, str) and _is_former(text) else ""
         raise IdentityError(
-            f"{shown(text)} is no global id: expected 'LAILA:<SCOPE>:GLOBAL_ID:<uuid>' with an optional "
-            "'-<evolution>', such as an entry's global_id; to look an entry up by its name use nickname=",
+            f"{shown(text)} is no global id: {former}expected 'LAILA:<SCOPE>:GLOBAL_ID:<uuid>' with an "
+            "optional '-<evolution>', such as an entry's global_id; "
+            "to look an entry up by its name use nickname=",
             value=text,
         )
     scopes, uuid, evolution = match.groups()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["CORE", "ELSEWHERE", "FIRST_PARTY", "FORMER", "FirstParty", "first_party", "owner", "pip_line"]
+__all__ = ["CORE", "ELSEWHERE", "FIRST_PARTY", "FirstParty", "first_party", "owner", "pip_line"]
 
 CORE = "laila-core"
 
@@ -40,14 +40,6 @@ FIRST_PARTY = (
     FirstParty("laila.taskforces", "dask", "laila-taskforce-dask", "DaskTaskForce"),
     FirstParty("laila.protocols", "tcpip", "laila-comm-tcpip", "DefaultTCPIPProtocol", ("ws", "wss")),
 )
-
-
-FORMER = {
-    "CloudflarePool": "Cloudflare R2 speaks S3: S3Pool(bucket, endpoint_url='https://<account>.r2.…')",
-    "BackblazePool": "Backblaze B2 speaks S3: S3Pool(bucket, endpoint_url='https://s3.<region>.backblazeb2.com')",
-    "GCSPool": "Google Cloud Storage speaks S3 with HMAC keys: S3Pool(bucket, endpoint_url=…)",
-}
-"""Pools of the older package that are no plugins here: what serves in their place."""
 
 ELSEWHERE = {
     **dict.fromkeys(("gs", "gcs"), "Google Cloud Storage"),

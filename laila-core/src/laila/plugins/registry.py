@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from laila.errors import MissingPluginError, PluginError
+from laila.former import replacement
 from laila.locks import long_lock
 from laila.plugins.discovery import GROUPS, HOOKS, operator_settings, scan
-from laila.plugins.first_party import ELSEWHERE, FIRST_PARTY, FORMER, first_party, pip_line
+from laila.plugins.first_party import ELSEWHERE, FIRST_PARTY, first_party, pip_line
 from laila.plugins.observers import load_hooks
 from laila.plugins.plugin import BASES, KINDS, Plugin, PluginReport, forget_logged, log_once
 from laila.showing import shown
@@ -65,9 +66,10 @@ class Registry:
                     return plugin.load()
             if party is not None:
                 self._refuse(party.name, {})
-        if class_name in FORMER:
+        advice = replacement(class_name)
+        if advice is not None:
             raise MissingPluginError(
-                f"there is no {class_name}: {FORMER[class_name]}", plugin=class_name, distribution=None
+                f"there is no {class_name}: {advice}", plugin=class_name, distribution=None
             )
         raise AttributeError(
             f"there is no {KINDS[self.group]} class {shown(class_name)}, in laila or in an installed plugin "
