@@ -44,6 +44,7 @@ SLOW = (
     "laila-pool-hdf5/tests/test_sharing.py",
     "laila-pool-redis/tests/test_faults.py",
     "laila-pool-s3/tests/test_faults.py",
+    "laila-pool-s3/tests/test_page.py",
     "laila-taskforce-dask/tests/test_conformance.py",
     "laila-taskforce-dask/tests/test_dask.py",
     "laila-taskforce-dask/tests/test_dask_local.py",

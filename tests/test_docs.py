@@ -145,7 +145,7 @@ for kind, text, line in steps:
 SPARED = "-k 'not a_killed_writer and not what_a_dict_would_be'"
 
 
-def run_page(text: str, page: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_page(text: str, page: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a page in a fresh process, with its HOME and working directory below ``folder``."""
     home, cwd = folder / "home", folder / "cwd"
     home.mkdir(exist_ok=True)
@@ -156,7 +156,7 @@ def run_page(text: str, page: str, folder: Path) -> subprocess.CompletedProcess[
     return subprocess.run(
         [sys.executable, "-W", "error", str(program)],
         cwd=cwd,
-        env=clean_environment(home, PATH=search, MPLBACKEND="agg", PYTEST_ADDOPTS=SPARED),
+        env=clean_environment(home, PATH=search, MPLBACKEND="agg", PYTEST_ADDOPTS=SPARED, **variables),
         capture_output=True,
         text=True,
         timeout=280,

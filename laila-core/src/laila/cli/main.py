@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.run is None:
         parser.print_help(sys.stderr)
         return 2
+    if "settle" in options:
+        options.settle(options)
     _be_printable()
     if not options.traceback:
         # Commands show the library's log messages themselves, as an error or in their output.

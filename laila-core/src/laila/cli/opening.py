@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from laila.showing import shown
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
     from laila.contract.pool import Pool
     from laila.policy import DefaultPolicy
 
-__all__ = ["add_pool_option", "find_key", "is_manifest", "open_to_change", "open_to_look", "verbs_on"]
+__all__ = [
+    "add_pool",
+    "add_pool_option",
+    "find_key",
+    "is_manifest",
+    "open_to_change",
+    "open_to_look",
+    "verbs_on",
+]
 
 
 def add_pool_option(parser: ArgumentParser) -> None:
@@ -28,6 +37,37 @@ def add_pool_option(parser: ArgumentParser) -> None:
         required=pool is None,
         help="such as hdf5:///data/run.h5 (default: the variable LAILA_POOL)",
     )
+
+
+def add_pool(parser: ArgumentParser, help: str = "such as hdf5:///data/run.h5", *, then: str = "") -> None:
+    """Add the pool, as the first argument or as ``--pool``; the variable ``LAILA_POOL`` is its default.
+
+    Args:
+        parser: The parser of the command.
+        help: What the pool is.
+        then: The destination of the argument that may follow, where there is one.
+    """
+    parser.add_argument(
+        "pool_url", metavar="POOL_URL", nargs="?", help=f"{help} (default: the variable LAILA_POOL)"
+    )
+    parser.add_argument("--pool", metavar="POOL_URL", help="the same, as an option")
+    parser.set_defaults(settle=partial(_settle_pool, parser, then))
+
+
+def _settle_pool(parser: ArgumentParser, then: str, options: Namespace) -> None:
+    """Make ``options.pool`` the pool that is meant, or end the program with an error."""
+    default = os.environ.get("LAILA_POOL") or None
+    url, option = options.pool_url, options.pool
+    if then and url is not None and getattr(options, then) is None:
+        # One argument is the pool, unless the pool is known and this is no URL.
+        if option is not None or (default is not None and ":" not in url):
+            setattr(options, then, url)
+            url = None
+    if url is not None and option is not None:
+        parser.error("two pools are given: name one, as POOL_URL or by --pool")
+    options.pool = url or option or default
+    if options.pool is None:
+        parser.error("no pool is given: name it as POOL_URL, by --pool or in the variable LAILA_POOL")
 
 
 def is_manifest(key: str) -> bool:

@@ -24,15 +24,26 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **options})
         self._given: list[str] = []
+        self._mixing = False
 
     def parse_known_args(  # type: ignore[override]  # it has several forms
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """Parse known arguments; :mod:`argparse` calls this for each command too."""
+        """Parse known arguments; :mod:`argparse` calls this for each command too.
+
+        A command takes its arguments and its options in any order.
+        """
         import sys
 
         self._given = list(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(args, namespace)
+        if self._mixing or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        given = self._given
+        self._mixing = True  # argparse calls this method again for each of the two
+        try:
+            return super().parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing, self._given = False, given
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, without the given values."""

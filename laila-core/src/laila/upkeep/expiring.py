@@ -231,7 +231,10 @@ def _items(tier: Pool, name: str, report: ExpireReport) -> tuple[list[Item], int
     def matches(nickname: str) -> bool:
         if _is_pattern(name):
             return fnmatchcase(nickname, name)
-        return nickname.startswith(name) and _is_number(nickname[len(name) :]) is not None
+        rest = nickname[len(name) :]
+        # "run-10" is no run of "run-1": a number goes on there.
+        same = name[-1:].isdigit() and rest[:1].isdigit()
+        return nickname.startswith(name) and not same and _is_number(rest) is not None
 
     named = [key for key in tier.keys(as_generator=True) if is_entry(key) and is_kept_by_its_key(key)]
     constants = (key for key in named if not is_evolution(key))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import open_to_change
+from laila.cli.opening import add_pool, open_to_change
 from laila.cli.output import fail, print_json, say, size_text
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["configure", "run"]
 
 def configure(parser: ArgumentParser) -> None:
     """Add the pool."""
-    parser.add_argument("pool", metavar="POOL_URL", help="such as hdf5:///data/run.h5")
+    add_pool(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

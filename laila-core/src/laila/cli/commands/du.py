@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import open_to_look
+from laila.cli.opening import add_pool, open_to_look
 from laila.cli.output import count_text, fail, print_json, say, show_table, size_text
 from laila.showing import said
 
@@ -22,7 +22,7 @@ __all__ = ["configure", "run"]
 
 def configure(parser: ArgumentParser) -> None:
     """Add the pool, and how many rows are shown."""
-    parser.add_argument("pool", metavar="POOL_URL", help="such as hdf5:///data/run.h5")
+    add_pool(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="show the N largest rows (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import open_to_change, open_to_look
+from laila.cli.opening import add_pool, open_to_change, open_to_look
 from laila.cli.output import count_text, fail, print_json, say, show_table, size_text, time_text
 from laila.showing import said
 
@@ -23,7 +23,7 @@ __all__ = ["configure", "run"]
 
 def configure(parser: ArgumentParser) -> None:
     """Add the pool, and whether and when something is deleted."""
-    parser.add_argument("pool", metavar="POOL_URL", help="such as hdf5:///data/run.h5")
+    add_pool(parser)
     parser.add_argument("--delete", action="store_true", help="delete what is due (default: only say what)")
     parser.add_argument(
         "--grace",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import open_to_change, open_to_look
+from laila.cli.opening import add_pool, open_to_change, open_to_look
 from laila.cli.output import fail, print_json, say, show_table, time_text
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["configure", "run"]
 
 def configure(parser: ArgumentParser) -> None:
     """Add the pool, and what is pinned."""
-    parser.add_argument("pool", metavar="POOL_URL", help="such as hdf5:///data/run.h5")
+    add_pool(parser, then="name")
     parser.add_argument(
         "name", metavar="NAME", nargs="?", help="a nickname or an id; without it, list the pins"
     )

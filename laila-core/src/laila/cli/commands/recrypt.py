@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import open_to_change
+from laila.cli.opening import add_pool, open_to_change
 from laila.cli.output import count_text, say
 from laila.showing import said
 
@@ -21,7 +21,7 @@ __all__ = ["configure", "run"]
 
 def configure(parser: ArgumentParser) -> None:
     """Add the pool."""
-    parser.add_argument("pool", metavar="POOL_URL", help="such as hdf5:///data/run.h5")
+    add_pool(parser)
 
 
 def run(options: Namespace) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import open_to_change, open_to_look
+from laila.cli.opening import add_pool, open_to_change, open_to_look
 from laila.cli.output import clean, say
 from laila.cli.progress import Progress
 from laila.showing import said
@@ -22,7 +22,7 @@ __all__ = ["configure", "run"]
 
 def configure(parser: ArgumentParser) -> None:
     """Add the pools, and where damaged bytes are kept."""
-    parser.add_argument("pool", metavar="POOL_URL", help="the pool to repair, such as hdf5:///data/run.h5")
+    add_pool(parser, "the pool to repair, such as hdf5:///data/run.h5")
     parser.add_argument(
         "--from", dest="source", metavar="POOL_URL", required=True, help="the pool that has whole copies"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import find_key, open_to_look
+from laila.cli.opening import add_pool, find_key, open_to_look
 from laila.cli.output import clean, count_text, say, show_fields, show_table, size_text, time_text
 from laila.contract.pool import MAX_KEY_BYTES
 from laila.showing import said, shown
@@ -36,7 +36,7 @@ _BOUNDED = frozenset(
 
 def configure(parser: ArgumentParser) -> None:
     """Add the pool, the entry and ``--limit``."""
-    parser.add_argument("pool", metavar="POOL_URL", help="such as hdf5:///data/run.h5")
+    add_pool(parser, then="entry")
     parser.add_argument("entry", metavar="ID|NICKNAME", nargs="?", help="a global id or a nickname")
     parser.add_argument(
         "--limit",

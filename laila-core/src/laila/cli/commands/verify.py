@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import open_to_look
+from laila.cli.opening import add_pool, open_to_look
 from laila.cli.output import clean, say, size_text
 from laila.cli.progress import Progress
 from laila.showing import said, shown
@@ -24,7 +24,7 @@ __all__ = ["configure", "run", "say_report"]
 
 def configure(parser: ArgumentParser) -> None:
     """Add the pool, and which entries are read."""
-    parser.add_argument("pool", metavar="POOL_URL", help="such as hdf5:///data/run.h5")
+    add_pool(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--all", action="store_true", help="read every entry (the default)")
     which.add_argument(
