@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
+        print(f"laila: interrupted{options.interrupted}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python would complain once more when it closes stdout.
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="laila", description="Look at and look after what laila stores.")
     parser.add_argument("--version", action=_Version, help="show the version of laila-core and exit")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
-    parser.set_defaults(run=None)
+    parser.set_defaults(run=None, interrupted="")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for info in pkgutil.iter_modules(commands.__path__):
         command: Command = importlib.import_module(f"{commands.__name__}.{info.name}")

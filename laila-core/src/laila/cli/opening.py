@@ -17,14 +17,21 @@ if TYPE_CHECKING:
     from laila.policy import DefaultPolicy
 
 __all__ = [
+    "GOES_ON",
     "add_pool",
     "add_pool_option",
     "find_key",
+    "goes_on",
     "is_manifest",
+    "leaves_nothing",
     "open_to_change",
     "open_to_look",
     "verbs_on",
 ]
+
+
+GOES_ON = ": run the same command again, and it goes on where it stopped"
+"""What Ctrl-C says of a command that can go on."""
 
 
 def add_pool_option(parser: ArgumentParser) -> None:
@@ -68,6 +75,16 @@ def _settle_pool(parser: ArgumentParser, then: str, options: Namespace) -> None:
     options.pool = url or option or default
     if options.pool is None:
         parser.error("no pool is given: name it as POOL_URL, by --pool or in the variable LAILA_POOL")
+
+
+def goes_on(parser: ArgumentParser) -> None:
+    """Have Ctrl-C say that the same command goes on where it stopped."""
+    parser.set_defaults(interrupted=GOES_ON)
+
+
+def leaves_nothing(parser: ArgumentParser) -> None:
+    """Have Ctrl-C say that nothing was written under the name of the destination."""
+    parser.set_defaults(interrupted=": nothing is at the destination; run the same command again")
 
 
 def is_manifest(key: str) -> bool:

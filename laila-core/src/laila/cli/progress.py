@@ -19,8 +19,12 @@ _EVERY_SECONDS = 0.2
 class Progress:
     """Show entries, bytes, rate and the time that is left. Use it as a context, which clears the line."""
 
-    def __init__(self, total: int | None = None) -> None:
-        self.total = total
+    def __init__(self, unit: str = "files") -> None:
+        self.unit = unit
+        self.total: int | None = None
+        """How many there are to do, where that is known."""
+        self.total_bytes: int | None = None
+        """How many bytes they have, where that is known: the time that is left is told by these then."""
         self._shown = sys.stderr.isatty()
         self._next = 0.0
         self._begun = monotonic()
@@ -34,18 +38,27 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Take the line away, so that something else can be printed."""
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def show_files(self, files: int, nbytes: int) -> None:
-        """Show how many files and bytes are done, five times a second at most."""
+    def show_done(self, count: int, nbytes: int) -> None:
+        """Show how many files or entries, and how many bytes, are done, five times a second at most."""
         now = monotonic()
         if not self._shown or now < self._next:
             return
         self._next = now + _EVERY_SECONDS
-        rate = nbytes / max(now - self._begun, 0.001)
-        words = f"{files} files, {size_text(nbytes)}, {size_text(int(rate))}/s"
-        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
+        seconds = max(now - self._begun, 0.001)
+        words = [f"{count} {self.unit}"]
+        if nbytes:
+            words += [size_text(nbytes), f"{size_text(int(nbytes / seconds))}/s"]
+        done, total = (nbytes, self.total_bytes) if self.total_bytes else (count, self.total)
+        if done and total:
+            words.append(f"{max(total - done, 0) * seconds / done:.0f} s left")
+        print(f"\r\x1b[K{', '.join(words)}", end="", file=sys.stderr, flush=True)
 
     def show(self, report: VerifyReport) -> None:
         """Show how far ``report`` is, five times a second at most."""

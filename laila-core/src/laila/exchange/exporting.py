@@ -37,6 +37,7 @@ def export(
     memory: MemoryVerbs | None = None,
     *,
     pool_nickname: str | None = None,
+    on_progress: Callable[[int, int], object] | None = None,
 ) -> Path:
     """Write what is stored under a name to a new file or folder. Blocks.
 
@@ -47,6 +48,7 @@ def export(
             ``json``, or ``folder``, a file for each leaf; by default what the suffix of ``destination`` says.
         memory: Where from: by default ``laila.memory``; or the memory of a peer.
         pool_nickname: The pool; by default the alpha pool.
+        on_progress: Called with the number of leaves that are written so far, and of all.
 
     Returns:
         The path. Nothing is there until all of it is. Memory: 64 leaves at a time; all for safetensors.
@@ -72,11 +74,16 @@ def export(
             f"{shown(str(target))} is there already: name another destination, or move it away"
         )
     with _whole(target) as temporary:
-        write(temporary, _leaves(name, memory, pool_nickname))
+        write(temporary, _leaves(name, memory, pool_nickname, on_progress))
     return target
 
 
-def _leaves(name: str, memory: MemoryVerbs, pool_nickname: str | None) -> Leaves:
+def _leaves(
+    name: str,
+    memory: MemoryVerbs,
+    pool_nickname: str | None,
+    on_progress: Callable[[int, int], object] | None,
+) -> Leaves:
     """Read the leaves of a manifest, some at a time; of an entry its data, under no key."""
     from laila.entry import Manifest
     from laila.exchange.trees import leaves_in
@@ -98,6 +105,8 @@ def _leaves(name: str, memory: MemoryVerbs, pool_nickname: str | None) -> Leaves
         read: Any = memory.remember([key for _, key in part], pool_nickname=pool_nickname).wait()
         for (path, _), leaf in zip(part, read, strict=True):
             yield path, leaf.data
+        if on_progress is not None:
+            on_progress(start + len(part), len(leaves))
 
 
 def _text(path: tuple[str, ...]) -> str:

@@ -27,7 +27,7 @@ from laila.tiering.single import groups, how_made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from laila.blob.blob import BlobHead
     from laila.contract.pool import Pool
@@ -42,13 +42,20 @@ _READ_BYTES = 8 * 1024 * 1024
 _WRITE_BYTES = 16 * 1024 * 1024
 
 
-def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> GroupFuture[str]:
+def copy_pool(
+    dest: Pool,
+    source: Pool,
+    keys: Sequence[str] | None = None,
+    *,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> GroupFuture[str]:
     """Copy ``keys`` (all of ``source`` where None) into ``dest``, in the task force of the active policy.
 
     Returns a group with one child a key, which resolves to the key. A key that disappears meanwhile, is
     damaged, or is an evolution that ``dest`` has with another content, fails its own child only; a backend
     that fails, those not copied yet. A chain that is one store (``write="through"``) is copied from its last
     tier, and into as ``memorize`` does. Memory: about 24 MiB of blobs at a time, or the largest single blob.
+    ``on_progress`` is called in the thread that copies, with the number of keys and of bytes that are done.
     """
     from laila.futures import GroupFuture
 
@@ -56,7 +63,7 @@ def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> Gr
     wanted = list(source.keys() if keys is None else keys)
 
     def run() -> list[object]:
-        copy = Copy(dest, source)
+        copy = Copy(dest, source, on_progress)
         copy.run(wanted)
         return [copy.outcomes[key] for key in wanted]
 
@@ -66,8 +73,12 @@ def copy_pool(dest: Pool, source: Pool, keys: Sequence[str] | None = None) -> Gr
 class Copy:
     """Copies out of one pool. ``outcomes`` has for each key the key itself, or its error."""
 
-    def __init__(self, dest: Pool, source: Pool) -> None:
+    def __init__(
+        self, dest: Pool, source: Pool, on_progress: Callable[[int, int], object] | None = None
+    ) -> None:
         self.outcomes: dict[str, object] = {}
+        self._nbytes = 0
+        self._on_progress = on_progress
         self._dest = dest
         self._holder = dest.deciding_tier
         self._source = source
@@ -104,8 +115,16 @@ class Copy:
                 total += blob.nbytes
                 if total >= _WRITE_BYTES:
                     put(ready)
+                    self._tell(total)
                     ready, total = [], 0
             put(ready)
+            self._tell(total)
+
+    def _tell(self, nbytes: int) -> None:
+        """Count the bytes that were copied or compared, and tell of them."""
+        self._nbytes += nbytes
+        if self._on_progress is not None:
+            self._on_progress(len(self.outcomes), self._nbytes)
 
     def _decide(self, key: str, theirs: Head, ours: Head, wanted: list[str], alike: list[str]) -> None:
         """Add ``key`` to ``wanted``, or to ``alike`` if the digests are equal; or note its outcome."""

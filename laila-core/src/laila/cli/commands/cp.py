@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import find_key, is_manifest, open_to_change, open_to_look, verbs_on
+from laila.cli.opening import find_key, goes_on, is_manifest, open_to_change, open_to_look, verbs_on
 from laila.cli.output import clean, count_text, say
+from laila.cli.progress import Progress
 from laila.showing import said
 
 if TYPE_CHECKING:
@@ -28,12 +29,18 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "name", metavar="NAME|ID", nargs="*", help="what is copied (default: everything that the pool holds)"
     )
+    goes_on(parser)
 
 
 def run(options: Namespace) -> int:
     """Copy, and name what could not be copied; 1 if there is any."""
-    with open_to_look(options.source) as source, open_to_change(options.dest) as dest, verbs_on(dest):
-        copied, failed = copy_named(source, dest, options.name)
+    with (
+        open_to_look(options.source) as source,
+        open_to_change(options.dest) as dest,
+        verbs_on(dest),
+        Progress("entries") as progress,
+    ):
+        copied, failed = copy_named(source, dest, options.name, progress)
     say(f"{count_text(len(copied))} copied{f', {failed} failed' if failed else ''}")
     return int(failed > 0)
 
@@ -47,13 +54,14 @@ def _all_keys(pool: Pool, name: str) -> list[str]:
     return [key] if key in {name, of} else [f"{of}-{number}" for number in pool.history_here(of)]
 
 
-def copy_named(source: Pool, dest: Pool, names: list[str]) -> tuple[list[str], int]:
+def copy_named(source: Pool, dest: Pool, names: list[str], progress: Progress) -> tuple[list[str], int]:
     """Copy into ``dest`` what is named, or everything.
 
     Args:
         source: The pool to read.
         dest: The alpha pool of the active policy.
         names: Nicknames and ids; none means everything.
+        progress: Shows how far it is.
 
     Returns:
         The keys that are in ``dest`` now, and how many could not be copied. Each of those is named on stderr.
@@ -64,8 +72,9 @@ def copy_named(source: Pool, dest: Pool, names: list[str]) -> tuple[list[str], i
     from laila.tiering.copytree import copy_manifest
 
     keys = [key for name in names for key in _all_keys(source, name)]
-    plain = [key for key in keys if not is_manifest(key)]
-    groups = [copy_pool(dest, source, plain if names else None)] if plain or not names else []
+    plain = [key for key in keys if not is_manifest(key)] if names else list(source.deciding_tier.keys())
+    progress.total = len(plain)
+    groups = [copy_pool(dest, source, plain, on_progress=progress.show_done)] if plain else []
     for key in filter(is_manifest, keys):
         manifest = from_blob(source[key])
         assert isinstance(manifest, Manifest)

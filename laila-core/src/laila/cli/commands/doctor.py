@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from laila.cli.opening import open_to_look
-from laila.cli.output import show_table
+from laila.cli.output import print_json, show_table
 from laila.showing import said, shown, shown_url
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def configure(parser: ArgumentParser) -> None:
         default=os.environ.get("LAILA_POOL") or None,
         help="look whether this pool can be reached (default: the variable LAILA_POOL)",
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: Namespace) -> int:
@@ -39,7 +40,10 @@ def run(options: Namespace) -> int:
     findings = [*_installed(), *_plugins(), *_home(), *_settings()]
     if options.pool is not None:
         findings.append(_pool(options.pool))
-    show_table(("", "WHAT", "FINDING"), findings)
+    if options.json:
+        print_json({"findings": [dict(zip(("state", "what", "text"), row, strict=True)) for row in findings]})
+    else:
+        show_table(("", "WHAT", "FINDING"), findings)
     return int(any(state == "wrong" for state, _, _ in findings))
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import add_pool_option, open_to_look, verbs_on
+from laila.cli.opening import add_pool_option, leaves_nothing, open_to_look, verbs_on
 from laila.cli.output import say
+from laila.cli.progress import Progress
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -23,13 +24,18 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("dest", metavar="DEST", help="the new file or folder")
     parser.add_argument("--as", dest="kind", metavar="KIND", help="such as npz or folder")
     add_pool_option(parser)
+    leaves_nothing(parser)
 
 
 def run(options: Namespace) -> int:
     """Write it and print the path."""
     from laila.exchange import export
 
-    with open_to_look(options.pool) as pool, verbs_on(pool) as policy:
-        path = export(options.name, options.dest, options.kind, policy.central.memory)
+    def show(done: int, total: int) -> None:
+        progress.total = total
+        progress.show_done(done, 0)
+
+    with open_to_look(options.pool) as pool, verbs_on(pool) as policy, Progress("leaves") as progress:
+        path = export(options.name, options.dest, options.kind, policy.central.memory, on_progress=show)
     say(str(path))
     return 0

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laila.cli.output import say, show_table
+from laila.cli.output import print_json, say, show_table
 from laila.errors import InvalidValueError
 from laila.showing import shown
 
@@ -32,7 +32,7 @@ def configure(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(
         dest="action", required=True, metavar="list|new|rotate|revoke|used|export|import"
     )
-    actions.add_parser("list", help="show the keys that are here, never the keys themselves")
+    listed = actions.add_parser("list", help="show the keys that are here, never the keys themselves")
     new = actions.add_parser("new", help="make a key and sign with it from now on")
     new.add_argument("name", nargs="?", help="a note for people")
     rotate = actions.add_parser(
@@ -49,6 +49,8 @@ def configure(parser: ArgumentParser) -> None:
     used = actions.add_parser("used", help="list the entries of a pool that a key signed or encrypted")
     used.add_argument("id", help="the key's id")
     used.add_argument("--pool", metavar="POOL_URL", required=True, help="such as hdf5:///data/run.h5")
+    for reads in (listed, used):
+        reads.add_argument("--json", action="store_true", help="print one JSON object")
     export = actions.add_parser("export", help="write a key as text")
     export.add_argument("id", help="the key's id, as `laila keys list` shows it")
     export.add_argument("--output", metavar="FILE", type=Path, help="a new file, made readable by you alone")
@@ -75,6 +77,9 @@ def run(options: Namespace) -> int:
 def _list(options: Namespace) -> None:
     from laila.codec.trust import encryption_keys, signing_keys
 
+    if options.json:
+        print_json({"signing": signing_keys.list(), "encryption": encryption_keys.list()})
+        return
     tables = (("SIGNS", signing_keys.list()), ("ENCRYPTS", encryption_keys.list()))
     if not any(keys for _, keys in tables):
         say("no keys yet: the first is made when something has to be signed, or by `laila keys new`")
@@ -116,7 +121,11 @@ def _used(options: Namespace) -> None:
     from laila.tiering.recrypting import protected_by
 
     with open_to_look(options.pool) as pool:
-        for key in protected_by(pool, options.id):
+        keys = protected_by(pool, options.id)
+        if options.json:
+            print_json({"id": options.id, "entries": list(keys)})
+            return
+        for key in keys:
             say(key)
 
 

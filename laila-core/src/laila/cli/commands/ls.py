@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from laila.cli.opening import add_pool_option, open_to_look
-from laila.cli.output import count_text, say, show_table, size_text, time_text
+from laila.cli.output import count_text, print_json, say, show_table, size_text, time_text
 from laila.showing import said
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from laila.tiering.listing import Listed
 
-__all__ = ["configure", "run"]
+__all__ = ["configure", "listed_fields", "print_listed", "run"]
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def run(options: Namespace) -> int:
         listed = sorted(every, key=SORTS[options.sort])
     if options.json:
         for entry in listed:
-            _print_json(entry)
+            print_listed(entry)
     else:
         if listed:
             show_table(("NAME", "KIND", "TYPE", "SIZE", "CREATED"), map(_row, listed))
@@ -62,10 +62,14 @@ def _row(entry: Listed) -> tuple[object, ...]:
     return (entry.name, entry.kind, kind, size_text(entry.nbytes), time_text(entry.created))
 
 
-def _print_json(entry: Listed) -> None:
-    import json
+def print_listed(entry: Listed) -> None:
+    """Print what is known of an entry as one JSON object on a line."""
+    print_json(listed_fields(entry))
 
-    fields = {
+
+def listed_fields(entry: Listed) -> dict[str, object]:
+    """What is known of an entry, for JSON."""
+    return {
         "key": entry.key,
         "nickname": entry.nickname,
         "kind": entry.kind,
@@ -76,4 +80,3 @@ def _print_json(entry: Listed) -> None:
         "transformations": list(entry.transformations),
         "error": None if entry.error is None else said(entry.error),
     }
-    print(json.dumps(fields, default=repr))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from laila.cli.commands.cp import copy_named
 from laila.cli.commands.rm import delete_named
-from laila.cli.opening import open_to_change, verbs_on
+from laila.cli.opening import goes_on, open_to_change, verbs_on
 from laila.cli.output import count_text, say
+from laila.cli.progress import Progress
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -25,6 +26,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "name", metavar="NAME|ID", nargs="*", help="what is moved (default: everything that the pool holds)"
     )
+    goes_on(parser)
 
 
 def run(options: Namespace) -> int:
@@ -34,8 +36,8 @@ def run(options: Namespace) -> int:
     with open_to_change(options.source) as source, open_to_change(options.dest) as dest:
         if (type(source), source.options()) == (type(dest), dest.options()):
             raise InvalidValueError("the two pools are one: nothing was moved")
-        with verbs_on(dest):
-            copied, failed = copy_named(source, dest, options.name)
+        with verbs_on(dest), Progress("entries") as progress:
+            copied, failed = copy_named(source, dest, options.name, progress)
         if failed:
             say(f"{count_text(failed)} could not be copied: nothing was deleted")
             return 1

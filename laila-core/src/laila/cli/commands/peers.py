@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.cli.output import say, show_fields, show_table
+from laila.cli.output import print_json, say, show_fields, show_table
 from laila.cli.secret import add_secret, read_secret
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ def configure(parser: ArgumentParser) -> None:
     """Add the URI and the secret."""
     parser.add_argument("uri", metavar="URI", help="such as ws://127.0.0.1:8765")
     add_secret(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: Namespace) -> int:
@@ -29,6 +30,9 @@ def run(options: Namespace) -> int:
         peer = communication.peers[communication.add_peer(options.uri, secret)]
         peer.timeout = 30.0
         offer = peer.describe()
+    if options.json:
+        print_json(offer)
+        return 0
     fields = [("policy", offer["policy"]), ("laila-core", offer["version"]), ("role", offer["role"])]
     if offer["nickname"]:
         fields.insert(1, ("nickname", offer["nickname"]))

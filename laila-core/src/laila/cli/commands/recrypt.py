@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import add_pool, open_to_change
-from laila.cli.output import count_text, say
+from laila.cli.opening import add_pool, goes_on, open_to_change
+from laila.cli.output import count_text, print_json, say
+from laila.cli.progress import Progress
 from laila.showing import said
 
 if TYPE_CHECKING:
@@ -22,14 +23,22 @@ __all__ = ["configure", "run"]
 def configure(parser: ArgumentParser) -> None:
     """Add the pool."""
     add_pool(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    goes_on(parser)
 
 
 def run(options: Namespace) -> int:
     """Encrypt again, and say what became of the entries."""
     from laila.tiering.recrypting import recrypt_pool
 
-    with open_to_change(options.pool) as pool:
-        report = recrypt_pool(pool)
+    with open_to_change(options.pool) as pool, Progress("entries") as progress:
+        report = recrypt_pool(
+            pool, on_progress=lambda report: progress.show_done(report.recrypted + report.left, 0)
+        )
+    if options.json:
+        failed = {key: said(error) for key, error in report.failed.items()}
+        print_json({"recrypted": report.recrypted, "left": report.left, "failed": failed})
+        return int(bool(failed))
     for key, error in report.failed.items():
         say(f"left  {key}  {said(error)}")
     say(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import add_pool, open_to_change, open_to_look
-from laila.cli.output import clean, say
+from laila.cli.opening import add_pool, goes_on, open_to_change, open_to_look
+from laila.cli.output import clean, print_json, say
 from laila.cli.progress import Progress
 from laila.showing import said
 
@@ -23,6 +23,7 @@ __all__ = ["configure", "run"]
 def configure(parser: ArgumentParser) -> None:
     """Add the pools, and where damaged bytes are kept."""
     add_pool(parser, "the pool to repair, such as hdf5:///data/run.h5")
+    goes_on(parser)
     parser.add_argument(
         "--from", dest="source", metavar="POOL_URL", required=True, help="the pool that has whole copies"
     )
@@ -31,6 +32,7 @@ def configure(parser: ArgumentParser) -> None:
         "--keep", metavar="FOLDER", help="keep the damaged bytes there (default: damaged in laila's home)"
     )
     kept.add_argument("--discard", action="store_true", help="keep no damaged bytes")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: Namespace) -> int:
@@ -51,6 +53,11 @@ def run(options: Namespace) -> int:
             raise
         print(f"laila: {clean(said(error))}", file=sys.stderr)
         return 2
+    if options.json:
+        failed = {key: said(reason) for key, reason in report.failed.items()}
+        kept_in = {key: str(path) for key, path in report.kept.items()}
+        print_json({"repaired": list(report.repaired), "kept": kept_in, "failed": failed})
+        return 0 if report.whole else 1
     for key in report.repaired:
         kept = report.kept.get(key)
         say(f"repaired  {key}{f'  (damaged bytes: {kept})' if kept else ''}")

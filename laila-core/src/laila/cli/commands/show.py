@@ -9,8 +9,18 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from laila.cli.commands.ls import listed_fields, print_listed
 from laila.cli.opening import add_pool, find_key, open_to_look
-from laila.cli.output import clean, count_text, say, show_fields, show_table, size_text, time_text
+from laila.cli.output import (
+    clean,
+    count_text,
+    print_json,
+    say,
+    show_fields,
+    show_table,
+    size_text,
+    time_text,
+)
 from laila.contract.pool import MAX_KEY_BYTES
 from laila.showing import said, shown
 from laila.tiering.listing import kind_of
@@ -45,14 +55,17 @@ def configure(parser: ArgumentParser) -> None:
         metavar="N",
         help="list at most N entries, 0 for all (default: 200)",
     )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object for each entry, one a line"
+    )
 
 
 def run(options: Namespace) -> int:
     """Print the pool's entries, or one entry; return 1 if a printed entry is damaged."""
     with open_to_look(options.pool) as pool:
         if options.entry is None:
-            return _list(pool, options.limit)
-        return _detail(pool, find_key(pool, options.entry))
+            return _list(pool, options.limit, as_json=options.json)
+        return _detail(pool, find_key(pool, options.entry), as_json=options.json)
 
 
 def _count(text: str) -> int:
@@ -64,12 +77,16 @@ def _count(text: str) -> int:
     return int(text[:18])
 
 
-def _list(pool: Pool, limit: int) -> int:
+def _list(pool: Pool, limit: int, *, as_json: bool) -> int:
     from laila.tiering.listing import list_pool
 
     every = list_pool(pool)
     listed = sorted(every if limit <= 0 else islice(every, limit), key=lambda entry: entry.key)
     damaged = sum(entry.error is not None for entry in listed)
+    if as_json:
+        for entry in listed:
+            print_listed(entry)
+        return int(damaged > 0)
     if listed:
         show_table(("KEY", "KIND", "TYPE", "SIZE", "CREATED", "NICKNAME"), map(_row, listed))
     if limit > 0 and next(every, None) is not None:
@@ -87,8 +104,10 @@ def _row(entry: Listed) -> tuple[object, ...]:
     return (entry.key, entry.kind, kind, size, time_text(entry.created), entry.nickname or "")
 
 
-def _detail(pool: Pool, key: str) -> int:
+def _detail(pool: Pool, key: str, *, as_json: bool) -> int:
     from laila.errors import CorruptEntryError, EntryNotFoundError, LailaError
+    from laila.identity import stem
+    from laila.tiering.listing import Listed
 
     head = pool.read_head(key)
     if head is None:
@@ -106,6 +125,11 @@ def _detail(pool: Pool, key: str) -> int:
         except LailaError as error:
             # If it is untrusted, or a key or library is missing, the facts of the head are still shown.
             note, code = f"not shown: {error}", 0
+    if as_json:
+        listed = Listed(pool.label, key, head)
+        evolutions = list(pool.history_here(stem(key)))
+        print_json({**listed_fields(listed), "evolutions": evolutions, "value": value, "note": note})
+        return code or 0
     show_fields(_fields(pool, head, inner))
     say(f"value  {value if note is None else note}")
     return code or 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from laila.cli.opening import add_pool, open_to_look
+from laila.cli.opening import GOES_ON, add_pool, open_to_look
 from laila.cli.output import clean, say, size_text
 from laila.cli.progress import Progress
 from laila.showing import said, shown
@@ -43,6 +43,7 @@ def configure(parser: ArgumentParser) -> None:
         help="remember in FILE what is whole: run again to go on after an interrupt",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(interrupted=": with --state FILE, the same command goes on where it stopped")
 
 
 def run(options: Namespace) -> int:
@@ -52,6 +53,8 @@ def run(options: Namespace) -> int:
     from laila.errors import LailaError
     from laila.tiering.verifying import Selection, verify_pool
 
+    if options.state is not None:
+        options.interrupted = GOES_ON
     seed = options.seed if options.seed is not None else randbits(32)
     selection = Selection(sample=options.sample, part=options.part, seed=seed)
     try:
@@ -59,10 +62,6 @@ def run(options: Namespace) -> int:
             if progress.is_shown:
                 progress.total = sum(key in selection for key in pool.keys(as_generator=True))
             report = verify_pool(pool, selection=selection, state=options.state, on_progress=progress.show)
-    except KeyboardInterrupt:
-        if options.state is not None:
-            print(f"laila: interrupted; go on with --state {clean(shown(options.state))}", file=sys.stderr)
-        raise
     except (LailaError, OSError) as error:
         if options.traceback:
             raise
