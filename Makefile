@@ -10,7 +10,7 @@ PY := .venv/bin/python
 # Installs what constraints.txt pins, and nothing whose hash is not there.
 PINNED := $(PY) tools/pinned.py install
 
-.PHONY: help install demo test test-again test-slow test-long test-full test-matrix coverage bench dist release changelog fuzz test-field test-lowest \
+.PHONY: torture help install demo test test-again test-slow test-long test-full test-matrix coverage bench dist release changelog fuzz test-field test-lowest \
   audit pins lint lint-style lint-types lint-arrows lint-names format facade clean moved docs
 
 help: ## list the targets
@@ -105,6 +105,10 @@ fuzz: .venv-fuzz/.installed ## install a fuzzer into .venv-fuzz and feed all tha
 	@mkdir -p .fuzz/peers .fuzz/stored
 	@.venv-fuzz/bin/python laila-comm-tcpip/fuzz/decode.py .fuzz/peers -max_total_time=$(or $(SECONDS),60) -max_len=8192 -len_control=0 -timeout=10 -rss_limit_mb=1024
 	@.venv-fuzz/bin/python laila-comm-tcpip/fuzz/stored.py .fuzz/stored -max_total_time=$(or $(SECONDS),60) -max_len=8192 -len_control=0 -timeout=10 -rss_limit_mb=2048
+
+torture: install ## kill, race, damage and soak every durable pool: make torture ONLY=crash POOLS=hdf5 ROUNDS=2000 SECONDS=3600 SEED=7
+	@PYTHONPATH=tests $(PY) -m torture $(if $(ONLY),--only "$(ONLY)") $(if $(POOLS),--pools "$(POOLS)") \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 # A layer over .venv: the libraries of the group `field` are here, everything else is found there.
 .venv-field/.installed: .venv/.installed

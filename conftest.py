@@ -69,6 +69,7 @@ SLOW = (
     "tests/test_task_force_page.py",
     "tests/test_third_party.py",
     "tests/test_typing.py",
+    "tests/test_torture.py::test_a_few_rounds_of_each",
 )
 
 
