@@ -97,6 +97,15 @@ def test_a_run_that_another_manifest_holds_stays(place: Place) -> None:
     assert len(made[0].remember(pool_nickname="d").result) == 2
 
 
+@pytest.mark.parametrize("count", [12, 13, 18, 1000])
+def test_more_than_there_are_are_all_kept(count: int, place: Place) -> None:
+    pool = opened(place, "files")
+    stem = evolve(12)
+    report = laila.expire(pool, stem, keep_last=count).wait()
+    assert report.deleted == []
+    assert len(report.kept) == len(laila.history(stem, pool_nickname="d")) == 12
+
+
 def test_what_is_no_policy_or_no_name_is_refused(place: Place) -> None:
     pool = opened(place, "files")
     made = runs(2)

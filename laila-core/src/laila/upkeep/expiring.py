@@ -74,7 +74,7 @@ class Policy:
             last: How many of the last are kept where the policy does not say.
         """
         count = last if self.keep_last is None else self.keep_last
-        reasons = {item.key: "among the last" for item in items[len(items) - count :]} if count else {}
+        reasons = {item.key: "among the last" for item in items[-count:]} if count else {}
         if self.older_than is not None:
             now = time()
             for item in items:
